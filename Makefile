@@ -1,0 +1,56 @@
+# Everything a person or a build machine runs. `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := schemas topics processors console
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV_VERSION := 0.13.9
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.PHONY: help install check test kafka demo bench lock clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+install: .venv/.installed ## make .venv with everything, and .venv/bin/handoff
+
+.venv/.installed: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Handoff Integrity needs Python 3.11 or later; " + sys.executable + " is " + sys.version.split()[0] + ". Name another one with: make PYTHON=python3.12 install")'
+	@echo "installing into .venv (the first time takes a minute)"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+check: install ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/mypy $(PACKAGES) tests
+
+test: check ## all tests: fast, embedded broker, Apache Kafka where Java 17 and Maven are
+	@tests/run
+
+kafka: ## Apache Kafka's jars from Maven into .kafka/lib
+	@tests/kafka/fetch
+
+demo: install ## play the three zones on the embedded broker
+	@$(BIN)/handoff demo
+
+bench: install ## events a second beside a bare pass-through
+	@tests/kafka/fetch || echo "measuring on the embedded broker"
+	@$(BIN)/python -m bench
+
+lock: ## make requirements.txt and requirements-dev.txt anew from pyproject.toml
+	@mkdir -p build
+	@[ -x build/lock/bin/uv ] || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==$(UV_VERSION); }
+	@build/lock/bin/uv pip compile $(LOCK) pyproject.toml > build/runtime.txt
+	@build/lock/bin/uv pip compile $(LOCK) --group dev --constraint build/runtime.txt pyproject.toml > build/dev.txt
+	@for name in runtime dev; do \
+	  { echo "# Made by 'make lock' from pyproject.toml: releases and hashes for every platform."; cat build/$$name.txt; } > build/lock.txt; \
+	  mv build/lock.txt requirements$$([ $$name = runtime ] || echo -dev).txt; \
+	done
+
+clean: ## remove what make made
+	rm -rf .venv .kafka build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
