@@ -1,0 +1,290 @@
+"""The values that contracts and receivers are made of: durations, paths, ids, JSON Schemas.
+
+Each check refuses with what is wrong and what to do about it (`wrong`).
+"""
+
+import datetime as dt
+import json
+import math
+import re
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+import jsonschema_rs
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+JsonType = Literal["string", "number", "integer", "boolean", "object", "array", "null"]
+JsonScalar = str | int | float | bool | None
+
+MAX_PATH_SEGMENTS: Final = 16  # deeper than any context seen; bounds the work of one look-up
+MAX_DURATION: Final = dt.timedelta(days=3650)  # so that a deadline never leaves the calendar
+MAX_VERSION: Final = 2**31 - 1  # fits the int of every reader's language
+
+
+def wrong(message: str, suggestion: str) -> NoReturn:
+    """Refuse a value: what is wrong, and what to do about it (kept apart for `schemas.loading`)."""
+    raise PydanticCustomError(
+        "document", "{message}; {suggestion}", {"message": message, "suggestion": suggestion}
+    )
+
+
+# --- durations -------------------------------------------------------------------------------
+
+_DURATION = re.compile(
+    r"P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
+    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d{1,3})?)S)?)?",
+    re.ASCII,
+)
+_CALENDAR_DURATION = re.compile(r"P(?:\d+[YMWD])*(?:T\S*)?", re.ASCII)
+
+
+def parse_duration(text: str) -> dt.timedelta:
+    """Read an ISO 8601 duration of weeks, days, hours, minutes and seconds, such as `P2DT4H`.
+
+    Years and months are refused because their length depends on the date that they are counted
+    from, and a deadline must be the same for every task. Seconds may have up to three decimals:
+    deadlines are kept in milliseconds. Raises PydanticCustomError (a ValueError).
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or text[-1] in "PT":
+        if _CALENDAR_DURATION.fullmatch(text) and re.search(r"[YM]", text.partition("T")[0]):
+            wrong(
+                f"the duration {text!r} has years or months, whose length depends on the date",
+                "count in weeks, days, hours, minutes or seconds, such as P30D",
+            )
+        wrong(
+            f"{text!r} is not a duration",
+            "write ISO 8601 with weeks, days, hours, minutes or seconds, such as PT4H, P2D, P1W",
+        )
+    try:
+        duration = dt.timedelta(**{k: float(v) for k, v in match.groupdict().items() if v})
+    except OverflowError:
+        duration = dt.timedelta.max
+    if duration > MAX_DURATION:
+        wrong(f"the duration {text!r} is too long", f"give at most P{MAX_DURATION.days}D")
+    if duration <= dt.timedelta(0):
+        wrong(f"the duration {text!r} is zero", "give one that is longer, or leave the key out")
+    return duration
+
+
+def format_duration(duration: dt.timedelta) -> str:
+    """The shortest ISO 8601 spelling, to the millisecond; `parse_duration` reads it back."""
+    ms = duration // dt.timedelta(milliseconds=1)
+    days, ms = divmod(ms, 86_400_000)
+    hours, ms = divmod(ms, 3_600_000)
+    minutes, ms = divmod(ms, 60_000)
+    seconds = f"{ms // 1000}.{ms % 1000:03d}".rstrip("0").rstrip(".") if ms else ""
+    parts = ((hours, "H"), (minutes, "M"), (seconds, "S"))
+    time = "".join(f"{number}{unit}" for number, unit in parts if number)
+    return "P" + (f"{days}D" if days else "") + (f"T{time}" if time else "")
+
+
+def _duration(value: object) -> dt.timedelta:
+    if isinstance(value, dt.timedelta):
+        return value
+    if not isinstance(value, str):
+        wrong("must be a duration", "write ISO 8601 text, such as PT4H or P2D")
+    return parse_duration(value)
+
+
+# --- checks of single values -----------------------------------------------------------------
+
+
+def check_path(path: str) -> str:
+    """A name, or a dotted path into objects: 1 to 16 segments, none empty."""
+    segments = path.split(".")
+    if not all(segment.strip() for segment in segments):
+        wrong(
+            f"the path {path!r} has an empty segment",
+            "write names with one dot between them, such as crm.transcript",
+        )
+    if len(segments) > MAX_PATH_SEGMENTS:
+        wrong(
+            f"the path has {len(segments)} segments",
+            f"give at most {MAX_PATH_SEGMENTS}",
+        )
+    return path
+
+
+def _check_context_path(path: str) -> str:
+    if not path.startswith("context."):
+        wrong(
+            f"{path!r} does not begin with 'context.'",
+            "name a context field, such as context.error_code",
+        )
+    check_path(path.removeprefix("context."))
+    return path
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        wrong("must not be empty", "give it a value")
+    return value
+
+
+_ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+_TOPIC_PATTERN = "^[A-Za-z0-9._-]{1,249}$"
+
+
+def _id(value: str) -> str:
+    if not re.fullmatch(_ID_PATTERN, value):
+        wrong(
+            f"{value[:80]!r} is not an id",
+            "use letters, digits, '.', '_' and '-', a letter or digit first, at most 200",
+        )
+    return value
+
+
+def _topic(value: str) -> str:
+    if not re.fullmatch(_TOPIC_PATTERN, value) or value in (".", ".."):
+        wrong(
+            f"{value[:80]!r} is not a name for a Kafka topic",
+            "use letters, digits, '.', '_' and '-', at most 249",
+        )
+    return value
+
+
+def _date(value: object) -> dt.date:
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        try:
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            wrong(f"there is no day {value}", "give a day of the calendar, such as 2027-03-01")
+    wrong("must be a day", "write it as year-month-day, such as 2027-03-01")
+
+
+def one_or_many(value: object) -> object:
+    """A single text is a list of one, which is the common case in contracts."""
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, str) else value
+
+
+def _types(value: object) -> object:
+    if isinstance(value, list):
+        # YAML reads `[string, null]` as a text and a null: the author means the type named null.
+        return tuple("null" if item is None else item for item in value)
+    return (value,) if isinstance(value, str) else value
+
+
+def many(value: object) -> object:
+    """A list as the tuple that a frozen document holds."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            wrong(f"{value!r} stands here twice", "name it once")
+    return values
+
+
+def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        wrong("the list is empty", "name at least one, or leave the key out")
+    return values
+
+
+def _json_numbers(value: object) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        wrong("JSON has no such number", "give a finite one")
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _json_numbers(item)
+
+
+def _refuse_remote(uri: str) -> NoReturn:
+    raise ValueError(f"the reference {uri!r} leads out of the contract")
+
+
+def _schema(schema: object) -> object:
+    if not isinstance(schema, dict):
+        wrong("must be a mapping", "write JSON Schema, such as {type: string, maxLength: 80}")
+    _json_numbers(schema)
+    try:
+        # A contract is complete in itself: what it means must not change with somebody's web site.
+        jsonschema_rs.validator_for(schema, retriever=_refuse_remote)
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        reason = getattr(error, "message", None) or str(error)
+        wrong(
+            f"not a valid JSON Schema: {str(reason).splitlines()[0]}",
+            "correct it (https://json-schema.org/draft/2020-12)",
+        )
+    return schema
+
+
+def _translation(value: object) -> object:
+    if not isinstance(value, dict):
+        wrong("must be a mapping", "write the sender's terms as keys, the receiver's as values")
+    if not value:
+        wrong("the mapping is empty", "give at least one term, or leave the key out")
+    terms: dict[str, object] = {}
+    for key, to in value.items():
+        term = key if isinstance(key, str) else json.dumps(key)
+        if term in terms:
+            wrong(f"the term {term} stands here twice", "translate it once")
+        if not isinstance(to, JsonScalar):
+            wrong(
+                f"the translation of {term!r} is no scalar",
+                "translate to a text, a number, true, false or null",
+            )
+        _json_numbers(to)
+        terms[term] = to
+    return terms
+
+
+# --- the types -------------------------------------------------------------------------------
+
+Text = Annotated[str, AfterValidator(_text)]
+Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID_PATTERN})]
+Topic = Annotated[
+    str, AfterValidator(_topic), WithJsonSchema({"type": "string", "pattern": _TOPIC_PATTERN})
+]
+Path = Annotated[str, AfterValidator(_text), AfterValidator(check_path)]
+ContextPath = Annotated[str, AfterValidator(_check_context_path)]
+Version = Annotated[int, Field(ge=1, le=MAX_VERSION)]
+Date = Annotated[
+    dt.date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})
+]
+Duration = Annotated[
+    dt.timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "format": "duration", "examples": ["PT4H", "P2D"]}),
+]
+_Strings = str | list[str]  # what may be written where one or many are meant
+Names = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(one_or_many, json_schema_input_type=_Strings),
+    AfterValidator(_not_empty),
+    AfterValidator(_distinct),
+]
+Paths = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(one_or_many, json_schema_input_type=_Strings),
+    AfterValidator(_not_empty),
+    AfterValidator(_distinct),
+]
+ContextPaths = Annotated[
+    tuple[ContextPath, ...],
+    BeforeValidator(one_or_many, json_schema_input_type=_Strings),
+    AfterValidator(_not_empty),
+    AfterValidator(_distinct),
+]
+Tags = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(one_or_many, json_schema_input_type=_Strings),
+    AfterValidator(_distinct),
+]
+JsonTypes = Annotated[
+    tuple[JsonType, ...],
+    BeforeValidator(_types, json_schema_input_type=JsonType | list[JsonType | None]),
+    AfterValidator(_not_empty),
+    AfterValidator(_distinct),
+]
+JsonSchema = Annotated[dict[str, Any], BeforeValidator(_schema)]
+Translation = Annotated[dict[str, JsonScalar], BeforeValidator(_translation)]
