@@ -1,0 +1,44 @@
+"""What a command ends with when it cannot go on: one text for a person and an exit code.
+
+0 is success. A text says what, where and what to do next.
+"""
+
+import click
+
+FOUND_PROBLEMS = 1  # doctor: something is not as it should be
+BAD_INPUT = 2  # bad input, a bad document, wrong usage (click's own code for usage)
+UNREACHABLE = 3  # no broker
+REFUSED = 4  # understood, and not done
+
+
+class CommandError(click.ClickException):
+    """Ends the command with `message` on standard error and `exit_code`."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: object = None) -> None:
+        """Print the message; click's own form puts "Error:" before it."""
+        click.echo(f"handoff: {self.message}", err=True)
+
+
+class BadInput(CommandError):
+    """What was given cannot be used."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, BAD_INPUT)
+
+
+class Unreachable(CommandError):
+    """No broker answered."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, UNREACHABLE)
+
+
+class Declined(CommandError):
+    """The command understood and does not do it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, REFUSED)

@@ -1,0 +1,135 @@
+"""Inputs as lines: what `send` and `dry-run` read, one JSON object a line, plain or gzip.
+
+A line is a tool output, or `{"topic": "handoff.acks", "value": {...}}` for another input. Its key
+is the `task_id` of the value. Blank lines are passed over.
+"""
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import msgspec
+
+from console.errors import BadInput
+from schemas import wire
+from schemas.records import When
+
+TOOL_OUTPUTS = "handoff.tool-outputs"
+INPUTS = (TOOL_OUTPUTS, "handoff.acks", "handoff.amendments")
+_GZIP = b"\x1f\x8b"
+
+
+class Line(NamedTuple):
+    """One line of input. `number` counts from 1; `occurred_at` is epoch ms, None when unreadable.
+
+    Without a `key` (no JSON object, no task_id in it, no known topic) it has no place on a topic, and
+    `problem` says why.
+    """
+
+    number: int
+    topic: str
+    key: bytes | None
+    value: bytes
+    occurred_at: int | None
+    problem: str | None
+
+
+class _Outline(msgspec.Struct):
+    """The members of a line that say where it goes and when it was."""
+
+    topic: Any = None
+    value: msgspec.Raw = msgspec.Raw()
+    task_id: Any = None
+    occurred_at: Any = None
+
+
+_decode = msgspec.json.Decoder(_Outline).decode
+
+
+def read_lines(path: str) -> Iterator[Line]:
+    """The lines of the file at `path`, or of standard input for `-`.
+
+    Raises `BadInput` when the file cannot be read or its gzip is broken.
+    """
+    number = 0
+    try:
+        with _opened(path) as stream:
+            for text in stream:
+                number += 1
+                text = text.strip(b"\xef\xbb\xbf \t\r\n" if number == 1 else b" \t\r\n")
+                if text:
+                    yield _line(number, text)
+    except OSError as error:
+        # gzip's BadGzipFile is an OSError too, without the strerror of the system's.
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (EOFError, zlib.error) as error:
+        raise BadInput(
+            f"{path}: the gzip data ends or breaks after line {number}: {error}"
+        ) from None
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    with ExitStack() as stack:
+        raw: Any = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
+        stream = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
+        packed = stream.peek(2)[:2] == _GZIP
+        yield gzip.GzipFile(fileobj=stream) if packed else stream
+
+
+def _line(number: int, text: bytes) -> Line:
+    try:
+        str(text, "utf-8")
+        outline = _decode(text)
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8: {error.reason} at byte {error.start}"
+        return Line(number, TOOL_OUTPUTS, None, text, None, problem)
+    except msgspec.ValidationError:
+        problem = "is JSON, but not an object"
+        return Line(number, TOOL_OUTPUTS, None, text, None, problem)
+    except (msgspec.DecodeError, RecursionError) as error:
+        problem = f"is not JSON: {error}"
+        return Line(number, TOOL_OUTPUTS, None, text, None, problem)
+    if outline.task_id is not None or outline.topic is None:
+        return _keyed(number, TOOL_OUTPUTS, text, outline)
+    if outline.topic not in INPUTS:
+        problem = f"names a topic that is no input; the inputs are {', '.join(INPUTS)}"
+        return Line(number, TOOL_OUTPUTS, None, text, None, problem)
+    value = bytes(outline.value)
+    try:
+        return _keyed(number, outline.topic, value, _decode(value))
+    except msgspec.DecodeError:
+        problem = "has a topic, but no object as its value"
+        return Line(number, outline.topic, None, value, None, problem)
+
+
+def _keyed(number: int, topic: str, value: bytes, outline: _Outline) -> Line:
+    try:
+        when = msgspec.convert(outline.occurred_at, When)
+        occurred_at = wire.epoch_ms(when)
+    except msgspec.ValidationError:
+        occurred_at = None
+    if not isinstance(outline.task_id, str) or not outline.task_id:
+        problem = "has no task_id, so it has no key"
+        return Line(number, topic, None, value, occurred_at, problem)
+    return Line(number, topic, outline.task_id.encode(), value, occurred_at, None)
+
+
+def moment(text: str) -> int:
+    """A point in time that a person typed (RFC 3339 with an offset), as epoch ms.
+
+    Raises `BadInput`.
+    """
+    try:
+        when: datetime = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        when = datetime.min
+    if when.tzinfo is None:
+        raise BadInput(f"{text!r} is no time with an offset; write it as 2026-03-01T09:00:00Z")
+    return wire.epoch_ms(when)
