@@ -1,0 +1,114 @@
+"""Brokers for tests, and what runs where.
+
+Tests run in the order fast, embedded, kafka, docker. A test is put in a tier by the broker fixture
+it asks for, or by its marker. `HANDOFF_REQUIRE_KAFKA=1` and `HANDOFF_REQUIRE_DOCKER=1` turn "cannot
+run here" into a failure, and a session in which no such test passed into one too.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
+
+TIERS = {"embedded": 1, "kafka": 2, "docker": 3}
+FIXTURES = {"embedded": "embedded", "apache": "kafka"}
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+PASSED = pytest.StashKey[Counter[str]]()
+
+
+def required(tier: str) -> bool:
+    """Whether the caller demands that this tier ("kafka" or "docker") runs."""
+    return os.environ.get(f"HANDOFF_REQUIRE_{tier.upper()}") == "1"
+
+
+def cannot_run(tier: str, why: str) -> None:
+    """Skip the test with a reason, or fail it where the tier is required."""
+    if required(tier):
+        pytest.fail(f"HANDOFF_REQUIRE_{tier.upper()}=1, but: {why}", pytrace=False)
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of an embedded broker that the whole session shares."""
+    with EmbeddedBroker(tmp_path_factory.mktemp("embedded")) as broker:
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of an Apache Kafka that the whole session shares."""
+    broker = ApacheKafka(tmp_path_factory.mktemp("apache"))
+    try:
+        broker.start()
+    except BrokerError as error:
+        cannot_run("kafka", str(error))
+    yield broker.bootstrap_servers
+    broker.stop()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix (and name for consumer groups) that no other test uses: `t1a2b3c4d.`."""
+    return f"t{uuid.uuid4().hex[:8]}."
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `shared` beside the repository (samples, data); tests without it are skipped."""
+    return SHARED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        for fixture, marker in FIXTURES.items():
+            if fixture in fixtures:
+                item.add_marker(marker)
+        if "shared" in fixtures:
+            item.add_marker("shared")
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason="no folder `shared` beside the repository"))
+    items.sort(key=lambda item: max(map(TIERS.__getitem__, tiers(item)), default=0))
+
+
+def tiers(item: pytest.Item) -> set[str]:
+    return {mark.name for mark in item.iter_markers() if mark.name in TIERS}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[PASSED] = Counter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if call.when == "call" and call.excinfo is None:
+        item.config.stash[PASSED].update(tiers(item))
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if missing_tiers(session.config) and not session.config.option.collectonly:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for tier in missing_tiers(config):
+        terminalreporter.write_line(
+            f"FAILED: HANDOFF_REQUIRE_{tier.upper()}=1, but no such test ran"
+        )
+
+
+def missing_tiers(config: pytest.Config) -> list[str]:
+    passed = config.stash[PASSED]
+    return [tier for tier in ("kafka", "docker") if required(tier) and not passed[tier]]
