@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from console.errors import BadInput
+from console.errors import BadInputError
 from console.lines import Line
 from processors.driver import Driver, Processor
 from processors.partitioning import partition_of
@@ -88,7 +88,7 @@ class DryRun:
     def run(self, lines: Iterable[Line]) -> Iterator[Output]:
         """What the processor would publish for each line, in order, its changelog last.
 
-        Raises `BadInput` for a line of a topic that the processor does not read.
+        Raises `BadInputError` for a line of a topic that the processor does not read.
         """
         for line in lines:
             yield from self._step(line)
@@ -96,7 +96,7 @@ class DryRun:
     def _step(self, line: Line) -> Iterator[Output]:
         processor = self._driver.processor
         if line.topic not in processor.inputs:
-            raise BadInput(
+            raise BadInputError(
                 f"line {line.number}: {line.topic} is no input of the processor "
                 f"{processor.name}; it reads {', '.join(processor.inputs)}"
             )

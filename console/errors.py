@@ -23,21 +23,21 @@ class CommandError(click.ClickException):
         click.echo(f"handoff: {self.message}", err=True)
 
 
-class BadInput(CommandError):
+class BadInputError(CommandError):
     """What was given cannot be used."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, BAD_INPUT)
 
 
-class Unreachable(CommandError):
+class UnreachableError(CommandError):
     """No broker answered."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, UNREACHABLE)
 
 
-class Declined(CommandError):
+class DeclinedError(CommandError):
     """The command understood and does not do it."""
 
     def __init__(self, message: str) -> None:

@@ -8,15 +8,15 @@ import gzip
 import io
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from console.errors import BadInput
+from console.errors import BadInputError
 from schemas import wire
 from schemas.records import When
 
@@ -28,8 +28,8 @@ _GZIP = b"\x1f\x8b"
 class Line(NamedTuple):
     """One line of input. `number` counts from 1; `occurred_at` is epoch ms, None when unreadable.
 
-    Without a `key` (no JSON object, no task_id in it, no known topic) it has no place on a topic, and
-    `problem` says why.
+    Without a `key` (no JSON object, no task_id in it, no known topic) it has no place on a topic,
+    and `problem` says why.
     """
 
     number: int
@@ -55,32 +55,34 @@ _decode = msgspec.json.Decoder(_Outline).decode
 def read_lines(path: str) -> Iterator[Line]:
     """The lines of the file at `path`, or of standard input for `-`.
 
-    Raises `BadInput` when the file cannot be read or its gzip is broken.
+    Raises `BadInputError` when the file cannot be read or its gzip is broken.
     """
     number = 0
     try:
         with _opened(path) as stream:
-            for text in stream:
+            for raw in stream:
                 number += 1
-                text = text.strip(b"\xef\xbb\xbf \t\r\n" if number == 1 else b" \t\r\n")
+                text = raw.removeprefix(b"\xef\xbb\xbf").strip()
                 if text:
                     yield _line(number, text)
     except OSError as error:
         # gzip's BadGzipFile is an OSError too, without the strerror of the system's.
-        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (EOFError, zlib.error) as error:
-        raise BadInput(
+        raise BadInputError(
             f"{path}: the gzip data ends or breaks after line {number}: {error}"
         ) from None
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def _opened(path: str) -> Iterator[Iterable[bytes]]:
     with ExitStack() as stack:
         raw: Any = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
         stream = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
-        packed = stream.peek(2)[:2] == _GZIP
-        yield gzip.GzipFile(fileobj=stream) if packed else stream
+        if stream.peek(2)[:2] == _GZIP:
+            yield gzip.GzipFile(fileobj=stream)
+        else:
+            yield stream
 
 
 def _line(number: int, text: bytes) -> Line:
@@ -124,12 +126,12 @@ def _keyed(number: int, topic: str, value: bytes, outline: _Outline) -> Line:
 def moment(text: str) -> int:
     """A point in time that a person typed (RFC 3339 with an offset), as epoch ms.
 
-    Raises `BadInput`.
+    Raises `BadInputError`.
     """
     try:
         when: datetime = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         when = datetime.min
     if when.tzinfo is None:
-        raise BadInput(f"{text!r} is no time with an offset; write it as 2026-03-01T09:00:00Z")
+        raise BadInputError(f"{text!r} is no time with an offset; write it as 2026-03-01T09:00:00Z")
     return wire.epoch_ms(when)

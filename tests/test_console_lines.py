@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from console.errors import BadInput
+from console.errors import BadInputError
 from console.lines import moment, read_lines
 from processors.partitioning import murmur2, partition_of
 
@@ -78,16 +78,16 @@ def test_a_time_that_cannot_be_read_is_none(tmp_path: Path) -> None:
 def test_a_broken_gzip_and_a_missing_file_are_bad_input(tmp_path: Path) -> None:
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(b'{"task_id": "t"}\n' * 999)[:-12])
-    with pytest.raises(BadInput, match="gzip data ends or breaks"):
+    with pytest.raises(BadInputError, match="gzip data ends or breaks"):
         list(read_lines(str(cut)))
-    with pytest.raises(BadInput, match="No such file"):
+    with pytest.raises(BadInputError, match="No such file"):
         list(read_lines(str(tmp_path / "none")))
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInputError, match="cannot be read"):
         list(read_lines(str(tmp_path)))
 
 
 def test_moments() -> None:
     assert moment("1970-01-01T01:00:01+01:00") == 1000
     for text in ("yesterday", "2026-03-01T09:00:00", "2026-03-01"):
-        with pytest.raises(BadInput, match="no time with an offset"):
+        with pytest.raises(BadInputError, match="no time with an offset"):
             moment(text)

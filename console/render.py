@@ -1,0 +1,257 @@
+"""Packages, violations, signals and dead letters as a person wants to read them.
+
+Values of classified fields are masked. Everything that came from a record is put on the terminal
+as plain text: control characters are replaced and nothing is read as markup.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from schemas.documents import HandoffContract
+from schemas.records import DeadLetter, Package, Provenance, Severity, Signal, Violation
+
+MASK = "••••"
+_WIDEST_VALUE = 48
+_SEVERITY_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+_HOW = {
+    "arrived": ("✓", "green", "arrived"),
+    "translated": ("✓", "green", "arrived, in the receiver's words"),
+    "as_sent": ("!", "yellow", "as sent"),
+    "extra": ("+", "dim", "extra"),
+    "rebuilt": ("↺", "cyan", "rebuilt"),
+    "gathered": ("✓", "green", "gathered"),
+    "late": ("↺", "cyan", "came late"),
+    "amended": ("✎", "magenta", "amended"),
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The terminal; 100 columns where there is none, so that pipes and logs read well."""
+    terminal = Console(stderr=stderr, highlight=False)
+    if not terminal.is_terminal:
+        terminal = Console(stderr=stderr, highlight=False, width=100)
+    return terminal
+
+
+class Masks:
+    """Which context names hide their values, from the registered contracts.
+
+    A classified field hides its name and the first segment of each of its `from` paths, in every
+    contract of the workflow: a value is no less private in the package of another handoff.
+    """
+
+    def __init__(self, contracts: Iterable[HandoffContract]) -> None:
+        self._known: set[str] = set()
+        self._hidden: dict[str, set[str]] = {}
+        for contract in contracts:
+            self._known.add(f"{contract.id}@{contract.version}")
+            hidden = self._hidden.setdefault(contract.workflow, set())
+            for field in contract.fields:
+                if field.classification:
+                    hidden.add(field.name)
+                    for path in field.from_:
+                        # A dotted name may also be a top-level one, dots included.
+                        hidden.update((path, path.split(".", 1)[0]))
+
+    def hides(self, package: Package, name: str) -> bool:
+        """Whether the value of `name` in `package` is not shown.
+
+        A package of a contract that is not at hand shows no value: nobody knows what it classifies.
+        """
+        if package.contract is not None:
+            version = f"{package.contract}@{package.contract_version}"
+            if version not in self._known:
+                return True
+        return name in self._hidden.get(package.workflow, ())
+
+
+def plain(text: str) -> str:
+    """Text that does nothing to a terminal: what is not printable becomes a question mark."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def shown(value: msgspec.Raw) -> str:
+    """A context value on one short line: a string bare, anything else as JSON."""
+    raw = bytes(value)
+    try:
+        text = msgspec.json.format(raw, indent=-1).decode("utf-8", "replace")
+        if text.startswith('"'):
+            text = msgspec.json.decode(raw, type=str)
+    except (msgspec.DecodeError, RecursionError):
+        text = raw.decode("utf-8", "replace")
+    text = plain(" ".join(text.split()))
+    return text if len(text) <= _WIDEST_VALUE else text[: _WIDEST_VALUE - 1] + "…"
+
+
+def clock(when: datetime | None) -> str:
+    """A time in UTC to the minute."""
+    return "-" if when is None else f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def percent(share: float | None) -> str:
+    """A share of 0 to 1 for a person; a dash where there is none."""
+    return "-" if share is None else f"{share:.0%}"
+
+
+def package(record: Package, masks: Masks) -> RenderableType:
+    """One handoff as a panel: who to whom, by when, each field with its origin, what is missing."""
+    held = record.disposition == "held"
+    sender = f"{record.from_.team or 'unknown team'} · {record.from_.stage}"
+    to = record.to
+    title = Text.assemble(
+        (plain(sender), "bold"),
+        " → ",
+        (plain(to.receiver), "bold"),
+        f"  task {plain(record.task_id)}",
+    )
+    return Panel(
+        Group(*_facts(record), _fields(record, masks), *_verdict(record)),
+        title=title,
+        title_align="left",
+        subtitle=Text("HELD" if held else "sent", "bold red" if held else "bold green"),
+        subtitle_align="right",
+        border_style="red" if held else "green" if not record.violations else "yellow",
+    )
+
+
+def _facts(record: Package) -> Iterable[Text]:
+    if record.action:
+        yield Text.assemble(("to do     ", "dim"), plain(record.action))
+    owner = record.to.owner
+    if owner is None:
+        yield Text.assemble(("owner     ", "dim"), ("nobody", "bold red"))
+    else:
+        contact = f" <{plain(record.to.owner_contact)}>" if record.to.owner_contact else ""
+        yield Text.assemble(("owner     ", "dim"), plain(owner), (contact, "dim"))
+    if record.accept_by or record.complete_by:
+        due = [
+            f"{word} by {clock(when)}"
+            for word, when in (("accept", record.accept_by), ("complete", record.complete_by))
+            if when is not None
+        ]
+        yield Text.assemble(("deadline  ", "dim"), ", ".join(due))
+    if record.contract is None:
+        yield Text.assemble(("contract  ", "dim"), ("none", "yellow"))
+    else:
+        version = f"{plain(record.contract)}@{record.contract_version}"
+        yield Text.assemble(("contract  ", "dim"), version)
+    if record.note:
+        yield Text.assemble(("note      ", "dim"), plain(record.note))
+    if record.backfill:
+        yield Text("backfill: no deadline runs", "dim")
+
+
+def _fields(record: Package, masks: Masks) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
+    table.add_column(width=1)
+    table.add_column(overflow="fold", max_width=26)
+    table.add_column(overflow="ellipsis", no_wrap=True, max_width=_WIDEST_VALUE)
+    table.add_column(overflow="fold")
+    for name, value in record.context.items():
+        origin = record.provenance.get(name)
+        mark, style, way = _HOW[origin.how] if origin else ("?", "dim", "origin unknown")
+        hidden = masks.hides(record, name)
+        table.add_row(
+            Text(mark, style),
+            Text(plain(name)),
+            Text(MASK, "dim") if hidden else Text(shown(value)),
+            Text(way + _source(record, origin), style),
+        )
+    for name in record.missing:
+        table.add_row(
+            Text("✗", "bold red"), Text(plain(name)), Text("-", "dim"), Text("missing", "red")
+        )
+    return table
+
+
+def _source(record: Package, origin: Provenance | None) -> str:
+    if origin is None:
+        return ""
+    if origin.by:
+        return f" by {plain(origin.by)}"
+    if origin.event_id == record.event_id:
+        return ""
+    return f", from {plain(origin.tool)} at {plain(origin.stage)}, {_before(record, origin)}"
+
+
+def _before(record: Package, origin: Provenance) -> str:
+    minutes = round((record.occurred_at - origin.occurred_at).total_seconds() / 60)
+    for unit, size in (("days", 1440), ("h", 60)):
+        if minutes >= 2 * size:
+            return f"{minutes // size} {unit} earlier"
+    return f"{minutes} min earlier" if minutes > 0 else "at the same time"
+
+
+def _verdict(record: Package) -> Iterable[Text]:
+    if record.fidelity is None:
+        yield Text("nothing to measure: no contract says what had to arrive", "dim")
+        return
+    better = (record.completeness or 0) > record.fidelity
+    yield Text.assemble(
+        "arrived from the sender ",
+        (percent(record.fidelity), "bold green" if record.fidelity == 1 else "bold yellow"),
+        "   the receiver gets ",
+        (
+            percent(record.completeness),
+            "bold green" if better or record.completeness == 1 else "bold",
+        ),
+    )
+
+
+def violation(record: Violation) -> Text:
+    """One violation on two lines: what broke, in one sentence, and who is to act."""
+    style = _SEVERITY_STYLE[record.severity]
+    if record.status == "resolved":
+        return Text.assemble(
+            ("  resolved  ", "green"),
+            (record.kind, "bold"),
+            f"  task {plain(record.task_id)}: ",
+            plain(record.resolution or record.message),
+        )
+    text = Text.assemble(
+        (f"  {record.severity:<8}", style),
+        (record.kind, "bold"),
+        f"  task {plain(record.task_id)}: ",
+        plain(record.message),
+    )
+    acting = f"to act: {plain(record.owner)}" if record.owner else "to act: nobody is named"
+    text.append(f"\n          {acting}", "dim")
+    if record.owner_contact:
+        text.append(f" <{plain(record.owner_contact)}>", "dim")
+    if record.origin is not None:
+        origin = record.origin
+        text.append(
+            f"; last had by {plain(origin.tool)} at {plain(origin.stage)}"
+            f" ({plain(origin.topic)}/{origin.partition}/{origin.offset})",
+            "dim",
+        )
+    return text
+
+
+def signal(record: Signal) -> Text:
+    """One signal on one line: to which team, and what became of its handoff."""
+    style = "red" if record.kind in ("held", "stalled", "rejected", "expired") else "green"
+    return Text.assemble(
+        (f"  {record.kind:<10}", style),
+        ("to ", "dim"),
+        plain(record.to_team or "the originator"),
+        ("  ", "dim"),
+        plain(record.message),
+    )
+
+
+def dead_letter(handle: str, letter: DeadLetter) -> Text:
+    """One dead letter on one line; `handle` is its place in the dead letters' topic."""
+    return Text.assemble(
+        (f"  {handle}", "bold"),
+        ("  from ", "dim"),
+        f"{plain(letter.topic)}/{letter.partition}/{letter.offset}  ",
+        (plain(letter.exception), "red"),
+        f"  {plain(letter.message)}",
+    )
