@@ -1,0 +1,172 @@
+"""Settings: environment variables `HANDOFF_*`, over `handoff.toml`, over defaults that work here.
+
+Every librdkafka property can be passed through (`kafka` in the file, `HANDOFF_KAFKA__...` in the
+environment), but for those that carry the promise of exactly-once: these are refused with a reason.
+"""
+
+import os
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError as SourceError,
+)
+
+CONFIG_FILE = "handoff.toml"
+_SECRET_WORDS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
+_REFUSED = {
+    "bootstrap.servers": "set kafka_bootstrap_servers instead",
+    "group.id": "it follows from application_id",
+    "group.instance.id": "it follows from application_id and ordinal",
+    "group.protocol": "the protocol must keep partitions of one number together",
+    "group.remote.assignor": "the assignor must keep partitions of one number together",
+    "partition.assignment.strategy": "the assignor must keep partitions of one number together",
+    "transactional.id": "it follows from application_id and ordinal",
+    "enable.idempotence": "transactions need it",
+    "isolation.level": "only committed records may be judged",
+    "enable.auto.commit": "offsets are committed with the outputs, in one transaction",
+    "enable.auto.offset.store": "offsets are committed with the outputs, in one transaction",
+    "auto.offset.reset": "the setting gap says what happens to missing records",
+    "partitioner": "a task must lie in the same partition of every topic",
+    "enable.partition.eof": "restoration reads by it",
+}
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the text is one sentence for a person."""
+
+
+class Settings(BaseSettings):
+    """How this instance runs. Times are milliseconds where the name says `_ms`, else seconds.
+
+    `ordinal` numbers the instances of one application from 0 and makes them static members of their
+    group: a restarted one gets its partitions back without a rebalance. None makes it dynamic.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HANDOFF_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1)
+    topic_prefix: str = Field("handoff.", pattern=r"^[A-Za-z0-9._-]*$", max_length=100)
+    application_id: str = Field("handoff", pattern=r"^[A-Za-z0-9._-]+$", max_length=100)
+    ordinal: int | None = Field(None, ge=0)
+    partitions: int = Field(6, ge=1)
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(6066, ge=0, le=65535)
+    state: Literal["memory", "disk"] = "memory"
+    state_dir: Path = Path("handoff-state")
+    gap: Literal["stop", "skip"] = "stop"
+    commit_interval_ms: int = Field(100, ge=1, le=5000)
+    kafka: dict[str, str] = {}
+
+    @field_validator("kafka", mode="before")
+    @classmethod
+    def _property_names(cls, given: Any) -> Any:
+        """Dotted names of librdkafka from a TOML tree or `SECURITY_PROTOCOL` style names."""
+        if not isinstance(given, dict):
+            raise ValueError("a table of librdkafka properties is needed")
+        found: dict[str, str] = {}
+
+        def flatten(prefix: str, values: dict[str, Any]) -> None:
+            for name, value in values.items():
+                dotted = prefix + name.lower().replace("_", ".")
+                if isinstance(value, dict):
+                    flatten(dotted + ".", value)
+                elif isinstance(value, bool):
+                    found[dotted] = str(value).lower()
+                else:
+                    found[dotted] = str(value)
+
+        flatten("", given)
+        return found
+
+    @field_validator("kafka")
+    @classmethod
+    def _allowed(cls, given: dict[str, str]) -> dict[str, str]:
+        for name in given:
+            if name in _REFUSED:
+                raise ValueError(f"{name} cannot be set: {_REFUSED[name]}")
+        return given
+
+    def __repr_args__(self) -> Any:
+        for name, value in super().__repr_args__():
+            yield name, masked(value) if name == "kafka" else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings
+
+
+def masked(properties: dict[str, str]) -> dict[str, str]:
+    """librdkafka properties fit to be shown: secrets are replaced by stars."""
+    return {
+        name: "***" if any(word in name for word in _SECRET_WORDS) else value
+        for name, value in properties.items()
+    }
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings: `given` (a command's options) over environment over file over defaults.
+
+    The file is `$HANDOFF_CONFIG`, or `handoff.toml` in the working directory where there is one.
+    Raises `SettingsError`.
+    """
+    named = os.environ.get("HANDOFF_CONFIG")
+    path = Path(named or CONFIG_FILE)
+    from_file = _read(path) if named or path.exists() else {}
+    unknown = sorted(set(from_file) - set(Settings.model_fields))
+    if unknown:
+        near = get_close_matches(unknown[0], Settings.model_fields, 1)
+        hint = f"did you mean {near[0]}?" if near else "see the documentation for the settings"
+        raise SettingsError(f"{path}: there is no setting {unknown[0]}; {hint}")
+    try:
+        from_environment = _environment()
+        merged = {**from_file, **from_environment, **given}
+        if "kafka" in from_file and "kafka" in from_environment:
+            both = Settings(kafka=from_file["kafka"]).kafka | from_environment["kafka"]
+            merged["kafka"] = both
+        return Settings(**merged)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0]) if problem["loc"] else "settings"
+        message = problem["msg"].removeprefix("Value error, ")
+        raise SettingsError(
+            f"the setting {name} ({_places(name, path)}) is wrong: {message}"
+        ) from None
+    except SourceError as error:
+        raise SettingsError(f"the environment cannot be read: {error}") from None
+
+
+def _environment() -> dict[str, Any]:
+    """What the environment says, and only that."""
+    found = Settings()
+    return {name: getattr(found, name) for name in found.model_fields_set}
+
+
+def _places(name: str, path: Path) -> str:
+    return f"HANDOFF_{name.upper()}, or {name} in {path.name}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}, which HANDOFF_CONFIG names, does not exist") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
