@@ -1,0 +1,1 @@
+"""Real traffic of others as tool outputs, one module a format."""

@@ -1,0 +1,280 @@
+"""The OpenAI chat importer, on transcripts small enough to read."""
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.importers.openai_chat import TranscriptError, import_openai_chat
+from schemas.flow import Record
+from schemas.records import ToolOutput
+from schemas.wire import parse
+
+Message = dict[str, Any]
+Write = Callable[..., Path]
+
+
+def call(tool: str, arguments: Any, id: str = "c1") -> Message:
+    return {"id": id, "type": "function", "function": {"name": tool, "arguments": arguments}}
+
+
+def asks(*calls: Message) -> Message:
+    return {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": list(calls),
+        "function_call": None,  # as OpenAI's own client writes it
+    }
+
+
+def answers(content: Any, id: str = "c1") -> Message:
+    return {"role": "tool", "tool_call_id": id, "content": content}
+
+
+def one(tool: str, arguments: Any, content: Any) -> list[Message]:
+    """A transcript of one call and its result."""
+    return [{"role": "user", "content": "help"}, asks(call(tool, arguments)), answers(content)]
+
+
+LOOK_UP = one("get_order", '{"order_id": "A7"}', '{"user_id": "kim", "items": [1, 2]}')
+HAND_OFF = one("transfer_to_human_agents", '{"summary": "Kim is angry"}', "Transfer successful")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def _write(*lines: Any, name: str = "chats.json", text: str | None = None) -> Path:
+        path = tmp_path / name
+        body = text if text is not None else "\n".join(json.dumps(line) for line in lines)
+        path.write_bytes(gzip.compress(body.encode()) if name.endswith(".gz") else body.encode())
+        return path
+
+    return _write
+
+
+def read(path: Path, **options: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in import_openai_chat(path, **options)]
+
+
+def context_of(path: Path) -> Any:
+    [output] = read(path)
+    return output["context"]
+
+
+def test_a_call_and_its_result_become_one_tool_output(write: Write) -> None:
+    assert read(write([{"task_id": 4, "trial": 0, "traj": LOOK_UP}])) == [
+        {
+            "id": "4-0#1.0",
+            "task_id": "4-0",
+            "workflow": "conversation",
+            "stage": "assistant",
+            "tool": "get_order",
+            "team": "assistants",
+            "occurred_at": "2024-01-01T00:00:02Z",
+            "context": {"order_id": "A7", "user_id": "kim", "items": [1, 2]},
+        }
+    ]
+
+
+def test_a_handoff_carries_its_arguments_and_nothing_of_its_result(write: Write) -> None:
+    [output] = read(write([HAND_OFF]))
+    assert output["handoff"] == {"to": "human-agents"}
+    assert output["context"] == {"summary": "Kim is angry"}
+
+
+def test_other_tools_hand_off_when_told_to(write: Write) -> None:
+    path = write([LOOK_UP, HAND_OFF])
+    first, second = read(path, handoffs={"get_order": "shop"})
+    assert first["handoff"] == {"to": "shop"}
+    assert "handoff" not in second
+
+
+def test_a_log_that_ends_at_the_handoff_has_it(write: Write) -> None:
+    unanswered = [*LOOK_UP, asks(call("get_order", "{}", "c2"), HAND_OFF[1]["tool_calls"][0])]
+    [_, output] = read(write([unanswered]))
+    assert (output["id"], output["handoff"]) == ("chats-1#3.1", {"to": "human-agents"})
+    assert output["occurred_at"] == "2024-01-01T00:00:03Z"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Error: not enough seats",
+        "ValueError: no such flight",
+        "requests.exceptions.HTTPError: 500",
+        "An error occurred while running the tool",
+        "Traceback (most recent call last):",
+        '"Error: no such order"',
+        '{"error": "no such order"}',
+        '{"error": {"code": 4}, "order_id": "B1"}',
+        '{"isError": true, "text": "no"}',
+        '{"success": false}',
+    ],
+)
+@pytest.mark.parametrize("tool", ["get_order", "transfer_to_human_agents"])
+def test_an_error_tells_nothing_and_hands_nothing_off(
+    write: Write, tool: str, content: str
+) -> None:
+    [output] = read(write([one(tool, '{"order_id": "A7"}', content)]))
+    assert output["context"] == {}
+    assert "handoff" not in output
+
+
+@pytest.mark.parametrize(
+    "content", ['{"error": null, "n": 1}', '{"error": "", "n": 1}', '{"success": true, "n": 1}']
+)
+def test_an_error_member_without_an_error_is_none(write: Write, content: str) -> None:
+    assert context_of(write([one("look", "{}", content)])) == json.loads(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('[{"id": 1}]', {"look": [{"id": 1}]}),
+        ("255.0", {"look": 255.0}),
+        ("Errors found: 0", {"look": "Errors found: 0"}),
+        ("Order shipped.", {"look": "Order shipped."}),
+        ([{"type": "text", "text": '{"a":'}, {"type": "text", "text": "1}"}], {"a": 1}),
+        ("", {}),
+        (None, {}),
+    ],
+)
+def test_a_result_that_is_no_object_stands_under_the_tools_name(
+    write: Write, content: Any, expected: Any
+) -> None:
+    assert context_of(write([one("look", "{}", content)])) == expected
+
+
+def test_the_result_counts_where_an_argument_has_the_same_name(write: Write) -> None:
+    path = write([one("update", '{"cabin": "business", "pay": "x"}', '{"cabin": "economy"}')])
+    assert context_of(path) == {"cabin": "economy", "pay": "x"}
+
+
+@pytest.mark.parametrize("arguments", ["", "{", "[1]", "null"])
+def test_arguments_that_are_no_object_are_none(write: Write, arguments: str) -> None:
+    assert context_of(write([one("look", arguments, '{"a": 1}')])) == {"a": 1}
+
+
+def test_arguments_may_be_an_object(write: Write) -> None:
+    assert context_of(write([one("look", {"b": 2}, '{"a": 1}')])) == {"b": 2, "a": 1}
+
+
+def test_numbers_keep_their_spelling_and_pretty_printed_results_their_line(write: Write) -> None:
+    content = '{\n  "big": 123456789012345678901234567890,\r\n  "price": 1.50\n}'
+    [line] = import_openai_chat(write([one("look", '{"n": 1E2}', content)]))
+    assert b'"context":{"n":1E2,"big":123456789012345678901234567890,"price":1.50}' in line
+    assert b"\n" not in line
+    assert b"\r" not in line
+
+
+def test_parallel_calls_meet_their_results_by_id_and_follow_their_order(write: Write) -> None:
+    messages = [
+        asks(call("first", '{"a": 1}', "x"), call("second", '{"b": 2}', "y")),
+        answers("{}", "y"),
+        answers("{}", "x"),
+    ]
+    outputs = read(write([messages]))
+    assert [(o["id"], o["tool"], o["context"]) for o in outputs] == [
+        ("chats-1#0.1", "second", {"b": 2}),
+        ("chats-1#0.0", "first", {"a": 1}),
+    ]
+
+
+def test_call_ids_that_repeat_are_told_apart_by_the_message(write: Write) -> None:
+    messages = [*one("look", '{"a": 1}', "{}"), *one("look", '{"a": 2}', "{}")]
+    assert [(o["id"], o["context"]["a"]) for o in read(write([messages]))] == [
+        ("chats-1#1.0", 1),
+        ("chats-1#4.0", 2),
+    ]
+
+
+def test_a_call_without_a_result_has_no_output(write: Write) -> None:
+    assert read(write([[asks(call("look", '{"a": 1}'))]])) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "tasks"),
+    [
+        ([[LOOK_UP, HAND_OFF]], ["chats-1", "chats-2"]),
+        ([LOOK_UP], ["chats-1"]),
+        ([{"messages": LOOK_UP}], ["chats-1"]),
+        ([LOOK_UP, HAND_OFF], ["chats-1", "chats-2"]),
+        ([{"messages": LOOK_UP}, {"messages": HAND_OFF}], ["chats-1", "chats-2"]),
+        ([[{"task_id": "q", "traj": LOOK_UP}, HAND_OFF]], ["q", "chats-2"]),
+        ([[]], []),
+    ],
+)
+@pytest.mark.parametrize("name", ["chats.json", "chats.jsonl.gz"])
+def test_the_shapes_of_a_file(write: Write, lines: list[Any], tasks: list[str], name: str) -> None:
+    assert [output["task_id"] for output in read(write(*lines, name=name))] == tasks
+
+
+def test_a_pretty_printed_file_is_one_document(write: Write) -> None:
+    path = write(text="\n" + json.dumps([LOOK_UP, HAND_OFF], indent=2))
+    assert [output["task_id"] for output in read(path)] == ["chats-1", "chats-2"]
+
+
+def test_the_clock_moves_a_second_a_message_from_the_start_on(write: Write) -> None:
+    path = write([LOOK_UP, HAND_OFF])
+    start = datetime(2024, 5, 15, 15, tzinfo=timezone(timedelta(hours=-5)))
+    assert [output["occurred_at"] for output in read(path, start=start)] == [
+        "2024-05-15T20:00:02Z",
+        "2024-05-15T20:00:05Z",
+    ]
+    with pytest.raises(ValueError, match="needs an offset"):
+        read(path, start=datetime(2024, 5, 15))
+
+
+def test_the_processor_understands_every_line(write: Write) -> None:
+    path = write([LOOK_UP, HAND_OFF])
+    lines = list(import_openai_chat(path))
+    assert lines == list(import_openai_chat(path)), "the same file gives the same bytes"
+    now = int(datetime(2024, 1, 2, tzinfo=UTC).timestamp() * 1000)
+    for offset, line in enumerate(lines):
+        key = json.loads(line)["task_id"].encode()
+        arrival = parse(Record("handoff.tool-outputs", 0, offset, key, line, now), now)
+        assert isinstance(arrival.body, ToolOutput)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "chats.json: the file is empty"),
+        (" \n \n", "chats.json: the file is empty"),
+        ("[{", "chats.json: Input data was truncated"),
+        ("[[]\n,x]", "chats.json: JSON is malformed: invalid character"),
+        ("[" * 9999, "chats.json: the JSON nests too deep"),
+        ("7", "chats.json, line 1: transcript 1: Expected `object`, got `int`"),
+        ('[{"messages": []}, 7]', "transcript 2: Expected `object`, got `int`"),
+        ('{"messages": []}\n{"messages"', "chats.json, line 2: transcript 2: Input data was trun"),
+        ('{"messages": []}\n\n{"turns": []}', "line 3: transcript 2: no messages"),
+        ('{"messages": [{"content": 1}]}', r"missing required field `role` - at `\$.messages"),
+        (json.dumps([asks(call("", "{}"))]), r"length >= 1 - at `\$\[0\].tool_calls"),
+        ('[{"role": "tool", "content": ""}]', "transcript 1, message 0: a tool result whose"),
+        ('[{"role": "assistant", "function_call": {}}]', "message 0: it has a `function_call`"),
+        (
+            '[{"task_id": 1, "traj": []}, {"task_id": "1", "traj": []}]',
+            "so is that of transcript 1",
+        ),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_place(write: Write, text: str, sentence: str) -> None:
+    with pytest.raises(TranscriptError, match=sentence):
+        read(write(text=text))
+
+
+def test_content_of_another_type_is_refused_with_its_place(write: Write) -> None:
+    with pytest.raises(TranscriptError, match="transcript 1, message 2, content: Expected `str"):
+        read(write([one("look", "{}", 7)]))
+
+
+def test_a_file_that_cannot_be_read_is_refused(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(TranscriptError, match=r"none\.json: cannot be read: No such file"):
+        read(tmp_path / "none.json")
+    path = write([LOOK_UP], name="cut.json.gz")
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(TranscriptError, match=r"cut\.json\.gz: cannot be read"):
+        read(path)
