@@ -209,9 +209,10 @@ def _schema(schema: object) -> object:
         # A contract is complete in itself: what it means must not change with somebody's web site.
         jsonschema_rs.validator_for(schema, retriever=_refuse_remote)
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
-        reason = getattr(error, "message", None) or str(error)
+        reason = str(getattr(error, "message", None) or error).splitlines()[0]
+        where = ".".join(str(step) for step in getattr(error, "instance_path", ()))
         wrong(
-            f"not a valid JSON Schema: {str(reason).splitlines()[0]}",
+            f"not a valid JSON Schema{f' at {where}' if where else ''}: {reason}",
             "correct it (https://json-schema.org/draft/2020-12)",
         )
     return schema

@@ -1,0 +1,267 @@
+"""Contracts and receivers from YAML files, with every problem found in them.
+
+`load` reads and validates each document; `schemas.lint` judges them against each other.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from schemas.documents import Document, HandoffContract, Receiver, key
+from schemas.yaml_source import At, Problem, Source, read
+
+_KINDS: Final[dict[str, type[HandoffContract] | type[Receiver]]] = {
+    "HandoffContract": HandoffContract,
+    "Receiver": Receiver,
+}
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What was loaded, in the order of files and of documents in them.
+
+    `sources` maps `schemas.documents.key(document)` to where it was read; documents that come from
+    a topic have none.
+    """
+
+    contracts: tuple[HandoffContract, ...] = ()
+    receivers: tuple[Receiver, ...] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    def source(self, document: Document) -> Source:
+        """Where a document was read, or its key in place of a file."""
+        return self.sources.get(key(document)) or Source(key(document))
+
+
+class DocumentErrors(Exception):  # noqa: N818 (it holds many)
+    """All that is wrong with the files; `str()` prints one problem a line."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+def load(paths: Iterable[Path | str]) -> Documents:
+    """Read contracts and receivers from files and directories (all *.yaml, *.yml below, sorted).
+
+    Raises DocumentErrors with every problem of every file.
+    """
+    problems: list[Problem] = []
+    documents: list[Document] = []
+    sources: dict[str, Source] = {}
+    for file in _files([Path(path) for path in paths], problems):
+        found, here = read(file)
+        for data, source in found:
+            document = _validated(data, source, here)
+            if document is None:
+                continue
+            name = key(document)
+            if name in sources:
+                first = sources[name]
+                here.append(
+                    source.problem(
+                        ("id",),
+                        f"{name} is declared twice, first at {first.file}:{first.lines[('id',)]}",
+                        "remove one of them"
+                        if isinstance(document, Receiver)
+                        else "remove one of them, or raise the version",
+                    )
+                )
+                continue
+            sources[name] = source
+            documents.append(document)
+        problems += sorted(here, key=lambda problem: problem.line)
+    if problems:
+        raise DocumentErrors(problems)
+    return Documents(
+        tuple(d for d in documents if isinstance(d, HandoffContract)),
+        tuple(d for d in documents if isinstance(d, Receiver)),
+        sources,
+    )
+
+
+def _files(paths: list[Path], problems: list[Problem]) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for path in paths:
+        files = [path]
+        if path.is_dir():
+            files = sorted(
+                f for f in path.rglob("*") if f.suffix in (".yaml", ".yml") and f.is_file()
+            )
+            if not files:
+                suggestion = "give a directory that holds contracts or receivers (*.yaml, *.yml)"
+                problems.append(Problem(str(path), 0, "", "holds no documents", suggestion))
+        for file in files:
+            if file.resolve() not in seen:  # a file given by name and by its directory counts once
+                seen.add(file.resolve())
+                yield file
+
+
+def _validated(data: Any, source: Source, problems: list[Problem]) -> Document | None:
+    if not isinstance(data, dict):
+        problems.append(
+            source.problem(
+                (), "is not a mapping", "begin the document with 'kind: HandoffContract'"
+            )
+        )
+        return None
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        message = f"unknown kind {repr(kind)[:80]}" if "kind" in data else "'kind' is missing"
+        problems.append(source.problem(("kind",), message, _nearest(str(kind), _KINDS)))
+        return None
+    told = {(problem.line, problem.path) for problem in problems}
+    new: list[Problem] = []
+    for at in source.lines:
+        if _lacks_value(data, at):
+            new.append(source.problem(at, "has no value", "give it one, or leave the key out"))
+    told_first = {(problem.line, problem.path) for problem in new}
+    model = _KINDS[kind]
+    document: Document | None = None
+    try:
+        document = model.model_validate(data)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            problem = _problem(detail, model, data, source)
+            if problem and (problem.line, problem.path) not in told_first:
+                new.append(problem)
+    # What could not be read stands as None in the data: say it once.
+    problems += [problem for problem in new if (problem.line, problem.path) not in told]
+    return None if new else document
+
+
+def _lacks_value(data: Any, at: At) -> bool:
+    """Whether a key stands there with nothing behind it."""
+    if not at or isinstance(at[-1], int):
+        return False
+    if len(at) > 3 and at[2] in ("schema", "translate"):
+        return False  # fields[0].translate.hot: there null is the author's value
+    return _value_at(data, at) is None
+
+
+# --- pydantic's errors in the words of the documents -------------------------------------------
+
+_SHOULD_BE: Final = {
+    "string_type": ("text", "put it in quotes"),
+    "int_type": ("a whole number", "write digits only, without quotes"),
+    "float_type": ("a number", "write it without quotes"),
+    "bool_type": ("true or false", "write true or false, without quotes"),
+    "tuple_type": ("a list", "write [one, two], or a line with '- ' for each"),
+    "dict_type": ("a mapping", "write 'key: value' lines"),
+    "model_type": ("a mapping", "write 'key: value' lines"),
+}
+_BOUNDS: Final = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def _problem(
+    error: ErrorDetails, model: type[BaseModel], data: Any, source: Source
+) -> Problem | None:
+    at = _clean(error["loc"], data)
+    context = error.get("ctx", {})
+    value = _value_at(data, at)
+    match error["type"]:
+        case "default_factory_not_called":
+            return None  # follows from another error, which is reported
+        case "document":
+            return source.problem(at, context["message"], context["suggestion"])
+        case "missing":
+            return source.problem(at, "is missing", "add it")
+        case _ if error["loc"][-1:] == ("[key]",):
+            options = re.findall(r"'([^']*)'", context.get("expected", ""))
+            return source.problem(at, "unknown key", _nearest(str(at[-1]), options))
+        case "extra_forbidden":
+            known = _known_keys(model, error["loc"][:-1])
+            return source.problem(at, "unknown key", _nearest(str(at[-1]), known))
+        case "literal_error":
+            options = re.findall(r"'([^']*)'", context["expected"])
+            return source.problem(
+                at, f"unknown value {repr(value)[:80]}", _nearest(str(value), options)
+            )
+        case kind if kind in _SHOULD_BE:
+            wanted, suggestion = _SHOULD_BE[kind]
+            if isinstance(value, (dict, list)) and kind not in ("tuple_type", "dict_type"):
+                suggestion = f"write {wanted} in its place"
+            return source.problem(at, f"must be {wanted}, not {_kind_of(value)}", suggestion)
+        case kind if kind in _BOUNDS:
+            name, words = _BOUNDS[kind]
+            return source.problem(at, f"must be {words} {context[name]:g}", "change the number")
+        case _:
+            return source.problem(at, error["msg"], "correct it")
+
+
+def _clean(loc: tuple[str | int, ...], data: Any) -> At:
+    """The steps of pydantic's location that lead through the data; it adds names of its own."""
+    at: list[str | int] = []
+    for i, step in enumerate(loc):
+        inside = isinstance(data, dict) and step in data
+        inside |= isinstance(data, list) and isinstance(step, int) and step < len(data)
+        if inside:
+            data = data[step]
+        elif not (isinstance(data, dict) and i == len(loc) - 1 and step != "[key]"):
+            continue
+        at.append(step)
+    return tuple(at)
+
+
+def _value_at(data: Any, at: At) -> Any:
+    for step in at:
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and isinstance(step, int):
+            data = data[step]
+        else:
+            return None
+    return data
+
+
+def _known_keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    for step in loc:
+        for name, info in model.model_fields.items():
+            if step == (info.alias or name):
+                model = next(_models(info.annotation), model)
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    matches = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1)
+    for candidate in known:
+        if matches and candidate.lower() == matches[0]:
+            return f"did you mean {candidate!r}?"
+    return f"known here: {', '.join(known)}"
+
+
+def _kind_of(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
