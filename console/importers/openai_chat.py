@@ -16,11 +16,12 @@ Each transcript becomes one task, each answered call one tool output. What the c
   0: `4-0#12.0`. A call's own id is none: logged ones repeat within a transcript.
 - *Stage*: one for the whole transcript. Calling tools is how one assistant does its one step; a
   stage a tool would draw a map of edges that no work travels along.
-- *Context*: the call's arguments under their own names, then the members of its result under
-  theirs; where both have a name, the result's value counts: an argument is what the assistant asked
-  for, a result what is true. A result that is no object stands under the tool's name, and text that
-  is no JSON stands there as a string. A call whose result is an error tells nothing about the task:
-  its output has no context.
+- *Context*: the call's arguments under their own names; its result whole under the tool's name
+  (text that is no JSON as a string); and the members of a result that is an object under theirs.
+  So a contract can ask for `user_id`, whichever tool said it, and for `get_user.address`. Where an
+  argument and a member have one name, the member counts: an argument is what the assistant asked
+  for, a result what is true. A call whose result is an error tells nothing about the task: its
+  output has no context.
 - *Handoff*: a call of a tool that hands off. Its context is the arguments alone, for its result
   comes from the other side. It counts without a result too, where a log ends at the handoff, and
   not when its result is an error.
@@ -287,7 +288,7 @@ def _members(tool: str, result: str) -> dict[str, Raw] | None:
         return {tool: Raw(_encode(result))} if result.strip() else {}
     if raw.startswith(b"{"):
         members = _decode_object(raw)
-        return None if _failed(members) else members
+        return None if _failed(members) else {tool: Raw(raw), **members}
     if raw.startswith(b'"') and _ERROR_TEXT.match(msgspec.json.decode(raw, type=str)):
         return None
     return {tool: Raw(raw)}
