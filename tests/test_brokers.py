@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker, free_port
 from tests.conftest import cannot_run

@@ -1,0 +1,201 @@
+"""The topics of Handoff Integrity, as data.
+
+Names here are canonical: they start with `handoff.`, whatever prefix a cluster uses; `physical`
+gives the name on the cluster. A receiver's queue is named by its document and never changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from msgspec import Struct
+
+CANONICAL_PREFIX: Final = "handoff."
+DEFAULT_PARTITIONS: Final = 6
+SUBJECT_PARTITIONS: Final = 3
+
+DAY_MS: Final = 86_400_000
+WEEK: Final = {"retention.ms": str(7 * DAY_MS)}
+# Long enough for a receiver, or whoever reads the ledger, to come back from a holiday.
+MONTH: Final = {"retention.ms": str(30 * DAY_MS)}
+# What one record may weigh on any topic of ours. The producer allows as much, or a record that was
+# judged well would be refused at commit, for ever.
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+# A changelog is read whole at each restoration: small segments let compaction keep it short, and
+# tombstones stay a day, so that a state on disk of yesterday still learns of them.
+CHANGELOG: Final = {
+    "segment.bytes": str(64 * 1024 * 1024),
+    "segment.ms": str(60 * 60 * 1000),
+    "delete.retention.ms": str(DAY_MS),
+}
+
+
+class TopicError(Exception):
+    """Something about topics that a person has to settle; the text is a sentence for them."""
+
+
+class Spread(Enum):
+    """How many partitions a topic gets, and which topics must agree on it."""
+
+    TASK = "task"  # the inputs and the changelog of integrity: the same count, for ever
+    SUBJECT = "subject"  # the feed and the changelog of insights: the same count, for ever
+    MANY = "many"  # the count of the task topics, but free to differ
+    ONE = "one"  # a small table that every reader reads whole
+
+    @property
+    def fixed(self) -> bool:
+        """Whether state lies by partition, so that the count cannot change."""
+        return self in (Spread.TASK, Spread.SUBJECT)
+
+
+class Topic(Struct, frozen=True, kw_only=True):
+    """One topic as it should be.
+
+    `name` is canonical and `physical` is the name on the cluster. `config` holds the settings that
+    we depend on, as Kafka spells them; all others are the cluster's. `queue` marks a receiver's
+    queue, which may be a topic of the receiver's own.
+    """
+
+    name: str
+    physical: str
+    partitions: int
+    spread: Spread
+    config: dict[str, str]
+    key: str
+    writer: str
+    meaning: str
+    queue: bool = False
+
+
+class Row(Struct, frozen=True):
+    name: str
+    spread: Spread
+    cleanup: str
+    config: dict[str, str]
+    key: str
+    writer: str
+    meaning: str
+
+
+# fmt: off
+TABLE: Final = (
+    Row("handoff.tool-outputs", Spread.TASK, "delete", WEEK, "task_id", "tools",
+        "what the tools produced"),
+    Row("handoff.acks", Spread.TASK, "delete", WEEK, "task_id", "receivers",
+        "handoffs that were accepted, completed or rejected"),
+    Row("handoff.amendments", Spread.TASK, "delete", WEEK, "task_id", "people",
+        "values set by hand, and held handoffs released or discarded"),
+    Row("handoff.contracts", Spread.ONE, "compact", {}, "id@version", "handoff contracts apply",
+        "the registered contracts"),
+    Row("handoff.receivers", Spread.ONE, "compact", {}, "id", "handoff receivers apply",
+        "the registered receivers"),
+    Row("handoff.receiver-liveness", Spread.ONE, "compact", {}, "receiver", "the probe",
+        "whether somebody reads a receiver's queue"),
+    Row("handoff.packages", Spread.MANY, "delete", MONTH, "task_id", "integrity",
+        "the handoffs, with what their receivers need"),
+    Row("handoff.violations", Spread.MANY, "delete", MONTH, "task_id", "integrity",
+        "broken promises, opened and resolved"),
+    Row("handoff.signals", Spread.MANY, "delete", MONTH, "task_id", "integrity",
+        "what the originating teams are told"),
+    Row("handoff.held", Spread.MANY, "compact", {}, "handoff id", "integrity",
+        "the handoffs that wait for a repair"),
+    Row("handoff.dead-letters", Spread.MANY, "delete", MONTH, "as the source", "processors",
+        "inputs that could not be understood, untouched"),
+    Row("handoff.integrity-state", Spread.TASK, "compact", CHANGELOG, "state key", "integrity",
+        "the changelog of the tasks"),
+    Row("handoff.internal.feed", Spread.SUBJECT, "delete", {"retention.ms": str(DAY_MS)}, "subject",
+        "integrity", "what insights counts"),
+    Row("handoff.insights-state", Spread.SUBJECT, "compact", CHANGELOG, "state key", "insights",
+        "the changelog of patterns and edges"),
+    Row("handoff.edges", Spread.ONE, "compact", {}, "edge", "insights",
+        "the map: who hands to whom, and how well"),
+    Row("handoff.patterns", Spread.ONE, "compact", {}, "fingerprint", "insights",
+        "what people and pagers read: one entry a cause"),
+)
+# fmt: on
+
+NAMES: Final = frozenset(row.name for row in TABLE)
+_LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+def physical(name: str, prefix: str = CANONICAL_PREFIX) -> str:
+    """The name on the cluster: ours under `prefix`, any other (a queue's) as it is."""
+    return prefix + name.removeprefix(CANONICAL_PREFIX) if name in NAMES else name
+
+
+def catalogue(
+    prefix: str = CANONICAL_PREFIX,
+    partitions: int = DEFAULT_PARTITIONS,
+    queues: Iterable[str] = (),
+) -> list[Topic]:
+    """All topics as they should be: ours in the order of DESIGN section 7, then the queues.
+
+    `partitions` is the count of the task topics, `queues` the names from the receivers' documents.
+    Raises TopicError for a prefix or queue that Kafka would refuse, and for a queue that is named
+    as a topic of ours is.
+    """
+    if partitions < 1:
+        raise TopicError(f"A topic needs at least 1 partition, not {partitions}.")
+    if prefix and not _LEGAL.fullmatch(prefix):
+        raise TopicError(
+            f"The topic prefix {prefix!r} is not allowed: use letters, digits, '.', '_' and '-'."
+        )
+    counts = MappingProxyType(
+        {
+            Spread.TASK: partitions,
+            Spread.MANY: partitions,
+            Spread.SUBJECT: SUBJECT_PARTITIONS,
+            Spread.ONE: 1,
+        }
+    )
+    ours = [
+        Topic(
+            name=row.name,
+            physical=physical(row.name, prefix),
+            partitions=counts[row.spread],
+            spread=row.spread,
+            config={
+                "cleanup.policy": row.cleanup,
+                "max.message.bytes": str(MAX_MESSAGE_BYTES),
+                **row.config,
+            },
+            key=row.key,
+            writer=row.writer,
+            meaning=row.meaning,
+        )
+        for row in TABLE
+    ]
+    taken = {topic.physical for topic in ours}
+    return ours + [_queue(name, partitions, taken) for name in sorted(set(queues))]
+
+
+def _queue(name: str, partitions: int, taken: set[str]) -> Topic:
+    if name in taken:
+        raise TopicError(
+            f"A receiver names {name} as its queue, but that is a topic of ours: "
+            "give the receiver a queue of its own."
+        )
+    if not _LEGAL.fullmatch(name) or name in {".", ".."}:
+        raise TopicError(
+            f"A receiver names {name!r} as its queue, which Kafka does not allow: use at most 249 "
+            "letters, digits, '.', '_' and '-'."
+        )
+    return Topic(
+        name=name,
+        physical=name,
+        partitions=partitions,
+        spread=Spread.MANY,
+        config={
+            "cleanup.policy": "delete",
+            "max.message.bytes": str(MAX_MESSAGE_BYTES),
+            **MONTH,
+        },
+        key="task_id",
+        writer="integrity",
+        meaning="the packages of one receiver",
+        queue=True,
+    )
