@@ -39,7 +39,7 @@ class Documents:
         return self.sources.get(key(document)) or Source(key(document))
 
 
-class DocumentErrors(Exception):  # noqa: N818 (it holds many)
+class DocumentErrors(Exception):
     """All that is wrong with the files; `str()` prints one problem a line."""
 
     def __init__(self, problems: list[Problem]) -> None:
