@@ -1,0 +1,198 @@
+"""Contracts and receivers as the cores use them: documents compiled once, then only read."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import jsonschema_rs
+import msgspec
+
+from processors.contracts import values
+from schemas.documents import ContractField, HandoffContract, Person, Receiver, ReceiverOwner
+from schemas.records import Severity, ViolationKind
+
+ERRORS: Final = frozenset(
+    {
+        "context_dropped",
+        "context_empty",
+        "never_captured",
+        "context_malformed",
+        "receiver_missing",
+        "owner_missing",
+        "not_accepted",
+        "not_completed",
+        "rejected",
+        "held_too_long",
+    }
+)
+INFOS: Final = frozenset({"context_reentered", "context_retracted"})
+
+
+def default_severity(
+    kind: ViolationKind, rebuilt: bool = False, optional: bool = False
+) -> Severity:
+    """The severity of a kind where no contract says otherwise.
+
+    What was rebuilt did no harm, and what nobody requires blocks nobody: both are warnings.
+    """
+    if kind in INFOS:
+        return "info"
+    return "error" if kind in ERRORS and not rebuilt and not optional else "warning"
+
+
+class Path(NamedTuple):
+    """One place of a `from` list: the name as written, and the same read as a dotted path."""
+
+    name: str
+    top: str
+    rest: tuple[str, ...]
+
+
+class Field(NamedTuple):
+    """A declared field. `accepts` tells whether a raw value has the declared type or schema."""
+
+    name: str
+    paths: tuple[Path, ...]
+    tops: tuple[str, ...]  # every top-level name that the paths may begin at
+    required: bool
+    weight: float
+    accepts: Callable[[bytes], bool] | None
+    translate: dict[str, bytes] | None  # the sender's text -> the receiver's JSON
+    terms: frozenset[str]  # the receiver's terms, as text
+    rebuild: bool
+    max_age: int | None  # milliseconds
+    unambiguous: bool
+
+
+class Contract(NamedTuple):
+    """A contract, ready to judge with. Durations are milliseconds."""
+
+    id: str
+    version: int
+    owner: Person
+    action: str
+    workflow: str
+    team: str | None
+    stages: tuple[str, ...]
+    receiver: str
+    to_stage: str | None
+    fields: tuple[Field, ...]
+    hold_on: frozenset[str]
+    severity: dict[ViolationKind, Severity]
+    accept_within: int | None
+    complete_within: int | None
+    strip: bool
+
+    def severity_of(
+        self, kind: ViolationKind, rebuilt: bool = False, optional: bool = False
+    ) -> Severity:
+        """The contract's own severity for a kind, or else the default."""
+        found = self.severity.get(kind)
+        return found if found is not None else default_severity(kind, rebuilt, optional)
+
+    def specificity(self, stage: str) -> int:
+        """How closely the contract names a stage: 3 alone, 2 in a list, 1 by '*', 0 not at all."""
+        if self.stages == ("*",):
+            return 1
+        return 0 if stage not in self.stages else (3 if len(self.stages) == 1 else 2)
+
+
+class Destination(NamedTuple):
+    """A registered receiver. `owners` come with the epoch ms at which their time ends."""
+
+    id: str
+    team: str
+    owners: tuple[tuple[ReceiverOwner, int | None], ...]
+    queue: str | None
+    retired: bool
+
+    def owner_at(self, now: int) -> ReceiverOwner | None:
+        """The first owner in force at `now` (epoch ms)."""
+        for owner, ends in self.owners:
+            if ends is None or now < ends:
+                return owner
+        return None
+
+
+def milliseconds(duration: dt.timedelta | None) -> int | None:
+    """A duration in whole milliseconds."""
+    return None if duration is None else duration // dt.timedelta(milliseconds=1)
+
+
+def compile_contract(document: HandoffContract) -> Contract:
+    """Compile a contract document. It was validated when it was read, so this cannot fail."""
+    return Contract(
+        id=document.id,
+        version=document.version,
+        owner=document.owner,
+        action=document.action,
+        workflow=document.workflow,
+        team=document.from_.team,
+        stages=document.from_.stage,
+        receiver=document.to.receiver,
+        to_stage=document.to.stage,
+        fields=tuple(_compile_field(field) for field in document.fields),
+        hold_on=frozenset(document.hold_on),
+        severity=dict(document.severity),
+        accept_within=milliseconds(document.accept_within),
+        complete_within=milliseconds(document.complete_within),
+        strip=document.extra == "strip",
+    )
+
+
+def compile_receiver(document: Receiver) -> Destination:
+    """Compile a receiver document. An owner's `until` is the last whole day (UTC) in force."""
+    owners = []
+    for owner in document.owners:
+        ends = None
+        if owner.until is not None:
+            last = dt.datetime.combine(owner.until, dt.time.min, dt.UTC)
+            ends = int(last.timestamp() * 1000) + 86_400_000
+        owners.append((owner, ends))
+    return Destination(
+        document.id, document.team, tuple(owners), document.queue, document.status == "retired"
+    )
+
+
+def _compile_field(field: ContractField) -> Field:
+    paths = []
+    for name in field.from_:
+        top, *rest = name.split(".")
+        paths.append(Path(name, top, tuple(rest)))
+    translate = None
+    terms: frozenset[str] = frozenset()
+    if field.translate is not None:
+        translate = {term: msgspec.json.encode(to) for term, to in field.translate.items()}
+        texts = (values.scalar_text(value) for value in translate.values())
+        terms = frozenset(text for text in texts if text is not None)
+    tops = dict.fromkeys([p.name for p in paths] + [p.top for p in paths])
+    return Field(
+        name=field.name,
+        paths=tuple(paths),
+        tops=tuple(tops),
+        required=field.required,
+        weight=field.weight,
+        accepts=_acceptance(field),
+        translate=translate,
+        terms=terms,
+        rebuild=field.rebuild.allowed,
+        max_age=milliseconds(field.rebuild.max_age),
+        unambiguous=field.rebuild.pick == "unambiguous",
+    )
+
+
+def _acceptance(field: ContractField) -> Callable[[bytes], bool] | None:
+    if field.type is not None:
+        types = set(field.type) | ({"integer"} if "number" in field.type else set())
+        return lambda value: values.kind(value) in types
+    if field.schema_ is not None:
+        validator: Any = jsonschema_rs.validator_for(field.schema_)
+        return lambda value: _matches(validator, value)
+    return None
+
+
+def _matches(validator: Any, value: bytes) -> bool:
+    try:
+        return bool(validator.is_valid(msgspec.json.decode(value)))
+    except (ValueError, RecursionError, OverflowError):
+        return False  # unreadable for Python: whatever the schema asks for, it is not this

@@ -1,0 +1,189 @@
+"""Questions about one JSON value that is still raw bytes; only what is asked is decoded.
+
+A value may be valid JSON and yet unreadable for Python (a lone surrogate, a number out of range).
+Such a value is passed on like any other; where it would have to be read, it is opaque: not empty,
+equal to nothing but the same bytes, and it leads nowhere.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+JSON_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+MAX_DEPTH = 64  # deeper nesting than any context needs; bounds every walk below
+
+_decode = msgspec.json.Decoder().decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_items = msgspec.json.Decoder(list[Raw]).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_QUOTE, _BACKSLASH, _BRACKET, _BRACE = b'"\\[{'
+_NESTED = b"[{"
+_KIND = {
+    _QUOTE: "string",
+    _BRACKET: "array",
+    _BRACE: "object",
+    ord("n"): "null",
+    ord("t"): "boolean",
+    ord("f"): "boolean",
+}
+
+
+def kind(value: bytes) -> str:
+    """The JSON Schema type of a value; "integer" rather than "number" where both hold.
+
+    An integer is any number without a fraction, 1.0 and 1e3 among them (JSON Schema 2020-12,
+    section 6.1.1).
+    """
+    found = _KIND.get(value[0])
+    if found is not None:
+        return found
+    if value.isdigit() or not (b"." in value or b"e" in value or b"E" in value):
+        return "integer"
+    try:
+        _, digits, exponent = Decimal(value.decode()).as_tuple()
+    except InvalidOperation:
+        return "number"  # an exponent beyond Decimal's own range
+    if not isinstance(exponent, int):
+        return "number"
+    return "integer" if exponent >= 0 or not any(digits[exponent:]) else "number"
+
+
+def is_empty(value: bytes) -> bool:
+    """Null, a string of nothing but white space, `[]` or `{}`."""
+    first = value[0]
+    if first == _QUOTE:
+        second = value[1]
+        if second == _QUOTE:
+            return True
+        if 0x20 < second < 0x80 and second != _BACKSLASH:
+            return False
+        text = string(value)
+        return text is not None and not text.strip()
+    if first in _NESTED:
+        return len(value) == 2 or not value[1:-1].strip()
+    return first == 0x6E  # null
+
+
+def string(value: bytes) -> str | None:
+    """The text of a JSON string, or None for any other value."""
+    if value[0] != _QUOTE:
+        return None
+    try:
+        text = _decode(value)
+    except _UNREADABLE:
+        return None
+    return text if isinstance(text, str) else None
+
+
+def scalar_text(value: bytes) -> str | None:
+    """The JSON text of a scalar, a string without its quotes; None for arrays and objects."""
+    first = value[0]
+    if first == _QUOTE:
+        return string(value)
+    if first in _NESTED:
+        return None
+    return value.decode()
+
+
+def members(value: bytes) -> dict[str, Raw] | None:
+    """The members of an object, still raw; None for any other value."""
+    if value[0] != _BRACE:
+        return None
+    try:
+        return _decode_members(value)
+    except _UNREADABLE:
+        return None
+
+
+def descend(value: bytes, segments: tuple[str, ...]) -> bytes | None:
+    """The value at a dotted path inside objects, or None where the path leads nowhere."""
+    for segment in segments:
+        inside = members(value)
+        if inside is None or segment not in inside:
+            return None
+        value = bytes(inside[segment])
+    return value
+
+
+def lacks_member_of(new: bytes, old: bytes, depth: int = 0) -> bool:
+    """Whether the object `old` has a value at some path where the object `new` has none."""
+    before = members(old)
+    now = members(new)
+    if before is None or now is None or depth > MAX_DEPTH:
+        return False
+    for name, raw in before.items():
+        value = bytes(raw)
+        if is_empty(value):
+            continue
+        held = bytes(now[name]) if name in now else b"null"
+        if is_empty(held) or lacks_member_of(held, value, depth + 1):
+            return True
+    return False
+
+
+def strings(value: bytes, name: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Every string inside a value, in order, with its dotted name: `notes.0.text`."""
+    first = value[0]
+    if depth > MAX_DEPTH:
+        return
+    if first == _QUOTE:
+        text = string(value)
+        if text is not None:
+            yield name, text
+    elif first == _BRACE:
+        for member, raw in (members(value) or {}).items():
+            yield from strings(bytes(raw), f"{name}.{member}", depth + 1)
+    elif first == _BRACKET:
+        try:
+            items = _decode_items(value)
+        except _UNREADABLE:
+            return
+        for index, raw in enumerate(items):
+            yield from strings(bytes(raw), f"{name}.{index}", depth + 1)
+
+
+def _number(text: str) -> int | str:
+    """One spelling for each number that is written with a point or an exponent."""
+    try:
+        sign, digits, exponent = Decimal(text).as_tuple()
+    except InvalidOperation:
+        return text
+    if not isinstance(exponent, int):
+        return text
+    written = "".join(map(str, digits)).lstrip("0")
+    significant = written.rstrip("0")
+    if not significant:
+        return 0
+    exponent += len(written) - len(significant)
+    if 0 <= exponent <= 400:
+        return int(significant + "0" * exponent) * (-1 if sign else 1)
+    # Tagged, so that no text in a context can be taken for it.
+    return f"\0{'-' if sign else ''}{significant}e{exponent}"
+
+
+_canonical_decode = msgspec.json.Decoder(float_hook=_number).decode
+_canonical_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def canonical(value: bytes) -> bytes:
+    """Bytes that are equal for equal JSON values: member order and number spelling are folded."""
+    try:
+        decoded: Any = _canonical_decode(value)
+        return _canonical_encode(decoded)
+    except (*_UNREADABLE, OverflowError, ValueError):
+        return value
+
+
+def same(a: bytes, b: bytes) -> bool:
+    """Whether two JSON values are equal."""
+    return a == b or (_KIND.get(a[0]) == _KIND.get(b[0]) and canonical(a) == canonical(b))
+
+
+def digest(value: bytes) -> bytes:
+    """Eight bytes that stand for a JSON value (BLAKE2b, RFC 7693)."""
+    return blake2b(canonical(value), digest_size=8).digest()

@@ -1,0 +1,164 @@
+"""Runs a pure core over records, in plain values: the lane and `dry-run` both stand on this.
+
+A `Processor` is a core and what it needs to be run: how its inputs are parsed, where its state
+lives, how the state is encoded. A `Driver` holds the state of the partitions at hand, and above it
+an overlay of what the open transaction has changed. Nothing here reads a clock or a network.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from schemas import wire
+from schemas.flow import Arrival, Count, Emit, Headers, Output, Record, Refused
+
+State = TypeVar("State")
+Store = MutableMapping[str, bytes]  # state key -> encoded state
+
+
+@dataclass(frozen=True)
+class Processor(Generic[State]):
+    """A core and what it needs to be run. A second processor is one more of these.
+
+    `inputs` are co-partitioned canonical topic names, `changelog` the topic of its state,
+    `tables` the compacted topics that `build_tables` makes the core's tables from: it is given
+    `{topic: {key: value}}` and the names of the topics that exist (None where nobody knows).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    changelog: str
+    tables: tuple[str, ...]
+    build_tables: Callable[[dict[str, dict[str, bytes]], frozenset[str] | None], Any]
+    parse: Callable[[Record, int], Arrival]
+    state_key: Callable[[Arrival], str]
+    advance: Callable[[State | None, Arrival, Any, int], tuple[State | None, list[Emit | Count]]]
+    encode: Callable[[State], bytes]
+    decode: Callable[[bytes], State]
+
+
+@dataclass
+class Partition(Generic[State]):
+    """The state of one input partition: what is committed, and what the transaction changed."""
+
+    store: Store
+    overlay: dict[str, State | None] = field(default_factory=dict)
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+
+class Driver(Generic[State]):
+    """Feeds records to a core, partition by partition, in the order they are given.
+
+    `tables` may be exchanged between records. `counts` holds the accounting of everything merged:
+    (name, topic, label) -> number.
+    """
+
+    def __init__(self, processor: Processor[State], tables: Any) -> None:
+        self.processor = processor
+        self.tables = tables
+        self.partitions: dict[int, Partition[State]] = {}
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+
+    def assign(self, partition: int, store: Store) -> None:
+        """Take a partition whose restored state is `store`."""
+        self.partitions[partition] = Partition(store)
+
+    def revoke(self, partition: int) -> None:
+        """Give a partition back; what was not merged is gone."""
+        self.partitions.pop(partition, None)
+
+    def step(self, record: Record, now: int) -> list[Output]:
+        """Judge one input record at processor time `now` (epoch ms); what it would publish.
+
+        The core's new state and emits are taken only when all of it has been encoded, so a record
+        that fails costs itself: its one output is a dead letter.
+        """
+        processor = self.processor
+        partition = self.partitions[record.partition]
+        try:
+            arrival = processor.parse(record, now)
+            key = processor.state_key(arrival)
+            before = self._state(partition, key)
+            state, emits = processor.advance(before, arrival, self.tables, now)
+            outputs, counted = _encode(emits, arrival)
+        except Exception as error:  # noqa: BLE001
+            # Whatever it was: this record is set aside, and the next one is judged.
+            partition.counts["dead_letters", record.topic, ""] += 1
+            return [wire.dead_letter(record, error)]
+        if state is not before:
+            partition.overlay[key] = state
+        verdict = "applied"
+        for name, label in counted:
+            if name in {"duplicates", "refused"}:
+                verdict = name
+            else:
+                partition.counts[name, record.topic, label] += 1
+        partition.counts[verdict, record.topic, ""] += 1
+        return outputs
+
+    def _state(self, partition: Partition[State], key: str) -> State | None:
+        overlay = partition.overlay
+        if key in overlay:
+            return overlay[key]
+        encoded = partition.store.get(key)
+        return None if encoded is None else self.processor.decode(encoded)
+
+    def changelog(self) -> Iterator[tuple[int, str, bytes | None]]:
+        """One entry a dirty key: (input partition, state key, encoded state or a tombstone)."""
+        for number, partition in self.partitions.items():
+            for key, state in partition.overlay.items():
+                yield number, key, None if state is None else self.processor.encode(state)
+
+    def merge(self, changes: Iterable[tuple[int, str, bytes | None]]) -> None:
+        """After the commit: `changes`, as `changelog` gave them, become the state."""
+        for number, key, encoded in changes:
+            partition = self.partitions.get(number)
+            if partition is None:
+                continue
+            if encoded is None:
+                partition.store.pop(key, None)
+            else:
+                partition.store[key] = encoded
+        for partition in self.partitions.values():
+            self.counts.update(partition.counts)
+            partition.counts.clear()
+            partition.overlay.clear()
+
+    def drop(self) -> None:
+        """After an abort: the transaction never happened."""
+        for partition in self.partitions.values():
+            partition.counts.clear()
+            partition.overlay.clear()
+
+
+def _encode(emits: list[Emit | Count], arrival: Arrival) -> tuple[list[Output], list[Count]]:
+    """Encode what a core emitted; raises `Refused` when a record would be too large for Kafka."""
+    outputs: list[Output] = []
+    counted: list[Count] = []
+    from_input: Headers = []
+    if arrival.traceparent is not None:
+        from_input.append(("traceparent", arrival.traceparent))
+    if arrival.backfill:
+        from_input.append((wire.BACKFILL_HEADER, b"1"))
+    encoded: dict[int, bytes] = {}  # a package goes to two topics and is encoded once
+    for emit in emits:
+        if isinstance(emit, Count):
+            counted.append(emit)
+            continue
+        record = emit.record
+        if record is None:
+            outputs.append(Output(emit.topic, emit.key.encode(), None, from_input))
+            continue
+        value = encoded.get(id(record))
+        if value is None:
+            value = encoded[id(record)] = wire.encode(record)
+        output = Output(emit.topic, emit.key.encode(), value, wire.headers(record) + from_input)
+        if len(value) > wire.MAX_RECORD_BYTES // 2 and wire.size(output) > wire.MAX_RECORD_BYTES:
+            raise Refused(
+                "output_too_large",
+                f"a record for {emit.topic} would have {len(value):,} bytes, "
+                f"the limit is {wire.MAX_RECORD_BYTES:,}",
+            )
+        outputs.append(output)
+    return outputs, counted

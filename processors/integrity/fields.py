@@ -1,0 +1,274 @@
+"""Judges each declared field of a handoff: what arrived, what was lost, what can be rebuilt.
+
+This is the table of DESIGN section 5, row by row. Nothing is published here: a `Finding` says what
+was found, and `assemble` gathers the findings of a contract.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from processors.contracts import values
+from processors.contracts.compiled import Contract, Field, Path
+from processors.integrity.capture import Found, Memory
+from processors.integrity.state import Capture
+from schemas.records import How, ViolationKind
+
+MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
+
+
+class Finding(NamedTuple):
+    """What became of one name. `value` and `how` are None where the package goes without it.
+
+    `source` is the sender's top-level name, `took` the name whose whole value the field used up.
+    `capture` is where the value came from before this handoff, if from anywhere. `kind` is the
+    violation, `refusal` why a rebuild was refused, `found_in` the string that holds the value.
+    """
+
+    name: str
+    field: Field | None
+    value: bytes | None
+    how: How | None
+    source: str
+    capture: Capture | None
+    candidates: int
+    took: str | None = None
+    kind: ViolationKind | None = None
+    refusal: str | None = None
+    found_in: str | None = None
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether the receiver has the value although the sender lost it."""
+        return self.how == "rebuilt"
+
+
+class Present(NamedTuple):
+    """A value in the handoff's own context: the path that led there, and what it begins at."""
+
+    path: Path
+    value: bytes
+    top: str
+    took: str | None
+
+
+class Judged(NamedTuple):
+    """A whole context, judged: declared fields in order, then the extras."""
+
+    findings: list[Finding]
+    missing: list[str]
+    fidelity: float | None
+    completeness: float | None
+
+
+def assemble(
+    contract: Contract | None, context: Mapping[str, Raw], memory: Memory, occurred_at: int
+) -> Judged:
+    """Judge a handoff's own context against a contract and what the task held before.
+
+    Without a contract the whole context is extra, and fidelity and completeness are None.
+    """
+    if contract is None:
+        return Judged(_extras(context, frozenset(), memory), [], None, None)
+    findings: list[Finding] = []
+    taken: set[str] = set()
+    required = arrived = complete = 0.0
+    missing: list[str] = []
+    for field in contract.fields:
+        finding = judge(field, context, memory, occurred_at)
+        findings.append(finding)
+        taken.add(field.name)
+        if finding.took is not None:
+            taken.add(finding.took)
+        if finding.value is None:
+            missing.append(field.name)
+        if field.required:
+            required += field.weight
+            if finding.kind is None and finding.value is not None:
+                arrived += field.weight
+                complete += field.weight
+            elif finding.rebuilt:
+                complete += field.weight
+    if not contract.strip:
+        findings += _extras(context, taken, memory)
+    if required == 0:
+        return Judged(findings, missing, 1.0, 1.0)
+    return Judged(findings, missing, arrived / required, complete / required)
+
+
+def judge(field: Field, context: Mapping[str, Raw], memory: Memory, occurred_at: int) -> Finding:
+    """One declared field: the row of the table that it falls into."""
+    present = _present(field, context)
+    if present is not None and not values.is_empty(present.value):
+        return _judge_arrived(field, present, memory)
+    found = _captured(field, memory)
+    if present is not None:
+        return _judge_empty(field, present, found, memory, occurred_at)
+    if found is None:
+        retracted = memory.retracted_at(field.tops) is not None
+        kind: ViolationKind = "context_retracted" if retracted else "never_captured"
+        lost = Finding(field.name, field, None, None, field.name, None, 0, kind)
+        return lost if field.required else lost._replace(kind=None)
+    found_in = _found_in(found.value, context)
+    kind = "context_dropped" if found_in is None else "context_unstructured"
+    finding = _rebuild(field, found, memory, occurred_at, kind)._replace(found_in=found_in)
+    if field.required:
+        return finding
+    # An optional field is rebuilt like any other, and its loss is no violation.
+    return finding._replace(kind=None, refusal=None, found_in=None)
+
+
+def _judge_empty(
+    field: Field, present: Present, found: Found | None, memory: Memory, occurred_at: int
+) -> Finding:
+    """Present but empty: the sender has the place for it and put nothing there."""
+    kind: ViolationKind | None = "context_empty" if field.required else None
+    if found is not None:
+        finding = _rebuild(field, found, memory, occurred_at, "context_empty")
+        finding = finding._replace(took=present.took, kind=kind)
+        if finding.rebuilt:
+            return finding
+        return finding._replace(value=present.value, how="as_sent")
+    return Finding(
+        field.name, field, present.value, "as_sent", present.top, None, 1, present.took, kind
+    )
+
+
+def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
+    value = present.value
+    earlier = memory.look_up(present.path, None)
+    capture = None
+    candidates = 1
+    if earlier is not None:
+        candidates = memory.candidates(earlier)
+        if earlier.value is not None and values.same(earlier.value, value):
+            capture = earlier.capture
+        elif values.digest(value) not in earlier.capture.hashes:
+            candidates += 1
+    finding = Finding(
+        field.name, field, value, "arrived", present.top, capture, candidates, present.took
+    )
+    judged = value
+    if field.translate is not None:
+        translated = _translate(field, value)
+        if translated is None:
+            return finding._replace(how="as_sent", kind="untranslatable")
+        if translated != value:
+            judged = translated
+            finding = finding._replace(value=translated, how="translated")
+    if field.accepts is not None and not field.accepts(judged):
+        return finding._replace(value=value, how="as_sent", kind="context_malformed")
+    return finding
+
+
+def _present(field: Field, context: Mapping[str, Raw]) -> Present | None:
+    """The first path whose value is not empty, or else the first that is present at all."""
+    first: Present | None = None
+    for path in field.paths:
+        raw = context.get(path.name)
+        if raw is not None:
+            present = Present(path, bytes(raw), path.name, path.name)
+        else:
+            raw = context.get(path.top) if path.rest else None
+            value = values.descend(bytes(raw), path.rest) if raw is not None else None
+            if value is None:
+                continue
+            present = Present(path, value, path.top, None)
+        if not values.is_empty(present.value):
+            return present
+        first = first or present
+    return first
+
+
+def _captured(field: Field, memory: Memory) -> Found | None:
+    """Of the paths that lead to an earlier value, the one captured last."""
+    after = memory.retracted_at(field.tops)
+    best: Found | None = None
+    for path in field.paths:
+        found = memory.look_up(path, after)
+        if found is not None and (
+            best is None or found.capture.occurred_at > best.capture.occurred_at
+        ):
+            best = found
+    return best
+
+
+def _rebuild(
+    field: Field, found: Found, memory: Memory, occurred_at: int, kind: ViolationKind
+) -> Finding:
+    """Fill a lost field from the task's earlier capture, or say why that is refused.
+
+    A wrong value is worse than none, so every doubt refuses.
+    """
+    candidates = max(memory.candidates(found), _distinct(field, memory))
+    capture = found.capture
+    lost = Finding(field.name, field, None, None, found.top, capture, candidates, kind)
+    if not field.rebuild:
+        return lost._replace(refusal="not_allowed")
+    if found.value is None:
+        return lost._replace(refusal="not_kept")
+    if field.max_age is not None and occurred_at - capture.occurred_at > field.max_age:
+        return lost._replace(refusal="too_old")
+    if field.unambiguous and candidates > 1:
+        return lost._replace(refusal="ambiguous")
+    value = found.value
+    if field.translate is not None:
+        translated = _translate(field, value)
+        if translated is None:
+            return lost._replace(refusal="untranslatable")
+        value = translated
+    if field.accepts is not None and not field.accepts(value):
+        return lost._replace(refusal="malformed")
+    return lost._replace(value=value, how="rebuilt")
+
+
+def _distinct(field: Field, memory: Memory) -> int:
+    """How many distinct values the field's paths lead to now."""
+    if len(field.paths) == 1:
+        return 1
+    after = memory.retracted_at(field.tops)
+    found = (memory.look_up(path, after) for path in field.paths)
+    return len({values.canonical(f.value) for f in found if f is not None and f.value is not None})
+
+
+def _translate(field: Field, value: bytes) -> bytes | None:
+    """The receiver's term for a value; a term of theirs passes as it is; None for all others."""
+    text = values.scalar_text(value)
+    if text is None or field.translate is None:
+        return None
+    translated = field.translate.get(text)
+    if translated is not None:
+        return translated
+    return value if text in field.terms else None
+
+
+def _found_in(value: bytes | None, context: Mapping[str, Raw]) -> str | None:
+    """The name of the string in the handoff's own context that holds a scalar's text verbatim."""
+    text = values.scalar_text(value) if value is not None else None
+    if text is None or len(text) < MIN_SEARCHED_TEXT:
+        return None
+    for name, raw in context.items():
+        for where, held in values.strings(bytes(raw), name):
+            if text in held:
+                return where
+    return None
+
+
+def _extras(
+    context: Mapping[str, Raw], taken: frozenset[str] | set[str], memory: Memory
+) -> list[Finding]:
+    """The names of the handoff's context whose whole value no declared field took."""
+    extras = []
+    for name, raw in context.items():
+        if name in taken:
+            continue
+        value = bytes(raw)
+        capture = memory.captures.get(name)
+        candidates = 1
+        if capture is not None:
+            candidates = memory.candidates(Found(capture.value, capture, name))
+            if capture.value is None or not values.same(capture.value, value):
+                capture = None
+        extras.append(Finding(name, None, value, "extra", name, capture, candidates))
+    return extras

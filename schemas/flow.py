@@ -1,0 +1,73 @@
+"""What goes into a core and what comes out of it, in plain values: no Kafka types."""
+
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from schemas.records import Ack, Amendment, ToolOutput
+
+Headers = list[tuple[str, bytes]]
+
+
+class Record(Struct, frozen=True, gc=False):
+    """One Kafka record as it was read. `topic` is the canonical name; `timestamp` epoch ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: Headers = []
+
+
+class Arrival(Struct, frozen=True, gc=False):
+    """One input that was understood.
+
+    `occurred_at` is the event time in epoch ms, already bounded by the record's timestamp.
+    `traceparent` is the W3C Trace Context header to pass on.
+    """
+
+    body: ToolOutput | Ack | Amendment
+    occurred_at: int
+    topic: str
+    partition: int
+    offset: int
+    backfill: bool
+    traceparent: bytes | None
+
+
+class Emit(Struct, frozen=True, gc=False):
+    """One record to publish. `topic` is canonical (or a queue's own name); None is a tombstone."""
+
+    topic: str
+    key: str
+    record: Struct | None
+
+
+class Count(NamedTuple):
+    """A thing that happened and is only counted: the metric's name and one label."""
+
+    name: str
+    label: str = ""
+
+
+class Output(Struct, frozen=True, gc=False):
+    """One encoded record, ready to be produced."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Refused(Exception):
+    """An input that cannot be understood or applied: it goes to the dead letters.
+
+    `code` is a stable word for machines; `message` a sentence for people, never a context value.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

@@ -1,0 +1,350 @@
+"""The records that travel: what tools send in, and what the processors publish.
+
+Every record is JSON on its topic. Context values stay raw JSON bytes (`msgspec.Raw`) from input to
+output, so big integers, number spelling and member order survive. Times in inputs are RFC 3339 with
+an offset or integer epoch milliseconds; times in outputs are RFC 3339 in UTC.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Raw, Struct
+
+Name = Annotated[str, Meta(min_length=1)]
+# Years 1 to 9999, the range of RFC 3339.
+EpochMs = Annotated[int, Meta(ge=-62_135_596_800_000, le=253_402_300_799_999)]
+When = Annotated[datetime, Meta(tz=True)] | EpochMs
+Utc = Annotated[datetime, Meta(tz=True)]
+
+Severity = Literal["error", "warning", "info"]
+Disposition = Literal["sent", "held"]
+Begun = Literal["declared", "triggered", "implicit"]
+How = Literal["arrived", "translated", "as_sent", "extra", "rebuilt", "gathered", "late", "amended"]
+ViolationKind = Literal[
+    "context_dropped",
+    "context_empty",
+    "context_unstructured",
+    "context_malformed",
+    "context_retracted",
+    "context_reentered",
+    "never_captured",
+    "untranslatable",
+    "rule_failed",
+    "receiver_mismatch",
+    "receiver_missing",
+    "receiver_silent",
+    "owner_missing",
+    "contract_missing",
+    "handoff_missing",
+    "not_accepted",
+    "not_completed",
+    "rejected",
+    "held_too_long",
+    "unknown_handoff",
+]
+SignalKind = Literal[
+    "sent",
+    "held",
+    "released",
+    "accepted",
+    "completed",
+    "returned",
+    "rejected",
+    "stalled",
+    "reassigned",
+    "superseded",
+    "discarded",
+    "expired",
+]
+
+# --- inputs -------------------------------------------------------------------------------------
+
+
+class HandoffRequest(Struct, frozen=True, gc=False):
+    """A declared handoff inside a tool output: to which receiver, on which contract."""
+
+    to: Name
+    contract: Name | None = None
+    part: Name | None = None
+    note: str | None = None
+
+
+class ToolOutput(Struct, frozen=True, gc=False):
+    """What a tool produced for a task at a stage (topic `handoff.tool-outputs`, key `task_id`)."""
+
+    id: Name
+    task_id: Name
+    workflow: Name
+    stage: Name
+    tool: Name
+    occurred_at: When
+    team: str | None = None
+    context: dict[str, Raw] = {}
+    retracted: Annotated[list[str], Meta(max_length=256)] = []
+    handoff: HandoffRequest | Annotated[list[HandoffRequest], Meta(max_length=16)] | None = None
+
+
+class Ack(Struct, frozen=True, gc=False):
+    """What a receiver says of a handoff (topic `handoff.acks`, key `task_id`)."""
+
+    id: Name
+    workflow: Name
+    task_id: Name
+    handoff_id: Name
+    status: Literal["accepted", "completed", "rejected"]
+    by: Name
+    occurred_at: When
+    reason: str | None = None
+
+
+class Amendment(Struct, frozen=True, gc=False):
+    """What a person changes about a handoff (topic `handoff.amendments`, key `task_id`)."""
+
+    id: Name
+    workflow: Name
+    task_id: Name
+    handoff_id: Name
+    action: Literal["set", "release", "discard"]
+    by: Name
+    occurred_at: When
+    fields: dict[str, Raw] = {}
+    reason: str | None = None
+
+
+class Liveness(Struct, frozen=True, gc=False):
+    """Whether a receiver's consumer group is there (`handoff.receiver-liveness`, key `receiver`).
+
+    `lag` counts records; `members` counts group members at `checked_at`.
+    """
+
+    receiver: Name
+    live: bool
+    checked_at: When
+    members: int = 0
+    lag: int | None = None
+    last_live_at: When | None = None
+
+
+# --- outputs ------------------------------------------------------------------------------------
+
+
+class Origin(Struct, frozen=True, gc=False):
+    """Where a captured value came from: the stage, tool and event, and the record's position."""
+
+    stage: str
+    tool: str
+    event_id: str
+    occurred_at: Utc
+    topic: str
+    partition: int
+    offset: int
+
+
+class From(Struct, frozen=True, gc=False):
+    """The sending side of a handoff."""
+
+    team: str | None
+    stage: str
+    tool: str
+
+
+class To(Struct, frozen=True, gc=False):
+    """The receiving side of a handoff; `owner` is the first registered owner still in force."""
+
+    receiver: str
+    team: str | None
+    stage: str | None
+    owner: str | None
+    owner_contact: str | None
+
+
+class Provenance(Struct, frozen=True, gc=False, omit_defaults=True):
+    """How one context value got into a package, and where it first came from.
+
+    `candidates` is the number of distinct values that the task has held under that name; `by` and
+    `reason` are set where a person amended the value.
+    """
+
+    how: How
+    stage: str
+    tool: str
+    event_id: str
+    occurred_at: Utc
+    candidates: int
+    by: str | None = None
+    reason: str | None = None
+
+
+class Package(Struct, frozen=True, gc=False, rename={"from_": "from"}):
+    """The enriched handoff (`handoff.packages` and the receiver's queue; `handoff.held` when held).
+
+    `id` is the handoff id and `revision` counts from 1. `fidelity` is the share (0 to 1, by weight)
+    of the required fields that arrived from the sender; `completeness` counts the rebuilt ones too;
+    both are null without a contract. `missing` lists the declared fields, required or not, that
+    `context` lacks. `violations` lists the ids of the open violations. `hop` counts from 1.
+    """
+
+    id: str
+    revision: int
+    task_id: str
+    event_id: str
+    workflow: str
+    contract: str | None
+    contract_version: int | None
+    from_: From
+    to: To
+    disposition: Disposition
+    action: str | None
+    begun: Begun
+    context: dict[str, Raw]
+    provenance: dict[str, Provenance]
+    missing: list[str]
+    fidelity: float | None
+    completeness: float | None
+    violations: list[str]
+    overridden: bool
+    supersedes: str | None
+    accept_by: Utc | None
+    complete_by: Utc | None
+    note: str | None
+    occurred_at: Utc
+    sent_at: Utc | None
+    hop: int
+    backfill: bool
+
+
+class Violation(Struct, frozen=True, gc=False, rename={"from_": "from"}):
+    """A broken promise of a contract, opened and later resolved (`handoff.violations`).
+
+    `message` is one sentence for a person and never holds a value. `owner` is who is to act: the
+    receiver's named owner, or else the contract's. `origin` is where a lost field was last had,
+    `last_seen_hop` the hop that last carried it (null when no handoff ever did). `found_in` names
+    the string that holds an unstructured value. `episode` counts the openings of one id, from 1.
+    """
+
+    id: str
+    status: Literal["opened", "resolved"]
+    kind: ViolationKind
+    severity: Severity
+    task_id: str
+    handoff_id: str | None
+    event_id: str
+    workflow: str
+    contract: str | None
+    contract_version: int | None
+    episode: int
+    field: str | None
+    rule: str | None
+    from_: From | None
+    to: To | None
+    owner: str | None
+    owner_contact: str | None
+    origin: Origin | None
+    candidates: int | None
+    last_seen_hop: int | None
+    hop: int | None
+    disposition: Disposition | None
+    message: str
+    reason: str | None
+    resolution: str | None
+    found_in: str | None
+    occurred_at: Utc
+    detected_at: Utc
+    resolved_at: Utc | None
+    backfill: bool
+
+
+class Signal(Struct, frozen=True, gc=False):
+    """The close-the-loop message to the originating team (`handoff.signals`).
+
+    `to_team` is the team addressed, `owner` the named owner at the receiver, `occurred_at` the time
+    of the event behind it and `at` the processor's time.
+    """
+
+    id: str
+    kind: SignalKind
+    late: bool
+    supersedes: str | None
+    handoff_id: str
+    task_id: str
+    to_team: str | None
+    receiver: str
+    owner: str | None
+    message: str
+    occurred_at: Utc
+    at: Utc
+    backfill: bool
+
+
+class DeadLetter(Struct, frozen=True, gc=False):
+    """An input that could not be understood, as a reader of `handoff.dead-letters` sees it.
+
+    It is also the value of the dead letter itself where the input is too large to travel on: then
+    it points at the record. `size` is the value's length in bytes, null for a tombstone.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: str | None
+    exception: str
+    message: str
+    stacktrace: str
+    size: int | None
+
+
+class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
+    """Violations of one cause, or repeats of one handoff, as one entry (`handoff.patterns`)."""
+
+    id: str
+    status: Literal["opened", "updated", "closed"]
+    kind: str
+    fingerprint: str
+    severity: Severity
+    workflow: str
+    contract: str | None
+    receiver: str | None
+    from_: str | None
+    to: str | None
+    field: str | None
+    count: int
+    first_seen: Utc
+    last_seen: Utc
+    tasks: list[str]
+    message: str
+
+
+class Edge(Struct, frozen=True, gc=False, rename={"from_": "from"}):
+    """What was observed between two stages, or a stage and a receiver (`handoff.edges`).
+
+    `fields` maps each carried field to the share (0 to 1) of moves that carried it; latencies are
+    milliseconds.
+    """
+
+    workflow: str
+    from_: str
+    to: str
+    moves: int
+    tasks: int
+    documented: bool
+    fields: dict[str, float]
+    fidelity: float | None
+    completion_rate: float | None
+    accept_ms_p50: int | None
+    accept_ms_p95: int | None
+    last_seen: Utc
+
+
+# The record types with a schema file of their own; the name is the file's and the header's.
+PUBLISHED: dict[str, type[Struct]] = {
+    "tool-output": ToolOutput,
+    "ack": Ack,
+    "amendment": Amendment,
+    "liveness": Liveness,
+    "package": Package,
+    "violation": Violation,
+    "signal": Signal,
+    "dead-letter": DeadLetter,
+    "pattern": Pattern,
+    "edge": Edge,
+}

@@ -1,0 +1,175 @@
+"""Between bytes on a topic and records: parsing inputs, encoding outputs, dead letters."""
+
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from schemas.flow import Arrival, Headers, Output, Record, Refused
+from schemas.records import PUBLISHED, Ack, Amendment, DeadLetter, ToolOutput, Violation
+
+DAY_MS = 86_400_000
+# An input record may be this large; larger ones would let one tool fill a task's whole state.
+MAX_INPUT_BYTES = 1 << 20
+# What Kafka accepts on our topics (`max.message.bytes`), less room for the batch's own framing.
+MAX_RECORD_BYTES = (4 << 20) - 1024
+# A clock this far ahead of the broker's is wrong: the record's timestamp counts instead.
+MAX_AHEAD_MS = 5 * 60_000
+BACKFILL_HEADER = "handoff-backfill"
+DEAD_LETTERS = "handoff.dead-letters"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_decoders: dict[str, Callable[[bytes], ToolOutput | Ack | Amendment]] = {
+    "handoff.tool-outputs": msgspec.json.Decoder(ToolOutput).decode,
+    "handoff.acks": msgspec.json.Decoder(Ack).decode,
+    "handoff.amendments": msgspec.json.Decoder(Amendment).decode,
+}
+_encode = msgspec.json.Encoder().encode
+_SCHEMA_HEADERS: dict[type, tuple[tuple[str, bytes], ...]] = {
+    record: (("content-type", b"application/json"), ("handoff-schema", f"{name}/1".encode()))
+    for name, record in PUBLISHED.items()
+}
+
+
+@lru_cache(maxsize=8192)
+def utc(ms: int) -> datetime:
+    """Epoch milliseconds as an aware datetime in UTC."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def epoch_ms(when: datetime | int) -> int:
+    """An input's time as epoch milliseconds (microseconds are cut off)."""
+    return when if isinstance(when, int) else (when - _EPOCH) // timedelta(milliseconds=1)
+
+
+def parse(record: Record, now: int, backfill_after: int = DAY_MS) -> Arrival:
+    """Understand one input record; `now` and `backfill_after` are milliseconds.
+
+    Raises `Refused` for a tombstone, a record too large, a missing key, a key unlike the body's
+    `task_id`, bytes that are not JSON, and JSON of another shape.
+    """
+    value = record.value
+    if value is None:
+        raise Refused("tombstone", "the record has no value; a tool output needs a JSON object")
+    if len(value) > MAX_INPUT_BYTES:
+        raise Refused(
+            "too_large",
+            f"the value has {len(value):,} bytes, the limit is {MAX_INPUT_BYTES:,}; "
+            "send a reference instead of the content",
+        )
+    if record.key is None:
+        raise Refused("key_missing", "the record has no key; the key must be the task_id")
+    try:
+        # A raw value is copied through unread, so bytes that are not UTF-8 must be found here.
+        str(value, "utf-8")
+        body = _decoders[record.topic](value)
+    except msgspec.ValidationError as error:
+        raise Refused("wrong_shape", f"the JSON has not the shape of the record: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # Neither kind of message quotes the input: a position and what was expected there.
+        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+        raise Refused("not_json", f"the value is not JSON: {reason}") from None
+    except RecursionError:
+        raise Refused("not_json", "the value nests too deep to be read") from None
+    if record.key != body.task_id.encode():
+        raise Refused("key_mismatch", "the record's key is not the task_id of its body")
+    backfill = record.timestamp < now - backfill_after
+    traceparent = None
+    for name, content in record.headers:
+        if name == BACKFILL_HEADER:
+            backfill = backfill or content == b"1"
+        elif name == "traceparent":
+            traceparent = content
+    occurred_at = epoch_ms(body.occurred_at)
+    if occurred_at > record.timestamp + MAX_AHEAD_MS:
+        occurred_at = record.timestamp
+    return Arrival(
+        body, occurred_at, record.topic, record.partition, record.offset, backfill, traceparent
+    )
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """A published record as JSON bytes."""
+    return _encode(record)
+
+
+def headers(record: msgspec.Struct) -> Headers:
+    """The headers of a published record, before those that come from its input."""
+    found = list(_SCHEMA_HEADERS[type(record)])
+    if type(record) is Violation:
+        found.append(("handoff-kind", record.kind.encode()))
+        found.append(("handoff-severity", record.severity.encode()))
+        found.append(("handoff-contract", (record.contract or "").encode()))
+    return found
+
+
+def dead_letter(record: Record, error: Exception) -> Output:
+    """The dead letter for an input: the record untouched, and why, in the headers of KIP-1034.
+
+    The stack trace names code and never the exception's own text, which could quote a value. An
+    input too large to travel with its headers is replaced by a `DeadLetter` that points at it.
+    """
+    if isinstance(error, Refused):
+        code, message = error.code, error.message
+    else:
+        code = type(error).__name__
+        message = (
+            "the processor failed on this record; it is our defect, the stack trace says where"
+        )
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    why = [
+        ("__streams.errors.exception", code.encode()),
+        ("__streams.errors.message", message.encode()),
+        ("__streams.errors.stacktrace", trace.encode()),
+        ("__streams.errors.topic", record.topic.encode()),
+        ("__streams.errors.partition", str(record.partition).encode()),
+        ("__streams.errors.offset", str(record.offset).encode()),
+    ]
+    letter = Output(DEAD_LETTERS, record.key, record.value, [*record.headers, *why])
+    if size(letter) <= MAX_RECORD_BYTES:
+        return letter
+    pointer = DeadLetter(
+        record.topic,
+        record.partition,
+        record.offset,
+        None,
+        code,
+        message,
+        trace,
+        None if record.value is None else len(record.value),
+    )
+    return Output(DEAD_LETTERS, None, _encode(pointer), [*headers(pointer), *why])
+
+
+def size(output: Output) -> int:
+    """The bytes that Kafka counts for a record, batch framing left out."""
+    total = len(output.key or b"") + len(output.value or b"")
+    for name, content in output.headers:
+        total += len(name) + len(content or b"") + 10
+    return total
+
+
+def read_dead_letter(record: Record) -> DeadLetter:
+    """A dead letter as its reader sees it. Raises `ValueError` for a record that is none."""
+    why: dict[str, Any] = {
+        name.removeprefix("__streams.errors."): (content or b"").decode("utf-8", "replace")
+        for name, content in record.headers
+        if name.startswith("__streams.errors.")
+    }
+    try:
+        return DeadLetter(
+            topic=why["topic"],
+            partition=int(why["partition"]),
+            offset=int(why["offset"]),
+            key=None if record.key is None else record.key.decode("utf-8", "replace"),
+            exception=why["exception"],
+            message=why["message"],
+            stacktrace=why["stacktrace"],
+            size=None if record.value is None else len(record.value),
+        )
+    except KeyError as error:
+        missing = f"__streams.errors.{error.args[0]}"
+        raise ValueError(f"not a dead letter: the header {missing} is missing") from None
