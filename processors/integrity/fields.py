@@ -108,7 +108,7 @@ def judge(field: Field, context: Mapping[str, Raw], memory: Memory, occurred_at:
     if found is None:
         retracted = memory.retracted_at(field.tops) is not None
         kind: ViolationKind = "context_retracted" if retracted else "never_captured"
-        lost = Finding(field.name, field, None, None, field.name, None, 0, kind)
+        lost = Finding(field.name, field, None, None, field.name, None, 0, kind=kind)
         return lost if field.required else lost._replace(kind=None)
     found_in = _found_in(found.value, context)
     kind = "context_dropped" if found_in is None else "context_unstructured"
@@ -203,7 +203,7 @@ def _rebuild(
     """
     candidates = max(memory.candidates(found), _distinct(field, memory))
     capture = found.capture
-    lost = Finding(field.name, field, None, None, found.top, capture, candidates, kind)
+    lost = Finding(field.name, field, None, None, found.top, capture, candidates, kind=kind)
     if not field.rebuild:
         return lost._replace(refusal="not_allowed")
     if found.value is None:
