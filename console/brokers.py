@@ -81,7 +81,7 @@ class _Broker:
         with self.log.open("ab") as log:
             # A session of its own, so that Ctrl-C reaches us first and we end in good order.
             self._process = subprocess.Popen(
-                _dying_with_us(command),
+                dying_with_us(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -279,7 +279,7 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _dying_with_us(command: Sequence[str]) -> list[str]:
+def dying_with_us(command: Sequence[str]) -> list[str]:
     if sys.platform != "linux":
         return list(command)
     return [sys.executable, "-ISc", _DIES_WITH_PARENT, str(os.getpid()), *command]

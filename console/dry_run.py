@@ -126,6 +126,10 @@ class DryRun:
         self._offsets[line.topic, partition] += 1
         return partition, offset
 
+    def clock_to(self, moment: int | None) -> None:
+        """Move the clock on to a moment (epoch ms); it never goes back."""
+        self.now = max(self.now, moment or 0)
+
     def verdicts(self) -> Counter[str]:
         """How the inputs ended: applied, duplicates, refused, dead_letters."""
         found: Counter[str] = Counter()

@@ -1,0 +1,116 @@
+"""`handoff dead-letters`: the inputs that could not be understood, and why."""
+
+import click
+import msgspec
+
+from console import output
+from console.dry_run import printed
+from console.errors import BadInputError
+from console.kafka import Reader, connect
+from console.render import plain
+from schemas import wire
+from schemas.flow import Record
+from schemas.records import DeadLetter
+
+
+@click.command("list")
+@output.as_json
+def list_letters(output_: str) -> None:
+    """Every dead letter: where it came from and what was wrong."""
+    found: list[tuple[Record, DeadLetter]] = []
+    reader = Reader(connect(), [wire.DEAD_LETTERS], from_beginning=True)
+    progress = output.Progress(lambda: f"{len(found):,} dead letters read")
+    try:
+        for record in reader.to_end():
+            progress.tick()
+            found.append((record, _read(record)))
+    finally:
+        reader.close()
+    with output.ends_cleanly():
+        if output_ == "json":
+            for record, letter in found:
+                output.line(msgspec.json.encode({"id": _id(record), **_members(letter)}))
+            return
+        output.table(
+            ["id", "topic", "partition", "offset", "exception", "message"],
+            [
+                [
+                    _id(record),
+                    letter.topic,
+                    str(letter.partition),
+                    str(letter.offset),
+                    letter.exception,
+                    letter.message,
+                ]
+                for record, letter in sorted(found, key=lambda each: _order(each[0]))
+            ],
+        )
+        if found:
+            click.echo("the whole of one: handoff dead-letters show ID", err=True)
+        else:
+            click.echo("no dead letters", err=True)
+
+
+@click.command("show")
+@output.as_json
+@click.argument("letter_id", metavar="ID")
+def show(output_: str, letter_id: str) -> None:
+    """One dead letter whole: its headers and its value. ID is as `list` prints it."""
+    record = _find(letter_id)
+    if output_ == "json":
+        output.line(printed(record.topic, record.key, record.value, record.headers))
+        return
+    key = "none" if record.key is None else plain(record.key.decode("utf-8", "backslashreplace"))
+    click.echo(f"key: {key}")
+    for name, content in record.headers:
+        text = (content or b"").decode("utf-8", "backslashreplace").rstrip("\n")
+        shown = "\n    ".join(plain(part) for part in text.split("\n"))
+        click.echo(f"{plain(name)}: {shown}")
+    click.echo(f"value: {'none (a tombstone)' if record.value is None else ''}")
+    if record.value is not None:
+        click.echo(_shown(record.value))
+
+
+def _shown(value: bytes) -> str:
+    """The value as text, or its bytes in hexadecimal, sixteen a line."""
+    try:
+        return "\n".join(plain(part) for part in value.decode("utf-8").split("\n"))
+    except UnicodeDecodeError:
+        rows = (value[at : at + 16] for at in range(0, len(value), 16))
+        return "\n".join(f"{at * 16:08x}  {row.hex(' ')}" for at, row in enumerate(rows))
+
+
+def _find(letter_id: str) -> Record:
+    partition, slash, offset = letter_id.partition("/")
+    if not (slash and partition.isdecimal() and offset.isdecimal()):
+        raise BadInputError(
+            f"{letter_id!r} is no id of a dead letter: PARTITION/OFFSET, as in 3/17"
+        )
+    reader = Reader(connect(), [wire.DEAD_LETTERS], from_beginning=True)
+    try:
+        for record in reader.to_end():
+            if (record.partition, record.offset) == (int(partition), int(offset)):
+                return record
+    finally:
+        reader.close()
+    raise BadInputError(f"there is no dead letter {letter_id}; see: handoff dead-letters list")
+
+
+def _read(record: Record) -> DeadLetter:
+    try:
+        return wire.read_dead_letter(record)
+    except ValueError as error:
+        return DeadLetter("?", -1, -1, None, "unreadable", str(error), "", None)
+
+
+def _members(letter: DeadLetter) -> dict[str, object]:
+    members: dict[str, object] = msgspec.to_builtins(letter)
+    return members
+
+
+def _id(record: Record) -> str:
+    return f"{record.partition}/{record.offset}"
+
+
+def _order(record: Record) -> tuple[int, int]:
+    return record.partition, record.offset

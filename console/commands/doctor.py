@@ -1,0 +1,188 @@
+"""`handoff doctor`: whether all that the processor needs is there."""
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import confluent_kafka
+import msgspec
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from pydantic import ValidationError
+from rich.text import Text
+
+from console import output
+from console.commands.topics import topic_changes
+from console.errors import FOUND_PROBLEMS
+from console.kafka import ANSWER_SECONDS, Cluster, connect, read_table
+from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.integrity.processor import INTEGRITY
+from processors.runtime import clients
+from schemas import documents
+from schemas.documents import HandoffContract, Receiver
+from schemas.lint import lint
+from schemas.loading import Documents
+from topics.catalogue import TopicError
+
+_STYLE = {"ok": "green", "note": "yellow", "problem": "bold red"}
+
+
+class Finding(msgspec.Struct):
+    """One check: `state` is ok, note or problem; `todo` is empty where nothing is to be done."""
+
+    check: str
+    state: str
+    what: str
+    todo: str = ""
+
+
+@click.command()
+@output.as_json
+def doctor(output_: str) -> None:
+    """Look at the broker, the topics, the documents and the processor.
+
+    Exit status 1 when there is a problem.
+    """
+    cluster = connect()
+    admin: AdminClient = clients.admin(cluster.settings)
+    found = [*_broker(cluster, admin), *_topics(cluster)]
+    found += [*_documents(cluster), *_processor(cluster, admin)]
+    if output_ == "json":
+        output.document(msgspec.to_builtins(found))
+    else:
+        output.table(
+            ["check", "", "what was found", "what to do"],
+            [
+                [each.check, Text(each.state, _STYLE[each.state]), each.what, each.todo]
+                for each in found
+            ],
+        )
+    if any(each.state == "problem" for each in found):
+        sys.exit(FOUND_PROBLEMS)
+
+
+def _broker(cluster: Cluster, admin: AdminClient) -> Iterator[Finding]:
+    brokers = cluster.metadata.brokers
+    servers = cluster.settings.kafka_bootstrap_servers
+    count = f"{len(brokers)} broker{'' if len(brokers) == 1 else 's'}"
+    yield Finding("broker", "ok", f"{servers} answers ({count})")
+    library = confluent_kafka.libversion()[0]
+    yield Finding(
+        "versions",
+        "ok",
+        f"broker {_broker_version(admin, next(iter(brokers)))}; "
+        f"client confluent-kafka {confluent_kafka.__version__}, librdkafka {library}",
+    )
+
+
+def _broker_version(admin: AdminClient, broker: int) -> str:
+    """The protocol version that a broker tells; not every broker tells one."""
+    resource = ConfigResource(ResourceType.BROKER, str(broker))
+    try:
+        (answer,) = admin.describe_configs([resource], request_timeout=ANSWER_SECONDS).values()
+        entries: dict[str, Any] = answer.result()
+    except KafkaException:
+        return "does not tell its version"
+    for name in ("inter.broker.protocol.version", "metadata.version"):
+        if name in entries and entries[name].value:
+            return str(entries[name].value)
+    return "does not tell its version"
+
+
+def _topics(cluster: Cluster) -> Iterator[Finding]:
+    try:
+        changes = topic_changes(cluster)
+    except TopicError as error:
+        yield Finding("topics", "problem", str(error), "correct the receiver, then apply again")
+        return
+    for change in changes:
+        yield Finding("topics", "problem", f"to do: {change}", "handoff topics apply")
+    if not changes:
+        yield Finding("topics", "ok", "all as the catalogue wants them")
+    counts = {
+        topic: len(cluster.metadata.topics[cluster.name(topic)].partitions)
+        for topic in (*INTEGRITY.inputs, INTEGRITY.changelog)
+        if cluster.name(topic) in cluster.metadata.topics
+    }
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{topic} {count}" for topic, count in counts.items())
+        todo = "start with another topic prefix, or make the topics alike"
+        yield Finding("partitions", "problem", f"unequal: {listed}", todo)
+    elif counts:
+        yield Finding("partitions", "ok", f"{next(iter(counts.values()))} on inputs and state")
+
+
+def _documents(cluster: Cluster) -> Iterator[Finding]:
+    found: list[HandoffContract | Receiver] = []
+    for topic in (CONTRACTS, RECEIVERS):
+        kind = topic.removeprefix("handoff.")
+        if cluster.name(topic) not in cluster.metadata.topics:
+            continue
+        table = read_table(cluster, topic)
+        for key, value in sorted(table.items()):
+            try:
+                found.append(documents.from_json(value))
+            except ValidationError as error:
+                what = (
+                    f"{key} cannot be read ({error.error_count()} errors); handoffs do without it"
+                )
+                yield Finding(kind, "problem", what, f"handoff {kind} apply PATH")
+        if table:
+            yield Finding(kind, "ok", f"{len(table)} registered")
+        else:
+            yield Finding(kind, "note", "none registered", f"handoff {kind} apply PATH")
+    whole = Documents(
+        tuple(each for each in found if isinstance(each, HandoffContract)),
+        tuple(each for each in found if isinstance(each, Receiver)),
+    )
+    for problem in lint(whole, datetime.now(UTC).date()):
+        state = "problem" if problem.level == "error" else "note"
+        yield Finding(problem.file, state, problem.message, problem.suggestion)
+
+
+def _processor(cluster: Cluster, admin: AdminClient) -> Iterator[Finding]:
+    group = clients.group_id(cluster.settings, INTEGRITY.name)
+    try:
+        described = admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
+        members = len(described[group].result().members)
+        lag = _lag(cluster, admin, group)
+    except KafkaException as error:
+        what = f"the group {group} cannot be read: {error.args[0].str()}"
+        yield Finding("processor", "problem", what, "handoff run, or look at the broker's rights")
+        return
+    behind = "nothing was committed yet" if lag is None else f"{lag:,} records behind"
+    if members:
+        what = f"{members} member{'' if members == 1 else 's'} in {group}, {behind}"
+        yield Finding("processor", "ok", what)
+    else:
+        yield Finding("processor", "problem", f"none runs in {group}; {behind}", "handoff run")
+
+
+def _lag(cluster: Cluster, admin: AdminClient, group: str) -> int | None:
+    """Records of the inputs that the group has not judged; None when it never committed."""
+    places = [
+        TopicPartition(cluster.name(topic), partition)
+        for topic in INTEGRITY.inputs
+        if cluster.name(topic) in cluster.metadata.topics
+        for partition in cluster.partitions(topic)
+    ]
+    if not places:
+        return None
+    asked = admin.list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group, places)], request_timeout=ANSWER_SECONDS
+    )
+    committed = {
+        (place.topic, place.partition): place.offset
+        for place in asked[group].result().topic_partitions
+        if place.offset >= 0
+    }
+    latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+    ends = admin.list_offsets(dict.fromkeys(places, latest), request_timeout=ANSWER_SECONDS)
+    starts = admin.list_offsets(dict.fromkeys(places, earliest), request_timeout=ANSWER_SECONDS)
+    lag = 0
+    for place in places:
+        begin = committed.get((place.topic, place.partition), starts[place].result().offset)
+        lag += max(0, ends[place].result().offset - begin)
+    return lag if committed or lag else None

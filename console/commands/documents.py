@@ -1,0 +1,283 @@
+"""`handoff contracts` and `handoff receivers`: check, register and read documents."""
+
+import io
+import sys
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+import click
+import msgspec
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from console import output
+from console.errors import BadInputError, DeclinedError
+from console.kafka import Cluster, connect, read_table, write_all
+from processors.contracts.tables import CONTRACTS, RECEIVERS
+from schemas import documents
+from schemas.documents import Document, HandoffContract, Receiver
+from schemas.lint import lint as judge
+from schemas.loading import DocumentErrors, Documents, load
+from schemas.yaml_source import Problem
+
+paths_argument = click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+
+
+def load_documents(paths: Iterable[str]) -> Documents:
+    """The contracts and receivers below the paths. Raises `BadInputError` with every problem."""
+    try:
+        return load(paths)
+    except DocumentErrors as error:
+        raise BadInputError(f"the documents cannot be used:\n{error}") from None
+
+
+@click.command("lint")
+@output.as_json
+@paths_argument
+def lint(output_: str, paths: tuple[str, ...]) -> None:
+    """Check contracts and receivers, each alone and against each other.
+
+    Exit status 2 when there is an error; warnings do not count.
+    """
+    found = Documents()
+    try:
+        found = load(paths)
+        problems = judge(found, datetime.now(UTC).date())
+    except DocumentErrors as error:
+        problems = error.problems
+    if output_ == "json":
+        output.document([msgspec.to_builtins(problem) for problem in problems])
+    else:
+        for problem in problems:
+            click.echo(str(problem))
+        click.echo(_verdict(found, problems))
+    if any(problem.level == "error" for problem in problems):
+        sys.exit(2)
+
+
+def _verdict(found: Documents, problems: list[Problem]) -> str:
+    errors = sum(problem.level == "error" for problem in problems)
+    counts = [
+        _number(errors, "error"),
+        _number(len(problems) - errors, "warning"),
+    ]
+    if errors and not found.sources:
+        return ", ".join(counts)
+    read = [_number(len(found.contracts), "contract"), _number(len(found.receivers), "receiver")]
+    return f"{' and '.join(read)}: {', '.join(counts)}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+@click.command("apply")
+@paths_argument
+def apply_contracts(paths: tuple[str, ...]) -> None:
+    """Register the contracts below PATH with the cluster, and wait until it has them.
+
+    A registered version never changes but in its status: another body is refused.
+    """
+    found = load_documents(paths)
+    cluster = connect()
+    register_contracts(cluster, found)
+    if found.receivers:
+        left = _number(len(found.receivers), "receiver")
+        click.echo(f"left {left}; register with: handoff receivers apply {' '.join(paths)}")
+
+
+def register_contracts(cluster: Cluster, found: Documents, *, quiet: bool = False) -> None:
+    """Lint and register contracts. Raises `BadInputError` and `DeclinedError`; then none is."""
+    registered = read_documents(cluster, CONTRACTS)
+    _lint_or_stop(found, cluster, quiet)
+    changed: dict[str, bytes] = {}
+    refused: list[str] = []
+    said: list[str] = []
+    for contract in found.contracts:
+        name = documents.key(contract)
+        there = registered.get(name)
+        if contract.owner.name == documents.UNKNOWN:
+            refused.append(f"{name} has the owner UNKNOWN: name the person who owns it")
+        elif there is None:
+            changed[name] = documents.to_json(contract)
+            said.append(f"registered  {name} ({contract.status})")
+        elif not isinstance(there, HandoffContract) or not documents.same_body(there, contract):
+            refused.append(
+                f"{name} is registered with another body: raise the version to "
+                f"{_next_version(contract, registered)}, and set this one to deprecated if need be"
+            )
+        elif there.status != contract.status:
+            changed[name] = documents.to_json(contract)
+            said.append(f"changed     {name} from {there.status} to {contract.status}")
+        else:
+            said.append(f"unchanged   {name} ({contract.status})")
+    if refused:
+        raise DeclinedError("nothing was registered:\n" + "\n".join(refused))
+    _register(cluster, CONTRACTS, changed, said, quiet)
+
+
+def _next_version(contract: HandoffContract, registered: dict[str, Document]) -> int:
+    versions = [
+        each.version
+        for each in registered.values()
+        if isinstance(each, HandoffContract) and each.id == contract.id
+    ]
+    return max(versions, default=contract.version) + 1
+
+
+@click.command("apply")
+@paths_argument
+def apply_receivers(paths: tuple[str, ...]) -> None:
+    """Register the receivers below PATH with the cluster, and wait until it has them."""
+    found = load_documents(paths)
+    cluster = connect()
+    register_receivers(cluster, found)
+    lacking = [
+        each.queue
+        for each in found.receivers
+        if each.queue and each.status == "active" and each.queue not in cluster.metadata.topics
+    ]
+    if lacking:
+        click.echo(f"not there yet: {', '.join(lacking)}; make it with: handoff topics apply")
+    if found.contracts:
+        left = _number(len(found.contracts), "contract")
+        click.echo(f"left {left}; register with: handoff contracts apply {' '.join(paths)}")
+
+
+def register_receivers(cluster: Cluster, found: Documents, *, quiet: bool = False) -> None:
+    """Lint and register receivers. Raises `BadInputError`; then none is registered."""
+    registered = read_documents(cluster, RECEIVERS)
+    _lint_or_stop(Documents((), found.receivers, found.sources), cluster, quiet)
+    changed: dict[str, bytes] = {}
+    said: list[str] = []
+    for receiver in found.receivers:
+        there = registered.get(receiver.id)
+        if there == receiver:
+            said.append(f"unchanged   {receiver.id} ({receiver.status})")
+            continue
+        changed[receiver.id] = documents.to_json(receiver)
+        word = "registered  " if there is None else "changed     "
+        said.append(f"{word}{receiver.id} ({receiver.status})")
+    _register(cluster, RECEIVERS, changed, said, quiet)
+
+
+def _lint_or_stop(found: Documents, cluster: Cluster, quiet: bool) -> None:
+    """Judge the documents beside the receivers that are registered already."""
+    given = {receiver.id for receiver in found.receivers}
+    beside = [
+        each
+        for each in (read_documents(cluster, RECEIVERS) if found.contracts else {}).values()
+        if isinstance(each, Receiver) and each.id not in given
+    ]
+    whole = Documents(found.contracts, (*found.receivers, *beside), found.sources)
+    registered = {each.id for each in beside}
+    problems = [
+        problem
+        for problem in judge(whole, datetime.now(UTC).date())
+        if problem.file not in registered
+    ]
+    errors = [problem for problem in problems if problem.level == "error"]
+    if errors:
+        listed = "\n".join(map(str, errors))
+        raise BadInputError(f"nothing was registered:\n{listed}")
+    if not quiet:
+        for problem in problems:
+            click.echo(str(problem), err=True)
+
+
+def _register(
+    cluster: Cluster, topic: str, changed: dict[str, bytes], said: list[str], quiet: bool
+) -> None:
+    if changed:
+        write_all(cluster, topic, changed.items())
+    if not quiet:
+        for sentence in said or ["nothing of this kind is there"]:
+            click.echo(sentence)
+
+
+def read_documents(cluster: Cluster, topic: str) -> dict[str, Document]:
+    """The registered documents by key; one that cannot be read is left out (`doctor` names it)."""
+    found: dict[str, Document] = {}
+    for name, value in sorted(read_table(cluster, topic).items()):
+        try:
+            found[name] = documents.from_json(value)
+        except ValidationError:
+            continue
+    return found
+
+
+def registered_contracts(cluster: Cluster) -> list[HandoffContract]:
+    """The registered contracts, by id and version."""
+    found = read_documents(cluster, CONTRACTS).values()
+    contracts = [each for each in found if isinstance(each, HandoffContract)]
+    return sorted(contracts, key=lambda each: (each.id, each.version))
+
+
+@click.command("list")
+@output.as_json
+def list_contracts(output_: str) -> None:
+    """Every registered contract and version."""
+    found = registered_contracts(connect())
+    if output_ == "json":
+        output.document([msgspec.Raw(documents.to_json(each)) for each in found])
+        return
+    output.table(
+        ["contract", "status", "workflow", "from", "to", "owner"],
+        [
+            [
+                documents.key(each),
+                each.status,
+                each.workflow,
+                ", ".join(each.from_.stage),
+                each.to.receiver,
+                each.owner.name,
+            ]
+            for each in found
+        ],
+    )
+
+
+@click.command("show")
+@output.as_json
+@click.argument("contract", metavar="ID[@VERSION]")
+def show(output_: str, contract: str) -> None:
+    """One registered contract as YAML; without a version, its highest."""
+    found = registered_contracts(connect())
+    fitting = [each for each in found if contract in (each.id, documents.key(each))]
+    if not fitting:
+        known = ", ".join(documents.key(each) for each in found) or "none"
+        raise BadInputError(f"no contract {contract} is registered; registered: {known}")
+    if output_ == "json":
+        output.document(msgspec.Raw(documents.to_json(fitting[-1])))
+        return
+    text = io.StringIO()
+    written = fitting[-1].model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    YAML().dump(written, text)
+    click.echo(text.getvalue(), nl=False)
+
+
+@click.command("list")
+@output.as_json
+def list_receivers(output_: str) -> None:
+    """Every registered receiver."""
+    found = read_documents(connect(), RECEIVERS).values()
+    receivers = [each for each in found if isinstance(each, Receiver)]
+    if output_ == "json":
+        output.document([msgspec.Raw(documents.to_json(each)) for each in receivers])
+        return
+    today = datetime.now(UTC).date()
+    output.table(
+        ["receiver", "status", "team", "owner", "queue"],
+        [
+            [each.id, each.status, each.team, owner_in_force(each, today), each.queue or "-"]
+            for each in receivers
+        ],
+    )
+
+
+def owner_in_force(receiver: Receiver, today: date) -> str:
+    """The named owner of a receiver on a day: the first one whose time has not ended."""
+    for owner in receiver.owners:
+        if owner.until is None or owner.until >= today:
+            return owner.name
+    return "nobody"

@@ -1,0 +1,81 @@
+"""`handoff dry-run`: what the processor would publish, without a broker."""
+
+import sys
+import time
+from datetime import UTC, datetime
+
+import click
+
+from console import output
+from console.commands.documents import load_documents
+from console.dry_run import HELD, PACKAGES, DryRun, internal, printed
+from console.lines import moment, read_lines
+from console.render import percent
+from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.integrity.processor import INTEGRITY
+from schemas import documents, wire
+from topics.catalogue import DEFAULT_PARTITIONS
+
+
+@click.command("dry-run")
+@click.option(
+    "--contracts",
+    "paths",
+    metavar="PATH",
+    multiple=True,
+    required=True,
+    help="Contracts and receivers: a YAML file or a directory. May be given again.",
+)
+@click.option("--until", metavar="TIME", help="Move the clock on to TIME after the last line.")
+@click.option("--backfill", is_flag=True, help="Mark old lines as `send` would.")
+@click.option("--internal", "with_internal", is_flag=True, help="Print internal records too.")
+@click.argument("file")
+def dry_run(
+    paths: tuple[str, ...], until: str | None, backfill: bool, with_internal: bool, file: str
+) -> None:
+    """Judge the lines of FILE (- is standard input; gzip is read) without a broker.
+
+    Each line is a tool output, or {"topic": "handoff.acks", "value": {...}} for another input.
+    Prints one JSON line for each record that the processor would publish, in order, and a summary
+    on standard error. The clock is the event time of the lines.
+    """
+    end = moment(until) if until else None
+    found = load_documents(paths)
+    tables = {
+        CONTRACTS: {documents.key(each): documents.to_json(each) for each in found.contracts},
+        RECEIVERS: {documents.key(each): documents.to_json(each) for each in found.receivers},
+    }
+    before = int(time.time() * 1000) - wire.DAY_MS if backfill else None
+    dry = DryRun(INTEGRITY, tables, DEFAULT_PARTITIONS, before)
+    progress = output.Progress(lambda: f"{dry.summary.inputs:,} lines judged")
+    with output.ends_cleanly():
+        for record in dry.run(read_lines(file)):
+            progress.tick()
+            if with_internal or not internal(record.topic, INTEGRITY):
+                output.line(printed(record.topic, record.key, record.value, record.headers))
+        dry.clock_to(end)
+    sys.stdout.flush()
+    _summarise(dry)
+
+
+def _summarise(dry: DryRun) -> None:
+    summary, verdicts = dry.summary, dry.verdicts()
+    ends = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in verdicts.items())
+    click.echo(f"{summary.inputs:,} inputs: {ends or 'none'}", err=True)
+    sent, held = summary.topics[PACKAGES], summary.topics[HELD]
+    click.echo(f"{sent + held:,} handoffs: {sent:,} sent, {held:,} held", err=True)
+    if summary.judged:
+        click.echo(
+            f"arrived from the senders (fidelity) {percent(summary.fidelity / summary.judged)}, "
+            f"the receivers get (completeness) {percent(summary.completeness / summary.judged)}, "
+            "the mean of all that a contract covers",
+            err=True,
+        )
+    for title, counter in (("violations", summary.violations), ("records", summary.topics)):
+        if counter:
+            click.echo(f"{title}:", err=True)
+            for name, number in sorted(counter.items()):
+                click.echo(f"  {number:>8,}  {name}", err=True)
+    if summary.inputs:
+        ended = datetime.fromtimestamp(dry.now / 1000, UTC)
+        click.echo(f"the clock ended at {ended:%Y-%m-%dT%H:%M:%SZ}", err=True)

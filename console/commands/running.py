@@ -1,0 +1,103 @@
+"""`handoff run`, `up` and `demo`: the processors, alone or with all that they need."""
+
+import signal
+import sys
+import tempfile
+from typing import Any
+
+import click
+
+from console.brokers import BrokerError, EmbeddedBroker
+from console.commands.documents import load_documents, register_contracts, register_receivers
+from console.commands.topics import make_topics
+from console.demo.play import play
+from console.errors import DeclinedError
+from console.kafka import connect
+from processors.driver import Processor
+from processors.integrity.processor import INTEGRITY
+from processors.runtime.settings import load_settings
+from topics.catalogue import TopicError
+
+PROCESSORS: dict[str, Processor[Any]] = {INTEGRITY.name: INTEGRITY}
+
+
+@click.command()
+@click.option(
+    "--processor",
+    "names",
+    type=click.Choice(list(PROCESSORS)),
+    multiple=True,
+    help="Run only this one. May be given again.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="So many processes share the work on this machine.",
+)
+def run(names: tuple[str, ...], instances: int) -> None:
+    """Run the processors against the cluster until SIGTERM or Ctrl-C."""
+    # Faust takes a second to import, and no other command needs it.
+    from processors.runtime.app import run as run_app  # noqa: PLC0415
+    from processors.runtime.instances import run_instances  # noqa: PLC0415
+
+    settings = load_settings()
+    chosen = [PROCESSORS[name] for name in names or PROCESSORS]
+    if instances == 1:
+        sys.exit(run_app(settings, chosen))
+    sys.exit(run_instances(settings, chosen, instances))
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the broker; else a free one.")
+@click.option(
+    "--contracts",
+    "paths",
+    metavar="PATH",
+    multiple=True,
+    help="Contracts and receivers to register: a YAML file or a directory. May be given again.",
+)
+def up(port: int | None, paths: tuple[str, ...]) -> None:
+    """Start an embedded broker, the topics and the processors; Ctrl-C ends them all.
+
+    The broker keeps its log in memory: for trying things out, and gone when it ends.
+    """
+    from processors.runtime.app import run as run_app  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, _end)
+    found = load_documents(paths) if paths else None
+    with tempfile.TemporaryDirectory(prefix="handoff-up-") as directory:
+        try:
+            with EmbeddedBroker(directory, port) as broker:
+                settings = load_settings(kafka_bootstrap_servers=broker.bootstrap_servers)
+                make_topics(connect(settings))
+                if found is not None:
+                    register_receivers(connect(settings), found)
+                    make_topics(connect(settings))  # the receivers' queues
+                    register_contracts(connect(settings), found)
+                click.echo(f"broker     {broker.bootstrap_servers}")
+                click.echo(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
+                click.echo("for other terminals:")
+                servers = broker.bootstrap_servers
+                click.echo(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
+                click.echo("Ctrl-C ends it all.")
+                status = run_app(settings, list(PROCESSORS.values()))
+        except (BrokerError, TopicError) as error:
+            raise DeclinedError(str(error)) from None
+    sys.exit(status)
+
+
+@click.command()
+def demo() -> None:
+    """Play three stories of broken handoffs on an embedded broker, and end."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        play()
+    except (BrokerError, TopicError) as error:
+        raise DeclinedError(str(error)) from None
+
+
+def _end(number: int, _frame: object) -> None:
+    # As an exception, so that the broker and its directory go too.
+    sys.exit(128 + number)

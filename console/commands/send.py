@@ -1,0 +1,73 @@
+"""`handoff send`: tool outputs from lines onto the cluster."""
+
+import sys
+import time
+
+import click
+
+from console.errors import BAD_INPUT, UnreachableError
+from console.kafka import Writer, connect
+from console.lines import INPUTS, Line, read_lines
+from console.output import Progress
+from schemas import wire
+from schemas.flow import Record, Refused
+
+# So many bad lines are named one by one; the others are counted.
+_NAMED = 20
+
+
+@click.command()
+@click.argument("file")
+def send(file: str) -> None:
+    """Send the lines of FILE (- is standard input; gzip is read) to the cluster, and wait.
+
+    Each line is a tool output, or {"topic": "handoff.acks", "value": {...}} for another input.
+    Lines older than a day are marked as backfill, so that a replay pages no one. A bad line is
+    named by its number; exit status 2 when there was one.
+    """
+    cluster = connect()
+    for topic in INPUTS:
+        cluster.partitions(topic)
+    writer = Writer(cluster)
+    bad = 0
+    progress = Progress(lambda: f"{writer.delivered:,} records taken")
+    now = int(time.time() * 1000)
+    try:
+        for line in read_lines(file):
+            progress.tick()
+            problem = _problem(line, now)
+            if problem is not None:
+                bad += 1
+                if bad <= _NAMED:
+                    click.echo(f"{file}, line {line.number}: {problem}", err=True)
+            if line.key is not None:
+                old = line.occurred_at is not None and line.occurred_at < now - wire.DAY_MS
+                headers = [(wire.BACKFILL_HEADER, b"1")] if old else []
+                place = f"{file}, line {line.number}"
+                writer.write(line.topic, line.key, line.value, headers, place)
+    finally:
+        writer.flush()
+        click.echo(_total(writer.delivered, bad), err=True)
+    if writer.failed:
+        for place, reason in writer.failed[:_NAMED]:
+            click.echo(f"{place}: not taken by the cluster: {reason}", err=True)
+        raise UnreachableError(f"{len(writer.failed):,} records were not taken; send them again")
+    if bad:
+        sys.exit(BAD_INPUT)
+
+
+def _problem(line: Line, now: int) -> str | None:
+    """What is wrong with a line, as far as the processor's own parser can tell."""
+    if line.key is None:
+        return f"not sent: {line.problem}"
+    try:
+        wire.parse(Record(line.topic, 0, 0, line.key, line.value, now), now)
+    except Refused as error:
+        return f"sent, and becomes a dead letter: {error.message}"
+    return None
+
+
+def _total(delivered: int, bad: int) -> str:
+    named = f"; {bad:,} bad lines" if bad else ""
+    more = f", the first {_NAMED} named above" if bad > _NAMED else ""
+    return f"{delivered:,} records sent{named}{more}"

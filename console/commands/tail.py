@@ -1,0 +1,95 @@
+"""`handoff tail`: what the processor publishes, as it comes."""
+
+import time
+from collections.abc import Callable
+
+import click
+import msgspec
+from rich.console import RenderableType
+from rich.text import Text
+
+from console import output, render
+from console.commands.documents import registered_contracts
+from console.dry_run import printed
+from console.kafka import Cluster, Reader, connect
+from schemas import wire
+from schemas.flow import Record
+from schemas.records import Package, Signal, Violation
+
+_TOPICS = {
+    "packages": "handoff.packages",
+    "violations": "handoff.violations",
+    "signals": "handoff.signals",
+    "held": "handoff.held",
+    "dead-letters": wire.DEAD_LETTERS,
+}
+_package = msgspec.json.Decoder(Package).decode
+_violation = msgspec.json.Decoder(Violation).decode
+_signal = msgspec.json.Decoder(Signal).decode
+
+
+@click.command()
+@click.argument("what", type=click.Choice(list(_TOPICS)))
+@click.option("--from-beginning", is_flag=True, help="Begin with the oldest record.")
+@click.option("--limit", type=click.IntRange(min=1), help="End after so many records.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="End after so many quiet seconds.")
+@output.as_json
+def tail(
+    what: str, from_beginning: bool, limit: int | None, timeout: float | None, output_: str
+) -> None:
+    """Follow what the processor publishes, until Ctrl-C. Only committed records are shown.
+
+    In the form for people, values of classified fields are masked.
+    """
+    cluster = connect()
+    reader = Reader(cluster, [_TOPICS[what]], from_beginning=from_beginning)
+    show = _json if output_ == "json" else _text(cluster, what)
+    seen, quiet_since = 0, time.monotonic()
+    try:
+        with output.ends_cleanly():
+            while limit is None or seen < limit:
+                record = reader.poll(0.2)
+                if record is not None:
+                    show(record)
+                    seen += 1
+                    quiet_since = time.monotonic()
+                elif (
+                    timeout is not None and time.monotonic() - quiet_since >= timeout
+                ) or output.reader_gone():
+                    break
+    finally:
+        reader.close()
+
+
+def _json(record: Record) -> None:
+    output.line(printed(record.topic, record.key, record.value, record.headers), flush=True)
+
+
+def _text(cluster: Cluster, what: str) -> Callable[[Record], None]:
+    # Read once: a contract registered from now on is unknown here, and an unknown one hides all.
+    masks = render.Masks(registered_contracts(cluster) if what in ("packages", "held") else ())
+    terminal = render.console()
+
+    def show(record: Record) -> None:
+        terminal.print(_rendered(what, record, masks))
+
+    return show
+
+
+def _rendered(what: str, record: Record, masks: render.Masks) -> RenderableType:
+    handle = f"{record.partition}/{record.offset}"
+    try:
+        if what == "dead-letters":
+            return render.dead_letter(handle, wire.read_dead_letter(record))
+        if record.value is None:
+            key = (record.key or b"").decode("utf-8", "replace")
+            return Text.assemble("  no longer held: ", (render.plain(key), "bold"))
+        if what == "violations":
+            return render.violation(_violation(record.value))
+        if what == "signals":
+            return render.signal(_signal(record.value))
+        return render.package(_package(record.value), masks)
+    except (msgspec.DecodeError, ValueError):
+        return Text(
+            f"  {record.topic}/{handle} cannot be read: a newer version, or not ours", "red"
+        )

@@ -1,0 +1,97 @@
+"""The command `handoff`: its groups, and what all commands share."""
+
+import difflib
+from typing import Any
+
+import click
+
+from console.commands import (
+    dead_letters,
+    doctor,
+    documents,
+    dry_run,
+    imports,
+    running,
+    send,
+    tail,
+    topics,
+)
+from console.errors import BadInputError
+from processors.runtime.settings import SettingsError
+
+EPILOG = """\b
+Exit status: 0 done, 1 problems found, 2 bad input, 3 no broker, 4 refused.
+The broker is HANDOFF_KAFKA_BOOTSTRAP_SERVERS, default 127.0.0.1:9092.
+"""
+
+
+class Commands(click.Group):
+    """A group that names the nearest command to one that it does not know."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; raises `UsageError` with a "did you mean"."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            known = self.list_commands(ctx)
+            near = difflib.get_close_matches(args[0], known, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
+            raise click.UsageError(f"No such command {args[0]!r}. {hint}", ctx) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; bad settings end it like any other bad input."""
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise BadInputError(str(error)) from None
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="handoff-integrity", prog_name="handoff")
+def main() -> None:
+    """Keep handoffs between tools, teams and people whole."""
+
+
+@main.group(cls=Commands, name="topics")
+def topics_group() -> None:
+    """See what the cluster lacks of the topics, and make it so."""
+
+
+@main.group(cls=Commands, name="contracts")
+def contracts_group() -> None:
+    """Check, register and read handoff contracts."""
+
+
+@main.group(cls=Commands, name="receivers")
+def receivers_group() -> None:
+    """Register and read receivers."""
+
+
+@main.group(cls=Commands, name="dead-letters")
+def dead_letters_group() -> None:
+    """Read the inputs that could not be understood."""
+
+
+@main.group(cls=Commands, name="import")
+def import_group() -> None:
+    """Turn transcripts of other systems into tool outputs, one JSON line each."""
+
+
+for command in (running.up, running.demo, running.run, send.send, dry_run.dry_run, tail.tail):
+    main.add_command(command)
+main.add_command(doctor.doctor)
+topics_group.add_command(topics.plan)
+topics_group.add_command(topics.apply)
+for command in (documents.lint, documents.apply_contracts, documents.list_contracts):
+    contracts_group.add_command(command)
+contracts_group.add_command(documents.show)
+receivers_group.add_command(documents.apply_receivers)
+receivers_group.add_command(documents.list_receivers)
+dead_letters_group.add_command(dead_letters.list_letters)
+dead_letters_group.add_command(dead_letters.show)
+import_group.add_command(imports.openai_chat)
+
+if __name__ == "__main__":
+    main()

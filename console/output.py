@@ -1,0 +1,86 @@
+"""How commands write: lines for programs, tables for people, progress on standard error."""
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from console.render import console, plain
+
+_PROGRESS_SECONDS = 2.0
+
+as_json = click.option(
+    "--output",
+    "output_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="A form for people, or JSON for programs.",
+)
+
+
+def line(data: bytes, *, flush: bool = False) -> None:
+    """One line of JSON on standard output; flush where a reader waits for each."""
+    sys.stdout.buffer.write(data + b"\n")
+    if flush:
+        sys.stdout.buffer.flush()
+
+
+def document(value: Any) -> None:
+    """One JSON value on standard output."""
+    line(msgspec.json.encode(value))
+    sys.stdout.buffer.flush()
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """A table on standard output."""
+    grid = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for row in rows:
+        grid.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
+    console().print(grid)
+
+
+@contextmanager
+def ends_cleanly() -> Iterator[None]:
+    """Ctrl-C and a reader that has gone (`| head`) are how a stream ends, and no failure."""
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # Python flushes standard output once more when it ends; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def reader_gone() -> bool:
+    """Whether nobody reads our standard output any more: a quiet stream must end too."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+class Progress:
+    """Says on standard error how far a long thing is, every two seconds: `tick` often."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        self._words = words
+        self._next = time.monotonic() + _PROGRESS_SECONDS
+
+    def tick(self) -> None:
+        """Print a line if it is time."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _PROGRESS_SECONDS
+            click.echo(self._words(), err=True)
