@@ -1,0 +1,23 @@
+# The processor and its command line. Build: docker build -t handoff-integrity .
+FROM python:3.13.9-slim-bookworm AS build
+WORKDIR /build
+RUN python -m venv /opt/handoff
+# The dependencies are a layer of their own: it is made again only when the lock changes.
+COPY requirements.txt .
+RUN /opt/handoff/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY topics topics
+COPY processors processors
+COPY console console
+RUN /opt/handoff/bin/pip install --no-cache-dir --no-deps .
+
+FROM python:3.13.9-slim-bookworm
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/handoff handoff
+COPY --from=build /opt/handoff /opt/handoff
+ENV PATH=/opt/handoff/bin:$PATH PYTHONUNBUFFERED=1 HANDOFF_WEB_HOST=0.0.0.0
+USER handoff
+WORKDIR /var/lib/handoff
+EXPOSE 6066
+ENTRYPOINT ["handoff"]
+CMD ["run"]

@@ -1,0 +1,132 @@
+"""The shape of the repository: imports point one way, and what is shipped is pinned."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+# Each part and what it may import beside itself (DESIGN section 10), the most special name first.
+ALLOWED: dict[str, set[str]] = {
+    "schemas": set(),
+    "topics": {"schemas"},
+    "processors.contracts": {"schemas"},
+    "processors.partitioning": set(),
+    "processors.driver": {"schemas", "processors.contracts", "processors.partitioning"},
+    # What joins a core with the driver; the core itself knows nothing of who drives it.
+    "processors.integrity.processor": {
+        "schemas",
+        "processors.contracts",
+        "processors.driver",
+        "processors.integrity",
+    },
+    "processors.integrity": {"schemas", "processors.contracts"},
+    "processors.runtime": {
+        "schemas",
+        "topics",
+        "processors.contracts",
+        "processors.driver",
+        "processors.partitioning",
+    },
+    "console": {"schemas", "topics", "processors"},
+}
+PARTS = sorted(ALLOWED, key=len, reverse=True)
+# Judgement is pure: none of it can reach a broker.
+WITHOUT_KAFKA = (
+    "schemas",
+    "topics.catalogue",
+    "topics.plan",
+    "processors.contracts",
+    "processors.partitioning",
+    "processors.driver",
+    "processors.integrity",
+)
+
+
+def within(module: str, part: str) -> bool:
+    return module == part or module.startswith(part + ".")
+
+
+def part_of(module: str) -> str | None:
+    return next((part for part in PARTS if within(module, part)), None)
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for top in ("schemas", "topics", "processors", "console"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield name.removesuffix(".__init__"), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_imports_point_one_way() -> None:
+    wrong = []
+    for module, path in modules():
+        part = part_of(module)
+        if part is None:
+            assert path.name == "__init__.py", f"{module}: which part of the design is this?"
+            continue
+        for imported in imports(path):
+            target = part_of(imported)
+            if target is None or target == part:
+                continue
+            if not any(within(target, allowed) for allowed in ALLOWED[part]):
+                wrong.append(f"{module} imports {imported}")
+    assert wrong == []
+
+
+def test_judgement_cannot_reach_a_broker() -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module, path in modules()
+        if any(within(module, part) for part in WITHOUT_KAFKA)
+        for imported in imports(path)
+        if imported.split(".")[0] in {"confluent_kafka", "faust", "mode"}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_the_lock_pins_every_release_and_names_no_host(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", text)
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line[:1] not in {"#", ""}]
+    assert len(lines) > 20
+    for line in lines:
+        assert re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line), line
+
+
+def test_images_are_pinned() -> None:
+    compose = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
+    images = [service["image"] for service in compose["services"].values()]
+    images += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for image in images:
+        assert re.search(r":\d+\.\d+\.\d+(-[a-z-]+)?$", image), image
+
+
+def test_published_ports_are_on_this_machine_only() -> None:
+    compose = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports), ports
+
+
+def test_both_tiers_run_the_same_kafka() -> None:
+    pom = (ROOT / "tests/kafka/pom.xml").read_text()
+    found = re.search(r"<kafka.version>(.*)</kafka.version>", pom)
+    assert found
+    assert f"apache/kafka:{found[1]}\n" in (ROOT / "docker-compose.yml").read_text()
