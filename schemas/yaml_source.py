@@ -89,6 +89,10 @@ def read(file: Path) -> tuple[list[tuple[Any, Source]], list[Problem]]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         return [], [Problem(name, line, "", "is not UTF-8 text", "save the file as UTF-8")]
+    for number, words in enumerate(text.splitlines(), start=1):
+        if words.startswith("%"):  # `%YAML 1.1` would turn `yes` into true
+            message = "has a YAML directive, and files here are YAML 1.2"
+            return [], [Problem(name, number, "", message, "remove the line")]
     try:
         nodes = _compose(text)
     except MarkedYAMLError as error:
@@ -197,13 +201,17 @@ class _Builder:
     def _scalar(self, node: ScalarNode, at: At) -> str | int | float | bool | None:
         tag = str(node.tag).removeprefix(_TAG)
         if tag in _TEXT:
-            return str(node.value)
+            text = str(node.value)
+            if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
+                return text
+            self._refuse(at, "has half a character (an escaped surrogate)", "write it unescaped")
+            return None
         if tag not in _SCALARS:
             self._refuse(at, f"has the tag {node.tag}", "remove it: only JSON's types are known")
             return None
         try:
             value = self._scalars.construct_object(node)
-        except (ValueError, YAMLError):
+        except (ValueError, LookupError, YAMLError):  # the library lets all three through
             self._refuse(at, f"is not a value of the type {tag}", "correct it, or put it in quotes")
             return None
         if isinstance(value, float) and not math.isfinite(value):

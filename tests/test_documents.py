@@ -404,6 +404,18 @@ accept_within: 4h
             "remove one of them",
         ),
         (
+            RECEIVER + "queue: !!bool perhaps\n",
+            "c.yaml:5: queue: is not a value of the type bool; correct it, or put it in quotes",
+        ),
+        (
+            RECEIVER + 'queue: "\\ud83d"\n',
+            "c.yaml:5: queue: has half a character (an escaped surrogate); write it unescaped",
+        ),
+        (
+            "%YAML 1.1\n---\n" + RECEIVER,
+            "c.yaml:1: has a YAML directive, and files here are YAML 1.2; remove the line",
+        ),
+        (
             "a: &a [*a]\n",
             "c.yaml:1: holds more than 100,000 values, or nests deeper than 64; "
             "split the document, or write aliases out",
