@@ -17,11 +17,11 @@ from schemas.documents import HandoffContract
 from schemas.records import DeadLetter, Package, Provenance, Severity, Signal, Violation
 
 MASK = "••••"
-_WIDEST_VALUE = 48
+_WIDEST_VALUE = 24
 _SEVERITY_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _HOW = {
     "arrived": ("✓", "green", "arrived"),
-    "translated": ("✓", "green", "arrived, in the receiver's words"),
+    "translated": ("✓", "green", "arrived, translated"),
     "as_sent": ("!", "yellow", "as sent"),
     "extra": ("+", "dim", "extra"),
     "rebuilt": ("↺", "cyan", "rebuilt"),
@@ -177,15 +177,15 @@ def _source(record: Package, origin: Provenance | None) -> str:
         return f" by {plain(origin.by)}"
     if origin.event_id == record.event_id:
         return ""
-    return f", from {plain(origin.tool)} at {plain(origin.stage)}, {_before(record, origin)}"
+    return f" from {plain(origin.stage)}/{plain(origin.tool)}, {_age(record, origin)}"
 
 
-def _before(record: Package, origin: Provenance) -> str:
+def _age(record: Package, origin: Provenance) -> str:
     minutes = round((record.occurred_at - origin.occurred_at).total_seconds() / 60)
-    for unit, size in (("days", 1440), ("h", 60)):
-        if minutes >= 2 * size:
-            return f"{minutes // size} {unit} earlier"
-    return f"{minutes} min earlier" if minutes > 0 else "at the same time"
+    for unit, size in (("d", 1440), ("h", 60)):
+        if minutes >= size:
+            return f"{minutes / size:.0f} {unit} old"
+    return f"{max(minutes, 0)} min old"
 
 
 def _verdict(record: Package) -> Iterable[Text]:
@@ -204,24 +204,20 @@ def _verdict(record: Package) -> Iterable[Text]:
     )
 
 
-def violation(record: Violation) -> Text:
-    """One violation on two lines: what broke, in one sentence, and who is to act."""
-    style = _SEVERITY_STYLE[record.severity]
+def violation(record: Violation, *, brief: bool = False) -> RenderableType:
+    """One violation: what broke, in one sentence, and who is to act.
+
+    `brief` leaves out the task and who is to act, for where the package stands above it.
+    """
     if record.status == "resolved":
-        return Text.assemble(
-            ("  resolved  ", "green"),
-            (record.kind, "bold"),
-            f"  task {plain(record.task_id)}: ",
-            plain(record.resolution or record.message),
-        )
-    text = Text.assemble(
-        (f"  {record.severity:<8}", style),
-        (record.kind, "bold"),
-        f"  task {plain(record.task_id)}: ",
-        plain(record.message),
-    )
+        words = plain(record.resolution or record.message)
+        return _hanging(("resolved", "green"), _about(record, words))
+    label = (record.severity, _SEVERITY_STYLE[record.severity])
+    if brief:
+        return _hanging(label, Text.assemble((record.kind, "bold"), f": {plain(record.message)}"))
+    text = _about(record, plain(record.message))
     acting = f"to act: {plain(record.owner)}" if record.owner else "to act: nobody is named"
-    text.append(f"\n          {acting}", "dim")
+    text.append(f"\n{acting}", "dim")
     if record.owner_contact:
         text.append(f" <{plain(record.owner_contact)}>", "dim")
     if record.origin is not None:
@@ -231,19 +227,27 @@ def violation(record: Violation) -> Text:
             f" ({plain(origin.topic)}/{origin.partition}/{origin.offset})",
             "dim",
         )
-    return text
+    return _hanging(label, text)
 
 
-def signal(record: Signal) -> Text:
-    """One signal on one line: to which team, and what became of its handoff."""
+def _about(record: Violation, words: str) -> Text:
+    return Text.assemble((record.kind, "bold"), f" task {plain(record.task_id)}: {words}")
+
+
+def _hanging(label: tuple[str, str], text: Text) -> RenderableType:
+    """A label of ten columns, and a text that wraps beside it."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=10)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(f"  {label[0]}", label[1]), text)
+    return grid
+
+
+def signal(record: Signal) -> RenderableType:
+    """One signal: to which team, and what became of its handoff."""
     style = "red" if record.kind in ("held", "stalled", "rejected", "expired") else "green"
-    return Text.assemble(
-        (f"  {record.kind:<10}", style),
-        ("to ", "dim"),
-        plain(record.to_team or "the originator"),
-        ("  ", "dim"),
-        plain(record.message),
-    )
+    to = f"to {plain(record.to_team or 'the originator')}: "
+    return _hanging((record.kind, style), Text.assemble((to, "dim"), plain(record.message)))
 
 
 def dead_letter(handle: str, letter: DeadLetter) -> Text:

@@ -245,7 +245,7 @@ class _Stage:
         self._terminal.print(Text(told))
         self._terminal.print(render.package(outcome.package, self._masks))
         for violation in outcome.violations.values():
-            self._terminal.print(render.violation(violation))
+            self._terminal.print(render.violation(violation, brief=True))
         self._terminal.print(render.signal(outcome.signal))
 
     def summarise(self, seconds: float) -> None:

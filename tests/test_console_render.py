@@ -1,0 +1,102 @@
+"""What people see: masked values, plain text, every field with its origin."""
+
+import io
+import json
+from pathlib import Path
+
+import msgspec
+from click.testing import CliRunner
+from rich.console import Console, RenderableType
+
+from console import render
+from console.main import main
+from schemas.loading import load
+from schemas.records import Package, Signal, Violation
+
+DEMO = Path(__file__).parents[1] / "console" / "demo"
+
+
+def shown(what: RenderableType) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(what)
+    return stream.getvalue()
+
+
+def values(topic: str, story: str = "sales") -> list[bytes]:
+    arguments = ["dry-run", "--contracts", str(DEMO), str(DEMO / f"{story}.jsonl")]
+    lines = CliRunner().invoke(main, arguments).stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    return [json.dumps(each["value"]).encode() for each in found if each["topic"] == topic]
+
+
+def package(story: str = "sales", topic: str = "handoff.packages") -> Package:
+    return msgspec.json.decode(values(topic, story)[0], type=Package)
+
+
+def masks() -> render.Masks:
+    return render.Masks(load([DEMO]).contracts)
+
+
+def test_a_package_tells_who_what_and_how_each_field_got_there() -> None:
+    text = shown(render.package(package(), masks()))
+    assert "sales · qualify → marketing-nurture" in text
+    assert "Dana Reyes <dana@nordlicht.example>" in text
+    assert "accept by 2026-03-02 14:00 UTC" in text
+    assert "rebuilt from converse/meeting-notes" in text
+    assert "arrived from the sender 30%" in text
+    assert "the receiver gets 100%" in text
+
+
+def test_classified_values_are_masked_under_every_name_of_theirs() -> None:
+    text = shown(render.package(package(), masks()))
+    assert render.MASK in text
+    for secret in ("Mara", "fjord", "40 shops"):
+        assert secret not in text
+    sent = package()
+    extra = {
+        "contact": msgspec.Raw(b'{"email": "mara@fjord.example"}'),
+        "tone": msgspec.Raw(b'"ok"'),
+    }
+    text = shown(render.package(msgspec.structs.replace(sent, context=extra), masks()))
+    assert "fjord" not in text, "contact.email is a path of a classified field"
+    assert "ok" in text
+
+
+def test_without_the_contract_at_hand_no_value_is_shown() -> None:
+    text = shown(render.package(package(), render.Masks([])))
+    assert "24000" not in text
+    assert "high-intent" not in text
+
+
+def test_a_held_package_says_so_and_names_nobody_as_owner() -> None:
+    text = shown(render.package(package("support", "handoff.held"), masks()))
+    assert "HELD" in text
+    assert "nobody" in text
+
+
+def test_text_of_others_does_nothing_to_the_terminal() -> None:
+    evil = "\x1b]0;title\x07[bold red]x\u202e\x9b1m\r\n"
+    record = msgspec.structs.replace(
+        package(), note=evil, action=evil, context={evil: msgspec.Raw(json.dumps(evil).encode())}
+    )
+    text = shown(render.package(record, masks()))
+    assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r"} & set(text)
+    assert "[bold red]x" in text, "markup is text"
+
+
+def test_violations_and_signals_in_words() -> None:
+    violation = msgspec.json.decode(values("handoff.violations")[0], type=Violation)
+    text = " ".join(shown(render.violation(violation)).split())
+    assert violation.message in text
+    assert "to act: Dana Reyes" in text
+    assert "last had by call-recorder at converse (handoff.tool-outputs/" in text
+    resolved = msgspec.structs.replace(violation, status="resolved", resolution="it was sent again")
+    assert "it was sent again" in shown(render.violation(resolved))
+    signal = msgspec.json.decode(values("handoff.signals", "support")[0], type=Signal)
+    assert "held" in shown(render.signal(signal))
+
+
+def test_values_are_short_and_on_one_line() -> None:
+    assert render.shown(msgspec.Raw(b'"a\\nb"')) == "a b"
+    assert render.shown(msgspec.Raw(b'{"a": 1.50,\n"b": []}')) == '{"a":1.50,"b":[]}'
+    assert len(render.shown(msgspec.Raw(b'"' + b"x" * 500 + b'"'))) == 24
