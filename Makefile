@@ -26,7 +26,7 @@ install: .venv/.installed ## make .venv with everything, and .venv/bin/handoff
 
 check: install ## ruff and mypy
 	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(PACKAGES) tests
 
 test: check ## all tests: fast, embedded broker, then Apache Kafka where Java 17 and Maven are
