@@ -54,11 +54,16 @@ class Driver(Generic[State]):
     (name, topic, label) -> number.
     """
 
-    def __init__(self, processor: Processor[State], tables: Any) -> None:
+    def __init__(
+        self,
+        processor: Processor[State],
+        tables: Any,
+        counts: Counter[tuple[str, str, str]] | None = None,
+    ) -> None:
         self.processor = processor
         self.tables = tables
         self.partitions: dict[int, Partition[State]] = {}
-        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.counts = Counter() if counts is None else counts
 
     def assign(self, partition: int, store: Store) -> None:
         """Take a partition whose restored state is `store`."""
@@ -84,18 +89,22 @@ class Driver(Generic[State]):
             outputs, counted = _encode(emits, arrival)
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this record is set aside, and the next one is judged.
-            partition.counts["dead_letters", record.topic, ""] += 1
-            return [wire.dead_letter(record, error)]
+            return [self.set_aside(record, error)]
         if state is not before:
             partition.overlay[key] = state
         verdict = "applied"
-        for name, label in counted:
-            if name in {"duplicates", "refused"}:
-                verdict = name
+        for count in counted:
+            if count.name in {"duplicates", "refused"}:
+                verdict = count.name
             else:
-                partition.counts[name, record.topic, label] += 1
+                partition.counts[count.name, record.topic, count.label] += 1
         partition.counts[verdict, record.topic, ""] += 1
         return outputs
+
+    def set_aside(self, record: Record, error: Exception) -> Output:
+        """The dead letter of a record that is not judged, or could not be."""
+        self.partitions[record.partition].counts["dead_letters", record.topic, ""] += 1
+        return wire.dead_letter(record, error)
 
     def _state(self, partition: Partition[State], key: str) -> State | None:
         overlay = partition.overlay
@@ -130,6 +139,34 @@ class Driver(Generic[State]):
         for partition in self.partitions.values():
             partition.counts.clear()
             partition.overlay.clear()
+
+
+def in_order(records: list[Record]) -> list[Record]:
+    """Records of co-partitioned inputs as they are to be judged.
+
+    Offset order within each partition of each topic, always; between the topics of one partition
+    number the head with the older timestamp goes first, as far as they were read together.
+    """
+    queues: dict[int, dict[str, list[Record]]] = {}
+    for record in records:
+        queues.setdefault(record.partition, {}).setdefault(record.topic, []).append(record)
+    ordered: list[Record] = []
+    for topics in queues.values():
+        ordered.extend(_merged([iter(queue) for queue in topics.values()]))
+    return ordered
+
+
+def _merged(queues: list[Iterator[Record]]) -> Iterator[Record]:
+    heads = [(next(queue), queue) for queue in queues]
+    while heads:
+        place = min(range(len(heads)), key=lambda index: heads[index][0].timestamp)
+        head, queue = heads[place]
+        yield head
+        following = next(queue, None)
+        if following is None:
+            del heads[place]
+        else:
+            heads[place] = (following, queue)
 
 
 def _encode(emits: list[Emit | Count], arrival: Arrival) -> tuple[list[Output], list[Count]]:

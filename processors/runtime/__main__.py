@@ -1,0 +1,34 @@
+"""`python -m processors.runtime [MODULE:PROCESSOR ...]`: run processors with the settings at hand.
+
+What `handoff run` does, for tests and for processors that the command does not know.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from processors.driver import Processor
+from processors.runtime.app import EXIT_SETTINGS, run
+from processors.runtime.settings import SettingsError, load_settings
+
+
+def named(reference: str) -> Processor[Any]:
+    """The processor at `module:NAME`."""
+    module, _, name = reference.partition(":")
+    found = getattr(import_module(module), name)
+    assert isinstance(found, Processor), f"{reference} is no Processor"
+    return found
+
+
+def main(references: list[str]) -> int:
+    """Run them; the exit status."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(f"handoff: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_SETTINGS
+    return run(settings, [named(reference) for reference in references])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or ["processors.integrity.processor:INTEGRITY"]))

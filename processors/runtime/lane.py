@@ -1,0 +1,627 @@
+"""One processor's I/O thread: the exactly-once loop between a consumer and a producer.
+
+A turn of the loop, numbered as in `Lane.turn`:
+
+1. Poll. Rebalance callbacks run in here: a revoked partition's transaction is settled before it
+   goes, an assigned one is looked up (`_take`) and then restored while its inputs are paused.
+2. Put the records of co-partitioned inputs in order, and give the batch to the processor's agent,
+   which steps the driver over it: the new state goes to the overlay, never to the state.
+3. Produce what it published, in an open transaction.
+4. When the backlog is drained, or the transaction is old enough: one changelog record a dirty key,
+   into the partition of its input; the next offset of every input whose state was touched; commit.
+5. Only then does the overlay become the state.
+
+What can go wrong in 3 and 4 has four classes (`transactions`); each has one handler here.
+"""
+
+import concurrent.futures
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from processors.driver import Driver, Processor, in_order
+from processors.runtime import clients
+from processors.runtime.cluster import check_topics
+from processors.runtime.restoration import (
+    PASSING,
+    Place,
+    Restoration,
+    bounds,
+    starts,
+)
+from processors.runtime.settings import Settings
+from processors.runtime.state import Store, open_store
+from processors.runtime.status import LaneStatus
+from processors.runtime.tables import Tables
+from processors.runtime.transactions import (
+    Abortable,
+    Fatal,
+    Fenced,
+    LaneError,
+    Misconfigured,
+    Transactions,
+    Unknown,
+    is_fenced,
+)
+from schemas import wire
+from schemas.flow import Headers, Output, Record, Refused
+from topics.catalogue import physical
+
+log = logging.getLogger("handoff.lane")
+
+BATCH_RECORDS = 1_000
+# Between a commit and the next transaction's first record. A transaction that begins sooner meets
+# the coordinator still writing the last one's markers, and waits for it with a back-off.
+GAP_SECONDS = 0.005
+IDLE_SECONDS = 0.1
+AGENT_SECONDS = 60.0
+ABORTS_AT_ONE_START = 3
+FENCING_SECONDS = 6.0
+_STATUS_SECONDS = 1.0
+
+
+class Batch:
+    """Records for the agent of a processor. `done` is resolved when all of them are judged."""
+
+    __slots__ = ("_driver", "_now", "_records", "_refusal", "done", "outputs")
+
+    def __init__(
+        self, driver: Driver[Any], records: list[Record], now: int, refusal: Refused | None
+    ) -> None:
+        self._driver = driver
+        self._records = records
+        self._now = now
+        self._refusal = refusal
+        self.outputs: list[Output] = []
+        self.done: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def run(self) -> None:
+        """Judge the records; whatever is raised reaches the lane through `done`."""
+        try:
+            outputs = self.outputs
+            if self._refusal is not None:
+                for record in self._records:
+                    outputs.append(self._driver.set_aside(record, self._refusal))
+            else:
+                step = self._driver.step
+                now = self._now
+                for record in self._records:
+                    outputs += step(record, now)
+        except BaseException as error:  # noqa: BLE001 - the lane raises it again
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(None)
+
+
+class Lane:
+    """One processor on its partitions. `judge` hands a batch to the agent that runs it.
+
+    `run` blocks until `stop`, or raises `LaneError` (start a new lane) or `Misconfigured`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        processor: Processor[Any],
+        instance: str,
+        tables: Tables,
+        status: LaneStatus,
+        judge: Callable[[Batch], None],
+    ) -> None:
+        self._settings = settings
+        self._processor = processor
+        self._tables = tables
+        self._status = status
+        self._judge = judge
+        self._stop = threading.Event()
+        self._interval = settings.commit_interval_ms / 1000
+        prefix = settings.topic_prefix
+        self._inputs = {physical(name, prefix): name for name in processor.inputs}
+        self._changelog = physical(processor.changelog, prefix)
+        self._names: dict[str, str] = {}  # canonical -> physical, as outputs need them
+        self._driver: Driver[Any] = Driver(processor, tables.current, status.counts)
+        self._stores: dict[int, Store] = {}
+        self._kept: dict[int, Store] = {}  # revoked, complete up to their checkpoint
+        self._restoration: Restoration | None = None
+        self._next: dict[Place, int] = {}  # what comes next in each input, by physical name
+        self._first: dict[Place, int] = {}  # where the open transaction began
+        self._touched: set[int] = set()
+        self._began = 0.0
+        self._committed_at = 0.0
+        self._published: Counter[str] = Counter()
+        self._aborts = 0
+        self._limit = BATCH_RECORDS
+        self._careful_until: dict[Place, int] = {}
+        self._refused: tuple[Place, int, str] | None = None
+        self._unknown = False
+        self._shown = 0.0
+        report = settings.state == "disk"
+        self._transactions = Transactions(
+            lambda: clients.transactional_producer(settings, instance, report=report),
+            self._stop.is_set,
+        )
+        self._report = report
+        self._written: dict[int, int] = {}  # changelog offset after the last record, by partition
+        self._admin = clients.admin(settings)
+        self._consumer = clients.group_consumer(settings, processor.name, instance)
+
+    def stop(self) -> None:
+        """Ask the lane to settle and leave. Any thread may call it."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Turn until stopped. Raises `LaneError` or `Misconfigured`."""
+        try:
+            self._transactions.initialise()
+            self._consumer.subscribe(
+                list(self._inputs),
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            self._status.phase = "standing by"
+            while not self._stop.is_set():
+                self.turn()
+            self._settle()
+        except Fenced:
+            self._look_for_twin()
+            raise
+        except KafkaException as error:
+            raise Fatal(str(error.args[0])) from None
+        finally:
+            self._close()
+
+    def turn(self) -> None:
+        """One turn of the loop; the numbers are those of the module's docstring."""
+        if self._restoration is not None:
+            self._restore()
+            return
+        # 1
+        records = self._poll()
+        # Sweeps of a changed table and deadlines that fell due become batches of their own here,
+        # between two batches of records.
+        self._driver.tables = self._tables.current
+        try:
+            if records:
+                self._process(records)  # 2, 3
+            if self._transactions.open and (
+                not records
+                or self._careful_until
+                or time.monotonic() - self._began >= self._interval
+            ):
+                self._commit()  # 4, 5
+        except Abortable as error:
+            self._abort(error)
+        except Unknown as error:
+            self._renew(error)
+        if self._unknown:
+            self._renew(Unknown("the transaction of revoked partitions"))
+        self._show()
+
+    # --- 1: poll ----------------------------------------------------------------------------
+
+    def _poll(self) -> list[Record]:
+        if self._transactions.open:
+            messages = self._consumer.consume(self._limit, 0)
+        else:
+            gap = self._committed_at + GAP_SECONDS - time.monotonic()
+            messages = self._consumer.consume(self._limit, gap) if gap > 0 else []
+            if not messages:
+                # `consume` waits for the whole time or the whole number; `poll` returns at once.
+                first = self._consumer.poll(IDLE_SECONDS)
+                if first is not None:
+                    more = self._limit - 1
+                    messages = [first, *(self._consumer.consume(more, 0) if more else [])]
+        return self._records(messages) if messages else []
+
+    def _records(self, messages: Iterable[Message]) -> list[Record]:
+        """The records to judge: not those of partitions that are gone or that came before."""
+        records: list[Record] = []
+        inputs, following, stores = self._inputs, self._next, self._stores
+        restoring = self._restoration is not None
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._check(error)
+                continue
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            assert topic is not None
+            assert partition is not None
+            assert offset is not None
+            place = (topic, partition)
+            if restoring or partition not in stores or offset < following[place]:
+                continue
+            following[place] = offset + 1
+            first = self._first
+            if place not in first:
+                first[place] = offset
+            records.append(
+                Record(
+                    inputs[topic],
+                    partition,
+                    offset,
+                    message.key(),
+                    message.value(),
+                    message.timestamp()[1],
+                    cast(Headers, message.headers() or []),
+                )
+            )
+        return in_order(records) if len(inputs) > 1 else records
+
+    def _check(self, error: KafkaError) -> None:
+        if is_fenced(error):
+            raise Misconfigured(
+                "another instance runs with the same ordinal "
+                f"({self._settings.ordinal}) and application_id "
+                f"({self._settings.application_id}); give each its own HANDOFF_ORDINAL"
+            )
+        if error.code() not in PASSING:
+            raise Fatal(f"the inputs cannot be read: {error.str()}")
+
+    # --- 2, 3: judge and produce ------------------------------------------------------------
+
+    def _process(self, records: list[Record]) -> None:
+        began = time.monotonic()
+        batch = Batch(self._driver, records, time.time_ns() // 1_000_000, self._refusal(records))
+        self._judge(batch)
+        try:
+            batch.done.result(AGENT_SECONDS)
+        except concurrent.futures.TimeoutError:
+            raise Fatal(f"the agent did not judge a batch in {AGENT_SECONDS:.0f} s") from None
+        now = time.monotonic()
+        self._status.observe_batch(now - began)
+        if not self._transactions.open:
+            if now - self._committed_at < GAP_SECONDS:
+                time.sleep(GAP_SECONDS - (now - self._committed_at))
+            self._transactions.begin()
+            self._began = time.monotonic()
+        for record in records:
+            self._touched.add(record.partition)
+        names, published = self._names, self._published
+        produce: Callable[..., None] = self._transactions.producer.produce
+        for output in batch.outputs:
+            topic = names.get(output.topic)
+            if topic is None:
+                topic = names[output.topic] = physical(output.topic, self._settings.topic_prefix)
+            try:
+                produce(topic, output.value, output.key, headers=output.headers)
+            except BufferError:
+                self._produce(topic, output.value, output.key, headers=output.headers)
+            except KafkaException as error:
+                raise self._why(error) from None
+            published[output.topic] += 1
+        self._transactions.producer.poll(0)
+
+    def _produce(self, *given: Any, **named: Any) -> None:
+        """Produce, and where the buffer is full, wait until there is room."""
+        producer = self._transactions.producer
+        while True:
+            try:
+                producer.produce(*given, **named)
+                return
+            except BufferError:
+                producer.poll(0.05)
+            except KafkaException as error:
+                raise self._why(error) from None
+
+    def _why(self, error: KafkaException) -> LaneError:
+        return self._transactions.why(
+            error.args[0], self._offsets(), self._consumer.consumer_group_metadata()
+        )
+
+    # --- 4, 5: commit -----------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        """Changelog, offsets, commit, merge. Raises `Abortable`, `Unknown`, `Fatal`."""
+        began = time.monotonic()
+        changes = list(self._driver.changelog())
+        last: dict[int, int] = {}
+        for index, (number, key, state) in enumerate(changes):
+            if state is not None and len(state) + len(key) > wire.MAX_RECORD_BYTES:
+                raise Abortable(
+                    f"a state of {len(state):,} bytes is too large for the changelog", ours=True
+                )
+            last[number] = index
+        for index, (number, key, state) in enumerate(changes):
+            report = self._report and last[number] == index
+            self._produce(
+                self._changelog,
+                state,
+                key.encode(),
+                number,
+                **({"on_delivery": self._on_written} if report else {}),
+            )
+        self._transactions.commit(self._offsets(), self._consumer.consumer_group_metadata())
+        self._driver.merge(changes)
+        self._committed_at = time.monotonic()
+        if self._report:
+            self._transactions.producer.poll(0)
+            for number in last:
+                self._stores[number].save(self._written.get(number))
+        status = self._status
+        status.committed += 1
+        status.outputs.update(self._published)
+        status.observe_commit(self._committed_at - began)
+        self._clear()
+        self._aborts = 0
+        if self._careful_until:
+            self._refused = None
+            self._careful_until = {
+                place: until
+                for place, until in self._careful_until.items()
+                if self._next.get(place, until) < until
+            }
+            if not self._careful_until:
+                self._limit = BATCH_RECORDS
+
+    def _on_written(self, error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error is None and partition is not None and offset is not None:
+            self._written[partition] = offset + 1
+
+    def _offsets(self) -> list[TopicPartition]:
+        """The next offset of every input of every partition whose state is touched."""
+        return [
+            TopicPartition(topic, number, self._next[topic, number])
+            for topic in self._inputs
+            for number in sorted(self._touched)
+        ]
+
+    def _clear(self) -> None:
+        self._first.clear()
+        self._touched.clear()
+        self._published.clear()
+
+    # --- what goes wrong --------------------------------------------------------------------
+
+    def _abort(self, error: Abortable) -> None:
+        """Abort, and read again from where the transaction began."""
+        reached = dict(self._next)
+        first = dict(self._first)
+        self._drop()
+        log.warning("transaction aborted, trying again: %s", error)
+        for place, offset in first.items():
+            if place in self._next:
+                self._next[place] = offset
+                self._consumer.seek(TopicPartition(*place, offset))
+        if error.ours:
+            self._aborts += 1
+            if self._aborts >= ABORTS_AT_ONE_START or self._limit < BATCH_RECORDS:
+                self._be_careful(error, first, reached)
+        time.sleep(min(0.05 * 2**self._aborts, 1.0))
+
+    def _be_careful(
+        self, error: Abortable, first: dict[Place, int], reached: dict[Place, int]
+    ) -> None:
+        """Shrink the transactions down to one record; one that still fails is set aside."""
+        for place in first:
+            until = max(self._careful_until.get(place, 0), reached[place])
+            self._careful_until[place] = until
+        if self._limit > 1:
+            self._limit = max(1, self._limit // 10)
+            self._aborts = 0
+        elif self._aborts >= ABORTS_AT_ONE_START:
+            (place, offset), *_ = first.items()
+            if self._refused is not None:
+                raise Fatal(
+                    f"not even the dead letter of {place} {offset} can be published: {error}"
+                )
+            log.error("%s-%d offset %d becomes a dead letter: %s", *place, offset, error)
+            self._refused = (place, offset, str(error))
+            self._aborts = 0
+
+    def _refusal(self, records: list[Record]) -> Refused | None:
+        if self._refused is None:
+            return None
+        (topic, number), offset, why = self._refused
+        record = records[0]
+        if (record.topic, record.partition, record.offset) != (self._inputs[topic], number, offset):
+            return None
+        return Refused("not_publishable", f"Kafka did not take what follows from it: {why}")
+
+    def _drop(self) -> None:
+        """Abort the transaction and forget what was in it. Raises `Fatal`."""
+        self._driver.drop()
+        self._clear()
+        self._status.aborted += 1
+        self._transactions.abort()
+
+    def _renew(self, error: Unknown) -> None:
+        """Nobody knows what became of the transaction: fence it, and take everything anew."""
+        log.warning("the outcome of a transaction is unknown, starting over: %s", error)
+        self._unknown = False
+        self._driver.drop()
+        self._clear()
+        self._status.aborted += 1
+        self._transactions.renew()
+        held = [TopicPartition(*place) for place in self._next]
+        self._release(held)
+        if held:
+            self._take(held)
+
+    def _look_for_twin(self) -> None:
+        """A fenced producer may be our own, timed out; a fenced member means a twin."""
+        self._transactions.open = False
+        limit = time.monotonic() + FENCING_SECONDS
+        while time.monotonic() < limit and not self._stop.is_set():
+            self._records(self._consumer.consume(1, 0.2))
+
+    # --- partitions come and go -------------------------------------------------------------
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        if partitions:
+            self._take(partitions)
+        else:
+            self._consumer.assign([])
+            self._status.phase = "standing by"
+
+    def _take(self, partitions: list[TopicPartition]) -> None:
+        """Look up where to start, open the stores, begin to restore. Raises as `run` does."""
+        places = [(place.topic, place.partition) for place in partitions]
+        numbers = sorted({number for _, number in places})
+        missing = {(t, n) for t in self._inputs for n in numbers} - set(places)
+        if missing:
+            raise Fatal(f"partitions of one number were split between instances: {missing}")
+        check_topics(self._admin, self._settings, [self._processor])
+        committed = self._committed_offsets(partitions)
+        has = bounds(self._admin, [*places, *((self._changelog, number) for number in numbers)])
+        begin: dict[Place, int] = {}
+        for number in numbers:
+            own = {place: has[place] for place in places if place[1] == number}
+            found = starts(committed, own, has[self._changelog, number], self._settings.gap)
+            for place, start in found.items():
+                begin[place] = start.offset
+                if start.lost:
+                    self._status.lost_to_gaps += start.lost
+                    log.error(
+                        "%s-%d: %s records were gone before they were judged",
+                        *place,
+                        f"{start.lost:,}",
+                    )
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in begin.items()])
+        self._consumer.pause([TopicPartition(*place) for place in begin])
+        self._next = begin
+        for number in numbers:
+            store = self._kept.pop(number, None)
+            if store is None:
+                store = open_store(self._settings, self._processor.name, number)
+            self._stores[number] = store
+        self._close_kept()
+        self._status.phase = "restoring"
+        self._restoration = Restoration(
+            clients.reader(self._settings),
+            self._changelog,
+            self._stores,
+            {number: has[self._changelog, number] for number in numbers},
+        )
+
+    def _committed_offsets(self, partitions: list[TopicPartition]) -> dict[Place, int]:
+        """The group's offsets. It waits for those that a transaction has pending (KIP-447)."""
+        while True:
+            try:
+                found = self._consumer.committed(partitions, 5.0)
+                return {(place.topic, place.partition): place.offset for place in found}
+            except KafkaException as error:
+                if self._stop.is_set() or error.args[0].code() != KafkaError._TIMED_OUT:
+                    raise Fatal(f"the group's offsets cannot be read: {error.args[0]}") from None
+                log.info("waiting for the group's offsets: %s", error.args[0].str())
+
+    def _restore(self) -> None:
+        """A slice of the restoration; the paused consumer is polled, so that it stays a member."""
+        restoration = self._restoration
+        assert restoration is not None
+        self._records(self._consumer.consume(1, 0.01))
+        if restoration is not self._restoration:
+            return  # the partitions changed meanwhile
+        restoration.step(0.2)
+        if not restoration.done:
+            return
+        restoration.close()
+        self._restoration = None
+        self._status.restore_seconds = restoration.seconds
+        self._status.restored_records += restoration.records
+        for number, store in self._stores.items():
+            self._driver.assign(number, store)
+        self._consumer.resume([TopicPartition(*place) for place in self._next])
+        self._status.phase = "running"
+        log.info(
+            "%s runs on partitions %s; restored %s records in %.2f s",
+            self._processor.name,
+            sorted(self._stores),
+            f"{restoration.records:,}",
+            restoration.seconds,
+        )
+
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        """Settle before they go: what is open is committed, or else aborted."""
+        self._settle()
+        keep: dict[int, Store] = {}
+        if self._restoration is None and not self._unknown and not self._stop.is_set():
+            keep = self._up_to_date({place.partition for place in partitions})
+        self._release(partitions, keep)
+
+    def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        """They are another's already: nothing of it may be committed."""
+        if self._transactions.open:
+            self._drop()
+        self._release(partitions)
+
+    def _settle(self) -> None:
+        if not self._transactions.open:
+            return
+        try:
+            self._commit()
+        except Abortable as error:
+            log.warning("transaction aborted before the partitions went: %s", error)
+            self._drop()
+        except Unknown:
+            self._unknown = True
+            self._transactions.open = False
+
+    def _up_to_date(self, numbers: set[int]) -> dict[int, Store]:
+        """The stores to keep in case the partitions come back: nobody wrote their changelog since
+        our commit, so they are complete up to its end as it is now."""
+        try:
+            has = bounds(self._admin, [(self._changelog, number) for number in numbers])
+        except Fatal:
+            return {}
+        keep = {number: self._stores[number] for number in numbers if number in self._stores}
+        for number, store in keep.items():
+            store.save(has[self._changelog, number].end)
+        return keep
+
+    def _release(
+        self, partitions: list[TopicPartition], keep: dict[int, Store] | None = None
+    ) -> None:
+        if self._restoration is not None:
+            self._restoration.close()
+            self._restoration = None
+        self._kept.update(keep or {})
+        for place in partitions:
+            self._next.pop((place.topic, place.partition), None)
+            self._careful_until.pop((place.topic, place.partition), None)
+            self._driver.revoke(place.partition)
+            store = self._stores.pop(place.partition, None)
+            if store is not None and place.partition not in self._kept:
+                store.close()
+        self._limit = BATCH_RECORDS if not self._careful_until else self._limit
+        self._status.phase = "standing by"
+        self._status.lag.clear()
+        self._status.state.clear()
+
+    def _close_kept(self) -> None:
+        for store in self._kept.values():
+            store.close()
+        self._kept.clear()
+
+    def _close(self) -> None:
+        self._status.phase = "stopped"
+        self._stop.set()
+        try:
+            self._consumer.close()
+        except (KafkaException, LaneError, Misconfigured) as error:
+            log.info("while closing: %s", error)
+        for store in self._stores.values():
+            store.close()
+        self._close_kept()
+
+    # --- figures ----------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Once a second: lag and sizes, for the web pages."""
+        now = time.monotonic()
+        if now - self._shown < _STATUS_SECONDS:
+            return
+        self._shown = now
+        for (topic, number), following in self._next.items():
+            _, end = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, number), cached=True
+            )
+            self._status.lag[self._inputs[topic], number] = max(0, end - following)
+        for number, store in self._stores.items():
+            self._status.state[number] = store.measure()

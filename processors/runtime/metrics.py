@@ -1,0 +1,118 @@
+"""The page `/metrics`: what the lanes count, in Prometheus' text format (version 0.0.4).
+
+The hot path counts in plain numbers; they become metrics only when somebody asks.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from processors.runtime.status import LaneStatus
+
+# The driver's own counts that make up `handoff_input_records`; its other names are the core's.
+OUTCOMES = ("applied", "duplicates", "refused", "dead_letters")
+
+
+class LaneCollector:
+    """Makes metrics of the status of each lane, at each scrape."""
+
+    def __init__(self, statuses: Sequence[LaneStatus]) -> None:
+        self._statuses = statuses
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of all lanes."""
+        yield from self._accounting()
+        yield from self._kafka()
+        yield from self._state()
+        for status in self._statuses:
+            yield from status.batches.collect()
+            yield from status.commits.collect()
+
+    def _accounting(self) -> Iterator[Metric]:
+        inputs = CounterMetricFamily(
+            "handoff_input_records",
+            "Input records by what became of them.",
+            labels=["processor", "topic", "outcome"],
+        )
+        events = CounterMetricFamily(
+            "handoff_events",
+            "What the core counted: handoffs begun, open, closed, and the like.",
+            labels=["processor", "topic", "event", "label"],
+        )
+        outputs = CounterMetricFamily(
+            "handoff_output_records", "Committed records by topic.", labels=["processor", "topic"]
+        )
+        for status in self._statuses:
+            for (name, topic, label), number in list(status.counts.items()):
+                if name in OUTCOMES:
+                    inputs.add_metric([status.processor, topic, name], number)
+                else:
+                    events.add_metric([status.processor, topic, name, label], number)
+            for topic, number in list(status.outputs.items()):
+                outputs.add_metric([status.processor, topic], number)
+        return iter((inputs, events, outputs))
+
+    def _kafka(self) -> Iterator[Metric]:
+        lag = GaugeMetricFamily(
+            "handoff_lag_records",
+            "Records that wait to be judged.",
+            labels=["processor", "topic", "partition"],
+        )
+        for status in self._statuses:
+            for (topic, partition), number in list(status.lag.items()):
+                lag.add_metric([status.processor, topic, str(partition)], number)
+        yield lag
+        transactions = CounterMetricFamily(
+            "handoff_transactions", "Transactions by outcome.", labels=["processor", "outcome"]
+        )
+        for status in self._statuses:
+            transactions.add_metric([status.processor, "committed"], status.committed)
+            transactions.add_metric([status.processor, "aborted"], status.aborted)
+        yield transactions
+        for name, text in (
+            ("restarts", "Lanes that ended and were started anew."),
+            ("lost_to_gaps", "Input records that retention removed before they were judged."),
+            ("restored_records", "Changelog records read to restore state."),
+        ):
+            yield self._counter(name, text)
+
+    def _state(self) -> Iterator[Metric]:
+        keys = GaugeMetricFamily(
+            "handoff_state_keys", "Keys in the state.", labels=["processor", "partition"]
+        )
+        sizes = GaugeMetricFamily(
+            "handoff_state_bytes", "Bytes in the state.", labels=["processor", "partition"]
+        )
+        seconds = GaugeMetricFamily(
+            "handoff_restore_seconds", "How long the last restoration took.", labels=["processor"]
+        )
+        ready = GaugeMetricFamily(
+            "handoff_ready", "1 when the lane runs or stands by.", labels=["processor"]
+        )
+        for status in self._statuses:
+            for partition, (number, size) in list(status.state.items()):
+                keys.add_metric([status.processor, str(partition)], number)
+                sizes.add_metric([status.processor, str(partition)], size)
+            seconds.add_metric([status.processor], status.restore_seconds)
+            ready.add_metric([status.processor], int(status.ready))
+        return iter((keys, sizes, seconds, ready))
+
+    def _counter(self, name: str, text: str) -> Metric:
+        family = CounterMetricFamily(f"handoff_{name}", text, labels=["processor"])
+        for status in self._statuses:
+            family.add_metric([status.processor], getattr(status, name))
+        return family
+
+
+def registry(statuses: Sequence[LaneStatus]) -> CollectorRegistry:
+    """The metrics of these lanes and of the process."""
+    made = CollectorRegistry()
+    made.register(LaneCollector(statuses))
+    ProcessCollector(registry=made)
+    return made
+
+
+def page(found: CollectorRegistry) -> str:
+    """The text of `/metrics`."""
+    return generate_latest(found).decode()

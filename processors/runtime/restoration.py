@@ -1,0 +1,229 @@
+"""From an assignment to a partition that may be judged: where its inputs start, what its state is.
+
+The end to restore to is the changelog's high watermark, asked for with READ_UNCOMMITTED: the last
+stable offset, which a read_committed query gives, can lie before records that are committed
+(KAFKA-10167). The reading itself is read_committed, and goes on until the end-of-partition event is
+at or past that end: control records and aborted ones are never delivered, so the last record that
+arrives says nothing.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from processors.runtime.state import Store
+from processors.runtime.transactions import Fatal, Misconfigured
+
+log = logging.getLogger("handoff.restoration")
+
+Place = tuple[str, int]  # topic, partition
+CALL_SECONDS = 10.0
+_PROGRESS_SECONDS = 2.0
+_SAVE_EVERY = 10_000
+_EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+# What a consumer reports and gets over by itself.
+PASSING = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.KAFKA_STORAGE_ERROR,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The first offset that a partition still has, and the one that its next record gets."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an input partition is read from, and how many records before it are gone for ever."""
+
+    offset: int
+    lost: int = 0
+
+
+def bounds(admin: AdminClient, places: list[Place]) -> dict[Place, Bounds]:
+    """First offset and high watermark of each partition. Raises `Fatal` when Kafka does not say."""
+    found: dict[str, dict[Place, int]] = {"first": {}, "end": {}}
+    asked = {name: [TopicPartition(*place) for place in places] for name in found}
+    futures = {
+        name: admin.list_offsets(
+            dict.fromkeys(asked[name], spec),
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=CALL_SECONDS,
+        )
+        for name, spec in (("first", _EARLIEST), ("end", _LATEST))
+    }
+    try:
+        for name, answers in futures.items():
+            for place, future in answers.items():
+                answer = future.result(CALL_SECONDS + 1)
+                found[name][place.topic, place.partition] = answer.offset
+    except (KafkaException, TimeoutError) as error:
+        raise Fatal(f"the ends of the partitions cannot be read: {error}") from None
+    return {place: Bounds(found["first"][place], found["end"][place]) for place in places}
+
+
+def starts(
+    committed: Mapping[Place, int],
+    inputs: Mapping[Place, Bounds],
+    changelog: Bounds,
+    gap: Literal["stop", "skip"],
+) -> dict[Place, Start]:
+    """Where each input of one partition number starts. `committed` is negative where there is none.
+
+    The earliest record, where the group has no offset and there is no state either. Otherwise the
+    committed offset; where the log no longer has it, `gap` decides.
+    Raises `Misconfigured` when records are missing and `gap` is stop, and when there is state but
+    no offset at all: nobody knows then which inputs that state has seen.
+    """
+    if all(committed[place] < 0 for place in inputs) and changelog.end > changelog.first:
+        names = ", ".join(f"{topic}-{number}" for topic, number in inputs)
+        raise Misconfigured(
+            f"there is state for {names}, but its consumer group has no offsets: they expired, or "
+            "were deleted; set them with kafka-consumer-groups --reset-offsets, or delete and "
+            "create the changelog to begin anew"
+        )
+    found: dict[Place, Start] = {}
+    for place, has in inputs.items():
+        offset = committed[place]
+        if offset < 0:
+            found[place] = Start(has.first)
+        elif has.first <= offset <= has.end:
+            found[place] = Start(offset)
+        elif gap == "skip":
+            found[place] = Start(has.first, max(0, has.first - offset))
+        else:
+            topic, number = place
+            raise Misconfigured(
+                f"{topic}-{number} has the records from {has.first} to {has.end}, and the next one "
+                f"to judge is {offset}: retention was faster, or the topic was made anew; to go on "
+                f"at {has.first} set HANDOFF_GAP=skip"
+            )
+    return found
+
+
+class Restoration:
+    """Reads the changelog of some partitions into their stores, a slice of time at a time."""
+
+    def __init__(
+        self, reader: Consumer, topic: str, stores: Mapping[int, Store], log_: Mapping[int, Bounds]
+    ) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._stores = dict(stores)
+        self._ends: dict[int, int] = {}
+        self._at: dict[int, int] = {}  # partitions under way: the offset they are complete up to
+        self._unsaved = 0
+        self.records = 0
+        self._began = self._shown = time.monotonic()
+        assigned = []
+        self._to_read = 0
+        for number, store in stores.items():
+            has = log_[number]
+            start = store.checkpoint
+            if start is not None and not has.first <= start <= has.end:
+                start = None
+            if start is None:
+                store.wipe()
+                start = has.first
+            if start < has.end:
+                self._ends[number] = has.end
+                self._to_read += has.end - start
+                assigned.append(TopicPartition(topic, number, start))
+            else:
+                store.save(has.end)
+        if assigned:
+            reader.assign(assigned)
+
+    @property
+    def done(self) -> bool:
+        """Whether every store is complete."""
+        return not self._ends
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self._began
+
+    def step(self, seconds: float) -> None:
+        """Read for at most `seconds`. Raises `Fatal` when the changelog cannot be read."""
+        limit = time.monotonic() + seconds
+        while self._ends and time.monotonic() < limit:
+            for message in self._reader.consume(5_000, 0.02):
+                self._take(message)
+            if self._unsaved >= _SAVE_EVERY:
+                self._unsaved = 0
+                for number, offset in self._at.items():
+                    self._stores[number].save(offset)
+        now = time.monotonic()
+        if self._ends and now - self._shown > _PROGRESS_SECONDS:
+            self._shown = now
+            log.info(
+                "restoring %s: %s records of at most %s, partitions left: %s",
+                self._topic,
+                f"{self.records:,}",
+                f"{self._to_read:,}",
+                sorted(self._ends),
+            )
+
+    def _take(self, message: Message) -> None:
+        number = message.partition()
+        assert number is not None
+        error = message.error()
+        if error is None:
+            key = message.key()
+            value = message.value()
+            if key is None:
+                return  # none of ours: a changelog record always has a key
+            store = self._stores[number]
+            if value is None:
+                store.pop(key.decode(), None)
+            else:
+                store[key.decode()] = value
+            offset = message.offset()
+            assert offset is not None
+            self._at[number] = offset + 1
+            self.records += 1
+            self._unsaved += 1
+        elif error.code() == KafkaError._PARTITION_EOF:
+            offset = message.offset()
+            if number in self._ends and offset is not None and offset >= self._ends[number]:
+                del self._ends[number]
+                self._at.pop(number, None)
+                self._stores[number].save(offset)
+                self._reader.pause([TopicPartition(self._topic, number)])
+        elif error.code() not in PASSING:
+            raise Fatal(f"{self._topic} cannot be read: {error.str()}")
+
+    def close(self) -> None:
+        """Let the consumer go."""
+        self._reader.close()

@@ -1,0 +1,50 @@
+"""What a lane tells the outside: readiness, accounting, measures. The web pages read it.
+
+It outlives the lane: a lane that is started anew goes on counting. Each number is written by the
+lane's thread alone and read by others, so a reader may see it a moment late and never torn.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from prometheus_client import Histogram
+
+_BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+@dataclass
+class LaneStatus:
+    """One processor's state of affairs.
+
+    `phase` is starting, standing by (joined, no partition), restoring, running or stopped.
+    `counts` is the driver's accounting: (name, input topic, label) -> number. `outputs` counts the
+    committed records by topic, `lag` the records not yet judged by (topic, partition), `state`
+    holds (keys, bytes) by partition.
+    """
+
+    processor: str
+    phase: str = "starting"
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    outputs: Counter[str] = field(default_factory=Counter)
+    lag: dict[tuple[str, int], int] = field(default_factory=dict)
+    state: dict[int, tuple[int, int]] = field(default_factory=dict)
+    committed: int = 0
+    aborted: int = 0
+    restarts: int = 0
+    lost_to_gaps: int = 0
+    restored_records: int = 0
+    restore_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        def histogram(name: str, text: str) -> Histogram:
+            return Histogram(name, text, ["processor"], registry=None, buckets=_BATCH_BUCKETS)
+
+        self.batches = histogram("handoff_batch_seconds", "Judging one batch.")
+        self.commits = histogram("handoff_commit_seconds", "Committing one transaction.")
+        self.observe_batch = self.batches.labels(self.processor).observe
+        self.observe_commit = self.commits.labels(self.processor).observe
+
+    @property
+    def ready(self) -> bool:
+        """Whether it does all that it can do now: it runs, or it stands by without a partition."""
+        return self.phase in ("running", "standing by")

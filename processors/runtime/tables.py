@@ -1,0 +1,174 @@
+"""Global tables: every instance reads all of the compacted topics, to their end first.
+
+A thread follows them afterwards. What the core sees is an immutable value that `build_tables` made;
+the lane takes the current one between two batches, so one batch is judged by one set of tables.
+"""
+
+import logging
+import threading
+import time
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from processors.driver import Processor
+from processors.runtime import clients
+from processors.runtime.restoration import PASSING, Place, bounds
+from processors.runtime.settings import Settings
+from processors.runtime.transactions import Fatal
+from topics.catalogue import physical
+
+log = logging.getLogger("handoff.tables")
+
+# Contracts change a few times a day; when many change at once, they are taken together.
+_REBUILD_SECONDS = 0.3
+_TOPICS_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
+_CALL_SECONDS = 10.0
+
+
+class Tables:
+    """The tables of one processor. `current` is what `build_tables` made of them last.
+
+    `unreadable` counts the records that had to be skipped; their content is never logged.
+    """
+
+    def __init__(self, settings: Settings, processor: Processor[Any]) -> None:
+        self._processor = processor
+        prefix = settings.topic_prefix
+        self._topics = {physical(name, prefix): name for name in processor.tables}
+        self._values: dict[str, dict[str, bytes]] = {name: {} for name in processor.tables}
+        self._existing: frozenset[str] = frozenset()
+        self._stop = threading.Event()
+        self._settings = settings
+        self._admin = clients.admin(settings)
+        self._thread: threading.Thread | None = None
+        self.unreadable = 0
+        self.current: Any = None
+
+    def start(self) -> None:
+        """Read every table to its end, then follow them in a thread. Raises `Fatal`."""
+        self._list_topics()
+        self._reader = clients.reader(self._settings)
+        ends = self._assign()
+        while ends:
+            for message in self._reader.consume(1_000, 0.05):
+                self._take(message, ends)
+        self._build()
+        if self.current is None:
+            raise Fatal(f"the tables of {self._processor.name} cannot be built")
+        self._thread = threading.Thread(
+            target=self._follow, name=f"tables-{self._processor.name}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_CALL_SECONDS)
+
+    def _assign(self) -> dict[Place, int]:
+        """Read from the first record of each partition; where their ends are."""
+        try:
+            found = self._admin.list_topics(timeout=_CALL_SECONDS).topics
+        except KafkaException as error:
+            raise Fatal(f"the tables cannot be read: {error.args[0].str()}") from None
+        places = [
+            (topic, number)
+            for topic in self._topics
+            if topic in found
+            for number in found[topic].partitions
+        ]
+        if not places:
+            return {}
+        has = bounds(self._admin, places)
+        self._reader.assign([TopicPartition(*place, has[place].first) for place in places])
+        return {place: has[place].end for place in places if has[place].end > has[place].first}
+
+    def _follow(self) -> None:
+        changed = False
+        built = listed = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                for message in self._reader.consume(1_000, 0.1):
+                    changed = self._take(message, {}) or changed
+                now = time.monotonic()
+                if now - listed >= _TOPICS_SECONDS:
+                    listed = now
+                    changed = self._list_topics() or changed
+            except (Fatal, KafkaException) as error:
+                log.warning("the tables are not followed for a moment: %s", error)
+                self._stop.wait(_RETRY_SECONDS)
+                continue
+            if changed and now - built >= _REBUILD_SECONDS:
+                built = now
+                changed = False
+                self._build()
+        self._reader.close()
+
+    def _take(self, message: Message, ends: dict[Place, int]) -> bool:
+        """Apply one record; whether something changed."""
+        topic, number, offset = message.topic(), message.partition(), message.offset()
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                place = (topic or "", -1 if number is None else number)
+                if offset is not None and offset >= ends.get(place, offset + 1):
+                    del ends[place]
+                return False
+            if error.code() in PASSING:
+                return False
+            raise Fatal(f"{topic} cannot be read: {error.str()}")
+        assert topic is not None
+        values = self._values[self._topics[topic]]
+        try:
+            key = str(message.key() or b"", "utf-8")
+        except UnicodeDecodeError:
+            key = ""
+        if not key:
+            self.unreadable += 1
+            log.warning("%s-%s offset %s has no readable key; skipped", topic, number, offset)
+            return False
+        value = message.value()
+        if value is None:
+            return values.pop(key, None) is not None
+        changed = values.get(key) != value
+        values[key] = value
+        return changed
+
+    def _list_topics(self) -> bool:
+        """Look which topics exist; whether that changed. What is known stays, if nobody answers."""
+        try:
+            found = frozenset(self._admin.list_topics(timeout=_CALL_SECONDS).topics)
+        except KafkaException:
+            return False
+        changed = found != self._existing
+        self._existing = found
+        return changed
+
+    def _build(self) -> None:
+        """Exchange `current`; records that make it fail are left out of it."""
+        snapshot = {topic: dict(values) for topic, values in self._values.items()}
+        if self._try(snapshot):
+            return
+        # One record that the core cannot bear must not take the others with it.
+        for topic, values in snapshot.items():
+            for key, value in list(values.items()):
+                alone = {name: {key: value} if name == topic else {} for name in snapshot}
+                if not self._try(alone, keep=False):
+                    del values[key]
+                    self.unreadable += 1
+                    log.error("%s: the record %s cannot be used and is left out", topic, key)
+        if not self._try(snapshot):
+            log.error("%s: the tables stay as they were", self._processor.name)
+
+    def _try(self, topics: dict[str, dict[str, bytes]], *, keep: bool = True) -> bool:
+        try:
+            made = self._processor.build_tables(topics, self._existing)
+        except Exception as error:  # noqa: BLE001 - a core's defect; its text may quote a value
+            log.warning("%s: tables fail with %s", self._processor.name, type(error).__name__)
+            return False
+        if keep:
+            self.current = made
+        return True
