@@ -1,0 +1,288 @@
+"""The commands against a broker; what the processor would publish is put there by hand."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from console.kafka import connect, read_table, write_all
+from console.main import main
+from schemas import wire
+from schemas.flow import Record
+
+DEMO = Path(__file__).parents[1] / "console" / "demo"
+
+
+class Handoff:
+    """The command `handoff` against one broker and topic prefix."""
+
+    def __init__(self, servers: str, prefix: str) -> None:
+        self.environment = {
+            "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": servers,
+            "HANDOFF_TOPIC_PREFIX": prefix,
+            "HANDOFF_APPLICATION_ID": prefix.rstrip("."),
+        }
+
+    def __call__(self, *arguments: str, lines: str | bytes | None = None) -> Result:
+        return CliRunner(env=self.environment).invoke(main, arguments, input=lines)
+
+
+@pytest.fixture
+def handoff(
+    embedded: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Handoff]:
+    monkeypatch.chdir(tmp_path)
+    command = Handoff(embedded, prefix)
+    for name, value in command.environment.items():
+        monkeypatch.setenv(name, value)
+    assert command("topics", "apply").exit_code == 0
+    return command
+
+
+def judged(handoff: Handoff, story: str = "sales") -> list[dict[str, object]]:
+    """Put on the topics what the processor would publish, without the queues."""
+    result = handoff("dry-run", "--contracts", str(DEMO), str(DEMO / f"{story}.jsonl"))
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    cluster = connect()
+    for each in found:
+        if ".queue." not in each["topic"]:
+            value = json.dumps(each["value"], separators=(",", ":"), ensure_ascii=False).encode()
+            write_all(cluster, each["topic"], [(each["key"], value)])
+    return found
+
+
+def test_topics_are_made_once(handoff: Handoff) -> None:
+    again = handoff("topics", "apply")
+    assert (again.exit_code, again.stdout) == (0, "nothing to change\n")
+    assert handoff("topics", "plan").stdout == "nothing to change\n"
+    assert json.loads(handoff("topics", "plan", "--output", "json").stdout) == []
+
+
+def test_documents_are_registered_once_and_never_change(handoff: Handoff, tmp_path: Path) -> None:
+    path = tmp_path / "sales.yaml"
+    path.write_text((DEMO / "sales.yaml").read_text())
+    first = handoff("contracts", "apply", str(path))
+    assert first.exit_code == 0, first.output
+    assert "registered  lead-to-nurture@1 (active)" in first.stdout
+    assert f"left 1 receiver; register with: handoff receivers apply {path}" in first.stdout
+    second = handoff("receivers", "apply", str(path))
+    assert "registered  marketing-nurture (active)" in second.stdout
+    assert "handoff.queue.marketing-nurture; make it with: handoff topics apply" in second.stdout
+    assert handoff("topics", "apply").exit_code == 0
+    assert "unchanged   marketing-nurture" in handoff("receivers", "apply", str(path)).stdout
+    assert "unchanged   lead-to-nurture@1" in handoff("contracts", "apply", str(path)).stdout
+
+    path.write_text(path.read_text().replace("weight: 3", "weight: 5"))
+    refused = handoff("contracts", "apply", str(path))
+    assert refused.exit_code == 4
+    assert "lead-to-nurture@1 is registered with another body: raise the version to 2" in (
+        refused.stderr
+    )
+    path.write_text(path.read_text().replace("weight: 5", "weight: 3\n    ", 1))
+    path.write_text(path.read_text().replace("version: 1", "version: 1\nstatus: deprecated", 1))
+    changed = handoff("contracts", "apply", str(path))
+    assert "changed     lead-to-nurture@1 from active to deprecated" in changed.stdout
+
+    assert "lead-to-nurture@1" in handoff("contracts", "list").stdout
+    (listed,) = json.loads(handoff("contracts", "list", "--output", "json").stdout)
+    assert listed["status"] == "deprecated"
+    shown = handoff("contracts", "show", "lead-to-nurture")
+    assert "id: lead-to-nurture" in shown.stdout
+    again = tmp_path / "again.yaml"
+    again.write_text(shown.stdout)
+    assert "unchanged" in handoff("contracts", "apply", str(again)).stdout, "what it prints is it"
+    assert "Dana Reyes" in handoff("receivers", "list").stdout
+    unknown = handoff("contracts", "show", "lead")
+    assert unknown.exit_code == 2
+    assert "registered: lead-to-nurture@1" in unknown.stderr
+
+
+def test_nothing_is_registered_when_one_document_is_wrong(handoff: Handoff, tmp_path: Path) -> None:
+    path = tmp_path / "two.yaml"
+    good = (DEMO / "operations.yaml").read_text()
+    path.write_text(good.replace("accept_within: PT12H", "accept_within: PT4H"))
+    late = handoff("contracts", "apply", str(path))
+    assert late.exit_code == 2
+    assert "PT4H is shorter than PT12H" in late.stderr
+    draft = good.replace("version: 1", "version: 1\nstatus: draft").split("---")[0]
+    path.write_text(
+        draft.replace("{name: Noor Haddad, contact: noor@nordlicht.example}", "UNKNOWN")
+    )
+    unowned = handoff("contracts", "apply", str(path))
+    assert unowned.exit_code == 4
+    assert "issue-to-support@1 has the owner UNKNOWN" in unowned.stderr
+    assert read_table(connect(), "handoff.contracts") == {}
+
+
+def test_lines_are_sent_to_the_partition_of_their_key(handoff: Handoff, tmp_path: Path) -> None:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    old = '{"id":"1","task_id":"t1","workflow":"w","stage":"s","tool":"x","occurred_at":0}\n'
+    ack = (
+        '{"topic":"handoff.acks","value":{"id":"1","workflow":"w","task_id":"t1","handoff_id":"h",'
+        f'"status":"accepted","by":"me","occurred_at":"{now}"}}}}\n'
+    )
+    path = tmp_path / "lines.jsonl"
+    path.write_text(old + ack + old.replace("t1", "t2").replace(":0}", f':"{now}"}}'))
+    result = handoff("send", str(path))
+    assert (result.exit_code, result.stderr) == (0, "3 records sent\n")
+    outputs, acks = topic(handoff, "handoff.tool-outputs"), topic(handoff, "handoff.acks")
+    assert {each.key: each.headers for each in outputs} == {
+        b"t1": [("handoff-backfill", b"1")],
+        b"t2": [],
+    }
+    assert outputs[0].value in (old.strip().encode(), old.replace("t1", "t2").strip().encode())
+    assert [each.key for each in acks] == [b"t1"]
+    same = next(each.partition for each in outputs if each.key == b"t1")
+    assert acks[0].partition == same, "the same key, the same partition on every input"
+
+
+def test_a_bad_line_is_named_and_the_others_are_sent(handoff: Handoff) -> None:
+    good = '{"id":"1","task_id":"t","workflow":"w","stage":"s","tool":"x","occurred_at":0}\n'
+    result = handoff("send", "-", lines=good + "nonsense\n\n" + '{"task_id":"t"}\n' + good)
+    assert result.exit_code == 2
+    assert "-, line 2: not sent: is not JSON" in result.stderr
+    assert "-, line 4: sent, and becomes a dead letter: the JSON has not the shape" in result.stderr
+    assert "3 records sent; 2 bad lines" in result.stderr
+    assert len(topic(handoff, "handoff.tool-outputs")) == 3
+
+
+def topic(handoff: Handoff, name: str) -> list[Record]:
+    from console.kafka import Reader
+
+    reader = Reader(connect(), [name], from_beginning=True)
+    try:
+        return list(reader.to_end())
+    finally:
+        reader.close()
+
+
+def test_tail_shows_what_is_there_and_ends(handoff: Handoff) -> None:
+    found = judged(handoff)
+    handoff("contracts", "apply", str(DEMO / "sales.yaml"))
+    text = handoff("tail", "packages", "--from-beginning", "--limit", "3").stdout
+    assert text.count("Dana Reyes") == 3
+    assert "Mara" not in text
+    lines = handoff("tail", "violations", "--from-beginning", "--timeout", "1", "--output", "json")
+    kinds = [json.loads(line)["value"]["id"] for line in lines.stdout.splitlines()]
+    assert sorted(kinds) == sorted(
+        str(each["value"]["id"])  # type: ignore[index]
+        for each in found
+        if each["topic"] == "handoff.violations"
+    )
+    assert handoff("tail", "signals", "--timeout", "0.5").stdout == "", "from now on"
+
+
+def test_tail_survives_records_that_are_not_ours_and_tombstones(handoff: Handoff) -> None:
+    write_all(connect(), "handoff.held", [("h-1", b"nonsense")])
+    text = handoff("tail", "held", "--from-beginning", "--timeout", "1").stdout
+    assert "cannot be read" in text
+
+
+def test_dead_letters_are_listed_and_shown_whole(handoff: Handoff) -> None:
+    letters = [
+        wire.dead_letter(
+            Record("handoff.tool-outputs", 3, 17, b"t", value, 0, [("mine", b"1")]),
+            ValueError("a secret value"),
+        )
+        for value in (b"caf\xc3\xa9 \x1b[31m", b"\xff\x00")
+    ]
+    from console.kafka import Writer
+
+    writer = Writer(connect())
+    for letter in letters:
+        assert letter.value is not None
+        writer.write(letter.topic, b"t", letter.value, letter.headers, "")
+    writer.flush()
+    listed = handoff("dead-letters", "list")
+    assert listed.stdout.count("ValueError") == 2
+    rows = handoff("dead-letters", "list", "--output", "json").stdout.splitlines()
+    first, second = (json.loads(row)["id"] for row in rows)
+    shown = handoff("dead-letters", "show", first).stdout
+    assert "mine: 1" in shown
+    assert "__streams.errors.offset: 17" in shown
+    assert "café" in shown
+    assert "\x1b" not in shown
+    assert "a secret value" not in shown
+    assert "ff 00" in handoff("dead-letters", "show", second).stdout
+    for bad, why in (("x", "PARTITION/OFFSET"), ("0/999", "no dead letter 0/999")):
+        missing = handoff("dead-letters", "show", bad)
+        assert missing.exit_code == 2
+        assert why in missing.stderr
+
+
+def test_doctor_finds_what_is_missing_and_says_what_to_do(handoff: Handoff) -> None:
+    result = handoff("doctor", "--output", "json")
+    found = {each["check"]: each for each in json.loads(result.stdout)}
+    assert result.exit_code == 1
+    assert found["broker"]["state"] == "ok"
+    assert "librdkafka" in found["versions"]["what"]
+    assert found["topics"]["state"] == "ok"
+    assert found["partitions"]["state"] == "ok"
+    assert found["contracts"]["state"] == "note"
+    assert found["processor"]["state"] == "problem"
+    assert found["processor"]["todo"] == "handoff run"
+    write_all(connect(), "handoff.contracts", [("x@1", b"{}")])
+    broken = handoff("doctor")
+    assert "x@1 cannot be read" in broken.stdout
+
+
+def test_a_cluster_without_topics_is_told_apart_from_no_cluster(embedded: str, prefix: str) -> None:
+    bare = Handoff(embedded, prefix)
+    for arguments in (["send", "-"], ["contracts", "list"], ["tail", "signals"]):
+        result = bare(*arguments)
+        assert result.exit_code == 4
+        assert "does not exist" in result.stderr
+        assert "handoff topics apply" in result.stderr
+    doctor = bare("doctor")
+    assert doctor.exit_code == 1
+    assert f"create {prefix}tool-outputs" in doctor.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["send", "-"], ["tail", "packages"], ["doctor"], ["topics", "plan"], ["contracts", "list"]],
+)
+def test_no_broker_is_one_sentence_and_exit_status_3(arguments: list[str], tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-m", "console.main", *arguments],
+        env={**os.environ, "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"},
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 3
+    assert time.monotonic() - began < 10
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert f"no Kafka broker answers at 127.0.0.1:{port}" in result.stderr
+    assert "handoff up" in result.stderr
+
+
+def test_an_unknown_command_names_the_nearest() -> None:
+    result = CliRunner().invoke(main, ["contract"])
+    assert result.exit_code == 2
+    assert "Did you mean 'contracts'?" in result.stderr
+    result = CliRunner().invoke(main, ["topics", "aply"])
+    assert "Did you mean 'apply'?" in result.stderr
+
+
+def test_bad_settings_are_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "handoff.toml").write_text("partitons = 3\n")
+    result = CliRunner().invoke(main, ["topics", "plan"])
+    assert result.exit_code == 2
+    assert "did you mean partitions?" in result.stderr
