@@ -88,7 +88,12 @@ def reader(settings: Settings) -> Consumer:
     """An assign-only read_committed consumer that reports the end of each partition."""
     return _consumer(
         settings,
-        {"fetch.message.max.bytes": MAX_MESSAGE_BYTES, "fetch.queue.backoff.ms": 10},
+        {
+            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+            "fetch.queue.backoff.ms": 10,
+            # The end of an empty partition is reported by a fetch that has waited this long.
+            "fetch.wait.max.ms": 50,
+        },
         {
             # Never joined: librdkafka wants a group's name even so.
             "group.id": f"{settings.application_id}-reader",
