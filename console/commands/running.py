@@ -15,6 +15,8 @@ from console.errors import DeclinedError
 from console.kafka import connect
 from processors.driver import Processor
 from processors.integrity.processor import INTEGRITY
+from processors.runtime.app import run as run_app
+from processors.runtime.instances import run_instances
 from processors.runtime.settings import load_settings
 from topics.catalogue import TopicError
 
@@ -38,10 +40,6 @@ PROCESSORS: dict[str, Processor[Any]] = {INTEGRITY.name: INTEGRITY}
 )
 def run(names: tuple[str, ...], instances: int) -> None:
     """Run the processors against the cluster until SIGTERM or Ctrl-C."""
-    # Faust takes a second to import, and no other command needs it.
-    from processors.runtime.app import run as run_app  # noqa: PLC0415
-    from processors.runtime.instances import run_instances  # noqa: PLC0415
-
     settings = load_settings()
     chosen = [PROCESSORS[name] for name in names or PROCESSORS]
     if instances == 1:
@@ -63,8 +61,6 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
 
     The broker keeps its log in memory: for trying things out, and gone when it ends.
     """
-    from processors.runtime.app import run as run_app  # noqa: PLC0415
-
     signal.signal(signal.SIGTERM, _end)
     found = load_documents(paths) if paths else None
     with tempfile.TemporaryDirectory(prefix="handoff-up-") as directory:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -237,7 +238,8 @@ class _Stage:
         assert outcome.package is not None
         assert outcome.signal is not None
         if told is None:
-            kinds = ", ".join(each.kind for each in outcome.violations.values())
+            counts = Counter(each.kind for each in outcome.violations.values())
+            kinds = ", ".join(f"{kind} {number}" for kind, number in counts.items())
             again = f"{output.task_id}: the same again, {outcome.package.disposition} ({kinds})"
             self._terminal.print(Text(again, "dim"))
             return
@@ -255,7 +257,7 @@ class _Stage:
         for heading in (
             "sent",
             "held",
-            "arrived as sent",
+            "from the sender",
             "the receiver gets",
             "violations",
         ):
