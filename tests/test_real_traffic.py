@@ -5,6 +5,7 @@ The oracle below reads the transcripts themselves and knows nothing of the impor
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -29,18 +30,22 @@ SENT_AS = {
 Records = list[dict[str, Any]]
 
 
-def handoff(*arguments: str | Path) -> bytes:
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "console.main", *map(str, arguments)]
+
+
+def handoff(*arguments: str | Path, env: dict[str, str] | None = None) -> bytes:
     """Run the command; its output, or a failure that shows what it said."""
-    command = [sys.executable, "-m", "console.main", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        command(*arguments), capture_output=True, timeout=60, check=False, env=env
+    )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 
 
-def dry_run(path: Path) -> Records:
-    return [
-        json.loads(line) for line in handoff("dry-run", "--contracts", CONTRACTS, path).splitlines()
-    ]
+def dry_run(path: Path, *options: str) -> Records:
+    printed = handoff("dry-run", "--contracts", CONTRACTS, *options, path)
+    return [json.loads(line) for line in printed.splitlines()]
 
 
 def values(records: Records, topic: str) -> Records:
@@ -55,10 +60,16 @@ def transcripts(shared: Path) -> Records:
 
 
 @pytest.fixture(scope="module")
-def records(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Records:
-    outputs = tmp_path_factory.mktemp("airline") / "airline.jsonl"
+def outputs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The airline's tool outputs, as the importer prints them."""
+    path = tmp_path_factory.mktemp("airline") / "airline.jsonl"
     source = shared / "data" / "airline-transcripts.json.gz"
-    outputs.write_bytes(handoff("import", "openai-chat", source))
+    path.write_bytes(handoff("import", "openai-chat", source))
+    return path
+
+
+@pytest.fixture(scope="module")
+def records(outputs: Path) -> Records:
     return dry_run(outputs)
 
 
@@ -142,6 +153,53 @@ def test_every_finding_is_what_the_transcript_shows(transcripts: Records, record
                 assert field not in context, what
     assert not violations, "every violation was looked at"
     assert sum(checked.values()) == 48 * len(SENT_AS)
+
+
+def timeless(records: Records) -> list[str]:
+    """Records without the processor's own times, in an order of their own."""
+    clock = {"sent_at", "detected_at", "at"}
+    return sorted(
+        json.dumps(
+            record | {"value": {k: v for k, v in record["value"].items() if k not in clock}},
+            sort_keys=True,
+        )
+        for record in records
+    )
+
+
+@pytest.mark.slow
+def test_through_kafka_the_records_are_those_of_the_dry_run(
+    outputs: Path, embedded: str, prefix: str
+) -> None:
+    # `send` marks what is older than a day as backfill; so does the dry run when it is told to.
+    expected = dry_run(outputs, "--backfill")
+    env = os.environ | {
+        "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": embedded,
+        "HANDOFF_TOPIC_PREFIX": prefix,
+        "HANDOFF_APPLICATION_ID": prefix.rstrip("."),
+        "HANDOFF_WEB_PORT": "0",
+    }
+    handoff("topics", "apply", env=env)
+    handoff("contracts", "apply", CONTRACTS, env=env)
+    handoff("receivers", "apply", CONTRACTS, env=env)
+    handoff("send", outputs, env=env)
+
+    def tail(kind: str, limit: int, quiet: float) -> Records:
+        limits = ("--limit", str(limit), "--timeout", str(quiet), "--output", "json")
+        printed = handoff("tail", kind, "--from-beginning", *limits, env=env)
+        return [json.loads(line) for line in printed.splitlines()]
+
+    got: Records = []
+    with subprocess.Popen(command("run"), env=env, stderr=subprocess.DEVNULL) as processor:
+        try:
+            tail("signals", 48, 40)  # the last that a handoff publishes: then all of it is there
+            for kind in ("packages", "violations", "signals"):
+                expects = len(values(expected, f"handoff.{kind}"))
+                got += tail(kind, expects + 1, 2)
+        finally:
+            processor.terminate()
+            assert processor.wait(20) == 0
+    assert timeless(got) == timeless(expected)
 
 
 def test_the_permit_log_goes_through_without_a_dead_letter(shared: Path) -> None:
