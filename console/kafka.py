@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     KafkaError,
     KafkaException,
     Message,
@@ -161,19 +160,20 @@ class Reader:
         begin = []
         for name, topic in self._canonical.items():
             for partition in cluster.partitions(topic):
-                at = OFFSET_BEGINNING if from_beginning else self._end(name, partition)
-                begin.append(TopicPartition(name, partition, at))
+                low, high = self._bounds(name, partition)
+                begin.append(TopicPartition(name, partition, low if from_beginning else high))
         self._waiting = {(place.topic, place.partition) for place in begin}
         self._consumer.assign(begin)
 
-    def _end(self, name: str, partition: int) -> int:
-        # Now, and not "the end" whenever the first fetch gets there: nothing between is missed.
+    def _bounds(self, name: str, partition: int) -> tuple[int, int]:
+        # Asked for by number and now: "the beginning" costs librdkafka half a second to find, and
+        # "the end" would be where the first fetch gets to, past what comes until then.
         place = TopicPartition(name, partition)
         try:
-            _low, high = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
+            low, high = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
         except KafkaException as error:
             raise unreachable(self._settings, error) from None
-        return int(high)
+        return int(low), int(high)
 
     def at_end(self) -> bool:
         """Whether every partition has been read to an end that it had while reading."""
