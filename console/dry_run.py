@@ -14,8 +14,9 @@ import msgspec
 
 from console.errors import BadInputError
 from console.lines import Line
-from processors.driver import Driver, Processor
+from processors.driver import Driver
 from processors.partitioning import partition_of
+from processors.processor import Processor
 from schemas import wire
 from schemas.flow import Headers, Output, Record
 

@@ -1,41 +1,19 @@
 """Runs a pure core over records, in plain values: the lane and `dry-run` both stand on this.
 
-A `Processor` is a core and what it needs to be run: how its inputs are parsed, where its state
-lives, how the state is encoded. A `Driver` holds the state of the partitions at hand, and above it
-an overlay of what the open transaction has changed. Nothing here reads a clock or a network.
+A `Driver` holds the state of the partitions at hand, and above it an overlay of what the open
+transaction has changed. Nothing here reads a clock or a network.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
+from processors.processor import Processor, State
 from schemas import wire
 from schemas.flow import Arrival, Count, Emit, Headers, Output, Record, Refused
 
-State = TypeVar("State")
 Store = MutableMapping[str, bytes]  # state key -> encoded state
-
-
-@dataclass(frozen=True)
-class Processor(Generic[State]):
-    """A core and what it needs to be run. A second processor is one more of these.
-
-    `inputs` are co-partitioned canonical topic names, `changelog` the topic of its state,
-    `tables` the compacted topics that `build_tables` makes the core's tables from: it is given
-    `{topic: {key: value}}` and the names of the topics that exist (None where nobody knows).
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    changelog: str
-    tables: tuple[str, ...]
-    build_tables: Callable[[dict[str, dict[str, bytes]], frozenset[str] | None], Any]
-    parse: Callable[[Record, int], Arrival]
-    state_key: Callable[[Arrival], str]
-    advance: Callable[[State | None, Arrival, Any, int], tuple[State | None, list[Emit | Count]]]
-    encode: Callable[[State], bytes]
-    decode: Callable[[bytes], State]
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """What goes into a core and what comes out of it, in plain values: no Kafka types."""
 
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -45,7 +44,7 @@ class Emit(Struct, frozen=True, gc=False):
     record: Struct | None
 
 
-class Count(NamedTuple):
+class Count(Struct, frozen=True, gc=False):
     """A thing that happened and is only counted: the metric's name and one label."""
 
     name: str

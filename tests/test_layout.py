@@ -17,20 +17,15 @@ ALLOWED: dict[str, set[str]] = {
     "topics": {"schemas"},
     "processors.contracts": {"schemas"},
     "processors.partitioning": set(),
-    "processors.driver": {"schemas", "processors.contracts", "processors.partitioning"},
-    # What joins a core with the driver; the core itself knows nothing of who drives it.
-    "processors.integrity.processor": {
-        "schemas",
-        "processors.contracts",
-        "processors.driver",
-        "processors.integrity",
-    },
-    "processors.integrity": {"schemas", "processors.contracts"},
+    "processors.processor": {"schemas"},
+    "processors.driver": {"schemas", "processors.processor", "processors.partitioning"},
+    "processors.integrity": {"schemas", "processors.contracts", "processors.processor"},
     "processors.runtime": {
         "schemas",
         "topics",
         "processors.contracts",
         "processors.driver",
+        "processors.processor",
         "processors.partitioning",
     },
     "console": {"schemas", "topics", "processors"},
@@ -43,6 +38,7 @@ WITHOUT_KAFKA = (
     "topics.plan",
     "processors.contracts",
     "processors.partitioning",
+    "processors.processor",
     "processors.driver",
     "processors.integrity",
 )

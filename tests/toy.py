@@ -5,11 +5,12 @@ It is also the proof that a processor is an `advance` and a few lines. A record 
 with narrow limits, `huge` a state too large for the changelog.
 """
 
+import os
 from typing import Any
 
 import msgspec
 
-from processors.driver import Processor
+from processors.processor import Processor
 from schemas.flow import Arrival, Count, Emit, Record, Refused
 from schemas.records import DeadLetter, ToolOutput
 from schemas.wire import MAX_RECORD_BYTES
@@ -79,3 +80,7 @@ def toy(prefix: str, inputs: int = 1) -> Processor[Tally]:
         encode=msgspec.json.encode,
         decode=msgspec.json.Decoder(Tally).decode,
     )
+
+
+# For a process of its own: `python -m processors.runtime tests.toy:TOY`.
+TOY = toy(os.environ.get("TOY_PREFIX", "toy."), int(os.environ.get("TOY_INPUTS", "1")))

@@ -13,8 +13,8 @@ from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import DeclinedError
 from console.kafka import connect
-from processors.driver import Processor
 from processors.integrity.processor import INTEGRITY
+from processors.processor import Processor
 from processors.runtime.app import run as run_app
 from processors.runtime.instances import run_instances
 from processors.runtime.settings import load_settings

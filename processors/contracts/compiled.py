@@ -2,10 +2,11 @@
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import jsonschema_rs
 import msgspec
+from msgspec import Struct
 
 from processors.contracts import values
 from schemas.documents import ContractField, HandoffContract, Person, Receiver, ReceiverOwner
@@ -40,7 +41,7 @@ def default_severity(
     return "error" if kind in ERRORS and not rebuilt and not optional else "warning"
 
 
-class Path(NamedTuple):
+class Path(Struct, frozen=True, gc=False):
     """One place of a `from` list: the name as written, and the same read as a dotted path."""
 
     name: str
@@ -48,14 +49,20 @@ class Path(NamedTuple):
     rest: tuple[str, ...]
 
 
-class Field(NamedTuple):
-    """A declared field. `accepts` tells whether a raw value has the declared type or schema."""
+class Field(Struct, frozen=True, gc=False):
+    """A declared field.
+
+    `starts` are the first bytes that a raw value of the declared types may have, `accepts` tells
+    whether it really has the declared type or schema, None where the first byte says it all.
+    """
 
     name: str
     paths: tuple[Path, ...]
+    plain: str | None  # the first path, where it is a plain name and the first byte decides all
     tops: tuple[str, ...]  # every top-level name that the paths may begin at
     required: bool
     weight: float
+    starts: bytes
     accepts: Callable[[bytes], bool] | None
     translate: dict[str, bytes] | None  # the sender's text -> the receiver's JSON
     terms: frozenset[str]  # the receiver's terms, as text
@@ -64,11 +71,12 @@ class Field(NamedTuple):
     unambiguous: bool
 
 
-class Contract(NamedTuple):
+class Contract(Struct, frozen=True, gc=False):
     """A contract, ready to judge with. Durations are milliseconds."""
 
     id: str
     version: int
+    deprecated: bool
     owner: Person
     action: str
     workflow: str
@@ -97,7 +105,7 @@ class Contract(NamedTuple):
         return 0 if stage not in self.stages else (3 if len(self.stages) == 1 else 2)
 
 
-class Destination(NamedTuple):
+class Destination(Struct, frozen=True, gc=False):
     """A registered receiver. `owners` come with the epoch ms at which their time ends."""
 
     id: str
@@ -124,6 +132,7 @@ def compile_contract(document: HandoffContract) -> Contract:
     return Contract(
         id=document.id,
         version=document.version,
+        deprecated=document.status == "deprecated",
         owner=document.owner,
         action=document.action,
         workflow=document.workflow,
@@ -165,14 +174,18 @@ def _compile_field(field: ContractField) -> Field:
         translate = {term: msgspec.json.encode(to) for term, to in field.translate.items()}
         texts = (values.scalar_text(value) for value in translate.values())
         terms = frozenset(text for text in texts if text is not None)
+    accepts = _acceptance(field)
+    decided = accepts is None and translate is None and not paths[0].rest
     tops = dict.fromkeys([p.name for p in paths] + [p.top for p in paths])
     return Field(
         name=field.name,
         paths=tuple(paths),
+        plain=paths[0].name if decided else None,
         tops=tuple(tops),
         required=field.required,
         weight=field.weight,
-        accepts=_acceptance(field),
+        starts=_starts(field),
+        accepts=accepts,
         translate=translate,
         terms=terms,
         rebuild=field.rebuild.allowed,
@@ -181,9 +194,26 @@ def _compile_field(field: ContractField) -> Field:
     )
 
 
+_STARTS = {
+    "string": b'"',
+    "object": b"{",
+    "array": b"[",
+    "boolean": b"tf",
+    "null": b"n",
+    "number": b"-0123456789",
+    "integer": b"-0123456789",
+}
+
+
+def _starts(field: ContractField) -> bytes:
+    return b"".join(_STARTS[type_] for type_ in field.type or _STARTS)
+
+
 def _acceptance(field: ContractField) -> Callable[[bytes], bool] | None:
     if field.type is not None:
-        types = set(field.type) | ({"integer"} if "number" in field.type else set())
+        if "integer" not in field.type or "number" in field.type:
+            return None  # the first byte of a value says all there is to know
+        types = frozenset(field.type)
         return lambda value: values.kind(value) in types
     if field.schema_ is not None:
         validator: Any = jsonschema_rs.validator_for(field.schema_)

@@ -2,8 +2,8 @@
 
 import logging
 from collections import defaultdict
-from typing import NamedTuple
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from processors.contracts.compiled import (
@@ -20,7 +20,7 @@ CONTRACTS = "handoff.contracts"
 RECEIVERS = "handoff.receivers"
 
 
-class Resolution(NamedTuple):
+class Resolution(Struct, frozen=True, gc=False):
     """Which contract covers a handoff; `mismatch` says that `to` is not where it belongs."""
 
     contract: Contract | None
@@ -55,7 +55,7 @@ class Tables:
         """Which contract covers a handoff from `stage` to the receiver `to`.
 
         A named contract, or else the one for this workflow, stage and receiver; of several the one
-        that names the stage most closely, then the lowest id.
+        that names the stage most closely, then one that is not deprecated, then the lowest id.
         """
         question = (workflow, stage, to, named)
         found = self._resolved.get(question)
@@ -72,7 +72,9 @@ class Tables:
         here = [c for c in self._by_workflow.get(workflow, ()) if c.specificity(stage)]
         fitting = [c for c in here if c.receiver == to]
         if fitting:
-            return Resolution(min(fitting, key=lambda c: (-c.specificity(stage), c.id)), False)
+            return Resolution(
+                min(fitting, key=lambda c: (-c.specificity(stage), c.deprecated, c.id)), False
+            )
         return Resolution(None, bool(here))
 
 

@@ -172,6 +172,8 @@ _canonical_encode = msgspec.json.Encoder(order="deterministic").encode
 
 def canonical(value: bytes) -> bytes:
     """Bytes that are equal for equal JSON values: member order and number spelling are folded."""
+    if value[0] == _QUOTE and _BACKSLASH not in value:
+        return value  # a string without escapes has one spelling
     try:
         decoded: Any = _canonical_decode(value)
         return _canonical_encode(decoded)

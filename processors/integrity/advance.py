@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from processors.contracts.tables import Tables
 from processors.integrity import handoff as handoffs
-from processors.integrity.capture import Memory
+from processors.integrity.capture import Memory, carried
 from processors.integrity.handoff import Handoff
 from processors.integrity.state import MAX_EVENTS, MAX_OPEN, Capture, OpenHandoff, Task
 from schemas.flow import Arrival, Count, Emit, Refused
@@ -44,14 +44,17 @@ def advance(
     memory = Memory(task.captures, task.retracted, task.size)
     if output.retracted:
         memory.retract(output.retracted, arrival.occurred_at)
+    context = carried(output)
     requests = _requests(output)
     judged: list[Handoff] = []
     hop = task.hops + 1
     for request in requests:
-        judged.append(handoffs.judge(output, request, arrival, memory, hop, task.open, tables, now))
+        judged.append(
+            handoffs.judge(output, context, request, arrival, memory, hop, task.open, tables, now)
+        )
     _refuse_same_slot(judged)
     # All of them were judged against what came before this output; now its own context counts.
-    memory.capture(output.context, output, arrival, hop if judged else 0)
+    memory.capture(context, output, arrival, hop if judged else 0)
     for handoff in judged:
         _alias(handoff, memory, output, hop)
     forgotten = memory.trim()
@@ -96,8 +99,8 @@ def _knows(events: bytes, event: bytes) -> bool:
 
 
 def _refuse_same_slot(judged: list[Handoff]) -> None:
-    slots = [handoffs.slot(handoff.open) for handoff in judged]
-    if len(set(slots)) < len(slots):
+    slots = {handoffs.slot(handoff.open) for handoff in judged}
+    if len(slots) < len(judged):
         raise Refused(
             "slot_twice",
             "one output hands off twice on the same contract to the same receiver; "
@@ -112,6 +115,8 @@ def _alias(handoff: Handoff, memory: Memory, output: ToolOutput, hop: int) -> No
     for finding in handoff.judged.findings:
         if finding.field is None or finding.value is None or finding.how == "as_sent":
             continue
+        if finding.how == "arrived" and finding.took == finding.name:
+            continue  # name and value are what was sent: the capture says it all
         source = finding.capture or memory.captures.get(finding.source)
         held = memory.captures.get(finding.name)
         if source is None or _is_newer(held, source, output):

@@ -1,9 +1,8 @@
 """What a task has held: captures, retractions, aliases, and looking a value up among them."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
-from msgspec import Raw
+from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts import values
@@ -19,8 +18,36 @@ from processors.integrity.state import (
 from schemas.flow import Arrival
 from schemas.records import ToolOutput
 
+_BRACE = ord("{")
 
-class Found(NamedTuple):
+
+class Carried(Struct, frozen=True, gc=False):
+    """The context that an output carries itself, and which of its names hold nothing."""
+
+    values: dict[str, bytes]
+    empty: frozenset[str]
+
+
+_NONE: frozenset[str] = frozenset()
+# How a value begins that holds something for certain: text, a filled array or object. Most do.
+_PLAINLY_FULL = frozenset(
+    [bytes((0x22, byte)) for byte in range(0x21, 0x7F) if byte not in b'"\\']
+    + [b"{" + b'"', b"[" + b'"', b"[{", b"[["]
+)
+
+
+def carried(output: ToolOutput) -> Carried:
+    """An output's context as raw bytes of its own (a slice would keep the whole input alive)."""
+    context = {name: bytes(raw) for name, raw in output.context.items()}
+    empty = [
+        name
+        for name, value in context.items()
+        if value[:2] not in _PLAINLY_FULL and values.is_empty(value)
+    ]
+    return Carried(context, frozenset(empty) if empty else _NONE)
+
+
+class Found(Struct, frozen=True, gc=False):
     """A value that a path leads to among the captures; `value` is None where it was not kept."""
 
     value: bytes | None
@@ -99,40 +126,45 @@ class Memory:
         else:
             self._put(name, None)
 
-    def capture(
-        self, context: Mapping[str, Raw], output: ToolOutput, arrival: Arrival, hop: int
-    ) -> None:
+    def capture(self, context: Carried, output: ToolOutput, arrival: Arrival, hop: int) -> None:
         """Each value that is not empty becomes its name's latest capture (`hop` 0: no handoff)."""
-        captures = self.captures
-        occurred_at = arrival.occurred_at
-        for name, raw in context.items():
-            value = bytes(raw)
-            if values.is_empty(value):
+        captures, empty = self.captures, context.empty
+        stage, tool, event_id, occurred_at = (
+            output.stage,
+            output.tool,
+            output.id,
+            arrival.occurred_at,
+        )
+        topic, partition, offset = arrival.topic, arrival.partition, arrival.offset
+        for name, value in context.values.items():
+            if name in empty or (self.retracted and self._taken_back(name, occurred_at)):
                 continue
-            taken_back = self.retracted.get(name) if self.retracted else None
-            if taken_back is not None:
-                if occurred_at < taken_back:
-                    continue
-                del self.retracted[name]
-            large = len(value) > MAX_VALUE_BYTES
-            new = Capture(
-                None if large else value,
-                output.stage,
-                output.tool,
-                output.id,
-                occurred_at,
-                arrival.topic,
-                arrival.partition,
-                arrival.offset,
-                hop,
-                (values.digest(value),) if large else (),
-            )
             old = captures.get(name)
+            kept: bytes | None = value
+            hashes: tuple[bytes, ...] = ()
+            if len(value) > MAX_VALUE_BYTES:
+                kept, hashes = None, (values.digest(value),)
+            new = Capture(
+                kept, stage, tool, event_id, occurred_at, topic, partition, offset, hop, hashes
+            )
             if old is None:
                 captures[name] = new
-                self.size += len(value) if not large else 0
+                self.size += _weight(new)
+            elif old.value == kept and _leads(new, old) and kept is not None:
+                # The same value again, the most frequent case: only its origin is newer.
+                captures[name] = replace(new, hop=hop or old.hop, hashes=old.hashes)
             else:
                 self._put(name, _replaced(old, new, value))
+
+    def _taken_back(self, name: str, occurred_at: int) -> bool:
+        """Whether a capture comes too late: its name was retracted since. A newer one ends that."""
+        at = self.retracted.get(name)
+        if at is None:
+            return False
+        if occurred_at < at:
+            return True
+        del self.retracted[name]
+        return False
 
     def alias(self, name: str, value: bytes, source: Capture, source_name: str, hop: int) -> None:
         """Remember a package's value under the receiver's name, with its first origin."""
@@ -172,8 +204,22 @@ class Memory:
         return gone
 
 
+def _leads(new: Capture, old: Capture) -> bool:
+    """Whether `new` just takes the place of `old`: no older, and `old` was nothing special."""
+    return new.occurred_at >= old.occurred_at and not old.behind and old.alias_of is None
+
+
 def _replaced(old: Capture, new: Capture, value: bytes) -> Capture:
     """What stands under a name after `new` (of raw `value`) came to `old`: the later one leads."""
+    if value[0] != _BRACE and old.value is not None and _leads(new, old):
+        # No object is overwritten by one, so nothing has to stay behind.
+        hashes = old.hashes or (values.digest(old.value),)
+        digest = values.digest(value)
+        if digest not in hashes:
+            hashes = (*hashes, digest)[:MAX_CANDIDATES]
+        elif len(hashes) == 1 and new.value is not None:
+            hashes = ()  # the same value, spelled differently
+        return replace(new, hop=new.hop or old.hop, hashes=hashes)
     if new.occurred_at < old.occurred_at:
         late, first = old, new
     else:
@@ -188,7 +234,7 @@ def _replaced(old: Capture, new: Capture, value: bytes) -> Capture:
         else:
             hashes = held if digest in held else (*held, digest)[:MAX_CANDIDATES]
     behind = old.behind
-    if late.value is not None and late.value[0] == 0x7B and not (known and not behind):
+    if late.value is not None and late.value[0] == _BRACE and not (known and not behind):
         older = [first, *behind] if first is old else _by_time([first, *behind])
         behind = tuple(
             replace(capture, behind=(), hashes=())
@@ -210,4 +256,7 @@ def _digests(capture: Capture) -> tuple[bytes, ...]:
 
 
 def _weight(capture: Capture) -> int:
-    return sum(len(c.value or b"") for c in (capture, *capture.behind))
+    weight = len(capture.value) if capture.value is not None else 0
+    for old in capture.behind:
+        weight += len(old.value or b"")
+    return weight

@@ -4,21 +4,23 @@ This is the table of DESIGN section 5, row by row. Nothing is published here: a 
 was found, and `assemble` gathers the findings of a contract.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import string
 
-from msgspec import Raw
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Field, Path
-from processors.integrity.capture import Found, Memory
+from processors.integrity.capture import Carried, Found, Memory
 from processors.integrity.state import Capture
 from schemas.records import How, ViolationKind
 
+_QUOTE = ord('"')
 MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
 
 
-class Finding(NamedTuple):
+class Finding(Struct, frozen=True, gc=False):
     """What became of one name. `value` and `how` are None where the package goes without it.
 
     `source` is the sender's top-level name, `took` the name whose whole value the field used up.
@@ -44,37 +46,40 @@ class Finding(NamedTuple):
         return self.how == "rebuilt"
 
 
-class Present(NamedTuple):
+class Present(Struct, frozen=True, gc=False):
     """A value in the handoff's own context: the path that led there, and what it begins at."""
 
     path: Path
     value: bytes
     top: str
     took: str | None
+    empty: bool
 
 
-class Judged(NamedTuple):
+class Judged(Struct, frozen=True, gc=False):
     """A whole context, judged: declared fields in order, then the extras."""
 
     findings: list[Finding]
     missing: list[str]
+    rebuilt: int  # how many declared fields were
     fidelity: float | None
     completeness: float | None
 
 
 def assemble(
-    contract: Contract | None, context: Mapping[str, Raw], memory: Memory, occurred_at: int
+    contract: Contract | None, context: Carried, memory: Memory, occurred_at: int
 ) -> Judged:
     """Judge a handoff's own context against a contract and what the task held before.
 
     Without a contract the whole context is extra, and fidelity and completeness are None.
     """
     if contract is None:
-        return Judged(_extras(context, frozenset(), memory), [], None, None)
+        return Judged(_extras(context, frozenset(), memory), [], 0, None, None)
     findings: list[Finding] = []
     taken: set[str] = set()
     required = arrived = complete = 0.0
     missing: list[str] = []
+    rebuilt = 0
     for field in contract.fields:
         finding = judge(field, context, memory, occurred_at)
         findings.append(finding)
@@ -83,6 +88,8 @@ def assemble(
             taken.add(finding.took)
         if finding.value is None:
             missing.append(field.name)
+        elif finding.rebuilt:
+            rebuilt += 1
         if field.required:
             required += field.weight
             if finding.kind is None and finding.value is not None:
@@ -93,14 +100,25 @@ def assemble(
     if not contract.strip:
         findings += _extras(context, taken, memory)
     if required == 0:
-        return Judged(findings, missing, 1.0, 1.0)
-    return Judged(findings, missing, arrived / required, complete / required)
+        return Judged(findings, missing, rebuilt, 1.0, 1.0)
+    return Judged(findings, missing, rebuilt, arrived / required, complete / required)
 
 
-def judge(field: Field, context: Mapping[str, Raw], memory: Memory, occurred_at: int) -> Finding:
+def judge(field: Field, context: Carried, memory: Memory, occurred_at: int) -> Finding:
     """One declared field: the row of the table that it falls into."""
+    name = field.plain
+    if name is not None:
+        # The most frequent case, without detours: it arrived under its name, as the task had it.
+        value = context.values.get(name)
+        if value is not None and name not in context.empty and value[0] in field.starts:
+            capture = memory.captures.get(name)
+            if capture is None:
+                return Finding(field.name, field, value, "arrived", name, None, 1, name)
+            if capture.value == value and capture.alias_of is None:
+                candidates = len(capture.hashes) or 1
+                return Finding(field.name, field, value, "arrived", name, capture, candidates, name)
     present = _present(field, context)
-    if present is not None and not values.is_empty(present.value):
+    if present is not None and not present.empty:
         return _judge_arrived(field, present, memory)
     found = _captured(field, memory)
     if present is not None:
@@ -109,14 +127,14 @@ def judge(field: Field, context: Mapping[str, Raw], memory: Memory, occurred_at:
         retracted = memory.retracted_at(field.tops) is not None
         kind: ViolationKind = "context_retracted" if retracted else "never_captured"
         lost = Finding(field.name, field, None, None, field.name, None, 0, kind=kind)
-        return lost if field.required else lost._replace(kind=None)
-    found_in = _found_in(found.value, context)
+        return lost if field.required else replace(lost, kind=None)
+    found_in = _found_in(found, memory, context)
     kind = "context_dropped" if found_in is None else "context_unstructured"
-    finding = _rebuild(field, found, memory, occurred_at, kind)._replace(found_in=found_in)
+    finding = replace(_rebuild(field, found, memory, occurred_at, kind), found_in=found_in)
     if field.required:
         return finding
     # An optional field is rebuilt like any other, and its loss is no violation.
-    return finding._replace(kind=None, refusal=None, found_in=None)
+    return replace(finding, kind=None, refusal=None, found_in=None)
 
 
 def _judge_empty(
@@ -126,10 +144,10 @@ def _judge_empty(
     kind: ViolationKind | None = "context_empty" if field.required else None
     if found is not None:
         finding = _rebuild(field, found, memory, occurred_at, "context_empty")
-        finding = finding._replace(took=present.took, kind=kind)
+        finding = replace(finding, took=present.took, kind=kind)
         if finding.rebuilt:
             return finding
-        return finding._replace(value=present.value, how="as_sent")
+        return replace(finding, value=present.value, how="as_sent")
     return Finding(
         field.name, field, present.value, "as_sent", present.top, None, 1, present.took, kind
     )
@@ -142,7 +160,9 @@ def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
     candidates = 1
     if earlier is not None:
         candidates = memory.candidates(earlier)
-        if earlier.value is not None and values.same(earlier.value, value):
+        if earlier.value == value or (
+            earlier.value is not None and values.same(earlier.value, value)
+        ):
             capture = earlier.capture
         elif values.digest(value) not in earlier.capture.hashes:
             candidates += 1
@@ -153,29 +173,36 @@ def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
     if field.translate is not None:
         translated = _translate(field, value)
         if translated is None:
-            return finding._replace(how="as_sent", kind="untranslatable")
+            return replace(finding, how="as_sent", kind="untranslatable")
         if translated != value:
             judged = translated
-            finding = finding._replace(value=translated, how="translated")
-    if field.accepts is not None and not field.accepts(judged):
-        return finding._replace(value=value, how="as_sent", kind="context_malformed")
+            finding = replace(finding, value=translated, how="translated")
+    if not _accepts(field, judged):
+        return replace(finding, value=value, how="as_sent", kind="context_malformed")
     return finding
 
 
-def _present(field: Field, context: Mapping[str, Raw]) -> Present | None:
+def _accepts(field: Field, value: bytes) -> bool:
+    if value[0] not in field.starts:
+        return False
+    return field.accepts is None or field.accepts(value)
+
+
+def _present(field: Field, context: Carried) -> Present | None:
     """The first path whose value is not empty, or else the first that is present at all."""
     first: Present | None = None
     for path in field.paths:
-        raw = context.get(path.name)
-        if raw is not None:
-            present = Present(path, bytes(raw), path.name, path.name)
+        name = path.name
+        value = context.values.get(name)
+        if value is not None:
+            present = Present(path, value, name, name, name in context.empty)
         else:
-            raw = context.get(path.top) if path.rest else None
-            value = values.descend(bytes(raw), path.rest) if raw is not None else None
+            top = context.values.get(path.top) if path.rest else None
+            value = values.descend(top, path.rest) if top is not None else None
             if value is None:
                 continue
-            present = Present(path, value, path.top, None)
-        if not values.is_empty(present.value):
+            present = Present(path, value, path.top, None, values.is_empty(value))
+        if not present.empty:
             return present
         first = first or present
     return first
@@ -205,22 +232,22 @@ def _rebuild(
     capture = found.capture
     lost = Finding(field.name, field, None, None, found.top, capture, candidates, kind=kind)
     if not field.rebuild:
-        return lost._replace(refusal="not_allowed")
+        return replace(lost, refusal="not_allowed")
     if found.value is None:
-        return lost._replace(refusal="not_kept")
+        return replace(lost, refusal="not_kept")
     if field.max_age is not None and occurred_at - capture.occurred_at > field.max_age:
-        return lost._replace(refusal="too_old")
+        return replace(lost, refusal="too_old")
     if field.unambiguous and candidates > 1:
-        return lost._replace(refusal="ambiguous")
+        return replace(lost, refusal="ambiguous")
     value = found.value
     if field.translate is not None:
         translated = _translate(field, value)
         if translated is None:
-            return lost._replace(refusal="untranslatable")
+            return replace(lost, refusal="untranslatable")
         value = translated
-    if field.accepts is not None and not field.accepts(value):
-        return lost._replace(refusal="malformed")
-    return lost._replace(value=value, how="rebuilt")
+    if not _accepts(field, value):
+        return replace(lost, refusal="malformed")
+    return replace(lost, value=value, how="rebuilt")
 
 
 def _distinct(field: Field, memory: Memory) -> int:
@@ -243,27 +270,48 @@ def _translate(field: Field, value: bytes) -> bytes | None:
     return value if text in field.terms else None
 
 
-def _found_in(value: bytes | None, context: Mapping[str, Raw]) -> str | None:
-    """The name of the string in the handoff's own context that holds a scalar's text verbatim."""
-    text = values.scalar_text(value) if value is not None else None
-    if text is None or len(text) < MIN_SEARCHED_TEXT:
+def _found_in(found: Found, memory: Memory, context: Carried) -> str | None:
+    """The name of the string in the handoff's own context that holds a scalar's text verbatim.
+
+    Where the task has held several values, the one that the sender wrote of need not be the last:
+    then any of them counts that stands there as a word. Of the earlier ones only hashes are kept.
+    """
+    text = values.scalar_text(found.value) if found.value is not None else None
+    if text is None or found.value is None or len(text) < MIN_SEARCHED_TEXT:
         return None
-    for name, raw in context.items():
-        for where, held in values.strings(bytes(raw), name):
-            if text in held:
+    own = memory.captures[found.top]
+    hashes = own.hashes if own is found.capture and own.value == found.value else ()
+    # Where a value has no escapes its text stands in its bytes: most are ruled out unread.
+    needle = text.encode("utf-8", "surrogatepass")
+    for name, value in context.values.items():
+        if not hashes and needle not in value and b"\\" not in value:
+            continue
+        for where, held in values.strings(value, name):
+            if text in held or (hashes and _has_word(held, hashes, found.value[0] == _QUOTE)):
                 return where
     return None
 
 
-def _extras(
-    context: Mapping[str, Raw], taken: frozenset[str] | set[str], memory: Memory
-) -> list[Finding]:
+def _has_word(text: str, hashes: tuple[bytes, ...], quoted: bool) -> bool:
+    """Whether one of the hashed values stands in a text as a word, bare of punctuation.
+
+    Words of nothing but letters do not count: "economy" stands in "basic economy" by chance.
+    """
+    for spaced in text.split():
+        word = spaced.strip(string.punctuation)
+        if len(word) >= MIN_SEARCHED_TEXT and not word.isalpha():
+            value = msgspec.json.encode(word) if quoted else word.encode()
+            if values.digest(value) in hashes:
+                return True
+    return False
+
+
+def _extras(context: Carried, taken: frozenset[str] | set[str], memory: Memory) -> list[Finding]:
     """The names of the handoff's context whose whole value no declared field took."""
     extras = []
-    for name, raw in context.items():
+    for name, value in context.values.items():
         if name in taken:
             continue
-        value = bytes(raw)
         capture = memory.captures.get(name)
         candidates = 1
         if capture is not None:

@@ -1,13 +1,13 @@
 """Judges one declared handoff: its route, its context, and whether it is sent or held."""
 
 from hashlib import blake2b
-from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from processors.contracts.compiled import default_severity
 from processors.contracts.tables import Tables
-from processors.integrity.capture import Memory
+from processors.integrity.capture import Carried, Memory
 from processors.integrity.fields import Judged, assemble
 from processors.integrity.publish import Publisher
 from processors.integrity.receiver import Route, route
@@ -26,7 +26,7 @@ from schemas.records import (
 HOLD_WITHOUT_CONTRACT = frozenset({"receiver_missing"})  # there is nowhere to send it
 
 
-class Handoff(NamedTuple):
+class Handoff(Struct, frozen=True, gc=False):
     """A judged handoff: what is published of it, and what stays of it in the task's state."""
 
     package: Package
@@ -40,6 +40,7 @@ class Handoff(NamedTuple):
 
 def judge(
     output: ToolOutput,
+    context: Carried,
     request: HandoffRequest,
     arrival: Arrival,
     memory: Memory,
@@ -51,7 +52,7 @@ def judge(
     """Judge a declared handoff against its contract, its receiver and what the task held before."""
     way = route(output, request, tables, now)
     contract = way.contract
-    judged = assemble(contract, output.context, memory, arrival.occurred_at)
+    judged = assemble(contract, context, memory, arrival.occurred_at)
     disposition: Disposition = "held" if _holds(way, judged) else "sent"
     team = output.team or (contract.team if contract is not None else None)
     opened = OpenHandoff(

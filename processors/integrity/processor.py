@@ -1,10 +1,10 @@
 """The integrity processor: its core, and where its inputs, state and tables live."""
 
 from processors.contracts.tables import CONTRACTS, RECEIVERS, build_tables
-from processors.driver import Processor
 from processors.integrity import state
 from processors.integrity.advance import advance
 from processors.integrity.state import Task
+from processors.processor import Processor
 from schemas.flow import Arrival
 from schemas.wire import parse
 

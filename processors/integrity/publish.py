@@ -1,8 +1,6 @@
 """Builds the records about one judged handoff: its package, its violations and its signal."""
 
-from typing import NamedTuple
-
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from processors.integrity import messages
 from processors.integrity.fields import Finding, Judged
@@ -24,7 +22,7 @@ from schemas.records import (
 from schemas.wire import utc
 
 
-class Publisher(NamedTuple):
+class Publisher(Struct, frozen=True, gc=False):
     """What all records about one handoff have in common. `now` is processor time in epoch ms."""
 
     handoff_id: str
@@ -165,24 +163,19 @@ class Publisher(NamedTuple):
         capture = finding.capture
         if capture is None or how == "as_sent":
             output = self.output
-            stage, tool, event_id, at = (
-                output.stage,
-                output.tool,
-                output.id,
-                self.arrival.occurred_at,
-            )
-        else:
-            stage, tool, event_id, at = (
-                capture.stage,
-                capture.tool,
-                capture.event_id,
-                capture.occurred_at,
-            )
-        return Provenance(how, stage, tool, event_id, utc(at), finding.candidates)
+            at = utc(self.arrival.occurred_at)
+            return Provenance(how, output.stage, output.tool, output.id, at, finding.candidates)
+        return Provenance(
+            how,
+            capture.stage,
+            capture.tool,
+            capture.event_id,
+            utc(capture.occurred_at),
+            finding.candidates,
+        )
 
     def signal(self, judged: Judged) -> Signal:
         """What the originating team is told."""
-        rebuilt = sum(finding.rebuilt for finding in judged.findings)
         to = self.route.to
         return Signal(
             id=f"{self.handoff_id}:1:{self.disposition}",
@@ -194,7 +187,9 @@ class Publisher(NamedTuple):
             to_team=self.sender.team,
             receiver=to.receiver,
             owner=to.owner,
-            message=messages.signal_sentence(self.disposition, to, len(judged.missing), rebuilt),
+            message=messages.signal_sentence(
+                self.disposition, to, len(judged.missing), judged.rebuilt
+            ),
             occurred_at=utc(self.arrival.occurred_at),
             at=utc(self.now),
             backfill=self.arrival.backfill,

@@ -1,20 +1,20 @@
 """Judges the receiving side of a handoff: is there a receiver, a queue, an owner, a contract?"""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from processors.contracts.compiled import Contract
 from processors.contracts.tables import Tables
 from schemas.records import HandoffRequest, To, ToolOutput, ViolationKind
 
 
-class Broken(NamedTuple):
+class Broken(Struct, frozen=True, gc=False):
     """A broken promise about the handoff as a whole; `reason` is a stable word for machines."""
 
     kind: ViolationKind
     reason: str | None = None
 
 
-class Route(NamedTuple):
+class Route(Struct, frozen=True, gc=False):
     """Where a handoff goes and what is wrong with that. `queue` is None where there is none."""
 
     contract: Contract | None
@@ -25,9 +25,10 @@ class Route(NamedTuple):
 
 def route(output: ToolOutput, request: HandoffRequest, tables: Tables, now: int) -> Route:
     """Find the contract, the receiver and its owner at `now` (epoch ms) for a declared handoff."""
-    contract, mismatch = tables.resolve(output.workflow, output.stage, request.to, request.contract)
+    found = tables.resolve(output.workflow, output.stage, request.to, request.contract)
+    contract = found.contract
     broken: list[Broken] = []
-    if mismatch:
+    if found.mismatch:
         broken.append(Broken("receiver_mismatch"))
     elif contract is None:
         broken.append(

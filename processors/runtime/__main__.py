@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from processors.driver import Processor
+from processors.processor import Processor
 from processors.runtime.app import EXIT_SETTINGS, run
 from processors.runtime.settings import SettingsError, load_settings
 

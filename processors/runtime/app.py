@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from processors.driver import Processor
+from processors.processor import Processor
 from processors.runtime import clients, metrics
 from processors.runtime.cluster import Unreachable, check_reachable, check_topics
 from processors.runtime.lane import Batch, Lane

@@ -6,7 +6,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from processors.driver import Processor
+from processors.processor import Processor
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal, Misconfigured
 from schemas.wire import DEAD_LETTERS

@@ -17,7 +17,7 @@ from multiprocessing.context import ForkProcess
 from types import FrameType
 from typing import Any
 
-from processors.driver import Processor
+from processors.processor import Processor
 from processors.runtime.app import EXIT_OK, STOP_SECONDS, run
 from processors.runtime.settings import Settings
 

@@ -24,7 +24,8 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from processors.driver import Driver, Processor, in_order
+from processors.driver import Driver, in_order
+from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.cluster import check_topics
 from processors.runtime.restoration import (
@@ -32,6 +33,7 @@ from processors.runtime.restoration import (
     Place,
     Restoration,
     bounds,
+    check_anchored,
     starts,
 )
 from processors.runtime.settings import Settings
@@ -138,6 +140,7 @@ class Lane:
         self._limit = BATCH_RECORDS
         self._careful_until: dict[Place, int] = {}
         self._refused: tuple[Place, int, str] | None = None
+        self._unanchored: set[int] = set()  # partitions for which the group has no offset
         self._unknown = False
         self._shown = 0.0
         report = settings.state == "disk"
@@ -471,9 +474,12 @@ class Lane:
         committed = self._committed_offsets(partitions)
         has = bounds(self._admin, [*places, *((self._changelog, number) for number in numbers)])
         begin: dict[Place, int] = {}
+        self._unanchored = set()
         for number in numbers:
             own = {place: has[place] for place in places if place[1] == number}
-            found = starts(committed, own, has[self._changelog, number], self._settings.gap)
+            if all(committed[place] < 0 for place in own):
+                self._unanchored.add(number)
+            found = starts(committed, own, self._settings.gap)
             for place, start in found.items():
                 begin[place] = start.offset
                 if start.lost:
@@ -526,6 +532,9 @@ class Lane:
         self._status.restore_seconds = restoration.seconds
         self._status.restored_records += restoration.records
         for number, store in self._stores.items():
+            if number in self._unanchored:
+                group = clients.group_id(self._settings, self._processor.name)
+                check_anchored(self._changelog, group, store)
             self._driver.assign(number, store)
         self._consumer.resume([TopicPartition(*place) for place in self._next])
         self._status.phase = "running"

@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from processors.driver import Processor
+from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.restoration import PASSING, Place, bounds
 from processors.runtime.settings import Settings
