@@ -6,13 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from console.kafka import connect, read_table, write_all
+from console.kafka import Reader, Writer, connect, read_table, write_all
 from console.main import main
 from schemas import wire
 from schemas.flow import Record
@@ -35,9 +34,7 @@ class Handoff:
 
 
 @pytest.fixture
-def handoff(
-    embedded: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Handoff]:
+def handoff(embedded: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handoff:
     monkeypatch.chdir(tmp_path)
     command = Handoff(embedded, prefix)
     for name, value in command.environment.items():
@@ -51,10 +48,13 @@ def judged(handoff: Handoff, story: str = "sales") -> list[dict[str, object]]:
     result = handoff("dry-run", "--contracts", str(DEMO), str(DEMO / f"{story}.jsonl"))
     found = [json.loads(line) for line in result.stdout.splitlines()]
     cluster = connect()
-    for each in found:
-        if ".queue." not in each["topic"]:
-            value = json.dumps(each["value"], separators=(",", ":"), ensure_ascii=False).encode()
-            write_all(cluster, each["topic"], [(each["key"], value)])
+    for topic_name in {each["topic"] for each in found if ".queue." not in each["topic"]}:
+        these = [each for each in found if each["topic"] == topic_name]
+        write_all(
+            cluster,
+            topic_name,
+            ((each["key"], json.dumps(each["value"]).encode()) for each in these),
+        )
     return found
 
 
@@ -137,7 +137,7 @@ def test_lines_are_sent_to_the_partition_of_their_key(handoff: Handoff, tmp_path
         b"t1": [("handoff-backfill", b"1")],
         b"t2": [],
     }
-    assert outputs[0].value in (old.strip().encode(), old.replace("t1", "t2").strip().encode())
+    assert old.strip().encode() in [each.value for each in outputs], "not a byte is changed"
     assert [each.key for each in acks] == [b"t1"]
     same = next(each.partition for each in outputs if each.key == b"t1")
     assert acks[0].partition == same, "the same key, the same partition on every input"
@@ -154,8 +154,6 @@ def test_a_bad_line_is_named_and_the_others_are_sent(handoff: Handoff) -> None:
 
 
 def topic(handoff: Handoff, name: str) -> list[Record]:
-    from console.kafka import Reader
-
     reader = Reader(connect(), [name], from_beginning=True)
     try:
         return list(reader.to_end())
@@ -193,8 +191,6 @@ def test_dead_letters_are_listed_and_shown_whole(handoff: Handoff) -> None:
         )
         for value in (b"caf\xc3\xa9 \x1b[31m", b"\xff\x00")
     ]
-    from console.kafka import Writer
-
     writer = Writer(connect())
     for letter in letters:
         assert letter.value is not None
