@@ -93,25 +93,14 @@ def bounds(admin: AdminClient, places: list[Place]) -> dict[Place, Bounds]:
 
 
 def starts(
-    committed: Mapping[Place, int],
-    inputs: Mapping[Place, Bounds],
-    changelog: Bounds,
-    gap: Literal["stop", "skip"],
+    committed: Mapping[Place, int], inputs: Mapping[Place, Bounds], gap: Literal["stop", "skip"]
 ) -> dict[Place, Start]:
     """Where each input of one partition number starts. `committed` is negative where there is none.
 
-    The earliest record, where the group has no offset and there is no state either. Otherwise the
-    committed offset; where the log no longer has it, `gap` decides.
-    Raises `Misconfigured` when records are missing and `gap` is stop, and when there is state but
-    no offset at all: nobody knows then which inputs that state has seen.
+    The committed offset, and where the log no longer has it, `gap` decides. The earliest record
+    where there is no committed offset: whether that may be, the restored state has to say.
+    Raises `Misconfigured` when records are missing and `gap` is stop.
     """
-    if all(committed[place] < 0 for place in inputs) and changelog.end > changelog.first:
-        names = ", ".join(f"{topic}-{number}" for topic, number in inputs)
-        raise Misconfigured(
-            f"there is state for {names}, but its consumer group has no offsets: they expired, or "
-            "were deleted; set them with kafka-consumer-groups --reset-offsets, or delete and "
-            "create the changelog to begin anew"
-        )
     found: dict[Place, Start] = {}
     for place, has in inputs.items():
         offset = committed[place]
@@ -129,6 +118,20 @@ def starts(
                 f"at {has.first} set HANDOFF_GAP=skip"
             )
     return found
+
+
+def check_anchored(topic: str, group: str, store: Store) -> None:
+    """For a partition without any committed offset: raises `Misconfigured` when it has state.
+
+    Nobody knows then which inputs that state has seen. The changelog's end alone does not tell: a
+    first transaction that was aborted has moved it.
+    """
+    if next(iter(store), None) is not None:
+        raise Misconfigured(
+            f"{topic} holds state, but its consumer group {group} has no offsets: they expired, or "
+            "were deleted; set them with kafka-consumer-groups --reset-offsets, or delete and "
+            "create the topic to begin anew"
+        )
 
 
 class Restoration:

@@ -106,7 +106,9 @@ def kind_of(error: KafkaError) -> Kind:
 
 def is_fenced(error: KafkaError) -> bool:
     """Whether another member or producer with our ids took over."""
-    return error.code() in _FENCED or (error.fatal() and "fenced" in error.str().lower())
+    fatal = error.fatal() or error.code() == KafkaError._FATAL
+    # A consumer's fatal error has only a text to tell which it is.
+    return error.code() in _FENCED or (fatal and "fenced" in error.str().lower())
 
 
 def is_ours(error: KafkaError) -> bool:

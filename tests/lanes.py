@@ -1,0 +1,202 @@
+"""What the tests of the runtime share: topics, a processor in a process of its own, its outputs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import cast
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.flow import Headers
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTITIONS = 3
+
+
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait until `condition` holds; an assertion names what did not come."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+class Bench:
+    """The toy's topics on a broker, and everything a test does with them."""
+
+    def __init__(self, servers: str, prefix: str, directory: Path, inputs: int = 1) -> None:
+        self.servers, self.prefix, self.directory, self.inputs = servers, prefix, directory, inputs
+        self.admin = AdminClient({"bootstrap.servers": servers})
+        self.producer = Producer({"bootstrap.servers": servers, "partitioner": "murmur2_random"})
+        self.expected: Counter[str] = Counter()
+        self.instances: list[Instance] = []
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for instance in self.instances:
+            instance.end()
+
+    def create(self, **configs: dict[str, str]) -> None:
+        """All topics; `configs` gives single ones (in0, out, log) settings."""
+        names = [*(f"in{n}" for n in range(self.inputs)), "out", "log", "dead-letters"]
+        config = {"max.message.bytes": str(4 << 20)}
+        self.create_topics(
+            NewTopic(self.prefix + name, PARTITIONS, 1, config={**config, **configs.get(name, {})})
+            for name in names
+        )
+
+    def create_topics(self, topics: Iterable[NewTopic]) -> None:
+        for future in self.admin.create_topics(list(topics)).values():
+            future.result(20)
+
+    def send(self, key: str, value: str = "x", topic: str = "in0") -> None:
+        self.producer.produce(self.prefix + topic, value.encode(), key.encode())
+        self.producer.poll(0)
+        self.expected[key] += 1
+
+    def flush(self) -> None:
+        assert self.producer.flush(30) == 0
+
+    def start(
+        self, ordinal: int | None = 0, environment: dict[str, str] | None = None
+    ) -> "Instance":
+        instance = Instance(self, ordinal, environment or {})
+        self.instances.append(instance)
+        return instance
+
+    def read(self, topic: str, enough: int, seconds: float = 30.0) -> list[Message]:
+        """Committed records of a topic, from the start; it waits until there are `enough`."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": "reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.assign([TopicPartition(self.prefix + topic, n, 0) for n in range(PARTITIONS)])
+        found: list[Message] = []
+        limit = time.monotonic() + seconds
+        while len(found) < enough and time.monotonic() < limit:
+            found += [m for m in consumer.consume(1000, 0.1) if m.error() is None]
+        # What must not be there would come now.
+        found += [m for m in consumer.consume(1000, 0.5) if m.error() is None]
+        consumer.close()
+        assert len(found) >= enough, f"{topic}: {len(found)} of {enough} in {seconds:.0f} s"
+        return found
+
+    def check_outputs(self, seconds: float = 30.0) -> None:
+        """Every record counted once: each key's outputs are 1, 2, ... up to what was sent."""
+        found: dict[str, list[int]] = {key: [] for key in self.expected}
+        for message in self.read("out", sum(self.expected.values()), seconds):
+            found[text(message.key())].append(number(message))
+        assert {key: sorted(n) for key, n in found.items()} == {
+            key: list(range(1, count + 1)) for key, count in self.expected.items()
+        }
+
+
+class Instance:
+    """One process of the toy. Its log is in `log`."""
+
+    def __init__(self, bench: Bench, ordinal: int | None, environment: dict[str, str]) -> None:
+        self.log_path = bench.directory / f"instance-{ordinal}-{len(bench.instances)}.log"
+        own = {} if ordinal is None else {"HANDOFF_ORDINAL": str(ordinal)}
+        with self.log_path.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "processors.runtime", "tests.toy:TOY"],
+                cwd=bench.directory,
+                env={
+                    **{k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")},
+                    "PYTHONPATH": str(ROOT),
+                    "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": bench.servers,
+                    "HANDOFF_TOPIC_PREFIX": bench.prefix,
+                    "HANDOFF_APPLICATION_ID": bench.prefix + "app",
+                    "HANDOFF_WEB_PORT": "0",
+                    "TOY_PREFIX": bench.prefix,
+                    "TOY_INPUTS": str(bench.inputs),
+                    **own,
+                    **environment,
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def ready(self, partitions: list[int] | None = None, seconds: float = 30.0) -> "Instance":
+        """Wait until it runs, on exactly these partitions where they are given."""
+        line = "runs on partitions" + (f" {partitions};" if partitions is not None else "")
+        wait_for(
+            lambda: line in self.log or self.process.poll() is not None,
+            seconds,
+            f"{line}\n{self.log}",
+        )
+        assert self.process.poll() is None, self.log
+        return self
+
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and text of one of its web pages."""
+        (line,) = [line for line in self.log.splitlines() if "web pages on" in line]
+        base = next(word for word in line.split() if word.startswith("http"))
+        try:
+            with urllib.request.urlopen(base.removesuffix("/healthz") + path, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        lines = self.page("/metrics")[1].splitlines()
+        values = [
+            float(x.rsplit(" ", 1)[1]) for x in lines if x.startswith((name + "{", name + " "))
+        ]
+        assert values, name
+        return sum(values)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        """Its exit status."""
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.kill()
+
+
+def text(data: bytes | None) -> str:
+    assert data is not None
+    return data.decode()
+
+
+def number(message: Message) -> int:
+    """The count that an output of the toy tells."""
+    from msgspec import json
+
+    found = json.decode(message.value() or b"")["exception"]
+    assert isinstance(found, str)
+    return int(found)
+
+
+def headers(message: Message) -> dict[str, str]:
+    return {name: text(value) for name, value in cast(Headers, message.headers() or [])}

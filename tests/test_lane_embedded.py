@@ -1,0 +1,147 @@
+"""The lane on the embedded broker: inputs in, outputs and dead letters out, state restored."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from tests.lanes import Bench, headers, number, text
+
+
+@pytest.fixture
+def bench(embedded: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
+    with Bench(embedded, prefix, tmp_path) as made:
+        yield made
+
+
+def test_every_record_is_counted_once_and_restarts_go_on(bench: Bench) -> None:
+    bench.create()
+    for n in range(300):
+        bench.send(f"k{n % 20}")
+    bench.flush()
+    first = bench.start().ready()
+    bench.check_outputs()
+    assert first.page("/healthz") == (200, '{"status":"alive"}')
+    assert first.page("/readyz")[0] == 200
+    assert first.metric("handoff_input_records_total") == 300
+    assert first.metric("handoff_output_records_total") == 300
+    began = time.monotonic()
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+    assert time.monotonic() - began < 5
+
+    second = bench.start().ready()
+    assert "restored 0 records" not in second.log
+    for n in range(40):
+        bench.send(f"k{n % 20}")
+    bench.flush()
+    bench.check_outputs()
+
+
+def test_what_cannot_be_judged_is_set_aside_with_its_reason(bench: Bench) -> None:
+    bench.create()
+    bench.start()
+    for n in range(50):
+        bench.send(f"k{n % 5}")
+    for value in ("poison", "big"):
+        bench.send("bad", value)
+        bench.expected["bad"] -= 1
+    bench.producer.produce(f"{bench.prefix}in0", b"x", None, headers={"own": b"1"})
+    bench.send("bad")
+    bench.flush()
+    bench.check_outputs()
+    letters = bench.read("dead-letters", 3)
+    found = {headers(letter)["__streams.errors.exception"]: letter for letter in letters}
+    assert set(found) == {"ZeroDivisionError", "output_too_large", "key_missing"}
+    poison = found["ZeroDivisionError"]
+    assert (poison.key(), poison.value()) == (b"bad", b"poison")
+    assert "advance" in headers(poison)["__streams.errors.stacktrace"]
+    assert headers(poison)["__streams.errors.topic"] == f"{bench.prefix}in0"
+    assert headers(found["key_missing"])["own"] == "1"
+
+
+def test_co_partitioned_inputs_share_the_state_of_their_key(
+    embedded: str, prefix: str, tmp_path: Path
+) -> None:
+    with Bench(embedded, prefix, tmp_path, inputs=2) as bench:
+        bench.create()
+        for n in range(200):
+            bench.send(f"k{n % 10}", topic=f"in{n % 2}")
+        bench.flush()
+        first = bench.start(ordinal=None).ready()
+        bench.check_outputs()
+        first.signal(signal.SIGTERM)
+        assert first.wait() == 0
+        for n in range(20):
+            bench.send(f"k{n % 10}", topic="in1")
+        bench.flush()
+        bench.start(ordinal=None)
+        bench.check_outputs()
+
+
+def test_a_missing_topic_ends_it_with_a_sentence(bench: Bench) -> None:
+    instance = bench.start()
+    assert instance.wait() == 1
+    (line,) = instance.log.splitlines()
+    assert f"{bench.prefix}in0 does not exist" in line
+    assert "handoff topics apply" in line
+
+
+def test_unequal_partition_counts_end_it_with_a_sentence(bench: Bench) -> None:
+    names = {"in0": 3, "log": 2, "out": 3, "dead-letters": 3}
+    bench.create_topics(NewTopic(bench.prefix + name, count, 1) for name, count in names.items())
+    instance = bench.start()
+    assert instance.wait() == 1
+    (line,) = instance.log.splitlines()
+    assert f"{bench.prefix}in0 has 3, {bench.prefix}log has 2" in line
+
+
+def test_no_broker_is_one_sentence_and_status_3(prefix: str, tmp_path: Path) -> None:
+    with Bench("127.0.0.1:9", prefix, tmp_path) as bench:
+        began = time.monotonic()
+        instance = bench.start()
+        assert instance.wait() == 3
+        assert time.monotonic() - began < 12
+        (line,) = instance.log.splitlines()
+        assert "no Kafka broker answers at 127.0.0.1:9" in line
+
+
+def test_a_property_that_kafka_clients_do_not_know_is_status_2(bench: Bench) -> None:
+    instance = bench.start(environment={"HANDOFF_KAFKA__SECURITY_PROTOKOL": "SSL"})
+    assert instance.wait() == 2
+    assert "security.protokol" in instance.log
+
+
+def test_state_on_disk_is_read_on_from_its_checkpoint(bench: Bench, tmp_path: Path) -> None:
+    bench.create()
+    disk = {"HANDOFF_STATE": "disk", "HANDOFF_STATE_DIR": str(tmp_path / "state")}
+    for n in range(100):
+        bench.send(f"k{n % 10}")
+    bench.flush()
+    first = bench.start(environment=disk).ready()
+    bench.check_outputs()
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+    second = bench.start(environment=disk).ready()
+    assert "restored 0 records" in second.log
+    for n in range(10):
+        bench.send(f"k{n % 10}")
+    bench.flush()
+    bench.check_outputs()
+    assert second.metric("handoff_state_keys") >= 10
+
+
+def test_outputs_tell_where_they_came_from(bench: Bench) -> None:
+    bench.create()
+    bench.start()
+    bench.send("k")
+    bench.flush()
+    (message,) = bench.read("out", 1)
+    assert number(message) == 1
+    assert text(message.key()) == "k"
+    assert json.loads(text(message.value()))["topic"] == f"{bench.prefix}in0"
+    assert headers(message)["content-type"] == "application/json"

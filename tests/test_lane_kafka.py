@@ -1,0 +1,157 @@
+"""The lane on Apache Kafka: what only a real broker isolates, fences, refuses and forgets.
+
+Every test ends with the same check: read_committed consumers see each expected output once.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from console.brokers import ApacheKafka, BrokerError
+from tests.conftest import cannot_run
+from tests.lanes import Bench, Instance, headers, wait_for
+
+
+@pytest.fixture
+def bench(apache: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
+    with Bench(apache, prefix, tmp_path) as made:
+        yield made
+
+
+def feed(bench: Bench, count: int, keys: int = 30) -> None:
+    for n in range(count):
+        bench.send(f"k{n % keys}")
+    bench.flush()
+
+
+def has_committed(instance: Instance) -> bool:
+    return instance.metric("handoff_transactions_total") > 0
+
+
+def test_a_killed_instance_comes_back_where_it_was(bench: Bench) -> None:
+    bench.create()
+    feed(bench, 2000)
+    instance = bench.start()
+    for _ in range(3):
+        running = instance.ready()
+        wait_for(partial(has_committed, running), 30, running.log)
+        feed(bench, 2000)
+        instance.kill()
+        instance = bench.start()
+    bench.check_outputs(60)
+    assert "restored 0 records" not in instance.log
+
+
+def test_two_instances_share_the_partitions_and_take_over(bench: Bench) -> None:
+    bench.create()
+    feed(bench, 1000)
+    first = bench.start(ordinal=None).ready([0, 1, 2])
+    second = bench.start(ordinal=None).ready()
+    feed(bench, 1000)
+    bench.check_outputs()
+    assert first.page("/readyz")[0] == 200
+    second.signal(signal.SIGTERM)
+    assert second.wait() == 0
+    wait_for(lambda: first.log.count("runs on partitions [0, 1, 2]") == 2, 30, first.log)
+    feed(bench, 1000)
+    bench.check_outputs()
+    assert first.metric("handoff_restarts_total") == 0
+
+
+def test_a_stopped_instance_is_fenced_when_it_wakes(bench: Bench) -> None:
+    bench.create()
+    quick = {"HANDOFF_KAFKA__SESSION_TIMEOUT_MS": "6000"}
+    zombie = bench.start(0, quick).ready([0, 1, 2])
+    other = bench.start(1, quick).ready()
+    wait_for(lambda: zombie.log.count("runs on partitions") == 2, 30, zombie.log)
+    feed(bench, 3000)
+    zombie.signal(signal.SIGSTOP)
+    feed(bench, 3000)
+    wait_for(lambda: "runs on partitions [0, 1, 2]" in other.log, 60, other.log)
+    feed(bench, 1000)
+    zombie.signal(signal.SIGCONT)
+    feed(bench, 1000)
+    bench.check_outputs(60)
+    wait_for(lambda: zombie.log.count("runs on partitions") >= 3, 60, zombie.log)
+    feed(bench, 1000)
+    bench.check_outputs(60)
+
+
+def test_a_twin_ends_one_of_them_with_a_sentence(bench: Bench) -> None:
+    bench.create()
+    first = bench.start(0).ready()
+    feed(bench, 100)
+    second = bench.start(0).ready()
+    feed(bench, 100)
+    assert first.wait(30) == 1
+    assert "another instance runs with the same ordinal (0)" in first.log
+    bench.check_outputs()
+    assert second.process.poll() is None
+
+
+def test_what_the_broker_refuses_becomes_a_dead_letter(bench: Bench) -> None:
+    bench.create(out={"max.message.bytes": "10000"})
+    feed(bench, 500)
+    bench.send("bad", "wide")
+    bench.send("bad", "huge")
+    bench.expected["bad"] -= 2
+    feed(bench, 500)
+    bench.send("bad")
+    bench.flush()
+    bench.start(environment={"HANDOFF_KAFKA__COMPRESSION_TYPE": "none"})
+    bench.check_outputs(60)
+    letters = bench.read("dead-letters", 2)
+    assert sorted(letter.value() or b"" for letter in letters) == [b"huge", b"wide"]
+    assert {headers(x)["__streams.errors.exception"] for x in letters} == {"not_publishable"}
+
+
+def test_records_that_retention_took_stop_it_or_are_skipped(bench: Bench) -> None:
+    bench.create()
+    feed(bench, 300, keys=3)
+    first = bench.start().ready()
+    bench.check_outputs()
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+    feed(bench, 300, keys=3)
+    ends = [TopicPartition(f"{bench.prefix}in0", n, -1) for n in range(3)]
+    for future in bench.admin.delete_records(ends).values():
+        future.result(10)
+    stopped = bench.start()
+    assert stopped.wait(30) == 1
+    assert "HANDOFF_GAP=skip" in stopped.log
+    skipping = bench.start(environment={"HANDOFF_GAP": "skip"}).ready()
+    assert skipping.metric("handoff_lost_to_gaps_total") == 300
+    for key in list(bench.expected):
+        bench.expected[key] -= 100
+    feed(bench, 30, keys=3)
+    bench.check_outputs()
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_broker_that_goes_and_comes_back_costs_nothing(prefix: str, tmp_path: Path) -> None:
+    broker = ApacheKafka(tmp_path / "broker")
+    try:
+        broker.start()
+    except BrokerError as error:
+        cannot_run("kafka", str(error))
+    try:
+        with Bench(broker.bootstrap_servers, prefix, tmp_path) as bench:
+            bench.create()
+            instance = bench.start().ready()
+            for kill in (False, True):
+                feed(bench, 3000)
+                broker.stop(kill=kill)
+                time.sleep(3)  # long enough for the lane to notice
+                broker.start()
+                feed(bench, 1000)
+            bench.check_outputs(90)
+            wait_for(lambda: instance.page("/readyz")[0] == 200, 30, instance.log)
+            assert len(instance.log.splitlines()) < 200, "librdkafka's lines are not limited"
+    finally:
+        broker.stop()
