@@ -7,7 +7,7 @@ origins in the records are too. Nothing here reads a clock: the same lines give 
 import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -72,12 +72,7 @@ class DryRun:
         partitions: int,
         backfill_before: int | None = None,
     ) -> None:
-        # The clock follows the newest line, so an older one would look like a replay: only the
-        # header decides here.
-        timeless = replace(
-            processor, parse=lambda record, _: processor.parse(record, record.timestamp)
-        )
-        self._driver = Driver(timeless, processor.build_tables(dict(tables), None))
+        self._driver = Driver(processor, processor.build_tables(dict(tables), None))
         self._partitions = partitions
         self._backfill_before = backfill_before
         self._offsets: Counter[tuple[str, int]] = Counter()
@@ -101,14 +96,14 @@ class DryRun:
                 f"line {line.number}: {line.topic} is no input of the processor "
                 f"{processor.name}; it reads {', '.join(processor.inputs)}"
             )
-        timestamp = self.now if line.occurred_at is None else line.occurred_at
-        self.now = max(self.now, timestamp)
+        self.now = max(self.now, line.occurred_at or 0)
         partition, offset = self._place(line)
         key = line.key or b""
         headers: Headers = []
-        if self._backfill_before is not None and timestamp < self._backfill_before:
+        if is_backfill(line, self._backfill_before):
             headers.append((wire.BACKFILL_HEADER, b"1"))
-        record = Record(line.topic, partition, offset, key, line.value, timestamp, headers)
+        # A record arrives when the clock is at hand, so only the header makes it backfill.
+        record = Record(line.topic, partition, offset, key, line.value, self.now, headers)
         outputs = self._driver.step(record, self.now)
         self.summary.inputs += 1
         for output in outputs:
@@ -138,6 +133,11 @@ class DryRun:
             if name in ("applied", "duplicates", "refused", "dead_letters"):
                 found[name] += number
         return found
+
+
+def is_backfill(line: Line, before: int | None) -> bool:
+    """Whether a line is marked as backfill: it is older than `before` (epoch ms)."""
+    return before is not None and line.occurred_at is not None and line.occurred_at < before
 
 
 def internal(topic: str, processor: Processor[Any]) -> bool:

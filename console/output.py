@@ -50,12 +50,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
 
 @contextmanager
 def ends_cleanly() -> Iterator[None]:
-    """Ctrl-C and a reader that has gone (`| head`) are how a stream ends, and no failure."""
+    """A reader that has gone (`| head`) is how a stream ends, and no failure."""
     try:
         yield
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        pass
     except BrokenPipeError:
         # Python flushes standard output once more when it ends; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -54,8 +54,8 @@ def dry_run(
             if with_internal or not internal(record.topic, INTEGRITY):
                 output.line(printed(record.topic, record.key, record.value, record.headers))
         dry.clock_to(end)
-    sys.stdout.flush()
-    _summarise(dry)
+        sys.stdout.flush()
+        _summarise(dry)
 
 
 def _summarise(dry: DryRun) -> None:

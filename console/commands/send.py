@@ -5,6 +5,7 @@ import time
 
 import click
 
+from console.dry_run import is_backfill
 from console.errors import BAD_INPUT, UnreachableError
 from console.kafka import Writer, connect
 from console.lines import INPUTS, Line, read_lines
@@ -41,7 +42,7 @@ def send(file: str) -> None:
                 if bad <= _NAMED:
                     click.echo(f"{file}, line {line.number}: {problem}", err=True)
             if line.key is not None:
-                old = line.occurred_at is not None and line.occurred_at < now - wire.DAY_MS
+                old = is_backfill(line, now - wire.DAY_MS)
                 headers = [(wire.BACKFILL_HEADER, b"1")] if old else []
                 place = f"{file}, line {line.number}"
                 writer.write(line.topic, line.key, line.value, headers, place)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import click
 import msgspec
@@ -46,7 +47,7 @@ def tail(
     show = _json if output_ == "json" else _text(cluster, what)
     seen, quiet_since = 0, time.monotonic()
     try:
-        with output.ends_cleanly():
+        with output.ends_cleanly(), suppress(KeyboardInterrupt):
             while limit is None or seen < limit:
                 record = reader.poll(0.2)
                 if record is not None:
