@@ -14,13 +14,20 @@ from schemas import wire
 from schemas.flow import Arrival, Count, Emit, Headers, Output, Record, Refused
 
 Store = MutableMapping[str, bytes]  # state key -> encoded state
+_VERDICTS = frozenset({"duplicates", "refused"})  # what became of an input, if not applied
+MAX_RECENT = 4096  # decoded states kept a partition: a task's inputs come close together
 
 
 @dataclass
 class Partition(Generic[State]):
-    """The state of one input partition: what is committed, and what the transaction changed."""
+    """The state of one input partition: what is committed, and what the transaction changed.
+
+    `recent` holds what was committed last in its decoded form too, so that the next input of the
+    same task need not decode it.
+    """
 
     store: Store
+    recent: dict[str, State] = field(default_factory=dict)
     overlay: dict[str, State | None] = field(default_factory=dict)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
@@ -70,13 +77,14 @@ class Driver(Generic[State]):
             return [self.set_aside(record, error)]
         if state is not before:
             partition.overlay[key] = state
+        counts = partition.counts
         verdict = "applied"
         for count in counted:
-            if count.name in {"duplicates", "refused"}:
+            if count.name in _VERDICTS:
                 verdict = count.name
             else:
-                partition.counts[count.name, record.topic, count.label] += 1
-        partition.counts[verdict, record.topic, ""] += 1
+                counts[count.name, record.topic, count.label] += 1
+        counts[verdict, record.topic, ""] += 1
         return outputs
 
     def set_aside(self, record: Record, error: Exception) -> Output:
@@ -88,6 +96,9 @@ class Driver(Generic[State]):
         overlay = partition.overlay
         if key in overlay:
             return overlay[key]
+        state = partition.recent.get(key)
+        if state is not None:
+            return state
         encoded = partition.store.get(key)
         return None if encoded is None else self.processor.decode(encoded)
 
@@ -108,6 +119,13 @@ class Driver(Generic[State]):
             else:
                 partition.store[key] = encoded
         for partition in self.partitions.values():
+            if len(partition.recent) > MAX_RECENT:
+                partition.recent.clear()
+            for key, state in partition.overlay.items():
+                if state is None:
+                    partition.recent.pop(key, None)
+                else:
+                    partition.recent[key] = state
             self.counts.update(partition.counts)
             partition.counts.clear()
             partition.overlay.clear()
@@ -151,6 +169,8 @@ def _encode(emits: list[Emit | Count], arrival: Arrival) -> tuple[list[Output], 
     """Encode what a core emitted; raises `Refused` when a record would be too large for Kafka."""
     outputs: list[Output] = []
     counted: list[Count] = []
+    if not emits:
+        return outputs, counted
     from_input: Headers = []
     if arrival.traceparent is not None:
         from_input.append(("traceparent", arrival.traceparent))

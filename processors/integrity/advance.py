@@ -45,14 +45,13 @@ def advance(
     if output.retracted:
         memory.retract(output.retracted, arrival.occurred_at)
     context = carried(output)
-    requests = _requests(output)
-    judged: list[Handoff] = []
     hop = task.hops + 1
-    for request in requests:
-        judged.append(
-            handoffs.judge(output, context, request, arrival, memory, hop, task.open, tables, now)
-        )
-    _refuse_same_slot(judged)
+    judged = [
+        handoffs.judge(output, context, request, arrival, memory, hop, task.open, tables, now)
+        for request in _requests(output)
+    ]
+    if len(judged) > 1:
+        _refuse_same_slot(judged)
     # All of them were judged against what came before this output; now its own context counts.
     memory.capture(context, output, arrival, hop if judged else 0)
     for handoff in judged:
