@@ -206,7 +206,8 @@ class ApacheKafka(_Broker):
 
     def _format(self, java: Sequence[str], properties: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster]
+        # With "=": an id may begin with a dash, and would be taken for an option.
+        tool = ["kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}"]
         try:
             done = subprocess.run(
                 [*java, *tool, "-c", str(properties)], capture_output=True, text=True, check=False
