@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -175,6 +176,25 @@ def test_tail_shows_what_is_there_and_ends(handoff: Handoff) -> None:
         if each["topic"] == "handoff.violations"
     )
     assert handoff("tail", "signals", "--timeout", "0.5").stdout == "", "from now on"
+
+
+@pytest.mark.parametrize("ends", ["ctrl-c", "closed pipe"])
+def test_a_quiet_tail_ends_cleanly(handoff: Handoff, ends: str) -> None:
+    write_all(connect(), "handoff.signals", [("t", b"{}")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "console.main", *["tail", "signals", "--from-beginning"]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert b"cannot be read" in process.stdout.readline(), "it follows"
+    if ends == "ctrl-c":
+        process.send_signal(signal.SIGINT)
+    process.stdout.close()
+    assert process.wait(10) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
 
 
 def test_tail_survives_records_that_are_not_ours_and_tombstones(handoff: Handoff) -> None:

@@ -68,27 +68,25 @@ def _broker(cluster: Cluster, admin: AdminClient) -> Iterator[Finding]:
     servers = cluster.settings.kafka_bootstrap_servers
     count = f"{len(brokers)} broker{'' if len(brokers) == 1 else 's'}"
     yield Finding("broker", "ok", f"{servers} answers ({count})")
-    library = confluent_kafka.libversion()[0]
-    yield Finding(
-        "versions",
-        "ok",
-        f"broker {_broker_version(admin, next(iter(brokers)))}; "
-        f"client confluent-kafka {confluent_kafka.__version__}, librdkafka {library}",
-    )
+    versions = [
+        f"confluent-kafka {confluent_kafka.__version__}",
+        f"librdkafka {confluent_kafka.libversion()[0]}",
+    ]
+    if told := _broker_version(admin, next(iter(brokers))):
+        versions.append(f"broker {told}")
+    yield Finding("versions", "ok", ", ".join(versions))
 
 
-def _broker_version(admin: AdminClient, broker: int) -> str:
-    """The protocol version that a broker tells; not every broker tells one."""
+def _broker_version(admin: AdminClient, broker: int) -> str | None:
+    """The protocol version that a broker tells in its settings; Kafka does until 3.x."""
     resource = ConfigResource(ResourceType.BROKER, str(broker))
     try:
         (answer,) = admin.describe_configs([resource], request_timeout=ANSWER_SECONDS).values()
         entries: dict[str, Any] = answer.result()
     except KafkaException:
-        return "does not tell its version"
-    for name in ("inter.broker.protocol.version", "metadata.version"):
-        if name in entries and entries[name].value:
-            return str(entries[name].value)
-    return "does not tell its version"
+        return None
+    told = entries.get("inter.broker.protocol.version")
+    return None if told is None else told.value
 
 
 def _topics(cluster: Cluster) -> Iterator[Finding]:
