@@ -25,6 +25,7 @@ from schemas.flow import Headers, Record
 from topics.catalogue import physical
 
 ANSWER_SECONDS = 6.0
+_LEADERLESS = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 # librdkafka's lines stay off the terminal where nobody set up logging: our sentences say it.
 clients.log.addHandler(logging.NullHandler())
 
@@ -169,11 +170,16 @@ class Reader:
         # Asked for by number and now: "the beginning" costs librdkafka half a second to find, and
         # "the end" would be where the first fetch gets to, past what comes until then.
         place = TopicPartition(name, partition)
-        try:
-            low, high = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
-        except KafkaException as error:
-            raise unreachable(self._settings, error) from None
-        return int(low), int(high)
+        limit = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
+                return int(low), int(high)
+            except KafkaException as error:
+                # A topic that was just made has no leader for a moment.
+                if error.args[0].code() not in _LEADERLESS or time.monotonic() > limit:
+                    raise unreachable(self._settings, error) from None
+            time.sleep(0.05)
 
     def at_end(self) -> bool:
         """Whether every partition has been read to an end that it had while reading."""
