@@ -1,0 +1,1 @@
+"""How fast the integrity processor is, beside what Kafka alone allows: `make bench`."""

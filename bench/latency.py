@@ -1,0 +1,125 @@
+"""From the tool that produces a handoff to a receiver that holds its package."""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from statistics import quantiles
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from bench.site import PATIENCE, BenchError, Site, wait_for
+from bench.workload import Workload, make
+
+RATES = (1_000, 10_000)  # tool outputs a second
+WARM_UP_SECONDS = 2.0  # the first packages: caches, branches and connections are still cold
+_IN_FLIGHT = 500
+_TICK_SECONDS = 0.002
+_TIME = re.compile(rb'"occurred_at":\d{13}')
+
+
+class Latency(msgspec.Struct):
+    """Milliseconds from produce to the package, of `packages` of them, at `rate` outputs a
+    second."""
+
+    rate: int
+    packages: int
+    p50: float
+    p99: float
+
+
+class _Package(msgspec.Struct):
+    """The one member that is looked at: when the tool output was produced."""
+
+    occurred_at: datetime
+
+
+_package = msgspec.json.Decoder(_Package).decode
+
+
+def measure(
+    servers: str, seconds: float, directory: Path, say: Callable[[str], None]
+) -> list[Latency]:
+    """Each rate for `seconds`, on one instance of the processor that is warm and idle."""
+    found: list[Latency] = []
+    for rate in RATES:
+        site = Site(servers, f"latency{rate}")
+        workload = make(int(rate * seconds), 10**12, in_flight=_IN_FLIGHT)
+        with site.processor(directory) as process:
+            wait_for("ready", process, lambda: _ready(process.metrics))
+            found.append(_at(site, rate, workload))
+        last = found[-1]
+        say(f"  {rate:6,}/s: p50 {last.p50:.0f} ms, p99 {last.p99:.0f} ms")
+    return found
+
+
+def _ready(metrics: Callable[[], dict[str, float]]) -> bool:
+    try:
+        return metrics().get("handoff_state_keys") is not None
+    except OSError:
+        return False
+
+
+def _at(site: Site, rate: int, workload: Workload) -> Latency:
+    topic = site.topic("handoff.packages")
+    consumer = Consumer(
+        {
+            "bootstrap.servers": site.settings.kafka_bootstrap_servers,
+            "group.id": "bench-receiver",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 5,
+        }
+    )
+    consumer.assign([TopicPartition(topic, n, 0) for n in range(site.settings.partitions)])
+    sender = threading.Thread(target=_send, args=(site, rate, workload), daemon=True)
+    warm = (time.time() + WARM_UP_SECONDS) * 1000
+    sender.start()
+    limit = time.monotonic() + len(workload.records) / rate + PATIENCE
+    taken: list[float] = []
+    seen = 0
+    while seen < workload.handoffs:
+        first = consumer.poll(0.5)
+        if first is None:
+            if time.monotonic() > limit:
+                raise BenchError(f"{seen:,} of {workload.handoffs:,} packages came")
+            continue
+        now = time.time() * 1000
+        for message in (first, *consumer.consume(1_000, 0)):
+            if error := message.error():
+                raise BenchError(error.str())
+            seen += 1
+            sent = _package(message.value() or b"").occurred_at.timestamp() * 1000
+            if sent >= warm:
+                taken.append(now - sent)
+    sender.join()
+    consumer.close()
+    percentiles = quantiles(taken, n=100)
+    return Latency(rate, len(taken), percentiles[49], percentiles[98])
+
+
+def _send(site: Site, rate: int, workload: Workload) -> None:
+    """Produce at an even rate; each output occurs at the moment when it is produced."""
+    producer = Producer(
+        {
+            "bootstrap.servers": site.settings.kafka_bootstrap_servers,
+            "partitioner": "murmur2_random",
+            "linger.ms": 1,
+        }
+    )
+    topic = site.topic("handoff.tool-outputs")
+    began = time.perf_counter()
+    done = 0
+    while done < len(workload.records):
+        due = min(int((time.perf_counter() - began) * rate), len(workload.records))
+        now = b'"occurred_at":%d' % (time.time_ns() // 1_000_000)
+        for key, value in workload.records[done:due]:
+            producer.produce(topic, _TIME.sub(now, value, 1), key)
+        done = due
+        producer.poll(0)
+        time.sleep(_TICK_SECONDS)
+    producer.flush(30)

@@ -1,0 +1,214 @@
+"""The benchmark's cluster: a broker, topics under a prefix of their own, processes to measure."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from console.brokers import (
+    KAFKA_LIB,
+    ApacheKafka,
+    EmbeddedBroker,
+    dying_with_us,
+    free_port,
+)
+from console.commands.documents import load_documents, register_contracts, register_receivers
+from console.commands.topics import make_topics
+from console.kafka import Cluster, connect
+from processors.runtime.clients import group_id
+from processors.runtime.settings import Settings
+from topics.catalogue import physical
+
+DOCUMENTS = Path(__file__).with_name("documents.yaml")
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 60.0  # seconds without any progress before the benchmark gives up
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+class BenchError(Exception):
+    """The benchmark cannot go on, or what it measured is wrong; the text says what."""
+
+
+def broker_of(name: str | None, directory: Path) -> ApacheKafka | EmbeddedBroker:
+    """Apache Kafka where its jars and Java are (or `name` says so), else the embedded broker."""
+    if name is None:
+        name = "apache" if KAFKA_LIB.is_dir() and shutil.which("java") else "embedded"
+    return ApacheKafka(directory) if name == "apache" else EmbeddedBroker(directory)
+
+
+class Site:
+    """Topics and documents under a prefix that is also the application's id."""
+
+    def __init__(self, servers: str, name: str) -> None:
+        self.settings = Settings(
+            kafka_bootstrap_servers=servers,
+            topic_prefix=f"{name}.",
+            application_id=name,
+            ordinal=0,
+            kafka={},
+        )
+        self.admin = AdminClient({"bootstrap.servers": servers})
+        make_topics(connect(self.settings))
+        documents = load_documents([str(DOCUMENTS)])
+        register_receivers(self.cluster(), documents, quiet=True)
+        register_contracts(self.cluster(), documents, quiet=True)
+
+    def cluster(self) -> Cluster:
+        """The cluster as it is now."""
+        return connect(self.settings)
+
+    def topic(self, name: str) -> str:
+        """The name of a canonical topic on the broker."""
+        return physical(name, self.settings.topic_prefix)
+
+    def make_topic(self, name: str) -> None:
+        """A topic beside the catalogue's."""
+        topic = NewTopic(name, self.settings.partitions, 1)
+        for future in self.admin.create_topics([topic]).values():
+            future.result(30)
+
+    def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Put tool outputs onto their topic, and wait until all are there."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "linger.ms": 20,
+                "batch.size": 1 << 20,
+                "compression.type": "lz4",
+                "enable.idempotence": True,
+                "queue.buffering.max.messages": 1_000_000,
+            }
+        )
+        topic = self.topic("handoff.tool-outputs")
+        for key, value in records:
+            while True:
+                try:
+                    producer.produce(topic, value, key)
+                    break
+                except BufferError:
+                    producer.poll(0.05)
+        if producer.flush(60):
+            raise BenchError("the broker did not take the benchmark's records within a minute")
+
+    def committed(self, group: str) -> int:
+        """How many tool outputs the group has committed, over all partitions."""
+        request = [ConsumerGroupTopicPartitions(group)]
+        (future,) = self.admin.list_consumer_group_offsets(request).values()
+        topic = self.topic("handoff.tool-outputs")
+        return sum(
+            place.offset
+            for place in future.result(10).topic_partitions
+            if place.topic == topic and place.offset > 0
+        )
+
+    @contextmanager
+    def processor(self, directory: Path) -> Iterator["Process"]:
+        """`handoff run --processor integrity`, as anyone would run it: one process."""
+        port = free_port()
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
+        environment = clean | {
+            "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+            "HANDOFF_TOPIC_PREFIX": self.settings.topic_prefix,
+            "HANDOFF_APPLICATION_ID": self.settings.application_id,
+            "HANDOFF_ORDINAL": "0",
+            "HANDOFF_WEB_PORT": str(port),
+        }
+        command = [sys.executable, "-m", "console.main", "run", "--processor", "integrity"]
+        with _process(command, environment, directory / "processor.log", port) as process:
+            yield process
+
+    @contextmanager
+    def pass_through(self, directory: Path, group: str, events: int) -> Iterator["Process"]:
+        """The bare copy of `passthrough.py`, onto a topic of its own."""
+        target = f"{self.settings.topic_prefix}passed"
+        self.make_topic(target)
+        source = self.topic("handoff.tool-outputs")
+        servers = self.settings.kafka_bootstrap_servers
+        command = [sys.executable, "-m", "bench.passthrough", servers, source, target, group]
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        log = directory / "passthrough.log"
+        with _process([*command, str(events)], environment, log) as process:
+            yield process
+
+    def group(self) -> str:
+        """The consumer group of the processor."""
+        return group_id(self.settings, "integrity")
+
+
+class Process:
+    """A process under measurement."""
+
+    def __init__(self, running: subprocess.Popen[bytes], log: Path, port: int | None) -> None:
+        self._running = running
+        self._log = log
+        self._port = port
+
+    def check(self) -> None:
+        """Raises `BenchError` with its last words when it has failed."""
+        if self._running.poll():
+            words = "\n".join(self._log.read_text(errors="replace").splitlines()[-8:])
+            raise BenchError(f"{self._log.stem} ended:\n{words}")
+
+    def cpu(self) -> float | None:
+        """The CPU seconds that it has used so far, all threads; None where there is no /proc."""
+        try:
+            line = Path(f"/proc/{self._running.pid}/stat").read_text()
+        except FileNotFoundError:
+            return None
+        user, system = line.rpartition(")")[2].split()[11:13]  # proc(5): utime, stime
+        return (int(user) + int(system)) / _TICKS
+
+    def metrics(self) -> dict[str, float]:
+        """Its metrics, each summed over its labels."""
+        found: dict[str, float] = {}
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as page:
+            for line in page.read().decode().splitlines():
+                if not line.startswith("#"):
+                    name, _, value = line.rpartition(" ")
+                    name = name.partition("{")[0]
+                    found[name] = found.get(name, 0.0) + float(value)
+        return found
+
+
+@contextmanager
+def _process(
+    command: list[str], environment: dict[str, str], log: Path, port: int | None = None
+) -> Iterator[Process]:
+    with log.open("wb") as file:
+        running = subprocess.Popen(
+            dying_with_us(command),
+            cwd=log.parent,  # nobody's handoff.toml lies there
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        yield Process(running, log, port)
+    finally:
+        running.terminate()
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+def wait_for(what: str, process: Process, reached: object) -> None:
+    """Wait until `reached()` is true, a minute at most. Raises `BenchError`."""
+    assert callable(reached)
+    limit = time.monotonic() + PATIENCE
+    while not reached():
+        process.check()
+        if time.monotonic() > limit:
+            raise BenchError(f"{what}: not within {PATIENCE:.0f} s")
+        time.sleep(0.02)

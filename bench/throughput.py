@@ -1,0 +1,162 @@
+"""Events a second: the pass-through and the processor over the same preloaded records."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from bench.site import PATIENCE, BenchError, Process, Site, wait_for
+from bench.workload import Workload
+from console.kafka import Reader
+from processors.runtime.clients import group_id
+from schemas.records import Violation
+
+_LOOK_SECONDS = 0.02
+PACKAGES, VIOLATIONS = "handoff.packages", "handoff.violations"
+_violation = msgspec.json.Decoder(Violation).decode
+
+
+class Rate(msgspec.Struct):
+    """`events` committed in `wall` seconds and `cpu` seconds of the process (None: unknown)."""
+
+    events: int
+    wall: float
+    cpu: float | None
+
+    @property
+    def a_second(self) -> float:
+        """Events a second of wall time."""
+        return self.events / self.wall
+
+    @property
+    def a_cpu_second(self) -> float | None:
+        """Events a second of CPU time, over all threads of the process."""
+        return None if not self.cpu else self.events / self.cpu
+
+
+class Round(msgspec.Struct):
+    """Both programs over the same records, one after the other."""
+
+    bare: Rate
+    processor: Rate
+
+    @property
+    def ratio(self) -> float:
+        """The processor's share of the bare rate."""
+        return self.processor.a_second / self.bare.a_second
+
+
+class Throughput(msgspec.Struct):
+    """All rounds. `state_bytes` is encoded state a task, `resident_bytes` what the whole process
+    holds in memory at the end of the last round (None: unknown)."""
+
+    rounds: list[Round]
+    state_bytes: float
+    resident_bytes: float | None
+
+    @property
+    def ratio(self) -> float:
+        """The median of the rounds' ratios."""
+        return median(each.ratio for each in self.rounds)
+
+
+def measure(
+    servers: str, workload: Workload, rounds: int, directory: Path, say: Callable[[str], None]
+) -> Throughput:
+    """Let both programs take turns, `rounds` times. Raises `BenchError` when a package or a
+    violation is missing or too many: what is fast and wrong is not measured."""
+    found = Throughput([], 0.0, None)
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}: loading {len(workload.records):,} tool outputs")
+        site = Site(servers, f"bench{number}")
+        site.load(workload.records)
+        rates: dict[str, Rate] = {}
+        # Whoever comes second finds the records in the page cache, so they take turns in that too.
+        for program in ("bare", "processor")[:: 1 if number % 2 == 0 else -1]:
+            if program == "bare":
+                rates[program] = _bare(site, workload, directory)
+            else:
+                rates[program] = _processor(site, workload, directory, found)
+        _check(site, workload)
+        done = Round(**rates)
+        found.rounds.append(done)
+        say(f"  pass-through {_line(done.bare)}")
+        say(f"  processor    {_line(done.processor)}; ratio {done.ratio:.2f}")
+    return found
+
+
+def _line(rate: Rate) -> str:
+    cpu = rate.a_cpu_second
+    return f"{rate.a_second:9,.0f}/s" + (f", {cpu:9,.0f} a CPU second" if cpu else "")
+
+
+def _bare(site: Site, workload: Workload, directory: Path) -> Rate:
+    name = f"{site.settings.application_id}bare"
+    with site.pass_through(directory, name, len(workload.records)) as process:
+        group = group_id(site.settings.model_copy(update={"application_id": name}), "passthrough")
+        return _rate(site, group, process, len(workload.records))
+
+
+def _processor(site: Site, workload: Workload, directory: Path, found: Throughput) -> Rate:
+    with site.processor(directory) as process:
+        rate = _rate(site, site.group(), process, len(workload.records))
+        metrics: dict[str, float] = {}
+
+        def measured() -> bool:  # it looks at its state once a second
+            metrics.update(process.metrics())
+            return metrics.get("handoff_state_keys") == workload.handoffs
+
+        wait_for("a state for each task", process, measured)
+        found.state_bytes = metrics["handoff_state_bytes"] / workload.handoffs
+        found.resident_bytes = metrics.get("process_resident_memory_bytes")
+        return rate
+
+
+def _rate(site: Site, group: str, process: Process, events: int) -> Rate:
+    """From the first commit that is seen to the last: starting up is not measured.
+
+    What was done before that first look counts neither as events nor as time.
+    """
+    first: tuple[int, float, float | None] | None = None
+    limit = time.monotonic() + PATIENCE
+    while True:
+        process.check()
+        committed, now, cpu = site.committed(group), time.perf_counter(), process.cpu()
+        if first is None and committed:
+            first = committed, now, cpu
+        elif first is not None and committed == events:
+            begun, start, used = first
+            spent = None if cpu is None or used is None else cpu - used
+            return Rate(events - begun, now - start, spent)
+        if committed > events or time.monotonic() > limit:
+            raise BenchError(f"{group} committed {committed:,} of {events:,} tool outputs")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _check(site: Site, workload: Workload) -> None:
+    """Exactly the packages and violations that the generator has provoked."""
+    reader = Reader(site.cluster(), [PACKAGES, VIOLATIONS], from_beginning=True)
+    packages: Counter[bytes | None] = Counter()
+    lost: Counter[tuple[str, str | None]] = Counter()
+    for record in reader.to_end():
+        if record.topic == PACKAGES:
+            packages[record.key] += 1
+            continue
+        violation = _violation(record.value or b"")
+        if violation.kind != "context_dropped":
+            raise BenchError(f"a violation that nobody provoked: {violation.id}")
+        lost[violation.task_id, violation.field] += 1
+    reader.close()
+    if len(packages) != workload.handoffs or packages.total() != workload.handoffs:
+        raise BenchError(
+            f"{packages.total():,} packages of {len(packages):,} tasks; "
+            f"{workload.handoffs:,} of as many were expected"
+        )
+    if lost.keys() != workload.lost or lost.total() != len(workload.lost):
+        raise BenchError(
+            f"{lost.total():,} violations about {len(lost):,} fields; "
+            f"{len(workload.lost):,} of as many were expected"
+        )
