@@ -111,11 +111,9 @@ def _alias(handoff: Handoff, memory: Memory, output: ToolOutput, hop: int) -> No
     """What a sent package carried is remembered under the receiver's names, with its origin."""
     if handoff.package.disposition != "sent":
         return
-    for finding in handoff.judged.findings:
-        if finding.field is None or finding.value is None or finding.how == "as_sent":
+    for finding in handoff.judged.moved:
+        if finding.value is None:
             continue
-        if finding.how == "arrived" and finding.took == finding.name:
-            continue  # name and value are what was sent: the capture says it all
         source = finding.capture or memory.captures.get(finding.source)
         held = memory.captures.get(finding.name)
         if source is None or _is_newer(held, source, output):

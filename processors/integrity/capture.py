@@ -140,6 +140,26 @@ class Memory:
             if name in empty or (self.retracted and self._taken_back(name, occurred_at)):
                 continue
             old = captures.get(name)
+            if (
+                old is not None
+                and old.value == value
+                and occurred_at >= old.occurred_at
+                and _is_plain(old)
+            ):
+                # The same value again, the most frequent case: only its origin is newer.
+                captures[name] = Capture(
+                    value,
+                    stage,
+                    tool,
+                    event_id,
+                    occurred_at,
+                    topic,
+                    partition,
+                    offset,
+                    hop or old.hop,
+                    old.hashes,
+                )
+                continue
             kept: bytes | None = value
             hashes: tuple[bytes, ...] = ()
             if len(value) > MAX_VALUE_BYTES:
@@ -147,14 +167,12 @@ class Memory:
             new = Capture(
                 kept, stage, tool, event_id, occurred_at, topic, partition, offset, hop, hashes
             )
-            if old is None:
-                captures[name] = new
-                self.size += _weight(new)
-            elif old.value == kept and _leads(new, old) and kept is not None:
-                # The same value again, the most frequent case: only its origin is newer.
-                captures[name] = replace(new, hop=hop or old.hop, hashes=old.hashes)
-            else:
+            if old is not None:
                 self._put(name, _replaced(old, new, value))
+            else:
+                captures[name] = new
+                if kept is not None:
+                    self.size += len(kept)
 
     def _taken_back(self, name: str, occurred_at: int) -> bool:
         """Whether a capture comes too late: its name was retracted since. A newer one ends that."""
@@ -204,14 +222,15 @@ class Memory:
         return gone
 
 
-def _leads(new: Capture, old: Capture) -> bool:
-    """Whether `new` just takes the place of `old`: no older, and `old` was nothing special."""
-    return new.occurred_at >= old.occurred_at and not old.behind and old.alias_of is None
+def _is_plain(capture: Capture) -> bool:
+    """Whether nothing has to be kept of a capture but its hashes when a newer one replaces it."""
+    return capture.alias_of is None and not capture.behind
 
 
 def _replaced(old: Capture, new: Capture, value: bytes) -> Capture:
     """What stands under a name after `new` (of raw `value`) came to `old`: the later one leads."""
-    if value[0] != _BRACE and old.value is not None and _leads(new, old):
+    newer = new.occurred_at >= old.occurred_at
+    if newer and value[0] != _BRACE and old.value is not None and _is_plain(old):
         # No object is overwritten by one, so nothing has to stay behind.
         hashes = old.hashes or (values.digest(old.value),)
         digest = values.digest(value)
@@ -220,10 +239,7 @@ def _replaced(old: Capture, new: Capture, value: bytes) -> Capture:
         elif len(hashes) == 1 and new.value is not None:
             hashes = ()  # the same value, spelled differently
         return replace(new, hop=new.hop or old.hop, hashes=hashes)
-    if new.occurred_at < old.occurred_at:
-        late, first = old, new
-    else:
-        late, first = new, old
+    late, first = (new, old) if newer else (old, new)
     hashes = old.hashes
     known = old.value is not None and old.alias_of is None and values.same(old.value, value)
     if not known:

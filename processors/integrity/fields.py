@@ -57,9 +57,15 @@ class Present(Struct, frozen=True, gc=False):
 
 
 class Judged(Struct, frozen=True, gc=False):
-    """A whole context, judged: declared fields in order, then the extras."""
+    """A whole context, judged: declared fields in order, then the extras.
+
+    Of the findings, `broken` are those with a violation, and `moved` those whose value reached the
+    package under another name or in another form than it was sent in, or was not sent at all.
+    """
 
     findings: list[Finding]
+    broken: list[Finding]
+    moved: list[Finding]
     missing: list[str]
     rebuilt: int  # how many declared fields were
     fidelity: float | None
@@ -74,8 +80,10 @@ def assemble(
     Without a contract the whole context is extra, and fidelity and completeness are None.
     """
     if contract is None:
-        return Judged(_extras(context, frozenset(), memory), [], 0, None, None)
+        return Judged(_extras(context, frozenset(), memory), [], [], [], 0, None, None)
     findings: list[Finding] = []
+    broken: list[Finding] = []
+    moved: list[Finding] = []
     taken: set[str] = set()
     required = arrived = complete = 0.0
     missing: list[str] = []
@@ -86,22 +94,37 @@ def assemble(
         taken.add(field.name)
         if finding.took is not None:
             taken.add(finding.took)
+        if finding.kind is not None:
+            broken.append(finding)
         if finding.value is None:
             missing.append(field.name)
-        elif finding.rebuilt:
+        elif finding.how == "rebuilt":
             rebuilt += 1
+            moved.append(finding)
+        elif finding.how != "as_sent" and (
+            finding.took != field.name or finding.how == "translated"
+        ):
+            moved.append(finding)
         if field.required:
             required += field.weight
             if finding.kind is None and finding.value is not None:
                 arrived += field.weight
                 complete += field.weight
-            elif finding.rebuilt:
+            elif finding.how == "rebuilt":
                 complete += field.weight
     if not contract.strip:
         findings += _extras(context, taken, memory)
     if required == 0:
-        return Judged(findings, missing, rebuilt, 1.0, 1.0)
-    return Judged(findings, missing, rebuilt, arrived / required, complete / required)
+        return Judged(findings, broken, moved, missing, rebuilt, 1.0, 1.0)
+    return Judged(
+        findings,
+        broken,
+        moved,
+        missing,
+        rebuilt,
+        arrived / required,
+        complete / required,
+    )
 
 
 def judge(field: Field, context: Carried, memory: Memory, occurred_at: int) -> Finding:

@@ -80,7 +80,7 @@ def judge(
     # Fields first, in the order of their declaration, then the handoff as a whole.
     violations = [
         publisher.about_field(finding, finding.kind, finding.field.required)
-        for finding in judged.findings
+        for finding in judged.broken
         if finding.kind is not None and finding.field is not None
     ]
     # Rules over the assembled context are judged here (next step of the project).
@@ -125,7 +125,9 @@ def slot(handoff: OpenHandoff) -> tuple[str | None, str, str | None]:
 
 def _holds(way: Route, judged: Judged) -> bool:
     """An open violation of a kind in `hold_on` holds the handoff; a rebuilt field never does."""
+    if not judged.broken and not way.broken:
+        return False
     hold_on = way.contract.hold_on if way.contract is not None else HOLD_WITHOUT_CONTRACT
-    kinds: set[str] = {f.kind for f in judged.findings if f.kind is not None and not f.rebuilt}
+    kinds: set[str] = {f.kind for f in judged.broken if f.kind is not None and not f.rebuilt}
     kinds.update(broken.kind for broken in way.broken)
     return bool(kinds) if "any" in hold_on else not hold_on.isdisjoint(kinds)
