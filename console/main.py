@@ -76,7 +76,7 @@ def dead_letters_group() -> None:
 
 @main.group(cls=Commands, name="import")
 def import_group() -> None:
-    """Turn transcripts of other systems into tool outputs, one JSON line each."""
+    """Turn transcripts into tool outputs, a line each."""
 
 
 for command in (running.up, running.demo, running.run, send.send, dry_run.dry_run, tail.tail):

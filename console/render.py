@@ -59,16 +59,17 @@ class Masks:
                         # A dotted name may also be a top-level one, dots included.
                         hidden.update((path, path.split(".", 1)[0]))
 
+    def knows(self, package: Package) -> bool:
+        """Whether the contract of a package is at hand; true where it has none."""
+        version = f"{package.contract}@{package.contract_version}"
+        return package.contract is None or version in self._known
+
     def hides(self, package: Package, name: str) -> bool:
         """Whether the value of `name` in `package` is not shown.
 
         A package of a contract that is not at hand shows no value: nobody knows what it classifies.
         """
-        if package.contract is not None:
-            version = f"{package.contract}@{package.contract_version}"
-            if version not in self._known:
-                return True
-        return name in self._hidden.get(package.workflow, ())
+        return not self.knows(package) or name in self._hidden.get(package.workflow, ())
 
 
 def plain(text: str) -> str:

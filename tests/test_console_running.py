@@ -118,6 +118,27 @@ def test_demo_tells_its_stories_and_leaves_nothing(tmp_path: Path) -> None:
     assert "Mara" not in text, "classified"
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
+def test_a_demo_that_is_ended_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "demo"],
+        env=environment() | {"TMPDIR": str(tmp_path)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    until(lambda: len(descendants(process.pid)) >= 2, 20, "a broker and a processor")
+    children = descendants(process.pid)
+    process.send_signal(number)
+    _out, err = process.communicate(timeout=20)
+    assert process.returncode == status
+    assert b"Traceback" not in err
+    assert gone(children)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_up_takes_outputs_and_ends_with_all_its_children(tmp_path: Path) -> None:
     with up(tmp_path, "--contracts", str(DEMO)) as (process, servers):
         sent = handoff("send", str(DEMO / "sales.jsonl"), kafka_bootstrap_servers=servers)

@@ -41,7 +41,7 @@ class Finding(msgspec.Struct):
 @click.command()
 @output.as_json
 def doctor(output_: str) -> None:
-    """Look at the broker, the topics, the documents and the processor.
+    """Look at broker, topics, documents and processor.
 
     Exit status 1 when there is a problem.
     """

@@ -33,9 +33,10 @@ from topics.catalogue import DEFAULT_PARTITIONS
 def dry_run(
     paths: tuple[str, ...], until: str | None, backfill: bool, with_internal: bool, file: str
 ) -> None:
-    """Judge the lines of FILE (- is standard input; gzip is read) without a broker.
+    """Judge the lines of FILE without a broker.
 
-    Each line is a tool output, or {"topic": "handoff.acks", "value": {...}} for another input.
+    FILE is plain or gzip, - is standard input. Each line is a tool output, or
+    {"topic": "handoff.acks", "value": {...}} for another input.
     Prints one JSON line for each record that the processor would publish, in order, and a summary
     on standard error. The clock is the event time of the lines.
     """

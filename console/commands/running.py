@@ -39,7 +39,7 @@ PROCESSORS: dict[str, Processor[Any]] = {INTEGRITY.name: INTEGRITY}
     help="So many processes share the work on this machine.",
 )
 def run(names: tuple[str, ...], instances: int) -> None:
-    """Run the processors against the cluster until SIGTERM or Ctrl-C."""
+    """Run the processors until SIGTERM or Ctrl-C."""
     settings = load_settings()
     chosen = [PROCESSORS[name] for name in names or PROCESSORS]
     if instances == 1:
@@ -57,9 +57,10 @@ def run(names: tuple[str, ...], instances: int) -> None:
     help="Contracts and receivers to register: a YAML file or a directory. May be given again.",
 )
 def up(port: int | None, paths: tuple[str, ...]) -> None:
-    """Start an embedded broker, the topics and the processors; Ctrl-C ends them all.
+    """Start a broker, the topics and the processors.
 
-    The broker keeps its log in memory: for trying things out, and gone when it ends.
+    Ctrl-C ends them all. The embedded broker keeps its log in memory: it is for trying things out,
+    and what it held is gone when it ends.
     """
     signal.signal(signal.SIGTERM, _end)
     found = load_documents(paths) if paths else None
@@ -86,7 +87,10 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
 
 @click.command()
 def demo() -> None:
-    """Play three stories of broken handoffs on an embedded broker, and end."""
+    """Play three stories of broken handoffs, and end.
+
+    On an embedded broker, with the real processor; nothing else is needed, and nothing is left.
+    """
     signal.signal(signal.SIGTERM, _end)
     try:
         play()
@@ -95,5 +99,6 @@ def demo() -> None:
 
 
 def _end(number: int, _frame: object) -> None:
-    # As an exception, so that the broker and its directory go too.
-    sys.exit(128 + number)
+    # As an exception, so that the broker and its directory go too; and made here, because inside a
+    # call of librdkafka the one that `sys.exit` leaves half made is lost.
+    raise SystemExit(128 + number)

@@ -20,9 +20,10 @@ _NAMED = 20
 @click.command()
 @click.argument("file")
 def send(file: str) -> None:
-    """Send the lines of FILE (- is standard input; gzip is read) to the cluster, and wait.
+    """Send the lines of FILE to the cluster, and wait.
 
-    Each line is a tool output, or {"topic": "handoff.acks", "value": {...}} for another input.
+    FILE is plain or gzip, - is standard input. Each line is a tool output, or
+    {"topic": "handoff.acks", "value": {...}} for another input.
     Lines older than a day are marked as backfill, so that a replay pages no one. A bad line is
     named by its number; exit status 2 when there was one.
     """

@@ -67,9 +67,8 @@ def _json(record: Record) -> None:
 
 
 def _text(cluster: Cluster, what: str) -> Callable[[Record], None]:
-    # Read once: a contract registered from now on is unknown here, and an unknown one hides all.
-    masks = render.Masks(registered_contracts(cluster) if what in ("packages", "held") else ())
     terminal = render.console()
+    masks = _Masks(cluster)
 
     def show(record: Record) -> None:
         terminal.print(_rendered(what, record, masks))
@@ -77,7 +76,23 @@ def _text(cluster: Cluster, what: str) -> Callable[[Record], None]:
     return show
 
 
-def _rendered(what: str, record: Record, masks: render.Masks) -> RenderableType:
+class _Masks:
+    """The masks of a package, read again when a contract was registered in the meantime."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._masks = render.Masks(())
+        self._asked: set[tuple[str | None, int | None]] = set()
+
+    def of(self, package: Package) -> render.Masks:
+        version = (package.contract, package.contract_version)
+        if version not in self._asked:
+            self._asked.add(version)
+            self._masks = render.Masks(registered_contracts(self._cluster))
+        return self._masks
+
+
+def _rendered(what: str, record: Record, masks: _Masks) -> RenderableType:
     handle = f"{record.partition}/{record.offset}"
     try:
         if what == "dead-letters":
@@ -89,7 +104,8 @@ def _rendered(what: str, record: Record, masks: render.Masks) -> RenderableType:
             return render.violation(_violation(record.value))
         if what == "signals":
             return render.signal(_signal(record.value))
-        return render.package(_package(record.value), masks)
+        package = _package(record.value)
+        return render.package(package, masks.of(package))
     except (msgspec.DecodeError, ValueError):
         return Text(
             f"  {record.topic}/{handle} cannot be read: a newer version, or not ours", "red"
