@@ -40,9 +40,18 @@ def document(value: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    """A table on standard output."""
-    grid = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+def columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of short cells, of any length: one row a line, and a terminal may break it."""
+    cells = [headings, *([plain(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """A table of a few rows, whose cells wrap."""
+    grid = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:
         grid.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
     console().print(grid)

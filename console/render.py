@@ -4,6 +4,7 @@ Values of classified fields are masked. Everything that came from a record is pu
 as plain text: control characters are replaced and nothing is read as markup.
 """
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -96,8 +97,8 @@ def clock(when: datetime | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of 0 to 1 for a person; a dash where there is none."""
-    return "-" if share is None else f"{share:.0%}"
+    """A share of 0 to 1 for a person, never rounded up to 100%; a dash where there is none."""
+    return "-" if share is None else f"{math.floor(share * 100 + 1e-9)}%"
 
 
 def package(record: Package, masks: Masks) -> RenderableType:

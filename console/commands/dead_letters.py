@@ -31,7 +31,7 @@ def list_letters(output_: str) -> None:
             for record, letter in found:
                 output.line(msgspec.json.encode({"id": _id(record), **_members(letter)}))
             return
-        output.table(
+        output.columns(
             ["id", "topic", "partition", "offset", "exception", "message"],
             [
                 [

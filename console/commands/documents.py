@@ -221,7 +221,7 @@ def list_contracts(output_: str) -> None:
     if output_ == "json":
         output.document([msgspec.Raw(documents.to_json(each)) for each in found])
         return
-    output.table(
+    output.columns(
         ["contract", "status", "workflow", "from", "to", "owner"],
         [
             [
@@ -266,7 +266,7 @@ def list_receivers(output_: str) -> None:
         output.document([msgspec.Raw(documents.to_json(each)) for each in receivers])
         return
     today = datetime.now(UTC).date()
-    output.table(
+    output.columns(
         ["receiver", "status", "team", "owner", "queue"],
         [
             [each.id, each.status, each.team, owner_in_force(each, today), each.queue or "-"]

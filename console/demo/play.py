@@ -35,7 +35,7 @@ from console.commands.topics import make_topics
 from console.errors import FOUND_PROBLEMS, CommandError
 from console.kafka import Cluster, Reader, Writer, connect
 from console.lines import TOOL_OUTPUTS, Line, read_lines
-from processors.runtime.settings import load_settings
+from processors.runtime.settings import Settings
 from schemas.flow import Record
 from schemas.records import Package, Signal, ToolOutput, Violation
 
@@ -136,9 +136,7 @@ def play() -> None:
 
 def _prepared(servers: str) -> Cluster:
     """A cluster with the topics and the documents of all stories, whatever the environment says."""
-    settings = load_settings(
-        kafka_bootstrap_servers=servers, kafka={}, topic_prefix="handoff.", application_id="handoff"
-    )
+    settings = Settings.model_construct(kafka_bootstrap_servers=servers)
     make_topics(connect(settings))
     with as_file(files(__package__)) as folder:
         found = load_documents(str(folder / f"{story.name}.yaml") for story in STORIES)
