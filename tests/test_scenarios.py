@@ -1,0 +1,330 @@
+"""Stories as data: each file in `scenarios/` is one story, told so that a process owner can read it.
+
+    title, story   what it is about
+    contracts      as people write them; what is left out is filled from CONTRACT below
+    receivers      likewise from RECEIVER; left out: that one receiver
+    topics         the topics that exist; left out: nobody knows, so all count as there
+    inputs         tool outputs, filled from `_record`. `at` is when the record reaches Kafka and the
+                   processor; `occurred_at`, `timestamp` and `now` are given where they differ.
+                   `raw` is the record's value as text, `key` and `headers` are those of the record
+    expect         every record that is published, in order, one key each:
+                   package, held, violation, signal: the members that matter (`context` is always
+                   whole; `how` is the provenance's, whole); a signal may be just its kind
+                   queue: the topic where the package before it goes too; held: gone (a tombstone)
+                   dead letter: its code. `headers` stand beside any of them
+    counts         what is counted beside the records, where that matters
+
+Times are `09:00` on the first day or `day 3 09:00`. `handoff of e2` stands for the id of the
+handoff that the event e2 made.
+"""
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+from ruamel.yaml import YAML
+
+from processors.driver import Driver
+from processors.integrity.processor import INTEGRITY
+from processors.integrity.state import Task, decode
+from schemas import documents
+from schemas.flow import Output, Record
+from schemas.records import PUBLISHED
+from schemas.wire import utc
+
+SCENARIOS: Final = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
+TOPIC: Final = "handoff.tool-outputs"
+KINDS: Final = {
+    "handoff.packages": "package",
+    "handoff.held": "held",
+    "handoff.violations": "violation",
+    "handoff.signals": "signal",
+    "handoff.dead-letters": "dead letter",
+}
+ENDS: Final = ("applied", "duplicates", "refused", "dead_letters")
+DAY_ONE: Final = 1_772_409_600_000  # 2026-03-02T00:00:00Z
+TIME: Final = re.compile(r"(?:day (\d+) )?(\d\d):(\d\d)(?::(\d\d))?")
+CONTRACT: Final[dict[str, Any]] = {
+    "kind": "HandoffContract",
+    "id": "lead-to-nurture",
+    "version": 1,
+    "owner": {"name": "Ilse Kramer", "contact": "ilse@example.com"},
+    "action": "Start the nurture track that fits.",
+    "workflow": "lead",
+    "from": {"team": "sales", "stage": "qualify"},
+    "to": {"receiver": "marketing", "stage": "nurture"},
+}
+RECEIVER: Final[dict[str, Any]] = {
+    "kind": "Receiver",
+    "id": "marketing",
+    "team": "marketing",
+    "owners": [{"name": "Dana Reyes", "contact": "dana@example.com"}],
+}
+
+Story = dict[str, Any]
+
+
+def ms(time: str) -> int:
+    """`09:00` or `day 3 09:00` as epoch milliseconds."""
+    match = TIME.fullmatch(time)
+    assert match is not None, f"not a time of a scenario: {time!r}"
+    day, hour, minute, second = (int(part or 0) for part in match.groups())
+    return DAY_ONE + (((max(day, 1) - 1) * 24 + hour) * 60 + minute) * 60_000 + second * 1000
+
+
+def tables(story: Story) -> Any:
+    """The story's contracts and receivers, by way of the topics that they are read from."""
+    topics: dict[str, dict[str, bytes]] = {"handoff.contracts": {}, "handoff.receivers": {}}
+    for name, default in (("contracts", CONTRACT), ("receivers", RECEIVER)):
+        for given in story.get(name, [{}] if name == "receivers" else []):
+            document = documents.parse(default | given)
+            topics[f"handoff.{name}"][documents.key(document)] = documents.to_json(document)
+    existing = story.get("topics")
+    return INTEGRITY.build_tables(topics, None if existing is None else frozenset(existing))
+
+
+def records(story: Story) -> Iterator[tuple[Record, int]]:
+    """The story's inputs as Kafka records, each with the processor's clock."""
+    for number, given in enumerate(story["inputs"], start=1):
+        yield _record(dict(given), number)
+
+
+def _record(given: Story, number: int) -> tuple[Record, int]:
+    at = given.pop("at", "09:00")
+    timestamp, now = ms(given.pop("timestamp", at)), ms(given.pop("now", at))
+    headers = [(name, text.encode()) for name, text in given.pop("headers", {}).items()]
+    if isinstance(given.get("handoff"), str):
+        given["handoff"] = {"to": given["handoff"]}
+    hands_off = "handoff" in given
+    body = {
+        "id": given.pop("id", f"e{number}"),
+        "task_id": given.pop("task", "t1"),
+        "workflow": "lead",
+        "stage": "qualify" if hands_off else "converse",
+        "tool": "crm" if hands_off else "recorder",
+        "team": "sales",
+    }
+    key = given.pop("key", body["task_id"])
+    if "raw" in given:
+        text = given.pop("raw")
+        value = None if text is None else text.encode()
+    else:
+        occurred_at = given.pop("occurred_at", at)
+        body["occurred_at"] = ms(occurred_at) if TIME.fullmatch(str(occurred_at)) else occurred_at
+        value = json.dumps(body | given).encode()
+    encoded = None if key is None else str(key).encode()
+    return Record(TOPIC, 0, number - 1, encoded, value, timestamp, headers), now
+
+
+def play(
+    story: Story, commit: Callable[[Driver[Task], int], None]
+) -> tuple[list[Output], Driver[Task]]:
+    """All that the story publishes; `commit` is called after each record with its number."""
+    driver = Driver(INTEGRITY, tables(story))
+    driver.assign(0, {})
+    outputs: list[Output] = []
+    for record, now in records(story):
+        outputs += driver.step(record, now)
+        commit(driver, record.offset + 1)
+    driver.merge(list(driver.changelog()))
+    return outputs, driver
+
+
+def each_time(driver: Driver[Task], _: int) -> None:
+    driver.merge(list(driver.changelog()))
+
+
+def at_the_end(_: Driver[Task], __: int) -> None:
+    pass
+
+
+@pytest.fixture(params=SCENARIOS, ids=lambda path: path.stem)
+def story(request: pytest.FixtureRequest) -> Story:
+    loaded: Story = YAML(typ="safe", pure=True).load(request.param.read_text())
+    return loaded
+
+
+def test_a_scenario_publishes_exactly_what_it_expects(story: Story) -> None:
+    outputs, driver = play(story, each_time)
+    found = [_shown(output) for output in outputs]
+    expected = [_meant(entry, found) for entry in story["expect"]]
+    problems = "\n".join(_differences(expected, found, outputs))
+    if problems:
+        pytest.fail(f"{story['title']}\n{problems}", pytrace=False)
+    counted = totals(driver)
+    for name, number in story.get("counts", {}).items():
+        assert counted[name] == number, f"{story['title']}: {name}"
+
+
+def test_what_holds_for_every_scenario(story: Story) -> None:
+    outputs, driver = play(story, each_time)
+    later, _ = play(story, at_the_end)
+    assert [bytes_of(o) for o in outputs] == [bytes_of(o) for o in later], (
+        "the moments of commit are nobody's business"
+    )
+    accounting_closes(driver, outputs, len(story["inputs"]))
+    for output in outputs:
+        parses_back(output)
+
+
+def bytes_of(output: Output) -> tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]:
+    return output.topic, output.key, output.value, output.headers
+
+
+def accounting_closes(driver: Driver[Task], outputs: list[Output], inputs: int) -> None:
+    """Inputs = applied + duplicates + refused + dead letters; begun = open + closed."""
+    counted = totals(driver)
+    assert sum(counted[end] for end in ENDS) == inputs
+    letters = [output for output in outputs if output.topic == "handoff.dead-letters"]
+    assert counted["dead_letters"] == len(letters)
+    tasks = [decode(state) for state in driver.partitions[0].store.values()]
+    begun = [o for o in outputs if o.topic in ("handoff.packages", "handoff.held") and o.value]
+    assert counted["handoffs_begun"] == len(begun)
+    assert len(begun) == sum(len(task.open) for task in tasks) + counted["handoffs_closed"]
+
+
+def totals(driver: Driver[Task]) -> Counter[str]:
+    """Each count, over all topics and labels."""
+    counted: Counter[str] = Counter()
+    for (name, _, _), number in driver.counts.items():
+        counted[name] += number
+    return counted
+
+
+def parses_back(output: Output) -> None:
+    """A published record is read by its type, and written by it gives the same bytes."""
+    headers = dict(output.headers)
+    if output.value is None or output.topic == "handoff.dead-letters":
+        return
+    assert headers["content-type"] == b"application/json"
+    name, _, version = headers["handoff-schema"].decode().partition("/")
+    assert version == "1"
+    assert msgspec.json.encode(msgspec.json.decode(output.value, type=PUBLISHED[name])) == (
+        output.value
+    )
+
+
+# --- expected and found, side by side ----------------------------------------------------------
+
+
+def _shown(output: Output) -> Story:
+    """A published record under its short name."""
+    headers = {name: text.decode() for name, text in output.headers}
+    kind = KINDS.get(output.topic, "queue")
+    if kind == "dead letter":
+        code = headers["__streams.errors.exception"]
+        return {kind: code, "headers": headers}
+    if kind == "queue":
+        return {kind: output.topic, "headers": headers}
+    if output.value is None:
+        return {kind: "gone", "headers": headers, "key": (output.key or b"").decode()}
+    value = json.loads(output.value)
+    if "provenance" in value:
+        value["how"] = {name: entry["how"] for name, entry in value["provenance"].items()}
+    return {kind: value, "headers": headers}
+
+
+def _meant(entry: Story, found: list[Story]) -> Story:
+    """An expectation with its short forms written out."""
+    ids = {}
+    for shown in found:
+        package = shown.get("package") or shown.get("held")
+        if isinstance(package, dict):
+            ids.setdefault(f"handoff of {package['event_id']}", package["id"])
+            ids[f"handoff of {package['event_id']} to {package['to']['receiver']}"] = package["id"]
+    signal = entry.get("signal")
+    if isinstance(signal, str):
+        entry = entry | {"signal": {"kind": signal}}
+    written: Story = _written_out(entry, ids)
+    return written
+
+
+def _written_out(value: Any, ids: dict[str, str], name: str = "") -> Any:
+    if isinstance(value, dict):
+        if name in ("context", "headers"):
+            return value
+        return {key: _written_out(inner, ids, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_written_out(inner, ids, name) for inner in value]
+    if isinstance(value, str) and value.startswith("handoff of "):
+        return ids.get(value, value)
+    if isinstance(value, str) and (name == "at" or name.endswith(("_at", "_by"))):
+        return msgspec.to_builtins(utc(ms(value)))
+    return value
+
+
+def _differences(expected: list[Story], found: list[Story], outputs: list[Output]) -> Iterator[str]:
+    """Lines of a diff, one record after another; nothing where all is as expected."""
+    position = 0
+    for entry in expected:
+        place = next((i for i in range(position, len(found)) if _heads(entry, found[i])), None)
+        if place is None:
+            yield "- expected, and not there:"
+            yield from (f"-   {line}" for line in _lines(entry))
+            continue
+        for extra in found[position:place]:
+            yield from _extra(extra)
+        position = place + 1
+        shown = _part_of(found[place], entry)
+        if not _equal(entry, shown):
+            lines = difflib.ndiff(_lines(entry), _lines(shown))
+            yield from (line for line in lines if not line.startswith("?"))
+        if "queue" in entry and bytes_of(outputs[place])[1:3] != bytes_of(outputs[place - 1])[1:3]:
+            yield f"- {entry['queue']} does not carry the package before it"
+    for extra in found[position:]:
+        yield from _extra(extra)
+
+
+def _extra(shown: Story) -> Iterator[str]:
+    yield "+ published, and not expected:"
+    head = {name: value for name, value in shown.items() if name != "headers"}
+    yield from (f"+   {line}" for line in _lines(head))
+
+
+def _heads(entry: Story, shown: Story) -> bool:
+    """Whether two records are about the same thing, so that their difference is worth showing."""
+    kind = next(iter(entry))
+    if kind not in shown:
+        return False
+    wanted, is_ = entry[kind], shown[kind]
+    if not isinstance(wanted, dict) or not isinstance(is_, dict):
+        return bool(wanted == is_)
+    names = ("kind", "field", "event_id")
+    return all(wanted[name] == is_.get(name) for name in names if name in wanted)
+
+
+def _part_of(found: Any, expected: Any) -> Any:
+    """What was found, cut down to the members that are expected (a context stays whole)."""
+    if not isinstance(found, dict) or not isinstance(expected, dict):
+        return found
+    part = {}
+    for name, wanted in expected.items():
+        if name in found:
+            whole = name in ("context", "how")
+            part[name] = found[name] if whole else _part_of(found[name], wanted)
+    return part
+
+
+def _equal(expected: Any, found: Any) -> bool:
+    """Equal as JSON: 1, 1.0 and true are three things; shares are compared to three digits."""
+    if type(expected) is not type(found):
+        return False
+    if isinstance(expected, dict):
+        return expected.keys() == found.keys() and all(
+            _equal(expected[name], found[name]) for name in expected
+        )
+    if isinstance(expected, list):
+        return len(expected) == len(found) and all(map(_equal, expected, found))
+    if isinstance(expected, float):
+        return abs(expected - found) < 5e-4
+    return bool(expected == found)
+
+
+def _lines(value: Any) -> list[str]:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
