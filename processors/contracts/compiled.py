@@ -65,7 +65,7 @@ class Field(Struct, frozen=True, gc=False):
     starts: bytes
     accepts: Callable[[bytes], bool] | None
     translate: dict[str, bytes] | None  # the sender's text -> the receiver's JSON
-    terms: frozenset[str]  # the receiver's terms, as text
+    terms: frozenset[bytes]  # the receiver's terms, as canonical JSON
     rebuild: bool
     max_age: int | None  # milliseconds
     unambiguous: bool
@@ -169,11 +169,10 @@ def _compile_field(field: ContractField) -> Field:
         top, *rest = name.split(".")
         paths.append(Path(name, top, tuple(rest)))
     translate = None
-    terms: frozenset[str] = frozenset()
+    terms: frozenset[bytes] = frozenset()
     if field.translate is not None:
         translate = {term: msgspec.json.encode(to) for term, to in field.translate.items()}
-        texts = (values.scalar_text(value) for value in translate.values())
-        terms = frozenset(text for text in texts if text is not None)
+        terms = frozenset(values.canonical(value) for value in translate.values())
     accepts = _acceptance(field)
     decided = accepts is None and translate is None and not paths[0].rest
     tops = dict.fromkeys([p.name for p in paths] + [p.top for p in paths])

@@ -168,8 +168,8 @@ def _judge_empty(
     if found is not None:
         finding = _rebuild(field, found, memory, occurred_at, "context_empty")
         finding = replace(finding, took=present.took, kind=kind)
-        if finding.rebuilt:
-            return finding
+        if finding.refusal != "not_allowed":
+            return finding  # rebuilt, or refused for a doubt: then the field is missing
         return replace(finding, value=present.value, how="as_sent")
     return Finding(
         field.name, field, present.value, "as_sent", present.top, None, 1, present.took, kind
@@ -290,7 +290,7 @@ def _translate(field: Field, value: bytes) -> bytes | None:
     translated = field.translate.get(text)
     if translated is not None:
         return translated
-    return value if text in field.terms else None
+    return value if values.canonical(value) in field.terms else None
 
 
 def _found_in(found: Found, memory: Memory, context: Carried) -> str | None:
