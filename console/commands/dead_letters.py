@@ -17,32 +17,34 @@ from schemas.records import DeadLetter
 @output.as_json
 def list_letters(output_: str) -> None:
     """Every dead letter: where it came from and what was wrong."""
-    found: list[tuple[Record, DeadLetter]] = []
+    found: list[tuple[int, int, DeadLetter]] = []  # without the values: they may be large
     reader = Reader(connect(), [wire.DEAD_LETTERS], from_beginning=True)
     progress = output.Progress(lambda: f"{len(found):,} dead letters read")
     try:
         for record in reader.to_end():
             progress.tick()
-            found.append((record, _read(record)))
+            found.append((record.partition, record.offset, _read(record)))
     finally:
         reader.close()
+    found.sort(key=lambda each: each[:2])
     with output.ends_cleanly():
         if output_ == "json":
-            for record, letter in found:
-                output.line(msgspec.json.encode({"id": _id(record), **_members(letter)}))
+            for partition, offset, letter in found:
+                members: dict[str, object] = msgspec.to_builtins(letter)
+                output.line(msgspec.json.encode({"id": f"{partition}/{offset}", **members}))
             return
         output.columns(
             ["id", "topic", "partition", "offset", "exception", "message"],
             [
                 [
-                    _id(record),
+                    f"{partition}/{offset}",
                     letter.topic,
                     str(letter.partition),
                     str(letter.offset),
                     letter.exception,
                     letter.message,
                 ]
-                for record, letter in sorted(found, key=lambda each: _order(each[0]))
+                for partition, offset, letter in found
             ],
         )
         if found:
@@ -101,16 +103,3 @@ def _read(record: Record) -> DeadLetter:
         return wire.read_dead_letter(record)
     except ValueError as error:
         return DeadLetter("?", -1, -1, None, "unreadable", str(error), "", None)
-
-
-def _members(letter: DeadLetter) -> dict[str, object]:
-    members: dict[str, object] = msgspec.to_builtins(letter)
-    return members
-
-
-def _id(record: Record) -> str:
-    return f"{record.partition}/{record.offset}"
-
-
-def _order(record: Record) -> tuple[int, int]:
-    return record.partition, record.offset
