@@ -1,11 +1,11 @@
-"""Stories as data: each file in `scenarios/` is one story, told so that a process owner can read it.
+"""Stories as data: each file in `scenarios/` is one story that a process owner can read.
 
     title, story   what it is about
     contracts      as people write them; what is left out is filled from CONTRACT below
     receivers      likewise from RECEIVER; left out: that one receiver
     topics         the topics that exist; left out: nobody knows, so all count as there
-    inputs         tool outputs, filled from `_record`. `at` is when the record reaches Kafka and the
-                   processor; `occurred_at`, `timestamp` and `now` are given where they differ.
+    inputs         tool outputs, filled from `_record`. `at` is when the record reaches Kafka and
+                   the processor; `occurred_at`, `timestamp`, `now` are given where they differ.
                    `raw` is the record's value as text, `key` and `headers` are those of the record
     expect         every record that is published, in order, one key each:
                    package, held, violation, signal: the members that matter (`context` is always
@@ -232,7 +232,7 @@ def _shown(output: Output) -> Story:
 
 def _meant(entry: Story, found: list[Story]) -> Story:
     """An expectation with its short forms written out."""
-    ids = {}
+    ids: dict[str, str] = {}
     for shown in found:
         package = shown.get("package") or shown.get("held")
         if isinstance(package, dict):
@@ -316,13 +316,12 @@ def _equal(expected: Any, found: Any) -> bool:
     if type(expected) is not type(found):
         return False
     if isinstance(expected, dict):
-        return expected.keys() == found.keys() and all(
-            _equal(expected[name], found[name]) for name in expected
-        )
+        same_names = expected.keys() == found.keys()
+        return same_names and all(_equal(expected[name], found[name]) for name in expected)
     if isinstance(expected, list):
         return len(expected) == len(found) and all(map(_equal, expected, found))
     if isinstance(expected, float):
-        return abs(expected - found) < 5e-4
+        return bool(abs(expected - found) < 5e-4)
     return bool(expected == found)
 
 
