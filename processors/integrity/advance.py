@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from processors.contracts.tables import Tables
 from processors.integrity import handoff as handoffs
-from processors.integrity.capture import Memory, carried
+from processors.integrity.capture import Memory, captured, carried
 from processors.integrity.handoff import Handoff
 from processors.integrity.state import MAX_EVENTS, MAX_OPEN, Capture, OpenHandoff, Task
 from schemas.flow import Arrival, Count, Emit, Refused
@@ -55,7 +55,7 @@ def advance(
     # All of them were judged against what came before this output; now its own context counts.
     memory.capture(context, output, arrival, hop if judged else 0)
     for handoff in judged:
-        _alias(handoff, memory, output, hop)
+        _alias(handoff, memory, output, arrival, hop)
     forgotten = memory.trim()
     open_, closed = _open(task.open, judged)
     following = Task(
@@ -107,16 +107,18 @@ def _refuse_same_slot(judged: list[Handoff]) -> None:
         )
 
 
-def _alias(handoff: Handoff, memory: Memory, output: ToolOutput, hop: int) -> None:
+def _alias(
+    handoff: Handoff, memory: Memory, output: ToolOutput, arrival: Arrival, hop: int
+) -> None:
     """What a sent package carried is remembered under the receiver's names, with its origin."""
     if handoff.package.disposition != "sent":
         return
     for finding in handoff.judged.moved:
         if finding.value is None:
             continue
-        source = finding.capture or memory.captures.get(finding.source)
+        source = finding.capture or captured(finding.value, output, arrival)
         held = memory.captures.get(finding.name)
-        if source is None or _is_newer(held, source, output):
+        if _is_newer(held, source, output) or memory.forgets(finding.source, source):
             continue
         memory.alias(finding.name, finding.value, source, source.alias_of or finding.source, hop)
 

@@ -47,6 +47,20 @@ def carried(output: ToolOutput) -> Carried:
     return Carried(context, frozenset(empty) if empty else _NONE)
 
 
+def captured(value: bytes, output: ToolOutput, arrival: Arrival) -> Capture:
+    """A value with the origin of the output that carries it."""
+    return Capture(
+        value,
+        output.stage,
+        output.tool,
+        output.id,
+        arrival.occurred_at,
+        arrival.topic,
+        arrival.partition,
+        arrival.offset,
+    )
+
+
 class Found(Struct, frozen=True, gc=False):
     """A value that a path leads to among the captures; `value` is None where it was not kept."""
 
@@ -117,13 +131,17 @@ class Memory:
                     self._retract_one(other, capture, name, at)
 
     def _retract_one(self, name: str, capture: Capture, source: str, at: int) -> None:
-        """Keep what was captured after the retraction (it arrived late), forget the rest."""
+        """Keep what was captured after the retraction (it arrived late), forget the rest.
+
+        A forgotten alias is taken back as its name was: asked for, it is no name never captured.
+        """
         if capture.occurred_at > at:
             if name == source:
                 self.retracted.pop(source, None)
             behind = tuple(old for old in capture.behind if old.occurred_at > at)
             self._put(name, replace(capture, behind=behind))
         else:
+            self.retracted[name] = max(at, self.retracted.get(name, at))
             self._put(name, None)
 
     def capture(self, context: Carried, output: ToolOutput, arrival: Arrival, hop: int) -> None:
@@ -174,6 +192,11 @@ class Memory:
                 if kept is not None:
                     self.size += len(kept)
 
+    def forgets(self, name: str, capture: Capture) -> bool:
+        """Whether a name was retracted after a capture."""
+        at = self.retracted.get(name)
+        return at is not None and capture.occurred_at < at
+
     def _taken_back(self, name: str, occurred_at: int) -> bool:
         """Whether a capture comes too late: its name was retracted since. A newer one ends that."""
         at = self.retracted.get(name)
@@ -191,14 +214,13 @@ class Memory:
             if old.hop != hop:
                 self._put(name, replace(old, hop=hop))
             return
-        if len(value) > MAX_VALUE_BYTES:
+        if self.retracted and self._taken_back(name, source.occurred_at):
             return
+        kept = value if len(value) <= MAX_VALUE_BYTES else None
         hashes: tuple[bytes, ...] = ()
         if old is not None and old.alias_of is None:
             hashes = old.hashes or _digests(old)
-        alias = replace(
-            source, value=value, hop=hop, hashes=hashes, behind=(), alias_of=source_name
-        )
+        alias = replace(source, value=kept, hop=hop, hashes=hashes, behind=(), alias_of=source_name)
         self._put(name, alias)
 
     def _put(self, name: str, new: Capture | None) -> None:

@@ -101,10 +101,9 @@ def assemble(
         elif finding.how == "rebuilt":
             rebuilt += 1
             moved.append(finding)
-        elif finding.how != "as_sent" and (
-            finding.took != field.name or finding.how == "translated"
-        ):
-            moved.append(finding)
+        elif finding.took != field.name or finding.how == "translated":
+            if finding.how != "as_sent" or not values.is_empty(finding.value):
+                moved.append(finding)
         if field.required:
             required += field.weight
             if finding.kind is None and finding.value is not None:
@@ -340,6 +339,8 @@ def _extras(context: Carried, taken: frozenset[str] | set[str], memory: Memory) 
         if capture is not None:
             candidates = memory.candidates(Found(capture.value, capture, name))
             if capture.value is None or not values.same(capture.value, value):
+                if name not in context.empty and values.digest(value) not in capture.hashes:
+                    candidates += 1
                 capture = None
         extras.append(Finding(name, None, value, "extra", name, capture, candidates))
     return extras
