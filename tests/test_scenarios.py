@@ -254,7 +254,7 @@ def _written_out(value: Any, ids: dict[str, str], name: str = "") -> Any:
         return [_written_out(inner, ids, name) for inner in value]
     if isinstance(value, str) and value.startswith("handoff of "):
         return ids.get(value, value)
-    if isinstance(value, str) and (name == "at" or name.endswith(("_at", "_by"))):
+    if isinstance(value, str) and TIME.fullmatch(value):
         return msgspec.to_builtins(utc(ms(value)))
     return value
 
