@@ -101,9 +101,10 @@ def assemble(
         elif finding.how == "rebuilt":
             rebuilt += 1
             moved.append(finding)
-        elif finding.took != field.name or finding.how == "translated":
-            if finding.how != "as_sent" or not values.is_empty(finding.value):
-                moved.append(finding)
+        elif (finding.took != field.name or finding.how == "translated") and not (
+            finding.how == "as_sent" and values.is_empty(finding.value)
+        ):
+            moved.append(finding)
         if field.required:
             required += field.weight
             if finding.kind is None and finding.value is not None:
