@@ -13,7 +13,8 @@ State = TypeVar("State")
 class Processor(Generic[State]):
     """A core and what it needs to be run. A second processor is one more of these.
 
-    `inputs` are co-partitioned canonical topic names, `changelog` the topic of its state,
+    `inputs` are co-partitioned canonical topic names, `changelog` the topic of its state, `outputs`
+    the topics it cannot do without (not the receivers' queues, which come and go),
     `tables` the compacted topics that `build_tables` makes the core's tables from: it is given
     `{topic: {key: value}}` and the names of the topics that exist (None where nobody knows).
     """
@@ -28,3 +29,4 @@ class Processor(Generic[State]):
     advance: Callable[[State | None, Arrival, Any, int], tuple[State | None, list[Emit | Count]]]
     encode: Callable[[State], bytes]
     decode: Callable[[bytes], State]
+    outputs: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from processors.contracts.tables import CONTRACTS, RECEIVERS, build_tables
 from processors.integrity import state
-from processors.integrity.advance import advance
+from processors.integrity.advance import HELD, PACKAGES, SIGNALS, VIOLATIONS, advance
 from processors.integrity.state import Task
 from processors.processor import Processor
 from schemas.flow import Arrival
@@ -24,4 +24,5 @@ INTEGRITY: Processor[Task] = Processor(
     advance=advance,
     encode=state.encode,
     decode=state.decode,
+    outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS),
 )

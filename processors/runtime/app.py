@@ -46,7 +46,8 @@ def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
     try:
         admin = clients.admin(settings)
         check_reachable(admin, settings)
-        check_topics(admin, settings, processors)
+        for processor in processors:
+            check_topics(admin, settings, processor)
         return asyncio.run(_App(settings, processors).run())
     except Unreachable as error:
         status, sentence = EXIT_UNREACHABLE, str(error)
@@ -108,7 +109,7 @@ class Keeper:
             try:
                 if tables is None:
                     made = Tables(self._settings, self._processor)
-                    made.start()
+                    made.start(self._stopping.is_set)
                     tables = made
                     _quiet_the_collector()
                 self._lane = Lane(

@@ -1,6 +1,6 @@
 """What the cluster must have before a processor may run: the broker, the topics, equal counts."""
 
-from collections.abc import Sequence
+import time
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -13,6 +13,8 @@ from schemas.wire import DEAD_LETTERS
 from topics.catalogue import physical
 
 CALL_SECONDS = 6.0  # with the start of Python it stays within ten seconds
+# A topic that was just created, or a broker that just came back, may not show it at once.
+_LOOKS, _LOOK_SECONDS = 3, 0.7
 
 
 class Unreachable(Misconfigured):
@@ -30,29 +32,46 @@ def check_reachable(admin: AdminClient, settings: Settings) -> None:
         ) from None
 
 
-def check_topics(
-    admin: AdminClient, settings: Settings, processors: Sequence[Processor[Any]]
-) -> None:
-    """Raises `Misconfigured` for a missing topic, and for inputs and changelog whose partition
-    counts differ: a task's state would not lie where its next input arrives."""
+def check_topics(admin: AdminClient, settings: Settings, processor: Processor[Any]) -> int:
+    """The number of partitions that the processor's inputs and its changelog have.
+
+    Raises `Misconfigured` for a missing topic, and for inputs and changelog whose partition counts
+    differ: a task's state would not lie where its next input arrives.
+    """
+    names = [
+        physical(name, settings.topic_prefix)
+        for name in (
+            *processor.inputs,
+            processor.changelog,
+            *processor.tables,
+            *processor.outputs,
+            DEAD_LETTERS,
+        )
+    ]
+    for _ in range(_LOOKS):
+        counts = _partition_counts(admin)
+        missing = [name for name in names if not counts.get(name)]
+        if not missing:
+            break
+        time.sleep(_LOOK_SECONDS)
+    else:
+        raise Misconfigured(
+            f"the topic {missing[0]} does not exist, and {processor.name} needs it; "
+            "create what is missing with: handoff topics apply"
+        )
+    bound = names[: len(processor.inputs) + 1]
+    if len({counts[name] for name in bound}) > 1:
+        listed = ", ".join(f"{name} has {counts[name]}" for name in bound)
+        raise Misconfigured(
+            f"the inputs of {processor.name} and its changelog must have the same number of "
+            f"partitions, but {listed}; make them equal (and empty) before it runs"
+        )
+    return counts[bound[0]]
+
+
+def _partition_counts(admin: AdminClient) -> dict[str, int]:
     try:
         found = admin.list_topics(timeout=CALL_SECONDS).topics
     except KafkaException as error:
         raise Fatal(f"the topics cannot be listed: {error.args[0].str()}") from None
-    counts = {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
-    for processor in processors:
-        needed = [*processor.inputs, processor.changelog, *processor.tables, DEAD_LETTERS]
-        names = [physical(name, settings.topic_prefix) for name in needed]
-        missing = [name for name in names if not counts.get(name)]
-        if missing:
-            raise Misconfigured(
-                f"the topic {missing[0]} does not exist, and {processor.name} needs it; "
-                "create what is missing with: handoff topics apply"
-            )
-        bound = names[: len(processor.inputs) + 1]
-        if len({counts[name] for name in bound}) > 1:
-            listed = ", ".join(f"{name} has {counts[name]}" for name in bound)
-            raise Misconfigured(
-                f"the inputs of {processor.name} and its changelog must have the same number of "
-                f"partitions, but {listed}; make them equal (and empty) before it runs"
-            )
+    return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}

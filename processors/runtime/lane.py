@@ -143,6 +143,7 @@ class Lane:
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
         self._unknown = False
         self._shown = 0.0
+        self._misplaced = 0
         report = settings.state == "disk"
         self._transactions = Transactions(
             lambda: clients.transactional_producer(settings, instance, report=report),
@@ -470,7 +471,7 @@ class Lane:
         missing = {(t, n) for t in self._inputs for n in numbers} - set(places)
         if missing:
             raise Fatal(f"partitions of one number were split between instances: {missing}")
-        check_topics(self._admin, self._settings, [self._processor])
+        self._driver.partition_count = check_topics(self._admin, self._settings, self._processor)
         committed = self._committed_offsets(partitions)
         has = bounds(self._admin, [*places, *((self._changelog, number) for number in numbers)])
         begin: dict[Place, int] = {}
@@ -627,6 +628,14 @@ class Lane:
         if now - self._shown < _STATUS_SECONDS:
             return
         self._shown = now
+        misplaced = sum(n for (name, *_), n in self._status.counts.items() if name == "misplaced")
+        if misplaced > self._misplaced == 0:
+            log.warning(
+                "%s: keys arrive in other partitions than murmur2 gives them; producers must use "
+                "partitioner=murmur2_random, or a task's inputs do not meet",
+                self._processor.name,
+            )
+        self._misplaced = misplaced
         for (topic, number), following in self._next.items():
             _, end = self._consumer.get_watermark_offsets(
                 TopicPartition(topic, number), cached=True

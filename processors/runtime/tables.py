@@ -7,6 +7,7 @@ the lane takes the current one between two batches, so one batch is judged by on
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
@@ -46,12 +47,14 @@ class Tables:
         self.unreadable = 0
         self.current: Any = None
 
-    def start(self) -> None:
+    def start(self, stopping: Callable[[], bool]) -> None:
         """Read every table to its end, then follow them in a thread. Raises `Fatal`."""
         self._list_topics()
         self._reader = clients.reader(self._settings)
         ends = self._assign()
         while ends:
+            if stopping():
+                raise Fatal("stopped while the tables were read")
             for message in self._reader.consume(1_000, 0.05):
                 self._take(message, ends)
         self._build()

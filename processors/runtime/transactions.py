@@ -20,9 +20,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 log = logging.getLogger("handoff.transactions")
 
-CALL_SECONDS = 10.0
+CALL_SECONDS = 5.0
 # Longer than the broker lets a transaction live, so a commit that is still unanswered is unknown.
 LIMIT_SECONDS = 30.0
+# Once we were asked to stop, waiting for a broker that does not answer is no use.
+STOP_SECONDS = 3.0
 
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.FENCED_INSTANCE_ID})
 # These abort a transaction because of what happened around it, not because of what is in it.
@@ -52,6 +54,10 @@ _AROUND = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.KAFKA_STORAGE_ERROR,
+        # A queue that was deleted just now: the tables will tell the core in a moment.
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
 
@@ -217,7 +223,7 @@ class Transactions:
             if kind is Kind.UNKNOWN:
                 raise Unknown(f"{name}: {error.str()}")
             waited = time.monotonic() - began
-            if limit is not None and waited > limit:
+            if limit is not None and waited > (STOP_SECONDS if self._stopping() else limit):
                 raise Unknown(f"{name}: no answer in {waited:.0f} s: {error.str()}")
             if limit is None and self._stopping():
                 raise Fatal(f"{name}: stopped while waiting: {error.str()}")
