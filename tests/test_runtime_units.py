@@ -1,0 +1,258 @@
+"""The parts of the runtime that need no broker: settings, errors, starts, stores, metrics."""
+
+import logging
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError
+
+from processors.runtime import clients, metrics
+from processors.runtime.restoration import Bounds, Start, check_anchored, starts
+from processors.runtime.settings import Settings, SettingsError, load_settings
+from processors.runtime.state import DELETE_RETENTION_MS, DiskStore, MemoryStore, Store
+from processors.runtime.status import LaneStatus
+from processors.runtime.transactions import Kind, Misconfigured, is_fenced, is_ours, kind_of
+
+IN0, IN1 = ("in0", 0), ("in1", 0)
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but the test's own."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("HANDOFF_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def test_options_win_over_environment_over_file_over_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "handoff.toml").write_text(
+        'application_id = "file"\npartitions = 3\nweb_port = 1\n'
+        '[kafka]\nsecurity.protocol = "SSL"\n"linger.ms" = 7\n'
+        '"enable.ssl.certificate.verification" = true\n'
+    )
+    monkeypatch.setenv("HANDOFF_PARTITIONS", "4")
+    monkeypatch.setenv("HANDOFF_WEB_PORT", "2")
+    monkeypatch.setenv("HANDOFF_KAFKA__LINGER_MS", "9")
+    found = load_settings(web_port=3)
+    assert (found.application_id, found.partitions, found.web_port) == ("file", 4, 3)
+    assert found.kafka == {
+        "security.protocol": "SSL",
+        "linger.ms": "9",
+        "enable.ssl.certificate.verification": "true",
+    }
+    assert found.topic_prefix == "handoff."
+
+
+def test_a_named_file_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDOFF_CONFIG", "elsewhere.toml")
+    with pytest.raises(SettingsError, match=r"elsewhere\.toml, which HANDOFF_CONFIG names"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("partitons = 3\n", "no setting partitons; did you mean partitions?"),
+        ("partitions = 0\n", "HANDOFF_PARTITIONS, or partitions in handoff.toml"),
+        ("partitions = \n", "is not TOML"),
+        ('[kafka]\n"group.id" = "x"\n', "group.id cannot be set: it follows from application_id"),
+        ('[kafka]\nisolation.level = "x"\n', "only committed records may be judged"),
+        ("kafka = 3\n", "a table of librdkafka properties is needed"),
+    ],
+)
+def test_bad_settings_are_one_clear_sentence(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "handoff.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value).removesuffix("\n")
+
+
+def test_secrets_are_never_shown() -> None:
+    settings = Settings(
+        kafka={"sasl.password": "hunter2", "ssl.key.password": "hunter2", "sasl.username": "me"}
+    )
+    assert "hunter2" not in repr(settings) + str(settings)
+    assert "'sasl.username': 'me'" in repr(settings)
+    assert settings.kafka["sasl.password"] == "hunter2"
+
+
+def test_unknown_properties_are_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match=r"no\.such\.thing"):
+        clients.reader(Settings(kafka={"no.such.thing": "1"}))
+
+
+def test_ids_are_stable_with_an_ordinal_and_unique_without() -> None:
+    fixed = Settings(ordinal=3)
+    assert clients.instance_id(fixed, "integrity") == "handoff-integrity-3"
+    free = Settings()
+    assert clients.instance_id(free, "integrity") != clients.instance_id(free, "integrity")
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (KafkaError(KafkaError._TIMED_OUT, retriable=True), Kind.RETRIABLE),
+        (KafkaError(KafkaError.NOT_COORDINATOR, retriable=True), Kind.RETRIABLE),
+        (KafkaError(KafkaError.UNKNOWN_MEMBER_ID, txn_requires_abort=True), Kind.ABORTABLE),
+        (KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, txn_requires_abort=True), Kind.ABORTABLE),
+        (KafkaError(KafkaError._TIMED_OUT), Kind.UNKNOWN),
+        (KafkaError(KafkaError._TRANSPORT), Kind.UNKNOWN),
+        (KafkaError(KafkaError._FENCED, fatal=True), Kind.FATAL),
+        # A fenced member may also need an abort: it is over all the same.
+        (KafkaError(KafkaError.FENCED_INSTANCE_ID, txn_requires_abort=True), Kind.FATAL),
+        (KafkaError(KafkaError._STATE), Kind.FATAL),
+    ],
+)
+def test_each_error_has_one_class(error: KafkaError, kind: Kind) -> None:
+    assert kind_of(error) is kind
+
+
+def test_only_what_lies_in_the_records_counts_against_them() -> None:
+    assert is_ours(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    assert is_ours(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    assert not is_ours(KafkaError(KafkaError.REBALANCE_IN_PROGRESS))
+    assert not is_ours(KafkaError(KafkaError._MSG_TIMED_OUT))
+
+
+def test_a_fenced_consumer_tells_it_in_words_only() -> None:
+    assert is_fenced(KafkaError(KafkaError._FATAL, "Static consumer fenced by other consumer"))
+    assert not is_fenced(KafkaError(KafkaError._FATAL, "something else"))
+    assert not is_fenced(KafkaError(KafkaError._TRANSPORT, "the host is fenced off"))
+
+
+# --- where to start -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("committed", "has", "gap", "start"),
+    [
+        (-1001, Bounds(0, 0), "stop", Start(0)),
+        (-1001, Bounds(7, 90), "stop", Start(7)),
+        (50, Bounds(7, 90), "stop", Start(50)),
+        (90, Bounds(90, 90), "stop", Start(90)),
+        (3, Bounds(7, 90), "skip", Start(7, 4)),
+        (99, Bounds(0, 10), "skip", Start(0)),  # the topic was made anew
+    ],
+)
+def test_starts(committed: int, has: Bounds, gap: str, start: Start) -> None:
+    assert starts({IN0: committed}, {IN0: has}, gap) == {IN0: start}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("committed", [3, 99])
+def test_missing_records_stop_it_unless_told_otherwise(committed: int) -> None:
+    with pytest.raises(
+        Misconfigured, match=r"in0-0 has the records from 7 to 90.*HANDOFF_GAP=skip"
+    ):
+        starts({IN0: committed}, {IN0: Bounds(7, 90)}, "stop")
+
+
+def test_an_input_that_is_new_starts_at_its_first_record() -> None:
+    found = starts({IN0: 5, IN1: -1001}, {IN0: Bounds(0, 9), IN1: Bounds(2, 4)}, "stop")
+    assert found == {IN0: Start(5), IN1: Start(2)}
+
+
+def test_state_without_offsets_needs_a_person(tmp_path: Path) -> None:
+    for store in (MemoryStore(), DiskStore(tmp_path / "state", now())):
+        check_anchored("log", "group", store)
+        store["k"] = b"v"
+        store.save(1)
+        with pytest.raises(Misconfigured, match="log holds state, but its consumer group group"):
+            check_anchored("log", "group", store)
+        store.close()
+
+
+# --- stores -------------------------------------------------------------------------------------
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_a_store_is_a_mapping_that_counts_itself(tmp_path: Path, kind: str) -> None:
+    store: Store = MemoryStore() if kind == "memory" else DiskStore(tmp_path / "s", now())
+    store["a"] = b"12345"
+    store["b"] = b"1"
+    store["a"] = b"123"
+    store.save(10)
+    assert (store.get("a"), store.get("b"), store.get("c")) == (b"123", b"1", None)
+    assert sorted(store) == ["a", "b"]
+    assert store.pop("b", None) in (b"1", None)
+    store.pop("never there", None)
+    store.save(11)
+    assert (sorted(store), store.checkpoint) == (["a"], 11)
+    if kind == "memory":
+        assert store.measure() == (1, 4)
+    store.wipe()
+    assert (sorted(store), store.checkpoint) == ([], None)
+    store.close()
+
+
+def test_a_disk_store_keeps_what_was_saved_and_nothing_else(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "s", now())
+    store["a"] = b"1"
+    store.save(5)
+    store["a"] = b"2"  # never saved: its transaction was not committed
+    store.close()
+    again = DiskStore(tmp_path / "s", now())
+    assert (again.get("a"), again.checkpoint) == (b"1", 5)
+    again.close()
+
+
+def test_a_disk_store_older_than_the_tombstones_is_wiped(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "s", now())
+    store["a"] = b"1"
+    store.save(5)
+    store.close()
+    again = DiskStore(tmp_path / "s", now() + DELETE_RETENTION_MS + 60_000)
+    assert (again.get("a"), again.checkpoint) == (None, None)
+    again.close()
+
+
+# --- what people see ----------------------------------------------------------------------------
+
+
+def test_librdkafkas_lines_are_limited_by_kind() -> None:
+    limit = clients.RateLimit()
+
+    def passes(text: str) -> bool:
+        return bool(limit.filter(logging.LogRecord("x", 30, "", 0, text, None, None)))
+
+    assert passes("FAIL [thrd:broker] connection refused")
+    assert not passes("FAIL [thrd:broker] connection refused again")
+    assert passes("ERROR something else")
+    assert not passes("CONFWARN a consumer property for a producer")
+
+
+def test_metrics_tell_the_accounting_of_each_lane() -> None:
+    status = LaneStatus("integrity")
+    status.counts["applied", "handoff.tool-outputs", ""] = 3
+    status.counts["handoffs_begun", "handoff.tool-outputs", "sent"] = 2
+    status.outputs["handoff.packages"] = 2
+    status.lag["handoff.tool-outputs", 1] = 7
+    status.observe_batch(0.02)
+    text = metrics.page(metrics.registry([status]))
+    for line in (
+        'handoff_input_records_total{outcome="applied",processor="integrity",'
+        'topic="handoff.tool-outputs"} 3.0',
+        'handoff_events_total{event="handoffs_begun",label="sent",processor="integrity",'
+        'topic="handoff.tool-outputs"} 2.0',
+        'handoff_output_records_total{processor="integrity",topic="handoff.packages"} 2.0',
+        'handoff_lag_records{partition="1",processor="integrity",topic="handoff.tool-outputs"} 7.0',
+        'handoff_batch_seconds_bucket{le="0.025",processor="integrity"} 1.0',
+        'handoff_ready{processor="integrity"} 0.0',
+    ):
+        assert line in text.splitlines()
