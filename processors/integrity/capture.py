@@ -84,20 +84,20 @@ class Memory:
 
     # --- looking up ---------------------------------------------------------------------------
 
-    def look_up(self, path: Path, after: int | None) -> Found | None:
-        """The newest value that a path leads to, captured later than `after` (epoch ms).
+    def look_up(self, path: Path, beside: Iterable[str] = ()) -> Found | None:
+        """The newest value that a path leads to, unless a name `beside` it was retracted since.
 
         A name spelled exactly so comes first; then the dotted path, through the object at hand and
         those that stand behind it.
         """
         exact = self.captures.get(path.name)
-        if exact is not None and (after is None or exact.occurred_at > after):
+        if exact is not None and self._stands(exact, path.name, beside):
             return Found(exact.value, exact, path.name)
         top = self.captures.get(path.top) if path.rest else None
         if top is None:
             return None
         for capture in (top, *top.behind):
-            if capture.value is None or (after is not None and capture.occurred_at <= after):
+            if capture.value is None or not self._stands(capture, path.top, beside):
                 continue
             value = values.descend(capture.value, path.rest)
             if value is not None and not values.is_empty(value):
@@ -113,31 +113,35 @@ class Memory:
             count = max(count, source.candidates() if source is not None else 1)
         return max(count, 1)
 
-    def retracted_at(self, tops: Iterable[str]) -> int | None:
-        """When one of these names was last taken back, if it still is."""
+    def _stands(self, capture: Capture, name: str, beside: Iterable[str]) -> bool:
         if not self.retracted:
-            return None
-        return max((self.retracted[top] for top in tops if top in self.retracted), default=None)
+            return True
+        # What a retraction of its own name had to forget is not here any more.
+        at = [
+            self.retracted[other] for other in beside if other in self.retracted and other != name
+        ]
+        return not at or max(at) < capture.occurred_at
 
     # --- changing -----------------------------------------------------------------------------
 
     def retract(self, names: Iterable[str], at: int) -> None:
-        """Forget names, what stands behind them and their aliases, until a newer capture."""
+        """Forget names, what stands behind them and their aliases, until a newer capture.
+
+        The time stays on record: what happened before it may still arrive.
+        """
         for name in names:
             self.retracted[name] = max(at, self.retracted.get(name, at))
             for other in list(self.captures):
                 capture = self.captures[other]
                 if name in (other, capture.alias_of):
-                    self._retract_one(other, capture, name, at)
+                    self._retract_one(other, capture, at)
 
-    def _retract_one(self, name: str, capture: Capture, source: str, at: int) -> None:
+    def _retract_one(self, name: str, capture: Capture, at: int) -> None:
         """Keep what was captured after the retraction (it arrived late), forget the rest.
 
         A forgotten alias is taken back as its name was: asked for, it is no name never captured.
         """
         if capture.occurred_at > at:
-            if name == source:
-                self.retracted.pop(source, None)
             behind = tuple(old for old in capture.behind if old.occurred_at > at)
             self._put(name, replace(capture, behind=behind))
         else:
@@ -155,7 +159,7 @@ class Memory:
         )
         topic, partition, offset = arrival.topic, arrival.partition, arrival.offset
         for name, value in context.values.items():
-            if name in empty or (self.retracted and self._taken_back(name, occurred_at)):
+            if name in empty or (self.retracted and self.taken_back(name, occurred_at)):
                 continue
             old = captures.get(name)
             if (
@@ -192,20 +196,10 @@ class Memory:
                 if kept is not None:
                     self.size += len(kept)
 
-    def forgets(self, name: str, capture: Capture) -> bool:
-        """Whether a name was retracted after a capture."""
+    def taken_back(self, name: str, occurred_at: int) -> bool:
+        """Whether a capture comes too late: its name was retracted since."""
         at = self.retracted.get(name)
-        return at is not None and capture.occurred_at < at
-
-    def _taken_back(self, name: str, occurred_at: int) -> bool:
-        """Whether a capture comes too late: its name was retracted since. A newer one ends that."""
-        at = self.retracted.get(name)
-        if at is None:
-            return False
-        if occurred_at < at:
-            return True
-        del self.retracted[name]
-        return False
+        return at is not None and occurred_at < at
 
     def alias(self, name: str, value: bytes, source: Capture, source_name: str, hop: int) -> None:
         """Remember a package's value under the receiver's name, with its first origin."""
@@ -214,7 +208,7 @@ class Memory:
             if old.hop != hop:
                 self._put(name, replace(old, hop=hop))
             return
-        if self.retracted and self._taken_back(name, source.occurred_at):
+        if self.taken_back(name, source.occurred_at):
             return
         kept = value if len(value) <= MAX_VALUE_BYTES else None
         hashes: tuple[bytes, ...] = ()

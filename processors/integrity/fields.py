@@ -147,7 +147,7 @@ def judge(field: Field, context: Carried, memory: Memory, occurred_at: int) -> F
     if present is not None:
         return _judge_empty(field, present, found, memory, occurred_at)
     if found is None:
-        retracted = memory.retracted_at(field.tops) is not None
+        retracted = not memory.retracted.keys().isdisjoint(field.tops)
         kind: ViolationKind = "context_retracted" if retracted else "never_captured"
         lost = Finding(field.name, field, None, None, field.name, None, 0, kind=kind)
         return lost if field.required else replace(lost, kind=None)
@@ -178,7 +178,7 @@ def _judge_empty(
 
 def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
     value = present.value
-    earlier = memory.look_up(present.path, None)
+    earlier = memory.look_up(present.path)
     capture = None
     candidates = 1
     if earlier is not None:
@@ -233,10 +233,9 @@ def _present(field: Field, context: Carried) -> Present | None:
 
 def _captured(field: Field, memory: Memory) -> Found | None:
     """Of the paths that lead to an earlier value, the one captured last."""
-    after = memory.retracted_at(field.tops)
     best: Found | None = None
     for path in field.paths:
-        found = memory.look_up(path, after)
+        found = memory.look_up(path, field.tops)
         if found is not None and (
             best is None or found.capture.occurred_at > best.capture.occurred_at
         ):
@@ -277,8 +276,7 @@ def _distinct(field: Field, memory: Memory) -> int:
     """How many distinct values the field's paths lead to now."""
     if len(field.paths) == 1:
         return 1
-    after = memory.retracted_at(field.tops)
-    found = (memory.look_up(path, after) for path in field.paths)
+    found = (memory.look_up(path, field.tops) for path in field.paths)
     return len({values.canonical(f.value) for f in found if f is not None and f.value is not None})
 
 
