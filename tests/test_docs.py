@@ -1,0 +1,143 @@
+"""The pages that people read: their links, what they say of the code, and their examples hold."""
+
+import ast
+import datetime as dt
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from console.main import main
+from processors.runtime import metrics
+from processors.runtime.settings import Settings
+from processors.runtime.status import LaneStatus
+from schemas.lint import lint
+from schemas.loading import load
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# `path/file.py`, `path/file.py:Name`, `path/file.py:Class.method`
+PLACE = re.compile(r"`((?:schemas|topics|processors|console|tests|bench|examples|docs)/[\w./-]*)")
+NAMED = re.compile(r"`([\w/]+\.py):([A-Za-z_]\w*(?:\.\w+)*)`")
+BARE = re.compile(r"`([A-Z]\w+)\.(_?[a-z]\w*)`")
+
+pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ +(.+)$", prose(page), re.MULTILINE)
+    return frozenset(re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles)
+
+
+@cache
+def names(path: Path) -> frozenset[str]:
+    """What a module defines: `Name`, and `Class.member` of its classes."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found.update(
+                f"{node.name}.{inner.name}"
+                for inner in node.body
+                if isinstance(inner, ast.FunctionDef)
+            )
+    return frozenset(found)
+
+
+@cache
+def all_names() -> frozenset[str]:
+    tops = ("schemas", "topics", "processors", "console")
+    return frozenset().union(*(names(p) for top in tops for p in (ROOT / top).rglob("*.py")))
+
+
+@cache
+def commands() -> frozenset[str]:
+    """Every command as it is typed after `handoff`."""
+
+    def below(group: click.Group, before: str) -> Iterator[str]:
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                yield from below(command, f"{before}{name} ")
+            else:
+                yield before + name
+
+    return frozenset(below(main, ""))
+
+
+def test_links_lead_somewhere(page: Path) -> None:
+    wrong = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            wrong.append(target)
+    assert wrong == []
+
+
+def test_files_and_functions_exist(page: Path) -> None:
+    text = prose(page)
+    wrong = [place for place in PLACE.findall(text) if not (ROOT / place).exists()]
+    wrong += [
+        f"{path}:{name}"
+        for path, name in NAMED.findall(text)
+        if not (ROOT / path).exists() or name not in names(ROOT / path)
+    ]
+    wrong += [f"{a}.{b}" for a, b in BARE.findall(text) if f"{a}.{b}" not in all_names()]
+    assert wrong == []
+
+
+def test_commands_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    typed = re.findall(
+        r"^(?:\$ )?(?:.*\| )?handoff ([a-z].*)$",
+        "\n".join(body for _, body in FENCE.findall(text)),
+        re.MULTILINE,
+    )
+    typed += re.findall(r"`handoff ([a-z][^`]*)`", text)
+    wrong = [
+        line
+        for line in typed
+        if not any(re.match(rf"{re.escape(command)}\b", line) for command in commands())
+    ]
+    assert wrong == []
+
+
+def test_contracts_in_the_text_are_without_a_fault(page: Path, tmp_path: Path) -> None:
+    for number, (language, body) in enumerate(FENCE.findall(page.read_text(encoding="utf-8"))):
+        if language == "yaml":
+            path = tmp_path / f"{number}.yaml"
+            path.write_text(body, encoding="utf-8")
+            assert lint(load([path]), dt.date(2026, 6, 1)) == []
+
+
+def test_tables_are_complete(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page.name == "README.md":
+        listed = set(re.findall(r"^\| `handoff ([a-z -]+?)(?: [-A-Z].*)?` \|", text, re.MULTILINE))
+        assert listed == commands()
+    if page.name == "operations.md":
+        section = text.partition("## Settings")[2].partition("\n## ")[0]
+        cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == set(
+            Settings.model_fields
+        )
+        section = text.partition("## Health")[2].partition("\n## ")[0]
+        cells = re.findall(r"^\| (`handoff_.*?) \|", section, re.MULTILINE)
+        published = {
+            family.name + ("_total" if family.type == "counter" else "")
+            for family in metrics.LaneCollector([LaneStatus("integrity")]).collect()
+        }
+        assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == published
