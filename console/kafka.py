@@ -24,7 +24,7 @@ from processors.runtime.settings import Settings, load_settings
 from schemas.flow import Headers, Record
 from topics.catalogue import physical
 
-ANSWER_SECONDS = 6.0
+ANSWER_SECONDS = 5.0
 _LEADERLESS = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 # librdkafka's lines stay off the terminal where nobody set up logging: our sentences say it.
 clients.log.addHandler(logging.NullHandler())
