@@ -187,9 +187,7 @@ def test_up_refuses_broken_documents_before_it_starts(tmp_path: Path) -> None:
 
 
 def test_run_without_a_broker_is_one_sentence_and_exit_status_3() -> None:
-    began = time.monotonic()
     result = handoff("run", kafka_bootstrap_servers="127.0.0.1:1", web_port="0")
-    assert time.monotonic() - began < 12
     assert result.returncode == 3
     assert "127.0.0.1:1" in result.stderr
     assert "Traceback" not in result.stderr
