@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 Name = Annotated[str, Meta(min_length=1)]
+# As long as the ids of documents may be: these stay in a task's state while a handoff is open.
+ShortName = Annotated[str, Meta(min_length=1, max_length=200)]
 # Years 1 to 9999, the range of RFC 3339.
 EpochMs = Annotated[int, Meta(ge=-62_135_596_800_000, le=253_402_300_799_999)]
 When = Annotated[datetime, Meta(tz=True)] | EpochMs
@@ -63,9 +65,9 @@ SignalKind = Literal[
 class HandoffRequest(Struct, frozen=True, gc=False):
     """A declared handoff inside a tool output: to which receiver, on which contract."""
 
-    to: Name
-    contract: Name | None = None
-    part: Name | None = None
+    to: ShortName
+    contract: ShortName | None = None
+    part: ShortName | None = None
     note: str | None = None
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from processors.driver import Driver
 from processors.integrity import state
+from processors.integrity.capture import weight
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from schemas import documents, wire
@@ -294,7 +295,7 @@ def test_advance_never_changes_what_it_was_given(records: list[Record]) -> None:
 
 def limits_hold(task: Task) -> None:
     held = [*task.captures.values(), *(b for c in task.captures.values() for b in c.behind)]
-    assert task.size == sum(len(capture.value or b"") for capture in held)
+    assert task.size == sum(weight(name, capture) for name, capture in task.captures.items())
     assert len(task.captures) <= state.MAX_FIELDS
     assert len(task.open) <= state.MAX_OPEN
     assert len(task.events) <= state.MAX_EVENTS * 8
@@ -347,7 +348,7 @@ def package_is_whole(package: Package, found: list[Violation], sent: dict[str, b
     for name, provenance in package.provenance.items():
         if provenance.how == "extra":
             assert bytes(package.context[name]) == sent[name], "spelled as it was sent"
-        assert 1 <= provenance.candidates <= state.MAX_CANDIDATES + 1
+        assert 1 <= provenance.candidates <= state.MAX_CANDIDATES
     if package.contract is None:
         assert (package.fidelity, package.completeness, package.missing) == (None, None, [])
         return

@@ -1,10 +1,10 @@
 """Stories as data: each file in `scenarios/` is one story that a process owner can read.
 
     title, story   what it is about
-    contracts      as people write them; what is left out is filled from CONTRACT below
+    contracts      as people write them; what is left out is filled from CONTRACT in `core`
     receivers      likewise from RECEIVER; left out: that one receiver
     topics         the topics that exist; left out: nobody knows, so all count as there
-    inputs         tool outputs, filled from `_record`. `at` is when the record reaches Kafka and
+    inputs         tool outputs, filled from `core`. `at` is when the record reaches Kafka and
                    the processor; `occurred_at`, `timestamp`, `now` are given where they differ.
                    `raw` is the record's value as text, `key` and `headers` are those of the record
     expect         every record that is published, in order, one key each:
@@ -20,8 +20,6 @@ handoff that the event e2 made.
 
 import difflib
 import json
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -31,15 +29,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from processors.driver import Driver
-from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task, decode
-from schemas import documents
-from schemas.flow import Output, Record
+from schemas.flow import Output
 from schemas.records import PUBLISHED
 from schemas.wire import utc
+from tests.core import TIME, Story, at_the_end, each_time, ms, play, totals
 
 SCENARIOS: Final = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
-TOPIC: Final = "handoff.tool-outputs"
 KINDS: Final = {
     "handoff.packages": "package",
     "handoff.held": "held",
@@ -48,100 +44,6 @@ KINDS: Final = {
     "handoff.dead-letters": "dead letter",
 }
 ENDS: Final = ("applied", "duplicates", "refused", "dead_letters")
-DAY_ONE: Final = 1_772_409_600_000  # 2026-03-02T00:00:00Z
-TIME: Final = re.compile(r"(?:day (\d+) )?(\d\d):(\d\d)(?::(\d\d))?")
-CONTRACT: Final[dict[str, Any]] = {
-    "kind": "HandoffContract",
-    "id": "lead-to-nurture",
-    "version": 1,
-    "owner": {"name": "Ilse Kramer", "contact": "ilse@example.com"},
-    "action": "Start the nurture track that fits.",
-    "workflow": "lead",
-    "from": {"team": "sales", "stage": "qualify"},
-    "to": {"receiver": "marketing", "stage": "nurture"},
-}
-RECEIVER: Final[dict[str, Any]] = {
-    "kind": "Receiver",
-    "id": "marketing",
-    "team": "marketing",
-    "owners": [{"name": "Dana Reyes", "contact": "dana@example.com"}],
-}
-
-Story = dict[str, Any]
-
-
-def ms(time: str) -> int:
-    """`09:00` or `day 3 09:00` as epoch milliseconds."""
-    match = TIME.fullmatch(time)
-    assert match is not None, f"not a time of a scenario: {time!r}"
-    day, hour, minute, second = (int(part or 0) for part in match.groups())
-    return DAY_ONE + (((max(day, 1) - 1) * 24 + hour) * 60 + minute) * 60_000 + second * 1000
-
-
-def tables(story: Story) -> Any:
-    """The story's contracts and receivers, by way of the topics that they are read from."""
-    topics: dict[str, dict[str, bytes]] = {"handoff.contracts": {}, "handoff.receivers": {}}
-    for name, default in (("contracts", CONTRACT), ("receivers", RECEIVER)):
-        for given in story.get(name, [{}] if name == "receivers" else []):
-            document = documents.parse(default | given)
-            topics[f"handoff.{name}"][documents.key(document)] = documents.to_json(document)
-    existing = story.get("topics")
-    return INTEGRITY.build_tables(topics, None if existing is None else frozenset(existing))
-
-
-def records(story: Story) -> Iterator[tuple[Record, int]]:
-    """The story's inputs as Kafka records, each with the processor's clock."""
-    for number, given in enumerate(story["inputs"], start=1):
-        yield _record(dict(given), number)
-
-
-def _record(given: Story, number: int) -> tuple[Record, int]:
-    at = given.pop("at", "09:00")
-    timestamp, now = ms(given.pop("timestamp", at)), ms(given.pop("now", at))
-    headers = [(name, text.encode()) for name, text in given.pop("headers", {}).items()]
-    if isinstance(given.get("handoff"), str):
-        given["handoff"] = {"to": given["handoff"]}
-    hands_off = "handoff" in given
-    body = {
-        "id": given.pop("id", f"e{number}"),
-        "task_id": given.pop("task", "t1"),
-        "workflow": "lead",
-        "stage": "qualify" if hands_off else "converse",
-        "tool": "crm" if hands_off else "recorder",
-        "team": "sales",
-    }
-    key = given.pop("key", body["task_id"])
-    if "raw" in given:
-        text = given.pop("raw")
-        value = None if text is None else text.encode()
-    else:
-        occurred_at = given.pop("occurred_at", at)
-        body["occurred_at"] = ms(occurred_at) if TIME.fullmatch(str(occurred_at)) else occurred_at
-        value = json.dumps(body | given).encode()
-    encoded = None if key is None else str(key).encode()
-    return Record(TOPIC, 0, number - 1, encoded, value, timestamp, headers), now
-
-
-def play(
-    story: Story, commit: Callable[[Driver[Task], int], None]
-) -> tuple[list[Output], Driver[Task]]:
-    """All that the story publishes; `commit` is called after each record with its number."""
-    driver = Driver(INTEGRITY, tables(story))
-    driver.assign(0, {})
-    outputs: list[Output] = []
-    for record, now in records(story):
-        outputs += driver.step(record, now)
-        commit(driver, record.offset + 1)
-    driver.merge(list(driver.changelog()))
-    return outputs, driver
-
-
-def each_time(driver: Driver[Task], _: int) -> None:
-    driver.merge(list(driver.changelog()))
-
-
-def at_the_end(_: Driver[Task], __: int) -> None:
-    pass
 
 
 @pytest.fixture(params=SCENARIOS, ids=lambda path: path.stem)
@@ -173,6 +75,31 @@ def test_what_holds_for_every_scenario(story: Story) -> None:
         parses_back(output)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda expect: expect.pop(), "+ published, and not expected:"),
+        (lambda expect: expect.append({"signal": "held"}), "- expected, and not there:"),
+        (lambda expect: expect.insert(0, expect.pop()), "- expected, and not there:"),
+        (lambda expect: expect[0]["package"].update(hop=2), '-     "hop": 2'),
+        (lambda expect: expect[0]["package"]["context"].pop("a"), '+       "a": 1'),
+        (
+            lambda expect: expect[0].update(headers={"handoff-schema": "x"}),
+            '-     "hand',
+        ),
+    ],
+)
+def test_the_runner_says_what_differs(change: Callable[[list[Story]], Any], said: str) -> None:
+    expect: list[Story] = [{"package": {"hop": 1, "context": {"a": 1}}}, {"signal": "sent"}]
+    story: Story = {"contracts": [{}], "inputs": [{"context": {"a": 1}, "handoff": "marketing"}]}
+    outputs, _ = play(story, each_time)
+    found = [_shown(output) for output in outputs]
+    assert not list(_differences([_meant(entry, found) for entry in expect], found, outputs))
+    change(expect)
+    lines = list(_differences([_meant(entry, found) for entry in expect], found, outputs))
+    assert any(line.startswith(said) for line in lines), lines
+
+
 def bytes_of(output: Output) -> tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]:
     return output.topic, output.key, output.value, output.headers
 
@@ -187,14 +114,6 @@ def accounting_closes(driver: Driver[Task], outputs: list[Output], inputs: int) 
     begun = [o for o in outputs if o.topic in ("handoff.packages", "handoff.held") and o.value]
     assert counted["handoffs_begun"] == len(begun)
     assert len(begun) == sum(len(task.open) for task in tasks) + counted["handoffs_closed"]
-
-
-def totals(driver: Driver[Task]) -> Counter[str]:
-    """Each count, over all topics and labels."""
-    counted: Counter[str] = Counter()
-    for (name, _, _), number in driver.counts.items():
-        counted[name] += number
-    return counted
 
 
 def parses_back(output: Output) -> None:

@@ -11,6 +11,7 @@ from processors.integrity.state import (
     MAX_BEHIND,
     MAX_CANDIDATES,
     MAX_FIELDS,
+    MAX_RETRACTED,
     MAX_STATE_BYTES,
     MAX_VALUE_BYTES,
     Capture,
@@ -72,7 +73,7 @@ class Found(Struct, frozen=True, gc=False):
 class Memory:
     """A task's captures while one input is judged: copies first, so the task itself stays as it is.
 
-    `captures` and `retracted` become the next task's; `size` is the bytes of their values.
+    `captures` and `retracted` become the next task's; `size` is their bytes (`weight`).
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class Memory:
             arrival.occurred_at,
         )
         topic, partition, offset = arrival.topic, arrival.partition, arrival.offset
+        own_origin = _length(stage) + _length(tool) + _length(event_id)
         for name, value in context.values.items():
             if name in empty or (self.retracted and self.taken_back(name, occurred_at)):
                 continue
@@ -169,6 +171,7 @@ class Memory:
                 and _is_plain(old)
             ):
                 # The same value again, the most frequent case: only its origin is newer.
+                self.size += own_origin - _origin_length(old)
                 captures[name] = Capture(
                     value,
                     stage,
@@ -193,8 +196,7 @@ class Memory:
                 self._put(name, _replaced(old, new, value))
             else:
                 captures[name] = new
-                if kept is not None:
-                    self.size += len(kept)
+                self.size += len(kept or b"") + own_origin + _length(name)
 
     def taken_back(self, name: str, occurred_at: int) -> bool:
         """Whether a capture comes too late: its name was retracted since."""
@@ -219,7 +221,7 @@ class Memory:
 
     def _put(self, name: str, new: Capture | None) -> None:
         old = self.captures.pop(name, None) if new is None else self.captures.get(name)
-        self.size += (_weight(new) if new else 0) - (_weight(old) if old else 0)
+        self.size += (weight(name, new) if new else 0) - (weight(name, old) if old else 0)
         if new is not None:
             self.captures[name] = new
 
@@ -232,9 +234,8 @@ class Memory:
                     break
                 self._put(name, None)
                 gone += 1
-        if len(self.retracted) > MAX_FIELDS:
-            latest = sorted(self.retracted.items(), key=lambda entry: -entry[1])
-            self.retracted = dict(latest[:MAX_FIELDS])
+        while len(self.retracted) > MAX_FIELDS or sum(map(_length, self.retracted)) > MAX_RETRACTED:
+            del self.retracted[min(self.retracted, key=self.retracted.__getitem__)]
         return gone
 
 
@@ -287,8 +288,17 @@ def _digests(capture: Capture) -> tuple[bytes, ...]:
     return () if capture.value is None else (values.digest(capture.value),)
 
 
-def _weight(capture: Capture) -> int:
-    weight = len(capture.value) if capture.value is not None else 0
-    for old in capture.behind:
-        weight += len(old.value or b"")
-    return weight
+def weight(name: str, capture: Capture) -> int:
+    """The bytes that a capture takes, its name and origin included: a sender may make them long."""
+    total = _length(name) + _length(capture.alias_of or "")
+    for held in (capture, *capture.behind):
+        total += len(held.value or b"") + _origin_length(held)
+    return total
+
+
+def _origin_length(capture: Capture) -> int:
+    return _length(capture.stage) + _length(capture.tool) + _length(capture.event_id)
+
+
+def _length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

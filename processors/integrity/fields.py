@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Field, Path
 from processors.integrity.capture import Carried, Found, Memory
-from processors.integrity.state import Capture
+from processors.integrity.state import MAX_CANDIDATES, Capture
 from schemas.records import How, ViolationKind
 
 _QUOTE = ord('"')
@@ -188,7 +188,7 @@ def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
         ):
             capture = earlier.capture
         elif values.digest(value) not in earlier.capture.hashes:
-            candidates += 1
+            candidates = min(candidates + 1, MAX_CANDIDATES)
     finding = Finding(
         field.name, field, value, "arrived", present.top, capture, candidates, present.took
     )
@@ -339,7 +339,7 @@ def _extras(context: Carried, taken: frozenset[str] | set[str], memory: Memory) 
             candidates = memory.candidates(Found(capture.value, capture, name))
             if capture.value is None or not values.same(capture.value, value):
                 if name not in context.empty and values.digest(value) not in capture.hashes:
-                    candidates += 1
+                    candidates = min(candidates + 1, MAX_CANDIDATES)
                 capture = None
         extras.append(Finding(name, None, value, "extra", name, capture, candidates))
     return extras

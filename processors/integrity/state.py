@@ -15,7 +15,8 @@ from schemas.wire import utc
 # Limits, each with its reason (DESIGN section 3).
 MAX_FIELDS = 256  # names a task may have captured: more is a log, not a context
 MAX_VALUE_BYTES = 64 << 10  # a larger value is carried on, but not kept for a rebuild
-MAX_STATE_BYTES = 1 << 20  # of captured values a task: what one Kafka record holds with room
+MAX_STATE_BYTES = 1 << 20  # of captures a task: what one Kafka record holds with room
+MAX_RETRACTED = 64 << 10  # bytes of retracted names
 MAX_CANDIDATES = 16  # distinct values told apart under a name: beyond "several" nobody counts
 MAX_BEHIND = 4  # overwritten objects kept behind a newer one
 MAX_EVENTS = 256  # last events of a task by which a repeated one is known
@@ -80,9 +81,9 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
 class Task(Struct, frozen=True, array_like=True, gc=False):
     """One task. `advance` never changes one: it makes the next.
 
-    `retracted` maps a name to the time of its retraction. `size` is the bytes of all captured
-    values. `hops` counts the handoffs so far. `events` holds eight bytes for each of the last
-    events. `last_input_at` is processor time.
+    `retracted` maps a name to the time of its retraction. `size` is the bytes of all captures.
+    `hops` counts the handoffs so far. `events` holds eight bytes for each of the last events.
+    `last_input_at` is processor time.
     """
 
     workflow: str
