@@ -13,8 +13,9 @@ from msgspec import Meta, Raw, Struct
 Name = Annotated[str, Meta(min_length=1)]
 # As long as the ids of documents may be: these stay in a task's state while a handoff is open.
 ShortName = Annotated[str, Meta(min_length=1, max_length=200)]
-# Years 1 to 9999, the range of RFC 3339.
-EpochMs = Annotated[int, Meta(ge=-62_135_596_800_000, le=253_402_300_799_999)]
+# Years 1 to 9999, the range of RFC 3339, in epoch ms.
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+EpochMs = Annotated[int, Meta(ge=FIRST_MS, le=LAST_MS)]
 When = Annotated[datetime, Meta(tz=True)] | EpochMs
 Utc = Annotated[datetime, Meta(tz=True)]
 

@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 
 from schemas.flow import Arrival, Headers, Output, Record, Refused
-from schemas.records import PUBLISHED, Ack, Amendment, DeadLetter, ToolOutput, Violation
+from schemas.records import (
+    FIRST_MS,
+    LAST_MS,
+    PUBLISHED,
+    Ack,
+    Amendment,
+    DeadLetter,
+    ToolOutput,
+    Violation,
+)
 
 DAY_MS = 86_400_000
 # An input record may be this large; larger ones would let one tool fill a task's whole state.
@@ -86,6 +95,8 @@ def parse(record: Record, now: int, backfill_after: int = DAY_MS) -> Arrival:
     occurred_at = epoch_ms(body.occurred_at)
     if occurred_at > record.timestamp + MAX_AHEAD_MS:
         occurred_at = record.timestamp
+    if not FIRST_MS <= occurred_at <= LAST_MS:  # an offset may lead out of the calendar
+        raise Refused("wrong_shape", "occurred_at lies outside of the years 1 to 9999 in UTC")
     return Arrival(
         body, occurred_at, record.topic, record.partition, record.offset, backfill, traceparent
     )
