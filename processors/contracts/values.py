@@ -111,11 +111,11 @@ def descend(value: bytes, segments: tuple[str, ...]) -> bytes | None:
 
 
 def lacks_member_of(new: bytes, old: bytes, depth: int = 0) -> bool:
-    """Whether the object `old` has a value at some path where the object `new` has none."""
+    """Whether the object `old` has a value at some path where `new` has none."""
     before = members(old)
-    now = members(new)
-    if before is None or now is None or depth > MAX_DEPTH:
+    if before is None or depth > MAX_DEPTH:
         return False
+    now = members(new) or {}
     for name, raw in before.items():
         value = bytes(raw)
         if is_empty(value):
