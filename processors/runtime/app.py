@@ -24,7 +24,7 @@ from processors.runtime.lane import Batch, Lane
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
-from processors.runtime.transactions import LaneError, Misconfigured
+from processors.runtime.transactions import Fenced, LaneError, Misconfigured
 
 log = logging.getLogger("handoff.app")
 
@@ -33,6 +33,8 @@ EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_UNREACHABLE = 0, 1, 2, 3
 STOP_SECONDS = 12.0
 _BACK_OFF = (0.5, 30.0)
 _HEALTHY_SECONDS = 60.0
+# Fenced so often in so short a time: not our own earlier self, but a twin.
+_FENCED_TIMES, _FENCED_SECONDS = 3, 120.0
 
 
 def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
@@ -103,6 +105,7 @@ class Keeper:
 
     def _keep(self) -> None:
         pause, longest = _BACK_OFF
+        fenced: list[float] = []
         tables = None
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -125,6 +128,16 @@ class Keeper:
             except (Misconfigured, SettingsError) as error:
                 self._give_up(str(error))
                 break
+            except Fenced as error:
+                log.error("%s: %s", self._processor.name, error)
+                fenced = [at for at in fenced if began - at < _FENCED_SECONDS] + [began]
+                if len(fenced) >= _FENCED_TIMES and self._settings.ordinal is not None:
+                    self._give_up(
+                        "another instance runs with the same ordinal "
+                        f"({self._settings.ordinal}) and application_id "
+                        f"({self._settings.application_id}); give each its own HANDOFF_ORDINAL"
+                    )
+                    break
             except LaneError as error:
                 log.error("%s: %s", self._processor.name, error)
             except Exception:

@@ -7,10 +7,10 @@ transactions back to back costs 97 ms, with 5 it costs 3 to 5.
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from processors.runtime.settings import Settings, SettingsError
@@ -103,8 +103,15 @@ def reader(settings: Settings) -> Consumer:
     )
 
 
-def transactional_producer(settings: Settings, instance: str, *, report: bool) -> Producer:
-    """The producer of a lane. `report` asks for the offsets of what was delivered."""
+def transactional_producer(
+    settings: Settings,
+    instance: str,
+    on_delivery: Callable[[KafkaError | None, Message], None],
+    *,
+    report: bool,
+) -> Producer:
+    """The producer of a lane. `on_delivery` hears of records that were not delivered; `report` asks
+    for word of the others too, so that a callback of their own gets their offsets."""
     producer: Producer = _make(
         Producer,
         {
@@ -119,6 +126,7 @@ def transactional_producer(settings: Settings, instance: str, *, report: bool) -
             "transactional.id": instance,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "delivery.report.only.error": not report,
+            "on_delivery": on_delivery,
             "partitioner": "murmur2_random",
         },
     )

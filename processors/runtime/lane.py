@@ -63,7 +63,6 @@ GAP_SECONDS = 0.005
 IDLE_SECONDS = 0.1
 AGENT_SECONDS = 60.0
 ABORTS_AT_ONE_START = 3
-FENCING_SECONDS = 6.0
 _STATUS_SECONDS = 1.0
 
 
@@ -146,7 +145,9 @@ class Lane:
         self._misplaced = 0
         report = settings.state == "disk"
         self._transactions = Transactions(
-            lambda: clients.transactional_producer(settings, instance, report=report),
+            lambda on_delivery: clients.transactional_producer(
+                settings, instance, on_delivery, report=report
+            ),
             self._stop.is_set,
         )
         self._report = report
@@ -172,9 +173,6 @@ class Lane:
             while not self._stop.is_set():
                 self.turn()
             self._settle()
-        except Fenced:
-            self._look_for_twin()
-            raise
         except KafkaException as error:
             raise Fatal(str(error.args[0])) from None
         finally:
@@ -259,11 +257,7 @@ class Lane:
 
     def _check(self, error: KafkaError) -> None:
         if is_fenced(error):
-            raise Misconfigured(
-                "another instance runs with the same ordinal "
-                f"({self._settings.ordinal}) and application_id "
-                f"({self._settings.application_id}); give each its own HANDOFF_ORDINAL"
-            )
+            raise Fenced(error.str())
         if error.code() not in PASSING:
             raise Fatal(f"the inputs cannot be read: {error.str()}")
 
@@ -447,13 +441,6 @@ class Lane:
         self._release(held)
         if held:
             self._take(held)
-
-    def _look_for_twin(self) -> None:
-        """A fenced producer may be our own, timed out; a fenced member means a twin."""
-        self._transactions.open = False
-        limit = time.monotonic() + FENCING_SECONDS
-        while time.monotonic() < limit and not self._stop.is_set():
-            self._records(self._consumer.consume(1, 0.2))
 
     # --- partitions come and go -------------------------------------------------------------
 

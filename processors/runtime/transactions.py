@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 log = logging.getLogger("handoff.transactions")
 
@@ -62,6 +62,11 @@ _AROUND = frozenset(
 )
 
 
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+
+OnDelivery = Callable[[KafkaError | None, Message], None]
+
+
 class LaneError(Exception):
     """Something ended a transaction or a lane."""
 
@@ -83,7 +88,11 @@ class Fatal(LaneError):
 
 
 class Fenced(Fatal):
-    """Another producer or consumer took our ids."""
+    """Another producer or consumer took our ids: a twin, or our own earlier self.
+
+    A static member fences itself when it has to join again and the broker's answer to its first
+    attempt was lost (seen when a broker restarts), so once is no proof.
+    """
 
 
 class Misconfigured(Exception):
@@ -125,11 +134,19 @@ def is_ours(error: KafkaError) -> bool:
 class Transactions:
     """The transactional producer of a lane. `stopping` tells that waiting is no longer worth it."""
 
-    def __init__(self, make: Callable[[], Producer], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, make: Callable[[OnDelivery], Producer], stopping: Callable[[], bool]
+    ) -> None:
         self._make = make
         self._stopping = stopping
-        self.producer = make()
+        self._undelivered: KafkaError | None = None
+        self.producer = make(self._on_delivery)
         self.open = False
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        """Why a record was not delivered: a failed commit only tells how many were not."""
+        if error is not None and error.code() not in _PURGED:
+            self._undelivered = error
 
     def initialise(self) -> None:
         """Fence our predecessors and end what they left open.
@@ -146,7 +163,7 @@ class Transactions:
 
     def renew(self) -> None:
         """Discard a producer whose last transaction is unknown, and fence it with a new one."""
-        self.producer = self._make()
+        self.producer = self._make(self._on_delivery)
         self.open = False
         self.initialise()
 
@@ -157,6 +174,7 @@ class Transactions:
         except KafkaException as error:
             raise _fatal(error.args[0], "begin_transaction") from None
         self.open = True
+        self._undelivered = None
 
     def commit(self, offsets: list[TopicPartition], group: Any) -> None:
         """Commit outputs, changelog and `offsets` as one. `offsets` is never empty: a transaction
@@ -192,7 +210,14 @@ class Transactions:
                 return reason
         if error.fatal() or error.code() in _FENCED:
             return _fatal(error, "produce")
-        return Abortable(f"produce: {error.str()}", ours=is_ours(error))
+        return self._abortable(error, "produce")
+
+    def _abortable(self, error: KafkaError, name: str) -> Abortable:
+        cause = self._undelivered or error
+        text = f"{name}: {error.str()}"
+        if cause is not error:
+            text += f": {cause.str()}"
+        return Abortable(text, ours=is_ours(cause))
 
     def _send_offsets(self, offsets: list[TopicPartition], group: Any) -> None:
         try:
@@ -219,7 +244,7 @@ class Transactions:
             if kind is Kind.FATAL:
                 raise _fatal(error, name)
             if kind is Kind.ABORTABLE:
-                raise Abortable(f"{name}: {error.str()}", ours=is_ours(error))
+                raise self._abortable(error, name)
             if kind is Kind.UNKNOWN:
                 raise Unknown(f"{name}: {error.str()}")
             waited = time.monotonic() - began
