@@ -42,6 +42,7 @@ def main() -> int:
             directory = Path(folder)
             with broker_of(options.broker, directory / "broker") as broker:
                 say(f"{broker.name}, {os.cpu_count()} cores, Python {platform.python_version()}")
+                _warn_if_busy()
                 report = _measure(options, broker.bootstrap_servers, broker.name, directory)
     except (BenchError, BrokerError, CommandError) as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -50,6 +51,14 @@ def main() -> int:
     if options.json is not None:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     return 0
+
+
+def _warn_if_busy() -> None:
+    if not hasattr(os, "getloadavg"):
+        return
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 2:
+        say(f"this machine is busy (load {load:.1f} on {cores} cores): the figures will be too low")
 
 
 def _options() -> argparse.Namespace:

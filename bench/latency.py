@@ -15,7 +15,7 @@ from bench.site import PATIENCE, BenchError, Site, wait_for
 from bench.workload import Workload, make
 
 RATES = (1_000, 10_000)  # tool outputs a second
-WARM_UP_SECONDS = 2.0  # the first packages: caches, branches and connections are still cold
+WARM_UP_SECONDS = 5.0  # of packages that do not count: a young broker still compiles itself
 _IN_FLIGHT = 500
 _TICK_SECONDS = 0.002
 _TIME = re.compile(rb'"occurred_at":\d{13}')
@@ -43,11 +43,11 @@ _package = msgspec.json.Decoder(_Package).decode
 def measure(
     servers: str, seconds: float, directory: Path, say: Callable[[str], None]
 ) -> list[Latency]:
-    """Each rate for `seconds`, on one instance of the processor that is warm and idle."""
+    """Each rate for `seconds`, after a warm-up, on an instance of the processor of its own."""
     found: list[Latency] = []
     for rate in RATES:
         site = Site(servers, f"latency{rate}")
-        workload = make(int(rate * seconds), 10**12, in_flight=_IN_FLIGHT)
+        workload = make(int(rate * (WARM_UP_SECONDS + seconds)), 10**12, in_flight=_IN_FLIGHT)
         with site.processor(directory) as process:
             wait_for("ready", process, lambda: _ready(process.metrics))
             found.append(_at(site, rate, workload))
