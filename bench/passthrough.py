@@ -8,7 +8,7 @@ import gc
 import sys
 import time
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 from processors.runtime import clients
 from processors.runtime.settings import Settings
@@ -21,7 +21,7 @@ def pass_through(settings: Settings, source: str, target: str, events: int) -> N
     """Copy `events` records from the start of one topic to another, and return."""
     consumer = clients.group_consumer(settings, _ID, clients.instance_id(settings, _ID))
     producer = clients.transactional_producer(
-        settings, clients.instance_id(settings, _ID), report=False
+        settings, clients.instance_id(settings, _ID), _failed, report=False
     )
     producer.init_transactions()
     # The processor's consumer never guesses where to start, so neither does this one.
@@ -57,6 +57,11 @@ def pass_through(settings: Settings, source: str, target: str, events: int) -> N
             began = 0.0
             following.clear()
     consumer.close()
+
+
+def _failed(error: KafkaError | None, _: Message) -> None:
+    if error is not None:
+        raise RuntimeError(error.str())
 
 
 if __name__ == "__main__":
