@@ -16,6 +16,7 @@ from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas.lint import lint
 from schemas.loading import load
+from schemas.records import Package, Signal, Violation
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -128,6 +129,14 @@ def test_tables_are_complete(page: Path) -> None:
     if page.name == "README.md":
         listed = set(re.findall(r"^\| `handoff ([a-z -]+?)(?: [-A-Z].*)?` \|", text, re.MULTILINE))
         assert listed == commands()
+    if page.name == "records.md":
+        for title, record in (("Package", Package), ("Violation", Violation), ("Signal", Signal)):
+            section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+            # The first table of a section lists the members; a second one begins after a gap.
+            table = section[section.index("| member |") :].partition("\n\n")[0]
+            cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+            told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+            assert sorted(told) == sorted(record.__struct_encode_fields__)
     if page.name == "operations.md":
         section = text.partition("## Settings")[2].partition("\n## ")[0]
         cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
