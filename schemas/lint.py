@@ -73,7 +73,11 @@ def _deadline_can_be_kept(
 def _not_yet_judged(
     contract: HandoffContract, _receivers: dict[str, Receiver], documents: Documents
 ) -> Iterator[Problem]:
-    for name, used in (("when", contract.when is not None), ("rules", bool(contract.rules))):
+    for name, used in (
+        ("status", contract.status == "trial"),
+        ("when", contract.when is not None),
+        ("rules", bool(contract.rules)),
+    ):
         if used:
             yield documents.source(contract).problem(
                 (name,),

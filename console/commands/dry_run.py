@@ -77,6 +77,6 @@ def _summarise(dry: DryRun) -> None:
             click.echo(f"{title}:", err=True)
             for name, number in sorted(counter.items()):
                 click.echo(f"  {number:>8,}  {name}", err=True)
-    if summary.inputs:
+    if dry.now:
         ended = datetime.fromtimestamp(dry.now / 1000, UTC)
         click.echo(f"the clock ended at {ended:%Y-%m-%dT%H:%M:%SZ}", err=True)

@@ -74,7 +74,8 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
                     make_topics(connect(settings))  # the receivers' queues
                     register_contracts(connect(settings), found)
                 click.echo(f"broker     {broker.bootstrap_servers}")
-                click.echo(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
+                if settings.web_port:  # else the processor finds a free one, and its log names it
+                    click.echo(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
                 click.echo("for other terminals:")
                 servers = broker.bootstrap_servers
                 click.echo(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
