@@ -78,7 +78,7 @@ def _claim(task_id: str, pick: random.Random, lost: set[tuple[str, str]]) -> Ite
     known = {
         "claimant": words(2).title(),
         "policy": f"P-{pick.randrange(10**8):08d}",
-        "incident": words(32),
+        "incident": words(34),
         "damage": {"part": pick.choice(_WORDS), "share": round(pick.random(), 4), "total": False},
         "photos": [f"img/{pick.randrange(10**6):06d}.jpg" for _ in range(4)],
         "amount": round(pick.uniform(100, 9_000), 2),
@@ -90,17 +90,17 @@ def _claim(task_id: str, pick: random.Random, lost: set[tuple[str, str]]) -> Ite
         claimant=known["claimant"],
         policy=known["policy"],
         incident=known["incident"],
-        channel=words(16),
+        channel=words(22),
     )
     yield output(
-        "inspect", "photo-triage", damage=known["damage"], photos=known["photos"], remarks=words(38)
+        "inspect", "photo-triage", damage=known["damage"], photos=known["photos"], remarks=words(46)
     )
     yield output(
         "assess",
         "cost-estimator",
         amount=known["amount"],
         urgency=known["urgency"],
-        reasoning=words(48),
+        reasoning=words(56),
     )
     sent = dict(known)
     if pick.random() < LOSES_FIELDS:
