@@ -8,6 +8,7 @@ import pytest
 
 from processors.driver import Driver
 from processors.integrity import state
+from processors.integrity.advance import _knows
 from processors.integrity.state import Task
 from schemas.records import Package, Violation
 from tests.core import Story, at_the_end, each_time, play, totals
@@ -212,3 +213,10 @@ def test_up_to_16_candidates_are_told_apart() -> None:
     )
     assert violations[0].candidates == 16
     assert [package.provenance["n"].candidates for package in packages] == [16, 16]
+
+
+def test_an_event_is_not_found_across_two_others() -> None:
+    events = b"abcdefghijklmnop"
+    assert not _knows(events, b"efghijkl")
+    assert _knows(events, b"ijklmnop")
+    assert _knows(events + b"efghijkl", b"efghijkl")

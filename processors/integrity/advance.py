@@ -118,7 +118,7 @@ def _alias(
             continue
         source = finding.capture or captured(finding.value, output, arrival)
         held = memory.captures.get(finding.name)
-        if _is_newer(held, source, output) or memory.taken_back(finding.source, source.occurred_at):
+        if _is_newer(held, source, output):
             continue
         memory.alias(finding.name, finding.value, source, source.alias_of or finding.source, hop)
 

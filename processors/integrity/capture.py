@@ -204,13 +204,18 @@ class Memory:
         return at is not None and occurred_at < at
 
     def alias(self, name: str, value: bytes, source: Capture, source_name: str, hop: int) -> None:
-        """Remember a package's value under the receiver's name, with its first origin."""
+        """Remember a package's value under the receiver's name, with its first origin.
+
+        What a late handoff carried of a name that was taken back since is taken back here too.
+        """
+        if self.taken_back(source_name, source.occurred_at):
+            self.retracted[name] = max(self.retracted[source_name], self.retracted.get(name, 0))
+        if self.taken_back(name, source.occurred_at):
+            return
         old = self.captures.get(name)
         if old is not None and old.value == value:
             if old.hop != hop:
                 self._put(name, replace(old, hop=hop))
-            return
-        if self.taken_back(name, source.occurred_at):
             return
         kept = value if len(value) <= MAX_VALUE_BYTES else None
         hashes: tuple[bytes, ...] = ()
