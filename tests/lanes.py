@@ -35,7 +35,14 @@ class Bench:
     def __init__(self, servers: str, prefix: str, directory: Path, inputs: int = 1) -> None:
         self.servers, self.prefix, self.directory, self.inputs = servers, prefix, directory, inputs
         self.admin = AdminClient({"bootstrap.servers": servers})
-        self.producer = Producer({"bootstrap.servers": servers, "partitioner": "murmur2_random"})
+        # Idempotent, or a broker that restarts makes this one send records twice.
+        self.producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+            }
+        )
         self.expected: Counter[str] = Counter()
         self.instances: list[Instance] = []
 
