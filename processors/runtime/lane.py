@@ -27,6 +27,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from processors.driver import Driver, in_order
 from processors.processor import Processor
 from processors.runtime import clients
+from processors.runtime.caution import Caution
 from processors.runtime.cluster import check_topics
 from processors.runtime.restoration import (
     PASSING,
@@ -62,7 +63,7 @@ BATCH_RECORDS = 1_000
 GAP_SECONDS = 0.005
 IDLE_SECONDS = 0.1
 AGENT_SECONDS = 60.0
-ABORTS_AT_ONE_START = 3
+ABORT_SECONDS = 0.1  # before the next attempt
 _STATUS_SECONDS = 1.0
 
 
@@ -135,10 +136,7 @@ class Lane:
         self._began = 0.0
         self._committed_at = 0.0
         self._published: Counter[str] = Counter()
-        self._aborts = 0
-        self._limit = BATCH_RECORDS
-        self._careful_until: dict[Place, int] = {}
-        self._refused: tuple[Place, int, str] | None = None
+        self._caution = Caution(BATCH_RECORDS)
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
         self._unknown = False
         self._shown = 0.0
@@ -193,7 +191,7 @@ class Lane:
                 self._process(records)  # 2, 3
             if self._transactions.open and (
                 not records
-                or self._careful_until
+                or self._caution.active
                 or time.monotonic() - self._began >= self._interval
             ):
                 self._commit()  # 4, 5
@@ -209,15 +207,15 @@ class Lane:
 
     def _poll(self) -> list[Record]:
         if self._transactions.open:
-            messages = self._consumer.consume(self._limit, 0)
+            messages = self._consumer.consume(self._caution.limit, 0)
         else:
             gap = self._committed_at + GAP_SECONDS - time.monotonic()
-            messages = self._consumer.consume(self._limit, gap) if gap > 0 else []
+            messages = self._consumer.consume(self._caution.limit, gap) if gap > 0 else []
             if not messages:
                 # `consume` waits for the whole time or the whole number; `poll` returns at once.
                 first = self._consumer.poll(IDLE_SECONDS)
                 if first is not None:
-                    more = self._limit - 1
+                    more = self._caution.limit - 1
                     messages = [first, *(self._consumer.consume(more, 0) if more else [])]
         return self._records(messages) if messages else []
 
@@ -346,16 +344,7 @@ class Lane:
         status.outputs.update(self._published)
         status.observe_commit(self._committed_at - began)
         self._clear()
-        self._aborts = 0
-        if self._careful_until:
-            self._refused = None
-            self._careful_until = {
-                place: until
-                for place, until in self._careful_until.items()
-                if self._next.get(place, until) < until
-            }
-            if not self._careful_until:
-                self._limit = BATCH_RECORDS
+        self._caution.committed(self._next)
 
     def _on_written(self, error: KafkaError | None, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
@@ -388,37 +377,20 @@ class Lane:
                 self._next[place] = offset
                 self._consumer.seek(TopicPartition(*place, offset))
         if error.ours:
-            self._aborts += 1
-            if self._aborts >= ABORTS_AT_ONE_START or self._limit < BATCH_RECORDS:
-                self._be_careful(error, first, reached)
-        time.sleep(min(0.05 * 2**self._aborts, 1.0))
-
-    def _be_careful(
-        self, error: Abortable, first: dict[Place, int], reached: dict[Place, int]
-    ) -> None:
-        """Shrink the transactions down to one record; one that still fails is set aside."""
-        for place in first:
-            until = max(self._careful_until.get(place, 0), reached[place])
-            self._careful_until[place] = until
-        if self._limit > 1:
-            self._limit = max(1, self._limit // 10)
-            self._aborts = 0
-        elif self._aborts >= ABORTS_AT_ONE_START:
-            (place, offset), *_ = first.items()
-            if self._refused is not None:
-                raise Fatal(
-                    f"not even the dead letter of {place} {offset} can be published: {error}"
+            given_up = self._caution.aborted(first, reached, str(error))
+            if given_up is not None:
+                log.error(
+                    "%s-%d offset %d becomes a dead letter: %s", *given_up, first[given_up], error
                 )
-            log.error("%s-%d offset %d becomes a dead letter: %s", *place, offset, error)
-            self._refused = (place, offset, str(error))
-            self._aborts = 0
+        time.sleep(ABORT_SECONDS)
 
     def _refusal(self, records: list[Record]) -> Refused | None:
-        if self._refused is None:
+        if self._caution.limit > 1:
             return None
-        (topic, number), offset, why = self._refused
-        record = records[0]
-        if (record.topic, record.partition, record.offset) != (self._inputs[topic], number, offset):
+        (record,) = records
+        ((place, _),) = self._first.items()
+        why = self._caution.refusal(place, record.offset)
+        if why is None:
             return None
         return Refused("not_publishable", f"Kafka did not take what follows from it: {why}")
 
@@ -581,12 +553,11 @@ class Lane:
         self._kept.update(keep or {})
         for place in partitions:
             self._next.pop((place.topic, place.partition), None)
-            self._careful_until.pop((place.topic, place.partition), None)
+            self._caution.revoked((place.topic, place.partition))
             self._driver.revoke(place.partition)
             store = self._stores.pop(place.partition, None)
             if store is not None and place.partition not in self._kept:
                 store.close()
-        self._limit = BATCH_RECORDS if not self._careful_until else self._limit
         self._status.phase = "standing by"
         self._status.lag.clear()
         self._status.state.clear()

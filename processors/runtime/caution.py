@@ -1,0 +1,74 @@
+"""What to do about a transaction that fails again and again because of a record in it.
+
+After three aborts at one start the transactions shrink, tenfold each time, down to one record; a
+record that fails three times alone is set aside as a dead letter. Once everything that was in the
+failed transaction is behind, they grow again. Pure: nothing here knows Kafka.
+"""
+
+from processors.runtime.restoration import Place
+from processors.runtime.transactions import Fatal
+
+ABORTS_AT_ONE_START = 3
+
+
+class Caution:
+    """How many records a transaction may have now (`limit`), and which are not to be judged."""
+
+    def __init__(self, usual: int) -> None:
+        self._usual = usual
+        self.limit = usual
+        self._until: dict[Place, int] = {}  # small transactions up to here
+        self._starts: dict[Place, tuple[int, int]] = {}  # offset, aborts that began there
+        self._refused: dict[Place, tuple[int, str]] = {}  # offset, why
+
+    @property
+    def active(self) -> bool:
+        """Whether each batch is a transaction of its own."""
+        return self.limit < self._usual
+
+    def aborted(self, first: dict[Place, int], reached: dict[Place, int], why: str) -> Place | None:
+        """A transaction from `first` up to `reached` failed; a place whose record was given up.
+
+        Raises `Fatal` when that was the dead letter of a record given up before.
+        """
+        for place, offset in first.items():
+            before, count = self._starts.get(place, (offset, 0))
+            self._starts[place] = (offset, count + 1 if before == offset else 1)
+        repeated = max((self._starts[place][1] for place in first), default=0)
+        if not self.active and repeated < ABORTS_AT_ONE_START:
+            return None
+        for place in first:
+            self._until[place] = max(self._until.get(place, 0), reached[place])
+        if self.limit > 1:
+            self.limit = max(1, self.limit // 10)
+            self._starts.clear()
+        elif repeated >= ABORTS_AT_ONE_START:
+            ((place, offset),) = first.items()
+            if self.refusal(place, offset) is not None:
+                raise Fatal(f"the dead letter of {place} {offset} cannot be published: {why}")
+            self._refused[place] = (offset, why)
+            del self._starts[place]
+            return place
+        return None
+
+    def committed(self, following: dict[Place, int]) -> None:
+        """A transaction was committed, and `following` comes next in each input."""
+        for known in (self._starts, self._refused):
+            for place in [p for p, (offset, _) in known.items() if following.get(p, 0) > offset]:
+                del known[place]
+        for place in [p for p, until in self._until.items() if following.get(p, until) >= until]:
+            del self._until[place]
+        if not self._until:
+            self.limit = self._usual
+
+    def refusal(self, place: Place, offset: int) -> str | None:
+        """Why this record is not to be judged; None for all others."""
+        refused, why = self._refused.get(place, (-1, ""))
+        return why if refused == offset else None
+
+    def revoked(self, place: Place) -> None:
+        """The partition goes; whoever gets it finds out anew."""
+        for known in (self._until, self._starts, self._refused):
+            known.pop(place, None)
+        if not self._until:
+            self.limit = self._usual
