@@ -94,6 +94,8 @@ def test_violations_and_signals_in_words() -> None:
     assert "it was sent again" in shown(render.violation(resolved))
     signal = msgspec.json.decode(values("handoff.signals", "support")[0], type=Signal)
     assert "held" in shown(render.signal(signal))
+    sent = msgspec.json.decode(values("handoff.signals")[0], type=Signal)
+    assert "was sent to marketing-nurture" in sent.message, "nobody has confirmed more than that"
 
 
 def test_values_are_short_and_on_one_line() -> None:

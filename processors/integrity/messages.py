@@ -104,4 +104,5 @@ def signal_sentence(kind: SignalKind, to: To, missing: int, rebuilt: int) -> str
     context = f" (fields: {', '.join(parts)})" if parts else ""
     if kind == "held":
         return f"Your handoff to {to.receiver} is held and did not reach them{context}."
-    return f"Your handoff reached {to.receiver}{owner}{context}."
+    # Nobody has confirmed anything yet: it was sent, and whether it was read is another matter.
+    return f"Your handoff was sent to {to.receiver}{owner}{context}."
