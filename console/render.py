@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from processors.integrity.handoff import HOLD_WITHOUT_CONTRACT
 from schemas.documents import HandoffContract
 from schemas.records import DeadLetter, Package, Provenance, Severity, Signal, Violation
 
@@ -40,18 +41,18 @@ def console(*, stderr: bool = False) -> Console:
     return terminal
 
 
-class Masks:
-    """Which context names hide their values, from the registered contracts.
+class Contracts:
+    """What the registered contracts say about showing a package: what is masked, and what holds it.
 
     A classified field hides its name and the first segment of each of its `from` paths, in every
     contract of the workflow: a value is no less private in the package of another handoff.
     """
 
     def __init__(self, contracts: Iterable[HandoffContract]) -> None:
-        self._known: set[str] = set()
+        self._hold_on: dict[str, frozenset[str]] = {}
         self._hidden: dict[str, set[str]] = {}
         for contract in contracts:
-            self._known.add(f"{contract.id}@{contract.version}")
+            self._hold_on[f"{contract.id}@{contract.version}"] = frozenset(contract.hold_on)
             hidden = self._hidden.setdefault(contract.workflow, set())
             for field in contract.fields:
                 if field.classification:
@@ -63,7 +64,7 @@ class Masks:
     def knows(self, package: Package) -> bool:
         """Whether the contract of a package is at hand; true where it has none."""
         version = f"{package.contract}@{package.contract_version}"
-        return package.contract is None or version in self._known
+        return package.contract is None or version in self._hold_on
 
     def hides(self, package: Package, name: str) -> bool:
         """Whether the value of `name` in `package` is not shown.
@@ -71,6 +72,28 @@ class Masks:
         A package of a contract that is not at hand shows no value: nobody knows what it classifies.
         """
         return not self.knows(package) or name in self._hidden.get(package.workflow, ())
+
+    def holding(self, package: Package) -> list[str]:
+        """What holds a held package: kinds of violation, each with the fields that it is about.
+
+        All its violations but those of rebuilt fields, where the contract is not at hand.
+        """
+        if package.contract is None:
+            hold_on = HOLD_WITHOUT_CONTRACT
+        else:
+            version = f"{package.contract}@{package.contract_version}"
+            hold_on = self._hold_on.get(version, frozenset({"any"}))
+        found: dict[str, list[str]] = {}
+        for violation_id in package.violations:
+            # handoff id, contract version, kind, field; only a field's name may have colons
+            _, _, kind, field = violation_id.split(":", 3)
+            origin = package.provenance.get(field)
+            rebuilt = origin is not None and origin.how == "rebuilt"
+            if not rebuilt and ("any" in hold_on or kind in hold_on):
+                found.setdefault(kind, []).extend([field] if field else [])
+        return [
+            f"{kind} ({', '.join(fields)})" if fields else kind for kind, fields in found.items()
+        ]
 
 
 def plain(text: str) -> str:
@@ -101,7 +124,7 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{math.floor(share * 100 + 1e-9)}%"
 
 
-def package(record: Package, masks: Masks) -> RenderableType:
+def package(record: Package, contracts: Contracts) -> RenderableType:
     """One handoff as a panel: who to whom, by when, each field with its origin, what is missing."""
     held = record.disposition == "held"
     sender = f"{record.from_.team or 'unknown team'} · {record.from_.stage}"
@@ -113,7 +136,7 @@ def package(record: Package, masks: Masks) -> RenderableType:
         f"  task {plain(record.task_id)}",
     )
     return Panel(
-        Group(*_facts(record), _fields(record, masks), *_verdict(record)),
+        Group(*_facts(record, contracts), _fields(record, contracts), *_verdict(record)),
         title=title,
         title_align="left",
         subtitle=Text("HELD" if held else "sent", "bold red" if held else "bold green"),
@@ -122,7 +145,15 @@ def package(record: Package, masks: Masks) -> RenderableType:
     )
 
 
-def _facts(record: Package) -> Iterable[Text]:
+def _facts(record: Package, contracts: Contracts) -> Iterable[RenderableType]:
+    if record.disposition == "held":
+        why = "; ".join(map(plain, contracts.holding(record))) or "see its violations"
+        # Beside the label, not below it, where a long one wraps.
+        row = Table.grid()
+        row.add_column(no_wrap=True, min_width=10)
+        row.add_column(overflow="fold")
+        row.add_row(Text("held for  ", "dim"), Text(why, "bold red"))
+        yield row
     if record.action:
         yield Text.assemble(("to do     ", "dim"), plain(record.action))
     owner = record.to.owner
@@ -149,7 +180,7 @@ def _facts(record: Package) -> Iterable[Text]:
         yield Text("backfill: no deadline runs", "dim")
 
 
-def _fields(record: Package, masks: Masks) -> Table:
+def _fields(record: Package, contracts: Contracts) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
     table.add_column(width=1)
     table.add_column(overflow="fold", max_width=26)
@@ -158,7 +189,7 @@ def _fields(record: Package, masks: Masks) -> Table:
     for name, value in record.context.items():
         origin = record.provenance.get(name)
         mark, style, way = _HOW[origin.how] if origin else ("?", "dim", "origin unknown")
-        hidden = masks.hides(record, name)
+        hidden = contracts.hides(record, name)
         table.add_row(
             Text(mark, style),
             Text(plain(name)),

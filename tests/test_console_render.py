@@ -33,12 +33,12 @@ def package(story: str = "sales", topic: str = "handoff.packages") -> Package:
     return msgspec.json.decode(values(topic, story)[0], type=Package)
 
 
-def masks() -> render.Masks:
-    return render.Masks(load([DEMO]).contracts)
+def contracts() -> render.Contracts:
+    return render.Contracts(load([DEMO]).contracts)
 
 
 def test_a_package_tells_who_what_and_how_each_field_got_there() -> None:
-    text = shown(render.package(package(), masks()))
+    text = shown(render.package(package(), contracts()))
     assert "sales · qualify → marketing-nurture" in text
     assert "Dana Reyes <dana@nordlicht.example>" in text
     assert "accept by 2026-03-02 14:00 UTC" in text
@@ -48,7 +48,7 @@ def test_a_package_tells_who_what_and_how_each_field_got_there() -> None:
 
 
 def test_classified_values_are_masked_under_every_name_of_theirs() -> None:
-    text = shown(render.package(package(), masks()))
+    text = shown(render.package(package(), contracts()))
     assert render.MASK in text
     for secret in ("Mara", "fjord", "40 shops"):
         assert secret not in text
@@ -57,21 +57,35 @@ def test_classified_values_are_masked_under_every_name_of_theirs() -> None:
         "contact": msgspec.Raw(b'{"email": "mara@fjord.example"}'),
         "tone": msgspec.Raw(b'"ok"'),
     }
-    text = shown(render.package(msgspec.structs.replace(sent, context=extra), masks()))
+    text = shown(render.package(msgspec.structs.replace(sent, context=extra), contracts()))
     assert "fjord" not in text, "contact.email is a path of a classified field"
     assert "ok" in text
 
 
 def test_without_the_contract_at_hand_no_value_is_shown() -> None:
-    text = shown(render.package(package(), render.Masks([])))
+    text = shown(render.package(package(), render.Contracts([])))
     assert "24000" not in text
     assert "high-intent" not in text
 
 
 def test_a_held_package_says_so_and_names_nobody_as_owner() -> None:
-    text = shown(render.package(package("support", "handoff.held"), masks()))
+    text = shown(render.package(package("support", "handoff.held"), contracts()))
     assert "HELD" in text
+    assert "held for  owner_missing" in text
     assert "nobody" in text
+
+
+def test_a_held_package_names_only_what_holds_it() -> None:
+    held = package("support", "handoff.held")
+    assert len(held.violations) > 1, "others do not hold it"
+    assert contracts().holding(held) == ["owner_missing"]
+    ids = [f"{held.id}:1:{rest}" for rest in ("never_captured:a:b", "never_captured:c")]
+    ids += [f"{held.id}:1:{rest}" for rest in ("context_dropped:d", "owner_missing:")]
+    origin = next(each for each in held.provenance.values() if each.how == "rebuilt")
+    held = msgspec.structs.replace(held, violations=ids, provenance={"d": origin})
+    unknown = render.Contracts([])
+    assert unknown.holding(held) == ["never_captured (a:b, c)", "owner_missing"]
+    assert contracts().holding(msgspec.structs.replace(held, contract=None)) == []
 
 
 def test_text_of_others_does_nothing_to_the_terminal() -> None:
@@ -79,7 +93,7 @@ def test_text_of_others_does_nothing_to_the_terminal() -> None:
     record = msgspec.structs.replace(
         package(), note=evil, action=evil, context={evil: msgspec.Raw(json.dumps(evil).encode())}
     )
-    text = shown(render.package(record, masks()))
+    text = shown(render.package(record, contracts()))
     assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r"} & set(text)
     assert "[bold red]x" in text, "markup is text"
 

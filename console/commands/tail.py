@@ -68,31 +68,31 @@ def _json(record: Record) -> None:
 
 def _text(cluster: Cluster, what: str) -> Callable[[Record], None]:
     terminal = render.console()
-    masks = _Masks(cluster)
+    contracts = _Contracts(cluster)
 
     def show(record: Record) -> None:
-        terminal.print(_rendered(what, record, masks))
+        terminal.print(_rendered(what, record, contracts))
 
     return show
 
 
-class _Masks:
-    """The masks of a package, read again when a contract was registered in the meantime."""
+class _Contracts:
+    """The contracts of a package, read again when one was registered in the meantime."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._masks = render.Masks(())
+        self._contracts = render.Contracts(())
         self._asked: set[tuple[str | None, int | None]] = set()
 
-    def of(self, package: Package) -> render.Masks:
+    def of(self, package: Package) -> render.Contracts:
         version = (package.contract, package.contract_version)
         if version not in self._asked:
             self._asked.add(version)
-            self._masks = render.Masks(registered_contracts(self._cluster))
-        return self._masks
+            self._contracts = render.Contracts(registered_contracts(self._cluster))
+        return self._contracts
 
 
-def _rendered(what: str, record: Record, masks: _Masks) -> RenderableType:
+def _rendered(what: str, record: Record, contracts: _Contracts) -> RenderableType:
     handle = f"{record.partition}/{record.offset}"
     try:
         if what == "dead-letters":
@@ -105,7 +105,7 @@ def _rendered(what: str, record: Record, masks: _Masks) -> RenderableType:
         if what == "signals":
             return render.signal(_signal(record.value))
         package = _package(record.value)
-        return render.package(package, masks.of(package))
+        return render.package(package, contracts.of(package))
     except (msgspec.DecodeError, ValueError):
         return Text(
             f"  {record.topic}/{handle} cannot be read: a newer version, or not ours", "red"

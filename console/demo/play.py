@@ -199,7 +199,7 @@ class _Stage:
         self._processor = processor
         self._writer = Writer(cluster)
         self._reader = Reader(cluster, _TOPICS, from_beginning=True)
-        self._masks = render.Masks(registered_contracts(cluster))
+        self._contracts = render.Contracts(registered_contracts(cluster))
         self._outcomes: dict[str, dict[str, Outcome]] = {}
 
     def play(self, story: Story) -> None:
@@ -243,7 +243,7 @@ class _Stage:
             return
         self._terminal.print()
         self._terminal.print(Text(told))
-        self._terminal.print(render.package(outcome.package, self._masks))
+        self._terminal.print(render.package(outcome.package, self._contracts))
         for violation in outcome.violations.values():
             self._terminal.print(render.violation(violation, brief=True))
         self._terminal.print(render.signal(outcome.signal))
