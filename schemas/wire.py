@@ -4,6 +4,8 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import PurePath
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -120,17 +122,18 @@ def headers(record: msgspec.Struct) -> Headers:
 def dead_letter(record: Record, error: Exception) -> Output:
     """The dead letter for an input: the record untouched, and why, in the headers of KIP-1034.
 
-    The stack trace names code and never the exception's own text, which could quote a value. An
-    input too large to travel with its headers is replaced by a `DeadLetter` that points at it.
+    The stack trace is empty for a `Refused`, which is the input's fault. Else it names code and
+    never the exception's own text, which could quote a value. An input too large to travel with its
+    headers is replaced by a `DeadLetter` that points at it.
     """
     if isinstance(error, Refused):
-        code, message = error.code, error.message
+        code, message, trace = error.code, error.message, ""
     else:
         code = type(error).__name__
         message = (
             "the processor failed on this record; it is our defect, the stack trace says where"
         )
-    trace = "".join(traceback.format_tb(error.__traceback__))
+        trace = _stack(error.__traceback__)
     why = [
         ("__streams.errors.exception", code.encode()),
         ("__streams.errors.message", message.encode()),
@@ -153,6 +156,21 @@ def dead_letter(record: Record, error: Exception) -> Output:
         None if record.value is None else len(record.value),
     )
     return Output(DEAD_LETTERS, None, _encode(pointer), [*headers(pointer), *why])
+
+
+def _stack(found: TracebackType | None) -> str:
+    """Where it failed, outermost first: file, line and function, without what is installed where.
+
+    Files are shown from their top package on, whatever directory that lies in.
+    """
+    lines = []
+    for frame, line in traceback.walk_tb(found):
+        code = frame.f_code
+        path = PurePath(code.co_filename)
+        depth = str(frame.f_globals.get("__name__", "")).count(".") + 1
+        inside = path.parts[-depth - (path.name == "__init__.py") :]
+        lines.append(f'File "{"/".join(inside)}", line {line}, in {code.co_name}\n')
+    return "".join(lines)
 
 
 def size(output: Output) -> int:

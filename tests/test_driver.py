@@ -1,5 +1,6 @@
 """The pure driver: overlay, merge and drop, dead letters, the order of co-partitioned inputs."""
 
+import re
 from collections import Counter
 
 from hypothesis import given
@@ -60,6 +61,9 @@ def test_a_record_that_fails_costs_itself() -> None:
     made.step(record("k"), NOW)
     (letter,) = made.step(record("k", "poison"), NOW)
     assert (letter.topic, letter.key, letter.value) == ("handoff.dead-letters", b"k", b"poison")
+    lines = dict(letter.headers)["__streams.errors.stacktrace"].decode().splitlines()
+    assert re.fullmatch(r'File "processors/driver.py", line \d+, in step', lines[0])
+    assert re.fullmatch(r'File "(tests/)?toy.py", line \d+, in advance', lines[-1])
     (after,) = made.step(record("k"), NOW)
     assert b'"exception":"2"' in (after.value or b"")
     made.merge(list(made.changelog()))
@@ -71,6 +75,7 @@ def test_a_record_set_aside_is_not_judged() -> None:
     made = driver(store)
     letter = made.set_aside(record("k"), Refused("not_publishable", "Kafka did not take it"))
     assert ("__streams.errors.exception", b"not_publishable") in letter.headers
+    assert ("__streams.errors.stacktrace", b"") in letter.headers, "no defect of ours"
     made.merge(list(made.changelog()))
     assert store == {}
     assert made.counts["dead_letters", "t.in0", ""] == 1
