@@ -16,7 +16,8 @@ class Processor(Generic[State]):
     `inputs` are co-partitioned canonical topic names, `changelog` the topic of its state, `outputs`
     the topics it cannot do without (not the receivers' queues, which come and go),
     `tables` the compacted topics that `build_tables` makes the core's tables from: it is given
-    `{topic: {key: value}}` and the names of the topics that exist (None where nobody knows).
+    `{topic: {key: value}}` and the names of the topics that exist, ours left out (None where nobody
+    knows).
     """
 
     name: str

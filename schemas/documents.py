@@ -31,9 +31,9 @@ from schemas.values import (
     JsonTypes,
     Names,
     Paths,
+    Queue,
     Tags,
     Text,
-    Topic,
     Translation,
     Version,
     many,
@@ -254,8 +254,8 @@ class Receiver(_Model):
     team: Text
     owners: Annotated[tuple[ReceiverOwner, ...], BeforeValidator(many)] = ()
     """The first one still in force is the named owner."""
-    queue: Topic | None = None
-    """A topic of the receiver's own, beside `handoff.packages`."""
+    queue: Queue | None = None
+    """A topic of the receiver's own, beside `handoff.packages`; none of the processor's topics."""
     consumer_group: Text | None = None
     """Its liveness is watched; none counts as live."""
     checks_every: Duration | None = None

@@ -123,7 +123,8 @@ def _text(value: str) -> str:
 
 
 _ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
-_TOPIC_PATTERN = "^[A-Za-z0-9._-]{1,249}$"
+# `handoff.` begins our own topics; of those names only `handoff.queue.` is for receivers.
+_QUEUE_PATTERN = r"^(?!handoff\.(?!queue\.))[A-Za-z0-9._-]{1,249}$"
 
 
 def _id(value: str) -> str:
@@ -135,8 +136,13 @@ def _id(value: str) -> str:
     return value
 
 
-def _topic(value: str) -> str:
-    if not re.fullmatch(_TOPIC_PATTERN, value) or value in (".", ".."):
+def _queue(value: str) -> str:
+    if value.startswith("handoff.") and not value.startswith("handoff.queue."):
+        wrong(
+            f"{value[:80]!r} is no name for a queue: 'handoff.' begins the processor's own topics",
+            "name it handoff.queue.<receiver>, or anything that does not begin with 'handoff.'",
+        )
+    if not re.fullmatch(_QUEUE_PATTERN, value) or value in (".", ".."):
         wrong(
             f"{value[:80]!r} is not a name for a Kafka topic",
             "use letters, digits, '.', '_' and '-', at most 249",
@@ -242,8 +248,8 @@ def _translation(value: object) -> object:
 
 Text = Annotated[str, AfterValidator(_text)]
 Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID_PATTERN})]
-Topic = Annotated[
-    str, AfterValidator(_topic), WithJsonSchema({"type": "string", "pattern": _TOPIC_PATTERN})
+Queue = Annotated[
+    str, AfterValidator(_queue), WithJsonSchema({"type": "string", "pattern": _QUEUE_PATTERN})
 ]
 Path = Annotated[str, AfterValidator(_text), AfterValidator(check_path)]
 ContextPath = Annotated[str, AfterValidator(_check_context_path)]

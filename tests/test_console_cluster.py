@@ -15,6 +15,9 @@ from click.testing import CliRunner, Result
 from console.errors import UnreachableError
 from console.kafka import Reader, Writer, connect, read_table, write_all
 from console.main import main
+from processors.integrity.processor import INTEGRITY
+from processors.runtime.settings import load_settings
+from processors.runtime.tables import Tables
 from schemas import wire
 from schemas.flow import Record
 
@@ -121,6 +124,47 @@ def test_nothing_is_registered_when_one_document_is_wrong(handoff: Handoff, tmp_
     assert unowned.exit_code == 4
     assert "issue-to-support@1 has the owner UNKNOWN" in unowned.stderr
     assert read_table(connect(), "handoff.contracts") == {}
+
+
+@pytest.mark.parametrize("command", ["receivers", "contracts"])
+def test_a_queue_that_is_a_topic_of_ours_is_refused(
+    handoff: Handoff, prefix: str, tmp_path: Path, command: str
+) -> None:
+    path = tmp_path / "loop.yaml"
+    for queue, why in (
+        (f"{prefix}tool-outputs", "would read its own packages"),
+        ("handoff.tool-outputs", "no name for a queue"),
+    ):
+        demo = (DEMO / "sales.yaml").read_text()
+        path.write_text(demo.replace("handoff.queue.marketing-nurture", queue))
+        refused = handoff(command, "apply", str(path))
+        assert refused.exit_code == 2
+        assert queue in refused.stderr
+        assert why in refused.stderr
+        assert read_table(connect(), "handoff.receivers") == {}
+        assert read_table(connect(), "handoff.contracts") == {}
+
+
+def test_a_processor_takes_no_topic_of_ours_for_a_queue(handoff: Handoff, prefix: str) -> None:
+    """Whoever wrote the document past `receivers apply`."""
+    queues = {"a": f"{prefix}tool-outputs", "b": "handoff.tool-outputs", "c": "handoff.queue.c"}
+    write_all(
+        connect(),
+        "handoff.receivers",
+        (
+            (name, json.dumps({"kind": "Receiver", "id": name, "team": "t", "queue": q}).encode())
+            for name, q in queues.items()
+        ),
+    )
+    tables = Tables(load_settings(), INTEGRITY)
+    tables.start(lambda: False)
+    try:
+        found = tables.current
+    finally:
+        tables.stop()
+    assert set(found.receivers) == {"a", "c"}, "b is read by nobody"
+    assert found.receivers["a"].queue not in found.queues, "handoffs to it are held: no_queue"
+    assert not any(name.startswith(prefix) for name in found.queues)
 
 
 def test_lines_are_sent_to_the_partition_of_their_key(handoff: Handoff, tmp_path: Path) -> None:

@@ -247,6 +247,8 @@ def test_a_contract_is_refused(change: dict[str, Any], message: str) -> None:
     [
         ({"queue": "a b"}, "not a name for a Kafka topic"),
         ({"queue": ".."}, "not a name for a Kafka topic"),
+        ({"queue": "handoff.tool-outputs"}, "'handoff.' begins the processor's own topics"),
+        ({"queue": "handoff.queues.a"}, "name it handoff.queue.<receiver>"),
         ({"queue": "q" * 250}, "not a name for a Kafka topic"),
         ({"owners": [{"name": "D", "contact": "d", "until": "2027-02-29"}]}, "there is no day"),
         ({"owners": [{"name": "D", "contact": "d", "until": "1 March"}]}, "must be a day"),

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 
 import click
@@ -19,6 +19,7 @@ from schemas.documents import Document, HandoffContract, Receiver
 from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
 from schemas.yaml_source import Problem
+from topics.catalogue import NAMES
 
 paths_argument = click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 
@@ -161,8 +162,21 @@ def register_receivers(cluster: Cluster, found: Documents, *, quiet: bool = Fals
     _register(cluster, RECEIVERS, changed, said, quiet)
 
 
+def _loops(found: Documents, cluster: Cluster) -> Iterator[Problem]:
+    """Receivers whose queue is a topic of ours on this cluster."""
+    ours = {cluster.name(name) for name in NAMES}
+    for receiver in found.receivers:
+        if receiver.queue in ours:
+            yield found.source(receiver).problem(
+                ("queue",),
+                f"{receiver.queue} is a topic of the processor itself, which would read its own "
+                "packages there",
+                "give the receiver a queue of its own",
+            )
+
+
 def _lint_or_stop(found: Documents, cluster: Cluster, quiet: bool) -> None:
-    """Judge the documents beside the receivers that are registered already."""
+    """Judge the documents for this cluster, beside the receivers that it has already."""
     given = {receiver.id for receiver in found.receivers}
     beside = [
         each
@@ -172,9 +186,12 @@ def _lint_or_stop(found: Documents, cluster: Cluster, quiet: bool) -> None:
     whole = Documents(found.contracts, (*found.receivers, *beside), found.sources)
     registered = {each.id for each in beside}
     problems = [
-        problem
-        for problem in judge(whole, datetime.now(UTC).date())
-        if problem.file not in registered
+        *_loops(found, cluster),
+        *(
+            problem
+            for problem in judge(whole, datetime.now(UTC).date())
+            if problem.file not in registered
+        ),
     ]
     errors = [problem for problem in problems if problem.level == "error"]
     if errors:

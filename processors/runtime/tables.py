@@ -17,7 +17,7 @@ from processors.runtime import clients
 from processors.runtime.restoration import PASSING, Place, bounds
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
-from topics.catalogue import physical
+from topics.catalogue import NAMES, physical
 
 log = logging.getLogger("handoff.tables")
 
@@ -39,6 +39,7 @@ class Tables:
         prefix = settings.topic_prefix
         self._topics = {physical(name, prefix): name for name in processor.tables}
         self._values: dict[str, dict[str, bytes]] = {name: {} for name in processor.tables}
+        self._ours = {physical(name, prefix) for name in NAMES}
         self._existing: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._settings = settings
@@ -141,11 +142,16 @@ class Tables:
         return changed
 
     def _list_topics(self) -> bool:
-        """Look which topics exist; whether that changed. What is known stays, if nobody answers."""
+        """Look which topics exist; whether that changed. What is known stays, if nobody answers.
+
+        Ours do not count: a receiver whose queue is one of them has none, or its packages would be
+        our inputs.
+        """
         try:
-            found = frozenset(self._admin.list_topics(timeout=_CALL_SECONDS).topics)
+            listed = self._admin.list_topics(timeout=_CALL_SECONDS).topics
         except KafkaException:
             return False
+        found = frozenset(listed) - self._ours
         changed = found != self._existing
         self._existing = found
         return changed
