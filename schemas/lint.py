@@ -6,8 +6,24 @@ from collections.abc import Iterator
 
 from schemas.documents import ANY_STAGE, HandoffContract, Receiver
 from schemas.loading import Documents
+from schemas.records import ViolationKind
 from schemas.values import format_duration
 from schemas.yaml_source import Problem
+
+# Kinds of violation that this version never opens.
+_LATER_KINDS: frozenset[ViolationKind] = frozenset(
+    {
+        "context_reentered",
+        "rule_failed",
+        "receiver_silent",
+        "handoff_missing",
+        "not_accepted",
+        "not_completed",
+        "rejected",
+        "held_too_long",
+        "unknown_handoff",
+    }
+)
 
 
 def lint(documents: Documents, today: dt.date) -> list[Problem]:
@@ -20,7 +36,7 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
     problems = [
         problem
         for contract in contracts
-        for check in (_receivers_known, _deadline_can_be_kept, _not_yet_judged)
+        for check in (_receivers_known, _deadline_can_be_kept, _not_yet_acted_on)
         for problem in check(contract, receivers, documents)
     ]
     problems += _shadowed(contracts, documents)
@@ -70,21 +86,32 @@ def _deadline_can_be_kept(
         )
 
 
-def _not_yet_judged(
+def _not_yet_acted_on(
     contract: HandoffContract, _receivers: dict[str, Receiver], documents: Documents
 ) -> Iterator[Problem]:
-    for name, used in (
-        ("status", contract.status == "trial"),
-        ("when", contract.when is not None),
-        ("rules", bool(contract.rules)),
-    ):
-        if used:
-            yield documents.source(contract).problem(
-                (name,),
-                "is read and kept, but not judged by this version",
-                "do not rely on it yet",
-                "warning",
-            )
+    """One warning a contract, whatever it has of what only a later version does."""
+    found = ["status: trial"] if contract.status == "trial" else []
+    for name in ("when", "rules", "release_within", "repeat"):
+        if getattr(contract, name):
+            found.append(name)
+    if contract.accept != "on_output":
+        found.append("accept")
+    for name in ("hold_on", "severity"):
+        kinds = [kind for kind in getattr(contract, name) if kind in _LATER_KINDS]
+        if kinds:
+            found.append(f"{name} {', '.join(kinds)}")
+    deadlines = [
+        name for name in ("accept_within", "complete_within") if getattr(contract, name) is not None
+    ]
+    if deadlines:
+        found.append(f"{' and '.join(deadlines)} (the deadline is published, nobody watches it)")
+    if found:
+        yield documents.source(contract).problem(
+            (),
+            f"this version reads and does not act on: {'; '.join(found)}",
+            "do not rely on it yet",
+            "warning",
+        )
 
 
 def _shadowed(contracts: list[HandoffContract], documents: Documents) -> Iterator[Problem]:
