@@ -57,6 +57,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None
     console().print(grid)
 
 
+def number(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: 1 record, 1,200 records."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 @contextmanager
 def ends_cleanly() -> Iterator[None]:
     """A reader that has gone (`| head`) is how a stream ends, and no failure."""

@@ -218,7 +218,7 @@ def _age(record: Package, origin: Provenance) -> str:
     for unit, size in (("d", 1440), ("h", 60)):
         if minutes >= size:
             return f"{minutes / size:.0f} {unit} old"
-    return f"{max(minutes, 0)} min old"
+    return f"{minutes} min old" if minutes > 0 else "just before"
 
 
 def _verdict(record: Package) -> Iterable[Text]:

@@ -19,7 +19,7 @@ def list_letters(output_: str) -> None:
     """Every dead letter: where it came from and what was wrong."""
     found: list[tuple[int, int, DeadLetter]] = []  # without the values: they may be large
     reader = Reader(connect(), [wire.DEAD_LETTERS], from_beginning=True)
-    progress = output.Progress(lambda: f"{len(found):,} dead letters read")
+    progress = output.Progress(lambda: f"{output.number(len(found), 'dead letter')} read")
     try:
         for record in reader.to_end():
             progress.tick()
@@ -67,8 +67,8 @@ def show(output_: str, letter_id: str) -> None:
     for name, content in record.headers:
         text = (content or b"").decode("utf-8", "backslashreplace").rstrip("\n")
         shown = "\n    ".join(plain(part) for part in text.split("\n"))
-        click.echo(f"{plain(name)}: {shown}")
-    click.echo(f"value: {'none (a tombstone)' if record.value is None else ''}")
+        click.echo(f"{plain(name)}: {shown}".rstrip())
+    click.echo("value: none (a tombstone)" if record.value is None else "value:")
     if record.value is not None:
         click.echo(_shown(record.value))
 

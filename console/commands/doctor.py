@@ -150,9 +150,11 @@ def _processor(cluster: Cluster, admin: AdminClient) -> Iterator[Finding]:
         what = f"the group {group} cannot be read: {error.args[0].str()}"
         yield Finding("processor", "problem", what, "handoff run, or look at the broker's rights")
         return
-    behind = "nothing was committed yet" if lag is None else f"{lag:,} records behind"
+    behind = (
+        "nothing was committed yet" if lag is None else f"{output.number(lag, 'record')} behind"
+    )
     if members:
-        what = f"{members} member{'' if members == 1 else 's'} in {group}, {behind}"
+        what = f"{output.number(members, 'member')} in {group}, {behind}"
         yield Finding("processor", "ok", what)
     else:
         yield Finding("processor", "problem", f"none runs in {group}; {behind}", "handoff run")

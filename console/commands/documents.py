@@ -59,17 +59,16 @@ def lint(output_: str, paths: tuple[str, ...]) -> None:
 def _verdict(found: Documents, problems: list[Problem]) -> str:
     errors = sum(problem.level == "error" for problem in problems)
     counts = [
-        _number(errors, "error"),
-        _number(len(problems) - errors, "warning"),
+        output.number(errors, "error"),
+        output.number(len(problems) - errors, "warning"),
     ]
     if errors and not found.sources:
         return ", ".join(counts)
-    read = [_number(len(found.contracts), "contract"), _number(len(found.receivers), "receiver")]
+    read = [
+        output.number(len(found.contracts), "contract"),
+        output.number(len(found.receivers), "receiver"),
+    ]
     return f"{' and '.join(read)}: {', '.join(counts)}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 @click.command("apply")
@@ -83,7 +82,7 @@ def apply_contracts(paths: tuple[str, ...]) -> None:
     cluster = connect()
     register_contracts(cluster, found)
     if found.receivers:
-        left = _number(len(found.receivers), "receiver")
+        left = output.number(len(found.receivers), "receiver")
         click.echo(f"left {left}; register with: handoff receivers apply {' '.join(paths)}")
 
 
@@ -141,7 +140,7 @@ def apply_receivers(paths: tuple[str, ...]) -> None:
     if lacking:
         click.echo(f"not there yet: {', '.join(lacking)}; make it with: handoff topics apply")
     if found.contracts:
-        left = _number(len(found.contracts), "contract")
+        left = output.number(len(found.contracts), "contract")
         click.echo(f"left {left}; register with: handoff contracts apply {' '.join(paths)}")
 
 

@@ -60,7 +60,7 @@ def plan(output_: str) -> None:
     else:
         for change in changes:
             click.echo(str(change))
-        click.echo("nothing to change" if not changes else f"{len(changes)} changes")
+        click.echo(output.number(len(changes), "change") if changes else "nothing to change")
     if any(isinstance(change, Refusal) for change in changes):
         raise DeclinedError("`handoff topics apply` would refuse this plan")
 
