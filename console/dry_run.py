@@ -93,8 +93,7 @@ class DryRun:
         processor = self._driver.processor
         if line.topic not in processor.inputs:
             raise BadInputError(
-                f"line {line.number}: {line.topic} is no input of the processor "
-                f"{processor.name}; it reads {', '.join(processor.inputs)}"
+                f"line {line.number}: {unread(line.topic)}; leave such lines out of a dry run"
             )
         self.now = max(self.now, line.occurred_at or 0)
         partition, offset = self._place(line)
@@ -143,6 +142,11 @@ def is_backfill(line: Line, before: int | None) -> bool:
 def internal(topic: str, processor: Processor[Any]) -> bool:
     """Whether a topic is the processors' own business."""
     return topic == processor.changelog or topic.startswith("handoff.internal.")
+
+
+def unread(topic: str) -> str:
+    """What to say of an input that no processor of this version reads."""
+    return f"this version does not read {topic}"
 
 
 class _Printed(msgspec.Struct):

@@ -74,6 +74,18 @@ def read_lines(path: str) -> Iterator[Line]:
         ) from None
 
 
+def check_readable(path: str) -> None:
+    """Raise `BadInputError` when the file at `path` is not there or cannot be opened.
+
+    A pipe is left alone: opening and closing one would end whoever writes to it.
+    """
+    try:
+        if path != "-" and not Path(path).is_fifo():
+            Path(path).open("rb").close()
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[Iterable[bytes]]:
     with ExitStack() as stack:

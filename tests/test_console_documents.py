@@ -74,7 +74,7 @@ def test_transcripts_become_lines_that_dry_run_reads(tmp_path: Path) -> None:
     assert second["handoff"] == {"to": "support-desk"}
     lines = tmp_path / "lines.jsonl"
     lines.write_text(result.stdout)
-    assert "1 handoffs: 1 sent" in handoff("dry-run", "--contracts", str(DEMO), str(lines)).stderr
+    assert "1 handoff: 1 sent" in handoff("dry-run", "--contracts", str(DEMO), str(lines)).stderr
 
 
 def test_what_cannot_be_imported_is_bad_input(tmp_path: Path) -> None:

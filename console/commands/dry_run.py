@@ -16,6 +16,8 @@ from processors.integrity.processor import INTEGRITY
 from schemas import documents, wire
 from topics.catalogue import DEFAULT_PARTITIONS
 
+_ENDS = {"duplicates": ("duplicate", None), "dead_letters": ("dead letter", None)}
+
 
 @click.command("dry-run")
 @click.option(
@@ -35,8 +37,9 @@ def dry_run(
 ) -> None:
     """Judge the lines of FILE without a broker.
 
-    FILE is plain or gzip, - is standard input. Each line is a tool output, or
-    {"topic": "handoff.acks", "value": {...}} for another input.
+    FILE is plain or gzip, - is standard input. Each line is a tool output.
+    {"topic": "handoff.acks", "value": {...}}, an ack or amendment, is refused with exit status 2:
+    this version does not read them.
     Prints one JSON line for each record that the processor would publish, in order, and a summary
     on standard error. The clock is the event time of the lines.
     """
@@ -48,7 +51,7 @@ def dry_run(
     }
     before = int(time.time() * 1000) - wire.DAY_MS if backfill else None
     dry = DryRun(INTEGRITY, tables, DEFAULT_PARTITIONS, before)
-    progress = output.Progress(lambda: f"{dry.summary.inputs:,} lines judged")
+    progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
     with output.ends_cleanly():
         for record in dry.run(read_lines(file)):
             progress.tick()
@@ -61,10 +64,13 @@ def dry_run(
 
 def _summarise(dry: DryRun) -> None:
     summary, verdicts = dry.summary, dry.verdicts()
-    ends = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in verdicts.items())
-    click.echo(f"{summary.inputs:,} inputs: {ends or 'none'}", err=True)
+    ends = ", ".join(
+        output.number(number, *_ENDS.get(name, (name, name))) for name, number in verdicts.items()
+    )
+    click.echo(f"{output.number(summary.inputs, 'input')}: {ends or 'none'}", err=True)
     sent, held = summary.topics[PACKAGES], summary.topics[HELD]
-    click.echo(f"{sent + held:,} handoffs: {sent:,} sent, {held:,} held", err=True)
+    total = output.number(sent + held, "handoff")
+    click.echo(f"{total}: {sent:,} sent, {held:,} held", err=True)
     if summary.judged:
         click.echo(
             f"arrived from the senders (fidelity) {percent(summary.fidelity / summary.judged)}, "

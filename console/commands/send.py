@@ -2,14 +2,16 @@
 
 import sys
 import time
+from collections import Counter
 
 import click
 
-from console.dry_run import is_backfill
+from console.dry_run import is_backfill, unread
 from console.errors import BAD_INPUT, UnreachableError
 from console.kafka import Writer, connect
-from console.lines import INPUTS, Line, read_lines
-from console.output import Progress
+from console.lines import INPUTS, Line, check_readable, read_lines
+from console.output import Progress, number
+from processors.integrity.processor import INTEGRITY
 from schemas import wire
 from schemas.flow import Record, Refused
 
@@ -23,16 +25,19 @@ def send(file: str) -> None:
     """Send the lines of FILE to the cluster, and wait.
 
     FILE is plain or gzip, - is standard input. Each line is a tool output, or
-    {"topic": "handoff.acks", "value": {...}} for another input.
+    {"topic": "handoff.acks", "value": {...}} for an ack or amendment. This version does not read
+    those: they are sent with a warning and wait in their topics; `dry-run` refuses them.
     Lines older than a day are marked as backfill, so that a replay pages no one. A bad line is
     named by its number; exit status 2 when there was one.
     """
+    check_readable(file)
     cluster = connect()
     for topic in INPUTS:
         cluster.partitions(topic)
     writer = Writer(cluster)
     bad = 0
-    progress = Progress(lambda: f"{writer.delivered:,} records taken")
+    waiting: Counter[str] = Counter()
+    progress = Progress(lambda: f"{number(writer.delivered, 'record')} taken")
     now = int(time.time() * 1000)
     try:
         for line in read_lines(file):
@@ -47,13 +52,19 @@ def send(file: str) -> None:
                 headers = [(wire.BACKFILL_HEADER, b"1")] if old else []
                 place = f"{file}, line {line.number}"
                 writer.write(line.topic, line.key, line.value, headers, place)
+                if line.topic not in INTEGRITY.inputs:
+                    waiting[line.topic] += 1
     finally:
         writer.flush()
+        for topic, count in waiting.items():
+            lines = number(count, "line")
+            click.echo(f"warning: {unread(topic)}: {lines} will wait there, unread", err=True)
         click.echo(_total(writer.delivered, bad), err=True)
     if writer.failed:
         for place, reason in writer.failed[:_NAMED]:
             click.echo(f"{place}: not taken by the cluster: {reason}", err=True)
-        raise UnreachableError(f"{len(writer.failed):,} records were not taken; send them again")
+        failed = number(len(writer.failed), "record")
+        raise UnreachableError(f"the cluster did not take {failed}; send again")
     if bad:
         sys.exit(BAD_INPUT)
 
@@ -70,6 +81,6 @@ def _problem(line: Line, now: int) -> str | None:
 
 
 def _total(delivered: int, bad: int) -> str:
-    named = f"; {bad:,} bad lines" if bad else ""
+    named = f"; {number(bad, 'bad line')}" if bad else ""
     more = f", the first {_NAMED} named above" if bad > _NAMED else ""
-    return f"{delivered:,} records sent{named}{more}"
+    return f"{number(delivered, 'record')} sent{named}{more}"
