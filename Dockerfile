@@ -2,7 +2,8 @@
 FROM python:3.13.9-slim-bookworm AS build
 WORKDIR /build
 RUN python -m venv /opt/handoff
-# The dependencies are a layer of their own: it is made again only when the lock changes.
+# The dependencies, those of state on disk among them, are a layer of their own: it is made again
+# only when the lock changes.
 COPY requirements.txt .
 RUN /opt/handoff/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./

@@ -50,7 +50,7 @@ chaos: install ## kill and freeze instances, compare every record; SEED=n repeat
 lock: ## make requirements.txt and requirements-dev.txt anew from pyproject.toml
 	@mkdir -p build
 	@[ -x build/lock/bin/uv ] || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==$(UV_VERSION); }
-	@build/lock/bin/uv pip compile $(LOCK) pyproject.toml > build/runtime.txt
+	@build/lock/bin/uv pip compile $(LOCK) --extra disk pyproject.toml > build/runtime.txt
 	@build/lock/bin/uv pip compile $(LOCK) --group dev --constraint build/runtime.txt pyproject.toml > build/dev.txt
 	@for name in runtime dev; do \
 	  { echo "# Made by 'make lock' from pyproject.toml: releases and hashes for every platform."; cat build/$$name.txt; } > build/lock.txt; \

@@ -1,6 +1,7 @@
 """The parts of the runtime that need no broker: settings, errors, starts, stores, metrics."""
 
 import logging
+import sys
 import time
 from pathlib import Path
 
@@ -210,6 +211,14 @@ def test_a_disk_store_keeps_what_was_saved_and_nothing_else(tmp_path: Path) -> N
     again = DiskStore(tmp_path / "s", now())
     assert (again.get("a"), again.checkpoint) == (b"1", 5)
     again.close()
+
+
+def test_state_on_disk_without_its_package_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rocksdict", None)
+    with pytest.raises(SettingsError, match="pip install rocksdict"):
+        DiskStore(tmp_path / "s", now())
 
 
 def test_a_disk_store_older_than_the_tombstones_is_wiped(tmp_path: Path) -> None:

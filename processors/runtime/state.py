@@ -68,7 +68,7 @@ class DiskStore(MutableMapping[str, bytes]):
             import rocksdict  # noqa: PLC0415 - an optional extra
         except ImportError:
             raise SettingsError(
-                "state = disk needs RocksDB; install it with: pip install 'handoff-integrity[disk]'"
+                "state = disk needs the package rocksdict; install it with: pip install rocksdict"
             ) from None
         self._rocks = rocksdict
         self._path = path
