@@ -186,6 +186,38 @@ def test_up_refuses_broken_documents_before_it_starts(tmp_path: Path) -> None:
     assert f"{broken}:1: kind: unknown kind 'Nonsense'" in result.stderr
 
 
+def test_instances_say_in_each_line_of_the_log_which_they_are(
+    embedded: str, prefix: str, tmp_path: Path
+) -> None:
+    settings = {
+        "kafka_bootstrap_servers": embedded,
+        "topic_prefix": prefix,
+        "application_id": prefix.rstrip("."),
+        "web_port": "0",
+    }
+    assert handoff("topics", "apply", **settings).returncode == 0
+    log = tmp_path / "run.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [*COMMAND, "run", "--instances", "2"],
+            env=environment(**settings),
+            cwd=tmp_path,
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        until(lambda: log.read_text().count("web pages on") == 2, 30, "the start of both")
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+    lines = log.read_text().splitlines()
+    assert {found[1] for line in lines if (found := re.search(r"INFO instance (\d) ", line))} == {
+        "0",
+        "1",
+    }
+    assert [line for line in lines if " instance " not in line] == []
+
+
 def test_run_without_a_broker_is_one_sentence_and_exit_status_3() -> None:
     result = handoff("run", kafka_bootstrap_servers="127.0.0.1:1", web_port="0")
     assert result.returncode == 3

@@ -96,6 +96,12 @@ def _instance(settings: Settings, processors: Sequence[Processor[Any]], parent: 
     for number in (signal.SIGTERM, signal.SIGINT):  # until the app sets its own
         signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    # They share one standard error, so each line says whose it is. `run` keeps what it finds set.
+    logging.basicConfig(
+        level=os.environ.get("HANDOFF_LOG_LEVEL", "INFO").upper(),
+        format=f"%(asctime)s %(levelname)s instance {settings.ordinal} %(name)s %(message)s",
+        stream=sys.stderr,
+    )
     sys.exit(run(settings, processors))
 
 
