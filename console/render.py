@@ -154,6 +154,8 @@ def _facts(record: Package, contracts: Contracts) -> Iterable[RenderableType]:
         row.add_column(overflow="fold")
         row.add_row(Text("held for  ", "dim"), Text(why, "bold red"))
         yield row
+        # What `no longer held` names later.
+        yield Text.assemble(("handoff   ", "dim"), plain(record.id))
     if record.action:
         yield Text.assemble(("to do     ", "dim"), plain(record.action))
     owner = record.to.owner
@@ -196,10 +198,13 @@ def _fields(record: Package, contracts: Contracts) -> Table:
             Text(MASK, "dim") if hidden else Text(shown(value)),
             Text(way + _source(record, origin), style),
         )
+    broken = {violation_id.split(":", 3)[3] for violation_id in record.violations}
     for name in record.missing:
-        table.add_row(
-            Text("✗", "bold red"), Text(plain(name)), Text("-", "dim"), Text("missing", "red")
+        # Only optional fields are missing without a violation.
+        mark, style, word = (
+            ("✗", "bold red", "missing") if name in broken else ("·", "dim", "optional, missing")
         )
+        table.add_row(Text(mark, style), Text(plain(name)), Text("-", "dim"), Text(word, style))
     return table
 
 
@@ -268,9 +273,9 @@ def _about(record: Violation, words: str) -> Text:
 
 
 def _hanging(label: tuple[str, str], text: Text) -> RenderableType:
-    """A label of ten columns, and a text that wraps beside it."""
+    """A label of ten columns or more, and a text that wraps beside it."""
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=10)
+    grid.add_column(min_width=10, no_wrap=True)
     grid.add_column(overflow="fold")
     grid.add_row(Text(f"  {label[0]}", label[1]), text)
     return grid
@@ -283,12 +288,11 @@ def signal(record: Signal) -> RenderableType:
     return _hanging((record.kind, style), Text.assemble((to, "dim"), plain(record.message)))
 
 
-def dead_letter(handle: str, letter: DeadLetter) -> Text:
-    """One dead letter on one line; `handle` is its place in the dead letters' topic."""
-    return Text.assemble(
-        (f"  {handle}", "bold"),
-        ("  from ", "dim"),
-        f"{plain(letter.topic)}/{letter.partition}/{letter.offset}  ",
+def dead_letter(handle: str, letter: DeadLetter) -> RenderableType:
+    """One dead letter; `handle` is its place in the dead letters' topic."""
+    text = Text.assemble(
         (plain(letter.exception), "red"),
         f"  {plain(letter.message)}",
+        (f"\nfrom {plain(letter.topic)}/{letter.partition}/{letter.offset}", "dim"),
     )
+    return _hanging((handle, "bold"), text)

@@ -201,6 +201,9 @@ def test_a_bad_line_is_named_and_the_others_are_sent(handoff: Handoff) -> None:
     assert "-, line 4: sent, and becomes a dead letter: the JSON has not the shape" in result.stderr
     assert "3 records sent; 2 bad lines" in result.stderr
     assert len(topic(handoff, "handoff.tool-outputs")) == 3
+    ack = '{"topic": "handoff.acks", "value": {"task_id": "t"}}\n'
+    unread = handoff("send", "-", lines=ack)
+    assert "-, line 1: sent, though it is not understood" in unread.stderr, "nothing reads acks yet"
 
 
 def test_a_missing_file_is_noticed_before_the_broker_is_asked(

@@ -68,9 +68,18 @@ def test_without_the_contract_at_hand_no_value_is_shown() -> None:
     assert "high-intent" not in text
 
 
+def test_an_optional_field_that_is_missing_is_told_apart() -> None:
+    second = msgspec.json.decode(values("handoff.packages")[1], type=Package)
+    lines = shown(render.package(second, contracts())).splitlines()
+    assert any("✗  budget" in line and "  missing" in line for line in lines)
+    assert any("·  tone" in line and "optional, missing" in line for line in lines)
+
+
 def test_a_held_package_says_so_and_names_nobody_as_owner() -> None:
-    text = shown(render.package(package("support", "handoff.held"), contracts()))
+    held = package("support", "handoff.held")
+    text = shown(render.package(held, contracts()))
     assert "HELD" in text
+    assert held.id in text, "`no longer held` names it"
     assert "held for  owner_missing" in text
     assert "nobody" in text
 

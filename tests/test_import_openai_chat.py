@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from console.importers.openai_chat import TranscriptError, import_openai_chat
+from console.main import main
 from schemas.flow import Record
 from schemas.records import ToolOutput
 from schemas.wire import parse
@@ -284,3 +286,10 @@ def test_a_file_that_cannot_be_read_is_refused(write: Write, tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:-12])
     with pytest.raises(TranscriptError, match=r"cut\.json\.gz: cannot be read"):
         read(path)
+
+
+def test_transcripts_without_a_call_print_nothing_and_say_so(write: Write) -> None:
+    path = write([{"role": "user", "content": "hi"}])
+    result = CliRunner().invoke(main, ["import", "openai-chat", str(path)])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no assistant message calls a tool" in result.stderr

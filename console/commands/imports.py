@@ -6,15 +6,22 @@ import click
 
 from console import output
 from console.errors import BadInputError
-from console.importers.openai_chat import DEFAULT_HANDOFFS, TranscriptError, import_openai_chat
+from console.importers.openai_chat import (
+    DEFAULT_HANDOFFS,
+    DEFAULT_START,
+    TranscriptError,
+    import_openai_chat,
+)
 from console.lines import moment
 from schemas import wire
 
 
 @click.command("openai-chat")
-@click.option("--workflow", default="conversation", show_default=True)
-@click.option("--stage", default="assistant", show_default=True)
-@click.option("--team", default="assistants", show_default=True)
+@click.option(
+    "--workflow", default="conversation", show_default=True, help="Workflow of the outputs."
+)
+@click.option("--stage", default="assistant", show_default=True, help="Their stage.")
+@click.option("--team", default="assistants", show_default=True, help="The team that runs it.")
 @click.option(
     "--handoff",
     "handoffs",
@@ -23,7 +30,11 @@ from schemas import wire
     help="A tool whose call hands the task off. May be given again. "
     f"[default: {', '.join('='.join(pair) for pair in DEFAULT_HANDOFFS.items())}]",
 )
-@click.option("--start", metavar="TIME", help="Event time of the first message.")
+@click.option(
+    "--start",
+    metavar="TIME",
+    help=f"Event time of the first message.  [default: {DEFAULT_START:%Y-%m-%dT%H:%M:%SZ}]",
+)
 @click.argument("file", type=click.Path(path_type=Path))
 def openai_chat(
     workflow: str, stage: str, team: str, handoffs: tuple[str, ...], start: str | None, file: Path
@@ -47,9 +58,13 @@ def openai_chat(
         handoffs=given or DEFAULT_HANDOFFS,
         **options,
     )
+    calls = 0
     with output.ends_cleanly():
         try:
             for line in found:
                 output.line(line)
+                calls += 1
         except TranscriptError as error:
             raise BadInputError(str(error)) from None
+    if not calls:
+        click.echo(f"{file}: no assistant message calls a tool, so there is no output", err=True)
