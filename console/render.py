@@ -198,7 +198,7 @@ def _fields(record: Package, contracts: Contracts) -> Table:
             Text(MASK, "dim") if hidden else Text(shown(value)),
             Text(way + _source(record, origin), style),
         )
-    broken = {violation_id.split(":", 3)[3] for violation_id in record.violations}
+    broken = {violation_id.split(":", 3)[-1] for violation_id in record.violations}
     for name in record.missing:
         # Only optional fields are missing without a violation.
         mark, style, word = (
