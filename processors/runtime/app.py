@@ -6,13 +6,11 @@ whole batches from an in-memory channel, and a lane's thread feeds it and waits 
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,21 +18,17 @@ from typing import Any
 from processors.processor import Processor
 from processors.runtime import clients, metrics
 from processors.runtime.cluster import Unreachable, check_reachable, check_topics
-from processors.runtime.lane import Batch, Lane
+from processors.runtime.keeper import Keeper
+from processors.runtime.lane import Batch
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
-from processors.runtime.transactions import Fenced, LaneError, Misconfigured
+from processors.runtime.transactions import LaneError, Misconfigured
 
 log = logging.getLogger("handoff.app")
 
 EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_UNREACHABLE = 0, 1, 2, 3
 # Long enough for a commit that is under way, short enough for an orchestrator's patience.
 STOP_SECONDS = 12.0
-_BACK_OFF = (0.5, 30.0)
-_HEALTHY_SECONDS = 60.0
-# Fenced so often in so short a time: not our own earlier self, but a twin.
-_FENCED_TIMES, _FENCED_SECONDS = 3, 120.0
 
 
 def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
@@ -59,99 +53,6 @@ def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
         status, sentence = EXIT_FAILED, str(error)
     print(f"handoff: {sentence}", file=sys.stderr)  # noqa: T201
     return status
-
-
-class Keeper:
-    """Keeps one processor's lane running, in a thread of its own.
-
-    A lane that ends with an error is started anew, after a pause that doubles while it keeps
-    failing; what no restart would mend is handed to `give_up`.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        processor: Processor[Any],
-        judge: Any,
-        give_up: Any,
-    ) -> None:
-        self.status = LaneStatus(processor.name)
-        self._settings = settings
-        self._processor = processor
-        self._judge = judge
-        self._give_up = give_up
-        self._stopping = threading.Event()
-        self._lane: Lane | None = None
-        # One id for the life of the process: a lane that is started anew fences its predecessor.
-        self._instance = clients.instance_id(settings, processor.name)
-        self._thread = threading.Thread(
-            target=self._keep, name=f"lane-{processor.name}", daemon=True
-        )
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask the lane to settle and leave."""
-        self._stopping.set()
-        if self._lane is not None:
-            self._lane.stop()
-
-    def join(self, seconds: float) -> bool:
-        """Wait for the end of the thread; whether it came."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    def _keep(self) -> None:
-        pause, longest = _BACK_OFF
-        fenced: list[float] = []
-        tables = None
-        while not self._stopping.is_set():
-            began = time.monotonic()
-            try:
-                if tables is None:
-                    made = Tables(self._settings, self._processor)
-                    made.start(self._stopping.is_set)
-                    tables = made
-                    _quiet_the_collector()
-                self._lane = Lane(
-                    self._settings,
-                    self._processor,
-                    self._instance,
-                    tables,
-                    self.status,
-                    self._judge,
-                )
-                if not self._stopping.is_set():
-                    self._lane.run()
-            except (Misconfigured, SettingsError) as error:
-                self._give_up(str(error))
-                break
-            except Fenced as error:
-                log.error("%s: %s", self._processor.name, error)
-                fenced = [at for at in fenced if began - at < _FENCED_SECONDS] + [began]
-                if len(fenced) >= _FENCED_TIMES and self._settings.ordinal is not None:
-                    self._give_up(
-                        "another instance runs with the same ordinal "
-                        f"({self._settings.ordinal}) and application_id "
-                        f"({self._settings.application_id}); give each its own HANDOFF_ORDINAL"
-                    )
-                    break
-            except LaneError as error:
-                log.error("%s: %s", self._processor.name, error)
-            except Exception:
-                log.exception("%s: our defect; the lane starts anew", self._processor.name)
-            if self._stopping.is_set():
-                break
-            self.status.restarts += 1
-            if time.monotonic() - began > _HEALTHY_SECONDS:
-                pause = _BACK_OFF[0]
-            log.info("%s: starts anew in %.1f s", self._processor.name, pause)
-            self._stopping.wait(pause)
-            pause = min(2 * pause, longest)
-        if tables is not None:
-            tables.stop()
 
 
 class _App:
@@ -269,14 +170,6 @@ def _pages(app: Any, statuses: Sequence[LaneStatus]) -> None:
 
     for path, view in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics_)):
         app.page(path)(view)
-
-
-def _quiet_the_collector() -> None:
-    """The garbage collector costs 2.5 times in decoding: what is there now stays, and the rest is
-    looked at seldom. Records and states are structs without cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def _free_port(host: str) -> int:

@@ -62,7 +62,7 @@ BATCH_RECORDS = 1_000
 # the coordinator still writing the last one's markers, and waits for it with a back-off.
 GAP_SECONDS = 0.005
 IDLE_SECONDS = 0.1
-AGENT_SECONDS = 60.0
+AGENT_SECONDS = 30.0
 ABORT_SECONDS = 0.1  # before the next attempt
 _STATUS_SECONDS = 1.0
 
@@ -121,6 +121,9 @@ class Lane:
         self._status = status
         self._judge = judge
         self._stop = threading.Event()
+        self._left = False  # it failed or hangs: nothing of it may be committed any more
+        self._behind = False  # it hangs, and another lane has taken its place
+        self.seen = time.monotonic()  # when it last came by; its keeper looks
         self._interval = settings.commit_interval_ms / 1000
         prefix = settings.topic_prefix
         self._inputs = {physical(name, prefix): name for name in processor.inputs}
@@ -147,6 +150,7 @@ class Lane:
                 settings, instance, on_delivery, report=report
             ),
             self._stop.is_set,
+            self._beat,
         )
         self._report = report
         self._written: dict[int, int] = {}  # changelog offset after the last record, by partition
@@ -156,6 +160,13 @@ class Lane:
     def stop(self) -> None:
         """Ask the lane to settle and leave. Any thread may call it."""
         self._stop.set()
+
+    def leave(self) -> None:
+        """Give up a lane that hangs in a client, from another thread. Its group membership and the
+        files of its state are let go, for the lane that comes after it."""
+        self._left = self._behind = True
+        self._stop.set()
+        threading.Thread(target=self._let_go, daemon=True).start()
 
     def run(self) -> None:
         """Turn until stopped. Raises `LaneError` or `Misconfigured`."""
@@ -172,12 +183,23 @@ class Lane:
                 self.turn()
             self._settle()
         except KafkaException as error:
+            self._left = True
             raise Fatal(str(error.args[0])) from None
+        except BaseException:
+            self._left = True
+            raise
         finally:
-            self._close()
+            self._beat()
+            if not self._behind:
+                self._status.phase = "stopped"
+                self._let_go()
+
+    def _beat(self) -> None:
+        self.seen = time.monotonic()
 
     def turn(self) -> None:
         """One turn of the loop; the numbers are those of the module's docstring."""
+        self._beat()
         if self._restoration is not None:
             self._restore()
             return
@@ -297,6 +319,7 @@ class Lane:
         """Produce, and where the buffer is full, wait until there is room."""
         producer = self._transactions.producer
         while True:
+            self._beat()
             try:
                 producer.produce(*given, **named)
                 return
@@ -417,6 +440,8 @@ class Lane:
     # --- partitions come and go -------------------------------------------------------------
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._left:
+            return
         if partitions:
             self._take(partitions)
         else:
@@ -432,6 +457,7 @@ class Lane:
             raise Fatal(f"partitions of one number were split between instances: {missing}")
         self._driver.partition_count = check_topics(self._admin, self._settings, self._processor)
         committed = self._committed_offsets(partitions)
+        self._beat()
         has = bounds(self._admin, [*places, *((self._changelog, number) for number in numbers)])
         begin: dict[Place, int] = {}
         self._unanchored = set()
@@ -469,6 +495,7 @@ class Lane:
     def _committed_offsets(self, partitions: list[TopicPartition]) -> dict[Place, int]:
         """The group's offsets. It waits for those that a transaction has pending (KIP-447)."""
         while True:
+            self._beat()
             try:
                 found = self._consumer.committed(partitions, 5.0)
                 return {(place.topic, place.partition): place.offset for place in found}
@@ -508,6 +535,8 @@ class Lane:
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Settle before they go: what is open is committed, or else aborted."""
+        if self._left:
+            return
         self._settle()
         keep: dict[int, Store] = {}
         if self._restoration is None and not self._unknown and not self._stop.is_set():
@@ -516,6 +545,8 @@ class Lane:
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """They are another's already: nothing of it may be committed."""
+        if self._left:
+            return
         if self._transactions.open:
             self._drop()
         self._release(partitions)
@@ -567,16 +598,17 @@ class Lane:
             store.close()
         self._kept.clear()
 
-    def _close(self) -> None:
-        self._status.phase = "stopped"
-        self._stop.set()
+    def _let_go(self) -> None:
+        """Close the consumer (which calls `_on_revoke`) and the stores."""
+        if self._left:
+            # What is still queued belongs to a transaction that its successor aborts.
+            self._transactions.producer.purge(blocking=False)
         try:
             self._consumer.close()
-        except (KafkaException, LaneError, Misconfigured) as error:
+        except (KafkaException, RuntimeError, LaneError, Misconfigured) as error:
             log.info("while closing: %s", error)
-        for store in self._stores.values():
+        for store in [*self._stores.values(), *self._kept.values()]:
             store.close()
-        self._close_kept()
 
     # --- figures ----------------------------------------------------------------------------
 

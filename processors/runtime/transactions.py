@@ -132,12 +132,19 @@ def is_ours(error: KafkaError) -> bool:
 
 
 class Transactions:
-    """The transactional producer of a lane. `stopping` tells that waiting is no longer worth it."""
+    """The transactional producer of a lane.
+
+    `stopping` tells that waiting is no longer worth it; `beat` is called before each attempt.
+    """
 
     def __init__(
-        self, make: Callable[[OnDelivery], Producer], stopping: Callable[[], bool]
+        self,
+        make: Callable[[OnDelivery], Producer],
+        stopping: Callable[[], bool],
+        beat: Callable[[], None],
     ) -> None:
         self._make = make
+        self._beat = beat
         self._stopping = stopping
         self._undelivered: KafkaError | None = None
         self.producer = make(self._on_delivery)
@@ -235,6 +242,7 @@ class Transactions:
         began = time.monotonic()
         pause = 0.05
         while True:
+            self._beat()
             try:
                 call()
                 return

@@ -1,0 +1,150 @@
+"""Keeps a lane running: starts it anew when it failed, and leaves it behind when it hangs."""
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from processors.processor import Processor
+from processors.runtime import clients
+from processors.runtime.lane import Batch, Lane
+from processors.runtime.settings import Settings, SettingsError
+from processors.runtime.status import LaneStatus
+from processors.runtime.tables import Tables
+from processors.runtime.transactions import Fatal, Fenced, LaneError, Misconfigured
+
+log = logging.getLogger("handoff.keeper")
+
+_BACK_OFF = (0.5, 30.0)
+_HEALTHY_SECONDS = 60.0
+# Fenced so often in so short a time: not our own earlier self, but a twin.
+_FENCED_TIMES, _FENCED_SECONDS = 3, 120.0
+# Longer than anything that a lane waits for on purpose. Seen on librdkafka 2.16 after a broker came
+# back: `send_offsets_to_transaction`, called with a limit of 5 s, never returned.
+STUCK_SECONDS = 45.0
+_LOOK_SECONDS = 0.5
+
+
+class Keeper:
+    """Keeps one processor's lane running.
+
+    A lane that ends with an error is started anew, after a pause that doubles while it keeps
+    failing; what no restart would mend is handed to `give_up`. A lane that hangs in a client is
+    left behind: whatever it still does is fenced by its successor, which has the same ids.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        processor: Processor[Any],
+        judge: Callable[[Batch], None],
+        give_up: Callable[[str], None],
+    ) -> None:
+        self.status = LaneStatus(processor.name)
+        self._settings = settings
+        self._processor = processor
+        self._judge = judge
+        self._give_up = give_up
+        self._stopping = threading.Event()
+        self._lane: Lane | None = None
+        # One id for the life of the process: a lane that is started anew fences its predecessor.
+        self._instance = clients.instance_id(settings, processor.name)
+        self._thread = threading.Thread(
+            target=self._keep, name=f"keeper-{processor.name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the lane to settle and leave."""
+        self._stopping.set()
+        if self._lane is not None:
+            self._lane.stop()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end of the thread; whether it came."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _keep(self) -> None:
+        pause, longest = _BACK_OFF
+        fenced: list[float] = []
+        tables = None
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                if tables is None:
+                    made = Tables(self._settings, self._processor)
+                    made.start(self._stopping.is_set)
+                    tables = made
+                    _quiet_the_collector()
+                self._lane = Lane(
+                    self._settings,
+                    self._processor,
+                    self._instance,
+                    tables,
+                    self.status,
+                    self._judge,
+                )
+                if not self._stopping.is_set():
+                    self._run(self._lane)
+            except (Misconfigured, SettingsError) as error:
+                self._give_up(str(error))
+                break
+            except Fenced as error:
+                log.error("%s: %s", self._processor.name, error)
+                fenced = [at for at in fenced if began - at < _FENCED_SECONDS] + [began]
+                if len(fenced) >= _FENCED_TIMES and self._settings.ordinal is not None:
+                    self._give_up(
+                        "another instance runs with the same ordinal "
+                        f"({self._settings.ordinal}) and application_id "
+                        f"({self._settings.application_id}); give each its own HANDOFF_ORDINAL"
+                    )
+                    break
+            except LaneError as error:
+                log.error("%s: %s", self._processor.name, error)
+            except Exception:
+                log.exception("%s: our defect; the lane starts anew", self._processor.name)
+            if self._stopping.is_set():
+                break
+            self.status.restarts += 1
+            if time.monotonic() - began > _HEALTHY_SECONDS:
+                pause = _BACK_OFF[0]
+            log.info("%s: starts anew in %.1f s", self._processor.name, pause)
+            self._stopping.wait(pause)
+            pause = min(2 * pause, longest)
+        if tables is not None:
+            tables.stop()
+
+    def _run(self, lane: Lane) -> None:
+        """Run the lane in a thread of its own; raises what it raises, or `Fatal` when it hangs."""
+        failure: list[BaseException] = []
+
+        def body() -> None:
+            try:
+                lane.run()
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                failure.append(error)
+
+        thread = threading.Thread(target=body, name=f"lane-{self._processor.name}", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(_LOOK_SECONDS)
+            silent = time.monotonic() - lane.seen
+            if silent > STUCK_SECONDS:
+                lane.leave()
+                raise Fatal(f"a Kafka client has not returned for {silent:.0f} s")
+        if failure:
+            raise failure[0]
+
+
+def _quiet_the_collector() -> None:
+    """The garbage collector costs 2.5 times in decoding: what is there now stays, and the rest is
+    looked at seldom. Records and states are structs without cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
