@@ -75,7 +75,9 @@ class _Broker:
         if self._process is not None:
             raise BrokerError(f"{self.name} already runs on {self.bootstrap_servers}.")
         if _listens(self.port):
-            raise BrokerError(f"{self.name} cannot start: port {self.port} is taken already.")
+            raise BrokerError(
+                f"{self.name} cannot start: port {self.port} is taken already; choose another."
+            )
         self.directory.mkdir(parents=True, exist_ok=True)
         command = self._command()
         with self.log.open("ab") as log:
