@@ -48,7 +48,7 @@ _SCHEMA_HEADERS: dict[type, tuple[tuple[str, bytes], ...]] = {
 @lru_cache(maxsize=8192)
 def utc(ms: int) -> datetime:
     """Epoch milliseconds as an aware datetime in UTC."""
-    return _EPOCH + timedelta(milliseconds=ms)
+    return _EPOCH + timedelta(0, ms // 1000, ms % 1000 * 1000)
 
 
 def epoch_ms(when: datetime | int) -> int:

@@ -73,7 +73,8 @@ class Found(Struct, frozen=True, gc=False):
 class Memory:
     """A task's captures while one input is judged: copies first, so the task itself stays as it is.
 
-    `captures` and `retracted` become the next task's; `size` is their bytes (`weight`).
+    `captures` and `retracted` become the next task's. `size` is an upper bound of their bytes: what
+    is replaced is not taken off, until `trim` finds the bound over the limit and counts anew.
     """
 
     def __init__(
@@ -144,59 +145,56 @@ class Memory:
         """
         if capture.occurred_at > at:
             behind = tuple(old for old in capture.behind if old.occurred_at > at)
-            self._put(name, replace(capture, behind=behind))
+            self.captures[name] = replace(capture, behind=behind)
         else:
             self.retracted[name] = max(at, self.retracted.get(name, at))
-            self._put(name, None)
+            del self.captures[name]
 
     def capture(self, context: Carried, output: ToolOutput, arrival: Arrival, hop: int) -> None:
         """Each value that is not empty becomes its name's latest capture (`hop` 0: no handoff)."""
-        captures, empty = self.captures, context.empty
-        stage, tool, event_id, occurred_at = (
-            output.stage,
-            output.tool,
-            output.id,
-            arrival.occurred_at,
-        )
-        topic, partition, offset = arrival.topic, arrival.partition, arrival.offset
-        own_origin = _length(stage) + _length(tool) + _length(event_id)
+        captures, empty, retracted = self.captures, context.empty, self.retracted
+        stage, tool, event_id = output.stage, output.tool, output.id
+        occurred_at, topic = arrival.occurred_at, arrival.topic
+        partition, offset = arrival.partition, arrival.offset
+        size = 0
         for name, value in context.values.items():
-            if name in empty or (self.retracted and self.taken_back(name, occurred_at)):
+            if name in empty or (retracted and self.taken_back(name, occurred_at)):
                 continue
+            size += len(value) + 4 * len(name)
+            last_hop = hop
+            hashes: tuple[bytes, ...] = ()
             old = captures.get(name)
-            if (
-                old is not None
-                and old.value == value
+            if old is None:
+                if len(value) > MAX_VALUE_BYTES:
+                    captures[name] = _new(value, output, arrival, hop)
+                    continue
+            elif (
+                old.value == value
                 and occurred_at >= old.occurred_at
-                and _is_plain(old)
+                and old.alias_of is None
+                and not old.behind
             ):
                 # The same value again, the most frequent case: only its origin is newer.
-                self.size += own_origin - _origin_length(old)
-                captures[name] = Capture(
-                    value,
-                    stage,
-                    tool,
-                    event_id,
-                    occurred_at,
-                    topic,
-                    partition,
-                    offset,
-                    hop or old.hop,
-                    old.hashes,
-                )
-                continue
-            kept: bytes | None = value
-            hashes: tuple[bytes, ...] = ()
-            if len(value) > MAX_VALUE_BYTES:
-                kept, hashes = None, (values.digest(value),)
-            new = Capture(
-                kept, stage, tool, event_id, occurred_at, topic, partition, offset, hop, hashes
-            )
-            if old is not None:
-                self._put(name, _replaced(old, new, value))
+                last_hop = hop or old.hop
+                hashes = old.hashes
             else:
+                new = _replaced(old, _new(value, output, arrival, hop), value)
                 captures[name] = new
-                self.size += len(kept or b"") + own_origin + _length(name)
+                size += weight(name, new) if new.behind else 0
+                continue
+            captures[name] = Capture(
+                value,
+                stage,
+                tool,
+                event_id,
+                occurred_at,
+                topic,
+                partition,
+                offset,
+                last_hop,
+                hashes,
+            )
+        self.size += size + 4 * len(context.values) * (len(stage) + len(tool) + len(event_id))
 
     def taken_back(self, name: str, occurred_at: int) -> bool:
         """Whether a capture comes too late: its name was retracted since."""
@@ -214,45 +212,47 @@ class Memory:
             return
         old = self.captures.get(name)
         if old is not None and old.value == value:
-            if old.hop != hop:
-                self._put(name, replace(old, hop=hop))
+            self.captures[name] = replace(old, hop=hop)
             return
         kept = value if len(value) <= MAX_VALUE_BYTES else None
         hashes: tuple[bytes, ...] = ()
         if old is not None and old.alias_of is None:
             hashes = old.hashes or _digests(old)
         alias = replace(source, value=kept, hop=hop, hashes=hashes, behind=(), alias_of=source_name)
-        self._put(name, alias)
-
-    def _put(self, name: str, new: Capture | None) -> None:
-        old = self.captures.pop(name, None) if new is None else self.captures.get(name)
-        self.size += (weight(name, new) if new else 0) - (weight(name, old) if old else 0)
-        if new is not None:
-            self.captures[name] = new
+        self.captures[name] = alias
+        self.size += weight(name, alias)
 
     def trim(self) -> int:
         """Forget the oldest captures beyond the limits of a task; how many went."""
         gone = 0
+        if self.size > MAX_STATE_BYTES:
+            self.size = sum(weight(name, capture) for name, capture in self.captures.items())
         if len(self.captures) > MAX_FIELDS or self.size > MAX_STATE_BYTES:
             for name in sorted(self.captures, key=lambda name: self.captures[name].occurred_at):
                 if len(self.captures) <= MAX_FIELDS and self.size <= MAX_STATE_BYTES:
                     break
-                self._put(name, None)
+                self.size -= weight(name, self.captures.pop(name))
                 gone += 1
-        while len(self.retracted) > MAX_FIELDS or sum(map(_length, self.retracted)) > MAX_RETRACTED:
+        while self.retracted and (
+            len(self.retracted) > MAX_FIELDS or sum(map(_length, self.retracted)) > MAX_RETRACTED
+        ):
             del self.retracted[min(self.retracted, key=self.retracted.__getitem__)]
         return gone
 
 
-def _is_plain(capture: Capture) -> bool:
-    """Whether nothing has to be kept of a capture but its hashes when a newer one replaces it."""
-    return capture.alias_of is None and not capture.behind
+def _new(value: bytes, output: ToolOutput, arrival: Arrival, hop: int) -> Capture:
+    """A capture of a value, which is not kept where it is too large."""
+    new = replace(captured(value, output, arrival), hop=hop)
+    if len(value) > MAX_VALUE_BYTES:
+        return replace(new, value=None, hashes=(values.digest(value),))
+    return new
 
 
 def _replaced(old: Capture, new: Capture, value: bytes) -> Capture:
     """What stands under a name after `new` (of raw `value`) came to `old`: the later one leads."""
     newer = new.occurred_at >= old.occurred_at
-    if newer and value[0] != _BRACE and old.value is not None and _is_plain(old):
+    plain = old.alias_of is None and not old.behind
+    if newer and plain and value[0] != _BRACE and old.value is not None:
         # No object is overwritten by one, so nothing has to stay behind.
         hashes = old.hashes or (values.digest(old.value),)
         digest = values.digest(value)

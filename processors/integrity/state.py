@@ -81,9 +81,9 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
 class Task(Struct, frozen=True, array_like=True, gc=False):
     """One task. `advance` never changes one: it makes the next.
 
-    `retracted` maps a name to the time of its retraction. `size` is the bytes of all captures.
-    `hops` counts the handoffs so far. `events` holds eight bytes for each of the last events.
-    `last_input_at` is processor time.
+    `retracted` maps a name to the time of its retraction. `size` is an upper bound of the bytes of
+    all captures. `hops` counts the handoffs so far. `events` holds eight bytes for each of the last
+    events. `last_input_at` is processor time.
     """
 
     workflow: str
