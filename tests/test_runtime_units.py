@@ -67,6 +67,7 @@ def test_a_named_file_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
         ("partitions = \n", "is not TOML"),
         ('[kafka]\n"group.id" = "x"\n', "group.id cannot be set: it follows from application_id"),
         ('[kafka]\nisolation.level = "x"\n', "only committed records may be judged"),
+        ('[kafka]\nmetadata.broker.list = "x"\n', "set kafka_bootstrap_servers instead"),
         ("kafka = 3\n", "a table of librdkafka properties is needed"),
     ],
 )
@@ -90,6 +91,13 @@ def test_secrets_are_never_shown() -> None:
 def test_unknown_properties_are_refused_by_name() -> None:
     with pytest.raises(SettingsError, match=r"no\.such\.thing"):
         clients.reader(Settings(kafka={"no.such.thing": "1"}))
+
+
+def test_a_refused_value_is_one_sentence() -> None:
+    with pytest.raises(SettingsError) as caught:
+        clients.reader(Settings(kafka={"socket.timeout.ms": "1"}))
+    assert "socket.timeout.ms" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_ids_are_stable_with_an_ordinal_and_unique_without() -> None:

@@ -174,6 +174,7 @@ def _make(kind: Any, config: dict[str, Any]) -> Any:
     try:
         return kind(config, logger=log)
     except KafkaException as error:
+        reason = error.args[0].str().strip()  # some of librdkafka's sentences end in a line break
         raise SettingsError(
-            f"Kafka clients refuse the settings: {error.args[0].str()}; see kafka in the settings"
+            f"Kafka clients refuse the settings: {reason}; see kafka in the settings"
         ) from None

@@ -24,6 +24,7 @@ CONFIG_FILE = "handoff.toml"
 _SECRET_WORDS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
 _REFUSED = {
     "bootstrap.servers": "set kafka_bootstrap_servers instead",
+    "metadata.broker.list": "set kafka_bootstrap_servers instead",  # librdkafka's other name
     "group.id": "it follows from application_id",
     "group.instance.id": "it follows from application_id and ordinal",
     "group.protocol": "the protocol must keep partitions of one number together",
