@@ -59,6 +59,14 @@ def test_a_named_file_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
+def test_an_unknown_log_level_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDOFF_LOG_LEVEL", "loud")
+    with pytest.raises(SettingsError, match="HANDOFF_LOG_LEVEL must be one of DEBUG"):
+        load_settings()
+    monkeypatch.setenv("HANDOFF_LOG_LEVEL", "debug")
+    load_settings()
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -4,6 +4,7 @@ Every librdkafka property can be passed through (`kafka` in the file, `HANDOFF_K
 environment), but for those that carry the promise of exactly-once: these are refused with a reason.
 """
 
+import logging
 import os
 import tomllib
 from difflib import get_close_matches
@@ -136,6 +137,9 @@ def load_settings(**given: Any) -> Settings:
         near = get_close_matches(unknown[0], Settings.model_fields, 1)
         hint = f"did you mean {near[0]}?" if near else "see the documentation for the settings"
         raise SettingsError(f"{path}: there is no setting {unknown[0]}; {hint}")
+    level = os.environ.get("HANDOFF_LOG_LEVEL", "INFO")
+    if level.upper() not in logging.getLevelNamesMapping():
+        raise SettingsError("HANDOFF_LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR")
     try:
         from_environment = _environment()
         merged = {**from_file, **from_environment, **given}
