@@ -1,6 +1,5 @@
 """What goes into a core and what comes out of it, in plain values: no Kafka types."""
 
-
 from msgspec import Struct
 
 from schemas.records import Ack, Amendment, ToolOutput

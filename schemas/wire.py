@@ -23,8 +23,6 @@ from schemas.records import (
 )
 
 DAY_MS = 86_400_000
-# An input record may be this large; larger ones would let one tool fill a task's whole state.
-MAX_INPUT_BYTES = 1 << 20
 # What Kafka accepts on our topics (`max.message.bytes`), less room for the batch's own framing.
 MAX_RECORD_BYTES = (4 << 20) - 1024
 # A clock this far ahead of the broker's is wrong: the record's timestamp counts instead.
@@ -56,7 +54,7 @@ def epoch_ms(when: datetime | int) -> int:
     return when if isinstance(when, int) else (when - _EPOCH) // timedelta(milliseconds=1)
 
 
-def parse(record: Record, now: int, backfill_after: int = DAY_MS) -> Arrival:
+def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arrival:
     """Understand one input record; `now` and `backfill_after` are milliseconds.
 
     Raises `Refused` for a tombstone, a record too large, a missing key, a key unlike the body's
@@ -65,10 +63,10 @@ def parse(record: Record, now: int, backfill_after: int = DAY_MS) -> Arrival:
     value = record.value
     if value is None:
         raise Refused("tombstone", "the record has no value; a tool output needs a JSON object")
-    if len(value) > MAX_INPUT_BYTES:
+    if len(value) > max_bytes:
         raise Refused(
             "too_large",
-            f"the value has {len(value):,} bytes, the limit is {MAX_INPUT_BYTES:,}; "
+            f"the value has {len(value):,} bytes, the limit is {max_bytes:,}; "
             "send a reference instead of the content",
         )
     if record.key is None:

@@ -16,9 +16,9 @@ from confluent_kafka import KafkaError, Message, Producer
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.topics import make_topics
 from console.kafka import Cluster, Reader, connect
+from processors.integrity.limits import DEFAULT_LIMITS
 from processors.runtime.settings import Settings
 from schemas.flow import Headers, Record
-from schemas.wire import MAX_INPUT_BYTES
 from tests.lanes import ROOT
 
 DOCUMENTS = ROOT / "console" / "demo" / "operations.yaml"
@@ -58,7 +58,7 @@ KINDS: dict[str, list[Sent]] = {
     "key_missing": [(None, output("a"))],
     "key_mismatch": [(b"b", output("a")), (b"", output("a")), (b"\xff", output("a"))],
     "tombstone": [(b"a", None)],
-    "too_large": [(b"a", output("a", context={"text": "x" * MAX_INPUT_BYTES}))],
+    "too_large": [(b"a", output("a", context={"text": "x" * DEFAULT_LIMITS.record_bytes}))],
     "slot_twice": [(b"a", output("a", handoff=[{"to": "support-desk"}] * 2))],
 }
 

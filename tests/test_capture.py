@@ -9,6 +9,7 @@ import pytest
 from processors.driver import Driver
 from processors.integrity import state
 from processors.integrity.advance import _knows
+from processors.integrity.limits import DEFAULT_LIMITS
 from processors.integrity.state import Task
 from schemas.records import Package, Violation
 from tests.core import Story, at_the_end, each_time, play, totals
@@ -126,7 +127,7 @@ def test_past_1_mib_the_oldest_goes() -> None:
         }
     )
     assert packages[0].missing == ["n0", "n1", "n2"], "names and origins count too"
-    assert len(state.encode(the_task(driver))) <= state.MAX_STATE_BYTES
+    assert len(state.encode(the_task(driver))) <= DEFAULT_LIMITS.state_bytes
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_no_input_makes_a_state_of_more_than_1_mib(grow: Any) -> None:
     _, driver = play(story, each_time)
     assert totals(driver)["applied"] + totals(driver)["dead_letters"] == 24
     sizes = [len(encoded) for encoded in driver.partitions[0].store.values()]
-    assert sum(sizes) <= state.MAX_STATE_BYTES + 64 * KIB
+    assert sum(sizes) <= DEFAULT_LIMITS.state_bytes + 64 * KIB
 
 
 @pytest.mark.parametrize(("size", "accepted"), [(1 << 20, True), ((1 << 20) + 1, False)])

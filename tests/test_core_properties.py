@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from processors.driver import Driver
 from processors.integrity import state
 from processors.integrity.capture import weight
+from processors.integrity.limits import DEFAULT_LIMITS
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from schemas import documents, wire
@@ -296,8 +297,8 @@ def test_advance_never_changes_what_it_was_given(records: list[Record]) -> None:
 def limits_hold(task: Task) -> None:
     held = [*task.captures.values(), *(b for c in task.captures.values() for b in c.behind)]
     assert task.size >= sum(weight(name, capture) for name, capture in task.captures.items())
-    assert len(task.captures) <= state.MAX_FIELDS
-    assert len(task.open) <= state.MAX_OPEN
+    assert len(task.captures) <= DEFAULT_LIMITS.fields
+    assert len(task.open) <= DEFAULT_LIMITS.open_handoffs
     assert len(task.events) <= state.MAX_EVENTS * 8
     for capture in held:
         assert len(capture.hashes) <= state.MAX_CANDIDATES

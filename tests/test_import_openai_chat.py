@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from console.importers.openai_chat import TranscriptError, import_openai_chat
 from console.main import main
+from processors.integrity.processor import INTEGRITY
 from schemas.flow import Record
 from schemas.records import ToolOutput
-from schemas.wire import parse
 
 Message = dict[str, Any]
 Write = Callable[..., Path]
@@ -243,7 +243,7 @@ def test_the_processor_understands_every_line(write: Write) -> None:
     now = int(datetime(2024, 1, 2, tzinfo=UTC).timestamp() * 1000)
     for offset, line in enumerate(lines):
         key = json.loads(line)["task_id"].encode()
-        arrival = parse(Record("handoff.tool-outputs", 0, offset, key, line, now), now)
+        arrival = INTEGRITY.parse(Record("handoff.tool-outputs", 0, offset, key, line, now), now)
         assert isinstance(arrival.body, ToolOutput)
 
 

@@ -8,11 +8,13 @@ import click
 
 from console import output
 from console.commands.documents import load_documents
+from console.commands.running import limits
 from console.dry_run import HELD, PACKAGES, DryRun, internal, printed
 from console.lines import moment, read_lines
 from console.render import percent
 from processors.contracts.tables import CONTRACTS, RECEIVERS
-from processors.integrity.processor import INTEGRITY
+from processors.integrity.processor import INTEGRITY, integrity
+from processors.runtime.settings import load_settings
 from schemas import documents, wire
 from topics.catalogue import DEFAULT_PARTITIONS
 
@@ -50,7 +52,7 @@ def dry_run(
         RECEIVERS: {documents.key(each): documents.to_json(each) for each in found.receivers},
     }
     before = int(time.time() * 1000) - wire.DAY_MS if backfill else None
-    dry = DryRun(INTEGRITY, tables, DEFAULT_PARTITIONS, before)
+    dry = DryRun(integrity(limits(load_settings())), tables, DEFAULT_PARTITIONS, before)
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
     with output.ends_cleanly():
         for record in dry.run(read_lines(file)):

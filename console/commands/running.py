@@ -3,6 +3,7 @@
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,21 +14,40 @@ from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import DeclinedError
 from console.kafka import connect
-from processors.integrity.processor import INTEGRITY
+from processors.integrity.limits import Limits
+from processors.integrity.processor import INTEGRITY, integrity
 from processors.processor import Processor
 from processors.runtime.app import run as run_app
 from processors.runtime.instances import run_instances
-from processors.runtime.settings import load_settings
+from processors.runtime.settings import Settings, load_settings
 from topics.catalogue import TopicError
 
-PROCESSORS: dict[str, Processor[Any]] = {INTEGRITY.name: INTEGRITY}
+NAMES = (INTEGRITY.name,)
+
+
+def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[Processor[Any]]:
+    """The processors of these names, as the settings want them."""
+    made = {INTEGRITY.name: lambda: integrity(limits(settings))}
+    return [made[name]() for name in names]
+
+
+def limits(settings: Settings) -> Limits:
+    """The limits of the integrity processor."""
+    return Limits(
+        settings.max_record_bytes,
+        settings.max_fields,
+        settings.max_value_bytes,
+        settings.max_state_bytes,
+        settings.max_open_handoffs,
+        settings.backfill_after_ms,
+    )
 
 
 @click.command()
 @click.option(
     "--processor",
     "names",
-    type=click.Choice(list(PROCESSORS)),
+    type=click.Choice(list(NAMES)),
     multiple=True,
     help="Run only this one. May be given again.",
 )
@@ -41,7 +61,7 @@ PROCESSORS: dict[str, Processor[Any]] = {INTEGRITY.name: INTEGRITY}
 def run(names: tuple[str, ...], instances: int) -> None:
     """Run the processors until SIGTERM or Ctrl-C."""
     settings = load_settings()
-    chosen = [PROCESSORS[name] for name in names or PROCESSORS]
+    chosen = processors(settings, names or NAMES)
     if instances == 1:
         sys.exit(run_app(settings, chosen))
     sys.exit(run_instances(settings, chosen, instances))
@@ -80,7 +100,7 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
                 servers = broker.bootstrap_servers
                 click.echo(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
                 click.echo("Ctrl-C ends it all.")
-                status = run_app(settings, list(PROCESSORS.values()))
+                status = run_app(settings, processors(settings))
         except (BrokerError, TopicError) as error:
             raise DeclinedError(str(error)) from None
     sys.exit(status)

@@ -74,7 +74,7 @@ def _problem(line: Line, now: int) -> str | None:
     if line.key is None:
         return f"not sent: {line.problem}"
     try:
-        wire.parse(Record(line.topic, 0, 0, line.key, line.value, now), now)
+        INTEGRITY.parse(Record(line.topic, 0, 0, line.key, line.value, now), now)
     except Refused as error:
         if line.topic not in INTEGRITY.inputs:
             return f"sent, though it is not understood: {error.message}"

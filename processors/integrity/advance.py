@@ -13,7 +13,8 @@ from processors.contracts.tables import Tables
 from processors.integrity import handoff as handoffs
 from processors.integrity.capture import Memory, captured, carried
 from processors.integrity.handoff import Handoff
-from processors.integrity.state import MAX_EVENTS, MAX_OPEN, Capture, OpenHandoff, Task
+from processors.integrity.limits import DEFAULT_LIMITS, Limits
+from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task
 from schemas.flow import Arrival, Count, Emit, Refused
 from schemas.records import HandoffRequest, ToolOutput
 
@@ -26,7 +27,11 @@ _DIGEST = 8  # bytes of an event's digest
 
 
 def advance(
-    task: Task | None, arrival: Arrival, tables: Tables, now: int
+    task: Task | None,
+    arrival: Arrival,
+    tables: Tables,
+    now: int,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Task, list[Emit | Count]]:
     """Advance a task by one input at processor time `now` (epoch ms).
 
@@ -41,7 +46,7 @@ def advance(
     event = _digest(output)
     if _knows(task.events, event):
         return task, [Count("duplicates")]
-    memory = Memory(task.captures, task.retracted, task.size)
+    memory = Memory(task.captures, task.retracted, task.size, limits)
     if output.retracted:
         memory.retract(output.retracted, arrival.occurred_at)
     context = carried(output)
@@ -57,7 +62,7 @@ def advance(
     for handoff in judged:
         _alias(handoff, memory, output, arrival, hop)
     forgotten = memory.trim()
-    open_, closed = _open(task.open, judged)
+    open_, closed = _open(task.open, judged, limits.open_handoffs)
     following = Task(
         workflow=task.workflow,
         task_id=task.task_id,
@@ -131,7 +136,7 @@ def _is_newer(held: Capture | None, source: Capture, output: ToolOutput) -> bool
 
 
 def _open(
-    before: tuple[OpenHandoff, ...], judged: list[Handoff]
+    before: tuple[OpenHandoff, ...], judged: list[Handoff], most: int
 ) -> tuple[tuple[OpenHandoff, ...], list[tuple[OpenHandoff, str]]]:
     """The open handoffs of the next task, and those that this output closed, with how."""
     if not judged:
@@ -139,7 +144,7 @@ def _open(
     closed = [(h.superseded, "superseded") for h in judged if h.superseded is not None]
     gone = {other.id for other, _ in closed}
     still = [other for other in before if other.id not in gone] + [h.open for h in judged]
-    over = len(still) - MAX_OPEN
+    over = len(still) - most
     if over > 0:
         closed += [(other, "expired") for other in still[:over]]
         still = still[over:]

@@ -7,13 +7,11 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.compiled import Path
+from processors.integrity.limits import Limits
 from processors.integrity.state import (
     MAX_BEHIND,
     MAX_CANDIDATES,
-    MAX_FIELDS,
     MAX_RETRACTED,
-    MAX_STATE_BYTES,
-    MAX_VALUE_BYTES,
     Capture,
 )
 from schemas.flow import Arrival
@@ -78,11 +76,16 @@ class Memory:
     """
 
     def __init__(
-        self, captures: Mapping[str, Capture], retracted: Mapping[str, int], size: int
+        self,
+        captures: Mapping[str, Capture],
+        retracted: Mapping[str, int],
+        size: int,
+        limits: Limits,
     ) -> None:
         self.captures = dict(captures)
         self.retracted = dict(retracted)
         self.size = size
+        self.limits = limits
 
     # --- looking up ---------------------------------------------------------------------------
 
@@ -156,6 +159,7 @@ class Memory:
         stage, tool, event_id = output.stage, output.tool, output.id
         occurred_at, topic = arrival.occurred_at, arrival.topic
         partition, offset = arrival.partition, arrival.offset
+        largest = self.limits.value_bytes
         size = 0
         for name, value in context.values.items():
             if name in empty or (retracted and self.taken_back(name, occurred_at)):
@@ -165,8 +169,8 @@ class Memory:
             hashes: tuple[bytes, ...] = ()
             old = captures.get(name)
             if old is None:
-                if len(value) > MAX_VALUE_BYTES:
-                    captures[name] = _new(value, output, arrival, hop)
+                if len(value) > largest:
+                    captures[name] = self._new(value, output, arrival, hop)
                     continue
             elif (
                 old.value == value
@@ -178,7 +182,7 @@ class Memory:
                 last_hop = hop or old.hop
                 hashes = old.hashes
             else:
-                new = _replaced(old, _new(value, output, arrival, hop), value)
+                new = _replaced(old, self._new(value, output, arrival, hop), value)
                 captures[name] = new
                 size += weight(name, new) if new.behind else 0
                 continue
@@ -195,6 +199,13 @@ class Memory:
                 hashes,
             )
         self.size += size + 4 * len(context.values) * (len(stage) + len(tool) + len(event_id))
+
+    def _new(self, value: bytes, output: ToolOutput, arrival: Arrival, hop: int) -> Capture:
+        """A capture of a value, which is not kept where it is too large."""
+        new = replace(captured(value, output, arrival), hop=hop)
+        if len(value) > self.limits.value_bytes:
+            return replace(new, value=None, hashes=(values.digest(value),))
+        return new
 
     def taken_back(self, name: str, occurred_at: int) -> bool:
         """Whether a capture comes too late: its name was retracted since."""
@@ -214,7 +225,7 @@ class Memory:
         if old is not None and old.value == value:
             self.captures[name] = replace(old, hop=hop)
             return
-        kept = value if len(value) <= MAX_VALUE_BYTES else None
+        kept = value if len(value) <= self.limits.value_bytes else None
         hashes: tuple[bytes, ...] = ()
         if old is not None and old.alias_of is None:
             hashes = old.hashes or _digests(old)
@@ -225,27 +236,20 @@ class Memory:
     def trim(self) -> int:
         """Forget the oldest captures beyond the limits of a task; how many went."""
         gone = 0
-        if self.size > MAX_STATE_BYTES:
+        most, largest = self.limits.fields, self.limits.state_bytes
+        if self.size > largest:
             self.size = sum(weight(name, capture) for name, capture in self.captures.items())
-        if len(self.captures) > MAX_FIELDS or self.size > MAX_STATE_BYTES:
+        if len(self.captures) > most or self.size > largest:
             for name in sorted(self.captures, key=lambda name: self.captures[name].occurred_at):
-                if len(self.captures) <= MAX_FIELDS and self.size <= MAX_STATE_BYTES:
+                if len(self.captures) <= most and self.size <= largest:
                     break
                 self.size -= weight(name, self.captures.pop(name))
                 gone += 1
         while self.retracted and (
-            len(self.retracted) > MAX_FIELDS or sum(map(_length, self.retracted)) > MAX_RETRACTED
+            len(self.retracted) > most or sum(map(_length, self.retracted)) > MAX_RETRACTED
         ):
             del self.retracted[min(self.retracted, key=self.retracted.__getitem__)]
         return gone
-
-
-def _new(value: bytes, output: ToolOutput, arrival: Arrival, hop: int) -> Capture:
-    """A capture of a value, which is not kept where it is too large."""
-    new = replace(captured(value, output, arrival), hop=hop)
-    if len(value) > MAX_VALUE_BYTES:
-        return replace(new, value=None, hashes=(values.digest(value),))
-    return new
 
 
 def _replaced(old: Capture, new: Capture, value: bytes) -> Capture:

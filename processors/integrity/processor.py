@@ -1,28 +1,43 @@
 """The integrity processor: its core, and where its inputs, state and tables live."""
 
-from processors.contracts.tables import CONTRACTS, RECEIVERS, build_tables
+from processors.contracts.tables import CONTRACTS, RECEIVERS, Tables, build_tables
 from processors.integrity import state
 from processors.integrity.advance import HELD, PACKAGES, SIGNALS, VIOLATIONS, advance
+from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.state import Task
 from processors.processor import Processor
-from schemas.flow import Arrival
+from schemas.flow import Arrival, Count, Emit, Record
 from schemas.wire import parse
+
+
+def integrity(limits: Limits) -> Processor[Task]:
+    """The integrity processor with these limits."""
+
+    def parse_within(record: Record, now: int) -> Arrival:
+        return parse(record, now, limits.record_bytes, limits.backfill_after_ms)
+
+    def advance_within(
+        task: Task | None, arrival: Arrival, tables: Tables, now: int
+    ) -> tuple[Task, list[Emit | Count]]:
+        return advance(task, arrival, tables, now, limits)
+
+    return Processor(
+        name="integrity",
+        inputs=("handoff.tool-outputs",),
+        outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS),
+        changelog="handoff.integrity-state",
+        tables=(CONTRACTS, RECEIVERS),
+        build_tables=build_tables,
+        parse=parse_within,
+        state_key=_state_key,
+        advance=advance_within,
+        encode=state.encode,
+        decode=state.decode,
+    )
 
 
 def _state_key(arrival: Arrival) -> str:
     return state.state_key(arrival.body.workflow, arrival.body.task_id)
 
 
-INTEGRITY: Processor[Task] = Processor(
-    name="integrity",
-    inputs=("handoff.tool-outputs",),
-    changelog="handoff.integrity-state",
-    tables=(CONTRACTS, RECEIVERS),
-    build_tables=build_tables,
-    parse=parse,
-    state_key=_state_key,
-    advance=advance,
-    encode=state.encode,
-    decode=state.decode,
-    outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS),
-)
+INTEGRITY = integrity(DEFAULT_LIMITS)

@@ -12,15 +12,11 @@ from msgspec import Struct
 from schemas.records import Origin
 from schemas.wire import utc
 
-# Limits, each with its reason (DESIGN section 3).
-MAX_FIELDS = 256  # names a task may have captured: more is a log, not a context
-MAX_VALUE_BYTES = 64 << 10  # a larger value is carried on, but not kept for a rebuild
-MAX_STATE_BYTES = 1 << 20  # of captures a task: what one Kafka record holds with room
+# What nobody needs to set; what a person may want to is in `limits`.
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
 MAX_CANDIDATES = 16  # distinct values told apart under a name: beyond "several" nobody counts
 MAX_BEHIND = 4  # overwritten objects kept behind a newer one
 MAX_EVENTS = 256  # last events of a task by which a repeated one is known
-MAX_OPEN = 64  # open handoffs a task
 
 
 class Capture(Struct, frozen=True, array_like=True, gc=False):

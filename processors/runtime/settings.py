@@ -68,6 +68,14 @@ class Settings(BaseSettings):
     state_dir: Path = Path("handoff-state")
     gap: Literal["stop", "skip"] = "stop"
     commit_interval_ms: int = Field(100, ge=1, le=5000)
+    # Limits of the core, with their reasons in `processors.integrity.limits`. The state of a task
+    # and an input with its dead letter's headers must each fit into one record of 4 MiB.
+    max_record_bytes: int = Field(1 << 20, ge=1024, le=3 << 20)
+    max_fields: int = Field(256, ge=1, le=10_000)
+    max_value_bytes: int = Field(64 << 10, ge=1, le=1 << 20)
+    max_state_bytes: int = Field(1 << 20, ge=1024, le=2 << 20)
+    max_open_handoffs: int = Field(64, ge=1, le=1000)
+    backfill_after_ms: int = Field(86_400_000, ge=1000)
     kafka: dict[str, str] = {}
 
     @field_validator("kafka", mode="before")

@@ -1,0 +1,25 @@
+"""How much of a task is remembered, and how much one record may bring: settings, with reasons."""
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True, gc=False):
+    """The limits of DESIGN section 3. Bytes, counts, and one time in milliseconds.
+
+    `record_bytes`: an input record; a larger one would let one tool fill a task's whole state.
+    `fields`: names a task may have captured; more is a log, not a context.
+    `value_bytes`: a captured value; a larger one is carried on, but not kept for a rebuild.
+    `state_bytes`: all captures of a task; they must fit into one record of the changelog.
+    `open_handoffs`: a task's open handoffs; beyond them the oldest expires.
+    `backfill_after_ms`: a record older than this by its Kafka timestamp is a replay.
+    """
+
+    record_bytes: int = 1 << 20
+    fields: int = 256
+    value_bytes: int = 64 << 10
+    state_bytes: int = 1 << 20
+    open_handoffs: int = 64
+    backfill_after_ms: int = 86_400_000
+
+
+DEFAULT_LIMITS = Limits()

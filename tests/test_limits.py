@@ -1,0 +1,75 @@
+"""Limits are settings: what a person sets is what the processor does."""
+
+import json
+from typing import Any
+
+import pytest
+
+from console.commands.running import processors
+from processors.driver import Driver
+from processors.integrity import state
+from processors.runtime.settings import load_settings
+from schemas.flow import Output, Record
+
+NOW = 1_795_338_900_000
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, name: str, value: int, *contexts: Any) -> Any:
+    """The outputs and the task's state after outputs with these contexts, under one setting."""
+    monkeypatch.setenv(f"HANDOFF_{name.upper()}", str(value))
+    (processor,) = processors(load_settings())
+    driver = Driver(processor, processor.build_tables({}, None))
+    driver.assign(0, {})
+    outputs: list[Output] = []
+    for number, context in enumerate(contexts):
+        body: dict[str, Any] = {
+            "id": f"e{number}",
+            "task_id": "t",
+            "workflow": "w",
+            "stage": "s",
+            "tool": "x",
+        }
+        body |= {"occurred_at": NOW + number, "context": context}
+        if "handoff" in context:
+            body["handoff"] = {"to": context.pop("handoff"), "part": str(number)}
+        record = Record(
+            "handoff.tool-outputs", 0, number, b"t", json.dumps(body).encode(), NOW - 5_000
+        )
+        outputs += driver.step(record, NOW)
+    driver.merge(list(driver.changelog()))
+    encoded = list(driver.partitions[0].store.values())
+    return outputs, state.decode(encoded[0]) if encoded else None
+
+
+def test_the_largest_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, task = judged(monkeypatch, "max_record_bytes", 2048, {"a": "x" * 2048})
+    assert [output.topic for output in outputs] == ["handoff.dead-letters"]
+    assert b"2,048" in dict(outputs[0].headers)["__streams.errors.message"]
+    assert task is None
+
+
+def test_the_number_of_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, task = judged(monkeypatch, "max_fields", 2, {"a": 1}, {"b": 1}, {"c": 1})
+    assert list(task.captures) == ["b", "c"]
+
+
+def test_the_largest_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, task = judged(monkeypatch, "max_value_bytes", 4, {"a": 1234, "b": 12345})
+    assert (task.captures["a"].value, task.captures["b"].value) == (b"1234", None)
+
+
+def test_the_bytes_of_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, task = judged(monkeypatch, "max_state_bytes", 1024, {"a": "x" * 900}, {"b": "x" * 900})
+    assert list(task.captures) == ["b"]
+
+
+def test_the_number_of_open_handoffs(monkeypatch: pytest.MonkeyPatch) -> None:
+    handoffs = [{"handoff": "nobody"} for _ in range(3)]
+    _, task = judged(monkeypatch, "max_open_handoffs", 2, *handoffs)
+    assert [handoff.part for handoff in task.open] == ["1", "2"]
+
+
+def test_the_age_of_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for age, is_backfill in ((1_000, True), (60_000, False)):
+        outputs, _ = judged(monkeypatch, "backfill_after_ms", age, {"handoff": "nobody"})
+        assert json.loads(outputs[0].value)["backfill"] is is_backfill
