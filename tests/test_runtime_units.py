@@ -1,6 +1,8 @@
 """The parts of the runtime that need no broker: settings, errors, starts, stores, metrics."""
 
 import logging
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Kind, Misconfigured, is_fenced, is_ours, kind_of
 
 IN0, IN1 = ("in0", 0), ("in1", 0)
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -281,3 +284,27 @@ def test_metrics_tell_the_accounting_of_each_lane() -> None:
         'handoff_ready{processor="integrity"} 0.0',
     ):
         assert line in text.splitlines()
+
+
+_MANY_INSTANCES = """
+import sys, time
+from processors.runtime import instances
+from processors.runtime.settings import Settings
+instances.run = lambda settings, processors: time.sleep(60)
+print("go", flush=True)
+sys.exit(instances.run_instances(Settings(), [], 24))
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.02, 0.04])
+def test_a_signal_while_instances_are_still_started_ends_them_all(seconds: float) -> None:
+    command = [sys.executable, "-c", _MANY_INSTANCES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT) as parent:
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"go\n"
+            time.sleep(seconds)  # in the middle of 24 forks
+            parent.terminate()
+            assert parent.wait(15) in (0, -signal.SIGTERM)
+        finally:
+            parent.kill()

@@ -26,6 +26,7 @@ log = logging.getLogger("handoff.instances")
 # A child that was killed is started anew, but not in a busy loop.
 _AGAIN_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_instances(settings: Settings, processors: Sequence[Processor[Any]], count: int) -> int:
@@ -35,8 +36,8 @@ def run_instances(settings: Settings, processors: Sequence[Processor[Any]], coun
     are ended too, and its status is returned.
     """
     made = _Instances(settings, list(processors))
-    signal.signal(signal.SIGTERM, made.on_signal)
-    signal.signal(signal.SIGINT, made.on_signal)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, made.on_signal)
     return made.run(count)
 
 
@@ -68,8 +69,7 @@ class _Instances:
                 elif code < 0:
                     log.error("instance %d was killed by signal %d", ordinal, -code)
                     time.sleep(_AGAIN_SECONDS)
-                    if not self._stopping:
-                        self._start(ordinal)
+                    self._start(ordinal)
                 else:
                     status = status or code
                     self._stopping = True
@@ -84,8 +84,14 @@ class _Instances:
             args=(self._settings.model_copy(update=own), self._processors, os.getpid()),
             name=f"handoff-{ordinal}",
         )
-        child.start()
-        self._children[ordinal] = child
+        # Until the child is noted here and has let go of our handlers, a signal would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            if not self._stopping:
+                child.start()
+                self._children[ordinal] = child
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
     def _end(self) -> None:
         for child in self._children.values():
@@ -93,8 +99,9 @@ class _Instances:
 
 
 def _instance(settings: Settings, processors: Sequence[Processor[Any]], parent: int) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):  # until the app sets its own
+    for number in _STOP_SIGNALS:  # until the app sets its own
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     # They share one standard error, so each line says whose it is. `run` keeps what it finds set.
     logging.basicConfig(
