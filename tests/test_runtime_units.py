@@ -13,7 +13,13 @@ from confluent_kafka import KafkaError
 from processors.runtime import clients, metrics
 from processors.runtime.restoration import Bounds, Start, check_anchored, starts
 from processors.runtime.settings import Settings, SettingsError, load_settings
-from processors.runtime.state import DELETE_RETENTION_MS, DiskStore, MemoryStore, Store
+from processors.runtime.state import (
+    DELETE_RETENTION_MS,
+    DiskStore,
+    MemoryStore,
+    Store,
+    open_store,
+)
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Kind, Misconfigured, is_fenced, is_ours, kind_of
 
@@ -284,6 +290,16 @@ def test_metrics_tell_the_accounting_of_each_lane() -> None:
         'handoff_ready{processor="integrity"} 0.0',
     ):
         assert line in text.splitlines()
+
+
+def test_instances_with_ordinals_do_not_share_state_on_disk(tmp_path: Path) -> None:
+    pytest.importorskip("rocksdict")
+    stores = [
+        open_store(Settings(state="disk", state_dir=tmp_path, ordinal=ordinal), "integrity", 0)
+        for ordinal in (0, 1)
+    ]
+    for store in stores:
+        store.close()
 
 
 _MANY_INSTANCES = """

@@ -148,5 +148,8 @@ def open_store(settings: Settings, processor: str, partition: int) -> Store:
     """The store of one partition, as the settings want it. Raises `SettingsError`."""
     if settings.state == "memory":
         return MemoryStore()
-    path = settings.state_dir / f"{settings.application_id}-{processor}" / str(partition)
+    # One folder an ordinal: a partition moves to another instance while the one that had it, frozen
+    # or slow, still holds RocksDB's lock.
+    owner = "" if settings.ordinal is None else f"-{settings.ordinal}"
+    path = settings.state_dir / f"{settings.application_id}-{processor}{owner}" / str(partition)
     return DiskStore(path, time.time_ns() // 1_000_000)
