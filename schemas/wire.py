@@ -27,6 +27,8 @@ DAY_MS = 86_400_000
 MAX_RECORD_BYTES = (4 << 20) - 1024
 # A clock this far ahead of the broker's is wrong: the record's timestamp counts instead.
 MAX_AHEAD_MS = 5 * 60_000
+# W3C Trace Context writes 55 characters; what is far longer is none and is not passed on.
+MAX_TRACEPARENT = 512
 BACKFILL_HEADER = "handoff-backfill"
 DEAD_LETTERS = "handoff.dead-letters"
 
@@ -90,7 +92,7 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arri
     for name, content in record.headers:
         if name == BACKFILL_HEADER:
             backfill = backfill or content == b"1"
-        elif name == "traceparent":
+        elif name == "traceparent" and content is not None and len(content) <= MAX_TRACEPARENT:
             traceparent = content
     occurred_at = epoch_ms(body.occurred_at)
     if occurred_at > record.timestamp + MAX_AHEAD_MS:

@@ -53,7 +53,8 @@ def judge(
     way = route(output, request, tables, now)
     contract = way.contract
     judged = assemble(contract, context, memory, arrival.occurred_at)
-    disposition: Disposition = "held" if _holds(way, judged) else "sent"
+    holding = _holding(way, judged)
+    disposition: Disposition = "held" if holding else "sent"
     team = output.team or (contract.team if contract is not None else None)
     opened = OpenHandoff(
         handoff_id(output, way, request.part),
@@ -93,7 +94,7 @@ def judge(
         package,
         way.queue if disposition == "sent" else None,
         violations,
-        publisher.signal(judged),
+        publisher.signal(judged, holding),
         opened,
         superseded,
         judged,
@@ -123,11 +124,11 @@ def slot(handoff: OpenHandoff) -> tuple[str | None, str, str | None]:
     return handoff.contract, handoff.receiver, handoff.part
 
 
-def _holds(way: Route, judged: Judged) -> bool:
-    """An open violation of a kind in `hold_on` holds the handoff; a rebuilt field never does."""
+def _holding(way: Route, judged: Judged) -> list[str]:
+    """The kinds of open violations that hold the handoff; a rebuilt field never does."""
     if not judged.broken and not way.broken:
-        return False
+        return []
     hold_on = way.contract.hold_on if way.contract is not None else HOLD_WITHOUT_CONTRACT
-    kinds: set[str] = {f.kind for f in judged.broken if f.kind is not None and not f.rebuilt}
-    kinds.update(broken.kind for broken in way.broken)
-    return bool(kinds) if "any" in hold_on else not hold_on.isdisjoint(kinds)
+    kinds = [f.kind for f in judged.broken if f.kind is not None and f.how != "rebuilt"]
+    kinds += [broken.kind for broken in way.broken]
+    return list(dict.fromkeys(kind for kind in kinds if "any" in hold_on or kind in hold_on))

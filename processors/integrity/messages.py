@@ -1,8 +1,8 @@
 """The sentences that people read. They name fields, stages and tools, and never hold a value."""
 
-from processors.integrity.fields import Finding
+from processors.integrity.fields import Finding, Judged
 from processors.integrity.receiver import Broken
-from schemas.records import From, SignalKind, To
+from schemas.records import From, To
 
 _REFUSALS = {
     "not_allowed": "the contract allows no rebuild",
@@ -33,7 +33,10 @@ def about_field(finding: Finding, sender: From, to: To) -> str:
         case "context_retracted":
             return f"{name} was taken back before the handoff {between}, so it is not rebuilt."
         case "never_captured":
-            return f"{name} is required by {to.receiver} and no tool of the task ever captured it."
+            return (
+                f"{name} is required by {to.receiver}, and no tool of the task ever captured it "
+                f"under a name that the contract gives ({_names(finding)})."
+            )
         case "untranslatable":
             return (
                 f"{name} arrived from {sender.stage} in a term that the contract does not "
@@ -44,6 +47,11 @@ def about_field(finding: Finding, sender: From, to: To) -> str:
                 f"{name} arrived from {sender.stage} in another shape than {to.receiver} "
                 "asks for; it is passed on as sent."
             )
+
+
+def _names(finding: Finding) -> str:
+    paths = finding.field.paths if finding.field is not None else ()
+    return ", ".join(path.name for path in paths) or finding.name
 
 
 def _had(finding: Finding) -> str:
@@ -96,13 +104,22 @@ def about_handoff(broken: Broken, sender: From, to: To, asked: str, workflow: st
             return f"No owner of {to.receiver} is in force, so nobody owns the next step; name one."
 
 
-def signal_sentence(kind: SignalKind, to: To, missing: int, rebuilt: int) -> str:
-    """What the originating team is told about its handoff."""
-    owner = f", owner {to.owner}" if to.owner else ""
-    parts = [f"{rebuilt} rebuilt"] if rebuilt else []
+def signal_sentence(to: To, judged: Judged, holding: list[str]) -> str:
+    """What the originating team is told about its handoff; `holding` are the kinds that hold it.
+
+    Only what broke a promise is counted: an optional field may be left out without a word.
+    """
+    missing = sum(finding.value is None for finding in judged.broken)
+    odd = sum(finding.how == "as_sent" for finding in judged.broken)
+    parts = [f"{judged.rebuilt} rebuilt"] if judged.rebuilt else []
     parts += [f"{missing} missing"] if missing else []
+    parts += [f"{odd} not as asked"] if odd else []
     context = f" (fields: {', '.join(parts)})" if parts else ""
-    if kind == "held":
-        return f"Your handoff to {to.receiver} is held and did not reach them{context}."
+    if holding:
+        return (
+            f"Your handoff to {to.receiver} is held and did not reach them, because of "
+            f"{' and '.join(holding)}{context}; mend that and hand off again."
+        )
     # Nobody has confirmed anything yet: it was sent, and whether it was read is another matter.
+    owner = f", owner {to.owner}" if to.owner else ""
     return f"Your handoff was sent to {to.receiver}{owner}{context}."

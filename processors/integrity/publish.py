@@ -174,7 +174,7 @@ class Publisher(Struct, frozen=True, gc=False):
             finding.candidates,
         )
 
-    def signal(self, judged: Judged) -> Signal:
+    def signal(self, judged: Judged, holding: list[str]) -> Signal:
         """What the originating team is told."""
         to = self.route.to
         return Signal(
@@ -187,9 +187,7 @@ class Publisher(Struct, frozen=True, gc=False):
             to_team=self.sender.team,
             receiver=to.receiver,
             owner=to.owner,
-            message=messages.signal_sentence(
-                self.disposition, to, len(judged.missing), judged.rebuilt
-            ),
+            message=messages.signal_sentence(to, judged, holding),
             occurred_at=utc(self.arrival.occurred_at),
             at=utc(self.now),
             backfill=self.arrival.backfill,
