@@ -162,6 +162,21 @@ def in_order(records: list[Record]) -> list[Record]:
     return ordered
 
 
+def in_parts(records: list[Record], limit: int) -> Iterator[list[Record]]:
+    """The records in order, in parts whose values have at most `limit` bytes, or that are one."""
+    part: list[Record] = []
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if part and size + length > limit:
+            yield part
+            part, size = [], 0
+        part.append(record)
+        size += length
+    if part:
+        yield part
+
+
 def _merged(queues: list[Iterator[Record]]) -> Iterator[Record]:
     heads = [(next(queue), queue) for queue in queues]
     while heads:

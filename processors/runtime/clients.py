@@ -120,6 +120,7 @@ def transactional_producer(
             "batch.size": 1 << 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 256 * 1024,  # then `BufferError`, and the lane waits
             "retry.backoff.ms": 5,
             **settings.kafka,
             "message.max.bytes": MAX_MESSAGE_BYTES,

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from processors.driver import Driver, in_order
+from processors.driver import Driver, in_order, in_parts
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.caution import Caution
@@ -58,6 +58,8 @@ from topics.catalogue import physical
 log = logging.getLogger("handoff.lane")
 
 BATCH_RECORDS = 1_000
+# What follows from a batch is in memory until it is produced: a record may fan out to 16 packages.
+BATCH_BYTES = 4 << 20
 # Between a commit and the next transaction's first record. A transaction that begins sooner meets
 # the coordinator still writing the last one's markers, and waits for it with a back-off.
 GAP_SECONDS = 0.005
@@ -209,8 +211,8 @@ class Lane:
         # between two batches of records.
         self._driver.tables = self._tables.current
         try:
-            if records:
-                self._process(records)  # 2, 3
+            for part in in_parts(records, BATCH_BYTES):
+                self._process(part)  # 2, 3
             if self._transactions.open and (
                 not records
                 or self._caution.active
@@ -601,8 +603,7 @@ class Lane:
     def _let_go(self) -> None:
         """Close the consumer (which calls `_on_revoke`) and the stores."""
         if self._left:
-            # What is still queued belongs to a transaction that its successor aborts.
-            self._transactions.producer.purge(blocking=False)
+            self._transactions.leave()
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError, LaneError, Misconfigured) as error:

@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 log = logging.getLogger("handoff.transactions")
 
 CALL_SECONDS = 5.0
+LEAVE_SECONDS = 5.0
 # Longer than the broker lets a transaction live, so a commit that is still unanswered is unknown.
 LIMIT_SECONDS = 30.0
 # Once we were asked to stop, waiting for a broker that does not answer is no use.
@@ -206,6 +207,20 @@ class Transactions:
             )
         except (Abortable, Unknown) as error:
             raise Fatal(str(error)) from None
+
+    def leave(self) -> None:
+        """End what is open as far as that goes; what is left a successor's `initialise` ends.
+
+        Not only for its sake: a record that is under way when the successor comes would be taken by
+        a broker that does not tell the two apart, and block its readers.
+        """
+        if self.open:
+            self.open = False
+            try:
+                self.producer.abort_transaction(LEAVE_SECONDS)
+            except KafkaException as error:
+                log.info("a transaction is left open: %s", error.args[0].str())
+        self.producer.purge(blocking=False)
 
     def why(self, error: KafkaError, offsets: list[TopicPartition], group: Any) -> LaneError:
         """What is behind an error of `produce`: once a transaction has failed, `produce` only says
