@@ -11,10 +11,7 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from processors.runtime import keeper
-from processors.runtime.lane import Batch, Lane
 from processors.runtime.settings import Settings
-from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
 from processors.runtime.transactions import Fatal
 from tests.lanes import Bench, headers, number, text
 from tests.toy import toy
@@ -153,49 +150,6 @@ def test_outputs_tell_where_they_came_from(bench: Bench) -> None:
     assert text(message.key()) == "k"
     assert json.loads(text(message.value()))["topic"] == f"{bench.prefix}in0"
     assert headers(message)["content-type"] == "application/json"
-
-
-def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench: Bench) -> None:
-    bench.create()
-    for n in range(3000):
-        bench.send(f"k{n % 20}")
-    bench.flush()
-    settings = Settings(
-        kafka_bootstrap_servers=bench.servers,
-        topic_prefix=bench.prefix,
-        application_id=bench.prefix + "app",
-        commit_interval_ms=5000,
-    )
-    processor = toy(bench.prefix)
-    tables = Tables(settings, processor)
-    tables.start(lambda: False)
-    seen = 0
-
-    def judge(batch: Batch) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 2:
-            batch.done.set_exception(ZeroDivisionError("in the middle"))
-        else:
-            batch.run()
-
-    status = LaneStatus("toy")
-    failing = Lane(settings, processor, "one", tables, status, judge)
-    with pytest.raises(ZeroDivisionError):
-        failing.run()
-    assert status.committed == 0
-    assert bench.read("out", 0) == []
-    # The next one has the same id, so it ends the transaction that was left open.
-    following = Lane(settings, processor, "one", tables, status, Batch.run)
-    thread = threading.Thread(target=following.run, daemon=True)
-    thread.start()
-    try:
-        bench.check_outputs()
-    finally:
-        following.stop()
-        thread.join(20)
-        tables.stop()
-    assert not thread.is_alive()
 
 
 def test_a_lane_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:

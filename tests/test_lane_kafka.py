@@ -4,6 +4,7 @@ Every test ends with the same check: read_committed consumers see each expected 
 """
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,8 +14,13 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from console.brokers import ApacheKafka, BrokerError
+from processors.runtime.lane import Batch, Lane
+from processors.runtime.settings import Settings
+from processors.runtime.status import LaneStatus
+from processors.runtime.tables import Tables
 from tests.conftest import cannot_run
 from tests.lanes import Bench, Instance, headers, wait_for
+from tests.toy import toy
 
 
 @pytest.fixture
@@ -160,3 +166,48 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(prefix: str, tmp_path: 
             assert len(instance.log.splitlines()) < 200, "librdkafka's lines are not limited"
     finally:
         broker.stop()
+
+
+def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench: Bench) -> None:
+    bench.create()
+    for n in range(3000):
+        bench.send(f"k{n % 20}")
+    bench.flush()
+    settings = Settings(
+        kafka_bootstrap_servers=bench.servers,
+        topic_prefix=bench.prefix,
+        application_id=bench.prefix + "app",
+        commit_interval_ms=5000,
+    )
+    processor = toy(bench.prefix)
+    tables = Tables(settings, processor)
+    tables.start(lambda: False)
+
+    def judge(batch: Batch) -> None:
+        # How many batches the first poll finds is Kafka's choice: fail where one came before this
+        # in the same transaction.
+        if failing._transactions.open:
+            batch.done.set_exception(ZeroDivisionError("in the middle"))
+        else:
+            batch.run()
+
+    status = LaneStatus("toy")
+    failing = Lane(settings, processor, "one", tables, status, judge)
+    never = threading.Timer(30, failing.stop)
+    never.start()
+    with pytest.raises(ZeroDivisionError):
+        failing.run()
+    never.cancel()
+    committed = sum(status.counts.values())
+    assert len(bench.read("out", 0)) == committed
+    # The next one has the same id, so it ends the transaction that was left open.
+    following = Lane(settings, processor, "one", tables, status, Batch.run)
+    thread = threading.Thread(target=following.run, daemon=True)
+    thread.start()
+    try:
+        bench.check_outputs()
+    finally:
+        following.stop()
+        thread.join(20)
+        tables.stop()
+    assert not thread.is_alive()
