@@ -58,7 +58,7 @@ def _receivers_known(
     for at, receiver_id in named:
         receiver = receivers.get(receiver_id)
         if receiver is None:
-            message = f"the receiver {receiver_id!r} is not among these documents"
+            message = f"the receiver {receiver_id!r} is not known here"
             suggestion = "register it, or correct its id; until then packages are held"
         elif receiver.status == "retired":
             message = f"the receiver {receiver_id!r} is retired"

@@ -524,8 +524,8 @@ def test_a_deadline_shorter_than_the_receivers_habit_is_an_error(tmp_path: Path)
 def test_receivers_must_be_known() -> None:
     repeat = {"by": "context.a", "threshold": 2, "within": "P1D", "receiver": "gone"}
     assert linted(contract(repeat=repeat))[1:] == [
-        ("warning", "repeat.receiver", "the receiver 'gone' is not among these documents"),
-        ("warning", "to.receiver", "the receiver 'r' is not among these documents"),
+        ("warning", "repeat.receiver", "the receiver 'gone' is not known here"),
+        ("warning", "to.receiver", "the receiver 'r' is not known here"),
     ]
     assert linted(contract(), receiver(status="retired")) == [
         ("warning", "to.receiver", "the receiver 'r' is retired")

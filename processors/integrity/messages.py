@@ -2,7 +2,7 @@
 
 from processors.integrity.fields import Finding, Judged
 from processors.integrity.receiver import Broken
-from schemas.records import From, To
+from schemas.records import From, HandoffRequest, To
 
 _REFUSALS = {
     "not_allowed": "the contract allows no rebuild",
@@ -68,8 +68,11 @@ def _outcome(finding: Finding) -> str:
     return f", but it was not rebuilt: {refusal.format(candidates=finding.candidates)}"
 
 
-def about_handoff(broken: Broken, sender: From, to: To, asked: str, workflow: str) -> str:
-    """One sentence about a violation of the handoff as a whole; `asked` is who it was sent to."""
+def about_handoff(
+    broken: Broken, sender: From, to: To, request: HandoffRequest, workflow: str
+) -> str:
+    """One sentence about a violation of the handoff as a whole."""
+    asked = request.to
     match broken.kind, broken.reason:
         case "receiver_mismatch", _ if asked != to.receiver:
             return (
@@ -83,8 +86,8 @@ def about_handoff(broken: Broken, sender: From, to: To, asked: str, workflow: st
             )
         case "contract_missing", "not_active":
             return (
-                f"The handoff from {sender.stage} to {asked} names a contract that is not active; "
-                "apply it, or name another."
+                f"The handoff from {sender.stage} to {asked} names the contract "
+                f"{request.contract}, which is not active; apply it, or name another."
             )
         case "contract_missing", _:
             return (

@@ -54,7 +54,7 @@ class Publisher(Struct, frozen=True, gc=False):
     def about_handoff(self, broken: Broken, severity: Severity) -> Violation:
         """The violation about the handoff as a whole."""
         message = messages.about_handoff(
-            broken, self.sender, self.route.to, self.request.to, self.output.workflow
+            broken, self.sender, self.route.to, self.request, self.output.workflow
         )
         return self._violation(broken.kind, severity, message, broken.reason)
 
