@@ -22,7 +22,6 @@ from schemas.records import (
     Violation,
 )
 
-DAY_MS = 86_400_000
 # What Kafka accepts on our topics (`max.message.bytes`), less room for the batch's own framing.
 MAX_RECORD_BYTES = (4 << 20) - 1024
 # A clock this far ahead of the broker's is wrong: the record's timestamp counts instead.

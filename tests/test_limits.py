@@ -1,11 +1,15 @@
 """Limits are settings: what a person sets is what the processor does."""
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from console.commands.running import processors
+from console.main import main
 from processors.driver import Driver
 from processors.integrity import state
 from processors.runtime.settings import load_settings
@@ -73,3 +77,20 @@ def test_the_age_of_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     for age, is_backfill in ((1_000, True), (60_000, False)):
         outputs, _ = judged(monkeypatch, "backfill_after_ms", age, {"handoff": "nobody"})
         assert json.loads(outputs[0].value)["backfill"] is is_backfill
+
+
+def test_a_dry_run_marks_the_lines_that_are_replays_by_the_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `send` would; an hour old is old where half an hour is set."""
+    body: dict[str, Any] = {"id": "e", "task_id": "t", "workflow": "w", "stage": "s", "tool": "x"}
+    body |= {"occurred_at": int(time.time() * 1000) - 3_600_000, "handoff": {"to": "nobody"}}
+    (tmp_path / "lines.jsonl").write_text(json.dumps(body))
+    (tmp_path / "receiver.yaml").write_text("kind: Receiver\nid: r\nteam: r\n")
+    command = ["dry-run", "--backfill", "--contracts", str(tmp_path), str(tmp_path / "lines.jsonl")]
+    for age, is_backfill in ((1_800_000, True), (7_200_000, False)):
+        monkeypatch.setenv("HANDOFF_BACKFILL_AFTER_MS", str(age))
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 0, result.stderr
+        held = json.loads(result.stdout.splitlines()[0])
+        assert held["value"]["backfill"] is is_backfill

@@ -15,7 +15,7 @@ from console.render import percent
 from processors.contracts.tables import CONTRACTS, RECEIVERS
 from processors.integrity.processor import INTEGRITY, integrity
 from processors.runtime.settings import load_settings
-from schemas import documents, wire
+from schemas import documents
 from topics.catalogue import DEFAULT_PARTITIONS
 
 _ENDS = {"duplicates": ("duplicate", None), "dead_letters": ("dead letter", None)}
@@ -51,8 +51,9 @@ def dry_run(
         CONTRACTS: {documents.key(each): documents.to_json(each) for each in found.contracts},
         RECEIVERS: {documents.key(each): documents.to_json(each) for each in found.receivers},
     }
-    before = int(time.time() * 1000) - wire.DAY_MS if backfill else None
-    dry = DryRun(integrity(limits(load_settings())), tables, DEFAULT_PARTITIONS, before)
+    settings = load_settings()
+    before = int(time.time() * 1000) - settings.backfill_after_ms if backfill else None
+    dry = DryRun(integrity(limits(settings)), tables, DEFAULT_PARTITIONS, before)
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
     with output.ends_cleanly():
         for record in dry.run(read_lines(file)):

@@ -3,15 +3,18 @@
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 import click
 
+from console.commands.running import limits
 from console.dry_run import is_backfill, unread
 from console.errors import BAD_INPUT, UnreachableError
 from console.kafka import Writer, connect
 from console.lines import INPUTS, Line, check_readable, read_lines
 from console.output import Progress, number
-from processors.integrity.processor import INTEGRITY
+from processors.integrity.processor import integrity
+from processors.processor import Processor
 from schemas import wire
 from schemas.flow import Record, Refused
 
@@ -27,11 +30,12 @@ def send(file: str) -> None:
     FILE is plain or gzip, - is standard input. Each line is a tool output, or
     {"topic": "handoff.acks", "value": {...}} for an ack or amendment. This version does not read
     those: they are sent with a warning and wait in their topics; `dry-run` refuses them.
-    Lines older than a day are marked as backfill, so that a replay pages no one. A bad line is
-    named by its number; exit status 2 when there was one.
+    Lines older than a day (the setting backfill_after_ms) are marked as backfill, so that a replay
+    pages no one. A bad line is named by its number; exit status 2 when there was one.
     """
     check_readable(file)
     cluster = connect()
+    processor = integrity(limits(cluster.settings))
     for topic in INPUTS:
         cluster.partitions(topic)
     writer = Writer(cluster)
@@ -42,17 +46,17 @@ def send(file: str) -> None:
     try:
         for line in read_lines(file):
             progress.tick()
-            problem = _problem(line, now)
+            problem = _problem(line, now, processor)
             if problem is not None:
                 bad += 1
                 if bad <= _NAMED:
                     click.echo(f"{file}, line {line.number}: {problem}", err=True)
             if line.key is not None:
-                old = is_backfill(line, now - wire.DAY_MS)
+                old = is_backfill(line, now - cluster.settings.backfill_after_ms)
                 headers = [(wire.BACKFILL_HEADER, b"1")] if old else []
                 place = f"{file}, line {line.number}"
                 writer.write(line.topic, line.key, line.value, headers, place)
-                if line.topic not in INTEGRITY.inputs:
+                if line.topic not in processor.inputs:
                     waiting[line.topic] += 1
     finally:
         writer.flush()
@@ -69,14 +73,14 @@ def send(file: str) -> None:
         sys.exit(BAD_INPUT)
 
 
-def _problem(line: Line, now: int) -> str | None:
+def _problem(line: Line, now: int, processor: Processor[Any]) -> str | None:
     """What is wrong with a line, as far as the processor's own parser can tell."""
     if line.key is None:
         return f"not sent: {line.problem}"
     try:
-        INTEGRITY.parse(Record(line.topic, 0, 0, line.key, line.value, now), now)
+        processor.parse(Record(line.topic, 0, 0, line.key, line.value, now), now)
     except Refused as error:
-        if line.topic not in INTEGRITY.inputs:
+        if line.topic not in processor.inputs:
             return f"sent, though it is not understood: {error.message}"
         return f"sent, and becomes a dead letter: {error.message}"
     return None
