@@ -188,6 +188,4 @@ def same(a: bytes, b: bytes) -> bool:
 
 def digest(value: bytes) -> bytes:
     """Eight bytes that stand for a JSON value (BLAKE2b, RFC 7693)."""
-    if value[0] != _QUOTE or _BACKSLASH in value:
-        value = canonical(value)
-    return blake2b(value, digest_size=8).digest()
+    return blake2b(canonical(value), digest_size=8).digest()

@@ -178,17 +178,7 @@ def _judge_empty(
 
 def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
     value = present.value
-    earlier = memory.look_up(present.path)
-    capture = None
-    candidates = 1
-    if earlier is not None:
-        candidates = memory.candidates(earlier)
-        if earlier.value == value or (
-            earlier.value is not None and values.same(earlier.value, value)
-        ):
-            capture = earlier.capture
-        elif values.digest(value) not in earlier.capture.hashes:
-            candidates = min(candidates + 1, MAX_CANDIDATES)
+    capture, candidates = _held(memory, memory.look_up(present.path), value)
     finding = Finding(
         field.name, field, value, "arrived", present.top, capture, candidates, present.took
     )
@@ -203,6 +193,18 @@ def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
     if not _accepts(field, judged):
         return replace(finding, value=value, how="as_sent", kind="context_malformed")
     return finding
+
+
+def _held(memory: Memory, earlier: Found | None, value: bytes) -> tuple[Capture | None, int]:
+    """The capture that already held a sent value, if one did, and the candidates with it."""
+    if earlier is None:
+        return None, 1
+    candidates = memory.candidates(earlier)
+    if earlier.value is not None and values.same(earlier.value, value):
+        return earlier.capture, candidates
+    if not values.is_empty(value) and values.digest(value) not in earlier.capture.hashes:
+        candidates = min(candidates + 1, MAX_CANDIDATES)
+    return None, candidates
 
 
 def _accepts(field: Field, value: bytes) -> bool:
@@ -333,13 +335,8 @@ def _extras(context: Carried, taken: frozenset[str] | set[str], memory: Memory) 
     for name, value in context.values.items():
         if name in taken:
             continue
-        capture = memory.captures.get(name)
-        candidates = 1
-        if capture is not None:
-            candidates = memory.candidates(Found(capture.value, capture, name))
-            if capture.value is None or not values.same(capture.value, value):
-                if name not in context.empty and values.digest(value) not in capture.hashes:
-                    candidates = min(candidates + 1, MAX_CANDIDATES)
-                capture = None
+        earlier = memory.captures.get(name)
+        found = None if earlier is None else Found(earlier.value, earlier, name)
+        capture, candidates = _held(memory, found, value)
         extras.append(Finding(name, None, value, "extra", name, capture, candidates))
     return extras
