@@ -1,12 +1,24 @@
 """What a core must bring to be run: one `Processor` each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from schemas.flow import Arrival, Count, Emit, Record
+from schemas.flow import Arrival, Count, Emit, Input, Record
 
 State = TypeVar("State")
+
+
+def _never(_: Any) -> int | None:
+    return None
+
+
+def _nothing(_: Any) -> Collection[str]:
+    return ()
+
+
+def _no_facts(_: Any, __: int) -> Mapping[str, Hashable]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -18,6 +30,11 @@ class Processor(Generic[State]):
     `tables` the compacted topics that `build_tables` makes the core's tables from: it is given
     `{topic: {key: value}}` and the names of the topics that exist, ours left out (None where nobody
     knows).
+
+    `due` is the moment (epoch ms) at which a state wants a `Due`, None for never. `watched` are
+    the subjects in the tables that a state waits for, and `facts` what the tables say of each
+    subject at a moment (epoch ms): when it says something else than before, the states that watch
+    the subject get a `Sweep`. Both inputs find a state, never None.
     """
 
     name: str
@@ -27,7 +44,10 @@ class Processor(Generic[State]):
     build_tables: Callable[[dict[str, dict[str, bytes]], frozenset[str] | None], Any]
     parse: Callable[[Record, int], Arrival]
     state_key: Callable[[Arrival], str]
-    advance: Callable[[State | None, Arrival, Any, int], tuple[State | None, list[Emit | Count]]]
+    advance: Callable[[State | None, Input, Any, int], tuple[State | None, list[Emit | Count]]]
     encode: Callable[[State], bytes]
     decode: Callable[[bytes], State]
     outputs: tuple[str, ...] = ()
+    due: Callable[[State], int | None] = _never
+    watched: Callable[[State], Collection[str]] = _nothing
+    facts: Callable[[Any, int], Mapping[str, Hashable]] = _no_facts

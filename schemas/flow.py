@@ -22,7 +22,7 @@ class Record(Struct, frozen=True, gc=False):
 class Arrival(Struct, frozen=True, gc=False):
     """One input that was understood.
 
-    `occurred_at` is the event time in epoch ms, already bounded by the record's timestamp.
+    `occurred_at` is the event time in epoch ms, already bounded by `timestamp`, the record's own.
     `traceparent` is the W3C Trace Context header to pass on.
     """
 
@@ -33,6 +33,20 @@ class Arrival(Struct, frozen=True, gc=False):
     offset: int
     backfill: bool
     traceparent: bytes | None
+    timestamp: int = 0
+
+
+class Due(Struct, frozen=True, gc=False):
+    """A task's deadlines have passed: those at or before `at` (epoch ms)."""
+
+    at: int
+
+
+class Sweep(Struct, frozen=True, gc=False):
+    """What a task waits for may have changed in the tables: look again."""
+
+
+Input = Arrival | Due | Sweep
 
 
 class Emit(Struct, frozen=True, gc=False):

@@ -99,7 +99,14 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arri
     if not FIRST_MS <= occurred_at <= LAST_MS:  # an offset may lead out of the calendar
         raise Refused("wrong_shape", "occurred_at lies outside of the years 1 to 9999 in UTC")
     return Arrival(
-        body, occurred_at, record.topic, record.partition, record.offset, backfill, traceparent
+        body,
+        occurred_at,
+        record.topic,
+        record.partition,
+        record.offset,
+        backfill,
+        traceparent,
+        record.timestamp,
     )
 
 

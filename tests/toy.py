@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from processors.processor import Processor
-from schemas.flow import Arrival, Count, Emit, Record, Refused
+from schemas.flow import Arrival, Count, Emit, Input, Record, Refused
 from schemas.records import DeadLetter, ToolOutput
 from schemas.wire import MAX_RECORD_BYTES
 
@@ -35,9 +35,10 @@ def parse(record: Record, now: int) -> Arrival:
 
 
 def advance(
-    state: Tally | None, arrival: Arrival, tables: Any, now: int
+    state: Tally | None, arrival: Input, tables: Any, now: int
 ) -> tuple[Tally | None, list[Emit | Count]]:
     """One more; published as a `DeadLetter`, the smallest record there is."""
+    assert isinstance(arrival, Arrival)
     assert isinstance(arrival.body, ToolOutput)
     what = arrival.body.tool
     if what == "poison":
@@ -60,7 +61,7 @@ def toy(prefix: str, inputs: int = 1) -> Processor[Tally]:
     """A toy whose topics start with `prefix`: `in0`, `in1`, ..., `out`, `log`."""
 
     def publish(
-        state: Tally | None, arrival: Arrival, tables: Any, now: int
+        state: Tally | None, arrival: Input, tables: Any, now: int
     ) -> tuple[Tally | None, list[Emit | Count]]:
         found, emits = advance(state, arrival, tables, now)
         return found, [

@@ -15,7 +15,7 @@ from processors.integrity.capture import Memory, captured, carried
 from processors.integrity.handoff import Handoff
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task
-from schemas.flow import Arrival, Count, Emit, Refused
+from schemas.flow import Arrival, Count, Emit, Input, Refused
 from schemas.records import HandoffRequest, ToolOutput
 
 PACKAGES = "handoff.packages"
@@ -28,7 +28,7 @@ _DIGEST = 8  # bytes of an event's digest
 
 def advance(
     task: Task | None,
-    arrival: Arrival,
+    arrival: Input,
     tables: Tables,
     now: int,
     limits: Limits = DEFAULT_LIMITS,
@@ -38,6 +38,8 @@ def advance(
     Returns the next task (the same object where nothing changed) and what is to be published, in
     order. Raises `Refused` for an input that contradicts itself; nothing of it is taken then.
     """
+    if not isinstance(arrival, Arrival):
+        raise Refused("not_supported", "this version has no deadlines")
     output = arrival.body
     if not isinstance(output, ToolOutput):
         raise Refused("not_supported", f"{arrival.topic} is not an input of this version")

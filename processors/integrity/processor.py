@@ -6,7 +6,7 @@ from processors.integrity.advance import HELD, PACKAGES, SIGNALS, VIOLATIONS, ad
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.state import Task
 from processors.processor import Processor
-from schemas.flow import Arrival, Count, Emit, Record
+from schemas.flow import Arrival, Count, Emit, Input, Record
 from schemas.wire import parse
 
 
@@ -17,9 +17,9 @@ def integrity(limits: Limits) -> Processor[Task]:
         return parse(record, now, limits.record_bytes, limits.backfill_after_ms)
 
     def advance_within(
-        task: Task | None, arrival: Arrival, tables: Tables, now: int
+        task: Task | None, given: Input, tables: Tables, now: int
     ) -> tuple[Task, list[Emit | Count]]:
-        return advance(task, arrival, tables, now, limits)
+        return advance(task, given, tables, now, limits)
 
     return Processor(
         name="integrity",
