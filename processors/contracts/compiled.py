@@ -106,13 +106,17 @@ class Contract(Struct, frozen=True, gc=False):
 
 
 class Destination(Struct, frozen=True, gc=False):
-    """A registered receiver. `owners` come with the epoch ms at which their time ends."""
+    """A registered receiver. `owners` come with the epoch ms at which their time ends.
+
+    Whether members of `consumer_group` are there is probed; nobody asks where it is None.
+    """
 
     id: str
     team: str
     owners: tuple[tuple[ReceiverOwner, int | None], ...]
     queue: str | None
     retired: bool
+    consumer_group: str | None = None
 
     def owner_at(self, now: int) -> ReceiverOwner | None:
         """The first owner in force at `now` (epoch ms)."""
@@ -159,7 +163,12 @@ def compile_receiver(document: Receiver) -> Destination:
             ends = int(last.timestamp() * 1000) + 86_400_000
         owners.append((owner, ends))
     return Destination(
-        document.id, document.team, tuple(owners), document.queue, document.status == "retired"
+        id=document.id,
+        team=document.team,
+        owners=tuple(owners),
+        queue=document.queue,
+        retired=document.status == "retired",
+        consumer_group=document.consumer_group,
     )
 
 
