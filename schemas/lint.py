@@ -2,13 +2,13 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from schemas.documents import ANY_STAGE, HandoffContract, Receiver
+from schemas.lint_contract import lint_contract
 from schemas.loading import Documents
 from schemas.records import ViolationKind
-from schemas.values import format_duration
-from schemas.yaml_source import Problem
+from schemas.yaml_source import Problem, Source
 
 # Kinds of violation that this version never opens.
 _LATER_KINDS: frozenset[ViolationKind] = frozenset(
@@ -29,28 +29,55 @@ _LATER_KINDS: frozenset[ViolationKind] = frozenset(
 def lint(documents: Documents, today: dt.date) -> list[Problem]:
     """Problems between the documents, errors first, then by file and line.
 
-    `today` (UTC) decides whether an owner is still in force. Retired documents are not judged.
+    `today` (UTC) decides whether an owner is still in force. Retired documents are not judged, nor
+    are versions that a later one has replaced.
     """
     receivers = {receiver.id: receiver for receiver in documents.receivers}
-    contracts = [c for c in documents.contracts if c.status != "retired"]
-    problems = [
-        problem
-        for contract in contracts
-        for check in (_receivers_known, _deadline_can_be_kept, _not_yet_acted_on)
-        for problem in check(contract, receivers, documents)
-    ]
+    contracts = _in_play(documents.contracts)
+    problems: list[Problem] = []
+    for contract in contracts:
+        source = documents.source(contract)
+        problems += _receivers_known(contract, receivers, source)
+        problems += lint_contract(contract, receivers.get(contract.to.receiver), source)
+        problems += _not_yet_acted_on(contract, source)
     problems += _shadowed(contracts, documents)
+    settled = [contract for contract in contracts if contract.status != "draft"]
+    owned = _owned_stages(settled, receivers, today)
+    problems += _left_unowned(settled, owned, documents)
     problems += [
         problem
         for receiver in documents.receivers
         if receiver.status == "active"
-        for problem in _owner_in_force(receiver, today, documents)
+        for problem in _owner_in_force(receiver, settled, owned, today, documents)
     ]
     return sorted(problems, key=lambda p: (p.level != "error", p.file, p.line, p.path))
 
 
+def _in_play(contracts: Iterable[HandoffContract]) -> list[HandoffContract]:
+    """What new handoffs are judged with, now or once it is activated.
+
+    Of each id the highest active version or else the highest deprecated one, and all that are
+    drafts or on trial. A version behind those cannot be changed any more: it is not judged.
+    """
+    in_force: dict[str, HandoffContract] = {}
+    for contract in contracts:
+        if contract.status in ("active", "deprecated"):
+            best = in_force.get(contract.id)
+            if best is None or _rank(contract) > _rank(best):
+                in_force[contract.id] = contract
+    return [
+        contract
+        for contract in contracts
+        if contract.status in ("draft", "trial") or contract is in_force.get(contract.id)
+    ]
+
+
+def _rank(contract: HandoffContract) -> tuple[bool, int]:
+    return contract.status == "active", contract.version
+
+
 def _receivers_known(
-    contract: HandoffContract, receivers: dict[str, Receiver], documents: Documents
+    contract: HandoffContract, receivers: dict[str, Receiver], source: Source
 ) -> Iterator[Problem]:
     named: list[tuple[tuple[str, ...], str]] = [(("to", "receiver"), contract.to.receiver)]
     if contract.repeat is not None:
@@ -67,28 +94,10 @@ def _receivers_known(
             continue
         if at[0] == "repeat":
             suggestion = "register the receiver, or name another; until then no pattern reaches it"
-        yield documents.source(contract).problem(at, message, suggestion, "warning")
+        yield source.problem(at, message, suggestion, "warning")
 
 
-def _deadline_can_be_kept(
-    contract: HandoffContract, receivers: dict[str, Receiver], documents: Documents
-) -> Iterator[Problem]:
-    receiver = receivers.get(contract.to.receiver)
-    if receiver is None or receiver.checks_every is None or contract.accept_within is None:
-        return
-    if contract.accept_within < receiver.checks_every:
-        yield documents.source(contract).problem(
-            ("accept_within",),
-            f"{format_duration(contract.accept_within)} is shorter than "
-            f"{format_duration(receiver.checks_every)}, the time after which {receiver.id!r} looks "
-            "again (checks_every): the deadline would pass before anyone has seen the handoff",
-            "allow more time, or agree with the team to look more often",
-        )
-
-
-def _not_yet_acted_on(
-    contract: HandoffContract, _receivers: dict[str, Receiver], documents: Documents
-) -> Iterator[Problem]:
+def _not_yet_acted_on(contract: HandoffContract, source: Source) -> Iterator[Problem]:
     """One warning a contract, whatever it has of what only a later version does."""
     found = ["status: trial"] if contract.status == "trial" else []
     for name in ("when", "rules", "release_within", "repeat"):
@@ -106,7 +115,7 @@ def _not_yet_acted_on(
     if deadlines:
         found.append(f"{' and '.join(deadlines)} (the deadline is published, nobody watches it)")
     if found:
-        yield documents.source(contract).problem(
+        yield source.problem(
             (),
             f"this version reads and does not act on: {'; '.join(found)}",
             "do not rely on it yet",
@@ -116,14 +125,10 @@ def _not_yet_acted_on(
 
 def _shadowed(contracts: list[HandoffContract], documents: Documents) -> Iterator[Problem]:
     """Contracts between which a handoff that names none chooses by nothing better than the id."""
-    highest: dict[str, HandoffContract] = {}
-    for contract in contracts:
-        if contract.status == "active":
-            held = highest.get(contract.id)
-            if held is None or held.version < contract.version:
-                highest[contract.id] = contract
     alike: dict[tuple[str, str, str, bool], list[HandoffContract]] = defaultdict(list)
-    for contract in sorted(highest.values(), key=lambda c: c.id):
+    for contract in sorted(contracts, key=lambda c: c.id):
+        if contract.status != "active":
+            continue
         for stage in contract.from_.stage:
             # A stage alone wins over one in a list, and that over '*': only equals hide each other.
             alone = len(contract.from_.stage) == 1
@@ -131,8 +136,8 @@ def _shadowed(contracts: list[HandoffContract], documents: Documents) -> Iterato
     told: set[tuple[str, str]] = set()
     for (_, stage, receiver, _), (first, *others) in alike.items():
         for other in others:
-            if (first.id, other.id) in told:
-                continue
+            if (first.id, other.id) in told or (first.when and other.when):
+                continue  # two that the processor starts by itself: it knows which
             told.add((first.id, other.id))
             where = "any stage" if (stage,) == ANY_STAGE else f"stage {stage!r}"
             yield documents.source(other).problem(
@@ -144,11 +149,69 @@ def _shadowed(contracts: list[HandoffContract], documents: Documents) -> Iterato
             )
 
 
-def _owner_in_force(receiver: Receiver, today: dt.date, documents: Documents) -> Iterator[Problem]:
-    if not any(owner.until is None or owner.until >= today for owner in receiver.owners):
-        yield documents.source(receiver).problem(
-            ("owners",),
-            f"the receiver {receiver.id!r} has no owner in force on {today.isoformat()}",
-            "name a person; until then packages are held (owner_missing)",
-            "warning",
-        )
+def _owned_stages(
+    contracts: list[HandoffContract], receivers: dict[str, Receiver], today: dt.date
+) -> set[tuple[str, str]]:
+    """(workflow, stage) with a team that some contract names, or a receiver's owner in force."""
+    owned: set[tuple[str, str]] = set()
+    for contract in contracts:
+        if contract.from_.team is not None:
+            owned |= {(contract.workflow, stage) for stage in contract.from_.stage}
+        receiver = receivers.get(contract.to.receiver)
+        if contract.to.stage is not None and receiver is not None and _owner(receiver, today):
+            owned.add((contract.workflow, contract.to.stage))
+    return owned
+
+
+def _left_unowned(
+    contracts: list[HandoffContract], owned: set[tuple[str, str]], documents: Documents
+) -> Iterator[Problem]:
+    """Stages that handoffs leave, of which nothing says who runs them; each told once."""
+    told: set[tuple[str, str]] = set()
+    for contract in contracts:
+        if contract.from_.stage == ANY_STAGE or (contract.workflow, "*") in owned:
+            continue
+        stages = [(contract.workflow, stage) for stage in contract.from_.stage]
+        unowned = [stage for stage in stages if stage not in owned | told]
+        told.update(unowned)
+        if unowned:
+            yield documents.source(contract).problem(
+                ("from",),
+                f"nothing says who runs the stage {' and '.join(repr(s) for _, s in unowned)} of "
+                f"{contract.workflow!r}: no contract names its team, and no receiver with an owner "
+                "in force runs it",
+                "name the team (from.team): it is told what becomes of its handoffs",
+                "warning",
+            )
+
+
+def _owner_in_force(
+    receiver: Receiver,
+    contracts: list[HandoffContract],
+    owned: set[tuple[str, str]],
+    today: dt.date,
+    documents: Documents,
+) -> Iterator[Problem]:
+    if _owner(receiver, today):
+        return
+    stages = {
+        f"{contract.to.stage!r} of {contract.workflow!r}": None
+        for contract in contracts
+        if contract.to.receiver == receiver.id
+        and contract.to.stage is not None
+        and (contract.workflow, contract.to.stage) not in owned
+    }
+    nobodys = f", so nobody owns the stage {' and '.join(stages)}" if stages else ""
+    yield documents.source(receiver).problem(
+        ("owners",),
+        f"the receiver {receiver.id!r} has no owner in force on {today.isoformat()}{nobodys}",
+        "name a person; until then packages are held (owner_missing)",
+        "warning",
+    )
+
+
+def _owner(receiver: Receiver, today: dt.date) -> bool:
+    """Whether a person answers for what the receiver is sent."""
+    return receiver.status == "active" and any(
+        owner.until is None or owner.until >= today for owner in receiver.owners
+    )

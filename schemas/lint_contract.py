@@ -1,0 +1,181 @@
+"""What one contract says that can never be so: deadlines, paths and kinds without effect.
+
+Each finding is certain from the contract (and its receiver) alone. A contract with one of these is
+readable and may be registered; it does not do what its author meant.
+"""
+
+from collections.abc import Iterator
+
+from schemas.documents import ANY_STAGE, AcceptTools, HandoffContract, Receiver
+from schemas.records import ViolationKind
+from schemas.values import format_duration
+from schemas.yaml_source import Problem, Source
+
+# Opened when the handoff has been sent, or is held already: too late to hold it.
+_TOO_LATE: dict[ViolationKind, str] = {
+    "context_reentered": "it opens when the package has been sent",
+    "handoff_missing": "a handoff that nobody declared has happened already",
+    "not_accepted": "it opens when the package has been sent",
+    "not_completed": "it opens when the package has been sent",
+    "rejected": "it opens when the package has been sent",
+    "held_too_long": "it opens when the package is held already",
+}
+_ABOUT_REQUIRED: tuple[ViolationKind, ...] = (
+    "context_dropped",
+    "context_empty",
+    "context_unstructured",
+    "context_retracted",
+    "never_captured",
+)
+
+
+def lint_contract(
+    contract: HandoffContract, receiver: Receiver | None, source: Source
+) -> Iterator[Problem]:
+    """The problems of one contract; `receiver` is its own, where that is known."""
+    yield from _deadlines(contract, receiver, source)
+    yield from _acceptance(contract, source)
+    yield from _dead_paths(contract, source)
+    yield from _kinds(contract, receiver, source)
+
+
+def _deadlines(
+    contract: HandoffContract, receiver: Receiver | None, source: Source
+) -> Iterator[Problem]:
+    habit = receiver.checks_every if receiver is not None else None
+    deadlines = {
+        "accept_within": contract.accept_within,
+        "complete_within": contract.complete_within,
+    }
+    for name, deadline in deadlines.items():
+        if receiver is not None and habit and deadline and deadline < habit:
+            yield source.problem(
+                (name,),
+                f"{format_duration(deadline)} is shorter than {format_duration(habit)}, the time "
+                f"after which {receiver.id!r} looks again (checks_every): the deadline would pass "
+                "before anyone has seen the handoff",
+                "allow more time, or agree with the team to look more often",
+            )
+    accept, complete = deadlines.values()
+    if accept and complete and complete < accept:
+        yield source.problem(
+            ("complete_within",),
+            f"{format_duration(complete)} is shorter than {format_duration(accept)}, the time to "
+            "accept (accept_within), and both count from sending: the work would be due before "
+            "anyone has to take it on",
+            "allow more time to complete, or less to accept",
+        )
+    if contract.release_within and not _holding(contract, receiver):
+        yield source.problem(
+            ("release_within",),
+            "this deadline counts from holding, and no kind in hold_on ever holds a package",
+            "name the kinds that hold, or leave release_within out",
+            "warning",
+        )
+
+
+def _holding(contract: HandoffContract, receiver: Receiver | None) -> bool:
+    return any(
+        kind == "any" or not (_TOO_LATE.get(kind) or _never(kind, contract, receiver))
+        for kind in contract.hold_on
+    )
+
+
+def _acceptance(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+    suggestion = "name the stage that the receiver runs (to.stage), or say accept: explicit"
+    if contract.to.stage is None:
+        if isinstance(contract.accept, AcceptTools):
+            yield source.problem(
+                ("accept",),
+                "these are the tools whose outputs at to.stage accept, and there is no to.stage: "
+                "only an ack accepts",
+                suggestion,
+                "warning",
+            )
+        elif contract.accept == "on_output":
+            for name in ("accept_within", "complete_within"):
+                if getattr(contract, name) is not None:
+                    yield source.problem(
+                        (name,),
+                        "without to.stage no output of the receiver is known for one: only an ack "
+                        "keeps this deadline",
+                        suggestion,
+                        "warning",
+                    )
+                    return
+    elif contract.accept == "on_output" and contract.to.stage in contract.from_.stage:
+        yield source.problem(
+            ("to", "stage"),
+            f"the handoff comes from the stage {contract.to.stage!r} too: the sender's own next "
+            "output there accepts it",
+            "name the stage that the receiver runs, or say accept: explicit",
+            "warning",
+        )
+
+
+def _dead_paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+    """Paths into an object that an earlier path takes whole: it has a value whenever they do."""
+    for i, field in enumerate(contract.fields):
+        for j, path in enumerate(field.from_):
+            above = next((p for p in field.from_[:j] if path.startswith(p + ".")), None)
+            if above is not None:
+                yield source.problem(
+                    ("fields", i, "from", j),
+                    f"{path!r} is never read out of {above!r}, which stands before it and has a "
+                    "value whenever this one has",
+                    "put the longer path first, or remove it",
+                    "warning",
+                )
+
+
+def _kinds(
+    contract: HandoffContract, receiver: Receiver | None, source: Source
+) -> Iterator[Problem]:
+    """Kinds in hold_on and severity that no handoff on this contract can have."""
+    for i, kind in enumerate(contract.hold_on):
+        why = None if kind == "any" else _TOO_LATE.get(kind) or _never(kind, contract, receiver)
+        if why is not None:
+            message = f"{kind} never holds a package on this contract: {why}"
+            yield source.problem(("hold_on", i), message, "remove it", "warning")
+    for known in contract.severity:
+        why = _never(known, contract, receiver)
+        if why is not None:
+            message = f"{known} never opens on this contract: {why}"
+            yield source.problem(("severity", known), message, "remove it", "warning")
+
+
+def _never(kind: ViolationKind, contract: HandoffContract, receiver: Receiver | None) -> str | None:
+    """Why a kind of violation cannot open on this contract, or None where it can."""
+    fields = contract.fields
+    match kind:
+        case "contract_missing":
+            return "it says that no contract covers the handoff"
+        case "unknown_handoff":
+            return "it says that there is no such handoff"
+        case "rule_failed" if not contract.rules:
+            return "the contract has no rules"
+        case "untranslatable" if all(field.translate is None for field in fields):
+            return "no field has a 'translate'"
+        case "context_malformed" if all(f.type is None and f.schema_ is None for f in fields):
+            return "no field has a 'type' or a 'schema'"
+        case "not_accepted" if contract.accept_within is None:
+            return "there is no accept_within"
+        case "not_completed" if contract.complete_within is None:
+            return "there is no complete_within"
+        case "held_too_long" if contract.release_within is None:
+            return "there is no release_within"
+        case "receiver_silent" if receiver is not None and receiver.consumer_group is None:
+            return f"the receiver {receiver.id!r} has no consumer_group that could be watched"
+        case "handoff_missing" if not _found_implicitly(contract):
+            return "nobody can find it: that takes a to.stage, stages by name and no 'when'"
+        case _ if kind in _ABOUT_REQUIRED and not any(field.required for field in fields):
+            return "no field is required"
+    return None
+
+
+def _found_implicitly(contract: HandoffContract) -> bool:
+    return (
+        contract.to.stage is not None
+        and contract.from_.stage != ANY_STAGE
+        and contract.when is None
+    )

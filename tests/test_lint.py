@@ -1,0 +1,366 @@
+"""What `contracts lint` finds: tables of documents and the problems that are told of them."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from schemas.documents import VIOLATION_KINDS
+from schemas.lint import lint
+from schemas.loading import load
+
+TODAY = dt.date(2027, 3, 1)
+LATER = "does not act on"
+ROOT = Path(__file__).parents[1]
+
+CONTRACT = """\
+kind: HandoffContract
+id: {id}
+version: {version}
+status: {status}
+owner: {{name: Ilse Kramer, contact: ilse@example.com}}
+action: Act.
+workflow: lead
+from: {from_}
+to: {to}
+"""
+RECEIVER = """\
+kind: Receiver
+id: {id}
+team: marketing
+owners: {owners}
+"""
+
+
+def contract(
+    more: str = "",
+    *,
+    id: str = "c",
+    version: int = 1,
+    status: str = "active",
+    from_: str = "{team: sales, stage: qualify}",
+    to: str = "{receiver: r, stage: nurture}",
+) -> str:
+    return CONTRACT.format(id=id, version=version, status=status, from_=from_, to=to) + more
+
+
+def receiver(
+    more: str = "", *, id: str = "r", owners: str = "[{name: Dana, contact: d@example.com}]"
+) -> str:
+    return RECEIVER.format(id=id, owners=owners) + more
+
+
+def linted(tmp_path: Path, *documents: str) -> list[str]:
+    """The problems of documents in one file, as they are printed, but for what is of a later day."""
+    (tmp_path / "c.yaml").write_text("---\n".join(documents))
+    told = lint(load([tmp_path / "c.yaml"]), TODAY)
+    return [str(p).replace(f"{tmp_path}/", "") for p in told if LATER not in p.message]
+
+
+# --- one contract --------------------------------------------------------------------------------
+
+WHOLE = """\
+fields:
+  - {name: budget, type: number, from: [crm.budget, crm, budget]}
+  - {name: intent, translate: {hot: high}}
+hold_on: [context_dropped, rule_failed, receiver_silent]
+severity: {rejected: warning, not_accepted: info, handoff_missing: error, untranslatable: error}
+rules: [{name: paid, expr: context.budget > 0, message: a lead has a budget}]
+accept_within: PT12H
+complete_within: P1D
+release_within: PT4H
+"""
+EXPLICIT = "accept: explicit\naccept_within: PT4H\ncomplete_within: PT4H\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "told"),
+    [
+        # What has nothing to be told of.
+        (contract(), "", []),
+        (contract(WHOLE), "checks_every: PT12H\nconsumer_group: g\n", []),
+        (contract("hold_on: any\nrelease_within: PT1H\n"), "", []),
+        (contract(EXPLICIT, to="{receiver: r}"), "", []),
+        (contract(EXPLICIT, to="{receiver: r, stage: qualify}"), "", []),
+        (contract("accept: {tools: crm}\n", to="{receiver: r, stage: qualify}"), "", []),
+        (contract(from_="{team: a, stage: '*'}", to="{receiver: r, stage: x}"), "", []),
+        (contract("fields: [{name: a, from: [crm.a, crm.b, crm.ab, crm]}]\n"), "", []),
+        # Deadlines.
+        (
+            contract("accept_within: PT4H\n"),
+            "checks_every: PT12H\n",
+            [
+                "c.yaml:10: accept_within: PT4H is shorter than PT12H, the time after which 'r' "
+                "looks again (checks_every): the deadline would pass before anyone has seen the "
+                "handoff; allow more time, or agree with the team to look more often"
+            ],
+        ),
+        (
+            contract("complete_within: PT4H\n"),
+            "checks_every: PT12H\n",
+            [
+                "c.yaml:10: complete_within: PT4H is shorter than PT12H, the time after which 'r' "
+                "looks again (checks_every): the deadline would pass before anyone has seen the "
+                "handoff; allow more time, or agree with the team to look more often"
+            ],
+        ),
+        (
+            contract("accept_within: PT4H\ncomplete_within: PT2H\n"),
+            "",
+            [
+                "c.yaml:11: complete_within: PT2H is shorter than PT4H, the time to accept "
+                "(accept_within), and both count from sending: the work would be due before anyone "
+                "has to take it on; allow more time to complete, or less to accept"
+            ],
+        ),
+        (
+            contract("hold_on: []\nrelease_within: PT2H\n"),
+            "",
+            [
+                "c.yaml:11: warning: release_within: this deadline counts from holding, and no "
+                "kind in hold_on ever holds a package; name the kinds that hold, or leave "
+                "release_within out"
+            ],
+        ),
+        # What accepts.
+        (
+            contract("accept_within: PT4H\n", to="{receiver: r}"),
+            "",
+            [
+                "c.yaml:10: warning: accept_within: without to.stage no output of the receiver is "
+                "known for one: only an ack keeps this deadline; name the stage that the receiver "
+                "runs (to.stage), or say accept: explicit"
+            ],
+        ),
+        (
+            contract("accept: {tools: [crm.open]}\n", to="{receiver: r}"),
+            "",
+            [
+                "c.yaml:10: warning: accept: these are the tools whose outputs at to.stage accept, "
+                "and there is no to.stage: only an ack accepts; name the stage that the receiver "
+                "runs (to.stage), or say accept: explicit"
+            ],
+        ),
+        (
+            contract(to="{receiver: r, stage: qualify}"),
+            "",
+            [
+                "c.yaml:9: warning: to.stage: the handoff comes from the stage 'qualify' too: the "
+                "sender's own next output there accepts it; name the stage that the receiver runs, "
+                "or say accept: explicit"
+            ],
+        ),
+        # Paths.
+        (
+            contract("fields:\n- name: t\n  from: [log, crm, crm.note,\n    crm.log.text]\n"),
+            "",
+            [
+                "c.yaml:12: warning: fields[0].from[2]: 'crm.note' is never read out of 'crm', "
+                "which stands before it and has a value whenever this one has; put the longer "
+                "path first, or remove it",
+                "c.yaml:13: warning: fields[0].from[3]: 'crm.log.text' is never read out of 'crm', "
+                "which stands before it and has a value whenever this one has; put the longer "
+                "path first, or remove it",
+            ],
+        ),
+        # Kinds.
+        (
+            contract("hold_on:\n- owner_missing\n- rule_failed\n- rejected\n"),
+            "",
+            [
+                "c.yaml:12: warning: hold_on[1]: rule_failed never holds a package on this "
+                "contract: the contract has no rules; remove it",
+                "c.yaml:13: warning: hold_on[2]: rejected never holds a package on this contract: "
+                "it opens when the package has been sent; remove it",
+            ],
+        ),
+        (
+            contract("severity: {receiver_silent: error}\n"),
+            "",
+            [
+                "c.yaml:10: warning: severity.receiver_silent: receiver_silent never opens on this "
+                "contract: the receiver 'r' has no consumer_group that could be watched; remove it"
+            ],
+        ),
+    ],
+)
+def test_one_contract(tmp_path: Path, text: str, more: str, told: list[str]) -> None:
+    assert linted(tmp_path, text, receiver(more)) == told
+
+
+NEVER_HOLD = {
+    "context_reentered",
+    "contract_missing",
+    "handoff_missing",
+    "held_too_long",
+    "not_accepted",
+    "not_completed",
+    "rejected",
+    "unknown_handoff",
+}
+# Of a contract with everything, only these can never open.
+NEVER_OPEN = {"contract_missing", "unknown_handoff"}
+
+
+@pytest.mark.parametrize("kind", VIOLATION_KINDS)
+def test_a_kind_that_can_happen_is_not_told(tmp_path: Path, kind: str) -> None:
+    """On a contract that has all that any kind takes, and on one that has nothing of it."""
+    watched = receiver("consumer_group: g\n")
+    kept = "\n".join(
+        line for line in WHOLE.splitlines() if "hold_on" not in line and "sev" not in line
+    )
+    told = linted(tmp_path, contract(f"{kept}\nhold_on: {kind}\n"), watched)
+    told = [line for line in told if "release_within" not in line]
+    assert [f"{kind} never holds" in line for line in told] == [True] * (kind in NEVER_HOLD)
+    told = linted(tmp_path, contract(f"{kept}\nseverity: {{{kind}: info}}\n"), watched)
+    assert [f"{kind} never opens" in line for line in told] == [True] * (kind in NEVER_OPEN)
+    bare = linted(
+        tmp_path, contract(f"severity: {{{kind}: info}}\n", to="{receiver: r}"), receiver()
+    )
+    always = {"receiver_mismatch", "receiver_missing", "owner_missing", "rejected"}
+    assert len(bare) == (kind not in always | {"context_reentered"})
+
+
+# --- documents against each other ----------------------------------------------------------------
+
+REPEAT = "repeat: {by: context.a, threshold: 2, within: P1D, receiver: gone}\n"
+RETIRED = "status: retired\n"
+
+
+def unknown(line: int, id: str) -> str:
+    return (
+        f"c.yaml:{line}: warning: to.receiver: the receiver {id!r} is not known here; register it, "
+        "or correct its id; until then packages are held"
+    )
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"),
+    [
+        ([contract()], [unknown(9, "r")]),
+        ([contract(status="trial")], [unknown(9, "r")]),
+        ([contract(status="draft")], [unknown(9, "r")]),
+        ([contract(status="retired")], []),
+        (
+            [contract(), receiver(RETIRED)],
+            [
+                "c.yaml:9: warning: to.receiver: the receiver 'r' is retired; name another; "
+                "packages to a retired receiver are held"
+            ],
+        ),
+        (
+            [contract(REPEAT), receiver()],
+            [
+                "c.yaml:10: warning: repeat.receiver: the receiver 'gone' is not known here; "
+                "register the receiver, or name another; until then no pattern reaches it"
+            ],
+        ),
+        # A version that a later one has replaced cannot be mended any more, and judges nothing new.
+        ([contract(to="{receiver: x}"), contract(version=2), receiver()], []),
+        ([contract(to="{receiver: x}", status="deprecated"), contract(version=2), receiver()], []),
+        (
+            [contract(), contract(version=2, status="deprecated", to="{receiver: x}"), receiver()],
+            [],
+        ),
+        (
+            [contract(), contract(version=2, status="trial", to="{receiver: x}"), receiver()],
+            [unknown(19, "x")],
+        ),
+    ],
+)
+def test_receivers_must_be_known(tmp_path: Path, documents: list[str], told: list[str]) -> None:
+    assert linted(tmp_path, *documents) == told
+
+
+@pytest.mark.parametrize(
+    ("until", "told"), [("2027-03-01", 0), ("2027-02-28", 1), (None, 0), ("nobody", 1)]
+)
+def test_a_receiver_needs_an_owner_in_force(tmp_path: Path, until: str | None, told: int) -> None:
+    person = "{name: D, contact: d" + (f", until: {until}" if until else "") + "}"
+    owners = "[]" if until == "nobody" else f"[{person}]"
+    assert linted(tmp_path, receiver(owners=owners)) == [
+        "c.yaml:4: warning: owners: the receiver 'r' has no owner in force on 2027-03-01; "
+        "name a person; until then packages are held (owner_missing)"
+    ] * bool(told)
+    assert linted(tmp_path, receiver(RETIRED, owners=owners)) == []
+
+
+def nobody(line: int, stages: str) -> str:
+    return (
+        f"c.yaml:{line}: warning: from: nothing says who runs the stage {stages} of 'lead': no "
+        "contract names its team, and no receiver with an owner in force runs it; name the team "
+        "(from.team): it is told what becomes of its handoffs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"),
+    [
+        ([contract(from_="{stage: qualify}")], [nobody(8, "'qualify'")]),
+        ([contract(from_="{stage: [a, b]}")], [nobody(8, "'a' and 'b'")]),
+        ([contract(from_="{stage: '*'}")], []),
+        ([contract(from_="{stage: a}", status="draft")], []),
+        # Another contract, or the receiver that works there, says it.
+        ([contract(from_="{stage: a}"), contract(id="d", from_="{team: t, stage: [a, b]}")], []),
+        ([contract(from_="{stage: a}"), contract(id="d", from_="{team: t, stage: '*'}")], []),
+        ([contract(), contract(id="d", from_="{stage: nurture}", to="{receiver: r}")], []),
+        # Each stage once.
+        (
+            [
+                contract(from_="{stage: a}"),
+                contract(id="d", from_="{stage: a}", to="{receiver: s}"),
+            ],
+            [nobody(8, "'a'")],
+        ),
+    ],
+)
+def test_stages_need_somebody(tmp_path: Path, documents: list[str], told: list[str]) -> None:
+    assert linted(tmp_path, *documents, receiver(), receiver(id="s")) == told
+
+
+def test_a_stage_without_an_owner_is_told_with_its_receiver(tmp_path: Path) -> None:
+    first = "c.yaml:14: warning: owners: the receiver 'r' has no owner in force on 2027-03-01"
+    (told,) = linted(tmp_path, contract(), receiver(owners="[]"))
+    assert told.startswith(first + ", so nobody owns the stage 'nurture' of 'lead'; name a person")
+    leaves = contract(id="d", from_="{team: marketing, stage: nurture}", to="{receiver: s}")
+    (told,) = linted(tmp_path, contract(), receiver(owners="[]"), leaves, receiver(id="s"))
+    assert told.startswith(first + "; name a person")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("s", "s", 1),
+        ("[s, t]", "[t, u]", 1),
+        ("'*'", "'*'", 1),
+        ("s", "'*'", 0),
+        ("s", "[s, t]", 0),
+        ("s", "t", 0),
+    ],
+)
+def test_contracts_that_hide_each_other(tmp_path: Path, first: str, second: str, told: int) -> None:
+    def both(more: str = "", status: str = "active", other: str = "") -> list[str]:
+        a = contract(more, id="a", from_=f"{{team: x, stage: {first}}}")
+        b = contract(other, id="b", from_=f"{{team: x, stage: {second}}}", status=status)
+        return linted(tmp_path, b, a, receiver())
+
+    found = both()
+    assert ["from.stage: the contract 'a' covers" in line for line in found] == [True] * told
+    assert all("takes 'a'" in line for line in found)
+    # One that is on its way in or out hides nothing, and the processor itself knows which `when`.
+    assert both(status="trial") == both(status="draft") == both(status="deprecated") == []
+    when = "when: context.score > 1\n"
+    assert both(when, other=when) == []
+    assert len(both(when)) == told
+
+
+def test_versions_of_one_contract_do_not_hide_each_other(tmp_path: Path) -> None:
+    assert linted(tmp_path, contract(), contract(version=2), receiver()) == []
+
+
+def test_the_examples_are_without_a_fault(tmp_path: Path) -> None:
+    """Those in the pages are judged with their pages."""
+    assert lint(load([ROOT / "examples"]), TODAY) == []
+    told = lint(load([ROOT / "console" / "demo"]), TODAY)
+    # Its story: the queue that nobody owns.
+    assert [p.path for p in told if LATER not in p.message] == ["owners"]
