@@ -221,7 +221,9 @@ class _Parser:
                 self.next.start,
             )
         shown = word if len(word) <= 40 else word[:40] + "…"
-        self._refuse(f"{shown!r} stands where {expected} should follow", "correct it")
+        self._refuse(
+            f"{shown!r} stands where {expected} should follow", "correct it", self.next.start
+        )
 
     def whole(self) -> Node:
         if not self._text.strip():
