@@ -23,6 +23,7 @@ from pydantic import (
 
 from schemas.records import Severity, ViolationKind
 from schemas.values import (
+    Cel,
     ContextPaths,
     Date,
     Duration,
@@ -151,7 +152,7 @@ class Rule(_Model):
     """An expression over the assembled context that must hold."""
 
     name: Text
-    expr: Text
+    expr: Cel
     """CEL subset."""
     message: Text
     severity: Severity = "error"
@@ -191,7 +192,7 @@ class HandoffContract(_Model):
     workflow: Text
     from_: Sender = Field(alias="from")
     to: Destination
-    when: Text | None = None
+    when: Cel | None = None
     """CEL subset: the processor starts the handoff when this turns true."""
     description: Text | None = None
     fields: Annotated[tuple[ContractField, ...], BeforeValidator(many)] = ()

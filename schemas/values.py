@@ -13,6 +13,8 @@ import jsonschema_rs
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from schemas.cel.expression import ExpressionError, compile_expression
+
 JsonType = Literal["string", "number", "integer", "boolean", "object", "array", "null"]
 JsonScalar = str | int | float | bool | None
 
@@ -224,6 +226,14 @@ def _schema(schema: object) -> object:
     return schema
 
 
+def _cel(text: str) -> str:
+    try:
+        compile_expression(text)
+    except ExpressionError as error:
+        wrong(error.message, f"{error.suggestion}\n{error.place}")
+    return text
+
+
 def _translation(value: object) -> object:
     if not isinstance(value, dict):
         wrong("must be a mapping", "write the sender's terms as keys, the receiver's as values")
@@ -293,5 +303,6 @@ JsonTypes = Annotated[
     AfterValidator(_not_empty),
     AfterValidator(_distinct),
 ]
+Cel = Annotated[str, AfterValidator(_cel)]
 JsonSchema = Annotated[dict[str, Any], BeforeValidator(_schema)]
 Translation = Annotated[dict[str, JsonScalar], BeforeValidator(_translation)]
