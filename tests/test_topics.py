@@ -75,6 +75,12 @@ def test_changelogs_are_compacted_in_small_segments() -> None:
             }
 
 
+def test_the_table_that_is_written_all_the_time_is_compacted_hourly() -> None:
+    (found,) = [each for each in catalogue() if each.name == "handoff.receiver-liveness"]
+    assert found.config["cleanup.policy"] == "compact"
+    assert found.config["segment.ms"] == "3600000"
+
+
 def test_names_on_a_cluster() -> None:
     assert physical("handoff.packages") == "handoff.packages"
     assert physical("handoff.internal.feed", "eu1.") == "eu1.internal.feed"

@@ -32,6 +32,9 @@ CHANGELOG: Final = {
     "segment.ms": str(60 * 60 * 1000),
     "delete.retention.ms": str(DAY_MS),
 }
+# A table that is written every few seconds and read whole at each start: compacted hourly, and not
+# weekly, as is Kafka's default for what is small.
+HOURLY: Final = {"segment.ms": str(60 * 60 * 1000)}
 
 
 class TopicError(Exception):
@@ -93,7 +96,7 @@ TABLE: Final = (
         "the registered contracts"),
     Row("handoff.receivers", Spread.ONE, "compact", {}, "id", "handoff receivers apply",
         "the registered receivers"),
-    Row("handoff.receiver-liveness", Spread.ONE, "compact", {}, "receiver", "the probe",
+    Row("handoff.receiver-liveness", Spread.ONE, "compact", HOURLY, "receiver", "the probe",
         "whether somebody reads a receiver's queue"),
     Row("handoff.packages", Spread.MANY, "delete", MONTH, "task_id", "integrity",
         "the handoffs, with what their receivers need"),
