@@ -17,6 +17,10 @@ def _nothing(_: Any) -> Collection[str]:
     return ()
 
 
+def _no_groups(_: Any) -> Mapping[str, tuple[str, str]]:
+    return {}
+
+
 def _no_facts(_: Any, __: int) -> Mapping[str, Hashable]:
     return {}
 
@@ -35,6 +39,10 @@ class Processor(Generic[State]):
     the subjects in the tables that a state waits for, and `facts` what the tables say of each
     subject at a moment (epoch ms): when it says something else than before, the states that watch
     the subject get a `Sweep`. Both inputs find a state, never None.
+
+    `groups` are the receivers in the tables whose liveness is to be probed, each with its consumer
+    group and the canonical topic that the group reads; what is found is on
+    `handoff.receiver-liveness`, which is then one of the `tables`.
     """
 
     name: str
@@ -51,3 +59,4 @@ class Processor(Generic[State]):
     due: Callable[[State], int | None] = _never
     watched: Callable[[State], Collection[str]] = _nothing
     facts: Callable[[Any, int], Mapping[str, Hashable]] = _no_facts
+    groups: Callable[[Any], Mapping[str, tuple[str, str]]] = _no_groups

@@ -75,9 +75,12 @@ class Bench:
         assert self.producer.flush(30) == 0
 
     def start(
-        self, ordinal: int | None = 0, environment: dict[str, str] | None = None
+        self,
+        ordinal: int | None = 0,
+        environment: dict[str, str] | None = None,
+        processor: str = "tests.toy:TOY",
     ) -> "Instance":
-        instance = Instance(self, ordinal, environment or {})
+        instance = Instance(self, ordinal, environment or {}, processor)
         self.instances.append(instance)
         return instance
 
@@ -114,14 +117,16 @@ class Bench:
 
 
 class Instance:
-    """One process of the toy. Its log is in `log`."""
+    """One process of the toy, or of another `processor`. Its log is in `log`."""
 
-    def __init__(self, bench: Bench, ordinal: int | None, environment: dict[str, str]) -> None:
+    def __init__(
+        self, bench: Bench, ordinal: int | None, environment: dict[str, str], processor: str
+    ) -> None:
         self.log_path = bench.directory / f"instance-{ordinal}-{len(bench.instances)}.log"
         own = {} if ordinal is None else {"HANDOFF_ORDINAL": str(ordinal)}
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "processors.runtime", "tests.toy:TOY"],
+                [sys.executable, "-m", "processors.runtime", processor],
                 cwd=bench.directory,
                 env={
                     **{k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")},

@@ -134,6 +134,25 @@ def transactional_producer(
     return producer
 
 
+def plain_producer(settings: Settings, give_up_seconds: float) -> Producer:
+    """An idempotent producer outside of any transaction; a record that is not delivered in time is
+    given up."""
+    producer: Producer = _make(
+        Producer,
+        {
+            **_common(settings),
+            "linger.ms": 5,
+            **settings.kafka,
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+            "message.timeout.ms": int(give_up_seconds * 1000),
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+        },
+    )
+    return producer
+
+
 def admin(settings: Settings) -> AdminClient:
     """A client for metadata and offsets."""
     client: AdminClient = _make(AdminClient, {**_common(settings), **settings.kafka})

@@ -10,6 +10,7 @@ from typing import Any
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.lane import Batch, Lane
+from processors.runtime.probe import Probe
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
@@ -73,7 +74,7 @@ class Keeper:
     def _keep(self) -> None:
         pause, longest = _BACK_OFF
         fenced: list[float] = []
-        tables = None
+        tables = probe = None
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
@@ -81,6 +82,8 @@ class Keeper:
                     made = Tables(self._settings, self._processor)
                     made.start(self._stopping.is_set)
                     tables = made
+                    probe = Probe(self._settings, self._processor, tables, self.status)
+                    probe.start()
                     _quiet_the_collector()
                 self._lane = Lane(
                     self._settings,
@@ -117,6 +120,8 @@ class Keeper:
             log.info("%s: starts anew in %.1f s", self._processor.name, pause)
             self._stopping.wait(pause)
             pause = min(2 * pause, longest)
+        if probe is not None:
+            probe.stop()
         if tables is not None:
             tables.stop()
 

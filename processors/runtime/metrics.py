@@ -70,6 +70,15 @@ class LaneCollector:
             transactions.add_metric([status.processor, "committed"], status.committed)
             transactions.add_metric([status.processor, "aborted"], status.aborted)
         yield transactions
+        probes = CounterMetricFamily(
+            "handoff_probes",
+            "Probes of receivers: live, not_live, and failed, which told nothing.",
+            labels=["processor", "outcome"],
+        )
+        for status in self._statuses:
+            for outcome in ("live", "not_live", "failed"):
+                probes.add_metric([status.processor, outcome], status.probes[outcome])
+        yield probes
         for name, text in (
             ("restarts", "Lanes that ended and were started anew."),
             ("lost_to_gaps", "Input records that retention removed before they were judged."),

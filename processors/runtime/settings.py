@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     state_dir: Path = Path("handoff-state")
     gap: Literal["stop", "skip"] = "stop"
     commit_interval_ms: int = Field(100, ge=1, le=5000)
+    probe_interval: float = Field(5.0, ge=0.5, le=60)
     # Limits of the core, with their reasons in `processors.integrity.limits`. The state of a task
     # and an input with its dead letter's headers must each fit into one record of 4 MiB.
     max_record_bytes: int = Field(1 << 20, ge=1024, le=3 << 20)

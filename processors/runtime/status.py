@@ -19,7 +19,7 @@ class LaneStatus:
     `phase` is starting, standing by (joined, no partition), restoring, running or stopped.
     `counts` is the driver's accounting: (name, input topic, label) -> number. `outputs` counts the
     committed records by topic, `lag` the records not yet judged by (topic, partition), `state`
-    holds (keys, bytes) by partition.
+    holds (keys, bytes) by partition. `probes` counts what became of the probes of receivers.
     """
 
     processor: str
@@ -34,6 +34,7 @@ class LaneStatus:
     lost_to_gaps: int = 0
     restored_records: int = 0
     restore_seconds: float = 0.0
+    probes: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         def histogram(name: str, text: str) -> Histogram:
@@ -43,6 +44,10 @@ class LaneStatus:
         self.commits = histogram("handoff_commit_seconds", "Committing one transaction.")
         self.observe_batch = self.batches.labels(self.processor).observe
         self.observe_commit = self.commits.labels(self.processor).observe
+
+    def runs_on(self, partition: int) -> bool:
+        """Whether the lane runs on this partition; told within a second of a change."""
+        return self.phase == "running" and partition in self.state
 
     @property
     def ready(self) -> bool:

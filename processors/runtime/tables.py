@@ -72,6 +72,10 @@ class Tables:
         if self._thread is not None:
             self._thread.join(_CALL_SECONDS)
 
+    def value(self, topic: str, key: str) -> bytes | None:
+        """The last value of a key of a table (canonical name), as it came. From any thread."""
+        return self._values[topic].get(key)
+
     def _assign(self) -> dict[Place, int]:
         """Read from the first record of each partition; where their ends are."""
         try:

@@ -1,0 +1,224 @@
+"""Whether somebody reads the receivers' queues: their consumer groups, described every few seconds.
+
+One instance does it, the one whose lane runs on input partition 0, in a thread of its own. What it
+finds goes to `handoff.receiver-liveness`, which every instance reads as a table. For a moment two
+instances may do it, when the partition moves; both tell the truth, so that does no harm.
+
+A group that cannot be described publishes nothing: its last record grows old, and a record that is
+older than `STALE_INTERVALS` intervals is no knowledge, which counts as live.
+"""
+
+import logging
+import threading
+import time
+from typing import Any
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+
+from processors.processor import Processor
+from processors.runtime import clients, groups
+from processors.runtime.settings import Settings, SettingsError
+from processors.runtime.status import LaneStatus
+from processors.runtime.tables import Tables
+from schemas import wire
+from schemas.records import Liveness
+from topics.catalogue import physical
+
+log = logging.getLogger("handoff.probe")
+
+LIVENESS = "handoff.receiver-liveness"
+# A record older than so many probe intervals says nothing any more.
+STALE_INTERVALS = 5
+# Who probes is looked at so often: the time that a takeover costs, once the lane runs.
+_LOOK_SECONDS = 0.5
+_STOP_SECONDS = 2.0
+
+_decode = msgspec.json.Decoder(Liveness).decode
+
+
+def liveness(
+    receiver: str,
+    previous: Liveness | None,
+    members: int,
+    lag: int | None,
+    now: int,
+    stale_after: int,
+) -> Liveness:
+    """What is known of a receiver whose group has `members` at `now` (epoch ms).
+
+    `last_live_at` is the last moment at which it was live or counted as live, so that a grace can
+    be measured from it: a receiver that was never seen with a member counts from its first probe,
+    and one whose last record was live and is older than `stale_after` (ms) from now, because nobody
+    looked meanwhile. It is never in the future, whatever the clock of the probe before was.
+    """
+    last = now
+    if not members and previous is not None and previous.last_live_at is not None:
+        known = not previous.live or now - wire.epoch_ms(previous.checked_at) <= stale_after
+        if known:
+            last = min(wire.epoch_ms(previous.last_live_at), now)
+    return Liveness(
+        receiver=receiver,
+        live=members > 0,
+        checked_at=wire.utc(now),
+        members=members,
+        lag=lag,
+        last_live_at=wire.utc(last),
+    )
+
+
+class Probe:
+    """The thread that probes for one processor while its lane runs on partition 0.
+
+    It never stops the lane: what goes wrong is counted in `status.probes` (by outcome: live,
+    not_live, failed) and logged once, until it changes.
+    """
+
+    def __init__(
+        self, settings: Settings, processor: Processor[Any], tables: Tables, status: LaneStatus
+    ) -> None:
+        self._settings = settings
+        self._processor = processor
+        self._tables = tables
+        self._status = status
+        self._topic = physical(LIVENESS, settings.topic_prefix)
+        self._interval = settings.probe_interval
+        self._stale_after = int(STALE_INTERVALS * self._interval * 1000)
+        self._published: dict[str, Liveness] = {}
+        self._said: dict[str, str] = {}  # subject -> what was logged of it last
+        self._admin: AdminClient | None = None  # most instances never need them
+        self._producer: Producer | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"probe-{processor.name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, or leave it behind in a call that a broker does not answer."""
+        self._stop.set()
+        self._thread.join(_STOP_SECONDS)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stop.wait(pause):
+            if not self._status.runs_on(0):
+                pause = _LOOK_SECONDS
+                continue
+            began = time.monotonic()
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
+                self._status.probes["failed"] += 1
+                known = isinstance(error, (KafkaException, TimeoutError, SettingsError))
+                what = f"the receivers cannot be probed: {_reason(error)}"
+                self._say("probe", what, defect=not known)
+            else:
+                self._say("probe", "")
+            pause = max(0.1, self._interval - (time.monotonic() - began))
+
+    def look(self) -> None:
+        """Describe the groups of all receivers and publish what was found. Raises KafkaException
+        where nothing can be asked."""
+        watched = self._processor.groups(self._tables.current)
+        if not watched:
+            return
+        if self._admin is None:
+            self._admin = clients.admin(self._settings)
+        members = groups.members(self._admin, {group for group, _ in watched.values()})
+        now = time.time_ns() // 1_000_000
+        reads = {
+            receiver: (group, physical(topic, self._settings.topic_prefix))
+            for receiver, (group, topic) in watched.items()
+        }
+        described = {pair for pair in reads.values() if isinstance(members[pair[0]], int)}
+        lags = self._lags(self._admin, described)
+        for receiver, (group, topic) in sorted(reads.items()):
+            found = members[group]
+            if isinstance(found, Exception):
+                self._status.probes["failed"] += 1
+                self._say(
+                    f"receiver {receiver}",
+                    f"the consumer group {group} of the receiver {receiver} cannot be described "
+                    f"({_reason(found)}); it counts as live",
+                )
+                continue
+            absent = f"the receiver {receiver} has no member in its consumer group {group}"
+            self._say(f"receiver {receiver}", "" if found else absent)
+            lag = lags.get((group, topic))
+            self._publish(
+                liveness(receiver, self._previous(receiver), found, lag, now, self._stale_after)
+            )
+        if self._producer is not None:
+            self._producer.flush(groups.CALL_SECONDS + 1)
+
+    def _previous(self, receiver: str) -> Liveness | None:
+        """The record before: ours, or one that another instance has published since."""
+        ours = self._published.get(receiver)
+        value = self._tables.value(LIVENESS, receiver)
+        if value is None:
+            return ours
+        try:
+            theirs = _decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return ours
+        if ours is None or wire.epoch_ms(theirs.checked_at) > wire.epoch_ms(ours.checked_at):
+            return theirs
+        return ours
+
+    def _lags(self, admin: AdminClient, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Rights may be missing for this alone: then the lag is not known, and the rest is."""
+        try:
+            found = groups.lags(admin, pairs)
+        except (KafkaException, TimeoutError) as error:
+            self._say("lag", f"the lag of receivers is not known: {_reason(error)}")
+            return {}
+        self._say("lag", "")
+        return found
+
+    def _publish(self, record: Liveness) -> None:
+        if self._producer is None:
+            self._producer = clients.plain_producer(self._settings, groups.CALL_SECONDS)
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                self._status.probes["live" if record.live else "not_live"] += 1
+                self._published[record.receiver] = record
+                self._say(self._topic, "")
+                return
+            self._status.probes["failed"] += 1
+            self._say(self._topic, f"{self._topic} does not take records: {error.str()}")
+            # An idempotent producer may never recover from an error; a new one costs nothing.
+            self._producer = None
+
+        self._producer.produce(
+            self._topic,
+            wire.encode(record),
+            record.receiver.encode(),
+            headers=list(wire.headers(record)),
+            on_delivery=delivered,
+        )
+
+    def _say(self, subject: str, what: str, *, defect: bool = False) -> None:
+        """Log what is wrong with a subject, once until it changes; nothing where all is well."""
+        before = self._said.get(subject, "")
+        if what == before:
+            return
+        self._said[subject] = what
+        if what:
+            log.warning("%s", what, exc_info=defect)
+        else:
+            log.info("no longer: %s", before)
+
+
+def _reason(error: Exception) -> str:
+    """An error in words for people."""
+    if isinstance(error, KafkaException):
+        return str(error.args[0].str())
+    if isinstance(error, SettingsError):
+        return str(error)
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__

@@ -1,0 +1,14 @@
+"""The toy with one receiver, `desk`, whose consumer group is probed.
+
+`WATCHED_GROUP` names its group; what it reads is the toy's output.
+"""
+
+import os
+from dataclasses import replace
+
+from processors.runtime.probe import LIVENESS
+from tests.toy import TOY
+
+GROUP = os.environ.get("WATCHED_GROUP", "desk")
+QUEUE = os.environ.get("TOY_PREFIX", "toy.") + "out"
+WATCHING = replace(TOY, tables=(LIVENESS,), groups=lambda _: {"desk": (GROUP, QUEUE)})
