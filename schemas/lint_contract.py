@@ -6,6 +6,9 @@ readable and may be registered; it does not do what its author meant.
 
 from collections.abc import Iterator
 
+import jsonschema_rs
+
+from schemas.cel.expression import EvaluationError, Expression, compile_expression
 from schemas.documents import ANY_STAGE, AcceptTools, HandoffContract, Receiver
 from schemas.records import ViolationKind
 from schemas.values import format_duration
@@ -36,6 +39,8 @@ def lint_contract(
     yield from _deadlines(contract, receiver, source)
     yield from _acceptance(contract, source)
     yield from _dead_paths(contract, source)
+    yield from _translations(contract, source)
+    yield from _expressions(contract, source)
     yield from _kinds(contract, receiver, source)
 
 
@@ -126,6 +131,59 @@ def _dead_paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
                     "put the longer path first, or remove it",
                     "warning",
                 )
+
+
+def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+    """Terms of the receiver that the field's own type or schema refuses (it is asked after)."""
+    for i, field in enumerate(contract.fields):
+        schema = field.schema_ if field.type is None else {"type": list(field.type)}
+        if field.translate is None or schema is None:
+            continue
+        validator = jsonschema_rs.validator_for(schema)
+        for term, to in field.translate.items():
+            if not validator.is_valid(to):
+                yield source.problem(
+                    ("fields", i, "translate", term),
+                    "the term that this becomes has not the field's own type or schema: every "
+                    "handoff with it is context_malformed",
+                    "correct the term, or the type",
+                    "warning",
+                )
+
+
+def _expressions(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+    """Expressions that are the same for every task, and rules over what no package holds."""
+    if contract.when is not None:
+        turn = compile_expression(contract.when)
+        if not turn.reads and not _holds(turn):
+            message = "is never true, so the processor never starts a handoff"
+            yield source.problem(("when",), message, "read the context: context.<name>", "warning")
+    declared = {field.name for field in contract.fields}
+    for i, rule in enumerate(contract.rules):
+        reads = compile_expression(rule.expr).reads
+        gone = sorted(reads - declared)
+        if not reads:
+            message = "reads nothing of the context, so it says the same of every handoff"
+            suggestion = "read a field: context.<name>"
+        elif gone and contract.extra == "strip":
+            message = f"reads {', '.join(gone)}, declared by no field, and extra: strip drops that"
+            suggestion = "declare it as a field (required: false, if need be)"
+        elif gone and contract.when is not None:
+            message = (
+                f"reads {', '.join(gone)}, declared by no field, and a handoff that the processor "
+                "starts (when) carries declared fields only"
+            )
+            suggestion = "declare it as a field (required: false, if need be)"
+        else:
+            continue
+        yield source.problem(("rules", i, "expr"), message, suggestion, "warning")
+
+
+def _holds(expression: Expression) -> bool:
+    try:
+        return expression.evaluate({})
+    except EvaluationError:
+        return False
 
 
 def _kinds(

@@ -51,7 +51,7 @@ def receiver(
 
 
 def linted(tmp_path: Path, *documents: str) -> list[str]:
-    """The problems of documents in one file, as they are printed, but for what is of a later day."""
+    """The problems of documents in one file, as printed, but for what is of a later day."""
     (tmp_path / "c.yaml").write_text("---\n".join(documents))
     told = lint(load([tmp_path / "c.yaml"]), TODAY)
     return [str(p).replace(f"{tmp_path}/", "") for p in told if LATER not in p.message]
@@ -70,6 +70,16 @@ accept_within: PT12H
 complete_within: P1D
 release_within: PT4H
 """
+RULES = """\
+rules: [
+  {name: x, expr: 'context.a.b > context.b || "c-d" in context', message: m},
+  {name: y, expr: 1 < 2, message: m}]
+fields: [{name: a}]
+"""
+CONSTANT = (
+    "c.yaml:12: warning: rules[1].expr: reads nothing of the context, so it says the same of every "
+    "handoff; read a field: context.<name>"
+)
 EXPLICIT = "accept: explicit\naccept_within: PT4H\ncomplete_within: PT4H\n"
 
 
@@ -161,6 +171,50 @@ EXPLICIT = "accept: explicit\naccept_within: PT4H\ncomplete_within: PT4H\n"
                 "c.yaml:13: warning: fields[0].from[3]: 'crm.log.text' is never read out of 'crm', "
                 "which stands before it and has a value whenever this one has; put the longer "
                 "path first, or remove it",
+            ],
+        ),
+        # Terms and expressions.
+        (
+            contract(
+                "fields:\n"
+                "- {name: a, type: [integer, string], translate: {hot: 1, cold: 2.5, x: y}}\n"
+                "- {name: b, schema: {enum: [go, stop]}, translate: {'1': go, '0': halt}}\n"
+            ),
+            "",
+            [
+                f"c.yaml:{line}: warning: fields[{line - 11}].translate.{term}: the term that this "
+                "becomes has not the field's own type or schema: every handoff with it is "
+                "context_malformed; correct the term, or the type"
+                for line, term in ((11, "cold"), (12, "0"))
+            ],
+        ),
+        (contract("when: 'true'\n"), "", []),
+        (
+            contract("when: 1 / 0 == 1\n"),
+            "",
+            [
+                "c.yaml:10: warning: when: is never true, so the processor never starts a handoff; "
+                "read the context: context.<name>"
+            ],
+        ),
+        (contract(RULES), "", [CONSTANT]),
+        (
+            contract("extra: strip\n" + RULES),
+            "",
+            [
+                "c.yaml:12: warning: rules[0].expr: reads b, c-d, declared by no field, and extra: "
+                "strip drops that; declare it as a field (required: false, if need be)",
+                CONSTANT.replace(":12:", ":13:"),
+            ],
+        ),
+        (
+            contract("when: has(context.z)\n" + RULES),
+            "",
+            [
+                "c.yaml:12: warning: rules[0].expr: reads b, c-d, declared by no field, and a "
+                "handoff that the processor starts (when) carries declared fields only; declare it "
+                "as a field (required: false, if need be)",
+                CONSTANT.replace(":12:", ":13:"),
             ],
         ),
         # Kinds.
