@@ -9,11 +9,14 @@ import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from processors.contracts.tables import LIVENESS, Tables
+from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients, groups
-from processors.runtime.probe import LIVENESS, Probe, liveness
+from processors.runtime.probe import Probe, liveness
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas import wire
+from schemas.documents import Receiver
 from schemas.records import Liveness
 from tests.lanes import wait_for
 from tests.watching import WATCHING
@@ -54,6 +57,26 @@ def test_an_absent_receiver_was_there_last_when_it_counted_as_live(
 def test_a_present_receiver_is_there_now() -> None:
     found = liveness("desk", record(False, 5_000, 3_600_000), 2, None, NOW, STALE)
     assert found == Liveness("desk", True, wire.utc(NOW), 2, None, wire.utc(NOW))
+
+
+def test_integrity_watches_active_receivers_that_name_a_group() -> None:
+    def receiver(id_: str, **given: Any) -> Receiver:
+        return Receiver.model_validate({"kind": "Receiver", "id": id_, "team": "t", **given})
+
+    tables = Tables(
+        [],
+        [
+            receiver("own", consumer_group="g", queue="own.inbox"),
+            receiver("shared", consumer_group="h"),
+            receiver("silent"),
+            receiver("gone", consumer_group="g", status="retired"),
+        ],
+    )
+    assert INTEGRITY.groups(tables) == {
+        "own": ("g", "own.inbox"),
+        "shared": ("h", "handoff.packages"),
+    }
+    assert LIVENESS in INTEGRITY.tables
 
 
 class Producer:

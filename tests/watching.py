@@ -6,7 +6,7 @@
 import os
 from dataclasses import replace
 
-from processors.runtime.probe import LIVENESS
+from processors.contracts.tables import LIVENESS
 from tests.toy import TOY
 
 GROUP = os.environ.get("WATCHED_GROUP", "desk")

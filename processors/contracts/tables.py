@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 CONTRACTS = "handoff.contracts"
 RECEIVERS = "handoff.receivers"
+LIVENESS = "handoff.receiver-liveness"
 
 
 class Resolution(Struct, frozen=True, gc=False):
