@@ -2,21 +2,40 @@
 
 A `Driver` holds the state of the partitions at hand, and above it an overlay of what the open
 transaction has changed. Nothing here reads a clock or a network.
+
+Three things advance a task: a record (`step`), its deadline (`fire`), and a change of what it waits
+for in the tables (`notice`, then `sweep`). The last two are wakes: no record brings them, so one
+that fails costs its task this one wake, and not a dead letter.
 """
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from processors.partitioning import partition_of
 from processors.processor import Processor, State
+from processors.wakes import Kind, Wakes
 from schemas import wire
-from schemas.flow import Arrival, Count, Emit, Headers, Output, Record, Refused
+from schemas.flow import Arrival, Count, Due, Emit, Headers, Output, Record, Refused, Sweep
+
+log = logging.getLogger("handoff.driver")
 
 Store = MutableMapping[str, bytes]  # state key -> encoded state
 _VERDICTS = frozenset({"duplicates", "refused"})  # what became of an input, if not applied
 MAX_RECENT = 4096  # decoded states kept a partition: a task's inputs come close together
+MAX_ROUNDS = 1_000  # of one task at one moment: a core that goes on longer does not end
+_ASSIGN_SLICE = 1_000
+_GONE = object()
+
+
+class Woken(NamedTuple):
+    """A wake that changed something in the open transaction."""
+
+    partition: int
+    kind: Kind
+    key: str
 
 
 @dataclass
@@ -28,6 +47,7 @@ class Partition(Generic[State]):
     """
 
     store: Store
+    wakes: Wakes = field(default_factory=Wakes)
     recent: dict[str, State] = field(default_factory=dict)
     overlay: dict[str, State | None] = field(default_factory=dict)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -51,14 +71,37 @@ class Driver(Generic[State]):
         self.partitions: dict[int, Partition[State]] = {}
         self.counts = Counter() if counts is None else counts
         self.partition_count = 0  # of the inputs; 0 where nobody checks where keys lie
+        self.woken: list[Woken] = []  # in the open transaction
+        self._facts: Mapping[str, Hashable] = {}
+        self._told: set[str] = set()  # stack traces that are in the log
+
+    # --- partitions ---------------------------------------------------------------------------
 
     def assign(self, partition: int, store: Store) -> None:
         """Take a partition whose restored state is `store`."""
-        self.partitions[partition] = Partition(store)
+        for _ in self.assigning(partition, store):
+            pass
+
+    def assigning(self, partition: int, store: Store) -> Iterator[None]:
+        """Take a partition, a thousand states at a time: it is there when this has ended.
+
+        Each state is decoded once, for its deadline and for what it watches. Whoever watches
+        anything is to be swept: nobody knows what changed while the partition was nobody's.
+        """
+        made: Partition[State] = Partition(store)
+        for number, key in enumerate(store, start=1):
+            self._index(made, key)
+            if number % _ASSIGN_SLICE == 0:
+                yield
+        made.wakes.sweep_all()
+        self.partitions[partition] = made
 
     def revoke(self, partition: int) -> None:
         """Give a partition back; what was not merged is gone."""
         self.partitions.pop(partition, None)
+        self.woken = [woken for woken in self.woken if woken.partition != partition]
+
+    # --- records ------------------------------------------------------------------------------
 
     def step(self, record: Record, now: int) -> list[Output]:
         """Judge one input record at processor time `now` (epoch ms); what it would publish.
@@ -102,15 +145,216 @@ class Driver(Generic[State]):
         count = self.partition_count
         return count > 0 and partition_of(record.key or b"", count) != record.partition
 
+    # --- deadlines ----------------------------------------------------------------------------
+
+    def next_due(self, number: int, until: int) -> int | None:
+        """The earliest deadline of a partition's committed states, epoch ms.
+
+        Exact where it is at or before `until`; of later ones only a moment before which there is
+        none. What the open transaction changes counts after its merge.
+        """
+        partition = self.partitions[number]
+        wakes = partition.wakes
+        while (first := wakes.first()) is not None and first[0] <= until:
+            at, key = first
+            due = self._due(partition, key, committed=True)
+            if due is not None and due <= at:
+                return at
+            wakes.put_off(key, due)
+        return None if first is None else first[0]
+
+    def fire(self, number: int, until: int, now: int, most: int) -> list[Output]:
+        """Wake at most `most` tasks of a partition whose deadlines are at or before `until`, in the
+        order of their deadlines; what they would publish."""
+        outputs: list[Output] = []
+        for _ in range(most):
+            key = self._take_due(self.partitions[number], until)
+            if key is None:
+                break
+            outputs += self._wake(number, "due", key, Due(until), now)
+        return outputs
+
+    def _take_due(self, partition: Partition[State], until: int) -> str | None:
+        wakes = partition.wakes
+        while (first := wakes.first()) is not None and first[0] <= until:
+            at, key = first
+            due = self._due(partition, key, committed=False)
+            if due is not None and due <= at:
+                wakes.take_first()
+                return key
+            if key in partition.overlay:
+                # Put off by the open transaction only: what is taken comes back if it is dropped,
+                # and its merge schedules it anew.
+                wakes.take_first()
+                if due is None or due > until:
+                    continue
+            wakes.put_off(key, due)
+        return None
+
+    def restless(self, until: int) -> bool:
+        """Whether the open transaction has a state with a deadline at or before `until`."""
+        return any(
+            (due := self._due(partition, key, committed=False)) is not None and due <= until
+            for partition in self.partitions.values()
+            for key in partition.overlay
+        )
+
+    def _due(self, partition: Partition[State], key: str, *, committed: bool) -> int | None:
+        """The deadline of a state; None too where it cannot be told: it could not be fired."""
+        try:
+            state = (self._committed if committed else self._state)(partition, key)
+            return None if state is None else self.processor.due(state)
+        except Exception as error:  # noqa: BLE001
+            self._failed("a deadline cannot be told", self.counts, error)
+            return None
+
+    # --- sweeps -------------------------------------------------------------------------------
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether tasks are to be swept."""
+        return any(partition.wakes.waiting for partition in self.partitions.values())
+
+    def news(self, now: int) -> list[str]:
+        """The subjects of which the tables say something else than at the last `notice`."""
+        return self._differing(self._ask(now))
+
+    def notice(self, now: int) -> None:
+        """Look what the tables say at `now` (epoch ms): whoever watches what changed is to be
+        swept. That the open transaction makes a task watch a subject counts already: it may have
+        been judged by the tables as they were."""
+        facts = self._ask(now)
+        subjects = self._differing(facts)
+        if not subjects:
+            return
+        self._facts = facts
+        changed = frozenset(subjects)
+        for partition in self.partitions.values():
+            partition.wakes.sweep(subjects)
+            partition.wakes.wait(
+                key
+                for key, state in partition.overlay.items()
+                if state is not None and not changed.isdisjoint(self._watched(state))
+            )
+
+    def _watched(self, state: State) -> Collection[str]:
+        try:
+            return self.processor.watched(state)
+        except Exception as error:  # noqa: BLE001
+            self._failed("a state does not tell what it watches", self.counts, error)
+            return ()
+
+    def sweep(self, now: int, most: int) -> list[Output]:
+        """Sweep at most `most` of the tasks that are to be; what they would publish."""
+        outputs: list[Output] = []
+        for number, partition in self.partitions.items():
+            while most > 0 and (key := partition.wakes.take_sweep()) is not None:
+                most -= 1
+                outputs += self._wake(number, "sweep", key, Sweep(), now)
+        return outputs
+
+    def _ask(self, now: int) -> Mapping[str, Hashable]:
+        try:
+            return self.processor.facts(self.tables, now)
+        except Exception as error:  # noqa: BLE001 - records are judged all the same
+            self._failed("the tables cannot be asked", self.counts, error)
+            return self._facts
+
+    def _differing(self, facts: Mapping[str, Hashable]) -> list[str]:
+        before = self._facts
+        if facts == before:
+            return []
+        return sorted(
+            subject
+            for subject in facts.keys() | before.keys()
+            if facts.get(subject, _GONE) != before.get(subject, _GONE)
+        )
+
+    # --- one wake -----------------------------------------------------------------------------
+
+    def _wake(
+        self, number: int, kind: Kind, key: str, given: Due | Sweep, now: int
+    ) -> list[Output]:
+        """Give a task its wake. All that follows from it is taken, or nothing."""
+        partition = self.partitions[number]
+        try:
+            before = self._state(partition, key)
+            if before is None:
+                return []
+            state, outputs, counted = self._rounds(before, given, now)
+        except Exception as error:  # noqa: BLE001
+            # Whatever it was: this task sleeps until it changes, and the next one is woken.
+            partition.wakes.fail(kind, key)
+            self._failed(f"a wake ({kind}) failed", partition.counts, error)
+            return []
+        if state is not before:
+            partition.overlay[key] = state
+        if state is not before or outputs:
+            self.woken.append(Woken(number, kind, key))
+        for count in counted:
+            partition.counts[count.name, "", count.label] += 1
+        return outputs
+
+    def _rounds(
+        self, state: State | None, given: Due | Sweep, now: int
+    ) -> tuple[State | None, list[Output], list[Count]]:
+        """Advance a state, after a deadline until none of its deadlines is left at that moment."""
+        outputs: list[Output] = []
+        counted: list[Count] = []
+        for _ in range(MAX_ROUNDS):
+            before = state
+            state, emits = self.processor.advance(before, given, self.tables, now)
+            published, counts = _encode(emits, None)
+            outputs += published
+            counted += counts
+            if isinstance(given, Sweep) or state is None:
+                return state, outputs, counted
+            due = self.processor.due(state)
+            if due is None or due > given.at:
+                return state, outputs, counted
+            if state is before:
+                break
+        raise Refused("due_for_ever", "the core does not move on a deadline that has passed")
+
+    def give_up(self, woken: Woken) -> None:
+        """After an abort: what follows from this wake cannot be published, even alone. The task is
+        not woken so again before it changes."""
+        self.partitions[woken.partition].wakes.give_up(woken.kind, woken.key)
+        self.counts["failed_wakes", "", ""] += 1
+
+    def _failed(self, what: str, counts: Counter[tuple[str, str, str]], error: Exception) -> None:
+        """Count it, and log each place in the code once: a hundred thousand tasks may share it."""
+        counts["failed_wakes", "", ""] += 1
+        if isinstance(error, Refused):
+            why = f"{error.code}: {error.message}"
+        else:
+            why = f"{type(error).__name__}\n{wire.stack(error.__traceback__)}"
+        if why not in self._told:
+            self._told.add(why)
+            log.error("%s: %s: %s", self.processor.name, what, why)
+
+    # --- state --------------------------------------------------------------------------------
+
     def _state(self, partition: Partition[State], key: str) -> State | None:
         overlay = partition.overlay
-        if key in overlay:
-            return overlay[key]
+        return overlay[key] if key in overlay else self._committed(partition, key)
+
+    def _committed(self, partition: Partition[State], key: str) -> State | None:
         state = partition.recent.get(key)
         if state is not None:
             return state
         encoded = partition.store.get(key)
         return None if encoded is None else self.processor.decode(encoded)
+
+    def _index(self, partition: Partition[State], key: str) -> None:
+        """Note when a committed state wants to be woken."""
+        try:
+            state = self._committed(partition, key)
+            if state is not None:
+                due, watched = self.processor.due(state), self.processor.watched(state)
+                partition.wakes.changed(key, due, watched)
+        except Exception as error:  # noqa: BLE001 - a record of the task will say what is wrong
+            self._failed("a state does not tell when to wake it", self.counts, error)
 
     def changelog(self) -> Iterator[tuple[int, str, bytes | None]]:
         """One entry a dirty key: (input partition, state key, encoded state or a tombstone)."""
@@ -134,86 +378,54 @@ class Driver(Generic[State]):
             for key, state in partition.overlay.items():
                 if state is None:
                     partition.recent.pop(key, None)
+                    partition.wakes.forgotten(key)
                 else:
                     partition.recent[key] = state
+                    self._index(partition, key)
+            partition.wakes.settle()
             self.counts.update(partition.counts)
             partition.counts.clear()
             partition.overlay.clear()
+        self.woken.clear()
 
     def drop(self) -> None:
         """After an abort: the transaction never happened."""
         for partition in self.partitions.values():
+            partition.wakes.drop()
             partition.counts.clear()
             partition.overlay.clear()
+        self.woken.clear()
 
 
-def in_order(records: list[Record]) -> list[Record]:
-    """Records of co-partitioned inputs as they are to be judged.
+def _encode(emits: list[Emit | Count], arrival: Arrival | None) -> tuple[list[Output], list[Count]]:
+    """Encode what a core emitted; a wake has no arrival.
 
-    Offset order within each partition of each topic, always; between the topics of one partition
-    number the head with the older timestamp goes first, as far as they were read together.
+    A record that says itself whether it is backfill is believed. Raises `Refused` when a record
+    would be too large for Kafka.
     """
-    queues: dict[int, dict[str, list[Record]]] = {}
-    for record in records:
-        queues.setdefault(record.partition, {}).setdefault(record.topic, []).append(record)
-    ordered: list[Record] = []
-    for topics in queues.values():
-        ordered.extend(_merged([iter(queue) for queue in topics.values()]))
-    return ordered
-
-
-def in_parts(records: list[Record], limit: int) -> Iterator[list[Record]]:
-    """The records in order, in parts whose values have at most `limit` bytes, or that are one."""
-    part: list[Record] = []
-    size = 0
-    for record in records:
-        length = len(record.value or b"")
-        if part and size + length > limit:
-            yield part
-            part, size = [], 0
-        part.append(record)
-        size += length
-    if part:
-        yield part
-
-
-def _merged(queues: list[Iterator[Record]]) -> Iterator[Record]:
-    heads = [(next(queue), queue) for queue in queues]
-    while heads:
-        place = min(range(len(heads)), key=lambda index: heads[index][0].timestamp)
-        head, queue = heads[place]
-        yield head
-        following = next(queue, None)
-        if following is None:
-            del heads[place]
-        else:
-            heads[place] = (following, queue)
-
-
-def _encode(emits: list[Emit | Count], arrival: Arrival) -> tuple[list[Output], list[Count]]:
-    """Encode what a core emitted; raises `Refused` when a record would be too large for Kafka."""
     outputs: list[Output] = []
     counted: list[Count] = []
     if not emits:
         return outputs, counted
-    from_input: Headers = []
-    if arrival.traceparent is not None:
-        from_input.append(("traceparent", arrival.traceparent))
-    if arrival.backfill:
-        from_input.append((wire.BACKFILL_HEADER, b"1"))
+    plain: Headers = []
+    if arrival is not None and arrival.traceparent is not None:
+        plain.append(("traceparent", arrival.traceparent))
+    marked = [*plain, (wire.BACKFILL_HEADER, b"1")]
+    from_backfill = arrival is not None and arrival.backfill
     encoded: dict[int, bytes] = {}  # a package goes to two topics and is encoded once
     for emit in emits:
         if isinstance(emit, Count):
             counted.append(emit)
             continue
         record = emit.record
+        more = marked if getattr(record, "backfill", from_backfill) else plain
         if record is None:
-            outputs.append(Output(emit.topic, emit.key.encode(), None, from_input))
+            outputs.append(Output(emit.topic, emit.key.encode(), None, more))
             continue
         value = encoded.get(id(record))
         if value is None:
             value = encoded[id(record)] = wire.encode(record)
-        output = Output(emit.topic, emit.key.encode(), value, wire.headers(record) + from_input)
+        output = Output(emit.topic, emit.key.encode(), value, wire.headers(record) + more)
         if len(value) > wire.MAX_RECORD_BYTES // 2 and wire.size(output) > wire.MAX_RECORD_BYTES:
             raise Refused(
                 "output_too_large",

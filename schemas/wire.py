@@ -139,7 +139,7 @@ def dead_letter(record: Record, error: Exception) -> Output:
         message = (
             "the processor failed on this record; it is our defect, the stack trace says where"
         )
-        trace = _stack(error.__traceback__)
+        trace = stack(error.__traceback__)
     why = [
         ("__streams.errors.exception", code.encode()),
         ("__streams.errors.message", message.encode()),
@@ -164,10 +164,11 @@ def dead_letter(record: Record, error: Exception) -> Output:
     return Output(DEAD_LETTERS, None, _encode(pointer), [*headers(pointer), *why])
 
 
-def _stack(found: TracebackType | None) -> str:
+def stack(found: TracebackType | None) -> str:
     """Where it failed, outermost first: file, line and function, without what is installed where.
 
-    Files are shown from their top package on, whatever directory that lies in.
+    Files are shown from their top package on, whatever directory that lies in. The exception's own
+    text is not here: it could quote a value.
     """
     lines = []
     for frame, line in traceback.walk_tb(found):

@@ -55,7 +55,8 @@ class Bench:
 
     def create(self, **configs: dict[str, str]) -> None:
         """All topics; `configs` gives single ones (in0, out, log) settings."""
-        names = [*(f"in{n}" for n in range(self.inputs)), "out", "log", "dead-letters"]
+        names = [*(f"in{n}" for n in range(self.inputs)), "out", "woken", "log", "dead-letters"]
+        names.append("facts")
         config = {"max.message.bytes": str(4 << 20)}
         self.create_topics(
             NewTopic(self.prefix + name, PARTITIONS, 1, config={**config, **configs.get(name, {})})

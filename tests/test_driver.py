@@ -6,7 +6,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.driver import Driver, in_order, in_parts
+from processors.driver import Driver
+from processors.ordering import in_order, in_parts
 from schemas.flow import Record, Refused
 from tests.toy import Tally, toy
 
@@ -63,7 +64,7 @@ def test_a_record_that_fails_costs_itself() -> None:
     assert (letter.topic, letter.key, letter.value) == ("handoff.dead-letters", b"k", b"poison")
     lines = dict(letter.headers)["__streams.errors.stacktrace"].decode().splitlines()
     assert re.fullmatch(r'File "processors/driver.py", line \d+, in step', lines[0])
-    assert re.fullmatch(r'File "(tests/)?toy.py", line \d+, in advance', lines[-1])
+    assert re.fullmatch(r'File "(tests/)?toy.py", line \d+, in does', lines[-1])
     (after,) = made.step(record("k"), NOW)
     assert b'"exception":"2"' in (after.value or b"")
     made.merge(list(made.changelog()))

@@ -64,7 +64,7 @@ def test_what_cannot_be_judged_is_set_aside_with_its_reason(bench: Bench) -> Non
     assert set(found) == {"ZeroDivisionError", "output_too_large", "key_missing"}
     poison = found["ZeroDivisionError"]
     assert (poison.key(), poison.value()) == (b"bad", b"poison")
-    assert "advance" in headers(poison)["__streams.errors.stacktrace"]
+    assert "toy.py" in headers(poison)["__streams.errors.stacktrace"]
     assert headers(poison)["__streams.errors.topic"] == f"{bench.prefix}in0"
     assert headers(found["key_missing"])["own"] == "1"
 
@@ -97,7 +97,7 @@ def test_a_missing_topic_ends_it_with_a_sentence(bench: Bench) -> None:
 
 
 def test_unequal_partition_counts_end_it_with_a_sentence(bench: Bench) -> None:
-    names = {"in0": 3, "log": 2, "out": 3, "dead-letters": 3}
+    names = {"in0": 3, "log": 2, "facts": 3, "dead-letters": 3}
     bench.create_topics(NewTopic(bench.prefix + name, count, 1) for name, count in names.items())
     instance = bench.start()
     assert instance.wait() == 1

@@ -1,8 +1,11 @@
 """A second processor, for tests of the runtime: it counts the records of each key.
 
-It is also the proof that a processor is an `advance` and a few lines. A record whose value is
-`poison` makes it fail, `big` makes an output too large for Kafka, `wide` one too large for a topic
-with narrow limits, `huge` a state too large for the changelog.
+It is also the proof that a processor is an `advance` and a few lines. What a record's value says is
+done: `poison` makes it fail, `big` makes an output too large for Kafka, `wide` one too large for a
+topic with narrow limits, `huge` a state too large for the changelog. `forget` deletes the state.
+`due:500` sets a deadline 500 ms later, `due:500:poison` one whose wake does that; any other record
+takes the deadline away. `watch:a` waits for the subject a of the table `facts`. A wake is published
+on `woken`: how many records the key had by then, and what woke it.
 """
 
 import os
@@ -11,16 +14,24 @@ from typing import Any
 import msgspec
 
 from processors.processor import Processor
-from schemas.flow import Arrival, Count, Emit, Input, Record, Refused
+from schemas.flow import Arrival, Count, Due, Emit, Input, Record, Refused, Sweep
 from schemas.records import DeadLetter, ToolOutput
 from schemas.wire import MAX_RECORD_BYTES
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """How many records a key has had."""
+    """How many records a key has had, when it wants to be woken, and what it waits for.
 
+    `said` is what the table said of that when it was looked at last.
+    """
+
+    key: str
     count: int
     padding: str = ""
+    due: int | None = None
+    then: str = ""
+    watched: str = ""
+    said: str = ""
 
 
 def parse(record: Record, now: int) -> Arrival:
@@ -35,21 +46,71 @@ def parse(record: Record, now: int) -> Arrival:
 
 
 def advance(
-    state: Tally | None, arrival: Input, tables: Any, now: int
+    state: Tally | None, given: Input, tables: Any, now: int
 ) -> tuple[Tally | None, list[Emit | Count]]:
     """One more; published as a `DeadLetter`, the smallest record there is."""
-    assert isinstance(arrival, Arrival)
-    assert isinstance(arrival.body, ToolOutput)
-    what = arrival.body.tool
+    if not isinstance(given, Arrival):
+        assert state is not None
+        return wake(state, given, tables, now)
+    assert isinstance(given.body, ToolOutput)
+    what, key = given.body.tool, given.body.task_id
+    if what == "forget":
+        return None, [Count("counted")]
+    before = Tally(key, 0) if state is None else state
+    following = msgspec.structs.replace(before, count=before.count + 1, due=None, then="")
+    if what.startswith("due:"):
+        _, after, then = f"{what}:".split(":", 2)
+        following = msgspec.structs.replace(following, due=now + int(after), then=then.strip(":"))
+    elif what.startswith("watch:"):
+        subject = what.removeprefix("watch:")
+        said = facts(tables, now).get(subject, "")
+        following = msgspec.structs.replace(following, watched=subject, said=said)
+    following, record = does(what, following, given)
+    return following, [Emit("toy-out", key, record), Count("counted")]
+
+
+def does(what: str, state: Tally, given: Input) -> tuple[Tally, DeadLetter]:
+    """What a record or a wake may do beside counting."""
     if what == "poison":
         raise ZeroDivisionError(what)
-    number = (state.count if state is not None else 0) + 1
     padding = {"big": MAX_RECORD_BYTES, "wide": 20_000}.get(what, 0)
-    record = DeadLetter(
-        arrival.topic, arrival.partition, arrival.offset, what, str(number), "x" * padding, "", None
+    if what == "huge":
+        state = msgspec.structs.replace(state, padding="x" * MAX_RECORD_BYTES)
+    place = (
+        (given.topic, given.partition, given.offset) if isinstance(given, Arrival) else ("", 0, 0)
     )
-    huge = "x" * MAX_RECORD_BYTES if what == "huge" else ""
-    return Tally(number, huge), [Emit("toy-out", arrival.body.task_id, record), Count("counted")]
+    return state, DeadLetter(*place, what, str(state.count), "x" * padding, "", None)
+
+
+def wake(
+    state: Tally, given: Due | Sweep, tables: Any, now: int
+) -> tuple[Tally, list[Emit | Count]]:
+    """Its deadline has passed, or what it waits for says something else."""
+    if isinstance(given, Sweep):
+        said = facts(tables, now).get(state.watched, "")
+        if said == state.said:
+            return state, []
+        following = msgspec.structs.replace(state, said=said)
+        what = f"sweep:{state.watched}={said}"
+    else:
+        assert state.due is not None
+        assert state.due <= given.at
+        if state.then == "spin":
+            return state, []
+        following = msgspec.structs.replace(state, due=None, then="")
+        what = state.then or "due"
+    following, record = does(what, following, given)
+    return following, [Emit("toy-woken", state.key, record), Count("woken")]
+
+
+def facts(tables: dict[str, dict[str, bytes]], now: int) -> dict[str, str]:
+    """What the table says of each subject; `since:500` says it from the moment 500 on."""
+    found = {}
+    for subject, value in next(iter(tables.values()), {}).items():
+        text = value.decode()
+        since = text.removeprefix("since:") if text.startswith("since:") else None
+        found[subject] = text if since is None else str(now >= int(since))
+    return found
 
 
 def build_tables(topics: dict[str, dict[str, bytes]], existing: frozenset[str] | None) -> Any:
@@ -58,14 +119,16 @@ def build_tables(topics: dict[str, dict[str, bytes]], existing: frozenset[str] |
 
 
 def toy(prefix: str, inputs: int = 1) -> Processor[Tally]:
-    """A toy whose topics start with `prefix`: `in0`, `in1`, ..., `out`, `log`."""
+    """A toy whose topics start with `prefix`: `in0`, `in1`, ..., `out`, `woken`, `log`, `facts`."""
 
     def publish(
-        state: Tally | None, arrival: Input, tables: Any, now: int
+        state: Tally | None, given: Input, tables: Any, now: int
     ) -> tuple[Tally | None, list[Emit | Count]]:
-        found, emits = advance(state, arrival, tables, now)
+        found, emits = advance(state, given, tables, now)
         return found, [
-            Emit(f"{prefix}out", emit.key, emit.record) if isinstance(emit, Emit) else emit
+            Emit(prefix + emit.topic.removeprefix("toy-"), emit.key, emit.record)
+            if isinstance(emit, Emit)
+            else emit
             for emit in emits
         ]
 
@@ -73,13 +136,16 @@ def toy(prefix: str, inputs: int = 1) -> Processor[Tally]:
         name="toy",
         inputs=tuple(f"{prefix}in{number}" for number in range(inputs)),
         changelog=f"{prefix}log",
-        tables=(),
+        tables=(f"{prefix}facts",),
         build_tables=build_tables,
         parse=parse,
         state_key=lambda arrival: arrival.body.task_id,
         advance=publish,
         encode=msgspec.json.encode,
         decode=msgspec.json.Decoder(Tally).decode,
+        due=lambda state: state.due,
+        watched=lambda state: (state.watched,) if state.watched else (),
+        facts=facts,
     )
 
 

@@ -24,7 +24,8 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from processors.driver import Driver, in_order, in_parts
+from processors.driver import Driver
+from processors.ordering import in_order, in_parts
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.caution import Caution

@@ -1,0 +1,99 @@
+"""The clock of a driver where no time passes by itself: in `dry-run`, in stories, in simulations.
+
+Between one input and the next everything happens that a running processor would have done
+meanwhile, each at its moment: deadlines pass, and what the tables say changes with the time (an
+owner's last day ends, a receiver has been silent for too long).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic
+
+from processors.driver import Driver
+from processors.processor import State
+from schemas.flow import Output
+
+_SLICE = 1_000
+
+
+class Timeline(Generic[State]):
+    """Moves the clock of a driver on, and wakes what is to be woken.
+
+    `settle` commits the driver's open transaction, and may add what that publishes. `now` is the
+    clock, epoch ms, None before it was first set. `fired` counts the deadlines.
+    """
+
+    def __init__(self, driver: Driver[State], settle: Callable[[], Iterable[Output]]) -> None:
+        self._driver = driver
+        self._settle = settle
+        self.now: int | None = None
+        self.fired = 0
+
+    def to(self, moment: int) -> Iterator[Output]:
+        """Move on to a moment at which something else happens: what falls due just then waits, as
+        an ack at the deadline is in time. A moment in the past moves nothing."""
+        moment = max(moment, self.now or 0)
+        yield from self._pass(moment, moment - 1)
+
+    def through(self, moment: int) -> Iterator[Output]:
+        """Move on past a moment: what falls due just then has passed too."""
+        moment = max(moment, self.now or 0)
+        yield from self._pass(moment, moment)
+
+    def exchange(self, tables: Any) -> Iterator[Output]:
+        """From now on these are the tables."""
+        self._driver.tables = tables
+        yield from self._sweep()
+
+    def _pass(self, moment: int, deadline: int) -> Iterator[Output]:
+        if self.now is None:
+            self.now = moment
+            yield from self._sweep()
+        while True:
+            if self._driver.restless(deadline):
+                yield from self._settle()
+            due = self._next_due(deadline)
+            change = self._next_change(moment if due is None else due - 1)
+            if change is not None:
+                self.now = change
+                yield from self._sweep()
+            elif due is not None:
+                self.now = max(self.now, due)
+                yield from self._fire(due)
+            else:
+                break
+        self.now = moment
+
+    def _next_due(self, deadline: int) -> int | None:
+        found = (self._driver.next_due(number, deadline) for number in self._driver.partitions)
+        return min((due for due in found if due is not None and due <= deadline), default=None)
+
+    def _next_change(self, until: int) -> int | None:
+        """The first moment up to `until` at which the tables say something new (halving the time
+        between: one that says the old thing again before `until` may stay unseen)."""
+        low, high = self.now or 0, until
+        if high < low or not self._driver.news(high):
+            return None
+        if self._driver.news(low):
+            return low
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._driver.news(middle):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _fire(self, due: int) -> Iterator[Output]:
+        assert self.now is not None
+        for number in self._driver.partitions:
+            outputs = self._driver.fire(number, due, self.now, _SLICE)
+            self.fired += sum(woken.kind == "due" for woken in self._driver.woken)
+            yield from outputs
+            yield from self._settle()
+
+    def _sweep(self) -> Iterator[Output]:
+        assert self.now is not None
+        self._driver.notice(self.now)
+        while self._driver.sweeping:
+            yield from self._driver.sweep(self.now, _SLICE)
+            yield from self._settle()
