@@ -14,13 +14,15 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from console import output
+from console.commands.documents import known_liveness, read_documents
 from console.commands.topics import topic_changes
 from console.errors import FOUND_PROBLEMS
 from console.kafka import ANSWER_SECONDS, Cluster, connect, read_table
+from console.render import clock
 from processors.contracts.tables import CONTRACTS, RECEIVERS
 from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients
-from schemas import documents
+from schemas import documents, wire
 from schemas.documents import HandoffContract, Receiver
 from schemas.lint import lint
 from schemas.loading import Documents
@@ -48,7 +50,7 @@ def doctor(output_: str) -> None:
     cluster = connect()
     admin: AdminClient = clients.admin(cluster.settings)
     found = [*_broker(cluster, admin), *_topics(cluster)]
-    found += [*_documents(cluster), *_processor(cluster, admin)]
+    found += [*_documents(cluster), *_processor(cluster, admin), *_receivers(cluster)]
     if output_ == "json":
         output.document(msgspec.to_builtins(found))
     else:
@@ -158,6 +160,34 @@ def _processor(cluster: Cluster, admin: AdminClient) -> Iterator[Finding]:
         yield Finding("processor", "ok", what)
     else:
         yield Finding("processor", "problem", f"none runs in {group}; {behind}", "handoff run")
+
+
+def _receivers(cluster: Cluster) -> Iterator[Finding]:
+    """What the probe found of each receiver that names a consumer group."""
+    if cluster.name(RECEIVERS) not in cluster.metadata.topics:
+        return
+    known = known_liveness(cluster)
+    for receiver in read_documents(cluster, RECEIVERS).values():
+        if not isinstance(receiver, Receiver) or receiver.status != "active":
+            continue
+        group = receiver.consumer_group
+        if group is None:
+            continue
+        record = known.get(receiver.id)
+        if record is None:
+            what = f"{receiver.id}: nobody has looked at {group} of late; it counts as live"
+            todo = "handoff run, or the right to describe the group"
+            yield Finding("liveness", "note", what, todo)
+            continue
+        lag = "" if record.lag is None else f", {output.number(record.lag, 'record')} behind"
+        if record.live:
+            members = output.number(record.members, "member")
+            yield Finding("liveness", "ok", f"{receiver.id}: {members} in {group}{lag}")
+        else:
+            at = record.last_live_at
+            last = "" if at is None else f" since {clock(wire.utc(wire.epoch_ms(at)))}"
+            what = f"{receiver.id}: nobody in {group}{last}{lag}"
+            yield Finding("liveness", "note", what, "start whoever reads the receiver's queue")
 
 
 def _lag(cluster: Cluster, admin: AdminClient, group: str) -> int | None:

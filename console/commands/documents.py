@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 
@@ -13,11 +14,12 @@ from ruamel.yaml import YAML
 from console import output
 from console.errors import BadInputError, DeclinedError
 from console.kafka import Cluster, connect, read_table, write_all
-from processors.contracts.tables import CONTRACTS, RECEIVERS
-from schemas import documents
+from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
+from schemas import documents, wire
 from schemas.documents import Document, HandoffContract, Receiver
 from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
+from schemas.records import Liveness
 from schemas.yaml_source import Problem
 from topics.catalogue import NAMES
 
@@ -222,6 +224,22 @@ def read_documents(cluster: Cluster, topic: str) -> dict[str, Document]:
     return found
 
 
+def known_liveness(cluster: Cluster) -> dict[str, Liveness]:
+    """What the last probes found, by receiver; what is too old to say anything is left out."""
+    if cluster.name(LIVENESS) not in cluster.metadata.topics:
+        return {}
+    oldest = time.time() - STALE_INTERVALS * cluster.settings.probe_interval
+    found: dict[str, Liveness] = {}
+    for name, value in read_table(cluster, LIVENESS).items():
+        try:
+            record = msgspec.json.decode(value, type=Liveness)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        if wire.epoch_ms(record.checked_at) / 1000 >= oldest:
+            found[name] = record
+    return found
+
+
 def registered_contracts(cluster: Cluster) -> list[HandoffContract]:
     """The registered contracts, by id and version."""
     found = read_documents(cluster, CONTRACTS).values()
@@ -276,19 +294,34 @@ def show(output_: str, contract: str) -> None:
 @output.as_json
 def list_receivers(output_: str) -> None:
     """Every registered receiver."""
-    found = read_documents(connect(), RECEIVERS).values()
+    cluster = connect()
+    found = read_documents(cluster, RECEIVERS).values()
     receivers = [each for each in found if isinstance(each, Receiver)]
     if output_ == "json":
         output.document([msgspec.Raw(documents.to_json(each)) for each in receivers])
         return
     today = datetime.now(UTC).date()
+    known = known_liveness(cluster)
     output.columns(
-        ["receiver", "status", "team", "owner", "queue"],
+        ["receiver", "status", "team", "owner", "live", "queue"],
         [
-            [each.id, each.status, each.team, owner_in_force(each, today), each.queue or "-"]
+            [
+                each.id,
+                each.status,
+                each.team,
+                owner_in_force(each, today),
+                _live(each, known.get(each.id)),
+                each.queue or "-",
+            ]
             for each in receivers
         ],
     )
+
+
+def _live(receiver: Receiver, known: Liveness | None) -> str:
+    if receiver.consumer_group is None or receiver.status != "active":
+        return "-"  # nobody looks
+    return "unknown" if known is None else "yes" if known.live else "no"
 
 
 def owner_in_force(receiver: Receiver, today: date) -> str:

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 CONTRACTS = "handoff.contracts"
 RECEIVERS = "handoff.receivers"
 LIVENESS = "handoff.receiver-liveness"
+# A liveness record older than so many probe intervals says nothing any more: it counts as live.
+STALE_INTERVALS = 5
 
 
 class Resolution(Struct, frozen=True, gc=False):

@@ -17,7 +17,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from processors.contracts.tables import LIVENESS
+from processors.contracts.tables import LIVENESS, STALE_INTERVALS
 from processors.processor import Processor
 from processors.runtime import clients, groups
 from processors.runtime.settings import Settings, SettingsError
@@ -29,8 +29,6 @@ from topics.catalogue import physical
 
 log = logging.getLogger("handoff.probe")
 
-# A record older than so many probe intervals says nothing any more.
-STALE_INTERVALS = 5
 # Who probes is looked at so often: the time that a takeover costs, once the lane runs.
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 2.0
