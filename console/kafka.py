@@ -5,11 +5,12 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -19,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import ClusterMetadata
 
 from console.errors import CommandError, DeclinedError, UnreachableError
+from processors.partitioning import partition_of
 from processors.runtime import clients
 from processors.runtime.settings import Settings, load_settings
 from schemas.flow import Headers, Record
@@ -50,6 +52,10 @@ class Cluster:
                 f"{self.settings.kafka_bootstrap_servers}; make it with: handoff topics apply"
             )
         return sorted(found.partitions)
+
+    def partition_of(self, topic: str, key: str) -> int:
+        """Where our producers put a key of a canonical topic."""
+        return partition_of(key.encode(), len(self.partitions(topic)))
 
 
 def connect(settings: Settings | None = None) -> Cluster:
@@ -88,7 +94,7 @@ class Writer:
     """Writes records and knows what became of each: use as a context, which waits for the rest.
 
     Partitions by murmur2, as every producer of ours. `failed` holds (label, reason) of the records
-    that the cluster did not take.
+    that the cluster did not take; `place` is partition and offset of the last one that it took.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -105,13 +111,15 @@ class Writer:
         )
         self.delivered = 0
         self.failed: list[tuple[str, str]] = []
+        self.place = (-1, -1)
 
     def write(self, topic: str, key: bytes, value: bytes, headers: Headers, label: str) -> None:
         """Queue one record for a canonical topic; `label` names it in `failed`."""
 
-        def done(error: KafkaError | None, _message: Message) -> None:
+        def done(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 self.delivered += 1
+                self.place = (message.partition() or 0, message.offset() or 0)
             else:
                 self.failed.append((label, error.str()))
 
@@ -152,15 +160,26 @@ def write_all(cluster: Cluster, topic: str, records: Iterable[tuple[str, bytes]]
 
 
 class Reader:
-    """Reads canonical topics from `begin` to now, or on and on; read_committed, without a group."""
+    """Reads canonical topics from `begin` to now, or on and on; read_committed, without a group.
 
-    def __init__(self, cluster: Cluster, topics: Iterable[str], *, from_beginning: bool) -> None:
+    `only` names the partitions to read of a topic; of the topics that it does not name, all.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        topics: Iterable[str],
+        *,
+        from_beginning: bool,
+        only: Mapping[str, Collection[int]] | None = None,
+    ) -> None:
         self._settings = cluster.settings
         self._canonical = {cluster.name(topic): topic for topic in topics}
         self._consumer = clients.reader(cluster.settings)
         begin = []
         for name, topic in self._canonical.items():
-            for partition in cluster.partitions(topic):
+            there = cluster.partitions(topic)
+            for partition in (only or {}).get(topic, there):
                 low, high = self._bounds(name, partition)
                 begin.append(TopicPartition(name, partition, low if from_beginning else high))
         self._waiting = {(place.topic, place.partition) for place in begin}
@@ -247,3 +266,20 @@ def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
     finally:
         reader.close()
     return table
+
+
+def judged_past(cluster: Cluster, processor: str, topic: str, partition: int, offset: int) -> bool:
+    """Whether a processor has committed past a record: what follows from it is on its topics.
+
+    False where the broker does not say.
+    """
+    group = clients.group_id(cluster.settings, processor)
+    place = TopicPartition(cluster.name(topic), partition)
+    try:
+        asked = clients.admin(cluster.settings).list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, [place])], request_timeout=ANSWER_SECONDS
+        )
+        (found,) = asked[group].result().topic_partitions
+    except KafkaException:
+        return False
+    return bool(found.offset > offset)

@@ -6,10 +6,12 @@ from typing import Any
 import click
 
 from console.commands import (
+    answering,
     dead_letters,
     doctor,
     documents,
     dry_run,
+    held,
     imports,
     running,
     send,
@@ -74,6 +76,11 @@ def dead_letters_group() -> None:
     """Read the inputs that could not be understood."""
 
 
+@main.group(cls=Commands, name="held")
+def held_group() -> None:
+    """See what is held, and why."""
+
+
 @main.group(cls=Commands, name="import")
 def import_group() -> None:
     """Turn transcripts into tool outputs, a line each."""
@@ -82,6 +89,10 @@ def import_group() -> None:
 for command in (running.up, running.demo, running.run, send.send, dry_run.dry_run, tail.tail):
     main.add_command(command)
 main.add_command(doctor.doctor)
+for command in (answering.ack, answering.amend, answering.release, answering.discard):
+    main.add_command(command)
+held_group.add_command(held.list_held)
+held_group.add_command(held.show_held)
 topics_group.add_command(topics.plan)
 topics_group.add_command(topics.apply)
 for command in (documents.lint, documents.apply_contracts, documents.list_contracts):

@@ -71,10 +71,21 @@ class Contracts:
 
         A package of a contract that is not at hand shows no value: nobody knows what it classifies.
         """
-        return not self.knows(package) or name in self._hidden.get(package.workflow, ())
+        return not self.knows(package) or self.classifies(package.workflow, name)
+
+    def classifies(self, workflow: str, name: str) -> bool:
+        """Whether a contract of the workflow classifies what stands under `name`."""
+        return name in self._hidden.get(workflow, ())
 
     def holding(self, package: Package) -> list[str]:
-        """What holds a held package: kinds of violation, each with the fields that it is about.
+        """What holds a held package in words: kinds of violation, each with its fields."""
+        return [
+            f"{kind} ({', '.join(fields)})" if fields else kind
+            for kind, fields in self.holders(package).items()
+        ]
+
+    def holders(self, package: Package) -> dict[str, list[str]]:
+        """What holds a held package: kinds of violation, each with the fields or rules it is about.
 
         All its violations but those of rebuilt fields, where the contract is not at hand.
         """
@@ -91,9 +102,7 @@ class Contracts:
             rebuilt = origin is not None and origin.how == "rebuilt"
             if not rebuilt and ("any" in hold_on or kind in hold_on):
                 found.setdefault(kind, []).extend([field] if field else [])
-        return [
-            f"{kind} ({', '.join(fields)})" if fields else kind for kind, fields in found.items()
-        ]
+        return found
 
 
 def plain(text: str) -> str:

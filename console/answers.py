@@ -1,0 +1,129 @@
+"""What an ack or amendment came to: found in what the processor published after it. Pure.
+
+`Asked` is the record that a person wrote. `answer` looks at one published record at a time and says
+whether it is the answer. An answer is about the same handoff, or, where an ack follows a successor,
+about the same task at the very time of the ack.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from schemas import wire
+from schemas.flow import Record
+from schemas.records import Ack, Amendment, Package, Signal, Violation
+
+# applied: it took effect. held: values were set, and it is still held. refused: a violation or a
+# dead letter says why not. unchanged: judged, and nothing followed. unseen: not judged in time.
+Kind = Literal["applied", "held", "refused", "unchanged", "unseen"]
+TOPICS = (
+    "handoff.packages",
+    "handoff.held",
+    "handoff.violations",
+    "handoff.signals",
+    wire.DEAD_LETTERS,
+)
+# The signals that answer what was asked.
+_SIGNALS: dict[str, tuple[str, ...]] = {
+    "accepted": ("accepted", "completed"),
+    "completed": ("completed",),
+    "rejected": ("rejected",),
+    "set": (),  # its answer is the next revision of the package
+    "release": ("released",),
+    "discard": ("discarded",),
+}
+
+_package = msgspec.json.Decoder(Package).decode
+_violation = msgspec.json.Decoder(Violation).decode
+_signal = msgspec.json.Decoder(Signal).decode
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An ack or amendment, and where it lies: canonical topic, partition, offset."""
+
+    body: Ack | Amendment
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def wish(self) -> str:
+        """The status of an ack, the action of an amendment."""
+        return self.body.status if isinstance(self.body, Ack) else self.body.action
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What it came to, in a word and a sentence; `package` where one was published for it."""
+
+    kind: Kind
+    message: str
+    package: Package | None = None
+
+
+def answer(asked: Asked, record: Record) -> Answer | None:
+    """What `record` says of what was asked; None when it is about something else."""
+    if record.topic == wire.DEAD_LETTERS:
+        return _dead_letter(asked, record)
+    if record.value is None:  # no longer held: the package or the signal says why
+        return None
+    try:
+        if record.topic == "handoff.violations":
+            return _refusal(asked, _violation(record.value))
+        if record.topic == "handoff.signals":
+            return _told(asked, _signal(record.value))
+        return _published(asked, _package(record.value))
+    except msgspec.DecodeError:  # a newer version's, or not ours
+        return None
+
+
+def _dead_letter(asked: Asked, record: Record) -> Answer | None:
+    try:
+        letter = wire.read_dead_letter(record)
+    except ValueError:
+        return None
+    place = (letter.topic, letter.partition, letter.offset)
+    if place != (asked.topic, asked.partition, asked.offset):
+        return None
+    handle = f"{record.partition}/{record.offset}"
+    return Answer(
+        "refused",
+        f"it became a dead letter ({letter.exception}): {letter.message}; "
+        f"the whole of it: handoff dead-letters show {handle}",
+    )
+
+
+def _refusal(asked: Asked, found: Violation) -> Answer | None:
+    if found.kind != "unknown_handoff" or found.event_id != asked.body.id:
+        return None
+    reason = f", {found.reason}" if found.reason else ""
+    return Answer("refused", f"{found.message} ({found.kind}{reason})")
+
+
+def _told(asked: Asked, found: Signal) -> Answer | None:
+    if found.kind not in _SIGNALS[asked.wish] or found.task_id != asked.body.task_id:
+        return None
+    if found.handoff_id != asked.body.handoff_id and not _at(asked, found.occurred_at):
+        return None
+    late = ", late" if found.late else ""
+    return Answer("applied", f"{found.kind}{late}: {found.message}")
+
+
+def _published(asked: Asked, found: Package) -> Answer | None:
+    if isinstance(asked.body, Ack) or found.id != asked.body.handoff_id:
+        return None
+    held = found.disposition == "held"
+    if asked.body.action == "discard" or (held and asked.body.action == "release"):
+        return None
+    where = f"{found.to.receiver}, revision {found.revision}"
+    if held:
+        return Answer("held", f"still held for {where}", found)
+    owner = found.to.owner or "nobody"
+    return Answer("applied", f"sent to {where}, owner {owner}", found)
+
+
+def _at(asked: Asked, when: datetime) -> bool:
+    return wire.epoch_ms(when) == wire.epoch_ms(asked.body.occurred_at)

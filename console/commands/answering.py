@@ -1,0 +1,337 @@
+"""`handoff ack`, `amend`, `release` and `discard`: what receivers and people say of a handoff.
+
+Each writes one record, and waits until what became of it can be read.
+"""
+
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import click
+import msgspec
+
+from console import output
+from console.answers import TOPICS, Answer, Asked, answer
+from console.commands.documents import registered_contracts
+from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError, UnreachableError
+from console.kafka import Cluster, Reader, Writer, connect, judged_past
+from console.render import Contracts, plain
+from processors.integrity.processor import INTEGRITY
+from schemas import wire
+from schemas.records import Ack, Amendment, Package
+
+ACKS, AMENDMENTS = "handoff.acks", "handoff.amendments"
+# How often the processor is asked how far it is, and how long its last records may take to be read.
+_ASK_SECONDS, _SETTLE_SECONDS = 0.5, 1.0
+_EXIT = {"applied": 0, "held": 0, "unchanged": 0, "refused": FOUND_PROBLEMS, "unseen": REFUSED}
+_package = msgspec.json.Decoder(Package).decode
+
+
+def _about_a_handoff(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument and options that all of them have."""
+    for decorate in (
+        output.as_json,
+        click.option(
+            "--wait",
+            type=click.FloatRange(0, 3600),
+            default=10.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait for the result; 0 does not wait.",
+        ),
+        click.option("--workflow", help="Its workflow; looked up by ID where it is left out."),
+        click.option("--task", help="Its task; looked up by ID where it is left out."),
+        click.option("--reason", help="Why; whoever reads the handoff later sees it."),
+        click.option(
+            "--by",
+            required=True,
+            envvar="HANDOFF_BY",
+            show_envvar=True,
+            help="Who says so: a name.",
+        ),
+        click.argument("handoff_id", metavar="ID"),
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.command()
+@click.option(
+    "--status",
+    type=click.Choice(["accepted", "completed", "rejected"]),
+    required=True,
+    help="What became of it at the receiver.",
+)
+@_about_a_handoff
+def ack(status: Literal["accepted", "completed", "rejected"], **given: Any) -> None:
+    """Say for the receiver that the handoff ID was accepted, completed or rejected.
+
+    A rejection needs a reason. Exit status 0 when it took effect, 1 when a violation or a dead
+    letter answered it, 4 when nothing was visible in time.
+    """
+    by, reason = _who_and_why(given, "a rejection" if status == "rejected" else None)
+
+    def said(task: str, workflow: str) -> Ack:
+        return Ack(_id(), workflow, task, given["handoff_id"], status, by, _now(), reason)
+
+    _ask(said, ACKS, **given)
+
+
+@click.command()
+@click.option(
+    "--set", "values", metavar="NAME=JSON", multiple=True, help="A value in JSON. Repeatable."
+)
+@click.option(
+    "--text", "texts", metavar="NAME=WORDS", multiple=True, help="A string as it is. Repeatable."
+)
+@_about_a_handoff
+def amend(values: tuple[str, ...], texts: tuple[str, ...], **given: Any) -> None:
+    """Set fields of the handoff ID by hand, in the receiver's names.
+
+    It is judged again: a held one is sent when nothing holds it any more, of a sent one the
+    receiver gets the next revision. The package says who set what, and why. Exit status as of
+    `ack`; 0 also when it is still held.
+    """
+    fields = read_fields(values, texts)
+    by, reason = _who_and_why(given, None)
+
+    def said(task: str, workflow: str) -> Amendment:
+        return Amendment(
+            _id(), workflow, task, given["handoff_id"], "set", by, _now(), fields, reason
+        )
+
+    _ask(said, AMENDMENTS, **given)
+
+
+@click.command()
+@_about_a_handoff
+def release(**given: Any) -> None:
+    """Send the held handoff ID as it is, with a reason, whatever holds it.
+
+    Its package is marked as overridden. Exit status as of `ack`.
+    """
+    _amendment("release", given, "a release")
+
+
+@click.command()
+@_about_a_handoff
+def discard(**given: Any) -> None:
+    """Close the held handoff ID without sending it. Exit status as of `ack`."""
+    _amendment("discard", given, None)
+
+
+def _amendment(
+    action: Literal["release", "discard"], given: dict[str, Any], what: str | None
+) -> None:
+    by, reason = _who_and_why(given, what)
+
+    def said(task: str, workflow: str) -> Amendment:
+        return Amendment(_id(), workflow, task, given["handoff_id"], action, by, _now(), {}, reason)
+
+    _ask(said, AMENDMENTS, **given)
+
+
+def _who_and_why(given: dict[str, Any], what: str | None) -> tuple[str, str | None]:
+    """Name and reason without space around them; `what` names a thing that needs a reason."""
+    by, reason = given["by"].strip(), (given["reason"] or "").strip()
+    if not by:
+        raise BadInputError("--by is blank; say who it is, or set HANDOFF_BY")
+    if what and not reason:
+        raise BadInputError(f"{what} needs a reason that others can read: --reason WORDS")
+    return by, reason or None
+
+
+def read_fields(values: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, msgspec.Raw]:
+    """The fields of NAME=JSON and NAME=WORDS. Raises `BadInputError`; it never quotes a value."""
+    if not values and not texts:
+        raise BadInputError("nothing to set; name a field: --set NAME=JSON or --text NAME=WORDS")
+    fields: dict[str, msgspec.Raw] = {}
+    for option, entries in (("--set", values), ("--text", texts)):
+        for number, entry in enumerate(entries, 1):
+            name, equals, text = entry.partition("=")
+            if not equals or not name:
+                raise BadInputError(f"{option}, the {number}. one: has no NAME= before the value")
+            if name in fields:
+                raise BadInputError(f"{name} is set twice; set each field once")
+            raw = text.encode() if option == "--set" else msgspec.json.encode(text)
+            try:
+                msgspec.json.decode(raw)
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise BadInputError(
+                    f"--set {name}: the value is not JSON: {error}; "
+                    f"for a string as it is: --text {name}=WORDS"
+                ) from None
+            fields[name] = msgspec.Raw(raw)
+    return fields
+
+
+def _id() -> str:
+    return f"cli-{uuid.uuid4().hex}"
+
+
+def _now() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def _ask(
+    said: Callable[[str, str], Ack | Amendment],
+    topic: str,
+    handoff_id: str,
+    task: str | None,
+    workflow: str | None,
+    wait: float,
+    output_: str,
+    **_: Any,
+) -> None:
+    """Write what is said of a handoff, wait for the answer, show it, and end with its status."""
+    cluster = connect()
+    if task is None or workflow is None:
+        task, workflow = _find(cluster, handoff_id, task, workflow)
+    body = said(task, workflow)
+    # The reader's place is taken before the record is written: no answer can be missed.
+    reader = (
+        Reader(cluster, TOPICS, from_beginning=False, only=_partitions(cluster, task))
+        if wait
+        else None
+    )
+    try:
+        asked = _write(cluster, topic, body)
+        found = _wait(cluster, reader, asked, wait)
+    finally:
+        if reader is not None:
+            reader.close()
+    _show(cluster, asked, found, output_)
+    sys.exit(_EXIT[found.kind])
+
+
+def _partitions(cluster: Cluster, task: str) -> dict[str, list[int]]:
+    """Where records of a task are: those of the topics that are keyed by it."""
+    keyed = ("handoff.packages", "handoff.violations", "handoff.signals")
+    return {topic: [cluster.partition_of(topic, task)] for topic in keyed}
+
+
+def _find(
+    cluster: Cluster, handoff_id: str, task: str | None, workflow: str | None
+) -> tuple[str, str]:
+    """Task and workflow of a handoff, from its packages. Raises `BadInputError`."""
+    seen = 0
+    progress = output.Progress(lambda: f"looking for {handoff_id}: {seen:,} packages read")
+    only = (
+        {}
+        if task is None
+        else {"handoff.packages": [cluster.partition_of("handoff.packages", task)]}
+    )
+    needle = handoff_id.encode()
+    # What is held is little, and what people look for first.
+    for topic in ("handoff.held", "handoff.packages"):
+        reader = Reader(cluster, [topic], from_beginning=True, only=only)
+        try:
+            for record in reader.to_end():
+                seen += 1
+                progress.tick()
+                if record.value is None or needle not in record.value:
+                    continue
+                try:
+                    package = _package(record.value)
+                except msgspec.DecodeError:
+                    continue
+                if package.id == handoff_id:
+                    for name, wanted, found in (
+                        ("task", task, package.task_id),
+                        ("workflow", workflow, package.workflow),
+                    ):
+                        if wanted not in (None, found):
+                            raise BadInputError(
+                                f"{handoff_id} belongs to the {name} {plain(found)}, "
+                                f"not to {wanted}"
+                            )
+                    return package.task_id, package.workflow
+        finally:
+            reader.close()
+    raise BadInputError(
+        f"no package with the id {handoff_id} is on handoff.packages or handoff.held; "
+        "`handoff held list` and `handoff show TASK` name ids, and with --task and --workflow "
+        "it is written without looking"
+    )
+
+
+def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> Asked:
+    cluster.partitions(topic)
+    writer = Writer(cluster)
+    writer.write(topic, body.task_id.encode(), wire.encode(body), [], body.id)
+    writer.flush()
+    if writer.failed:
+        raise UnreachableError(
+            f"{cluster.name(topic)} did not take it: {writer.failed[0][1]}; run the command again"
+        )
+    return Asked(body, topic, *writer.place)
+
+
+def _wait(cluster: Cluster, reader: Reader | None, asked: Asked, seconds: float) -> Answer:
+    """The answer, or that none came within `seconds`, and whether the processor has judged it."""
+    if reader is None:
+        return Answer("unseen", "written; not waited for")
+    limit = time.monotonic() + seconds
+    ask_at = time.monotonic() + _ASK_SECONDS
+    judged_at: float | None = None
+    while (now := time.monotonic()) < limit:
+        record = reader.poll(min(0.1, limit - now))
+        found = answer(asked, record) if record is not None else None
+        if found is not None:
+            return found
+        if judged_at is None and now >= ask_at:
+            place = (asked.topic, asked.partition, asked.offset)
+            if judged_past(cluster, INTEGRITY.name, *place):
+                judged_at = now
+            ask_at = now + _ASK_SECONDS
+        if judged_at is not None and record is None and now - judged_at > _SETTLE_SECONDS:
+            break
+    if judged_at is not None:
+        return Answer("unchanged", "judged, and nothing followed: it was so already")
+    return Answer(
+        "unseen",
+        f"written, and not yet judged after {seconds:g} s; it will be, once. "
+        "Is a processor running? handoff doctor",
+    )
+
+
+def _show(cluster: Cluster, asked: Asked, found: Answer, output_: str) -> None:
+    package = found.package
+    holders: dict[str, list[str]] = {}
+    if package is not None and package.disposition == "held":
+        holders = Contracts(registered_contracts(cluster)).holders(package)
+    if output_ == "json":
+        body = asked.body
+        output.document(
+            {
+                "outcome": found.kind,
+                "message": found.message,
+                "handoff_id": body.handoff_id,
+                "task_id": body.task_id,
+                "workflow": body.workflow,
+                "id": body.id,
+                "topic": asked.topic,
+                "partition": asked.partition,
+                "offset": asked.offset,
+                "revision": package.revision if package else None,
+                "disposition": package.disposition if package else None,
+                "missing": package.missing if package else None,
+                "held_for": holders,
+            }
+        )
+        return
+    message = plain(found.message)
+    if found.kind in ("refused", "unseen"):
+        click.echo(f"handoff: {message}", err=True)
+        return
+    click.echo(message)
+    for kind, names in holders.items():
+        click.echo(f"  {kind}{': ' if names else ''}{', '.join(map(plain, names))}")
+    if package is not None and package.missing:
+        click.echo(f"missing: {', '.join(map(plain, package.missing))}")
+    if holders:
+        click.echo(f"the whole of it: handoff held show {plain(asked.body.handoff_id)}")

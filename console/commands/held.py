@@ -1,0 +1,152 @@
+"""`handoff held`: what waits for a repair, and why. Values of classified fields are masked."""
+
+from collections.abc import Iterable, Iterator
+
+import click
+import msgspec
+
+from console import output, render
+from console.commands.documents import registered_contracts
+from console.errors import BadInputError
+from console.kafka import Cluster, Reader, connect, read_table
+from schemas.records import Package, Violation
+
+HELD, VIOLATIONS = "handoff.held", "handoff.violations"
+_package = msgspec.json.Decoder(Package).decode
+_violation = msgspec.json.Decoder(Violation).decode
+
+
+@click.command("list")
+@click.option("--workflow", help="Only those of this workflow.")
+@click.option("--receiver", help="Only those for this receiver.")
+@output.as_json
+def list_held(workflow: str | None, receiver: str | None, output_: str) -> None:
+    """Every handoff that is held now: since when, for whom, and why.
+
+    `amend` sets what is missing, `release` sends it as it is, `discard` closes it; it also goes by
+    itself when what holds it is gone.
+    """
+    cluster = connect()
+    held = [
+        each
+        for each in held_packages(cluster)
+        if workflow in (None, each.workflow) and receiver in (None, each.to.receiver)
+    ]
+    contracts = render.Contracts(registered_contracts(cluster) if held else ())
+    with output.ends_cleanly():
+        if output_ == "json":
+            output.document([_outline(each, contracts) for each in held])
+            return
+        output.table(
+            ["id", "task", "contract", "receiver", "since", "why", "owner"],
+            [_row(each, contracts) for each in held],
+        )
+        if held:
+            click.echo("the whole of one: handoff held show ID", err=True)
+        else:
+            click.echo("nothing is held", err=True)
+
+
+def held_packages(cluster: Cluster) -> list[Package]:
+    """What is held, oldest first. Records that cannot be read are told on standard error."""
+    found = []
+    for key, value in read_table(cluster, HELD).items():
+        try:
+            found.append(_package(value))
+        except msgspec.DecodeError:
+            click.echo(
+                f"{cluster.name(HELD)}: {render.plain(key)} cannot be read: a newer version, "
+                "or not ours",
+                err=True,
+            )
+    return sorted(found, key=lambda each: (each.occurred_at, each.id))
+
+
+def _row(package: Package, contracts: render.Contracts) -> list[str]:
+    contract = "none"
+    if package.contract is not None:
+        contract = f"{package.contract}@{package.contract_version}"
+    return [
+        package.id,
+        package.task_id,
+        contract,
+        package.to.receiver,
+        render.clock(package.occurred_at),
+        "; ".join(contracts.holding(package)) or "see its violations",
+        package.to.owner or "nobody",
+    ]
+
+
+def _outline(package: Package, contracts: render.Contracts) -> dict[str, object]:
+    """A held package for a program, without a value."""
+    return {
+        "id": package.id,
+        "revision": package.revision,
+        "task_id": package.task_id,
+        "workflow": package.workflow,
+        "contract": package.contract,
+        "contract_version": package.contract_version,
+        "from": msgspec.to_builtins(package.from_),
+        "receiver": package.to.receiver,
+        "owner": package.to.owner,
+        "owner_contact": package.to.owner_contact,
+        "since": package.occurred_at,
+        "held_for": contracts.holders(package),
+        "missing": package.missing,
+        "violations": package.violations,
+    }
+
+
+@click.command("show")
+@click.argument("handoff_id", metavar="ID")
+@output.as_json
+def show_held(handoff_id: str, output_: str) -> None:
+    """One held handoff: its package, what is missing, and each violation in a sentence."""
+    cluster = connect()
+    package = next((each for each in held_packages(cluster) if each.id == handoff_id), None)
+    if package is None:
+        raise BadInputError(
+            f"{handoff_id} is not held now; see: handoff held list, and what became of it: "
+            "handoff show TASK"
+        )
+    contracts = render.Contracts(registered_contracts(cluster))
+    violations = open_violations(_violations(cluster, package.task_id), package)
+    if output_ == "json":
+        told = [msgspec.to_builtins(each) for each in violations]
+        output.document({**_outline(package, contracts), "open": told})
+        return
+    terminal = render.console()
+    terminal.print(render.package(package, contracts))
+    for each in violations:
+        terminal.print(render.violation(each, brief=True))
+    click.echo(
+        f"to repair it: handoff amend {render.plain(handoff_id)} --set NAME=JSON; "
+        "to send it as it is: handoff release; to close it: handoff discard",
+        err=True,
+    )
+
+
+def _violations(cluster: Cluster, task: str) -> Iterator[Violation]:
+    only = {VIOLATIONS: [cluster.partition_of(VIOLATIONS, task)]}
+    reader = Reader(cluster, [VIOLATIONS], from_beginning=True, only=only)
+    read = 0
+    progress = output.Progress(lambda: f"{output.number(read, 'violation')} read")
+    try:
+        for record in reader.to_end():
+            read += 1
+            progress.tick()
+            if record.key == task.encode() and record.value is not None:
+                try:
+                    yield _violation(record.value)
+                except msgspec.DecodeError:
+                    continue
+    finally:
+        reader.close()
+
+
+def open_violations(found: Iterable[Violation], package: Package) -> list[Violation]:
+    """The open violations of a package, in its order; of each id the last record counts."""
+    last = {each.id: each for each in found if each.handoff_id == package.id}
+    return [
+        last[each] for each in package.violations if each in last and last[each].status == "opened"
+    ]
