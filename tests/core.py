@@ -1,17 +1,20 @@
 """Plays stories through the core: contracts, receivers and inputs as short plain data.
 
+`test_scenarios` tells how a story is written.
+
 What a story leaves out is filled in, so that a test shows only what it is about.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
+from processors.timeline import Timeline
 from schemas import documents
 from schemas.flow import Output, Record
 
@@ -35,6 +38,13 @@ RECEIVER: Final[dict[str, Any]] = {
     "owners": [{"name": "Dana Reyes", "contact": "dana@example.com"}],
 }
 
+# What is neither a tool output nor a record of another topic.
+REGISTERED: Final = frozenset({"contracts", "receivers", "liveness", "topics"})
+ANSWERS: Final[dict[str, dict[str, Any]]] = {
+    "ack": {"status": "accepted"},
+    "amendment": {"action": "set"},
+}
+
 Story = dict[str, Any]
 
 
@@ -48,29 +58,82 @@ def ms(time: str) -> int:
 
 def tables(story: Story) -> Any:
     """The story's contracts and receivers, by way of the topics that they are read from."""
-    topics: dict[str, dict[str, bytes]] = {"handoff.contracts": {}, "handoff.receivers": {}}
-    for name, default in (("contracts", CONTRACT), ("receivers", RECEIVER)):
-        for given in story.get(name, [{}] if name == "receivers" else []):
-            document = documents.parse(default | given)
-            topics[f"handoff.{name}"][documents.key(document)] = documents.to_json(document)
-    existing = story.get("topics")
-    return INTEGRITY.build_tables(topics, None if existing is None else frozenset(existing))
+    return Registry(story).tables()
 
 
-def records(story: Story) -> Iterator[tuple[Record, int]]:
-    """The story's inputs as Kafka records, each with the processor's clock."""
-    for number, given in enumerate(story["inputs"], start=1):
-        yield _record(dict(given), number)
+class Registry:
+    """What is registered in a story, as the compacted topics hold it."""
+
+    def __init__(self, story: Story) -> None:
+        self.topics: dict[str, dict[str, bytes]] = {name: {} for name in INTEGRITY.tables}
+        self.existing: list[str] | None = None
+        self.register({"contracts": [], "receivers": [{}]} | story, 0)
+
+    def register(self, given: Story, now: int) -> None:
+        """Take the contracts, receivers, liveness and topics of a story or of one of its inputs."""
+        for name, default in (("contracts", CONTRACT), ("receivers", RECEIVER)):
+            for each in given.get(name, []):
+                document = documents.parse(default | each)
+                self.topics[f"handoff.{name}"][documents.key(document)] = documents.to_json(
+                    document
+                )
+        for each in given.get("liveness", []):
+            found = {"receiver": "marketing", "checked_at": now} | each
+            for member in ("checked_at", "last_live_at"):
+                if isinstance(found.get(member), str):
+                    found[member] = ms(found[member])
+            value = json.dumps(found).encode()
+            self.topics.setdefault("handoff.receiver-liveness", {})[found["receiver"]] = value
+        self.existing = given.get("topics", self.existing)
+
+    def tables(self) -> Any:
+        existing = None if self.existing is None else frozenset(self.existing)
+        return INTEGRITY.build_tables({name: dict(t) for name, t in self.topics.items()}, existing)
 
 
-def _record(given: Story, number: int) -> tuple[Record, int]:
-    at = given.pop("at", "09:00")
-    timestamp, now = ms(given.pop("timestamp", at)), ms(given.pop("now", at))
-    headers = [(name, text.encode()) for name, text in given.pop("headers", {}).items()]
+class Inputs:
+    """The inputs of a story as Kafka records; each kind is numbered from 1."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+
+    def record(self, given: Story, outputs: list[Output]) -> tuple[Record, int]:
+        """One input as its record, with the processor's clock. `outputs` is all that came before:
+        an ack speaks of a handoff in there."""
+        given = dict(given)
+        at = given.pop("at", "09:00")
+        timestamp, now = ms(given.pop("timestamp", at)), ms(given.pop("now", at))
+        headers = [(name, text.encode()) for name, text in given.pop("headers", {}).items()]
+        kind = next((kind for kind in ANSWERS if kind in given), None)
+        topic = TOPIC if kind is None else f"handoff.{kind}s"
+        self._count[topic] += 1
+        number = self._count[topic]
+        if kind is None:
+            body = _output(given, number)
+        else:
+            body = {"id": f"{kind[:2]}{number}", "workflow": "lead", "task_id": "t1", "by": "Dana"}
+            body |= ANSWERS[kind] | given.pop(kind)
+            if "task" in body:
+                body["task_id"] = body.pop("task")
+            named = str(body.get("handoff_id"))
+            body["handoff_id"] = handoff_ids(outputs).get(named, named)
+        key = given.pop("key", body["task_id"])
+        if "raw" in given:
+            text = given.pop("raw")
+            value = None if text is None else text.encode()
+        else:
+            when = body.pop("occurred_at", given.pop("occurred_at", at))
+            body["occurred_at"] = ms(when) if TIME.fullmatch(str(when)) else when
+            value = json.dumps(body | given).encode()
+        encoded = None if key is None else str(key).encode()
+        return Record(topic, 0, number - 1, encoded, value, timestamp, headers), now
+
+
+def _output(given: Story, number: int) -> Story:
     if isinstance(given.get("handoff"), str):
         given["handoff"] = {"to": given["handoff"]}
     hands_off = "handoff" in given
-    body = {
+    return {
         "id": given.pop("id", f"e{number}"),
         "task_id": given.pop("task", "t1"),
         "workflow": "lead",
@@ -78,29 +141,59 @@ def _record(given: Story, number: int) -> tuple[Record, int]:
         "tool": "crm" if hands_off else "recorder",
         "team": "sales",
     }
-    key = given.pop("key", body["task_id"])
-    if "raw" in given:
-        text = given.pop("raw")
-        value = None if text is None else text.encode()
-    else:
-        occurred_at = given.pop("occurred_at", at)
-        body["occurred_at"] = ms(occurred_at) if TIME.fullmatch(str(occurred_at)) else occurred_at
-        value = json.dumps(body | given).encode()
-    encoded = None if key is None else str(key).encode()
-    return Record(TOPIC, 0, number - 1, encoded, value, timestamp, headers), now
+
+
+def handoff_ids(outputs: list[Output]) -> dict[str, str]:
+    """What a story calls a handoff -> its id: `handoff of e2`, `handoff of e2 to marketing`."""
+    ids: dict[str, str] = {}
+    for output in outputs:
+        if output.topic in ("handoff.packages", "handoff.held") and output.value is not None:
+            package = json.loads(output.value)
+            ids.setdefault(f"handoff of {package['event_id']}", package["id"])
+            ids[f"handoff of {package['event_id']} to {package['to']['receiver']}"] = package["id"]
+    return ids
+
+
+def is_record(given: Story) -> bool:
+    """Whether an input of a story is a record, and not a change of the tables or of the clock."""
+    return given.keys() != {"at"} and given.keys().isdisjoint(REGISTERED)
 
 
 def play(
     story: Story, commit: Callable[[Driver[Task], int], None]
 ) -> tuple[list[Output], Driver[Task]]:
-    """All that the story publishes; `commit` is called after each record with its number."""
-    driver = Driver(INTEGRITY, tables(story))
+    """All that the story publishes; `commit` is called after each record with its number.
+
+    Between its inputs the clock moves on, and what falls due meanwhile does; a transaction is
+    committed before that too.
+    """
+    registry, inputs = Registry(story), Inputs()
+    driver = Driver(INTEGRITY, registry.tables())
     driver.assign(0, {})
+
+    def settle() -> tuple[Output, ...]:
+        driver.merge(list(driver.changelog()))
+        return ()
+
+    clock = Timeline(driver, settle)
     outputs: list[Output] = []
-    for record, now in records(story):
-        outputs += driver.step(record, now)
-        commit(driver, record.offset + 1)
-    driver.merge(list(driver.changelog()))
+    number = 0
+    for given in story["inputs"]:
+        if is_record(given):
+            record, now = inputs.record(given, outputs)
+            outputs += clock.to(now)
+            outputs += driver.step(record, now)
+            number += 1
+            commit(driver, number)
+            continue
+        moment = ms(given["at"])
+        if given.keys() == {"at"}:
+            outputs += clock.through(moment)
+        else:
+            outputs += clock.to(moment)
+            registry.register(given, moment)
+            outputs += clock.exchange(registry.tables())
+    settle()
     return outputs, driver
 
 
