@@ -171,13 +171,17 @@ def _left_unowned(
     for contract in contracts:
         if contract.from_.stage == ANY_STAGE or (contract.workflow, "*") in owned:
             continue
-        stages = [(contract.workflow, stage) for stage in contract.from_.stage]
-        unowned = [stage for stage in stages if stage not in owned | told]
-        told.update(unowned)
+        unowned = [
+            stage
+            for stage in contract.from_.stage
+            if (contract.workflow, stage) not in owned | told
+        ]
+        told |= {(contract.workflow, stage) for stage in unowned}
         if unowned:
+            stages = f"the stage{'s' * (len(unowned) > 1)} {' and '.join(map(repr, unowned))}"
             yield documents.source(contract).problem(
                 ("from",),
-                f"nothing says who runs the stage {' and '.join(repr(s) for _, s in unowned)} of "
+                f"nothing says who runs {stages} of "
                 f"{contract.workflow!r}: no contract names its team, and no receiver with an owner "
                 "in force runs it",
                 "name the team (from.team): it is told what becomes of its handoffs",

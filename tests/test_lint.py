@@ -341,7 +341,7 @@ def test_a_receiver_needs_an_owner_in_force(tmp_path: Path, until: str | None, t
 
 def nobody(line: int, stages: str) -> str:
     return (
-        f"c.yaml:{line}: warning: from: nothing says who runs the stage {stages} of 'lead': no "
+        f"c.yaml:{line}: warning: from: nothing says who runs {stages} of 'lead': no "
         "contract names its team, and no receiver with an owner in force runs it; name the team "
         "(from.team): it is told what becomes of its handoffs"
     )
@@ -350,8 +350,8 @@ def nobody(line: int, stages: str) -> str:
 @pytest.mark.parametrize(
     ("documents", "told"),
     [
-        ([contract(from_="{stage: qualify}")], [nobody(8, "'qualify'")]),
-        ([contract(from_="{stage: [a, b]}")], [nobody(8, "'a' and 'b'")]),
+        ([contract(from_="{stage: qualify}")], [nobody(8, "the stage 'qualify'")]),
+        ([contract(from_="{stage: [a, b]}")], [nobody(8, "the stages 'a' and 'b'")]),
         ([contract(from_="{stage: '*'}")], []),
         ([contract(from_="{stage: a}", status="draft")], []),
         # Another contract, or the receiver that works there, says it.
@@ -364,7 +364,7 @@ def nobody(line: int, stages: str) -> str:
                 contract(from_="{stage: a}"),
                 contract(id="d", from_="{stage: a}", to="{receiver: s}"),
             ],
-            [nobody(8, "'a'")],
+            [nobody(8, "the stage 'a'")],
         ),
     ],
 )
