@@ -148,9 +148,11 @@ class _Checker:
         overloads = _OVERLOADS[operator]
         found = {overloads[a, b] for a in left for b in right if (a, b) in overloads}
         if not found:
+            # What may be any type is not what is wrong.
+            both = [_one_of(types) for types in (left, right) if types != _ANY]
             mixed = {left, right} == {_INT, frozenset(("double",))}
             raise ExpressionError(
-                f"'{operator}' is not defined for {_one_of(left)} and {_one_of(right)}",
+                f"'{operator}' is not defined for {' and '.join(both)}",
                 "write both numbers alike, such as 2.0 and 1.5" if mixed else "correct one of them",
                 self._text,
                 at,

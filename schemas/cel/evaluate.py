@@ -134,25 +134,23 @@ def _long_integers_to_doubles(value: Any) -> None:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """CEL's equality: numbers by their value whatever their type, else only within a type."""
+    """CEL's equality: numbers by their value whatever their type, else only within a type.
+
+    Python's own, in C, is the same but for true, which it takes for 1: so it decides most.
+    """
+    if a != b:
+        return False
     pending: list[tuple[Any, Any]] | None = None
     while True:
         kind = type(a)
         if kind is not type(b):
-            if kind not in _NUMBERS or type(b) not in _NUMBERS or a != b:
+            if kind not in _NUMBERS or type(b) not in _NUMBERS:
                 return False
-        elif kind in _SCALARS:
-            if a != b:
-                return False
-        else:
-            if len(a) != len(b):
-                return False
+        elif kind not in _SCALARS:
             if pending is None:
                 pending = []
             if kind is list:
                 pending.extend(zip(a, b, strict=True))
-            elif a.keys() != b.keys():
-                return False
             else:
                 pending.extend((value, b[key]) for key, value in a.items())
         if not pending:
@@ -417,7 +415,7 @@ def _comparison(compare: _Apply, no_overload: _Mismatch) -> _Apply:
 def _in(named: str) -> _Apply:
     def apply(a: Any, b: Any) -> bool:
         if type(b) is list:
-            return any(equal(a, item) for item in b)
+            return a in b and any(equal(a, item) for item in b)  # as in `equal`: C decides most
         if type(b) is dict:
             return type(a) is str and a in b
         raise _mismatch("'in'", "a list or a map on its right", b, named)

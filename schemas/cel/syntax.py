@@ -19,6 +19,15 @@ _METHODS: Final = {"contains": 1, "endsWith": 1, "size": 0, "startsWith": 1}
 _MACROS: Final = {"all", "exists", "exists_one", "existsOne", "filter", "map"}
 _KEYWORDS: Final = {"true", "false", "null", "in"}
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
+# How other languages spell what CEL spells so.
+_MEANT: Final = {
+    "and": "&&",
+    "or": "||",
+    "not": "!",
+    "True": "true",
+    "False": "false",
+    "None": "null",
+}
 # From the loosest to the tightest; && and || stand above these, unary minus and ! below.
 _LEVELS: Final = (
     frozenset(("==", "!=", "<", "<=", ">", ">=", "in")),
@@ -222,7 +231,9 @@ class _Parser:
             )
         shown = word if len(word) <= 40 else word[:40] + "…"
         self._refuse(
-            f"{shown!r} stands where {expected} should follow", "correct it", self.next.start
+            f"{shown!r} stands where {expected} should follow",
+            f"write {_MEANT[word]}" if word in _MEANT else "correct it",
+            self.next.start,
         )
 
     def whole(self) -> Node:
@@ -410,13 +421,12 @@ class _Parser:
             self._refuse(
                 "'in' has nothing on its left", "write a value before it, as in x in y", name.start
             )
-        self._refuse(
-            f"no such name {word[:60]!r}",
-            "did you mean 'context'?"
-            if difflib.get_close_matches(word, ("context",), cutoff=0.75)
-            else f"write context.{word[:60]} for a member of the context, or text in quotes",
-            name.start,
-        )
+        suggestion = f"write context.{word[:60]} for a member of the context, or text in quotes"
+        if word in _MEANT:
+            suggestion = f"write {_MEANT[word]}"
+        elif difflib.get_close_matches(word, ("context",), cutoff=0.75):
+            suggestion = "did you mean 'context'?"
+        self._refuse(f"no such name {word[:60]!r}", suggestion, name.start)
 
     def _function(self, name: Token) -> Node:
         word = str(name.value)
