@@ -15,6 +15,7 @@ from console.commands import (
     imports,
     running,
     send,
+    show,
     tail,
     topics,
 )
@@ -89,6 +90,7 @@ def import_group() -> None:
 for command in (running.up, running.demo, running.run, send.send, dry_run.dry_run, tail.tail):
     main.add_command(command)
 main.add_command(doctor.doctor)
+main.add_command(show.show)
 for command in (answering.ack, answering.amend, answering.release, answering.discard):
     main.add_command(command)
 held_group.add_command(held.list_held)

@@ -20,7 +20,7 @@ from schemas.records import DeadLetter, Package, Provenance, Severity, Signal, V
 
 MASK = "••••"
 _WIDEST_VALUE = 24
-_SEVERITY_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+SEVERITY_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _HOW = {
     "arrived": ("✓", "green", "arrived"),
     "translated": ("✓", "green", "arrived, translated"),
@@ -259,7 +259,7 @@ def violation(record: Violation, *, brief: bool = False) -> RenderableType:
     if record.status == "resolved":
         words = plain(record.resolution or record.message)
         return _hanging(("resolved", "green"), _about(record, words))
-    label = (record.severity, _SEVERITY_STYLE[record.severity])
+    label = (record.severity, SEVERITY_STYLE[record.severity])
     if brief:
         return _hanging(label, Text.assemble((record.kind, "bold"), f": {plain(record.message)}"))
     text = _about(record, plain(record.message))

@@ -1,0 +1,171 @@
+"""`handoff show`: the whole story of one task, from the topics or from a recording."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+import click
+
+from console import output, render, sequence, story, story_render
+from console.commands.documents import load_documents, registered_contracts
+from console.commands.running import limits
+from console.dry_run import DryRun
+from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
+from console.kafka import Cluster, Reader, connect
+from console.lines import INPUTS, Line, check_readable, read_lines
+from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.integrity.processor import integrity
+from processors.partitioning import partition_of
+from processors.runtime.settings import load_settings
+from schemas import documents, wire
+from schemas.documents import HandoffContract
+from schemas.flow import Record
+from topics.catalogue import DEFAULT_PARTITIONS
+
+HELD = "handoff.held"
+
+
+@click.command()
+@click.argument("task")
+@click.option("--workflow", help="Which one, where several have a task of this id.")
+@click.option("--values", is_flag=True, help="Show captured values too, but no classified ones.")
+@click.option(
+    "--from",
+    "recording",
+    metavar="FILE",
+    help="Tell it from a recording, without a broker: lines as `dry-run` reads them.",
+)
+@click.option(
+    "--contracts",
+    "paths",
+    metavar="PATH",
+    multiple=True,
+    help="With --from: contracts and receivers, a YAML file or a directory. May be given again.",
+)
+@output.as_json
+def show(
+    task: str,
+    workflow: str | None,
+    values: bool,
+    recording: str | None,
+    paths: tuple[str, ...],
+    output_: str,
+) -> None:
+    """Tell the whole story of TASK: captures, handoffs, what broke, and who owns it now.
+
+    Exit status 1 when nobody has heard of the task.
+    """
+    if paths and recording is None:
+        raise BadInputError(
+            "--contracts goes with --from; without it the registered ones are taken"
+        )
+    contracts: list[HandoffContract]
+    if recording is None:
+        cluster = connect()
+        contracts = registered_contracts(cluster)
+        found = sequence.of_task(_read(cluster, task), task)
+        now, where = datetime.now(UTC), cluster.settings.kafka_bootstrap_servers
+    else:
+        check_readable(recording)
+        rehearsed = _Rehearsal(recording, paths)
+        contracts, found = rehearsed.contracts, sequence.of_task(rehearsed.records(), task)
+        now, where = wire.utc(rehearsed.now), recording
+    events = sequence.in_order(found)
+    name = _workflow(story.workflows(events), task, workflow, where)
+    told = story.tell(
+        events,
+        task,
+        name,
+        {documents.key(each): each for each in contracts},
+        _reveals(events, contracts, name) if values else lambda _: False,
+    )
+    with output.ends_cleanly():
+        if output_ == "json":
+            output.document(told)
+            return
+        terminal = render.console()
+        for part in story_render.rendered(told, now):
+            terminal.print(part)
+
+
+def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str:
+    """The workflow to tell of. Raises `CommandError` when there is none, or several."""
+    if not found:
+        raise CommandError(f"nobody has heard of a task {task!r} at {where}", FOUND_PROBLEMS)
+    listed = ", ".join(map(render.plain, found))
+    if asked is None and len(found) > 1:
+        raise BadInputError(
+            f"several workflows have a task {task!r}: {listed}; say which: --workflow NAME"
+        )
+    if asked is not None and asked not in found:
+        raise CommandError(
+            f"the workflow {asked!r} has no task {task!r}; these have: {listed}", FOUND_PROBLEMS
+        )
+    return asked or found[0]
+
+
+def _reveals(
+    events: list[sequence.Event], contracts: list[HandoffContract], workflow: str
+) -> story.Reveals:
+    """Which captured values may be shown: none while a contract of the story is not at hand."""
+    shown = render.Contracts(contracts)
+    known = {documents.key(each) for each in contracts}
+    if not story.versions(events) <= known:
+        click.echo("a contract of this task is not at hand, so no value is shown", err=True)
+        return lambda _: False
+    return lambda name: not shown.classifies(workflow, name)
+
+
+def _read(cluster: Cluster, task: str) -> Iterator[Record]:
+    """What the topics hold under the key of the task; of handoff.held, all that is there."""
+    topics = (*INPUTS, *sequence.OUTPUTS)
+    only = {topic: [cluster.partition_of(topic, task)] for topic in topics if topic != HELD}
+    reader = Reader(cluster, topics, from_beginning=True, only=only)
+    read = 0
+    progress = output.Progress(lambda: f"{output.number(read, 'record')} read")
+    try:
+        for record in reader.to_end():
+            read += 1
+            progress.tick()
+            yield record
+    finally:
+        reader.close()
+
+
+class _Rehearsal:
+    """The processor over a recording: its inputs and what it publishes, as records."""
+
+    def __init__(self, path: str, paths: Iterable[str]) -> None:
+        found = load_documents(paths)
+        tables = {
+            CONTRACTS: {documents.key(each): documents.to_json(each) for each in found.contracts},
+            RECEIVERS: {documents.key(each): documents.to_json(each) for each in found.receivers},
+        }
+        self.contracts = list(found.contracts)
+        self._path = path
+        self._run = DryRun(integrity(limits(load_settings())), tables, DEFAULT_PARTITIONS)
+        self._inputs: list[Record] = []
+
+    @property
+    def now(self) -> int:
+        """Where the clock of the recording stands (epoch ms)."""
+        return self._run.now
+
+    def records(self) -> Iterator[Record]:
+        """Inputs and outputs; their timestamps are the recording's clock."""
+        progress = output.Progress(
+            lambda: f"{output.number(self._run.summary.inputs, 'line')} judged"
+        )
+        for number, made in enumerate(self._run.run(self._noted())):
+            progress.tick()
+            yield Record(made.topic, 0, number, made.key, made.value, self._run.now)
+        yield from self._inputs
+
+    def _noted(self) -> Iterator[Line]:
+        for line in read_lines(self._path):
+            if line.key is not None:
+                at = max(self._run.now, line.occurred_at or 0)
+                partition = partition_of(line.key, DEFAULT_PARTITIONS)
+                self._inputs.append(
+                    Record(line.topic, partition, line.number, line.key, line.value, at)
+                )
+            yield line

@@ -1,0 +1,160 @@
+"""The records of one task, in the order in which the processor saw and wrote them. Pure.
+
+They come from several topics, whose offsets say nothing of each other, and tools' clocks differ. So
+an input stands in the order of its partition, and what names it as its event (`event_id`) and was
+made in the same step stands behind it; everything else stands where its processing time puts it.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple, TypeGuard
+
+import msgspec
+from msgspec import Struct
+
+from console.lines import INPUTS, TOOL_OUTPUTS
+from schemas import wire
+from schemas.flow import Record
+from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
+
+OUTPUTS = ("handoff.packages", "handoff.held", "handoff.violations", "handoff.signals")
+Body = ToolOutput | Ack | Amendment | Package | Violation | Signal
+_TYPES: dict[str, type[Struct]] = {
+    "handoff.tool-outputs": ToolOutput,
+    "handoff.acks": Ack,
+    "handoff.amendments": Amendment,
+    "handoff.packages": Package,
+    "handoff.held": Package,
+    "handoff.violations": Violation,
+    "handoff.signals": Signal,
+}
+_decoders = {topic: msgspec.json.Decoder(kind).decode for topic, kind in _TYPES.items()}
+
+
+class Read(NamedTuple):
+    """A record and what it says; `body` is None where it cannot be read."""
+
+    record: Record
+    body: Body | None
+
+
+class Event(NamedTuple):
+    """Something that happened to the task, `at` which moment of the processor (epoch ms)."""
+
+    at: int
+    record: Record
+    body: Body | None
+
+
+def of_task(records: Iterable[Record], task: str) -> list[Read]:
+    """Those of the records that belong to the task, decoded; tombstones are left out."""
+    key = task.encode()
+    found = []
+    for record in records:
+        if record.value is None or record.topic not in _decoders:
+            continue
+        held = record.topic == "handoff.held"  # keyed by handoff: its body names the task
+        if not held and record.key != key:
+            continue
+        try:
+            body = _decoders[record.topic](record.value)
+        except (msgspec.DecodeError, RecursionError):
+            body = None
+        if held and (not isinstance(body, Package) or body.task_id != task):
+            continue
+        found.append(Read(record, body))  # type: ignore[arg-type]  # the table above says which
+    return found
+
+
+def in_order(found: Iterable[Read]) -> list[Event]:
+    """The events of a task in order."""
+    found = list(found)
+    inputs = _merged([each for each in found if each.record.topic in INPUTS])
+    outputs = [each for each in found if each.record.topic not in INPUTS]
+    number = _by_name(inputs)
+    cause = {id(each): number.get(_names(each)) for each in outputs}
+    # Signals name no event; the one that a handoff began with is that of its first package.
+    begun = {each.body.id: cause[id(each)] for each in outputs if _is_first(each.body)}
+    for each in outputs:
+        if isinstance(each.body, Signal) and each.body.kind in ("sent", "held"):
+            cause[id(each)] = begun.get(each.body.handoff_id)
+    stepped: dict[int, int] = {}  # the number of an input -> when the processor took it
+    for each in outputs:
+        if (index := cause[id(each)]) is not None:
+            stepped[index] = min(_at(each), stepped.get(index, _at(each)))
+    rows: list[tuple[int, float, int, int, Read]] = []
+    now, when = 0, []
+    for index, each in enumerate(inputs):
+        now = max(now, stepped.get(index, each.record.timestamp))
+        when.append(now)
+        rows.append((now, index, 0, 0, each))
+    for each in outputs:
+        index, at = cause[id(each)], _at(each)
+        if index is not None and (at == stepped[index] or _is_first(each.body)):
+            rows.append((when[index], index, _rank(each.body), each.record.offset, each))
+        else:
+            rows.append((at, float("inf"), _rank(each.body), each.record.offset, each))
+    rows.sort(key=lambda row: row[:4])
+    return [Event(at, each.record, each.body) for at, _, _, _, each in rows]
+
+
+def _merged(inputs: list[Read]) -> list[Read]:
+    """The inputs in offset order within each partition, the head with the older timestamp first."""
+    queues: dict[tuple[str, int], list[Read]] = {}
+    for each in sorted(inputs, key=lambda each: each.record.offset):
+        queues.setdefault((each.record.topic, each.record.partition), []).append(each)
+    # A head cannot be passed, so a record counts as young as the youngest before it.
+    rows = []
+    for (topic, partition), queue in queues.items():
+        youngest = 0
+        for each in queue:
+            youngest = max(youngest, each.record.timestamp)
+            place = INPUTS.index(topic), partition, each.record.offset
+            rows.append((youngest, place, each))
+    return [each for _, _, each in sorted(rows, key=lambda row: row[:2])]
+
+
+def _by_name(inputs: list[Read]) -> dict[tuple[str | None, str], int]:
+    """(tool or None, id) -> the first input of that name."""
+    found: dict[tuple[str | None, str], int] = {}
+    for index, (record, body) in enumerate(inputs):
+        if isinstance(body, ToolOutput):
+            found.setdefault((body.tool, body.id), index)
+        elif isinstance(body, Ack | Amendment) and record.topic != TOOL_OUTPUTS:
+            found.setdefault((None, body.id), index)
+    return found
+
+
+def _names(each: Read) -> tuple[str | None, str]:
+    """The input that an output names as its event; ("", "") where it names none."""
+    body = each.body
+    if isinstance(body, Package):
+        return body.from_.tool, body.event_id
+    if isinstance(body, Violation):
+        about_an_answer = body.kind == "unknown_handoff" or body.from_ is None
+        tool = None if about_an_answer or body.from_ is None else body.from_.tool
+        return tool, body.event_id
+    return "", ""
+
+
+def _at(each: Read) -> int:
+    """When the processor made an output."""
+    body = each.body
+    if isinstance(body, Violation):
+        resolved = body.status == "resolved" and body.resolved_at
+        return wire.epoch_ms(resolved or body.detected_at)
+    if isinstance(body, Signal):
+        return wire.epoch_ms(body.at)
+    if _is_first(body) and body.sent_at is not None:
+        return wire.epoch_ms(body.sent_at)
+    return each.record.timestamp
+
+
+def _is_first(body: Body | None) -> TypeGuard[Package]:
+    return isinstance(body, Package) and body.revision == 1
+
+
+def _rank(body: Body | None) -> int:
+    """Within one step: packages, violations that open, those that end, signals."""
+    if isinstance(body, Violation):
+        return 2 if body.status == "opened" else 3
+    return 1 if isinstance(body, Package) else 4

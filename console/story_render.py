@@ -1,0 +1,271 @@
+"""A task's story for people: timeline, handoffs, a grid of field by hop, violations, the owner."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.console import RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from console import story
+from console.render import SEVERITY_STYLE, clock, percent, plain, shown
+from console.story import OPTIONAL, Hop, Promise, Story
+
+# So many handoffs stand beside each other in the grid.
+_ABREAST = 5
+_GOOD = {"arrived": "✓", "translated": "✓", "gathered": "✓"}
+_BACK = {"rebuilt": "↺", "late": "↺", "amended": "✎", "extra": "+"}
+
+
+def rendered(told: Story, now: datetime) -> Iterator[RenderableType]:
+    """The story in parts; `now` says which deadlines have passed."""
+    yield Text.assemble(
+        "task ", (plain(told.task_id), "bold"), "  workflow ", (plain(told.workflow), "bold")
+    )
+    yield _heading("what happened (UTC)")
+    yield _timeline(told)
+    if told.handoffs:
+        yield _heading("handoffs")
+        yield _handoffs(told)
+        yield _heading("fields, hop by hop")
+        yield from _grid(told)
+    if told.violations:
+        yield _heading("violations")
+        yield _violations(told)
+    yield _heading("who owns it now")
+    yield from _owners(told, now)
+
+
+def _heading(words: str) -> Rule:
+    return Rule(Text(words, "bold"), align="left", style="dim")
+
+
+def _rows(*columns: int | None) -> Table:
+    """A borderless table; a column is as wide as said, or takes what is left."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for width in columns:
+        table.add_column(min_width=width, overflow="fold")
+    return table
+
+
+# --- what happened ------------------------------------------------------------------------------
+
+
+def _timeline(told: Story) -> Table:
+    table = _rows(19, 9, None)
+    hops = {each.id: each for each in told.handoffs}
+    before = ""
+    for entry in told.timeline:
+        at = f"{entry.at:%Y-%m-%d %H:%M:%S}"
+        label, text = _entry(entry, hops)
+        table.add_row(Text("" if at == before else at, "dim"), label, text)
+        before = at
+    return table
+
+
+def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
+    match entry:
+        case story.Captured():
+            return Text("output", "bold"), _captured(entry)
+        case story.Published():
+            held = entry.disposition == "held"
+            style = "red" if held else "green"
+            return Text(f"hop {entry.hop}", style), _published(entry, style)
+        case story.Broke() if entry.status == "resolved":
+            return Text("resolved", "green"), Text(f"{entry.kind}: {plain(entry.message)}")
+        case story.Broke():
+            style = SEVERITY_STYLE.get(entry.severity, "")  # type: ignore[call-overload]
+            return Text(entry.severity, style), Text(f"{entry.kind}: {plain(entry.message)}")
+        case story.Told():
+            late = ", late" if entry.late else ""
+            to = plain(entry.to_team or "the originator")
+            words = f"{entry.kind}{late}, to {to}: {plain(entry.message)}"
+            return Text("signal", "cyan"), Text(words)
+        case story.Acked():
+            words = f"{plain(entry.by)} says {entry.status}{_about(entry.handoff_id, hops)}"
+            return Text("ack", "bold"), Text(words + _because(entry.reason))
+        case story.Amended():
+            what = {"set": f"sets {_listed(entry.names)}", "release": "releases it"}
+            words = f"{plain(entry.by)} {what.get(entry.action, 'discards it')}"
+            words += _about(entry.handoff_id, hops) + _because(entry.reason)
+            return Text(entry.action, "bold magenta"), Text(words)
+        case story.Unread():
+            place = f"{entry.topic}/{entry.partition}/{entry.offset}"
+            return Text("unread", "red"), Text(f"{place} is not what the topic holds")
+
+
+def _captured(entry: story.Captured) -> Text:
+    team = f" ({plain(entry.team)})" if entry.team else ""
+    words = [f"{plain(entry.stage)}/{plain(entry.tool)}{team}"]
+    if entry.names:
+        named = [
+            f"{name}={shown(entry.values[name])}" if name in entry.values else name
+            for name in entry.names
+        ]
+        words.append(f"captured {_listed(named)}")
+    if entry.retracted:
+        words.append(f"took back {_listed(entry.retracted)}")
+    if entry.handed_to:
+        words.append(f"handed off to {_listed(entry.handed_to)}")
+    if len(words) == 1:
+        words.append("brought nothing")
+    return Text(": ".join((words[0], "; ".join(words[1:]))))
+
+
+def _published(entry: story.Published, style: str) -> Text:
+    begun = "" if entry.begun == "declared" else f", {entry.begun}"
+    again = f", revision {entry.revision}" if entry.revision > 1 else ""
+    verb = "held, for" if entry.disposition == "held" else "sent to"
+    text = Text.assemble((f"{verb} {plain(entry.receiver)}", style), f"{again}{begun}")
+    if entry.overridden:
+        text.append(", overridden", "magenta")
+    if entry.backfill:
+        text.append(", backfill", "dim")
+    fields = [f"{count} {way.replace('_', ' ')}" for way, count in entry.how.items()]
+    text.append(f": {', '.join(fields) or 'no field'}")
+    if entry.missing:
+        text.append(f"; missing {_listed(entry.missing)}")
+    return text
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(plain, names))
+
+
+def _about(handoff: str, hops: dict[str, Hop]) -> str:
+    found = hops.get(handoff)
+    return f" (hop {found.hop})" if found else f" of {plain(handoff)}, which is none of this task"
+
+
+def _because(reason: str | None) -> str:
+    return f": {plain(reason)}" if reason else ""
+
+
+# --- handoffs and fields ------------------------------------------------------------------------
+
+
+def _state(each: Hop) -> Text:
+    style = "red" if each.state in ("held", "rejected", "expired", "discarded") else "green"
+    text = Text(each.state, style if each.state != "superseded" else "dim")
+    if each.stalled:
+        text.append(", stalled", "bold red")
+    return text
+
+
+def _handoffs(told: Story) -> Table:
+    headings = ("hop", "from → to", "contract", "state", "arrived", "gets", "id")
+    table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.columns[-1].no_wrap = True  # it is there to be copied
+    for each in told.handoffs:
+        contract = "none" if each.contract is None else f"{each.contract}@{each.contract_version}"
+        table.add_row(
+            Text(str(each.hop)),
+            Text(plain(each.edge)),
+            Text(plain(contract)),
+            _state(each),
+            Text(percent(each.fidelity)),
+            Text(percent(each.completeness)),
+            Text(plain(each.id), "dim"),
+        )
+    return table
+
+
+def _grid(told: Story) -> Iterator[Table]:
+    for start in range(0, len(told.handoffs), _ABREAST):
+        these = told.handoffs[start : start + _ABREAST]
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("field", overflow="fold")
+        for each in these:
+            table.add_column(Text(f"{each.hop} {plain(each.edge)}"), overflow="fold")
+        for name in told.fields:
+            cells = [each.cells.get(name) for each in these]
+            if any(cells):
+                table.add_row(Text(plain(name)), *map(_cell, cells))
+        yield table
+
+
+def _cell(word: str | None) -> Text:
+    if word is None:
+        return Text("·", "dim")
+    if word == OPTIONAL:
+        return Text(f"· {word}", "dim")
+    if word in _GOOD:
+        return Text(f"{_GOOD[word]} {word}", "green")
+    if word in _BACK:
+        return Text(f"{_BACK[word]} {word}", "dim" if word == "extra" else "cyan")
+    return Text(f"✗ {word}", "red")
+
+
+# --- violations and owners ----------------------------------------------------------------------
+
+
+def _violations(told: Story) -> Table:
+    table = _rows(8, 6, None)
+    for each in sorted(told.violations, key=lambda each: each.status == "resolved"):
+        open_ = each.status == "opened"
+        style = SEVERITY_STYLE.get(each.severity, "") if open_ else "green"  # type: ignore[call-overload]
+        hop = "" if each.hop is None else f"hop {each.hop}"
+        table.add_row(Text("open" if open_ else "resolved", style), Text(hop), _promise(each))
+    return table
+
+
+def _promise(each: Promise) -> Text:
+    what = each.field or each.rule
+    text = Text.assemble((each.kind, "bold"), f" {plain(what)}" if what else "")
+    text.append(f": {plain(each.message)}")
+    if each.reason:
+        text.append(f" Reason: {plain(each.reason)}.", "dim")
+    if each.lost_at:
+        text.append(
+            f" Last carried by hop {each.last_seen_hop}; lost at {_listed(each.lost_at)}.", "yellow"
+        )
+    if each.status == "resolved":
+        at = f" {clock(each.resolved_at)}" if each.resolved_at else ""
+        text.append(f" Resolved{at}{_because(each.resolution)}", "green")
+    return text
+
+
+def _owners(told: Story, now: datetime) -> Iterator[Text]:
+    hops = {each.id: each for each in told.handoffs}
+    for handoff in told.open:
+        yield _owner(hops[handoff], now)
+    if told.open:
+        return
+    if not told.handoffs:
+        stage = plain(told.last_stage or "an unknown stage")
+        team = f" (team {plain(told.last_team)})" if told.last_team else ""
+        yield Text(f"It was never handed off: it is at {stage}{team}.")
+        return
+    last = told.handoffs[-1]
+    stage = f"; it was last worked on at {plain(told.last_stage)}" if told.last_stage else ""
+    yield Text.assemble(
+        f"No handoff is open. The last one, hop {last.hop} ({plain(last.edge)}), is closed: ",
+        _state(last),
+        f"{stage}.",
+    )
+
+
+def _owner(each: Hop, now: datetime) -> Text:
+    who = plain(each.owner) if each.owner else "nobody"
+    if each.owner_contact:
+        who += f" <{plain(each.owner_contact)}>"
+    text = Text.assemble((f"hop {each.hop}: ", "dim"), (who, "bold" if each.owner else "bold red"))
+    team = f" of {plain(each.to_team)}" if each.to_team else ""
+    text.append(f"{team} ({plain(each.receiver)}), ")
+    text.append_text(_state(each))
+    dues = [("complete", each.complete_by)]
+    if each.state == "held":
+        dues = []
+        text.append(f", so it still lies with {plain(each.from_team or each.from_stage)}")
+        text.append(f"; to act: {_listed(each.to_act) or 'nobody is named'}")
+    if each.state == "sent":
+        dues.insert(0, ("accept", each.accept_by))
+    for word, due in dues:
+        if due is not None:
+            passed = due <= now
+            text.append(
+                f"; {word} by {clock(due)}{', passed' if passed else ''}", "red" if passed else ""
+            )
+    text.append(f"\n    {plain(each.id)}", "dim")
+    return text
