@@ -177,11 +177,7 @@ def test_lines_are_sent_to_the_partition_of_their_key(handoff: Handoff, tmp_path
     path = tmp_path / "lines.jsonl"
     path.write_text(old + ack + old.replace("t1", "t2").replace(":0}", f':"{now}"}}'))
     result = handoff("send", str(path))
-    assert (result.exit_code, result.stderr) == (
-        0,
-        "warning: this version does not read handoff.acks: 1 line will wait there, unread\n"
-        "3 records sent\n",
-    )
+    assert (result.exit_code, result.stderr) == (0, "3 records sent\n")
     outputs, acks = topic(handoff, "handoff.tool-outputs"), topic(handoff, "handoff.acks")
     assert {each.key: each.headers for each in outputs} == {
         b"t1": [("handoff-backfill", b"1")],
@@ -203,7 +199,10 @@ def test_a_bad_line_is_named_and_the_others_are_sent(handoff: Handoff) -> None:
     assert len(topic(handoff, "handoff.tool-outputs")) == 3
     ack = '{"topic": "handoff.acks", "value": {"task_id": "t"}}\n'
     unread = handoff("send", "-", lines=ack)
-    assert "-, line 1: sent, though it is not understood" in unread.stderr, "nothing reads acks yet"
+    assert "-, line 1: sent, and becomes a dead letter: the JSON has not the shape" in unread.stderr
+    document = '{"topic": "handoff.contracts", "value": {"id": "c"}}\n'
+    refused = handoff("send", "-", lines=document)
+    assert (refused.exit_code, "-, line 1: not sent: " in refused.stderr) == (2, True)
 
 
 def test_a_missing_file_is_noticed_before_the_broker_is_asked(

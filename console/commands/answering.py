@@ -153,7 +153,7 @@ def read_fields(values: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, ms
         for number, entry in enumerate(entries, 1):
             name, equals, text = entry.partition("=")
             if not equals or not name:
-                raise BadInputError(f"{option}, the {number}. one: has no NAME= before the value")
+                raise BadInputError(f"{option} number {number} has no NAME= before its value")
             if name in fields:
                 raise BadInputError(f"{name} is set twice; set each field once")
             raw = text.encode() if option == "--set" else msgspec.json.encode(text)

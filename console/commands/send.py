@@ -2,13 +2,12 @@
 
 import sys
 import time
-from collections import Counter
 from typing import Any
 
 import click
 
 from console.commands.running import limits
-from console.dry_run import is_backfill, unread
+from console.dry_run import is_backfill
 from console.errors import BAD_INPUT, UnreachableError
 from console.kafka import Writer, connect
 from console.lines import INPUTS, Line, check_readable, read_lines
@@ -28,8 +27,8 @@ def send(file: str) -> None:
     """Send the lines of FILE to the cluster, and wait.
 
     FILE is plain or gzip, - is standard input. Each line is a tool output, or
-    {"topic": "handoff.acks", "value": {...}} for an ack or amendment. This version does not read
-    those: they are sent with a warning and wait in their topics; `dry-run` refuses them.
+    {"topic": "handoff.acks", "value": {...}} for an ack or amendment. Contracts and receivers are
+    no lines for this command: `contracts apply` and `receivers apply` register them.
     Lines older than a day (the setting backfill_after_ms) are marked as backfill, so that a replay
     pages no one. A bad line is named by its number; exit status 2 when there was one.
     """
@@ -40,7 +39,6 @@ def send(file: str) -> None:
         cluster.partitions(topic)
     writer = Writer(cluster)
     bad = 0
-    waiting: Counter[str] = Counter()
     progress = Progress(lambda: f"{number(writer.delivered, 'record')} taken")
     now = int(time.time() * 1000)
     try:
@@ -51,18 +49,13 @@ def send(file: str) -> None:
                 bad += 1
                 if bad <= _NAMED:
                     click.echo(f"{file}, line {line.number}: {problem}", err=True)
-            if line.key is not None:
+            if line.key is not None and line.topic in INPUTS:
                 old = is_backfill(line, now - cluster.settings.backfill_after_ms)
                 headers = [(wire.BACKFILL_HEADER, b"1")] if old else []
                 place = f"{file}, line {line.number}"
                 writer.write(line.topic, line.key, line.value, headers, place)
-                if line.topic not in processor.inputs:
-                    waiting[line.topic] += 1
     finally:
         writer.flush()
-        for topic, count in waiting.items():
-            lines = number(count, "line")
-            click.echo(f"warning: {unread(topic)}: {lines} will wait there, unread", err=True)
         click.echo(_total(writer.delivered, bad), err=True)
     if writer.failed:
         for place, reason in writer.failed[:_NAMED]:
@@ -77,11 +70,14 @@ def _problem(line: Line, now: int, processor: Processor[Any]) -> str | None:
     """What is wrong with a line, as far as the processor's own parser can tell."""
     if line.key is None:
         return f"not sent: {line.problem}"
+    if line.topic not in INPUTS:
+        return (
+            f"not sent: {line.topic} is no input; documents are registered with "
+            "handoff contracts apply and handoff receivers apply"
+        )
     try:
         processor.parse(Record(line.topic, 0, 0, line.key, line.value, now), now)
     except Refused as error:
-        if line.topic not in processor.inputs:
-            return f"sent, though it is not understood: {error.message}"
         return f"sent, and becomes a dead letter: {error.message}"
     return None
 
