@@ -205,6 +205,13 @@ def at_the_end(_: Driver[Task], __: int) -> None:
     pass
 
 
+def first_revision(output: Output) -> bool:
+    """Whether a record is the first package of a handoff, sent or held."""
+    if output.topic not in ("handoff.packages", "handoff.held") or output.value is None:
+        return False
+    return bool(json.loads(output.value)["revision"] == 1)
+
+
 def totals(driver: Driver[Task]) -> Counter[str]:
     """Each count, over all topics and labels."""
     counted: Counter[str] = Counter()

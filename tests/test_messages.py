@@ -38,7 +38,7 @@ def test_a_signal_of_what_is_held_says_why_and_what_to_do() -> None:
         "inputs": [{"at": "10:00", "handoff": "marketing", "context": {"tone": "warm"}}],
     }
     (message,) = told(story)
-    assert "because of never_captured (fields: 2 missing); mend that and hand off" in message
+    assert "because of never_captured (fields: 2 missing); amend it, release it" in message
 
 
 def test_what_no_tool_captured_is_named_by_the_contracts_names() -> None:

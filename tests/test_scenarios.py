@@ -48,6 +48,7 @@ from tests.core import (
     Story,
     at_the_end,
     each_time,
+    first_revision,
     handoff_ids,
     is_record,
     ms,
@@ -131,7 +132,7 @@ def accounting_closes(driver: Driver[Task], outputs: list[Output], inputs: int) 
     letters = [output for output in outputs if output.topic == "handoff.dead-letters"]
     assert counted["dead_letters"] == len(letters)
     tasks = [decode(state) for state in driver.partitions[0].store.values()]
-    begun = [o for o in outputs if o.topic in ("handoff.packages", "handoff.held") and o.value]
+    begun = [o for o in outputs if first_revision(o)]
     assert counted["handoffs_begun"] == len(begun)
     assert len(begun) == sum(len(task.open) for task in tasks) + counted["handoffs_closed"]
 

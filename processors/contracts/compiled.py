@@ -9,7 +9,15 @@ import msgspec
 from msgspec import Struct
 
 from processors.contracts import values
-from schemas.documents import ContractField, HandoffContract, Person, Receiver, ReceiverOwner
+from schemas.cel.expression import Expression, compile_expression
+from schemas.documents import (
+    AcceptTools,
+    ContractField,
+    HandoffContract,
+    Person,
+    Receiver,
+    ReceiverOwner,
+)
 from schemas.records import Severity, ViolationKind
 
 ERRORS: Final = frozenset(
@@ -71,12 +79,26 @@ class Field(Struct, frozen=True, gc=False):
     unambiguous: bool
 
 
+class Rule(Struct, frozen=True, gc=False):
+    """An expression over the assembled context that must hold."""
+
+    name: str
+    expression: Expression
+    message: str
+    severity: Severity
+
+
 class Contract(Struct, frozen=True, gc=False):
-    """A contract, ready to judge with. Durations are milliseconds."""
+    """A contract, ready to judge with. Durations are milliseconds.
+
+    `accepts` says which outputs at the receiving stage accept: those of these tools, those of all
+    (True), or none (False). `fields_by_name` are the fields again, for what comes by name.
+    """
 
     id: str
     version: int
     deprecated: bool
+    trial: bool
     owner: Person
     action: str
     workflow: str
@@ -85,16 +107,27 @@ class Contract(Struct, frozen=True, gc=False):
     receiver: str
     to_stage: str | None
     fields: tuple[Field, ...]
+    fields_by_name: dict[str, Field]
+    rules: tuple[Rule, ...]
+    when: Expression | None
     hold_on: frozenset[str]
     severity: dict[ViolationKind, Severity]
+    accepts: frozenset[str] | bool
     accept_within: int | None
     complete_within: int | None
+    release_within: int | None
     strip: bool
+
+    def accepted_by(self, tool: str) -> bool:
+        """Whether an output of this tool at the receiving stage accepts."""
+        return self.accepts if isinstance(self.accepts, bool) else tool in self.accepts
 
     def severity_of(
         self, kind: ViolationKind, rebuilt: bool = False, optional: bool = False
     ) -> Severity:
-        """The contract's own severity for a kind, or else the default."""
+        """The contract's own severity for a kind, or else the default; info on trial."""
+        if self.trial:
+            return "info"
         found = self.severity.get(kind)
         return found if found is not None else default_severity(kind, rebuilt, optional)
 
@@ -117,6 +150,7 @@ class Destination(Struct, frozen=True, gc=False):
     queue: str | None
     retired: bool
     consumer_group: str | None = None
+    checks_every: int | None = None  # milliseconds
 
     def owner_at(self, now: int) -> ReceiverOwner | None:
         """The first owner in force at `now` (epoch ms)."""
@@ -133,10 +167,17 @@ def milliseconds(duration: dt.timedelta | None) -> int | None:
 
 def compile_contract(document: HandoffContract) -> Contract:
     """Compile a contract document. It was validated when it was read, so this cannot fail."""
+    fields = tuple(_compile_field(field) for field in document.fields)
+    accepts = (
+        frozenset(document.accept.tools)
+        if isinstance(document.accept, AcceptTools)
+        else document.accept == "on_output"
+    )
     return Contract(
         id=document.id,
         version=document.version,
         deprecated=document.status == "deprecated",
+        trial=document.status == "trial",
         owner=document.owner,
         action=document.action,
         workflow=document.workflow,
@@ -144,11 +185,19 @@ def compile_contract(document: HandoffContract) -> Contract:
         stages=document.from_.stage,
         receiver=document.to.receiver,
         to_stage=document.to.stage,
-        fields=tuple(_compile_field(field) for field in document.fields),
+        fields=fields,
+        fields_by_name={field.name: field for field in fields},
+        rules=tuple(
+            Rule(rule.name, compile_expression(rule.expr), rule.message, rule.severity)
+            for rule in document.rules
+        ),
+        when=compile_expression(document.when) if document.when is not None else None,
         hold_on=frozenset(document.hold_on),
         severity=dict(document.severity),
+        accepts=accepts,
         accept_within=milliseconds(document.accept_within),
         complete_within=milliseconds(document.complete_within),
+        release_within=milliseconds(document.release_within),
         strip=document.extra == "strip",
     )
 
@@ -169,6 +218,7 @@ def compile_receiver(document: Receiver) -> Destination:
         queue=document.queue,
         retired=document.status == "retired",
         consumer_group=document.consumer_group,
+        checks_every=milliseconds(document.checks_every),
     )
 
 

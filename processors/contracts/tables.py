@@ -2,7 +2,11 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Hashable, Mapping
+from copy import copy
+from functools import lru_cache
 
+import msgspec
 from msgspec import Struct
 from pydantic import ValidationError
 
@@ -13,6 +17,8 @@ from processors.contracts.compiled import (
     compile_receiver,
 )
 from schemas.documents import Document, HandoffContract, Receiver, from_json
+from schemas.records import Liveness
+from schemas.wire import epoch_ms
 
 log = logging.getLogger(__name__)
 
@@ -22,18 +28,27 @@ LIVENESS = "handoff.receiver-liveness"
 # A liveness record older than so many probe intervals says nothing any more: it counts as live.
 STALE_INTERVALS = 5
 
+# A receiver's group may be without members for so long, or until its people look again.
+LIVE_GRACE_MS = 10 * 60_000
+MAX_ANSWERS = 10_000  # senders choose the words of a question: bound what is kept of each kind
+
 
 class Resolution(Struct, frozen=True, gc=False):
-    """Which contract covers a handoff; `mismatch` says that `to` is not where it belongs."""
+    """Which contract covers a handoff; `mismatch` says that `to` is not where it belongs.
+
+    `trial` is judged beside it, and only its violations are published.
+    """
 
     contract: Contract | None
     mismatch: bool
+    trial: Contract | None = None
 
 
 class Tables:
-    """Contracts and receivers at one moment. Never changed: a change makes new tables.
+    """Contracts, receivers and their liveness at one moment. Never changed: a change makes new.
 
     `queues` are the topics that exist, None where nobody knows: then every queue counts as there.
+    `contracts` are the versions that new handoffs take, `versions` all that ever were registered.
     """
 
     def __init__(
@@ -42,17 +57,28 @@ class Tables:
         receivers: list[Receiver],
         queues: frozenset[str] | None = None,
     ) -> None:
+        self.versions = {
+            (document.id, document.version): compile_contract(document) for document in contracts
+        }
         self.contracts = {
-            document.id: compile_contract(document) for document in in_force(contracts)
+            document.id: self.versions[document.id, document.version]
+            for document in in_force(contracts)
         }
         self.receivers: dict[str, Destination] = {
             document.id: compile_receiver(document) for document in receivers
         }
         self.queues = queues
+        self._liveness: Mapping[str, Liveness] = {}
+        self._stale_ms = 0
         self._by_workflow: dict[str, list[Contract]] = defaultdict(list)
         for contract in self.contracts.values():
             self._by_workflow[contract.workflow].append(contract)
+        self._trials: dict[str, list[Contract]] = defaultdict(list)
+        for document in on_trial(contracts):
+            self._trials[document.workflow].append(self.versions[document.id, document.version])
         self._resolved: dict[tuple[str, str, str, str | None], Resolution] = {}
+        self._whens: dict[tuple[str, str], list[Contract]] = {}
+        self._between: dict[tuple[str, str, str], Contract | None] = {}
 
     def resolve(self, workflow: str, stage: str, to: str, named: str | None) -> Resolution:
         """Which contract covers a handoff from `stage` to the receiver `to`.
@@ -64,21 +90,127 @@ class Tables:
         found = self._resolved.get(question)
         if found is None:
             found = self._resolve(workflow, stage, to, named)
-            if len(self._resolved) < 10_000:  # senders choose these words: bound what is kept
+            if len(self._resolved) < MAX_ANSWERS:
                 self._resolved[question] = found
         return found
 
     def _resolve(self, workflow: str, stage: str, to: str, named: str | None) -> Resolution:
         if named is not None:
             contract = self.contracts.get(named)
-            return Resolution(contract, contract is not None and contract.receiver != to)
+            mismatch = contract is not None and contract.receiver != to
+            return Resolution(contract, mismatch, self._on_trial(workflow, stage, to, named))
         here = [c for c in self._by_workflow.get(workflow, ()) if c.specificity(stage)]
         fitting = [c for c in here if c.receiver == to]
         if fitting:
-            return Resolution(
-                min(fitting, key=lambda c: (-c.specificity(stage), c.deprecated, c.id)), False
+            contract = _closest(fitting, stage)
+            return Resolution(contract, False, self._on_trial(workflow, stage, to, contract.id))
+        return Resolution(None, bool(here), self._on_trial(workflow, stage, to, None))
+
+    def _on_trial(self, workflow: str, stage: str, to: str, id_: str | None) -> Contract | None:
+        """The trial version that judges beside a contract, or where there is none, in its place."""
+        trials = self._trials.get(workflow, ())
+        if id_ is not None:
+            return next((c for c in trials if c.id == id_), None)
+        fitting = [c for c in trials if c.receiver == to and c.specificity(stage)]
+        return _closest(fitting, stage) if fitting else None
+
+    def whens(self, workflow: str, stage: str) -> list[Contract]:
+        """The contracts that may begin a handoff of their own at a stage, in the order of ids."""
+        question = (workflow, stage)
+        found = self._whens.get(question)
+        if found is None:
+            contracts = self._by_workflow.get(workflow, ())
+            found = [c for c in contracts if c.when is not None and c.specificity(stage)]
+            if len(self._whens) < MAX_ANSWERS:
+                self._whens[question] = found
+        return found
+
+    def between(self, workflow: str, before: str, stage: str) -> Contract | None:
+        """The contract that a move between two stages falls under although nobody declared it.
+
+        It names both stages and begins nothing by itself; of several the lowest id.
+        """
+        question = (workflow, before, stage)
+        if question in self._between:
+            return self._between[question]
+        fitting = [
+            c
+            for c in self._by_workflow.get(workflow, ())
+            if c.when is None and c.to_stage == stage and before in c.stages
+        ]
+        found = min(fitting, key=lambda c: c.id, default=None)
+        if len(self._between) < MAX_ANSWERS:
+            self._between[question] = found
+        return found
+
+    def with_liveness(self, liveness: Mapping[str, Liveness], stale_ms: int) -> "Tables":
+        """The same documents with what a probe found; what is older than `stale_ms` is unknown."""
+        other = copy(self)
+        other._liveness = liveness
+        other._stale_ms = stale_ms
+        return other
+
+    def version(self, contract: str | None, version: int | None) -> Contract | None:
+        """The registered version that a sent handoff keeps."""
+        if contract is None or version is None:
+            return None
+        return self.versions.get((contract, version))
+
+    def silent(self, receiver: str, now: int) -> bool:
+        """Whether a receiver's consumer group has been without a member for longer than its grace.
+
+        Unknown counts as live: no record, or one that the probe has not renewed.
+        """
+        found = self._liveness.get(receiver)
+        if found is None or found.live or found.last_live_at is None:
+            return False
+        if now - epoch_ms(found.checked_at) > self._stale_ms:
+            return False
+        registered = self.receivers.get(receiver)
+        grace = max(LIVE_GRACE_MS, (registered.checks_every if registered else None) or 0)
+        return now - epoch_ms(found.last_live_at) >= grace
+
+    def absence(self, receiver: str) -> str | None:
+        """Why nobody receives what goes to a receiver (a stable word), None where somebody may."""
+        registered = self.receivers.get(receiver)
+        if registered is None:
+            return "unregistered"
+        if registered.retired:
+            return "retired"
+        queue = registered.queue
+        if queue is not None and self.queues is not None and queue not in self.queues:
+            return "no_queue"
+        return None
+
+    def facts(self, now: int) -> dict[str, Hashable]:
+        """What open handoffs depend on, by subject, at `now` (epoch ms)."""
+        found: dict[str, Hashable] = {}
+        for id_, receiver in self.receivers.items():
+            owner = receiver.owner_at(now)
+            found[f"receiver {id_}"] = (
+                self.absence(id_),
+                owner and (owner.name, owner.contact),
+                receiver.team,
+                receiver.queue,
+                self.silent(id_, now),
             )
-        return Resolution(None, bool(here))
+        for id_, contract in self.contracts.items():
+            found[f"contract {id_}"] = contract.version
+        return found
+
+
+def _closest(contracts: list[Contract], stage: str) -> Contract:
+    return min(contracts, key=lambda c: (-c.specificity(stage), c.deprecated, c.id))
+
+
+def on_trial(documents: list[HandoffContract]) -> list[HandoffContract]:
+    """The highest trial version of each contract, by id."""
+    best: dict[str, HandoffContract] = {}
+    for document in documents:
+        held = best.get(document.id)
+        if document.status == "trial" and (held is None or document.version > held.version):
+            best[document.id] = document
+    return [best[id_] for id_ in sorted(best)]
 
 
 def in_force(documents: list[HandoffContract]) -> list[HandoffContract]:
@@ -95,23 +227,46 @@ def in_force(documents: list[HandoffContract]) -> list[HandoffContract]:
 
 
 def build_tables(
-    topics: dict[str, dict[str, bytes]], existing_topics: frozenset[str] | None
+    topics: dict[str, dict[str, bytes]],
+    existing_topics: frozenset[str] | None,
+    stale_ms: int = 25_000,
 ) -> Tables:
     """Tables from the compacted topics, `{topic: {key: JSON}}`.
 
     A document that cannot be read (written by a newer version, or by hand) is left out and named in
     the log: the others still hold.
     """
+    liveness: dict[str, Liveness] = {}
+    for key, value in topics.get(LIVENESS, {}).items():
+        try:
+            record = _read_liveness(value)
+        except msgspec.DecodeError:
+            log.error("%s: the record %s cannot be read and is left out", LIVENESS, key)
+            continue
+        liveness[record.receiver] = record
+    documents = (tuple(sorted(topics.get(topic, {}).items())) for topic in (CONTRACTS, RECEIVERS))
+    return _tables(*documents, existing_topics).with_liveness(liveness, stale_ms)
+
+
+@lru_cache(maxsize=2)  # a probe renews the liveness every few seconds, and documents stay
+def _tables(
+    contract_items: tuple[tuple[str, bytes], ...],
+    receiver_items: tuple[tuple[str, bytes], ...],
+    existing_topics: frozenset[str] | None,
+) -> Tables:
     contracts: list[HandoffContract] = []
     receivers: list[Receiver] = []
-    for topic in (CONTRACTS, RECEIVERS):
-        for key, value in sorted(topics.get(topic, {}).items()):
+    for topic, items in ((CONTRACTS, contract_items), (RECEIVERS, receiver_items)):
+        for key, value in items:
             document = _read(topic, key, value)
             if isinstance(document, HandoffContract):
                 contracts.append(document)
             elif isinstance(document, Receiver):
                 receivers.append(document)
     return Tables(contracts, receivers, existing_topics)
+
+
+_read_liveness = msgspec.json.Decoder(Liveness).decode
 
 
 def _read(topic: str, key: str, value: bytes) -> Document | None:

@@ -1,100 +1,76 @@
 """The integrity core: one input advances one task. The whole of it is pure.
 
-    tool output -> known already? -> retract -> judge its handoffs -> capture -> trim -> next task
+    tool output -> known already? -> retract -> judge its handoffs -> capture -> trigger
+                -> move the open handoffs on -> trim -> next task
 
-Read on from here: `capture` holds what a task remembers, `handoff` judges one handoff with
-`receiver` (where it goes) and `fields` (what it carries), `publish` builds the records. The further
-inputs of a handoff's life (acks, amendments, deadlines, sweeps) are further branches of `advance`.
+Read on from here: `capture` holds what a task remembers, `begin` says how handoffs begin, `handoff`
+judges one with `receiver` (where it goes) and `fields` (what it carries), `lifecycle` moves the
+open ones on, `publish` builds the records. `replies` takes what receivers and people say of a
+handoff; deadlines and sweeps, which no record brings, are at the end of this file.
 """
 
 from hashlib import blake2b
+from typing import Any
 
+from msgspec.structs import replace
+
+from processors.contracts import values
 from processors.contracts.tables import Tables
-from processors.integrity import handoff as handoffs
-from processors.integrity.capture import Memory, captured, carried
-from processors.integrity.handoff import Handoff
+from processors.integrity import messages, replies
+from processors.integrity.begin import Beginning, declared, implicit, triggered
+from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carried
+from processors.integrity.handoff import Source, decide, open_handoff
+from processors.integrity.lifecycle import Cause, Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
+from processors.integrity.publish import to
 from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task
-from schemas.flow import Arrival, Count, Emit, Input, Refused
-from schemas.records import HandoffRequest, ToolOutput
-
-PACKAGES = "handoff.packages"
-HELD = "handoff.held"
-VIOLATIONS = "handoff.violations"
-SIGNALS = "handoff.signals"
+from schemas.flow import Arrival, Count, Due, Emit, Input, Refused
+from schemas.records import ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
 
 
 def advance(
     task: Task | None,
-    arrival: Input,
+    given: Input,
     tables: Tables,
     now: int,
     limits: Limits = DEFAULT_LIMITS,
-) -> tuple[Task, list[Emit | Count]]:
+) -> tuple[Task | None, list[Emit | Count]]:
     """Advance a task by one input at processor time `now` (epoch ms).
 
-    Returns the next task (the same object where nothing changed) and what is to be published, in
-    order. Raises `Refused` for an input that contradicts itself; nothing of it is taken then.
+    Returns the next task (the same object where nothing changed, None where it is forgotten) and
+    what is to be published, in order. Raises `Refused` for an input that contradicts itself;
+    nothing of it is taken then.
     """
-    if not isinstance(arrival, Arrival):
-        raise Refused("not_supported", "this version has no deadlines")
-    output = arrival.body
-    if not isinstance(output, ToolOutput):
-        raise Refused("not_supported", f"{arrival.topic} is not an input of this version")
-    if task is None:
-        task = Task(output.workflow, output.task_id)
-    event = _digest(output)
-    if _knows(task.events, event):
-        return task, [Count("duplicates")]
-    memory = Memory(task.captures, task.retracted, task.size, limits)
-    if output.retracted:
-        memory.retract(output.retracted, arrival.occurred_at)
-    context = carried(output)
-    hop = task.hops + 1
-    judged = [
-        handoffs.judge(output, context, request, arrival, memory, hop, task.open, tables, now)
-        for request in _requests(output)
-    ]
-    if len(judged) > 1:
-        _refuse_same_slot(judged)
-    # All of them were judged against what came before this output; now its own context counts.
-    memory.capture(context, output, arrival, hop if judged else 0)
-    for handoff in judged:
-        _alias(handoff, memory, output, arrival, hop)
-    forgotten = memory.trim()
-    open_, closed = _open(task.open, judged, limits.open_handoffs)
-    following = Task(
-        workflow=task.workflow,
-        task_id=task.task_id,
-        captures=memory.captures,
-        retracted=memory.retracted,
-        size=memory.size,
-        hops=hop if judged else task.hops,
-        open=open_,
-        events=(task.events + event)[-MAX_EVENTS * _DIGEST :],
-        last_input_at=now,
-    )
-    emits = _emits(output.task_id, judged, closed) if judged else []
-    # What closes is counted; its signal and the resolution of its violations are the next step.
-    emits += [Count("handoffs_closed", how) for _, how in closed]
-    if forgotten:
-        emits.extend([Count("captures_forgotten")] * forgotten)
-    return following, emits
+    if isinstance(given, Arrival):
+        body = given.body
+        source = body.tool if isinstance(body, ToolOutput) else type(body).__name__
+        event = _digest(source, body.id)
+        if task is not None and _knows(task.events, event):
+            return task, [Count("duplicates")]
+        if isinstance(body, ToolOutput):
+            task = task or Task(body.workflow, body.task_id)
+            return _take_output(task, body, given, event, tables, now, limits)
+        if task is None:
+            handoffs = _handoffs(Task(body.workflow, body.task_id), given, tables, now, limits)
+            replies.take(handoffs, body, given)
+            return None, handoffs.emits()  # what nobody knows is not remembered
+        handoffs = _handoffs(task, given, tables, now, limits)
+        replies.take(handoffs, body, given)
+        handoffs.trim()
+        task = _after(task, handoffs)
+        task = replace(task, events=_with(task, event), last_input_at=now)
+        return task, handoffs.emits()
+    assert task is not None
+    if isinstance(given, Due):
+        return _pass_deadlines(task, given, tables, now, limits)
+    return _sweep(task, tables, now, limits)
 
 
-def _requests(output: ToolOutput) -> list[HandoffRequest]:
-    if output.handoff is None:
-        return []
-    return output.handoff if isinstance(output.handoff, list) else [output.handoff]
-
-
-def _digest(output: ToolOutput) -> bytes:
+def _digest(source: str, id_: str) -> bytes:
     """An event is the same again when the same tool gives the same id."""
-    return blake2b(
-        f"{len(output.tool)}:{output.tool}{output.id}".encode(), digest_size=_DIGEST
-    ).digest()
+    return blake2b(f"{len(source)}:{source}{id_}".encode(), digest_size=_DIGEST).digest()
 
 
 def _knows(events: bytes, event: bytes) -> bool:
@@ -104,9 +80,84 @@ def _knows(events: bytes, event: bytes) -> bool:
     return at >= 0
 
 
-def _refuse_same_slot(judged: list[Handoff]) -> None:
-    slots = {handoffs.slot(handoff.open) for handoff in judged}
-    if len(slots) < len(judged):
+def _with(task: Task, event: bytes) -> bytes:
+    return (task.events + event)[-MAX_EVENTS * _DIGEST :]
+
+
+# --- a tool output --------------------------------------------------------------------------------
+
+
+def _take_output(
+    task: Task,
+    output: ToolOutput,
+    arrival: Arrival,
+    event: bytes,
+    tables: Tables,
+    now: int,
+    limits: Limits,
+) -> tuple[Task, list[Emit | Count]]:
+    handoffs = _handoffs(task, arrival, tables, now, limits)
+    memory, occurred_at = handoffs.memory, arrival.occurred_at
+    if output.retracted:
+        memory.retract(output.retracted, occurred_at)
+        handoffs.retract(output.retracted, occurred_at)
+    context = carried(output)
+    source = Source(output.stage, output.tool, output.id, occurred_at)
+    hop = task.hops + 1
+
+    beginnings = declared(output, tables)
+    nobody = implicit(task, output, arrival, beginnings, tables)
+    if nobody is not None:
+        beginnings.append(nobody)
+    if len(beginnings) > 1:
+        _refuse_same_slot(beginnings)
+    # All of them are judged against what came before this output; then its own context counts.
+    judged = [
+        (b, decide(b, task.workflow, source, context, memory, tables, now)) for b in beginnings
+    ]
+    earlier = dict(memory.captures) if judged or task.open or task.arrived else {}
+    memory.capture(context, output, arrival, hop if judged else 0)
+    # What the processor begins by itself goes by all that the task knows, this output included.
+    more, true, failed = triggered(task, output, memory, beginnings, tables)
+    judged += [(b, decide(b, task.workflow, source, NO_CONTEXT, memory, tables, now)) for b in more]
+    begun = []
+    for beginning, verdict in judged:
+        handoff = open_handoff(beginning, verdict, output, arrival, hop, now)
+        if handoff.state == "held" and handoff.begun == "declared":
+            handoff = replace(handoff, context=context.values)
+        begun.append(handoffs.begin(handoff, verdict))
+    for handoff, (_, verdict) in zip(begun, judged, strict=True):
+        if handoff.state != "held":
+            handoffs.remember_moved(handoff, verdict.moved)
+
+    if task.open or begun:
+        changed = memory.changed_since(earlier)
+        handoffs.keep_before(changed, [h.id for h in begun if h.begun == "triggered"])
+    if task.open or task.arrived is not None:
+        _move_on(task, handoffs, output, arrival, context, earlier, begun)
+    if begun or task.open:
+        handoffs.trim()
+    counts = [Count("captures_forgotten")] * memory.trim() + [Count("when_failed")] * failed
+    following = Task(
+        workflow=task.workflow,
+        task_id=task.task_id,
+        captures=memory.captures,
+        retracted=memory.retracted,
+        size=memory.size,
+        hops=hop if begun else task.hops,
+        open=tuple(handoffs.open.values()),
+        events=_with(task, event),
+        last_input_at=now,
+        closed=tuple(handoffs.closed),
+        true=true,
+        arrived=handoffs.arrived,
+        **_whereabouts(task, output, arrival, begun),
+    )
+    return following, [*handoffs.emits(), *counts]
+
+
+def _refuse_same_slot(beginnings: list[Beginning]) -> None:
+    if len({beginning.slot for beginning in beginnings}) < len(beginnings):
         raise Refused(
             "slot_twice",
             "one output hands off twice on the same contract to the same receiver; "
@@ -114,62 +165,174 @@ def _refuse_same_slot(judged: list[Handoff]) -> None:
         )
 
 
-def _alias(
-    handoff: Handoff, memory: Memory, output: ToolOutput, arrival: Arrival, hop: int
+def _move_on(
+    task: Task,
+    handoffs: Handoffs,
+    output: ToolOutput,
+    arrival: Arrival,
+    context: Carried,
+    earlier: dict[str, Capture],
+    begun: list[OpenHandoff],
 ) -> None:
-    """What a sent package carried is remembered under the receiver's names, with its origin."""
-    if handoff.package.disposition != "sent":
+    """What an output means for the handoffs that were open before it."""
+    carried_now = [name for name in context.values if name not in context.empty]
+    if not any(handoff.begun == "implicit" for handoff in begun):
+        _find_reentered(task, handoffs, output, carried_now, earlier)
+    for handoff in task.open:
+        here = handoffs.open.get(handoff.id)
+        if here is not None and here.state == "held":
+            if carried_now or output.retracted:
+                handoffs.judge_again(here)
+            continue
+        if here is not None and arrival.occurred_at >= here.occurred_at:
+            here = _received(task, handoffs, here, output, arrival, begun)
+        if here is not None and here.missing:
+            handoffs.fill_late(here, carried_now, output)
+
+
+def _received(
+    task: Task,
+    handoffs: Handoffs,
+    handoff: OpenHandoff,
+    output: ToolOutput,
+    arrival: Arrival,
+    begun: list[OpenHandoff],
+) -> OpenHandoff | None:
+    """Whether an output shows that a handoff was accepted, completed or came back."""
+    stage = handoff.to_stage
+    if stage is None:
+        return handoff
+    contract = handoffs.contract_of(handoff)
+    accepts = contract is not None and contract.accepted_by(output.tool)
+    if handoff.state == "sent" and output.stage == stage and accepts:
+        message = messages.accepted(to(handoff), f"{output.tool} at {stage}")
+        handoffs.accept(handoff, message)
+        if handoff.id not in handoffs.open:
+            return None
+        handoff = handoffs.open[handoff.id]
+    if any(other.stage == stage for other in begun):
+        message = messages.completed(to(handoff), f"handed off from {stage}")
+        handoffs.complete(handoff, "completed", message)
+        return None
+    if (
+        handoff.state == "accepted"
+        and task.stage == stage
+        and not task.left
+        and arrival.occurred_at >= task.stage_at
+        and contract is not None
+        and output.stage in contract.stages
+        and output.stage != stage
+    ):
+        handoffs.complete(handoff, "returned", messages.returned(to(handoff)))
+        return None
+    return handoff
+
+
+def _find_reentered(
+    task: Task,
+    handoffs: Handoffs,
+    output: ToolOutput,
+    names: list[str],
+    earlier: dict[str, Capture],
+) -> None:
+    """Somebody typed again, where a handoff went, what the task knew and no package carried."""
+    there = [h for h in task.open if h.state != "held" and h.to_stage == output.stage]
+    handoff = there[-1] if there else task.arrived
+    if handoff is None or handoff.to_stage != output.stage:
         return
-    for finding in handoff.judged.moved:
-        if finding.value is None:
-            continue
-        source = finding.capture or captured(finding.value, output, arrival)
-        held = memory.captures.get(finding.name)
-        if _is_newer(held, source, output):
-            continue
-        memory.alias(finding.name, finding.value, source, source.alias_of or finding.source, hop)
+    handoff = handoffs.open.get(handoff.id, handoff)
+    for name in names:
+        old = earlier.get(name)
+        if (
+            old is not None
+            and old.value is not None
+            and not old.hop
+            and old.stage != output.stage
+            and old.occurred_at <= handoff.occurred_at
+            and values.same(old.value, bytes(output.context[name]))
+        ):
+            handoffs.reentered(handoff, name, old)
+            handoff = handoffs.open.get(handoff.id, handoff)
 
 
-def _is_newer(held: Capture | None, source: Capture, output: ToolOutput) -> bool:
-    """Whether the task has learnt something later under a name than where a value came from."""
-    if held is None or (held.tool, held.event_id) == (output.tool, output.id):
-        return False
-    return held.occurred_at > source.occurred_at
+def _whereabouts(
+    task: Task, output: ToolOutput, arrival: Arrival, begun: list[OpenHandoff]
+) -> dict[str, Any]:
+    """Where the task is after an output. One that arrives late is no move."""
+    contracts = [handoff.contract for handoff in begun if handoff.contract is not None]
+    if task.stage and arrival.occurred_at < task.stage_at:
+        return {
+            "stage": task.stage,
+            "tool": task.tool,
+            "stage_at": task.stage_at,
+            "begun": tuple(dict.fromkeys([*task.begun, *contracts])),
+            "left": task.left,
+        }
+    stayed = task.begun if output.stage == task.stage else ()
+    return {
+        "stage": output.stage,
+        "tool": output.tool,
+        "stage_at": arrival.occurred_at,
+        "begun": tuple(dict.fromkeys([*stayed, *contracts])) if contracts else stayed,
+        "left": any(handoff.stage == output.stage for handoff in begun),
+    }
 
 
-def _open(
-    before: tuple[OpenHandoff, ...], judged: list[Handoff], most: int
-) -> tuple[tuple[OpenHandoff, ...], list[tuple[OpenHandoff, str]]]:
-    """The open handoffs of the next task, and those that this output closed, with how."""
-    if not judged:
-        return before, []
-    closed = [(h.superseded, "superseded") for h in judged if h.superseded is not None]
-    gone = {other.id for other, _ in closed}
-    still = [other for other in before if other.id not in gone] + [h.open for h in judged]
-    over = len(still) - most
-    if over > 0:
-        closed += [(other, "expired") for other in still[:over]]
-        still = still[over:]
-    return tuple(still), closed
+# --- what no record brings ------------------------------------------------------------------------
 
 
-def _emits(
-    task_id: str, judged: list[Handoff], closed: list[tuple[OpenHandoff, str]]
-) -> list[Emit | Count]:
-    """Packages first, each followed by its queue, then all violations, then all signals."""
-    emits: list[Emit | Count] = []
-    for handoff in judged:
-        package = handoff.package
-        if package.disposition == "held":
-            emits.append(Emit(HELD, package.id, package))
+def _pass_deadlines(
+    task: Task, due: Due, tables: Tables, now: int, limits: Limits
+) -> tuple[Task | None, list[Emit | Count]]:
+    """The deadlines at or before `due.at` have passed."""
+    handoffs = _without_input(task, tables, now, limits)
+    passed = [(at, h.id, name) for h in task.open for name, at in h.waits() if at <= due.at]
+    for at, id_, name in sorted(passed):
+        handoffs.miss(handoffs.open[id_], name, at)
+    for handoff in task.open:
+        here = handoffs.open[handoff.id]
+        if limits.handoff_ttl_ms is not None and here.begun_at + limits.handoff_ttl_ms <= due.at:
+            handoffs.expire(here)
+        elif here.close_by and here.close_by <= due.at:
+            handoffs.close(here, "completed")
+    ttl = limits.task_ttl_ms
+    if not handoffs.open and ttl is not None and task.last_input_at + ttl <= due.at:
+        handoffs.forget_closed(0)
+        return None, [*handoffs.emits(), Count("tasks_forgotten")]
+    return _after(task, handoffs), handoffs.emits()
+
+
+def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, list[Emit | Count]]:
+    """Look again at whom the open handoffs go to, and whether what held them is gone."""
+    handoffs = _without_input(task, tables, now, limits)
+    for handoff in task.open:
+        if handoff.state == "held":
+            handoffs.judge_again(handoff)
         else:
-            emits.append(Emit(PACKAGES, task_id, package))
-            if handoff.queue is not None:
-                emits.append(Emit(handoff.queue, task_id, package))
-        emits.append(Count("handoffs_begun", package.disposition))
-    emits += [Emit(HELD, other.id, None) for other, _ in closed if other.state == "held"]
-    for handoff in judged:
-        emits.extend(Emit(VIOLATIONS, task_id, violation) for violation in handoff.violations)
-    for handoff in judged:
-        emits.append(Emit(SIGNALS, task_id, handoff.signal))
-    return emits
+            handoffs.look_again(handoff)
+    emits = handoffs.emits()
+    return (_after(task, handoffs), emits) if emits else (task, [])
+
+
+def _handoffs(task: Task, arrival: Arrival, tables: Tables, now: int, limits: Limits) -> Handoffs:
+    memory = Memory(task.captures, task.retracted, task.size, limits)
+    cause = Cause(arrival.body.id, arrival.occurred_at, arrival.timestamp, arrival.backfill)
+    return Handoffs(task, memory, tables, now, cause, limits)
+
+
+def _without_input(task: Task, tables: Tables, now: int, limits: Limits) -> Handoffs:
+    memory = Memory(task.captures, task.retracted, task.size, limits)
+    return Handoffs(task, memory, tables, now, Cause(None, now, 0, False), limits)
+
+
+def _after(task: Task, handoffs: Handoffs) -> Task:
+    """The task with its handoffs moved on; nothing of its own has come."""
+    memory = handoffs.memory
+    return replace(
+        task,
+        captures=memory.captures,
+        size=memory.size,
+        open=tuple(handoffs.open.values()),
+        closed=tuple(handoffs.closed),
+        arrived=handoffs.arrived,
+    )

@@ -7,12 +7,14 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.compiled import Path
+from processors.integrity import state
 from processors.integrity.limits import Limits
 from processors.integrity.state import (
     MAX_BEHIND,
     MAX_CANDIDATES,
     MAX_RETRACTED,
     Capture,
+    length,
 )
 from schemas.flow import Arrival
 from schemas.records import ToolOutput
@@ -37,7 +39,11 @@ _PLAINLY_FULL = frozenset(
 
 def carried(output: ToolOutput) -> Carried:
     """An output's context as raw bytes of its own (a slice would keep the whole input alive)."""
-    context = {name: bytes(raw) for name, raw in output.context.items()}
+    return carry({name: bytes(raw) for name, raw in output.context.items()})
+
+
+def carry(context: dict[str, bytes]) -> Carried:
+    """A context and which of its names hold nothing."""
     empty = [
         name
         for name, value in context.items()
@@ -58,6 +64,9 @@ def captured(value: bytes, output: ToolOutput, arrival: Arrival) -> Capture:
         arrival.partition,
         arrival.offset,
     )
+
+
+NO_CONTEXT = Carried({}, _NONE)
 
 
 class Found(Struct, frozen=True, gc=False):
@@ -86,6 +95,22 @@ class Memory:
         self.retracted = dict(retracted)
         self.size = size
         self.limits = limits
+
+    def as_before(self, changed: Mapping[str, Capture | None]) -> "Memory":
+        """The memory as it was before some names were captured; None: they were not there."""
+        captures = dict(self.captures)
+        for name, capture in changed.items():
+            if capture is None:
+                captures.pop(name, None)
+            else:
+                captures[name] = capture
+        return Memory(captures, self.retracted, self.size, self.limits)
+
+    def changed_since(self, captures: Mapping[str, Capture]) -> dict[str, Capture | None]:
+        """The names whose capture is another than in `captures`, with what stood there."""
+        now = self.captures
+        changed = {name: old for name, old in captures.items() if now.get(name) is not old}
+        return {**changed, **{name: None for name in now if name not in captures}}
 
     # --- looking up ---------------------------------------------------------------------------
 
@@ -200,6 +225,17 @@ class Memory:
             )
         self.size += size + 4 * len(context.values) * (len(stage) + len(tool) + len(event_id))
 
+    def set(self, name: str, new: Capture) -> None:
+        """A value that a person gave a name is captured like one that a tool gave it."""
+        assert new.value is not None
+        if self.taken_back(name, new.occurred_at):
+            return
+        value, old = new.value, self.captures.get(name)
+        if len(value) > self.limits.value_bytes:
+            new = replace(new, value=None, hashes=(values.digest(value),))
+        self.captures[name] = new if old is None else _replaced(old, new, value)
+        self.size += weight(name, self.captures[name])
+
     def _new(self, value: bytes, output: ToolOutput, arrival: Arrival, hop: int) -> Capture:
         """A capture of a value, which is not kept where it is too large."""
         new = replace(captured(value, output, arrival), hop=hop)
@@ -246,7 +282,7 @@ class Memory:
                 self.size -= weight(name, self.captures.pop(name))
                 gone += 1
         while self.retracted and (
-            len(self.retracted) > most or sum(map(_length, self.retracted)) > MAX_RETRACTED
+            len(self.retracted) > most or sum(map(length, self.retracted)) > MAX_RETRACTED
         ):
             del self.retracted[min(self.retracted, key=self.retracted.__getitem__)]
         return gone
@@ -298,16 +334,5 @@ def _digests(capture: Capture) -> tuple[bytes, ...]:
 
 
 def weight(name: str, capture: Capture) -> int:
-    """The bytes that a capture takes, its name and origin included: a sender may make them long."""
-    total = _length(name) + _length(capture.alias_of or "")
-    for held in (capture, *capture.behind):
-        total += len(held.value or b"") + _origin_length(held)
-    return total
-
-
-def _origin_length(capture: Capture) -> int:
-    return _length(capture.stage) + _length(capture.tool) + _length(capture.event_id)
-
-
-def _length(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
+    """The bytes that a capture takes under a name: a sender may make both long."""
+    return length(name) + state.weight(capture)

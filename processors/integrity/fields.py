@@ -5,6 +5,7 @@ was found, and `assemble` gathers the findings of a contract.
 """
 
 import string
+from collections.abc import Collection
 
 import msgspec
 from msgspec import Struct
@@ -13,10 +14,11 @@ from msgspec.structs import replace
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Field, Path
 from processors.integrity.capture import Carried, Found, Memory
-from processors.integrity.state import MAX_CANDIDATES, Capture
+from processors.integrity.state import MAX_CANDIDATES, Capture, Kept
 from schemas.records import How, ViolationKind
 
 _QUOTE = ord('"')
+_REFUSALS = {"untranslatable": "untranslatable", "context_malformed": "malformed"}
 MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
 
 
@@ -69,27 +71,34 @@ class Judged(Struct, frozen=True, gc=False):
     missing: list[str]
     rebuilt: int  # how many declared fields were
     fidelity: float | None
-    completeness: float | None
 
 
 def assemble(
-    contract: Contract | None, context: Carried, memory: Memory, occurred_at: int
+    contract: Contract | None,
+    context: Carried,
+    memory: Memory,
+    occurred_at: int,
+    gathered: bool = False,
 ) -> Judged:
     """Judge a handoff's own context against a contract and what the task held before.
 
-    Without a contract the whole context is extra, and fidelity and completeness are None.
+    Without a contract the whole context is extra, and fidelity is None. Where the task's captures
+    are `gathered`, nobody sent a context: they count as what arrived.
     """
     if contract is None:
-        return Judged(_extras(context, frozenset(), memory), [], [], [], 0, None, None)
+        return Judged(_extras(context, frozenset(), memory), [], [], [], 0, None)
     findings: list[Finding] = []
     broken: list[Finding] = []
     moved: list[Finding] = []
     taken: set[str] = set()
-    required = arrived = complete = 0.0
+    required = arrived = 0.0
     missing: list[str] = []
     rebuilt = 0
     for field in contract.fields:
-        finding = judge(field, context, memory, occurred_at)
+        if gathered:
+            finding = _gather(field, memory)
+        else:
+            finding = judge(field, context, memory, occurred_at)
         findings.append(finding)
         taken.add(field.name)
         if finding.took is not None:
@@ -101,7 +110,7 @@ def assemble(
         elif finding.how == "rebuilt":
             rebuilt += 1
             moved.append(finding)
-        elif (finding.took != field.name or finding.how == "translated") and not (
+        elif (gathered or finding.took != field.name or finding.how == "translated") and not (
             finding.how == "as_sent" and values.is_empty(finding.value)
         ):
             moved.append(finding)
@@ -109,22 +118,10 @@ def assemble(
             required += field.weight
             if finding.kind is None and finding.value is not None:
                 arrived += field.weight
-                complete += field.weight
-            elif finding.how == "rebuilt":
-                complete += field.weight
     if not contract.strip:
         findings += _extras(context, taken, memory)
-    if required == 0:
-        return Judged(findings, broken, moved, missing, rebuilt, 1.0, 1.0)
-    return Judged(
-        findings,
-        broken,
-        moved,
-        missing,
-        rebuilt,
-        arrived / required,
-        complete / required,
-    )
+    fidelity = arrived / required if required else 1.0
+    return Judged(findings, broken, moved, missing, rebuilt, fidelity)
 
 
 def judge(field: Field, context: Carried, memory: Memory, occurred_at: int) -> Finding:
@@ -147,17 +144,106 @@ def judge(field: Field, context: Carried, memory: Memory, occurred_at: int) -> F
     if present is not None:
         return _judge_empty(field, present, found, memory, occurred_at)
     if found is None:
-        retracted = not memory.retracted.keys().isdisjoint(field.tops)
-        kind: ViolationKind = "context_retracted" if retracted else "never_captured"
-        lost = Finding(field.name, field, None, None, field.name, None, 0, kind=kind)
-        return lost if field.required else replace(lost, kind=None)
+        return _judge_unknown(field, memory)
     found_in = _found_in(found, memory, context)
-    kind = "context_dropped" if found_in is None else "context_unstructured"
+    kind: ViolationKind = "context_dropped" if found_in is None else "context_unstructured"
     finding = replace(_rebuild(field, found, memory, occurred_at, kind), found_in=found_in)
     if field.required:
         return finding
     # An optional field is rebuilt like any other, and its loss is no violation.
     return replace(finding, kind=None, refusal=None, found_in=None)
+
+
+def _judge_unknown(field: Field, memory: Memory) -> Finding:
+    """Nothing arrived and nothing was captured earlier."""
+    retracted = not memory.retracted.keys().isdisjoint(field.tops)
+    kind: ViolationKind = "context_retracted" if retracted else "never_captured"
+    lost = Finding(field.name, field, None, None, field.name, None, 0, kind=kind)
+    return lost if field.required else replace(lost, kind=None)
+
+
+def _gather(field: Field, memory: Memory) -> Finding:
+    """A field of a handoff that the processor itself began: the task's capture counts as sent."""
+    found = _captured(field, memory)
+    if found is None:
+        return _judge_unknown(field, memory)
+    candidates = max(memory.candidates(found), _distinct(field, memory))
+    finding = Finding(
+        field.name, field, found.value, "gathered", found.top, found.capture, candidates
+    )
+    if found.value is None:
+        kind: ViolationKind | None = "context_dropped" if field.required else None
+        return replace(finding, how=None, kind=kind, refusal="not_kept")
+    value, kind = _in_their_terms(field, found.value)
+    if kind is not None:
+        return replace(finding, how="as_sent", kind=kind)
+    return replace(finding, value=value)
+
+
+def _in_their_terms(field: Field, value: bytes) -> tuple[bytes, ViolationKind | None]:
+    """A value as the receiver asks for it, and what is wrong with it."""
+    if field.translate is not None:
+        translated = _translate(field, value)
+        if translated is None:
+            return value, "untranslatable"
+        if not _accepts(field, translated):
+            return value, "context_malformed"
+        return translated, None
+    return value, None if _accepts(field, value) else "context_malformed"
+
+
+def well_formed(field: Field, value: bytes) -> bytes | None:
+    """A value in the receiver's terms, None where it is not what the contract asks for."""
+    if values.is_empty(value):
+        return None
+    ours, kind = _in_their_terms(field, value)
+    return ours if kind is None else None
+
+
+class Late(Struct, frozen=True, gc=False):
+    """A value that a task learnt after the handoff that misses it."""
+
+    value: bytes
+    capture: Capture
+    top: str
+    candidates: int
+
+    def kept(self) -> Kept:
+        """The value as a package carries it."""
+        capture = self.capture
+        return Kept(
+            self.value,
+            "late",
+            capture.stage,
+            capture.tool,
+            capture.event_id,
+            capture.occurred_at,
+            self.candidates,
+        )
+
+
+def learnt(field: Field, memory: Memory) -> Late | None:
+    """What the task knows of a missing field by now, where it is what the contract asks for."""
+    found = _captured(field, memory)
+    if found is None or found.value is None:
+        return None
+    value = well_formed(field, found.value)
+    if value is None:
+        return None
+    return Late(value, found.capture, found.top, memory.candidates(found))
+
+
+def share(contract: Contract | None, held: Collection[str]) -> float | None:
+    """The weight of the required fields that are `held` / the weight of all required fields."""
+    if contract is None:
+        return None
+    total = have = 0.0
+    for field in contract.fields:
+        if field.required:
+            total += field.weight
+            if field.name in held:
+                have += field.weight
+    return have / total if total else 1.0
 
 
 def _judge_empty(
@@ -182,17 +268,10 @@ def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
     finding = Finding(
         field.name, field, value, "arrived", present.top, capture, candidates, present.took
     )
-    judged = value
-    if field.translate is not None:
-        translated = _translate(field, value)
-        if translated is None:
-            return replace(finding, how="as_sent", kind="untranslatable")
-        if translated != value:
-            judged = translated
-            finding = replace(finding, value=translated, how="translated")
-    if not _accepts(field, judged):
-        return replace(finding, value=value, how="as_sent", kind="context_malformed")
-    return finding
+    ours, kind = _in_their_terms(field, value)
+    if kind is not None:
+        return replace(finding, how="as_sent", kind=kind)
+    return finding if ours == value else replace(finding, value=ours, how="translated")
 
 
 def _held(memory: Memory, earlier: Found | None, value: bytes) -> tuple[Capture | None, int]:
@@ -263,14 +342,9 @@ def _rebuild(
         return replace(lost, refusal="too_old")
     if field.unambiguous and candidates > 1:
         return replace(lost, refusal="ambiguous")
-    value = found.value
-    if field.translate is not None:
-        translated = _translate(field, value)
-        if translated is None:
-            return replace(lost, refusal="untranslatable")
-        value = translated
-    if not _accepts(field, value):
-        return replace(lost, refusal="malformed")
+    value, wrong = _in_their_terms(field, found.value)
+    if wrong is not None:
+        return replace(lost, refusal=_REFUSALS[wrong])
     return replace(lost, value=value, how="rebuilt")
 
 

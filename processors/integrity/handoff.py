@@ -1,134 +1,369 @@
-"""Judges one declared handoff: its route, its context, and whether it is sent or held."""
+"""Judges one handoff: its route, its context, its rules, and whether it is sent or held."""
 
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from processors.contracts.compiled import default_severity
+from processors.contracts.compiled import Contract, Rule, default_severity
 from processors.contracts.tables import Tables
+from processors.integrity import messages
+from processors.integrity.begin import Beginning
 from processors.integrity.capture import Carried, Memory
-from processors.integrity.fields import Judged, assemble
-from processors.integrity.publish import Publisher
-from processors.integrity.receiver import Route, route
-from processors.integrity.state import OpenHandoff
+from processors.integrity.fields import Finding, assemble, share
+from processors.integrity.receiver import Asked, Route, route
+from processors.integrity.state import Capture, Kept, OpenHandoff, OpenViolation
+from schemas.cel.expression import EvaluationError
 from schemas.flow import Arrival
-from schemas.records import (
-    Disposition,
-    From,
-    HandoffRequest,
-    Package,
-    Signal,
-    ToolOutput,
-    Violation,
-)
+from schemas.records import From, ToolOutput
 
 HOLD_WITHOUT_CONTRACT = frozenset({"receiver_missing"})  # there is nowhere to send it
 
 
-class Handoff(Struct, frozen=True, gc=False):
-    """A judged handoff: what is published of it, and what stays of it in the task's state."""
+class Source(Struct, frozen=True, gc=False):
+    """The output that a handoff comes from: the origin of what it carries itself."""
 
-    package: Package
-    queue: str | None  # where a sent package also goes
-    violations: list[Violation]
-    signal: Signal
-    open: OpenHandoff
-    superseded: OpenHandoff | None
-    judged: Judged
+    stage: str
+    tool: str
+    event_id: str
+    occurred_at: int
 
 
-def judge(
-    output: ToolOutput,
+class Verdict(Struct, frozen=True, gc=False):
+    """What became of a handoff's context, receiver and rules at one moment.
+
+    `opened` are its violations, each with its sentence; `holding` the kinds that hold it. `moved`
+    are the values that the receiver gets under another name or in another form than was sent.
+    """
+
+    route: Route
+    values: dict[str, Kept]
+    missing: tuple[str, ...]
+    fidelity: float | None
+    completeness: float | None
+    opened: list[tuple[OpenViolation, str]]
+    holding: list[str]
+    moved: list[Finding]
+    rebuilt: int
+    odd: int  # values that are passed on although they are not as asked
+
+
+def decide(
+    beginning: Beginning,
+    workflow: str,
+    source: Source,
     context: Carried,
-    request: HandoffRequest,
-    arrival: Arrival,
     memory: Memory,
-    hop: int,
-    open_handoffs: tuple[OpenHandoff, ...],
     tables: Tables,
     now: int,
-) -> Handoff:
-    """Judge a declared handoff against its contract, its receiver and what the task held before."""
-    way = route(output, request, tables, now)
+    filled: Mapping[str, Kept] = {},
+) -> Verdict:
+    """Judge a handoff against its contract, its receiver and what the task held before it.
+
+    `filled` are values that were learnt or set after it: they fill and never blame.
+    """
+    way = route(beginning.asked, tables, now)
     contract = way.contract
-    judged = assemble(contract, context, memory, arrival.occurred_at)
-    holding = _holding(way, judged)
-    disposition: Disposition = "held" if holding else "sent"
-    team = output.team or (contract.team if contract is not None else None)
-    opened = OpenHandoff(
-        handoff_id(output, way, request.part),
-        contract.id if contract is not None else None,
-        contract.version if contract is not None else None,
-        way.to.receiver,
-        request.part,
-        disposition,
-        hop,
-        arrival.occurred_at,
-    )
-    superseded = next((other for other in open_handoffs if slot(other) == slot(opened)), None)
-    publisher = Publisher(
-        opened.id,
-        output,
-        request,
-        arrival,
+    gathered = beginning.begun == "triggered"
+    judged = assemble(contract, context, memory, source.occurred_at, gathered)
+    kept = {
+        finding.name: _kept(finding, source)
+        for finding in judged.findings
+        if finding.value is not None
+    }
+    broken = judged.broken
+    missing = judged.missing
+    if filled:
+        kept.update(filled)
+        broken = [finding for finding in broken if finding.name not in filled]
+        missing = [name for name in missing if name not in filled]
+    completeness = judged.fidelity
+    if judged.broken or filled:
+        completeness = share(contract, [n for n, k in kept.items() if k.how != "as_sent"])
+    sender, to = beginning.sender, way.to
+    event_id, at = source.event_id, source.occurred_at
+    opened: list[tuple[OpenViolation, str]] = []
+    holding: list[str] = []
+    hold_on = contract.hold_on if contract is not None else HOLD_WITHOUT_CONTRACT
+    # Fields first, in the order of their declaration, then the rules, then the handoff as a whole.
+    if contract is not None and (broken or contract.rules):
+        opened += _field_violations(contract, broken, beginning, way, source, now)
+        # What was rebuilt never holds.
+        kinds = [finding.kind for finding in broken if not finding.rebuilt]
+        holding += [kind for kind in kinds if kind is not None and _holds(kind, hold_on)]
+        rules = _rule_violations(contract, kept, broken, source, now)
+        holding += [v.kind for v, _ in rules if _holds(v.kind, hold_on)]
+        opened += rules
+    for found in way.broken:
+        severity = (
+            contract.severity_of(found.kind)
+            if contract is not None
+            else default_severity(found.kind)
+        )
+        version = contract.version if contract is not None else None
+        opened.append(
+            (
+                OpenViolation(
+                    found.kind, None, version, severity, 1, event_id, at, now, found.reason
+                ),
+                messages.about_handoff(
+                    found, sender, to, beginning.asked.to, beginning.asked.named, workflow
+                ),
+            )
+        )
+        if _holds(found.kind, hold_on):
+            holding.append(found.kind)
+    if beginning.begun == "implicit":
+        opened.append(_nobody_declared(contract, sender, source, now))
+        holding = []
+    if beginning.trial is not None:
+        opened += _on_trial(beginning.trial, beginning, way, source, context, memory, now)
+    return Verdict(
         way,
-        From(team, output.stage, output.tool),
-        disposition,
-        hop,
-        now,
-    )
-    # Fields first, in the order of their declaration, then the handoff as a whole.
-    violations = [
-        publisher.about_field(finding, finding.kind, finding.field.required)
-        for finding in judged.broken
-        if finding.kind is not None and finding.field is not None
-    ]
-    # Rules over the assembled context are judged here (next step of the project).
-    severity = contract.severity_of if contract is not None else default_severity
-    violations += [publisher.about_handoff(broken, severity(broken.kind)) for broken in way.broken]
-    package = publisher.package(
-        judged, violations, superseded.id if superseded is not None else None
-    )
-    return Handoff(
-        package,
-        way.queue if disposition == "sent" else None,
-        violations,
-        publisher.signal(judged, holding),
+        kept,
+        tuple(missing),
+        judged.fidelity,
+        completeness,
         opened,
-        superseded,
-        judged,
+        list(dict.fromkeys(holding)),
+        judged.moved,
+        judged.rebuilt,
+        sum(finding.how == "as_sent" for finding in broken),
     )
 
 
-def handoff_id(output: ToolOutput, way: Route, part: str | None) -> str:
+def _holds(kind: str, hold_on: frozenset[str]) -> bool:
+    return kind in hold_on or "any" in hold_on
+
+
+def _kept(finding: Finding, source: Source) -> Kept:
+    """A value with the capture that it came from; the output where it is the sender's own."""
+    assert finding.value is not None
+    how = finding.how or "arrived"
+    capture = finding.capture
+    if capture is None or how == "as_sent":
+        return Kept(
+            finding.value,
+            how,
+            source.stage,
+            source.tool,
+            source.event_id,
+            source.occurred_at,
+            finding.candidates,
+        )
+    return Kept(
+        finding.value,
+        how,
+        capture.stage,
+        capture.tool,
+        capture.event_id,
+        capture.occurred_at,
+        finding.candidates,
+    )
+
+
+def _field_violations(
+    contract: Contract,
+    broken: Iterable[Finding],
+    beginning: Beginning,
+    way: Route,
+    source: Source,
+    now: int,
+) -> list[tuple[OpenViolation, str]]:
+    found = []
+    for finding in broken:
+        assert finding.kind is not None
+        assert finding.field is not None
+        capture = finding.capture
+        violation = OpenViolation(
+            finding.kind,
+            finding.name,
+            contract.version,
+            contract.severity_of(finding.kind, finding.rebuilt, not finding.field.required),
+            1,
+            source.event_id,
+            source.occurred_at,
+            now,
+            finding.refusal,
+            _origin(capture),
+            finding.candidates,
+            finding.found_in,
+        )
+        found.append((violation, messages.about_field(finding, beginning.sender, way.to)))
+    return found
+
+
+def _origin(capture: Capture | None) -> Capture | None:
+    """A capture without what it holds: only where it came from, and who carried it last."""
+    if capture is None:
+        return None
+    return Capture(
+        None,
+        capture.stage,
+        capture.tool,
+        capture.event_id,
+        capture.occurred_at,
+        capture.topic,
+        capture.partition,
+        capture.offset,
+        capture.hop,
+    )
+
+
+def failing(
+    contract: Contract, kept: Mapping[str, Kept], blamed: Collection[str]
+) -> list[tuple[Rule, str | None]]:
+    """The rules that do not hold over an assembled context; with what could not be evaluated.
+
+    A rule over a field that is `blamed` already says nothing new.
+    """
+    if not contract.rules:
+        return []
+    values = {name: value.value for name, value in kept.items()}
+    found: list[tuple[Rule, str | None]] = []
+    for rule in contract.rules:
+        if any(name in blamed for name in rule.expression.reads):
+            continue
+        try:
+            if not rule.expression.evaluate(values):
+                found.append((rule, None))
+        except EvaluationError as error:
+            found.append((rule, error.kind))
+    return found
+
+
+def _rule_violations(
+    contract: Contract,
+    kept: Mapping[str, Kept],
+    broken: list[Finding],
+    source: Source,
+    now: int,
+) -> list[tuple[OpenViolation, str]]:
+    return [
+        (
+            OpenViolation(
+                "rule_failed",
+                rule.name,
+                contract.version,
+                "info" if contract.trial else rule.severity,
+                1,
+                source.event_id,
+                source.occurred_at,
+                now,
+                reason,
+            ),
+            messages.about_rule(rule.name, rule.message, reason),
+        )
+        for rule, reason in failing(contract, kept, {finding.name for finding in broken})
+    ]
+
+
+def _nobody_declared(
+    contract: Contract | None, sender: From, source: Source, now: int
+) -> tuple[OpenViolation, str]:
+    assert contract is not None
+    return (
+        OpenViolation(
+            "handoff_missing",
+            None,
+            contract.version,
+            contract.severity_of("handoff_missing"),
+            1,
+            source.event_id,
+            source.occurred_at,
+            now,
+        ),
+        messages.nobody_declared(sender, source.stage, contract.receiver),
+    )
+
+
+def _on_trial(
+    trial: Contract,
+    beginning: Beginning,
+    way: Route,
+    source: Source,
+    context: Carried,
+    memory: Memory,
+    now: int,
+) -> list[tuple[OpenViolation, str]]:
+    """What a trial version would have said of the same handoff."""
+    judged = assemble(trial, context, memory, source.occurred_at)
+    kept = {f.name: _kept(f, source) for f in judged.findings if f.value is not None}
+    found = _field_violations(trial, judged.broken, beginning, way, source, now)
+    found += _rule_violations(trial, kept, judged.broken, source, now)
+    return [(replace(violation, trial=trial.id), message) for violation, message in found]
+
+
+def handoff_id(output: ToolOutput, contract: str | None, receiver: str, part: str | None) -> str:
     """The same input always gives the same id, so a redelivery after a crash changes nothing.
 
     16 bytes of BLAKE2b (RFC 7693) over the JSON array of what identifies the handoff.
     """
-    contract = way.contract.id if way.contract is not None else None
     identity = (
         output.workflow,
         output.task_id,
         output.tool,
         output.id,
         contract,
-        way.to.receiver,
+        receiver,
         part,
     )
     return "h-" + blake2b(msgspec.json.encode(identity), digest_size=16).hexdigest()
 
 
-def slot(handoff: OpenHandoff) -> tuple[str | None, str, str | None]:
-    """What can be open only once in a task: (contract, receiver, part)."""
-    return handoff.contract, handoff.receiver, handoff.part
+def open_handoff(
+    beginning: Beginning, verdict: Verdict, output: ToolOutput, arrival: Arrival, hop: int, now: int
+) -> OpenHandoff:
+    """The state of a handoff that has just been judged, before it is sent or held."""
+    contract = verdict.route.contract
+    to = verdict.route.to
+    contract_id = contract.id if contract is not None else None
+    return OpenHandoff(
+        id=handoff_id(output, contract_id, to.receiver, beginning.part),
+        contract=contract_id,
+        version=contract.version if contract is not None else None,
+        receiver=to.receiver,
+        part=beginning.part,
+        state="held" if verdict.holding else "sent",
+        hop=hop,
+        occurred_at=arrival.occurred_at,
+        event_id=output.id,
+        begun=beginning.begun,
+        asked_to=beginning.asked.to,
+        asked_contract=beginning.asked.named,
+        team=beginning.sender.team,
+        stage=beginning.sender.stage,
+        tool=beginning.sender.tool,
+        partition=arrival.partition,
+        offset=arrival.offset,
+        note=beginning.note,
+        backfill=arrival.backfill,
+        to_team=to.team,
+        to_stage=to.stage,
+        owner=to.owner,
+        owner_contact=to.owner_contact,
+        values=verdict.values,
+        missing=verdict.missing,
+        fidelity=verdict.fidelity,
+        completeness=verdict.completeness,
+        violations=tuple([violation for violation, _ in verdict.opened]),
+        begun_at=now,
+    )
 
 
-def _holding(way: Route, judged: Judged) -> list[str]:
-    """The kinds of open violations that hold the handoff; a rebuilt field never does."""
-    if not judged.broken and not way.broken:
-        return []
-    hold_on = way.contract.hold_on if way.contract is not None else HOLD_WITHOUT_CONTRACT
-    kinds = [f.kind for f in judged.broken if f.kind is not None and f.how != "rebuilt"]
-    kinds += [broken.kind for broken in way.broken]
-    return list(dict.fromkeys(kind for kind in kinds if "any" in hold_on or kind in hold_on))
+def begun_again(handoff: OpenHandoff, contract: Contract | None) -> Beginning:
+    """How a held handoff began, to be judged again under the contract version of today."""
+    if contract is None:
+        mismatch = any(v.kind == "receiver_mismatch" for v in handoff.violations)
+    else:
+        mismatch = contract.receiver != handoff.asked_to
+    asked = Asked(handoff.asked_to, handoff.asked_contract, contract, mismatch)
+    sender = From(handoff.team, handoff.stage, handoff.tool)
+    return Beginning(handoff.begun, sender, asked, None, handoff.part, handoff.note)
+
+
+def source_of(handoff: OpenHandoff) -> Source:
+    """The output that a held handoff came from (an implicit one, never held, has another)."""
+    return Source(handoff.stage, handoff.tool, handoff.event_id, handoff.occurred_at)

@@ -9,9 +9,15 @@ class Limits(Struct, frozen=True, gc=False):
     `record_bytes`: an input record; a larger one would let one tool fill a task's whole state.
     `fields`: names a task may have captured; more is a log, not a context.
     `value_bytes`: a captured value; a larger one is carried on, but not kept for a rebuild.
-    `state_bytes`: all captures of a task; they must fit into one record of the changelog.
+    `state_bytes`: all captures of a task, and as much again for its open handoffs; together they
+    must fit into one record of the changelog.
     `open_handoffs`: a task's open handoffs; beyond them the oldest expires.
     `backfill_after_ms`: a record older than this by its Kafka timestamp is a replay.
+    `handoff_ttl_ms`: an open handoff expires after this; who has not asked by then will not.
+    `task_ttl_ms`: a task without open handoffs is forgotten this long after its last input.
+    `early_grace_ms`: how long an implicit handoff waits for the declared one that is on its way.
+    Both times to live may be None: nothing expires.
+    `stale_liveness_ms`: what a probe found longer ago says nothing any more about a receiver.
     """
 
     record_bytes: int = 1 << 20
@@ -20,6 +26,10 @@ class Limits(Struct, frozen=True, gc=False):
     state_bytes: int = 1 << 20
     open_handoffs: int = 64
     backfill_after_ms: int = 86_400_000
+    handoff_ttl_ms: int | None = 30 * 86_400_000
+    task_ttl_ms: int | None = 30 * 86_400_000
+    early_grace_ms: int = 60_000
+    stale_liveness_ms: int = 25_000
 
 
 DEFAULT_LIMITS = Limits()

@@ -1,8 +1,14 @@
 """The sentences that people read. They name fields, stages and tools, and never hold a value."""
 
-from processors.integrity.fields import Finding, Judged
+from typing import TYPE_CHECKING
+
+from processors.integrity.fields import Finding
 from processors.integrity.receiver import Broken
-from schemas.records import From, HandoffRequest, To
+from processors.integrity.state import Capture, OpenViolation
+from schemas.records import Ack, Amendment, From, To, ViolationKind
+
+if TYPE_CHECKING:
+    from processors.integrity.handoff import Verdict
 
 _REFUSALS = {
     "not_allowed": "the contract allows no rebuild",
@@ -69,10 +75,10 @@ def _outcome(finding: Finding) -> str:
 
 
 def about_handoff(
-    broken: Broken, sender: From, to: To, request: HandoffRequest, workflow: str
+    broken: Broken, sender: From, to: To, asked: str, named: str | None, workflow: str
 ) -> str:
-    """One sentence about a violation of the handoff as a whole."""
-    asked = request.to
+    """One sentence about a violation of the handoff as a whole; `asked` and `named` are the
+    receiver and the contract that the sender named."""
     match broken.kind, broken.reason:
         case "receiver_mismatch", _ if asked != to.receiver:
             return (
@@ -87,7 +93,7 @@ def about_handoff(
         case "contract_missing", "not_active":
             return (
                 f"The handoff from {sender.stage} to {asked} names the contract "
-                f"{request.contract}, which is not active; apply it, or name another."
+                f"{named}, which is not active; apply it, or name another."
             )
         case "contract_missing", _:
             return (
@@ -103,26 +109,182 @@ def about_handoff(
                 f"The queue topic of {to.receiver} does not exist, so nobody receives this "
                 "handoff; run 'handoff topics apply'."
             )
+        case "receiver_silent", _:
+            return (
+                f"Nobody reads for {to.receiver}: its consumer group has had no member for longer "
+                "than it may; start it, or name another receiver."
+            )
         case _:
             return f"No owner of {to.receiver} is in force, so nobody owns the next step; name one."
 
 
-def signal_sentence(to: To, judged: Judged, holding: list[str]) -> str:
-    """What the originating team is told about its handoff; `holding` are the kinds that hold it.
+def about_rule(name: str, message: str, reason: str | None) -> str:
+    """One sentence about a rule of the contract; `message` is the contract's own."""
+    if reason is None:
+        return f"The rule {name} does not hold: {message.rstrip('.')}."
+    return f"The rule {name} could not be evaluated ({reason}): {message.rstrip('.')}."
+
+
+def nobody_declared(sender: From, stage: str, receiver: str) -> str:
+    """One sentence about a move that the contract covers and nobody declared."""
+    return (
+        f"The task went from {sender.stage} to {stage} and nobody declared a handoff to "
+        f"{receiver}; what the first output there carried was judged in its place."
+    )
+
+
+def missed(kind: ViolationKind, to: To) -> str:
+    """One sentence about a deadline that passed."""
+    match kind:
+        case "not_accepted":
+            return f"{to.receiver} has not accepted the handoff in time{_ask(to)}."
+        case "not_completed":
+            return f"{to.receiver} has not completed the handoff in time{_ask(to)}."
+        case _:
+            return (
+                f"The handoff to {to.receiver} is still held, and nobody released it in time; "
+                "amend, release or discard it."
+            )
+
+
+def _ask(to: To) -> str:
+    return f"; ask {to.owner}" if to.owner else ""
+
+
+_WHAT: dict[ViolationKind, str] = {
+    "context_reentered": "was typed again although the task had it",
+    "context_retracted": "was taken back before",
+    "never_captured": "was never captured before",
+    "context_dropped": "was dropped",
+    "context_empty": "was sent empty",
+    "context_unstructured": "arrived only in words",
+    "context_malformed": "had another shape than asked for",
+    "untranslatable": "was in a term that the contract does not translate",
+}
+_WHOLE: dict[ViolationKind, str] = {
+    "receiver_mismatch": "The handoff named another receiver than its contract",
+    "receiver_missing": "Nobody received",
+    "receiver_silent": "Nobody read",
+    "owner_missing": "Nobody owned the next step",
+    "contract_missing": "No contract covered the handoff",
+    "handoff_missing": "Nobody declared the handoff",
+    "not_accepted": "The handoff was not accepted in time",
+    "not_completed": "The handoff was not completed in time",
+    "rejected": "The handoff was rejected",
+    "held_too_long": "The handoff was held too long",
+}
+_RESOLUTIONS = {
+    "accepted": "it is accepted now",
+    "completed": "the handoff is completed",
+    "rejected": "the handoff was rejected",
+    "discarded": "the handoff was discarded",
+    "superseded": "a newer handoff took its place",
+    "expired": "nobody asked for it any more",
+    "sent_again": "it was sent again",
+    "released": "it is released now",
+    "arrived_late": "the task has learnt it since",
+    "amended": "a person has set it since",
+    "owner_named": "an owner is in force now",
+    "receiver_there": "the receiver is there again",
+    "judged_again": "it was judged again, and this is no longer so",
+}
+
+
+def resolved(violation: OpenViolation, to: To, resolution: str) -> str:
+    """One sentence about the end of a violation."""
+    end = _RESOLUTIONS[resolution]
+    if violation.kind == "rule_failed":
+        return f"The rule {violation.subject} did not hold for {to.receiver}; {end}."
+    if violation.subject is not None:
+        return f"{violation.subject} {_WHAT[violation.kind]} for {to.receiver}; {end}."
+    return f"{_WHOLE[violation.kind]} ({to.receiver}); {end}."
+
+
+def reentered(name: str, capture: Capture, to: To) -> str:
+    """One sentence about a value that was captured again where the handoff went."""
+    return (
+        f"{name} was captured again at {to.stage}, with the value that {capture.tool} had at stage "
+        f"{capture.stage}: no handoff carried it there."
+    )
+
+
+def unknown(said: Ack | Amendment, reason: str) -> str:
+    """One sentence about an ack or amendment that meets no open handoff of its task."""
+    what = f"The ack {said.status}" if isinstance(said, Ack) else f"The amendment {said.action}"
+    why = {
+        "closed": "that handoff is closed",
+        "held": "that handoff is held, and its receiver cannot have it",
+        "never_seen": "this task never had that handoff; check its id, the task and the workflow",
+        "sent": "that handoff is not held any more",
+    }
+    return f"{what} changes nothing: {why[reason]}."
+
+
+# --- signals ------------------------------------------------------------------------------------
+
+
+def begun(to: To, missing: tuple[str, ...], verdict: "Verdict") -> str:
+    """What the originating team is told of its handoff.
 
     Only what broke a promise is counted: an optional field may be left out without a word.
     """
-    missing = sum(finding.value is None for finding in judged.broken)
-    odd = sum(finding.how == "as_sent" for finding in judged.broken)
-    parts = [f"{judged.rebuilt} rebuilt"] if judged.rebuilt else []
-    parts += [f"{missing} missing"] if missing else []
-    parts += [f"{odd} not as asked"] if odd else []
+    blamed = {violation.subject for violation, _ in verdict.opened if violation.trial is None}
+    lost = sum(name in blamed for name in missing)
+    parts = [f"{verdict.rebuilt} rebuilt"] if verdict.rebuilt else []
+    parts += [f"{lost} missing"] if lost else []
+    parts += [f"{verdict.odd} not as asked"] if verdict.odd else []
     context = f" (fields: {', '.join(parts)})" if parts else ""
-    if holding:
+    if verdict.holding:
         return (
             f"Your handoff to {to.receiver} is held and did not reach them, because of "
-            f"{' and '.join(holding)}{context}; mend that and hand off again."
+            f"{' and '.join(verdict.holding)}{context}; amend it, release it, or mend the cause."
         )
     # Nobody has confirmed anything yet: it was sent, and whether it was read is another matter.
     owner = f", owner {to.owner}" if to.owner else ""
     return f"Your handoff was sent to {to.receiver}{owner}{context}."
+
+
+def accepted(to: To, how: str) -> str:
+    """The receiver took it; `how` says by what."""
+    return f"{to.receiver} accepted your handoff ({how})."
+
+
+def completed(to: To, how: str) -> str:
+    """The receiver is done with it."""
+    return f"{to.receiver} completed your handoff ({how})."
+
+
+def returned(to: To) -> str:
+    """The task came back without a handoff."""
+    return f"The task came back from {to.receiver} without a handoff; yours counts as completed."
+
+
+def rejected(to: To) -> str:
+    """The receiver refused it; its reason is in the ack."""
+    return f"{to.receiver} rejected the handoff; the ack says why. Mend it and hand off again."
+
+
+def released(to: To, override: bool) -> str:
+    """A held one reached its receiver."""
+    why = "a person released it as it is" if override else "what held it is mended"
+    return f"Your handoff was released and sent to {to.receiver}: {why}."
+
+
+def discarded(to: To) -> str:
+    """A held one will never reach its receiver."""
+    return f"Your held handoff to {to.receiver} was discarded; nobody will get it."
+
+
+def superseded(to: To) -> str:
+    """A newer one of the same kind took its place."""
+    return f"Your handoff to {to.receiver} was superseded by a newer one."
+
+
+def expired(to: To) -> str:
+    """Nobody closed it."""
+    return f"Your handoff to {to.receiver} expired: nobody closed it in all that time."
+
+
+def reassigned(to: To) -> str:
+    """Another person owns it now."""
+    return f"Your handoff to {to.receiver} has another owner now: {to.owner}."

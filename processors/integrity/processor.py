@@ -2,7 +2,8 @@
 
 from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS, Tables, build_tables
 from processors.integrity import state
-from processors.integrity.advance import HELD, PACKAGES, SIGNALS, VIOLATIONS, advance
+from processors.integrity.advance import advance
+from processors.integrity.lifecycle import HELD, PACKAGES, SIGNALS, VIOLATIONS
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.state import Task
 from processors.processor import Processor
@@ -16,23 +17,34 @@ def integrity(limits: Limits) -> Processor[Task]:
     def parse_within(record: Record, now: int) -> Arrival:
         return parse(record, now, limits.record_bytes, limits.backfill_after_ms)
 
+    def tables_within(
+        topics: dict[str, dict[str, bytes]], existing: frozenset[str] | None
+    ) -> Tables:
+        return build_tables(topics, existing, limits.stale_liveness_ms)
+
+    def due(task: Task) -> int | None:
+        return state.due(task, limits.handoff_ttl_ms, limits.task_ttl_ms)
+
     def advance_within(
         task: Task | None, given: Input, tables: Tables, now: int
-    ) -> tuple[Task, list[Emit | Count]]:
+    ) -> tuple[Task | None, list[Emit | Count]]:
         return advance(task, given, tables, now, limits)
 
     return Processor(
         name="integrity",
-        inputs=("handoff.tool-outputs",),
+        inputs=("handoff.tool-outputs", "handoff.acks", "handoff.amendments"),
         outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS),
         changelog="handoff.integrity-state",
         tables=(CONTRACTS, RECEIVERS, LIVENESS),
-        build_tables=build_tables,
+        build_tables=tables_within,
         parse=parse_within,
         state_key=_state_key,
         advance=advance_within,
         encode=state.encode,
         decode=state.decode,
+        due=due,
+        watched=state.watched,
+        facts=Tables.facts,
         groups=_groups,
     )
 

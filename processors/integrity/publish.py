@@ -1,194 +1,216 @@
-"""Builds the records about one judged handoff: its package, its violations and its signal."""
+"""Builds the records about a handoff: its package, its violations and its signals."""
 
 from msgspec import Raw, Struct
 
+from processors.contracts.compiled import Contract
+from processors.contracts.tables import Tables
 from processors.integrity import messages
-from processors.integrity.fields import Finding, Judged
-from processors.integrity.receiver import Broken, Route
-from schemas.flow import Arrival
+from processors.integrity.state import Kept, OpenHandoff, OpenViolation
 from schemas.records import (
-    Disposition,
+    Ack,
+    Amendment,
     From,
-    HandoffRequest,
-    Origin,
     Package,
     Provenance,
-    Severity,
     Signal,
-    ToolOutput,
+    SignalKind,
+    To,
     Violation,
-    ViolationKind,
 )
 from schemas.wire import utc
 
 
 class Publisher(Struct, frozen=True, gc=False):
-    """What all records about one handoff have in common. `now` is processor time in epoch ms."""
+    """Builds the records of one task at `now` (processor time in epoch ms).
 
-    handoff_id: str
-    output: ToolOutput
-    request: HandoffRequest
-    arrival: Arrival
-    route: Route
-    sender: From
-    disposition: Disposition
-    hop: int
+    `backfill` marks what follows from an input that is a replay.
+    """
+
+    workflow: str
+    task_id: str
+    tables: Tables
     now: int
+    backfill: bool
 
-    def about_field(self, finding: Finding, kind: ViolationKind, required: bool) -> Violation:
-        """The violation about one declared field."""
-        contract = self.route.contract
-        capture = finding.capture
-        return self._violation(
-            kind,
-            contract.severity_of(kind, finding.rebuilt, not required) if contract else "warning",
-            messages.about_field(finding, self.sender, self.route.to),
-            finding.refusal,
-            field=finding.name,
-            origin=capture.origin() if capture is not None else None,
-            candidates=finding.candidates,
-            last_seen_hop=(capture.hop or None) if capture is not None else None,
-            found_in=finding.found_in,
+    def package(self, handoff: OpenHandoff, contract: Contract | None) -> Package:
+        """The enriched handoff, as its state says."""
+        context: dict[str, Raw] = {}
+        provenance: dict[str, Provenance] = {}
+        for name, kept in handoff.values.items():
+            context[name] = Raw(kept.value)
+            provenance[name] = _provenance(kept)
+        held = handoff.state == "held"
+        return Package(
+            id=handoff.id,
+            revision=handoff.revision,
+            task_id=self.task_id,
+            event_id=handoff.event_id,
+            workflow=self.workflow,
+            contract=handoff.contract,
+            contract_version=handoff.version,
+            from_=sender(handoff),
+            to=to(handoff),
+            disposition="held" if held else "sent",
+            action=contract.action if contract is not None else None,
+            begun=handoff.begun,
+            context=context,
+            provenance=provenance,
+            missing=list(handoff.missing),
+            fidelity=handoff.fidelity,
+            completeness=handoff.completeness,
+            violations=[v.id(handoff) for v in handoff.violations if v.trial is None],
+            overridden=handoff.overridden,
+            supersedes=handoff.supersedes,
+            accept_by=utc(handoff.accept_by) if handoff.accept_by else None,
+            complete_by=utc(handoff.complete_by) if handoff.complete_by else None,
+            note=handoff.note,
+            occurred_at=utc(handoff.occurred_at),
+            sent_at=utc(handoff.sent_at) if handoff.sent_at else None,
+            hop=handoff.hop,
+            backfill=handoff.backfill or self.backfill,
         )
 
-    def about_handoff(self, broken: Broken, severity: Severity) -> Violation:
-        """The violation about the handoff as a whole."""
-        message = messages.about_handoff(
-            broken, self.sender, self.route.to, self.request, self.output.workflow
-        )
-        return self._violation(broken.kind, severity, message, broken.reason)
+    def opened(self, handoff: OpenHandoff, violation: OpenViolation, message: str) -> Violation:
+        """A violation that begins."""
+        return self._violation(handoff, violation, message, None)
+
+    def resolved(
+        self, handoff: OpenHandoff, violation: OpenViolation, resolution: str
+    ) -> Violation:
+        """The end of a violation; `resolution` is a stable word that says why."""
+        message = messages.resolved(violation, to(handoff), resolution)
+        return self._violation(handoff, violation, message, resolution)
 
     def _violation(
         self,
-        kind: ViolationKind,
-        severity: Severity,
+        handoff: OpenHandoff,
+        violation: OpenViolation,
         message: str,
-        reason: str | None,
-        field: str | None = None,
-        origin: Origin | None = None,
-        candidates: int | None = None,
-        last_seen_hop: int | None = None,
-        found_in: str | None = None,
+        resolution: str | None,
     ) -> Violation:
-        contract = self.route.contract
-        to = self.route.to
-        owner, contact = to.owner, to.owner_contact
-        if owner is None and contract is not None:
-            owner, contact = contract.owner.name, contract.owner.contact
-        version = contract.version if contract is not None else None
+        owner, contact = handoff.owner, handoff.owner_contact
+        if owner is None or violation.kind == "held_too_long":
+            contract = self.tables.version(handoff.contract, handoff.version)
+            if contract is not None:
+                owner, contact = contract.owner.name, contract.owner.contact
+        origin = violation.origin
+        of_a_rule = violation.kind == "rule_failed"
         return Violation(
-            id=f"{self.handoff_id}:{version or 0}:{kind}:{field or ''}",
-            status="opened",
-            kind=kind,
-            severity=severity,
-            task_id=self.output.task_id,
-            handoff_id=self.handoff_id,
-            event_id=self.output.id,
-            workflow=self.output.workflow,
-            contract=contract.id if contract is not None else self.request.contract,
-            contract_version=version,
-            episode=1,
-            field=field,
-            rule=None,
-            from_=self.sender,
-            to=to,
+            id=violation.id(handoff),
+            status="opened" if resolution is None else "resolved",
+            kind=violation.kind,
+            severity=violation.severity,
+            task_id=self.task_id,
+            handoff_id=handoff.id,
+            event_id=violation.event_id,
+            workflow=self.workflow,
+            contract=violation.trial or handoff.contract or handoff.asked_contract,
+            contract_version=violation.version,
+            episode=violation.episode,
+            field=None if of_a_rule else violation.subject,
+            rule=violation.subject if of_a_rule else None,
+            from_=sender(handoff),
+            to=to(handoff),
             owner=owner,
             owner_contact=contact,
-            origin=origin,
-            candidates=candidates,
-            last_seen_hop=last_seen_hop,
-            hop=self.hop,
-            disposition=self.disposition,
+            origin=origin.origin() if origin is not None else None,
+            candidates=violation.candidates,
+            last_seen_hop=(origin.hop or None) if origin is not None else None,
+            hop=handoff.hop,
+            disposition="held" if handoff.state == "held" else "sent",
             message=message,
+            reason=violation.reason,
+            resolution=resolution,
+            found_in=violation.found_in,
+            occurred_at=utc(violation.occurred_at),
+            detected_at=utc(violation.detected_at),
+            resolved_at=utc(self.now) if resolution is not None else None,
+            backfill=handoff.backfill or self.backfill,
+        )
+
+    def unknown(self, said: Ack | Amendment, reason: str, occurred_at: int) -> Violation:
+        """An ack or amendment that meets no open handoff of its task; there is nothing to resolve.
+
+        Its id ends with that of the record: whatever else somebody says of it is another one.
+        """
+        return Violation(
+            id=f"{said.handoff_id}:0:unknown_handoff:{said.id}",
+            status="opened",
+            kind="unknown_handoff",
+            severity="warning",
+            task_id=self.task_id,
+            handoff_id=said.handoff_id,
+            event_id=said.id,
+            workflow=self.workflow,
+            contract=None,
+            contract_version=None,
+            episode=1,
+            field=None,
+            rule=None,
+            from_=None,
+            to=None,
+            owner=None,
+            owner_contact=None,
+            origin=None,
+            candidates=None,
+            last_seen_hop=None,
+            hop=None,
+            disposition=None,
+            message=messages.unknown(said, reason),
             reason=reason,
             resolution=None,
-            found_in=found_in,
-            occurred_at=utc(self.arrival.occurred_at),
+            found_in=None,
+            occurred_at=utc(occurred_at),
             detected_at=utc(self.now),
             resolved_at=None,
-            backfill=self.arrival.backfill,
+            backfill=self.backfill,
         )
 
-    def package(
-        self, judged: Judged, violations: list[Violation], supersedes: str | None
-    ) -> Package:
-        """The enriched handoff, revision 1. Deadlines start only for what is sent, and is new."""
-        contract = self.route.contract
-        sent = self.disposition == "sent"
-        accept_by = complete_by = None
-        if contract is not None and sent and not self.arrival.backfill:
-            if contract.accept_within is not None:
-                accept_by = utc(self.now + contract.accept_within)
-            if contract.complete_within is not None:
-                complete_by = utc(self.now + contract.complete_within)
-        context: dict[str, Raw] = {}
-        provenance: dict[str, Provenance] = {}
-        for finding in judged.findings:
-            if finding.value is not None:
-                context[finding.name] = Raw(finding.value)
-                provenance[finding.name] = self._provenance(finding)
-        return Package(
-            id=self.handoff_id,
-            revision=1,
-            task_id=self.output.task_id,
-            event_id=self.output.id,
-            workflow=self.output.workflow,
-            contract=contract.id if contract is not None else None,
-            contract_version=contract.version if contract is not None else None,
-            from_=self.sender,
-            to=self.route.to,
-            disposition=self.disposition,
-            action=contract.action if contract is not None else None,
-            begun="declared",
-            context=context,
-            provenance=provenance,
-            missing=judged.missing,
-            fidelity=judged.fidelity,
-            completeness=judged.completeness,
-            violations=[violation.id for violation in violations],
-            overridden=False,
-            supersedes=supersedes,
-            accept_by=accept_by,
-            complete_by=complete_by,
-            note=self.request.note,
-            occurred_at=utc(self.arrival.occurred_at),
-            sent_at=utc(self.now) if sent else None,
-            hop=self.hop,
-            backfill=self.arrival.backfill,
-        )
-
-    def _provenance(self, finding: Finding) -> Provenance:
-        """The capture that a value came from; this output where the value is the sender's own."""
-        how = finding.how or "arrived"
-        capture = finding.capture
-        if capture is None or how == "as_sent":
-            output = self.output
-            at = utc(self.arrival.occurred_at)
-            return Provenance(how, output.stage, output.tool, output.id, at, finding.candidates)
-        return Provenance(
-            how,
-            capture.stage,
-            capture.tool,
-            capture.event_id,
-            utc(capture.occurred_at),
-            finding.candidates,
-        )
-
-    def signal(self, judged: Judged, holding: list[str]) -> Signal:
-        """What the originating team is told."""
-        to = self.route.to
+    def signal(
+        self, handoff: OpenHandoff, kind: SignalKind, message: str, occurred_at: int, late: bool
+    ) -> Signal:
+        """What the originating team is told; `handoff.signals` counts this one already."""
         return Signal(
-            id=f"{self.handoff_id}:1:{self.disposition}",
-            kind=self.disposition,
-            late=False,
-            supersedes=None,
-            handoff_id=self.handoff_id,
-            task_id=self.output.task_id,
-            to_team=self.sender.team,
-            receiver=to.receiver,
-            owner=to.owner,
-            message=messages.signal_sentence(to, judged, holding),
-            occurred_at=utc(self.arrival.occurred_at),
+            id=f"{handoff.id}:{handoff.signals}:{kind}",
+            kind=kind,
+            late=late,
+            supersedes=handoff.supersedes,
+            handoff_id=handoff.id,
+            task_id=self.task_id,
+            to_team=handoff.team,
+            receiver=handoff.receiver,
+            owner=handoff.owner,
+            message=message,
+            occurred_at=utc(occurred_at),
             at=utc(self.now),
-            backfill=self.arrival.backfill,
+            backfill=handoff.backfill or self.backfill,
         )
+
+
+def sender(handoff: OpenHandoff) -> From:
+    """The sending side of a handoff."""
+    return From(handoff.team, handoff.stage, handoff.tool)
+
+
+def to(handoff: OpenHandoff) -> To:
+    """The receiving side of a handoff."""
+    return To(
+        handoff.receiver,
+        handoff.to_team,
+        handoff.to_stage,
+        handoff.owner,
+        handoff.owner_contact,
+    )
+
+
+def _provenance(kept: Kept) -> Provenance:
+    return Provenance(
+        kept.how,
+        kept.stage,
+        kept.tool,
+        kept.event_id,
+        utc(kept.occurred_at),
+        kept.candidates,
+        kept.by,
+        kept.reason,
+    )

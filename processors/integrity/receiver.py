@@ -4,7 +4,12 @@ from msgspec import Struct
 
 from processors.contracts.compiled import Contract
 from processors.contracts.tables import Tables
-from schemas.records import HandoffRequest, To, ToolOutput, ViolationKind
+from schemas.records import To, ViolationKind
+
+# What is looked at again while a handoff is open: these come and go with the tables.
+RECEIVING: frozenset[ViolationKind] = frozenset(
+    {"receiver_missing", "receiver_silent", "owner_missing"}
+)
 
 
 class Broken(Struct, frozen=True, gc=False):
@@ -12,6 +17,15 @@ class Broken(Struct, frozen=True, gc=False):
 
     kind: ViolationKind
     reason: str | None = None
+
+
+class Asked(Struct, frozen=True, gc=False):
+    """What a handoff was asked for: the receiver and contract that were named, and what fits."""
+
+    to: str
+    named: str | None
+    contract: Contract | None
+    mismatch: bool
 
 
 class Route(Struct, frozen=True, gc=False):
@@ -23,24 +37,31 @@ class Route(Struct, frozen=True, gc=False):
     broken: list[Broken]
 
 
-def route(output: ToolOutput, request: HandoffRequest, tables: Tables, now: int) -> Route:
-    """Find the contract, the receiver and its owner at `now` (epoch ms) for a declared handoff."""
-    found = tables.resolve(output.workflow, output.stage, request.to, request.contract)
-    contract = found.contract
+def route(asked: Asked, tables: Tables, now: int) -> Route:
+    """Where a handoff goes at `now` (epoch ms)."""
+    contract = asked.contract
     broken: list[Broken] = []
-    if found.mismatch:
+    if asked.mismatch:
         broken.append(Broken("receiver_mismatch"))
     elif contract is None:
         broken.append(
-            Broken("contract_missing", "no_match" if request.contract is None else "not_active")
+            Broken("contract_missing", "no_match" if asked.named is None else "not_active")
         )
     # The contract knows better than the sender where its handoffs belong.
-    receiver = contract.receiver if contract is not None else request.to
+    receiver = contract.receiver if contract is not None else asked.to
+    to, queue, missing = destination(receiver, contract, tables, now)
+    return Route(contract, to, queue, broken + missing)
+
+
+def destination(
+    receiver: str, contract: Contract | None, tables: Tables, now: int
+) -> tuple[To, str | None, list[Broken]]:
+    """Who receives at `now`, on which queue, and what is missing there."""
     stage = contract.to_stage if contract is not None else None
     registered = tables.receivers.get(receiver)
+    reason = tables.absence(receiver)
     if registered is None:
-        broken.append(Broken("receiver_missing", "unregistered"))
-        return Route(contract, To(receiver, None, stage, None, None), None, broken)
+        return To(receiver, None, stage, None, None), None, [Broken("receiver_missing", reason)]
     owner = registered.owner_at(now)
     to = To(
         receiver,
@@ -49,18 +70,9 @@ def route(output: ToolOutput, request: HandoffRequest, tables: Tables, now: int)
         owner.name if owner is not None else None,
         owner.contact if owner is not None else None,
     )
-    reason = _absence(registered.retired, registered.queue, tables)
     if reason is not None:
-        broken.append(Broken("receiver_missing", reason))
-        return Route(contract, to, None, broken)
+        return to, None, [Broken("receiver_missing", reason)]
+    broken = [Broken("receiver_silent")] if tables.silent(receiver, now) else []
     if owner is None:
         broken.append(Broken("owner_missing"))
-    return Route(contract, to, registered.queue, broken)
-
-
-def _absence(retired: bool, queue: str | None, tables: Tables) -> str | None:
-    if retired:
-        return "retired"
-    if queue is not None and tables.queues is not None and queue not in tables.queues:
-        return "no_queue"
-    return None
+    return to, registered.queue, broken

@@ -8,14 +8,16 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from schemas.records import Origin
+from schemas.records import Begun, How, Origin, Severity, ViolationKind
 from schemas.wire import utc
 
 # What nobody needs to set; what a person may want to is in `limits`.
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
 MAX_CANDIDATES = 16  # distinct values told apart under a name: beyond "several" nobody counts
 MAX_BEHIND = 4  # overwritten objects kept behind a newer one
+MAX_CLOSED = 64  # last closed handoffs of a task by which an ack is told apart from a stray one
 MAX_EVENTS = 256  # last events of a task by which a repeated one is known
 
 
@@ -61,17 +63,187 @@ class Capture(Struct, frozen=True, array_like=True, gc=False):
         return 0 if self.alias_of is not None else 1
 
 
+class Kept(Struct, frozen=True, array_like=True, gc=False):
+    """A value as a package carries it, with its provenance. `by` and `reason`: who amended it."""
+
+    value: bytes
+    how: How
+    stage: str
+    tool: str
+    event_id: str
+    occurred_at: int
+    candidates: int
+    by: str | None = None
+    reason: str | None = None
+
+
+class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
+    """A violation that is not resolved, as far as its resolution must repeat it.
+
+    `subject` is the field or the rule. `origin` is the lost field's capture, without its value.
+    `trial` is the contract whose trial version opened it, None for the contract of the handoff.
+    """
+
+    kind: ViolationKind
+    subject: str | None
+    version: int | None
+    severity: Severity
+    episode: int
+    event_id: str
+    occurred_at: int
+    detected_at: int
+    reason: str | None = None
+    origin: Capture | None = None
+    candidates: int | None = None
+    found_in: str | None = None
+    trial: str | None = None
+
+    def id(self, handoff: "OpenHandoff") -> str:
+        """Handoff, contract version, kind, and field or rule: the same again after a crash."""
+        of = "" if self.trial in (None, handoff.contract) else f"{self.trial}@"
+        return f"{handoff.id}:{of}{self.version or 0}:{self.kind}:{self.subject or ''}"
+
+
+Deadline = Literal["accept", "complete", "release"]
+Way = Literal["completed", "rejected", "discarded", "superseded", "expired"]
+
+
 class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
-    """A handoff that has begun and is not closed. Its slot is (contract, receiver, part)."""
+    """A handoff that has begun and is not closed. Its slot is (contract, receiver, part).
+
+    The first lines are what it is, then its latest package, then its promises, and last what only
+    a held one needs: to be judged again, it keeps what the sender sent (`context`), what stood
+    `before` it under each name that was captured since (None: nothing), and what people set.
+    Times are epoch milliseconds of the processor's clock but for `occurred_at`; 0 means none.
+    """
 
     id: str
     contract: str | None
     version: int | None
     receiver: str
     part: str | None
-    state: Literal["sent", "held"]
+    state: Literal["held", "sent", "accepted"]
     hop: int
     occurred_at: int
+    event_id: str = ""
+    begun: Begun = "declared"
+    asked_to: str = ""  # the receiver and the contract that the sender named
+    asked_contract: str | None = None
+    team: str | None = None
+    stage: str = ""
+    tool: str = ""
+    partition: int = 0  # where its output lies in the topic of tool outputs
+    offset: int = 0
+    note: str | None = None
+    backfill: bool = False
+    supersedes: str | None = None
+
+    to_team: str | None = None
+    to_stage: str | None = None
+    owner: str | None = None
+    owner_contact: str | None = None
+    revision: int = 1
+    values: dict[str, Kept] = {}
+    missing: tuple[str, ...] = ()
+    fidelity: float | None = None
+    completeness: float | None = None
+    overridden: bool = False
+
+    violations: tuple[OpenViolation, ...] = ()
+    episodes: dict[str, int] = {}  # how often a violation that is resolved now was opened
+    signals: int = 0  # how many were sent about it
+    begun_at: int = 0
+    sent_at: int = 0
+    accepted_at: int = 0  # also of a held one that took over from an accepted one
+    accept_by: int = 0
+    complete_by: int = 0
+    release_by: int = 0
+    close_by: int = 0  # an implicit one that nobody needs to complete
+    passed: tuple[Deadline, ...] = ()  # the deadlines that were missed
+
+    context: dict[str, bytes] = {}
+    before: dict[str, Capture | None] = {}
+    amended: dict[str, Kept] = {}
+    size: int = 0  # bytes of what senders may make long, as it was weighed last
+
+    @property
+    def slot(self) -> tuple[str | None, str, str | None]:
+        """What can be open only once in a task."""
+        return self.contract, self.receiver, self.part
+
+    def waits(self) -> list[tuple[Deadline, int]]:
+        """The deadlines that still run."""
+        if self.state == "held":
+            running: list[tuple[Deadline, int]] = [("release", self.release_by)]
+        else:
+            running = [("complete", self.complete_by)]
+            if self.state == "sent":
+                running.append(("accept", self.accept_by))
+        return [(name, at) for name, at in running if at and name not in self.passed]
+
+
+def bare(handoff: OpenHandoff, *left: OpenViolation) -> OpenHandoff:
+    """What stays of a closed handoff where more than its id is needed; `left`: still open."""
+    return weighed(
+        replace(
+            handoff,
+            note=None,
+            values={},
+            missing=(),
+            violations=left,
+            episodes={},
+            context={},
+            before={},
+            amended={},
+        )
+    )
+
+
+def weighed(handoff: OpenHandoff) -> OpenHandoff:
+    """A handoff with its size."""
+    texts = [handoff.event_id, handoff.team, handoff.stage, handoff.tool, handoff.note]
+    texts += [handoff.asked_to, handoff.asked_contract, handoff.receiver, handoff.part]
+    total = len(handoff.id)
+    captures = [capture for capture in handoff.before.values() if capture is not None]
+    captures += [v.origin for v in handoff.violations if v.origin is not None]
+    for values in (handoff.values, handoff.amended):
+        for name, kept in values.items():
+            total += len(kept.value) + 32
+            texts += (name, kept.stage, kept.tool, kept.event_id, kept.by, kept.reason)
+    for name, value in handoff.context.items():
+        total += len(value) + 8
+        texts.append(name)
+    texts += handoff.before
+    for capture in captures:
+        total += weight(capture)
+    total += sum([length(text) for text in texts if text])
+    return replace(handoff, size=total)
+
+
+def weight(capture: Capture) -> int:
+    """The bytes that a capture takes, its origin and what stands behind it included."""
+    total = length(capture.alias_of) if capture.alias_of else 0
+    for held in (capture, *capture.behind):
+        total += len(held.value or b"")
+        total += length(held.stage) + length(held.tool) + length(held.event_id)
+    return total
+
+
+def length(text: str) -> int:
+    """The bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+class Closed(Struct, frozen=True, array_like=True, gc=False):
+    """A handoff that is closed, and how. An ack to a superseded one counts for its successor.
+
+    `rejected` is the handoff whose violation `rejected` is open until the slot is sent again.
+    """
+
+    id: str
+    how: Way
+    successor: str | None = None
+    rejected: OpenHandoff | None = None
 
 
 class Task(Struct, frozen=True, array_like=True, gc=False):
@@ -79,7 +251,10 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
 
     `retracted` maps a name to the time of its retraction. `size` is an upper bound of the bytes of
     all captures. `hops` counts the handoffs so far. `events` holds eight bytes for each of the last
-    events. `last_input_at` is processor time.
+    events. `last_input_at` is processor time. `stage`, `tool` and `stage_at` (event time) are those
+    of the latest output, `begun` the contracts on which a handoff began since the task came to that
+    stage, `left` whether that output itself handed off. `true` are the contracts whose `when` was
+    true last. `arrived` is the last handoff that was accepted and is closed.
     """
 
     workflow: str
@@ -91,6 +266,38 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     open: tuple[OpenHandoff, ...] = ()
     events: bytes = b""
     last_input_at: int = 0
+    closed: tuple[Closed, ...] = ()
+    stage: str = ""
+    tool: str = ""
+    stage_at: int = 0
+    begun: tuple[str, ...] = ()
+    left: bool = False
+    true: tuple[str, ...] = ()
+    arrived: OpenHandoff | None = None
+
+
+def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None:
+    """When the next of a task's deadlines passes (epoch ms), None for never. Both in ms."""
+    if not task.open:
+        return None if task_ttl is None else task.last_input_at + task_ttl
+    moments = [at for handoff in task.open for _, at in handoff.waits()]
+    moments += [handoff.close_by for handoff in task.open if handoff.close_by]
+    if handoff_ttl is not None:
+        moments += [handoff.begun_at + handoff_ttl for handoff in task.open]
+    return min(moments, default=None)
+
+
+def watched(task: Task) -> set[str]:
+    """What a task's open handoffs depend on in the tables: receivers, and contracts of held ones.
+
+    Sent ones keep their contract version, so no change of it concerns them.
+    """
+    found: set[str] = set()
+    for handoff in task.open:
+        found.add(f"receiver {handoff.receiver}")
+        if handoff.state == "held" and handoff.contract is not None:
+            found.add(f"contract {handoff.contract}")
+    return found
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -1,0 +1,127 @@
+"""How handoffs begin: declared by a tool, implied by a move, or triggered by the task's values."""
+
+from msgspec import Struct
+
+from processors.contracts.compiled import Contract
+from processors.contracts.tables import Tables
+from processors.integrity.capture import Memory
+from processors.integrity.receiver import Asked
+from processors.integrity.state import Task
+from schemas.cel.expression import EvaluationError
+from schemas.flow import Arrival
+from schemas.records import Begun, From, HandoffRequest, ToolOutput
+
+
+class Beginning(Struct, frozen=True, gc=False):
+    """A handoff that begins: who sends what to whom, on which contract."""
+
+    begun: Begun
+    sender: From
+    asked: Asked
+    trial: Contract | None
+    part: str | None = None
+    note: str | None = None
+
+    @property
+    def slot(self) -> tuple[str | None, str, str | None]:
+        """What can be open only once in a task: (contract, receiver, part)."""
+        contract = self.asked.contract
+        if contract is None:
+            return None, self.asked.to, self.part
+        return contract.id, contract.receiver, self.part
+
+
+def declared(output: ToolOutput, tables: Tables) -> list[Beginning]:
+    """The handoffs that an output declares."""
+    if output.handoff is None:
+        return []
+    requests = output.handoff if isinstance(output.handoff, list) else [output.handoff]
+    return [_declared(output, request, tables) for request in requests]
+
+
+def _declared(output: ToolOutput, request: HandoffRequest, tables: Tables) -> Beginning:
+    found = tables.resolve(output.workflow, output.stage, request.to, request.contract)
+    contract = found.contract
+    team = output.team or (contract.team if contract is not None else None)
+    return Beginning(
+        "declared",
+        From(team, output.stage, output.tool),
+        Asked(request.to, request.contract, contract, found.mismatch),
+        found.trial,
+        request.part,
+        request.note,
+    )
+
+
+def implicit(
+    task: Task, output: ToolOutput, arrival: Arrival, beside: list[Beginning], tables: Tables
+) -> Beginning | None:
+    """The handoff that nobody declared: the task was at one stage of a contract, now at the other.
+
+    None where one on that contract began since the task came to the former stage, or still waits.
+    """
+    if not task.stage or task.stage == output.stage or arrival.occurred_at < task.stage_at:
+        return None
+    contract = tables.between(output.workflow, task.stage, output.stage)
+    if contract is None or contract.id in task.begun:
+        return None
+    if any(other.asked.contract is contract for other in beside):
+        return None
+    if any(h.contract == contract.id and h.state != "accepted" for h in task.open):
+        return None
+    return Beginning(
+        "implicit",
+        From(contract.team, task.stage, task.tool),
+        Asked(contract.receiver, None, contract, False),
+        None,
+    )
+
+
+def triggered(
+    task: Task, output: ToolOutput, memory: Memory, beside: list[Beginning], tables: Tables
+) -> tuple[list[Beginning], tuple[str, ...], int]:
+    """The handoffs whose `when` has turned true with this output, already captured.
+
+    Beside them the contracts whose `when` is true now, and how many could not be evaluated. A
+    missing member is false, and so is whatever else cannot be evaluated.
+    """
+    contracts = tables.whens(output.workflow, output.stage)
+    if not contracts:
+        return [], task.true, 0
+    true = dict.fromkeys(task.true)
+    begun = {b.asked.contract.id for b in beside if b.asked.contract is not None}
+    found: list[Beginning] = []
+    failed = 0
+    for contract in contracts:
+        if contract.id in begun:
+            true[contract.id] = None  # a declared one counts as the trigger
+            continue
+        now_true, broken = _holds(contract, memory)
+        failed += broken
+        if not now_true:
+            true.pop(contract.id, None)
+        elif contract.id not in true:
+            true[contract.id] = None
+            found.append(
+                Beginning(
+                    "triggered",
+                    From(output.team or contract.team, output.stage, output.tool),
+                    Asked(contract.receiver, None, contract, False),
+                    None,
+                )
+            )
+    return found, tuple(true), failed
+
+
+def _holds(contract: Contract, memory: Memory) -> tuple[bool, bool]:
+    """Whether a contract's `when` is true, and whether it could not be evaluated at all."""
+    assert contract.when is not None
+    values = {}
+    for name in contract.when.reads:
+        capture = memory.captures.get(name)
+        if capture is not None and capture.value is not None:
+            values[name] = capture.value
+    try:
+        return contract.when.evaluate(values), False
+    except EvaluationError as error:
+        return False, error.kind != "no_such_member"
