@@ -7,23 +7,7 @@ from collections.abc import Iterable, Iterator
 from schemas.documents import ANY_STAGE, HandoffContract, Receiver
 from schemas.lint_contract import lint_contract
 from schemas.loading import Documents
-from schemas.records import ViolationKind
 from schemas.yaml_source import Problem, Source
-
-# Kinds of violation that this version never opens.
-_LATER_KINDS: frozenset[ViolationKind] = frozenset(
-    {
-        "context_reentered",
-        "rule_failed",
-        "receiver_silent",
-        "handoff_missing",
-        "not_accepted",
-        "not_completed",
-        "rejected",
-        "held_too_long",
-        "unknown_handoff",
-    }
-)
 
 
 def lint(documents: Documents, today: dt.date) -> list[Problem]:
@@ -40,6 +24,7 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
         problems += _receivers_known(contract, receivers, source)
         problems += lint_contract(contract, receivers.get(contract.to.receiver), source)
         problems += _not_yet_acted_on(contract, source)
+    problems += _tried_in_vain(documents.contracts, contracts, documents)
     problems += _shadowed(contracts, documents)
     settled = [contract for contract in contracts if contract.status != "draft"]
     owned = _owned_stages(settled, receivers, today)
@@ -54,22 +39,19 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
 
 
 def _in_play(contracts: Iterable[HandoffContract]) -> list[HandoffContract]:
-    """What new handoffs are judged with, now or once it is activated.
+    """What handoffs are judged with, now or once it is activated.
 
-    Of each id the highest active version or else the highest deprecated one, and all that are
-    drafts or on trial. A version behind those cannot be changed any more: it is not judged.
+    Of each id the highest active version or else the highest deprecated one, the highest on trial,
+    and all drafts. A version behind those cannot be changed any more: it is not judged.
     """
-    in_force: dict[str, HandoffContract] = {}
+    best: dict[tuple[str, bool], HandoffContract] = {}
     for contract in contracts:
-        if contract.status in ("active", "deprecated"):
-            best = in_force.get(contract.id)
-            if best is None or _rank(contract) > _rank(best):
-                in_force[contract.id] = contract
-    return [
-        contract
-        for contract in contracts
-        if contract.status in ("draft", "trial") or contract is in_force.get(contract.id)
-    ]
+        if contract.status in ("trial", "active", "deprecated"):
+            place = contract.id, contract.status == "trial"
+            held = best.get(place)
+            if held is None or _rank(contract) > _rank(held):
+                best[place] = contract
+    return [c for c in contracts if c.status == "draft" or c in best.values()]
 
 
 def _rank(contract: HandoffContract) -> tuple[bool, int]:
@@ -98,27 +80,26 @@ def _receivers_known(
 
 
 def _not_yet_acted_on(contract: HandoffContract, source: Source) -> Iterator[Problem]:
-    """One warning a contract, whatever it has of what only a later version does."""
-    found = ["status: trial"] if contract.status == "trial" else []
-    for name in ("when", "rules", "release_within", "repeat"):
-        if getattr(contract, name):
-            found.append(name)
-    if contract.accept != "on_output":
-        found.append("accept")
-    for name in ("hold_on", "severity"):
-        kinds = [kind for kind in getattr(contract, name) if kind in _LATER_KINDS]
-        if kinds:
-            found.append(f"{name} {', '.join(kinds)}")
-    deadlines = [
-        name for name in ("accept_within", "complete_within") if getattr(contract, name) is not None
-    ]
-    if deadlines:
-        found.append(f"{' and '.join(deadlines)} (the deadline is published, nobody watches it)")
-    if found:
+    if contract.repeat is not None:
         yield source.problem(
-            (),
-            f"this version reads and does not act on: {'; '.join(found)}",
+            ("repeat",),
+            "this version reads it and does not count repeats",
             "do not rely on it yet",
+            "warning",
+        )
+
+
+def _tried_in_vain(
+    contracts: Iterable[HandoffContract], in_play: list[HandoffContract], documents: Documents
+) -> Iterator[Problem]:
+    for contract in contracts:
+        if contract.status != "trial" or contract in in_play:
+            continue
+        newest = max(c.version for c in in_play if c.id == contract.id and c.status == "trial")
+        yield documents.source(contract).problem(
+            ("status",),
+            f"version {newest} of {contract.id!r} is on trial too, and only the highest one judges",
+            "retire this one",
             "warning",
         )
 

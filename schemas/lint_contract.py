@@ -197,7 +197,10 @@ def _kinds(
             yield source.problem(("hold_on", i), message, "remove it", "warning")
     for known in contract.severity:
         why = _never(known, contract, receiver)
-        if why is not None:
+        if known == "rule_failed":
+            message = "a rule that fails has the severity that stands with the rule, not this one"
+            yield source.problem(("severity", known), message, "give it to the rules", "warning")
+        elif why is not None:
             message = f"{known} never opens on this contract: {why}"
             yield source.problem(("severity", known), message, "remove it", "warning")
 
@@ -222,6 +225,8 @@ def _never(kind: ViolationKind, contract: HandoffContract, receiver: Receiver | 
             return "there is no complete_within"
         case "held_too_long" if contract.release_within is None:
             return "there is no release_within"
+        case "context_reentered" if contract.to.stage is None:
+            return "only an output at to.stage can show it, and there is no to.stage"
         case "receiver_silent" if receiver is not None and receiver.consumer_group is None:
             return f"the receiver {receiver.id!r} has no consumer_group that could be watched"
         case "handoff_missing" if not _found_implicitly(contract):

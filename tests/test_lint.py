@@ -10,7 +10,7 @@ from schemas.lint import lint
 from schemas.loading import load
 
 TODAY = dt.date(2027, 3, 1)
-LATER = "does not act on"
+LATER = "does not count repeats"
 ROOT = Path(__file__).parents[1]
 
 CONTRACT = """\
@@ -267,12 +267,16 @@ def test_a_kind_that_can_happen_is_not_told(tmp_path: Path, kind: str) -> None:
     told = [line for line in told if "release_within" not in line]
     assert [f"{kind} never holds" in line for line in told] == [True] * (kind in NEVER_HOLD)
     told = linted(tmp_path, contract(f"{kept}\nseverity: {{{kind}: info}}\n"), watched)
+    if kind == "rule_failed":
+        assert len(told) == 1
+        assert "the severity that stands with the rule" in told[0]
+        return
     assert [f"{kind} never opens" in line for line in told] == [True] * (kind in NEVER_OPEN)
     bare = linted(
         tmp_path, contract(f"severity: {{{kind}: info}}\n", to="{receiver: r}"), receiver()
     )
     always = {"receiver_mismatch", "receiver_missing", "owner_missing", "rejected"}
-    assert len(bare) == (kind not in always | {"context_reentered"})
+    assert len(bare) == (kind not in always)
 
 
 # --- documents against each other ----------------------------------------------------------------
@@ -324,6 +328,30 @@ def unknown(line: int, id: str) -> str:
 )
 def test_receivers_must_be_known(tmp_path: Path, documents: list[str], told: list[str]) -> None:
     assert linted(tmp_path, *documents) == told
+
+
+def test_of_several_on_trial_the_highest_judges(tmp_path: Path) -> None:
+    tried = [contract(version=v, status="trial", to="{receiver: gone}") for v in (1, 3)]
+    tried += [contract(version=2, status="trial"), contract(version=4), receiver()]
+    in_vain = (
+        "c.yaml:{}: warning: status: version 3 of 'c' is on trial too, and only the highest one "
+        "judges; retire this one"
+    )
+    assert linted(tmp_path, *tried) == [
+        in_vain.format(4),
+        unknown(19, "gone"),
+        in_vain.format(24),
+    ]
+
+
+def test_what_a_later_version_acts_on_is_told(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "---\n".join([contract(REPEAT), receiver(id="gone"), receiver()])
+    )
+    assert [str(p).replace(f"{tmp_path}/", "") for p in lint(load([tmp_path]), TODAY)] == [
+        "c.yaml:10: warning: repeat: this version reads it and does not count repeats; "
+        "do not rely on it yet"
+    ]
 
 
 @pytest.mark.parametrize(
