@@ -17,7 +17,8 @@ from schemas.records import Ack, Amendment, Package, Signal, Violation
 
 # applied: it took effect. held: values were set, and it is still held. refused: a violation or a
 # dead letter says why not. unchanged: judged, and nothing followed. unseen: not judged in time.
-Kind = Literal["applied", "held", "refused", "unchanged", "unseen"]
+# written: nobody waited.
+Kind = Literal["applied", "held", "refused", "unchanged", "unseen", "written"]
 TOPICS = (
     "handoff.packages",
     "handoff.held",

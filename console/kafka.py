@@ -20,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import ClusterMetadata
 
 from console.errors import CommandError, DeclinedError, UnreachableError
+from console.output import Progress, number
 from processors.partitioning import partition_of
 from processors.runtime import clients
 from processors.runtime.settings import Settings, load_settings
@@ -256,8 +257,12 @@ def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
     """What a compacted topic holds: the last value of each key, deleted ones left out."""
     reader = Reader(cluster, [topic], from_beginning=True)
     table: dict[str, bytes] = {}
+    read = 0
+    progress = Progress(lambda: f"{number(read, 'record')} of {cluster.name(topic)} read")
     try:
         for record in reader.to_end():
+            read += 1
+            progress.tick()
             key = (record.key or b"").decode("utf-8", "replace")
             if record.value is None:
                 table.pop(key, None)

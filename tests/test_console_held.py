@@ -404,7 +404,7 @@ def test_without_a_processor_it_is_written_and_said_to_wait(handoff: Handoff) ->
     assert result.exit_code == 4
     assert "written, and not yet judged after 1 s" in result.stderr
     result = handoff("ack", "h-x", *given, "--wait", "0", "--output", "json")
-    assert (result.exit_code, json.loads(result.stdout)["outcome"]) == (4, "unseen")
+    assert (result.exit_code, json.loads(result.stdout)["outcome"]) == (0, "written")
     assert len(read("handoff.acks")) == 2
 
 

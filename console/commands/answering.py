@@ -26,7 +26,7 @@ from schemas.records import Ack, Amendment, Package
 ACKS, AMENDMENTS = "handoff.acks", "handoff.amendments"
 # How often the processor is asked how far it is, and how long its last records may take to be read.
 _ASK_SECONDS, _SETTLE_SECONDS = 0.5, 1.0
-_EXIT = {"applied": 0, "held": 0, "unchanged": 0, "refused": FOUND_PROBLEMS, "unseen": REFUSED}
+_EXIT = {"refused": FOUND_PROBLEMS, "unseen": REFUSED}  # all others are 0
 _package = msgspec.json.Decoder(Package).decode
 
 
@@ -194,7 +194,7 @@ def _ask(
     body = said(task, workflow)
     # The reader's place is taken before the record is written: no answer can be missed.
     reader = (
-        Reader(cluster, TOPICS, from_beginning=False, only=_partitions(cluster, task))
+        Reader(cluster, TOPICS, from_beginning=False, only=_partitions(cluster, body))
         if wait
         else None
     )
@@ -205,13 +205,15 @@ def _ask(
         if reader is not None:
             reader.close()
     _show(cluster, asked, found, output_)
-    sys.exit(_EXIT[found.kind])
+    sys.exit(_EXIT.get(found.kind, 0))
 
 
-def _partitions(cluster: Cluster, task: str) -> dict[str, list[int]]:
-    """Where records of a task are: those of the topics that are keyed by it."""
+def _partitions(cluster: Cluster, body: Ack | Amendment) -> dict[str, list[int]]:
+    """Where an answer can be, of the topics whose keys are known."""
     keyed = ("handoff.packages", "handoff.violations", "handoff.signals")
-    return {topic: [cluster.partition_of(topic, task)] for topic in keyed}
+    only = {topic: [cluster.partition_of(topic, body.task_id)] for topic in keyed}
+    only["handoff.held"] = [cluster.partition_of("handoff.held", body.handoff_id)]
+    return only
 
 
 def _find(
@@ -274,7 +276,7 @@ def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> Asked:
 def _wait(cluster: Cluster, reader: Reader | None, asked: Asked, seconds: float) -> Answer:
     """The answer, or that none came within `seconds`, and whether the processor has judged it."""
     if reader is None:
-        return Answer("unseen", "written; not waited for")
+        return Answer("written", "written; what comes of it was not waited for")
     limit = time.monotonic() + seconds
     ask_at = time.monotonic() + _ASK_SECONDS
     judged_at: float | None = None
