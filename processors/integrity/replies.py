@@ -1,0 +1,144 @@
+"""What receivers and people say of a handoff: acks and amendments."""
+
+import msgspec
+
+from processors.contracts.compiled import Contract
+from processors.integrity import messages
+from processors.integrity.fields import well_formed
+from processors.integrity.lifecycle import Handoffs
+from processors.integrity.publish import to
+from processors.integrity.state import Capture, Closed, Kept, OpenHandoff
+from schemas.flow import Arrival, Count, Refused
+from schemas.records import Ack, Amendment
+
+AMENDMENT_TOOL = "amendment"  # the tool of a value that a person set
+
+
+def take(handoffs: Handoffs, said: Ack | Amendment, arrival: Arrival) -> None:
+    """Apply an ack or an amendment to the handoff that it names.
+
+    What meets no open handoff is an `unknown_handoff`; what contradicts itself is `Refused`.
+    """
+    if isinstance(said, Ack):
+        _ack(handoffs, said, arrival)
+    else:
+        _amend(handoffs, said, arrival)
+
+
+def _ack(handoffs: Handoffs, ack: Ack, arrival: Arrival) -> None:
+    if ack.status == "rejected" and not (ack.reason or "").strip():
+        raise Refused("reason_missing", "an ack that rejects must give its reason")
+    closed = {handoff.id: handoff for handoff in handoffs.closed}
+    id_ = ack.handoff_id
+    while id_ in closed and closed[id_].successor is not None:
+        id_ = closed[id_].successor or id_  # what was sent again is meant
+    handoff = handoffs.open.get(id_)
+    if handoff is None:
+        known = closed.get(id_)
+        if known is not None and _repeats(known, ack):
+            handoffs.counts.append(Count("acks_repeated"))
+        else:
+            _unknown(handoffs, ack, "closed" if known is not None else "never_seen", arrival)
+    elif handoff.state == "held":
+        _unknown(handoffs, ack, "held", arrival)
+    elif ack.status == "accepted":
+        if handoff.state == "accepted":
+            handoffs.counts.append(Count("acks_repeated"))
+        else:
+            handoffs.accept(handoff, messages.accepted(to(handoff), "by an ack"))
+    elif ack.status == "completed":
+        handoffs.complete(handoff, "completed", messages.completed(to(handoff), "by an ack"))
+    else:
+        handoffs.reject(handoff, messages.rejected(to(handoff)))
+
+
+def _repeats(closed: Closed, ack: Ack) -> bool:
+    """Whether an ack says again what is known; who completed has accepted, too."""
+    return closed.how == ack.status or (closed.how, ack.status) == ("completed", "accepted")
+
+
+def _unknown(handoffs: Handoffs, said: Ack | Amendment, reason: str, arrival: Arrival) -> None:
+    violation = handoffs.publisher.unknown(said, reason, arrival.occurred_at)
+    handoffs.publish_violation(violation)
+
+
+def _amend(handoffs: Handoffs, amendment: Amendment, arrival: Arrival) -> None:
+    action = amendment.action
+    if action == "release" and not (amendment.reason or "").strip():
+        raise Refused("reason_missing", "an amendment that releases must give its reason")
+    if action == "set" and not amendment.fields:
+        raise Refused("no_fields", "an amendment that sets needs 'fields': {name: value}")
+    handoff = handoffs.open.get(amendment.handoff_id)
+    if handoff is None:
+        closed = any(other.id == amendment.handoff_id for other in handoffs.closed)
+        _unknown(handoffs, amendment, "closed" if closed else "never_seen", arrival)
+    elif action == "set":
+        _set(handoffs, handoff, amendment, arrival)
+    elif handoff.state != "held":
+        _unknown(handoffs, amendment, "sent", arrival)
+    elif action == "release":
+        handoffs.judge_again(handoff, override=True)
+    else:
+        handoffs.discard(handoff, messages.discarded(to(handoff)))
+
+
+def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, arrival: Arrival) -> None:
+    """A person's values go into the package, with who and why, and the task knows them too."""
+    contract = handoffs.newest_of(handoff)
+    filled: dict[str, Kept] = {}
+    earlier = dict(handoffs.memory.captures)
+    for name, raw in amendment.fields.items():
+        value = _asked_for(contract, name, bytes(raw))
+        filled[name] = Kept(
+            value,
+            "amended",
+            handoff.stage,
+            AMENDMENT_TOOL,
+            amendment.id,
+            arrival.occurred_at,
+            1,
+            amendment.by,
+            amendment.reason,
+        )
+        handoffs.memory.set(
+            name,
+            Capture(
+                value,
+                handoff.stage,
+                AMENDMENT_TOOL,
+                amendment.id,
+                arrival.occurred_at,
+                arrival.topic,
+                arrival.partition,
+                arrival.offset,
+                handoff.hop,
+            ),
+        )
+    handoffs.memory.trim()
+    handoffs.keep_before(handoffs.memory.changed_since(earlier))
+    if handoff.state == "held":
+        handoffs.amend_held(handoff.id, filled)
+    else:
+        handoffs.fill(handoff, filled, "amended")
+
+
+def _asked_for(contract: Contract | None, name: str, value: bytes) -> bytes:
+    """The value in the receiver's terms; refused where it is none that the contract asks for."""
+    shown = msgspec.json.encode(name).decode()
+    field = contract.fields_by_name.get(name) if contract is not None else None
+    if field is None:
+        if contract is not None and contract.strip:
+            raise Refused(
+                "not_declared",
+                f"the contract {contract.id} declares no field {shown} and passes no other; "
+                "set one that it declares",
+            )
+        return value
+    ours = well_formed(field, value)
+    if ours is None:
+        raise Refused(
+            "not_as_asked",
+            f"the value for {shown} is empty, or not of the shape or terms that the contract "
+            f"{contract.id if contract is not None else ''} asks for",
+        )
+    return ours
