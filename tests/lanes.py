@@ -72,6 +72,11 @@ class Bench:
         self.producer.poll(0)
         self.expected[key] += 1
 
+    def register(self, subject: str, value: str) -> None:
+        """Say something of a subject in the table."""
+        self.producer.produce(self.prefix + "facts", value.encode(), subject.encode())
+        self.flush()
+
     def flush(self) -> None:
         assert self.producer.flush(30) == 0
 

@@ -14,7 +14,8 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from console.brokers import ApacheKafka, BrokerError
-from processors.runtime.lane import Batch, Lane
+from processors.runtime.batch import Batch
+from processors.runtime.lane import Lane
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables

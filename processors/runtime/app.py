@@ -17,9 +17,9 @@ from typing import Any
 
 from processors.processor import Processor
 from processors.runtime import clients, metrics
+from processors.runtime.batch import Batch
 from processors.runtime.cluster import Unreachable, check_reachable, check_topics
 from processors.runtime.keeper import Keeper
-from processors.runtime.lane import Batch
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import LaneError, Misconfigured

@@ -79,6 +79,8 @@ def group_consumer(settings: Settings, processor: str, instance: str) -> Consume
             # By number: partition n of every input goes to one member, as its state does.
             "partition.assignment.strategy": "range",
             "auto.offset.reset": "error",
+            # Deadlines wait until the inputs are read to their ends: records alone do not tell.
+            "enable.partition.eof": True,
             **member,
         },
     )

@@ -9,7 +9,8 @@ from typing import Any
 
 from processors.processor import Processor
 from processors.runtime import clients
-from processors.runtime.lane import Batch, Lane
+from processors.runtime.batch import Batch
+from processors.runtime.lane import Lane
 from processors.runtime.probe import Probe
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus

@@ -5,7 +5,9 @@ A turn of the loop, numbered as in `Lane.turn`:
 1. Poll. Rebalance callbacks run in here: a revoked partition's transaction is settled before it
    goes, an assigned one is looked up (`_take`) and then restored while its inputs are paused.
 2. Put the records of co-partitioned inputs in order, and give the batch to the processor's agent,
-   which steps the driver over it: the new state goes to the overlay, never to the state.
+   which steps the driver over it: the new state goes to the overlay, never to the state. Then a
+   slice of the tasks whose deadlines have passed, or else of those that are to be swept because
+   the tables changed, in the same way.
 3. Produce what it published, in an open transaction.
 4. When the backlog is drained, or the transaction is old enough: one changelog record a dirty key,
    into the partition of its input; the next offset of every input whose state was touched; commit.
@@ -19,7 +21,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -28,8 +30,10 @@ from processors.driver import Driver
 from processors.ordering import in_order, in_parts
 from processors.processor import Processor
 from processors.runtime import clients
+from processors.runtime.batch import Batch
 from processors.runtime.caution import Caution
 from processors.runtime.cluster import check_topics
+from processors.runtime.gate import Gate
 from processors.runtime.restoration import (
     PASSING,
     Place,
@@ -65,42 +69,14 @@ BATCH_BYTES = 4 << 20
 # the coordinator still writing the last one's markers, and waits for it with a back-off.
 GAP_SECONDS = 0.005
 IDLE_SECONDS = 0.1
+ASKING_SECONDS = 0.005  # while an answer is on its way that deadlines wait for
+NOTICE_SECONDS = 0.1  # what the tables say changes with the time, too
+# Tasks woken at once: records that arrive meanwhile wait for so many. And in one transaction.
+SLICE_WAKES, TRANSACTION_WAKES = 200, 1_000
 AGENT_SECONDS = 30.0
 ABORT_SECONDS = 0.1  # before the next attempt
+SLICE_SECONDS = 0.2  # of a restoration; in between the group consumer is polled
 _STATUS_SECONDS = 1.0
-
-
-class Batch:
-    """Records for the agent of a processor. `done` is resolved when all of them are judged."""
-
-    __slots__ = ("_driver", "_now", "_records", "_refusal", "done", "outputs")
-
-    def __init__(
-        self, driver: Driver[Any], records: list[Record], now: int, refusal: Refused | None
-    ) -> None:
-        self._driver = driver
-        self._records = records
-        self._now = now
-        self._refusal = refusal
-        self.outputs: list[Output] = []
-        self.done: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-    def run(self) -> None:
-        """Judge the records; whatever is raised reaches the lane through `done`."""
-        try:
-            outputs = self.outputs
-            if self._refusal is not None:
-                for record in self._records:
-                    outputs.append(self._driver.set_aside(record, self._refusal))
-            else:
-                step = self._driver.step
-                now = self._now
-                for record in self._records:
-                    outputs += step(record, now)
-        except BaseException as error:  # noqa: BLE001 - the lane raises it again
-            self.done.set_exception(error)
-        else:
-            self.done.set_result(None)
 
 
 class Lane:
@@ -136,15 +112,18 @@ class Lane:
         self._stores: dict[int, Store] = {}
         self._kept: dict[int, Store] = {}  # revoked, complete up to their checkpoint
         self._restoration: Restoration | None = None
+        self._indexing: Iterator[None] | None = None  # after it: when the tasks want to be woken
         self._next: dict[Place, int] = {}  # what comes next in each input, by physical name
         self._first: dict[Place, int] = {}  # where the open transaction began
         self._touched: set[int] = set()
         self._began = 0.0
         self._committed_at = 0.0
         self._published: Counter[str] = Counter()
-        self._caution = Caution(BATCH_RECORDS)
+        self._caution = Caution(BATCH_RECORDS, SLICE_WAKES)
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
         self._unknown = False
+        self._wait = IDLE_SECONDS  # for records, where no transaction is open
+        self._noticed = 0.0
         self._shown = 0.0
         self._misplaced = 0
         report = settings.state == "disk"
@@ -158,6 +137,7 @@ class Lane:
         self._report = report
         self._written: dict[int, int] = {}  # changelog offset after the last record, by partition
         self._admin = clients.admin(settings)
+        self._gate = Gate(self._admin, list(self._inputs))
         self._consumer = clients.group_consumer(settings, processor.name, instance)
 
     def stop(self) -> None:
@@ -208,15 +188,17 @@ class Lane:
             return
         # 1
         records = self._poll()
-        # Sweeps of a changed table and deadlines that fell due become batches of their own here,
-        # between two batches of records.
-        self._driver.tables = self._tables.current
         try:
+            self._notice()
             for part in in_parts(records, BATCH_BYTES):
                 self._process(part)  # 2, 3
+            if self._transactions.open and self._caution.active:
+                self._commit()
+            more = self._wake()  # 2, 3
             if self._transactions.open and (
-                not records
+                not (records or more)
                 or self._caution.active
+                or len(self._driver.woken) >= TRANSACTION_WAKES
                 or time.monotonic() - self._began >= self._interval
             ):
                 self._commit()  # 4, 5
@@ -238,7 +220,7 @@ class Lane:
             messages = self._consumer.consume(self._caution.limit, gap) if gap > 0 else []
             if not messages:
                 # `consume` waits for the whole time or the whole number; `poll` returns at once.
-                first = self._consumer.poll(IDLE_SECONDS)
+                first = self._consumer.poll(self._wait)
                 if first is not None:
                     more = self._caution.limit - 1
                     messages = [first, *(self._consumer.consume(more, 0) if more else [])]
@@ -251,10 +233,13 @@ class Lane:
         restoring = self._restoration is not None
         for message in messages:
             error = message.error()
-            if error is not None:
-                self._check(error)
-                continue
             topic, partition, offset = message.topic(), message.partition(), message.offset()
+            if error is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    self._check(error)
+                elif topic is not None and partition is not None and offset is not None:
+                    self._gate.at_end((topic, partition), offset)
+                continue
             assert topic is not None
             assert partition is not None
             assert offset is not None
@@ -287,25 +272,48 @@ class Lane:
     # --- 2, 3: judge and produce ------------------------------------------------------------
 
     def _process(self, records: list[Record]) -> None:
+        refusal = self._refusal(records)
+        driver, now = self._driver, _now()
+
+        def judge(outputs: list[Output]) -> None:
+            if refusal is not None:
+                for record in records:
+                    outputs.append(driver.set_aside(record, refusal))
+            else:
+                for record in records:
+                    outputs += driver.step(record, now)
+
+        outputs = self._judged(judge)
+        self._begin()
+        for record in records:
+            self._touched.add(record.partition)
+        self._publish(outputs)
+
+    def _judged(self, work: Callable[[list[Output]], None]) -> list[Output]:
+        """What the processor's agent makes of a piece of work on the driver."""
         began = time.monotonic()
-        batch = Batch(self._driver, records, time.time_ns() // 1_000_000, self._refusal(records))
+        batch = Batch(work)
         self._judge(batch)
         try:
             batch.done.result(AGENT_SECONDS)
         except concurrent.futures.TimeoutError:
             raise Fatal(f"the agent did not judge a batch in {AGENT_SECONDS:.0f} s") from None
-        now = time.monotonic()
-        self._status.observe_batch(now - began)
-        if not self._transactions.open:
-            if now - self._committed_at < GAP_SECONDS:
-                time.sleep(GAP_SECONDS - (now - self._committed_at))
-            self._transactions.begin()
-            self._began = time.monotonic()
-        for record in records:
-            self._touched.add(record.partition)
+        self._status.observe_batch(time.monotonic() - began)
+        return batch.outputs
+
+    def _begin(self) -> None:
+        if self._transactions.open:
+            return
+        gap = self._committed_at + GAP_SECONDS - time.monotonic()
+        if gap > 0:
+            time.sleep(gap)
+        self._transactions.begin()
+        self._began = time.monotonic()
+
+    def _publish(self, outputs: list[Output]) -> None:
         names, published = self._names, self._published
         produce: Callable[..., None] = self._transactions.producer.produce
-        for output in batch.outputs:
+        for output in outputs:
             topic = names.get(output.topic)
             if topic is None:
                 topic = names[output.topic] = physical(output.topic, self._settings.topic_prefix)
@@ -336,6 +344,55 @@ class Lane:
             error.args[0], self._offsets(), self._consumer.consumer_group_metadata()
         )
 
+    # --- wakes ------------------------------------------------------------------------------
+
+    def _notice(self) -> None:
+        """Take the tables as they are now, and see whether they say something new."""
+        tables, now = self._tables.current, time.monotonic()
+        if tables is self._driver.tables and now - self._noticed < NOTICE_SECONDS:
+            return
+        self._noticed = now
+        self._driver.tables = tables
+        self._driver.notice(_now())
+
+    def _wake(self) -> bool:
+        """Wake a slice of the tasks whose deadlines have passed, or else of those that are to be
+        swept; whether more may follow at once."""
+        driver, now, most = self._driver, _now(), self._caution.wakes
+        next_due = {number: driver.next_due(number, now) for number in driver.partitions}
+        waiting = {number: due for number, due in next_due.items() if due is not None}
+        due = {number: at for number, at in waiting.items() if at <= now}
+        may_fire = self._gate.open(due, self._next, now)
+        if not may_fire and not driver.sweeping:
+            later = min((at - now for at in waiting.values() if at > now), default=1_000) / 1000
+            self._wait = ASKING_SECONDS if self._gate.asking else min(later, IDLE_SECONDS)
+            if not due and not self._transactions.open:
+                self._caution.no_wakes()
+            return False
+        before = len(driver.woken)
+
+        def fire(outputs: list[Output]) -> None:
+            for number, until in may_fire.items():
+                fired = len(driver.woken) - before
+                if fired < most:
+                    outputs += driver.fire(number, until, now, most - fired)
+
+        def sweep(outputs: list[Output]) -> None:
+            outputs += driver.sweep(now, most)
+
+        outputs = self._judged(fire if may_fire else sweep)
+        if may_fire:
+            self._status.observe_lateness((now - min(due[n] for n in may_fire)) / 1000)
+        woken = driver.woken[before:]
+        if woken:
+            self._begin()
+            self._touched.update(number for number, _, _ in woken)
+            self._publish(outputs)
+        elif not self._transactions.open:
+            driver.merge(())  # nothing to commit, and what was looked at need not be again
+        self._wait = 0.0
+        return True
+
     # --- 4, 5: commit -----------------------------------------------------------------------
 
     def _commit(self) -> None:
@@ -359,6 +416,7 @@ class Lane:
                 **({"on_delivery": self._on_written} if report else {}),
             )
         self._transactions.commit(self._offsets(), self._consumer.consumer_group_metadata())
+        self._caution.wakes_committed(len(self._driver.woken))
         self._driver.merge(changes)
         self._committed_at = time.monotonic()
         if self._report:
@@ -396,13 +454,20 @@ class Lane:
         """Abort, and read again from where the transaction began."""
         reached = dict(self._next)
         first = dict(self._first)
+        woken = list(self._driver.woken)
         self._drop()
         log.warning("transaction aborted, trying again: %s", error)
         for place, offset in first.items():
             if place in self._next:
                 self._next[place] = offset
+                self._gate.sought(place)
                 self._consumer.seek(TopicPartition(*place, offset))
-        if error.ours:
+        if error.ours and not first:
+            if self._caution.wakes_aborted(len(woken)):
+                for wake in woken:
+                    self._driver.give_up(wake)
+                    log.error("a wake (%s) is given up: %s", wake.kind, error)
+        elif error.ours:
             given_up = self._caution.aborted(first, reached, str(error))
             if given_up is not None:
                 log.error(
@@ -478,6 +543,7 @@ class Lane:
                         *place,
                         f"{start.lost:,}",
                     )
+        self._gate.clear()
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in begin.items()])
         self._consumer.pause([TopicPartition(*place) for place in begin])
         self._next = begin
@@ -514,18 +580,19 @@ class Lane:
         self._records(self._consumer.consume(1, 0.01))
         if restoration is not self._restoration:
             return  # the partitions changed meanwhile
-        restoration.step(0.2)
         if not restoration.done:
+            restoration.step(SLICE_SECONDS)
             return
+        if self._indexing is None:
+            self._indexing = self._assigning()
+        limit = time.monotonic() + SLICE_SECONDS
+        for _ in self._indexing:
+            if time.monotonic() > limit:
+                return
         restoration.close()
-        self._restoration = None
+        self._restoration = self._indexing = None
         self._status.restore_seconds = restoration.seconds
         self._status.restored_records += restoration.records
-        for number, store in self._stores.items():
-            if number in self._unanchored:
-                group = clients.group_id(self._settings, self._processor.name)
-                check_anchored(self._changelog, group, store)
-            self._driver.assign(number, store)
         self._consumer.resume([TopicPartition(*place) for place in self._next])
         self._status.phase = "running"
         log.info(
@@ -535,6 +602,14 @@ class Lane:
             f"{restoration.records:,}",
             restoration.seconds,
         )
+
+    def _assigning(self) -> Iterator[None]:
+        """Give the restored stores to the driver, a slice at a time."""
+        for number, store in self._stores.items():
+            if number in self._unanchored:
+                group = clients.group_id(self._settings, self._processor.name)
+                check_anchored(self._changelog, group, store)
+            yield from self._driver.assigning(number, store)
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Settle before they go: what is open is committed, or else aborted."""
@@ -583,7 +658,9 @@ class Lane:
     ) -> None:
         if self._restoration is not None:
             self._restoration.close()
-            self._restoration = None
+            self._restoration = self._indexing = None
+        self._gate.clear()
+        self._caution.no_wakes()
         self._kept.update(keep or {})
         for place in partitions:
             self._next.pop((place.topic, place.partition), None)
@@ -595,6 +672,8 @@ class Lane:
         self._status.phase = "standing by"
         self._status.lag.clear()
         self._status.state.clear()
+        self._status.deadlines.clear()
+        self._status.sweeps.clear()
 
     def _close_kept(self) -> None:
         for store in self._kept.values():
@@ -635,3 +714,11 @@ class Lane:
             self._status.lag[self._inputs[topic], number] = max(0, end - following)
         for number, store in self._stores.items():
             self._status.state[number] = store.measure()
+        for number, held in self._driver.partitions.items():
+            self._status.deadlines[number] = held.wakes.deadlines
+            self._status.sweeps[number] = held.wakes.waiting
+
+
+def _now() -> int:
+    """The processor's clock, epoch ms."""
+    return time.time_ns() // 1_000_000

@@ -28,6 +28,7 @@ class LaneCollector:
         for status in self._statuses:
             yield from status.batches.collect()
             yield from status.commits.collect()
+            yield from status.lateness.collect()
 
     def _accounting(self) -> Iterator[Metric]:
         inputs = CounterMetricFamily(
@@ -105,7 +106,19 @@ class LaneCollector:
                 sizes.add_metric([status.processor, str(partition)], size)
             seconds.add_metric([status.processor], status.restore_seconds)
             ready.add_metric([status.processor], int(status.ready))
-        return iter((keys, sizes, seconds, ready))
+        deadlines = GaugeMetricFamily(
+            "handoff_deadlines", "Tasks with a deadline.", labels=["processor", "partition"]
+        )
+        sweeps = GaugeMetricFamily(
+            "handoff_sweeps_waiting",
+            "Tasks to be looked at again, as what they wait for changed.",
+            labels=["processor", "partition"],
+        )
+        for status in self._statuses:
+            for family, figures in ((deadlines, status.deadlines), (sweeps, status.sweeps)):
+                for partition, number in list(figures.items()):
+                    family.add_metric([status.processor, str(partition)], number)
+        return iter((keys, sizes, seconds, ready, deadlines, sweeps))
 
     def _counter(self, name: str, text: str) -> Metric:
         family = CounterMetricFamily(f"handoff_{name}", text, labels=["processor"])

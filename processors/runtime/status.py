@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Histogram
 
 _BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_LATENESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 
 
 @dataclass
@@ -19,7 +20,8 @@ class LaneStatus:
     `phase` is starting, standing by (joined, no partition), restoring, running or stopped.
     `counts` is the driver's accounting: (name, input topic, label) -> number. `outputs` counts the
     committed records by topic, `lag` the records not yet judged by (topic, partition), `state`
-    holds (keys, bytes) by partition. `probes` counts what became of the probes of receivers.
+    holds (keys, bytes) by partition, `deadlines` the tasks that have one, `sweeps` those that wait
+    to be looked at again. `probes` counts what became of the probes of receivers.
     """
 
     processor: str
@@ -28,6 +30,8 @@ class LaneStatus:
     outputs: Counter[str] = field(default_factory=Counter)
     lag: dict[tuple[str, int], int] = field(default_factory=dict)
     state: dict[int, tuple[int, int]] = field(default_factory=dict)
+    deadlines: dict[int, int] = field(default_factory=dict)
+    sweeps: dict[int, int] = field(default_factory=dict)
     committed: int = 0
     aborted: int = 0
     restarts: int = 0
@@ -37,13 +41,21 @@ class LaneStatus:
     probes: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        def histogram(name: str, text: str) -> Histogram:
-            return Histogram(name, text, ["processor"], registry=None, buckets=_BATCH_BUCKETS)
+        def histogram(
+            name: str, text: str, buckets: tuple[float, ...] = _BATCH_BUCKETS
+        ) -> Histogram:
+            return Histogram(name, text, ["processor"], registry=None, buckets=buckets)
 
         self.batches = histogram("handoff_batch_seconds", "Judging one batch.")
         self.commits = histogram("handoff_commit_seconds", "Committing one transaction.")
+        self.lateness = histogram(
+            "handoff_deadline_lateness_seconds",
+            "How long after its time the first deadline of a slice fired.",
+            _LATENESS_BUCKETS,
+        )
         self.observe_batch = self.batches.labels(self.processor).observe
         self.observe_commit = self.commits.labels(self.processor).observe
+        self.observe_lateness = self.lateness.labels(self.processor).observe
 
     def runs_on(self, partition: int) -> bool:
         """Whether the lane runs on this partition; told within a second of a change."""
