@@ -148,10 +148,17 @@ def package(record: Package, contracts: Contracts) -> RenderableType:
         Group(*_facts(record, contracts), _fields(record, contracts), *_verdict(record)),
         title=title,
         title_align="left",
-        subtitle=Text("HELD" if held else "sent", "bold red" if held else "bold green"),
+        subtitle=Text(_state(record), "bold red" if held else "bold green"),
         subtitle_align="right",
         border_style="red" if held else "green" if not record.violations else "yellow",
     )
+
+
+def _state(record: Package) -> str:
+    words = ["HELD" if record.disposition == "held" else "sent"]
+    words += ["as it is"] if record.overridden else []
+    words += [f"revision {record.revision}"] if record.revision > 1 else []
+    return ", ".join(words)
 
 
 def _facts(record: Package, contracts: Contracts) -> Iterable[RenderableType]:
@@ -165,6 +172,9 @@ def _facts(record: Package, contracts: Contracts) -> Iterable[RenderableType]:
         yield row
         # What `no longer held` names later.
         yield Text.assemble(("handoff   ", "dim"), plain(record.id))
+    if record.begun != "declared":
+        why = "nobody declared it" if record.begun == "implicit" else "the contract's 'when'"
+        yield Text.assemble(("begun     ", "dim"), f"{record.begun}: {why}")
     if record.action:
         yield Text.assemble(("to do     ", "dim"), plain(record.action))
     owner = record.to.owner
@@ -257,8 +267,9 @@ def violation(record: Violation, *, brief: bool = False) -> RenderableType:
     `brief` leaves out the task and who is to act, for where the package stands above it.
     """
     if record.status == "resolved":
-        words = plain(record.resolution or record.message)
-        return _hanging(("resolved", "green"), _about(record, words))
+        task = "" if brief else f" task {plain(record.task_id)}"
+        words = f"{task}: {plain(record.message)}"
+        return _hanging(("resolved", "green"), Text.assemble((record.kind, "bold"), words))
     label = (record.severity, SEVERITY_STYLE[record.severity])
     if brief:
         return _hanging(label, Text.assemble((record.kind, "bold"), f": {plain(record.message)}"))

@@ -97,6 +97,15 @@ def test_a_held_package_names_only_what_holds_it() -> None:
     assert contracts().holding(msgspec.structs.replace(held, contract=None)) == []
 
 
+def test_how_it_began_and_what_became_of_it_stands_in_the_panel() -> None:
+    first = package()
+    assert "begun" not in shown(render.package(first, contracts()))
+    later = msgspec.structs.replace(first, begun="implicit", overridden=True, revision=3)
+    text = shown(render.package(later, contracts()))
+    assert "begun     implicit: nobody declared it" in text
+    assert "sent, as it is, revision 3" in text
+
+
 def test_text_of_others_does_nothing_to_the_terminal() -> None:
     evil = "\x1b]0;title\x07[bold red]x\u202e\x9b1m\r\n"
     record = msgspec.structs.replace(
@@ -113,8 +122,11 @@ def test_violations_and_signals_in_words() -> None:
     assert violation.message in text
     assert "to act: Dana Reyes" in text
     assert "last had by call-recorder at converse (handoff.tool-outputs/" in text
-    resolved = msgspec.structs.replace(violation, status="resolved", resolution="it was sent again")
-    assert "it was sent again" in shown(render.violation(resolved))
+    resolved = msgspec.structs.replace(
+        violation, status="resolved", resolution="sent_again", message="It was sent again."
+    )
+    assert "task lead-2041: It was sent again." in shown(render.violation(resolved))
+    assert "lead-2041" not in shown(render.violation(resolved, brief=True))
     signal = msgspec.json.decode(values("handoff.signals", "support")[0], type=Signal)
     assert "held" in shown(render.signal(signal))
     sent = msgspec.json.decode(values("handoff.signals")[0], type=Signal)
