@@ -53,7 +53,7 @@ TRUE = """
 7 == 7
 -7 == 0 - 7
 0x1F == 31
-0XaB == 171
+0xaB == 171
 -0x8000000000000000 == context.min
 -9223372036854775808 == context.min
 - 9223372036854775808 == context.min
@@ -195,7 +195,6 @@ false < true && !(true < true) && false <= false
 43 % -5 == 3
 -42 % -5 == -2
 -3 % 5 == -3
-context.min % -1 == 0
 context.min / 1 == context.min
 9223372036854775807 - 1 + 1 == context.max
 2 + 3 * 4 == 14
@@ -366,6 +365,7 @@ context.max * 2 == 0
 --9223372036854775808 == 0
 context.min * -1 == 0
 context.min / -1 == 0
+context.min % -1 == 0
 
 # divide_by_zero
 15 / 0 == 0

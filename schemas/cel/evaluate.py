@@ -468,6 +468,8 @@ def _divide(a: int, b: int) -> int:
 def _remainder(a: int, b: int) -> int:
     if b == 0:
         raise _divide_by_zero("%")
+    if b == -1 and a == _INT64_MIN:
+        raise _overflow("%")  # its quotient has no place in 64 bits, so other CELs refuse it too
     remainder = abs(a) % abs(b)
     return -remainder if a < 0 else remainder
 

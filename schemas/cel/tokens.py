@@ -16,7 +16,7 @@ _TOKEN: Final = re.compile(
     (?P<space>(?:[ \t\n\f\r]|//[^\n]*)+)
   | (?P<string>[bB]?[rR]?(?:'|"))
   | (?P<double>[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+)
-  | (?P<int>0[xX][0-9a-fA-F]+|[0-9]+)
+  | (?P<int>0x[0-9a-fA-F]+|[0-9]+)
   | (?P<name>[_a-zA-Z][_a-zA-Z0-9]*)
   | (?P<symbol>==|!=|<=|>=|&&|\|\||[-+*/%<>!?:.,()\[\]])
     """,
@@ -102,7 +102,7 @@ def _int(text: str, match: re.Match[str]) -> int:
             text,
             match.end(),
         )
-    value = int(word, 16) if word[:2] in ("0x", "0X") else int(word)
+    value = int(word, 16) if word.startswith("0x") else int(word)
     if value > _INT64_MAX + 1:
         raise ExpressionError(
             "this whole number does not fit into 64 bits",
