@@ -107,7 +107,8 @@ class Bench:
         while len(found) < enough and time.monotonic() < limit:
             found += [m for m in consumer.consume(1000, 0.1) if m.error() is None]
         # What must not be there would come now.
-        found += [m for m in consumer.consume(1000, 0.5) if m.error() is None]
+        while more := consumer.consume(1000, 0.5):
+            found += [m for m in more if m.error() is None]
         consumer.close()
         assert len(found) >= enough, f"{topic}: {len(found)} of {enough} in {seconds:.0f} s"
         return found
