@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeGuard
 import msgspec
 from msgspec import Struct
 
-from console.lines import INPUTS, TOOL_OUTPUTS
+from console.lines import INPUTS
 from schemas import wire
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
@@ -70,17 +70,12 @@ def in_order(found: Iterable[Read]) -> list[Event]:
     found = list(found)
     inputs = _merged([each for each in found if each.record.topic in INPUTS])
     outputs = [each for each in found if each.record.topic not in INPUTS]
-    number = _by_name(inputs)
-    cause = {id(each): number.get(_names(each)) for each in outputs}
-    # Signals name no event; the one that a handoff began with is that of its first package.
-    begun = {each.body.id: cause[id(each)] for each in outputs if _is_first(each.body)}
-    for each in outputs:
-        if isinstance(each.body, Signal) and each.body.kind in ("sent", "held"):
-            cause[id(each)] = begun.get(each.body.handoff_id)
+    cause = _causes(inputs, outputs)
     stepped: dict[int, int] = {}  # the number of an input -> when the processor took it
     for each in outputs:
-        if (index := cause[id(each)]) is not None:
-            stepped[index] = min(_at(each), stepped.get(index, _at(each)))
+        named = cause.get(id(each))
+        if named is not None:
+            stepped[named] = min(_at(each), stepped.get(named, _at(each)))
     rows: list[tuple[int, float, int, int, Read]] = []
     now, when = 0, []
     for index, each in enumerate(inputs):
@@ -88,9 +83,9 @@ def in_order(found: Iterable[Read]) -> list[Event]:
         when.append(now)
         rows.append((now, index, 0, 0, each))
     for each in outputs:
-        index, at = cause[id(each)], _at(each)
-        if index is not None and (at == stepped[index] or _is_first(each.body)):
-            rows.append((when[index], index, _rank(each.body), each.record.offset, each))
+        named, at = cause.get(id(each)), _at(each)
+        if named is not None and (at == stepped[named] or _is_first(each.body)):
+            rows.append((when[named], named, _rank(each.body), each.record.offset, each))
         else:
             rows.append((at, float("inf"), _rank(each.body), each.record.offset, each))
     rows.sort(key=lambda row: row[:4])
@@ -113,27 +108,38 @@ def _merged(inputs: list[Read]) -> list[Read]:
     return [each for _, _, each in sorted(rows, key=lambda row: row[:2])]
 
 
-def _by_name(inputs: list[Read]) -> dict[tuple[str | None, str], int]:
-    """(tool or None, id) -> the first input of that name."""
-    found: dict[tuple[str | None, str], int] = {}
-    for index, (record, body) in enumerate(inputs):
-        if isinstance(body, ToolOutput):
-            found.setdefault((body.tool, body.id), index)
-        elif isinstance(body, Ack | Amendment) and record.topic != TOOL_OUTPUTS:
-            found.setdefault((None, body.id), index)
+def _causes(inputs: list[Read], outputs: list[Read]) -> dict[int, int | None]:
+    """For each output (by `id()`) the number of the input that it follows from, where it tells.
+
+    Packages and violations name their event: ids are unique within a tool, and the event of an
+    implicit handoff is not its sender's. Signals name only its time; a handoff's first one is that
+    of its package, and where two inputs have the time, none is taken.
+    """
+    names: dict[tuple[str | None, str], int] = {}
+    times: dict[int, list[int]] = {}
+    for index, (_, body) in enumerate(inputs):
+        if isinstance(body, ToolOutput | Ack | Amendment):
+            if isinstance(body, ToolOutput):
+                names.setdefault((body.tool, body.id), index)
+            names.setdefault((None, body.id), index)
+            times.setdefault(wire.epoch_ms(body.occurred_at), []).append(index)
+    found: dict[int, int | None] = {}
+    begun: dict[str, int | None] = {}
+    for each in outputs:
+        body = each.body
+        if isinstance(body, Package | Violation):
+            tool = body.from_.tool if body.from_ is not None else None
+            named = names.get((tool, body.event_id), names.get((None, body.event_id)))
+            found[id(each)] = named
+            if _is_first(body):
+                begun[body.id] = named
+    for each in outputs:
+        if isinstance(each.body, Signal):
+            there = times.get(wire.epoch_ms(each.body.occurred_at), [])
+            found[id(each)] = there[0] if len(there) == 1 else None
+            if each.body.kind in ("sent", "held"):
+                found[id(each)] = begun.get(each.body.handoff_id)
     return found
-
-
-def _names(each: Read) -> tuple[str | None, str]:
-    """The input that an output names as its event; ("", "") where it names none."""
-    body = each.body
-    if isinstance(body, Package):
-        return body.from_.tool, body.event_id
-    if isinstance(body, Violation):
-        about_an_answer = body.kind == "unknown_handoff" or body.from_ is None
-        tool = None if about_an_answer or body.from_ is None else body.from_.tool
-        return tool, body.event_id
-    return "", ""
 
 
 def _at(each: Read) -> int:

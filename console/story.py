@@ -325,8 +325,6 @@ def _states(
 
 def _ends_with_acceptance(package: Package, contracts: Mapping[str, HandoffContract]) -> bool:
     """Whether an accepted handoff is complete: nothing says by when the work is to be done."""
-    if package.begun == "implicit":  # it stays open for whoever declares it late
-        return False
     contract = contracts.get(f"{package.contract}@{package.contract_version}")
     if contract is not None:
         return contract.complete_within is None
@@ -341,6 +339,13 @@ def _hop(
 ) -> Hop:
     package = revisions[-1]
     state, stalled = standing
+    # Those of a trial contract are only told, and those of an earlier version are over.
+    version = package.contract_version
+    violations = [
+        each
+        for each in violations
+        if each.contract_version == version and (package.contract in (None, each.contract))
+    ]
     kinds: dict[str, str] = {}
     # An open one tells more than one that is resolved.
     for each in sorted(violations, key=lambda each: each.status == "opened"):

@@ -221,8 +221,8 @@ def _promise(each: Promise) -> Text:
             f" Last carried by hop {each.last_seen_hop}; lost at {_listed(each.lost_at)}.", "yellow"
         )
     if each.status == "resolved":
-        at = f" {clock(each.resolved_at)}" if each.resolved_at else ""
-        text.append(f" Resolved{at}{_because(each.resolution)}", "green")
+        at = f" at {clock(each.resolved_at)}" if each.resolved_at else ""
+        text.append(f" Resolved{at}{_because(each.resolution)}.", "green")
     return text
 
 

@@ -21,6 +21,7 @@ from console.kafka import Cluster, Reader, Writer, connect, judged_past
 from console.render import Contracts, plain
 from processors.integrity.processor import INTEGRITY
 from schemas import wire
+from schemas.documents import HandoffContract
 from schemas.records import Ack, Amendment, Package
 
 ACKS, AMENDMENTS = "handoff.acks", "handoff.amendments"
@@ -304,8 +305,14 @@ def _wait(cluster: Cluster, reader: Reader | None, asked: Asked, seconds: float)
 def _show(cluster: Cluster, asked: Asked, found: Answer, output_: str) -> None:
     package = found.package
     holders: dict[str, list[str]] = {}
-    if package is not None and package.disposition == "held":
-        holders = Contracts(registered_contracts(cluster)).holders(package)
+    if package is not None:
+        contracts = registered_contracts(cluster)
+        if package.disposition == "held":
+            holders = Contracts(contracts).holders(package)
+        for contract in contracts:
+            version = (contract.id, contract.version)
+            if version == (package.contract, package.contract_version):
+                _note_undeclared(asked, contract)
     if output_ == "json":
         body = asked.body
         output.document(
@@ -337,3 +344,15 @@ def _show(cluster: Cluster, asked: Asked, found: Answer, output_: str) -> None:
         click.echo(f"missing: {', '.join(map(plain, package.missing))}")
     if holders:
         click.echo(f"the whole of it: handoff held show {plain(asked.body.handoff_id)}")
+
+
+def _note_undeclared(asked: Asked, contract: HandoffContract) -> None:
+    """A name that the contract does not know may be a slip of the hand: it went as an extra."""
+    known = [field.name for field in contract.fields]
+    unknown = [name for name in getattr(asked.body, "fields", ()) if name not in known]
+    if unknown:
+        click.echo(
+            f"note: {contract.id}@{contract.version} declares no field "
+            f"{', '.join(map(plain, unknown))}; it declares {', '.join(known)}",
+            err=True,
+        )
