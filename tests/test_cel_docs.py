@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from schemas.cel.errors import ErrorKind
-from schemas.cel.evaluate import MAX_CONCATENATION, MAX_VALUE_DEPTH
 from schemas.cel.expression import EvaluationError, ExpressionError, compile_expression
+from schemas.cel.operators import MAX_CONCATENATION
 from schemas.cel.syntax import FUNCTIONS, MAX_DEPTH
 from schemas.cel.tokens import MAX_LENGTH
+from schemas.cel.values import MAX_VALUE_DEPTH
 from schemas.documents import HandoffContract
 from schemas.loading import DocumentErrors, load
 

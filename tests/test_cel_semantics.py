@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from schemas.cel.evaluate import MAX_CONCATENATION, MAX_VALUE_DEPTH
 from schemas.cel.expression import EvaluationError, compile_expression
+from schemas.cel.operators import MAX_CONCATENATION
+from schemas.cel.values import MAX_VALUE_DEPTH
 
 # What the expressions below read. Spelled as JSON, because the spelling of a number decides.
 CONTEXT: dict[str, bytes] = {

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NoReturn
 
 from schemas.cel.errors import ExpressionError
-from schemas.cel.syntax import (
+from schemas.cel.tree import (
     Call,
     Chain,
     Conditional,

@@ -10,8 +10,9 @@ from typing import Final
 
 from schemas.cel.check import check
 from schemas.cel.errors import ErrorKind, EvaluationError, ExpressionError
-from schemas.cel.evaluate import Members, Run, build
-from schemas.cel.syntax import (
+from schemas.cel.evaluate import Run, build
+from schemas.cel.syntax import parse
+from schemas.cel.tree import (
     Chain,
     Conditional,
     ContextMember,
@@ -25,8 +26,8 @@ from schemas.cel.syntax import (
     Node,
     Select,
     Unary,
-    parse,
 )
+from schemas.cel.values import Members
 
 __all__ = ["ErrorKind", "EvaluationError", "Expression", "ExpressionError", "compile_expression"]
 

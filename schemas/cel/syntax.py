@@ -1,4 +1,4 @@
-"""The tree of an expression, and the parser that builds it.
+"""The parser: from the text of an expression to its tree.
 
 The grammar is the one of CEL's language definition (cel-spec, doc/langdef.md), without what this
 subset leaves out; docs/expressions.md has it in full. Repetitions are one node with many parts, so
@@ -11,6 +11,24 @@ from typing import Final, NoReturn
 
 from schemas.cel.errors import ExpressionError
 from schemas.cel.tokens import Token, tokens
+from schemas.cel.tree import (
+    Call,
+    Chain,
+    Conditional,
+    ContextMember,
+    Has,
+    InContext,
+    Index,
+    ListOf,
+    Literal,
+    Logic,
+    Member,
+    Node,
+    Part,
+    Select,
+    Step,
+    Unary,
+)
 
 MAX_DEPTH: Final = 32  # brackets in brackets; CEL asks implementations for 12
 
@@ -33,140 +51,6 @@ _LEVELS: Final = (
     frozenset(("==", "!=", "<", "<=", ">", ">=", "in")),
     frozenset(("+", "-")),
     frozenset(("*", "/", "%")),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    value: bool | int | float | str | None
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf:
-    items: "tuple[Node, ...]"
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class ContextMember:
-    """`context.name` or `context["name"]`."""
-
-    name: str
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class InContext:
-    """`has(context.name)` or `"name" in context`."""
-
-    name: str
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Select:
-    """The step `.name`."""
-
-    name: str
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """The step `[key]`."""
-
-    key: "Node"
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The step `.function(arguments)`; `size(x)` is read as `x.size()`."""
-
-    function: str
-    arguments: "tuple[Node, ...]"
-    at: int
-
-
-Step = Select | Index | Call
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A value and the steps from it: `context.crm["tier"].size()`."""
-
-    base: "Node"
-    steps: tuple[Step, ...]
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Has:
-    """`has(operand.name)`."""
-
-    operand: "Node"
-    name: str
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unary:
-    """`!` or `-`, `times` times."""
-
-    operator: str
-    times: int
-    operand: "Node"
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """An operator and its right side, in a `Chain`."""
-
-    operator: str
-    operand: "Node"
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Operators of one level, applied from left to right: `a + b - c`."""
-
-    first: "Node"
-    parts: tuple[Part, ...]
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Logic:
-    """`a && b && c` or `a || b || c`."""
-
-    operator: str
-    operands: "tuple[Node, ...]"
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Conditional:
-    """`a ? x : b ? y : z`: the branches (a, x) and (b, y), and z."""
-
-    branches: "tuple[tuple[Node, Node], ...]"
-    otherwise: "Node"
-    at: int
-
-
-Node = (
-    Literal
-    | ListOf
-    | ContextMember
-    | InContext
-    | Member
-    | Has
-    | Unary
-    | Chain
-    | Logic
-    | Conditional
 )
 
 

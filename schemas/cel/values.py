@@ -1,0 +1,123 @@
+"""The values that expressions see: read from JSON, compared, and named in messages.
+
+They are Python's own: None, bool, int (64 bits), float, str, list and dict.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from schemas.cel.errors import EvaluationError
+
+# A value that nests deeper is none for an expression; fixed, so that it never depends on the stack.
+MAX_VALUE_DEPTH: Final = 100
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+NUMBERS: Final = frozenset((int, float))
+NAMES: Final[dict[type, str]] = {
+    bool: "a bool",
+    int: "an int",
+    float: "a double",
+    str: "a string",
+    type(None): "null",
+    list: "a list",
+    dict: "a map",
+}
+_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+_decode = msgspec.json.Decoder().decode
+# Digits as 0, everything else as x: shows in one pass of C where a long number may stand.
+_DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in range(256))
+
+
+class Members(dict[str, Any]):
+    """The members of one context, decoded when they are first read."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: Mapping[str, bytes]) -> None:
+        super().__init__()
+        self.raw = raw
+
+    def __missing__(self, name: str) -> Any:
+        raw = self.raw.get(name)
+        if raw is None:
+            raise EvaluationError("no_such_member", f"{member(name)} is not there")
+        value = self[name] = _read(name, bytes(raw))
+        return value
+
+
+def member(name: str) -> str:
+    """How a member of the context is written."""
+    return f"context.{name}" if name.isidentifier() and name.isascii() else f'context["{name}"]'
+
+
+def _read(name: str, raw: bytes) -> Any:
+    try:
+        value = _decode(raw)
+        if type(value) is int:
+            return value if INT64_MIN <= value <= INT64_MAX else float(value)
+        if type(value) in (list, dict):
+            if raw.count(b"[") + raw.count(b"{") > MAX_VALUE_DEPTH:
+                _check_depth(name, value)
+            if b"0" * 19 in raw.translate(_DIGITS):
+                _long_integers_to_doubles(value)
+        return value
+    except (ValueError, OverflowError, RecursionError):  # of msgspec, UTF-8, float and the stack
+        raise EvaluationError(
+            "unreadable",
+            f"{member(name)} is no JSON with a meaning here (half a character, a number beyond a "
+            "double, or too deep)",
+        ) from None
+
+
+def _check_depth(name: str, value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_VALUE_DEPTH:
+            raise RecursionError(f"{name} nests deeper than {MAX_VALUE_DEPTH}")
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in (list, dict)
+        ]
+
+
+def _long_integers_to_doubles(value: Any) -> None:
+    """JSON has no 64 bits: what is beyond them is a double, as every number is in CEL's JSON."""
+    pending = [value]
+    while pending:
+        outer = pending.pop()
+        for key, inner in outer.items() if type(outer) is dict else enumerate(outer):
+            if type(inner) in (list, dict):
+                pending.append(inner)
+            elif type(inner) is int and not INT64_MIN <= inner <= INT64_MAX:
+                outer[key] = float(inner)  # no key is new, so the iteration goes on
+
+
+def equal(a: Any, b: Any) -> bool:
+    """CEL's equality: numbers by their value whatever their type, else only within a type.
+
+    Python's own, in C, is the same but for true, which it takes for 1: so it decides most.
+    """
+    if a != b:
+        return False
+    pending: list[tuple[Any, Any]] | None = None
+    while True:
+        kind = type(a)
+        if kind is not type(b):
+            if kind not in NUMBERS or type(b) not in NUMBERS:
+                return False
+        elif kind not in _SCALARS:
+            if pending is None:
+                pending = []
+            if kind is list:
+                pending.extend(zip(a, b, strict=True))
+            else:
+                pending.extend((value, b[key]) for key, value in a.items())
+        if not pending:
+            return True
+        a, b = pending.pop()
