@@ -304,7 +304,8 @@ def _hanging(label: tuple[str, str], text: Text) -> RenderableType:
 def signal(record: Signal) -> RenderableType:
     """One signal: to which team, and what became of its handoff."""
     style = "red" if record.kind in ("held", "stalled", "rejected", "expired") else "green"
-    to = f"to {plain(record.to_team or 'the originator')}: "
+    late = "late, " if record.late else ""
+    to = f"{late}to {plain(record.to_team or 'the originator')}: "
     return _hanging((record.kind, style), Text.assemble((to, "dim"), plain(record.message)))
 
 

@@ -107,11 +107,21 @@ def test_demo_tells_its_stories_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     for words in (
         "Sales to marketing",
+        "handoff_missing: The task went from qualify to nurture and nobody declared",
+        "implicit: nobody declared it",
         "rebuilt from converse/call-recorder",
         "context_unstructured: decision_date",
         "context_malformed: customer_id",
+        "amended by Ilse Kramer",
+        "completed to sales",
+        "stalled  to operations",
+        "accepted late, to operations",
         "HELD",
         "owner_missing",
+        "sent, as it is, revision 2",
+        "discarded to support",
+        "has another owner now: Lena Fuchs",
+        "ticket-314: the same, released",
         "What was seen",
     ):
         assert words in text
