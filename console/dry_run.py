@@ -1,5 +1,7 @@
 """The processor without a broker: the same core over lines, on the clock of their event times.
 
+Deadlines fall due as the clock passes them, and a line of a table changes it from there on.
+
 Partitions and offsets are those of a fresh cluster fed by `send` with the same lines, so the
 origins in the records are too. Nothing here reads a clock: the same lines give the same bytes.
 """
@@ -11,14 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import pydantic
 
 from console.errors import BadInputError
-from console.lines import Line
+from console.lines import LIVENESS, Line
 from processors.driver import Driver
 from processors.partitioning import partition_of
 from processors.processor import Processor
-from schemas import wire
+from processors.timeline import Timeline
+from schemas import documents, wire
 from schemas.flow import Headers, Output, Record
+from schemas.records import Liveness
 
 # A line without a key lies on no partition; what it becomes is judged beside the others.
 _NOWHERE = -1
@@ -35,7 +40,10 @@ _judged = msgspec.json.Decoder(_Judged).decode
 
 @dataclass
 class Summary:
-    """What a dry run published: records a topic, violations opened a kind, shares of packages."""
+    """What a dry run published: records a topic, violations a kind, shares of packages.
+
+    `deadlines` is how many tasks were woken by one.
+    """
 
     inputs: int = 0
     topics: Counter[str] = field(default_factory=Counter)
@@ -44,6 +52,7 @@ class Summary:
     judged: int = 0
     fidelity: float = 0.0
     completeness: float = 0.0
+    deadlines: int = 0
 
     def note(self, output: Output) -> None:
         """Count one published record."""
@@ -72,30 +81,68 @@ class DryRun:
         partitions: int,
         backfill_before: int | None = None,
     ) -> None:
-        self._driver = Driver(processor, processor.build_tables(dict(tables), None))
+        self._tables = {name: dict(tables.get(name, {})) for name in processor.tables}
+        self._processor = processor
+        self._driver = Driver(processor, self._build())
+        self._clock = Timeline(self._driver, self._settled)
         self._partitions = partitions
         self._backfill_before = backfill_before
         self._offsets: Counter[tuple[str, int]] = Counter()
-        self.now = 0
         self.summary = Summary()
         for partition in (_NOWHERE, *range(partitions)):
             self._driver.assign(partition, {})
 
-    def run(self, lines: Iterable[Line]) -> Iterator[Output]:
+    @property
+    def now(self) -> int:
+        """The clock, epoch ms; 0 before the first line."""
+        return self._clock.now or 0
+
+    def run(self, lines: Iterable[Line], until: int | None = None) -> Iterator[Output]:
         """What the processor would publish for each line, in order, its changelog last.
 
-        Raises `BadInputError` for a line of a topic that the processor does not read.
+        Between two lines comes what falls due meanwhile, and after the last one what has fallen due
+        up to `until` (epoch ms). Raises `BadInputError` for a line of a topic that the processor
+        does not read, and for a document of a table that is none.
         """
         for line in lines:
-            yield from self._step(line)
+            yield from self._noted(self._clock.to(line.occurred_at or 0))
+            if line.topic in self._tables:
+                self._register(line)
+                yield from self._noted(self._clock.exchange(self._build()))
+            elif line.topic in self._processor.inputs:
+                yield from self._noted(self._step(line))
+            else:
+                raise BadInputError(f"line {line.number}: {line.problem or unread(line.topic)}")
+        yield from self._noted(self._clock.through(until or 0))
+        self.summary.deadlines = self._clock.fired
+
+    def _noted(self, outputs: Iterable[Output]) -> Iterator[Output]:
+        for output in outputs:
+            if output.topic != self._processor.changelog:
+                self.summary.note(output)
+            yield output
+
+    def _build(self) -> Any:
+        tables = {name: dict(values) for name, values in self._tables.items()}
+        return self._processor.build_tables(tables, None)
+
+    def _register(self, line: Line) -> None:
+        """Take the line of a table."""
+        if line.problem is not None:
+            raise BadInputError(f"line {line.number}: {line.problem}")
+        table = self._tables[line.topic]
+        if line.value == b"null":
+            if line.key is None:
+                raise BadInputError(f"line {line.number}: a null needs the key that it deletes")
+            table.pop(line.key.decode(), None)
+            return
+        try:
+            key, value = _document(line)
+        except (pydantic.ValidationError, msgspec.ValidationError) as error:
+            raise BadInputError(f"line {line.number}: {line.topic}: {_why(error)}") from None
+        table[key] = value
 
     def _step(self, line: Line) -> Iterator[Output]:
-        processor = self._driver.processor
-        if line.topic not in processor.inputs:
-            raise BadInputError(
-                f"line {line.number}: {unread(line.topic)}; leave such lines out of a dry run"
-            )
-        self.now = max(self.now, line.occurred_at or 0)
         partition, offset = self._place(line)
         key = line.key or b""
         headers: Headers = []
@@ -103,15 +150,16 @@ class DryRun:
             headers.append((wire.BACKFILL_HEADER, b"1"))
         # A record arrives when the clock is at hand, so only the header makes it backfill.
         record = Record(line.topic, partition, offset, key, line.value, self.now, headers)
-        outputs = self._driver.step(record, self.now)
         self.summary.inputs += 1
-        for output in outputs:
-            self.summary.note(output)
-            yield output
+        yield from self._driver.step(record, self.now)
+        yield from self._settled()
+
+    def _settled(self) -> list[Output]:
+        """Commit: the changelog."""
         changes = list(self._driver.changelog())
         self._driver.merge(changes)
-        for _, state_key, encoded in changes:
-            yield Output(processor.changelog, state_key.encode(), encoded, [])
+        changelog = self._processor.changelog
+        return [Output(changelog, key.encode(), state, []) for _, key, state in changes]
 
     def _place(self, line: Line) -> tuple[int, int]:
         if line.key is None:
@@ -121,10 +169,6 @@ class DryRun:
         self._offsets[line.topic, partition] += 1
         return partition, offset
 
-    def clock_to(self, moment: int | None) -> None:
-        """Move the clock on to a moment (epoch ms); it never goes back."""
-        self.now = max(self.now, moment or 0)
-
     def verdicts(self) -> Counter[str]:
         """How the inputs ended: applied, duplicates, refused, dead_letters."""
         found: Counter[str] = Counter()
@@ -132,6 +176,22 @@ class DryRun:
             if name in ("applied", "duplicates", "refused", "dead_letters"):
                 found[name] += number
         return found
+
+
+def _document(line: Line) -> tuple[str, bytes]:
+    """The key and the value that a table would have for a line."""
+    if line.topic == LIVENESS:
+        found = msgspec.json.decode(line.value, type=Liveness)
+        return found.receiver, line.value
+    document = documents.from_json(line.value)
+    return documents.key(document), documents.to_json(document)
+
+
+def _why(error: pydantic.ValidationError | msgspec.ValidationError) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def is_backfill(line: Line, before: int | None) -> bool:

@@ -1,7 +1,9 @@
 """Inputs as lines: what `send` and `dry-run` read, one JSON object a line, plain or gzip.
 
 A line is a tool output, or `{"topic": "handoff.acks", "value": {...}}` for another input. Its key
-is the `task_id` of the value. Blank lines are passed over.
+is the `task_id` of the value. A dry run takes changes of the tables too: `{"topic":
+"handoff.receivers", "value": {...}}`, with `occurred_at` beside it where that is later than the
+line before; `"value": null` deletes what `key` names. Blank lines are passed over.
 """
 
 import gzip
@@ -22,6 +24,8 @@ from schemas.records import When
 
 TOOL_OUTPUTS = "handoff.tool-outputs"
 INPUTS = (TOOL_OUTPUTS, "handoff.acks", "handoff.amendments")
+LIVENESS = "handoff.receiver-liveness"
+TABLES = ("handoff.contracts", "handoff.receivers", LIVENESS)
 _GZIP = b"\x1f\x8b"
 
 
@@ -29,7 +33,8 @@ class Line(NamedTuple):
     """One line of input. `number` counts from 1; `occurred_at` is epoch ms, None when unreadable.
 
     Without a `key` (no JSON object, no task_id in it, no known topic) it has no place on a topic,
-    and `problem` says why.
+    and `problem` says why. The line of a table has the key that it gives, if any; its `value` is
+    JSON, null where the key is deleted.
     """
 
     number: int
@@ -47,6 +52,8 @@ class _Outline(msgspec.Struct):
     value: msgspec.Raw = msgspec.Raw()
     task_id: Any = None
     occurred_at: Any = None
+    key: Any = None
+    checked_at: Any = None
 
 
 _decode = msgspec.json.Decoder(_Outline).decode
@@ -112,9 +119,12 @@ def _line(number: int, text: bytes) -> Line:
         return Line(number, TOOL_OUTPUTS, None, text, None, problem)
     if outline.task_id is not None or outline.topic is None:
         return _keyed(number, TOOL_OUTPUTS, text, outline)
+    if outline.topic in TABLES:
+        return _of_table(number, outline)
     if outline.topic not in INPUTS:
         problem = f"names a topic that is no input; the inputs are {', '.join(INPUTS)}"
-        return Line(number, TOOL_OUTPUTS, None, text, None, problem)
+        topic = outline.topic if isinstance(outline.topic, str) else TOOL_OUTPUTS
+        return Line(number, topic, None, text, None, problem)
     value = bytes(outline.value)
     try:
         return _keyed(number, outline.topic, value, _decode(value))
@@ -123,12 +133,25 @@ def _line(number: int, text: bytes) -> Line:
         return Line(number, outline.topic, None, value, None, problem)
 
 
-def _keyed(number: int, topic: str, value: bytes, outline: _Outline) -> Line:
+def _of_table(number: int, outline: _Outline) -> Line:
+    key = outline.key.encode() if isinstance(outline.key, str) and outline.key else None
+    value = bytes(outline.value)
+    occurred_at = _time(outline.occurred_at)
+    if occurred_at is None and outline.topic == LIVENESS and value.startswith(b"{"):
+        occurred_at = _time(_decode(value).checked_at)
+    problem = None if value else "has a topic, but no value"
+    return Line(number, outline.topic, key, value, occurred_at, problem)
+
+
+def _time(given: Any) -> int | None:
     try:
-        when = msgspec.convert(outline.occurred_at, When)
-        occurred_at = wire.epoch_ms(when)
+        return wire.epoch_ms(msgspec.convert(given, When))
     except msgspec.ValidationError:
-        occurred_at = None
+        return None
+
+
+def _keyed(number: int, topic: str, value: bytes, outline: _Outline) -> Line:
+    occurred_at = _time(outline.occurred_at)
     if not isinstance(outline.task_id, str) or not outline.task_id:
         problem = "has no task_id, so it has no key"
         return Line(number, topic, None, value, occurred_at, problem)

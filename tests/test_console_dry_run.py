@@ -123,16 +123,144 @@ def test_a_bad_line_becomes_a_dead_letter_and_the_next_is_judged(line: str, code
 
 
 def test_an_input_that_the_processor_does_not_read_stops_with_its_line() -> None:
-    line = '{"topic": "handoff.acks", "value": {"task_id": "t1"}}\n'
+    line = '{"topic": "handoff.packages", "value": {"task_id": "t1"}}\n'
     result = dry_run("--contracts", str(DEMO), "-", lines=line)
     assert result.exit_code == 2
-    assert "line 1: this version does not read handoff.acks" in result.stderr
+    assert "line 1: names a topic that is no input" in result.stderr
 
 
 def test_the_clock_goes_on_to_until() -> None:
     result = demo("--until", "2026-03-09T00:00:00Z")
     assert "the clock ended at 2026-03-09T00:00:00Z" in result.stderr
     assert demo("--until", "monday").exit_code == 2
+
+
+# --- deadlines and tables: a contract with all of them ----------------------------------------
+
+
+@pytest.fixture
+def contracts(tmp_path: Path) -> str:
+    path = tmp_path / "contracts.yaml"
+    path.write_text(
+        """
+kind: HandoffContract
+id: w-to-desk
+version: 1
+owner: {name: Ilse Kramer, contact: ilse@example.com}
+action: Look at it.
+workflow: w
+from: {team: a, stage: s}
+to: {receiver: desk, stage: d}
+accept_within: PT4H
+"""
+    )
+    return str(path)
+
+
+DESK = {
+    "kind": "Receiver",
+    "id": "desk",
+    "team": "desk",
+    "owners": [
+        {"name": "Dana", "contact": "dana@example.com", "until": "2026-03-01"},
+        {"name": "Kim", "contact": "kim@example.com"},
+    ],
+}
+
+
+def on(topic: str, value: object, **beside: Any) -> str:
+    return json.dumps({"topic": f"handoff.{topic}", "value": value} | beside) + "\n"
+
+
+def told(result: Result) -> list[tuple[str, str]]:
+    """The signals: what, and when by the clock."""
+    return [
+        (each["value"]["kind"], each["value"]["at"])
+        for each in records(result)
+        if each["topic"] == "handoff.signals"
+    ]
+
+
+def test_deadlines_fall_due_as_the_clock_passes_them(contracts: str) -> None:
+    desk = on("receivers", DESK, occurred_at="2026-03-01T08:00:00Z")
+    sent = desk + output(handoff={"to": "desk"})
+    late = output(id="e2", task_id="t2", occurred_at="2026-03-01T15:00:00Z")
+    at = "2026-03-01T13:00:00Z"
+    stalled = dry_run("--contracts", contracts, "-", lines=sent + late)
+    assert told(stalled) == [("sent", "2026-03-01T09:00:00Z"), ("stalled", at)]
+    assert "1 task woken by a deadline" in stalled.stderr
+    assert told(dry_run("--contracts", contracts, "-", lines=sent)) == [
+        ("sent", "2026-03-01T09:00:00Z")
+    ]
+    until = dry_run("--contracts", contracts, "--until", at, "-", lines=sent)
+    assert told(until)[-1] == ("stalled", at)
+    assert (
+        until.stdout_bytes
+        == dry_run("--contracts", contracts, "--until", at, "-", lines=sent).stdout_bytes
+    )
+
+
+def test_an_ack_at_the_deadline_is_in_time(contracts: str) -> None:
+    sent = on("receivers", DESK, occurred_at="2026-03-01T08:00:00Z")
+    sent += output(handoff={"to": "desk"})
+    found = records(dry_run("--contracts", contracts, "-", lines=sent))
+    handoff_id = next(x["value"]["id"] for x in found if x["topic"] == "handoff.packages")
+    ack = {
+        "id": "a1",
+        "task_id": "t1",
+        "workflow": "w",
+        "handoff_id": handoff_id,
+        "status": "accepted",
+        "by": "Kim",
+        "occurred_at": "2026-03-01T13:00:00Z",
+    }
+    until = "2026-03-01T23:00:00Z"
+    lines = sent + on("acks", ack)
+    accepted = dry_run("--contracts", contracts, "--until", until, "-", lines=lines)
+    assert [kind for kind, _ in told(accepted)] == ["sent", "accepted"]
+
+
+def test_a_receiver_that_is_registered_late_releases_what_is_held(contracts: str) -> None:
+    lines = output(handoff={"to": "desk"})
+    lines += on("receivers", DESK, occurred_at="2026-03-01T10:00:00Z")
+    held = dry_run("--contracts", contracts, "-", lines=lines)
+    assert told(held) == [
+        ("held", "2026-03-01T09:00:00Z"),
+        ("released", "2026-03-01T10:00:00Z"),
+    ]
+
+
+def test_an_owner_whose_time_ends_is_followed_at_that_moment(contracts: str) -> None:
+    lines = on("receivers", DESK, occurred_at="2026-03-01T08:00:00Z")
+    lines += output(handoff={"to": "desk"})
+    ended = dry_run("--contracts", contracts, "--until", "2026-03-05T00:00:00Z", "-", lines=lines)
+    assert ("reassigned", "2026-03-02T00:00:00Z") in told(ended)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (on("receivers", {"kind": "Receiver", "id": "x"}), "line 1: handoff.receivers: "),
+        (on("receivers", None), "line 1: a null needs the key that it deletes"),
+        (on("receiver-liveness", {"receiver": "x"}), "line 1: handoff.receiver-liveness: "),
+        ('{"topic": "handoff.contracts"}', "line 1: has a topic, but no value"),
+        (on("nonsense", {}), "line 1: names a topic that is no input"),
+    ],
+)
+def test_a_line_of_a_table_that_is_wrong_stops_with_its_number(
+    contracts: str, line: str, said: str
+) -> None:
+    result = dry_run("--contracts", contracts, "-", lines=line)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_what_is_deleted_from_a_table_is_gone(contracts: str) -> None:
+    lines = on("receivers", DESK) + on("receivers", None, key="desk")
+    found = records(
+        dry_run("--contracts", contracts, "-", lines=lines + output(handoff={"to": "desk"}))
+    )
+    assert "receiver_missing" in {x["value"].get("kind") for x in found}
 
 
 def test_documents_with_errors_stop_it_with_exit_status_2(tmp_path: Path) -> None:

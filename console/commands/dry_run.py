@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime
 
 import click
+import msgspec
 
 from console import output
 from console.commands.documents import load_documents
@@ -32,18 +33,26 @@ _ENDS = {"duplicates": ("duplicate", None), "dead_letters": ("dead letter", None
 )
 @click.option("--until", metavar="TIME", help="Move the clock on to TIME after the last line.")
 @click.option("--backfill", is_flag=True, help="Mark old lines as `send` would.")
+@click.option("--ttl", is_flag=True, help="Let handoffs expire and tasks be forgotten.")
 @click.option("--internal", "with_internal", is_flag=True, help="Print internal records too.")
 @click.argument("file")
 def dry_run(
-    paths: tuple[str, ...], until: str | None, backfill: bool, with_internal: bool, file: str
+    paths: tuple[str, ...],
+    until: str | None,
+    backfill: bool,
+    ttl: bool,
+    with_internal: bool,
+    file: str,
 ) -> None:
     """Judge the lines of FILE without a broker.
 
-    FILE is plain or gzip, - is standard input. Each line is a tool output.
-    {"topic": "handoff.acks", "value": {...}}, an ack or amendment, is refused with exit status 2:
-    this version does not read them.
+    FILE is plain or gzip, - is standard input. Each line is a tool output, or
+    {"topic": "handoff.acks", "value": {...}} for an ack or amendment, or
+    {"topic": "handoff.receivers", "occurred_at": TIME, "value": {...}} for a contract, a receiver
+    or the liveness of one that changes from there on.
     Prints one JSON line for each record that the processor would publish, in order, and a summary
-    on standard error. The clock is the event time of the lines.
+    on standard error. The clock is the event time of the lines: deadlines fall due as it passes
+    them. Nothing expires, unless --ttl says so.
     """
     end = moment(until) if until else None
     found = load_documents(paths)
@@ -53,14 +62,16 @@ def dry_run(
     }
     settings = load_settings()
     before = int(time.time() * 1000) - settings.backfill_after_ms if backfill else None
-    dry = DryRun(integrity(limits(settings)), tables, DEFAULT_PARTITIONS, before)
+    within = limits(settings)
+    if not ttl:
+        within = msgspec.structs.replace(within, task_ttl_ms=None, handoff_ttl_ms=None)
+    dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, before)
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
     with output.ends_cleanly():
-        for record in dry.run(read_lines(file)):
+        for record in dry.run(read_lines(file), end):
             progress.tick()
             if with_internal or not internal(record.topic, INTEGRITY):
                 output.line(printed(record.topic, record.key, record.value, record.headers))
-        dry.clock_to(end)
         sys.stdout.flush()
         _summarise(dry)
 
@@ -74,6 +85,9 @@ def _summarise(dry: DryRun) -> None:
     sent, held = summary.topics[PACKAGES], summary.topics[HELD]
     total = output.number(sent + held, "handoff")
     click.echo(f"{total}: {sent:,} sent, {held:,} held", err=True)
+    if summary.deadlines:
+        passed = output.number(summary.deadlines, "task")
+        click.echo(f"{passed} woken by a deadline", err=True)
     if summary.judged:
         click.echo(
             f"arrived from the senders (fidelity) {percent(summary.fidelity / summary.judged)}, "

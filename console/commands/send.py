@@ -68,7 +68,7 @@ def send(file: str) -> None:
 
 def _problem(line: Line, now: int, processor: Processor[Any]) -> str | None:
     """What is wrong with a line, as far as the processor's own parser can tell."""
-    if line.key is None:
+    if line.problem is not None:
         return f"not sent: {line.problem}"
     if line.topic not in INPUTS:
         return (
