@@ -23,6 +23,7 @@ from processors.runtime.settings import Settings, load_settings
 from topics.catalogue import TopicError
 
 NAMES = (INTEGRITY.name,)
+STALE_PROBES = 5  # what was found so many probes ago says nothing about a receiver any more
 
 
 def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[Processor[Any]]:
@@ -40,6 +41,11 @@ def limits(settings: Settings) -> Limits:
         settings.max_state_bytes,
         settings.max_open_handoffs,
         settings.backfill_after_ms,
+        settings.handoff_ttl_ms,
+        settings.task_ttl_ms,
+        settings.early_grace_ms,
+        settings.live_grace_ms,
+        round(STALE_PROBES * settings.probe_interval * 1000),
     )
 
 

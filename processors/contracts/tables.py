@@ -28,8 +28,6 @@ LIVENESS = "handoff.receiver-liveness"
 # A liveness record older than so many probe intervals says nothing any more: it counts as live.
 STALE_INTERVALS = 5
 
-# A receiver's group may be without members for so long, or until its people look again.
-LIVE_GRACE_MS = 10 * 60_000
 MAX_ANSWERS = 10_000  # senders choose the words of a question: bound what is kept of each kind
 
 
@@ -69,6 +67,7 @@ class Tables:
         }
         self.queues = queues
         self._liveness: Mapping[str, Liveness] = {}
+        self._grace_ms = 0
         self._stale_ms = 0
         self._by_workflow: dict[str, list[Contract]] = defaultdict(list)
         for contract in self.contracts.values():
@@ -143,10 +142,13 @@ class Tables:
             self._between[question] = found
         return found
 
-    def with_liveness(self, liveness: Mapping[str, Liveness], stale_ms: int) -> "Tables":
-        """The same documents with what a probe found; what is older than `stale_ms` is unknown."""
+    def with_liveness(
+        self, liveness: Mapping[str, Liveness], grace_ms: int, stale_ms: int
+    ) -> "Tables":
+        """The same documents with what a probe found of the receivers."""
         other = copy(self)
         other._liveness = liveness
+        other._grace_ms = grace_ms
         other._stale_ms = stale_ms
         return other
 
@@ -167,7 +169,7 @@ class Tables:
         if now - epoch_ms(found.checked_at) > self._stale_ms:
             return False
         registered = self.receivers.get(receiver)
-        grace = max(LIVE_GRACE_MS, (registered.checks_every if registered else None) or 0)
+        grace = max(self._grace_ms, (registered.checks_every if registered else None) or 0)
         return now - epoch_ms(found.last_live_at) >= grace
 
     def absence(self, receiver: str) -> str | None:
@@ -229,9 +231,13 @@ def in_force(documents: list[HandoffContract]) -> list[HandoffContract]:
 def build_tables(
     topics: dict[str, dict[str, bytes]],
     existing_topics: frozenset[str] | None,
+    grace_ms: int = 600_000,
     stale_ms: int = 25_000,
 ) -> Tables:
     """Tables from the compacted topics, `{topic: {key: JSON}}`.
+
+    A receiver's group may be without a member for `grace_ms`, or until its people look again; what
+    a probe found longer than `stale_ms` ago counts as unknown.
 
     A document that cannot be read (written by a newer version, or by hand) is left out and named in
     the log: the others still hold.
@@ -245,7 +251,7 @@ def build_tables(
             continue
         liveness[record.receiver] = record
     documents = (tuple(sorted(topics.get(topic, {}).items())) for topic in (CONTRACTS, RECEIVERS))
-    return _tables(*documents, existing_topics).with_liveness(liveness, stale_ms)
+    return _tables(*documents, existing_topics).with_liveness(liveness, grace_ms, stale_ms)
 
 
 @lru_cache(maxsize=2)  # a probe renews the liveness every few seconds, and documents stay

@@ -20,7 +20,7 @@ def integrity(limits: Limits) -> Processor[Task]:
     def tables_within(
         topics: dict[str, dict[str, bytes]], existing: frozenset[str] | None
     ) -> Tables:
-        return build_tables(topics, existing, limits.stale_liveness_ms)
+        return build_tables(topics, existing, limits.live_grace_ms, limits.stale_liveness_ms)
 
     def due(task: Task) -> int | None:
         return state.due(task, limits.handoff_ttl_ms, limits.task_ttl_ms)

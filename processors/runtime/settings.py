@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     max_state_bytes: int = Field(1 << 20, ge=1024, le=2 << 20)
     max_open_handoffs: int = Field(64, ge=1, le=1000)
     backfill_after_ms: int = Field(86_400_000, ge=1000)
+    handoff_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
+    task_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
+    early_grace_ms: int = Field(60_000, ge=0)
+    live_grace_ms: int = Field(600_000, ge=0)
     kafka: dict[str, str] = {}
 
     @field_validator("kafka", mode="before")
