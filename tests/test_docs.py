@@ -121,8 +121,7 @@ def test_contracts_in_the_text_are_without_a_fault(page: Path, tmp_path: Path) -
         if language == "yaml":
             path = tmp_path / f"{number}.yaml"
             path.write_text(body, encoding="utf-8")
-            found = lint(load([path]), dt.date(2026, 6, 1))
-            assert [each for each in found if "nobody watches it" not in each.message] == []
+            assert lint(load([path]), dt.date(2026, 6, 1)) == []
 
 
 def test_tables_are_complete(page: Path) -> None:
