@@ -1,7 +1,9 @@
 """The probe against brokers: receivers that come and go, and instances that come and go."""
 
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,10 +11,13 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from processors.runtime import clients, groups
+from console.brokers import ApacheKafka, BrokerError
+from processors.runtime import clients
+from processors.runtime.groups import Groups
 from processors.runtime.settings import Settings
 from schemas import wire
 from schemas.records import Liveness
+from tests.conftest import cannot_run
 from tests.lanes import PARTITIONS, Bench, Instance, wait_for
 
 PROCESSOR = "tests.watching:WATCHING"
@@ -30,7 +35,7 @@ class Follower:
         self._reader.assign([TopicPartition(topic, 0, 0)])
         self.records: list[Liveness] = []
 
-    def until(self, live: bool, what: str) -> Liveness:
+    def until(self, live: bool, what: str, seconds: float = 30) -> Liveness:
         """The first record from now on that says so."""
         found: list[Liveness] = []
 
@@ -42,7 +47,7 @@ class Follower:
                     found.extend(each for each in self.records[-1:] if each.live == live)
             return bool(found)
 
-        wait_for(came, 30, what)
+        wait_for(came, seconds, what)
         return found[0]
 
     def close(self) -> None:
@@ -128,25 +133,28 @@ def test_lag_counts_what_the_group_has_not_read(bench: Bench) -> None:
     for n in range(30):
         bench.producer.produce(bench.prefix + "out", b"x", partition=n % PARTITIONS)
     bench.flush()
-    admin = bench.admin
     out, group = bench.prefix + "out", bench.prefix + "desk"
-    assert groups.lags(admin, [(group, out), ("nobody", out), (group, "no-topic")]) == {}
+    asked = Groups(Settings(kafka_bootstrap_servers=bench.servers))
+    assert asked.lags([(group, out), ("nobody", out), (group, "no-topic")]) == {}
     consumer = Consumer({"bootstrap.servers": bench.servers, "group.id": group})
     offsets = [TopicPartition(out, 0, 4), TopicPartition(out, 1, 10)]
     consumer.commit(offsets=offsets, asynchronous=False)
     consumer.close()
-    assert groups.lags(admin, [(group, out)]) == {(group, out): 16}, "6, 0, and 10 never begun"
-    assert groups.members(admin, [group, "nobody"]) == {group: 0, "nobody": 0}
+    assert asked.lags([(group, out)]) == {(group, out): 16}, "6, 0, and 10 never begun"
+    assert asked.members([group, "nobody"]) == ({group: 0, "nobody": 0}, {})
+    asked.close()
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_both_kinds_of_groups_are_described(real: Bench, protocol: str) -> None:
     real.create()
     group = real.prefix + protocol
+    asked = Groups(Settings(kafka_bootstrap_servers=real.servers))
     desk = Desk(real, group, protocol)
-    wait_for(lambda: groups.members(real.admin, [group]) == {group: 1}, 30, "one member")
+    wait_for(lambda: asked.members([group]) == ({group: 1}, {}), 30, "one member")
     desk.leave()
-    wait_for(lambda: groups.members(real.admin, [group]) == {group: 0}, 30, "no member")
+    wait_for(lambda: asked.members([group]) == ({group: 0}, {}), 30, "no member")
+    asked.close()
 
 
 def probes(instance: Instance) -> float:
@@ -181,3 +189,47 @@ def test_one_of_two_instances_probes_and_the_other_takes_over(real: Bench) -> No
     assert wire.epoch_ms(after.checked_at) > wire.epoch_ms(gone.checked_at)
     assert after.last_live_at == gone.last_live_at, "it survives the takeover"
     follower.close()
+
+
+def count(instance: Instance, outcome: str) -> int:
+    lines = instance.page("/metrics")[1].splitlines()
+    (found,) = [x for x in lines if x.startswith("handoff_probes") and f'"{outcome}"' in x]
+    return int(float(found.rsplit(" ", 1)[1]))
+
+
+def has_failed(instance: Instance, before: int) -> bool:
+    return count(instance, "failed") > before
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_broker_that_goes_and_comes_back_costs_the_probe_nothing(
+    prefix: str, tmp_path: Path
+) -> None:
+    """A coordinator that was away makes librdkafka abort a process that asks it carelessly."""
+    broker = ApacheKafka(tmp_path / "broker")
+    try:
+        broker.start()
+    except BrokerError as error:
+        cannot_run("kafka", str(error))
+    try:
+        with Bench(broker.bootstrap_servers, prefix, tmp_path) as bench:
+            bench.create()
+            follower = Follower(bench)
+            instance = start(bench).ready()
+            desk = Desk(bench, prefix + "desk")
+            follower.until(True, "its member")
+            for kill in (False, True):
+                before = count(instance, "failed")
+                broker.stop(kill=kill)
+                wait_for(partial(has_failed, instance, before), 30, "the probe notices")
+                broker.start()
+                begun = time.time_ns() // 1_000_000
+                while wire.epoch_ms(follower.until(True, instance.log, 90).checked_at) < begun:
+                    pass
+            desk.leave()
+            follower.until(False, "its leaving")
+            follower.close()
+            assert instance.process.poll() is None
+    finally:
+        broker.stop()

@@ -1,10 +1,20 @@
 """What Kafka tells of other people's consumer groups: how many members, how far behind.
 
 Classic groups and those of KIP-848 alike. Topics here are the cluster's names.
+
+A defect of librdkafka shapes this (its issue 4605, seen on 2.16): a request to a group's
+coordinator that times out while the coordinator is away stays in the client, and when the
+coordinator is back, the client aborts the whole process. So no such request may time out inside of
+the client: it is given an hour, we wait for seconds, and a client that has not answered is closed
+with all that is pending in it. That also mends a client that does not find its way back to a
+coordinator that was away (seen on 2.16, too).
 """
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupState,
@@ -15,91 +25,165 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from processors.runtime import clients
 from processors.runtime.restoration import Place
+from processors.runtime.settings import Settings
 
 CALL_SECONDS = 4.0
-# A future that is still silent after the request's own time-out never speaks.
-_WAIT_SECONDS = 2 * CALL_SECONDS
+# Longer than any client lives that does not answer, and as long as librdkafka allows.
+_NEVER_SECONDS = 3600.0
 _ABSENT = (ConsumerGroupState.DEAD, ConsumerGroupState.EMPTY)
 
-
-def members(admin: AdminClient, groups: Iterable[str]) -> dict[str, int | Exception]:
-    """The number of members of each group (at least one group), or why nobody can tell."""
-    found: dict[str, int | Exception] = {}
-    asked = admin.describe_consumer_groups(sorted(groups), request_timeout=CALL_SECONDS)
-    for group, answer in asked.items():
-        try:
-            described = answer.result(_WAIT_SECONDS)
-        except (KafkaException, TimeoutError) as error:
-            found[group] = error
-        else:
-            found[group] = 0 if described.state in _ABSENT else len(described.members)
-    return found
+Key = TypeVar("Key")
 
 
-def lags(admin: AdminClient, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """How many offsets each (group, topic) is behind the end that a read_committed reader sees.
-
-    A group that has no offset in the topic is left out; where it has some, a partition without one
-    counts from its first record. In a topic that is written in transactions the end is one offset
-    past the last record, for the transaction's marker. Raises `KafkaException` or `TimeoutError`.
-    """
-    committed = _committed(admin, pairs)
-    if not committed:
-        return {}
-    there = admin.list_topics(timeout=CALL_SECONDS).topics
-    partitions = {
-        topic: sorted(there[topic].partitions) for _, topic in committed if topic in there
-    }
-    every = {(topic, number) for topic, numbers in partitions.items() for number in numbers}
-    ends = _offsets(admin, every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-    unread = {
-        (topic, number)
-        for (_, topic), offsets in committed.items()
-        for number in partitions.get(topic, ())
-        if number not in offsets
-    }
-    firsts = _offsets(admin, unread, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-    found: dict[tuple[str, str], int] = defaultdict(int)
-    for (group, topic), offsets in committed.items():
-        for number in partitions.get(topic, ()):
-            place = (topic, number)
-            begin = offsets[number] if number in offsets else firsts[place]
-            found[group, topic] += max(0, ends[place] - begin)
-    return dict(found)
+class Untold(Exception):
+    """Kafka does not tell it now; the text is the reason."""
 
 
-def _committed(
-    admin: AdminClient, pairs: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], dict[int, int]]:
-    """{(group, topic): {partition: offset}} of those that have an offset there."""
-    asked = {
-        pair: admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(pair[0])], request_timeout=CALL_SECONDS
-        )[pair[0]]
-        for pair in pairs
-    }
-    found = {}
-    for (group, topic), answer in asked.items():
-        offsets = {
-            place.partition: place.offset
-            for place in answer.result(_WAIT_SECONDS).topic_partitions
-            if place.topic == topic and place.offset >= 0
+class Groups:
+    """The consumer groups of a cluster. For one thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open: AdminClient | None = None
+        self._broken = False
+
+    def close(self) -> None:
+        """Give the connections back. What is asked afterwards opens new ones."""
+        if self._open is not None:
+            self._open.__exit__(None, None, None)
+            self._open = None
+        self._broken = False
+
+    def members(self, groups: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
+        """The number of members of each group, and of the others why it is not told.
+
+        At least one group. Raises `SettingsError`.
+        """
+        asked = self._admin().describe_consumer_groups(
+            sorted(groups), request_timeout=_NEVER_SECONDS
+        )
+        described, reasons = self._answers(asked)
+        self._close_broken()
+        counts = {
+            group: 0 if found.state in _ABSENT else len(found.members)
+            for group, found in described.items()
         }
-        if offsets:
-            found[group, topic] = offsets
-    return found
+        return counts, reasons
+
+    def lags(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """How many offsets each (group, topic) is behind the end that a read_committed reader sees.
+
+        A group that has no offset in the topic is left out; where it has some, a partition without
+        one counts from its first record. In a topic that is written in transactions the end is one
+        offset past the last record, for the transaction's marker. Raises `Untold`, `SettingsError`.
+        """
+        try:
+            return self._lags(pairs)
+        except KafkaException as error:
+            self._broken = True
+            raise Untold(_reason(error)) from None
+        finally:
+            self._close_broken()
+
+    def _lags(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        committed = self._committed(pairs)
+        if not committed:
+            return {}
+        there = self._admin().list_topics(timeout=CALL_SECONDS).topics
+        partitions = {
+            topic: sorted(there[topic].partitions) for _, topic in committed if topic in there
+        }
+        every = {(topic, number) for topic, numbers in partitions.items() for number in numbers}
+        ends = self._offsets(every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        unread = {
+            (topic, number)
+            for (_, topic), offsets in committed.items()
+            for number in partitions.get(topic, ())
+            if number not in offsets
+        }
+        firsts = self._offsets(unread, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        found: dict[tuple[str, str], int] = defaultdict(int)
+        for (group, topic), offsets in committed.items():
+            for number in partitions.get(topic, ()):
+                place = (topic, number)
+                begin = offsets[number] if number in offsets else firsts[place]
+                found[group, topic] += max(0, ends[place] - begin)
+        return dict(found)
+
+    def _committed(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[int, int]]:
+        """{(group, topic): {partition: offset}} of those that have an offset there."""
+        asked = {
+            pair: self._admin().list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(pair[0])], request_timeout=_NEVER_SECONDS
+            )[pair[0]]
+            for pair in pairs
+        }
+        found = {}
+        for (group, topic), listed in self._all(asked).items():
+            offsets = {
+                place.partition: place.offset
+                for place in listed.topic_partitions
+                if place.topic == topic and place.offset >= 0
+            }
+            if offsets:
+                found[group, topic] = offsets
+        return found
+
+    def _offsets(self, places: set[Place], spec: OffsetSpec) -> dict[Place, int]:
+        if not places:
+            return {}
+        asked = self._admin().list_offsets(
+            {TopicPartition(*place): spec for place in places},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=CALL_SECONDS,
+        )
+        named = {(place.topic, place.partition): answer for place, answer in asked.items()}
+        return {place: found.offset for place, found in self._all(named).items()}
+
+    # --- the client ---------------------------------------------------------------------------
+
+    def _admin(self) -> AdminClient:
+        if self._open is None:
+            self._open = clients.admin(self._settings)
+        return self._open
+
+    def _close_broken(self) -> None:
+        if self._broken:
+            self.close()
+
+    def _all(self, asked: Mapping[Key, "Future[Any]"]) -> dict[Key, Any]:
+        """All answers. Raises `Untold` where one is missing."""
+        found, reasons = self._answers(asked)
+        for reason in reasons.values():
+            raise Untold(reason)
+        return found
+
+    def _answers(self, asked: Mapping[Key, "Future[Any]"]) -> tuple[dict[Key, Any], dict[Key, str]]:
+        """What was answered within `CALL_SECONDS`, and of the rest why it was not."""
+        limit = time.monotonic() + CALL_SECONDS
+        found: dict[Key, Any] = {}
+        reasons: dict[Key, str] = {}
+        for key, answer in asked.items():
+            try:
+                error = answer.exception(max(0.0, limit - time.monotonic()))
+            except TimeoutError:
+                self._broken = True
+                reasons[key] = "no answer in time"
+                continue
+            if error is None:
+                found[key] = answer.result()
+            elif isinstance(error, KafkaException):
+                # A negative code is the client's own, and no broker's.
+                self._broken = self._broken or error.args[0].code() < 0
+                reasons[key] = _reason(error)
+            else:
+                raise error
+        return found, reasons
 
 
-def _offsets(admin: AdminClient, places: set[Place], spec: OffsetSpec) -> dict[Place, int]:
-    if not places:
-        return {}
-    asked = admin.list_offsets(
-        {TopicPartition(*place): spec for place in places},
-        isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=CALL_SECONDS,
-    )
-    return {
-        (place.topic, place.partition): answer.result(_WAIT_SECONDS).offset
-        for place, answer in asked.items()
-    }
+def _reason(error: KafkaException) -> str:
+    """Name and text: of some errors of admin clients the text is no more than the call's name."""
+    cause = error.args[0]
+    return f"{cause.name()}: {cause.str()}".rstrip(": ")

@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient
 
 from processors.contracts.tables import LIVENESS, STALE_INTERVALS
 from processors.processor import Processor
-from processors.runtime import clients, groups
+from processors.runtime import clients
+from processors.runtime.groups import CALL_SECONDS, Groups, Untold
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
@@ -85,8 +85,8 @@ class Probe:
         self._stale_after = int(STALE_INTERVALS * self._interval * 1000)
         self._published: dict[str, Liveness] = {}
         self._said: dict[str, str] = {}  # subject -> what was logged of it last
-        self._admin: AdminClient | None = None  # most instances never need them
-        self._producer: Producer | None = None
+        self._groups = Groups(settings)
+        self._producer: Producer | None = None  # most instances never need one
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"probe-{processor.name}", daemon=True
@@ -110,49 +110,56 @@ class Probe:
             began = time.monotonic()
             try:
                 self.look()
+            except SettingsError as error:
+                self._status.probes["failed"] += 1
+                self._say("probe", f"the receivers cannot be probed: {error}")
+            except KafkaException as error:
+                # Not even taken: an idempotent producer that has failed for good.
+                self._producer = None
+                self._status.probes["failed"] += 1
+                self._say("probe", f"the receivers cannot be probed: {error.args[0].str()}")
             except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
                 self._status.probes["failed"] += 1
-                known = isinstance(error, (KafkaException, TimeoutError, SettingsError))
-                what = f"the receivers cannot be probed: {_reason(error)}"
-                self._say("probe", what, defect=not known)
+                what = f"our defect; the receivers are not probed: {type(error).__name__}"
+                self._say("probe", what, defect=True)
             else:
                 self._say("probe", "")
             pause = max(0.1, self._interval - (time.monotonic() - began))
+        self._groups.close()
 
     def look(self) -> None:
-        """Describe the groups of all receivers and publish what was found. Raises KafkaException
-        where nothing can be asked."""
+        """Describe the groups of all receivers and publish what was found.
+
+        Raises `SettingsError` and `KafkaException` where no client can be made or used.
+        """
         watched = self._processor.groups(self._tables.current)
         if not watched:
             return
-        if self._admin is None:
-            self._admin = clients.admin(self._settings)
-        members = groups.members(self._admin, {group for group, _ in watched.values()})
+        members, reasons = self._groups.members({group for group, _ in watched.values()})
         now = time.time_ns() // 1_000_000
         reads = {
             receiver: (group, physical(topic, self._settings.topic_prefix))
             for receiver, (group, topic) in watched.items()
         }
-        described = {pair for pair in reads.values() if isinstance(members[pair[0]], int)}
-        lags = self._lags(self._admin, described)
+        lags = self._lags({pair for pair in reads.values() if pair[0] in members})
         for receiver, (group, topic) in sorted(reads.items()):
-            found = members[group]
-            if isinstance(found, Exception):
+            if group in reasons:
                 self._status.probes["failed"] += 1
                 self._say(
                     f"receiver {receiver}",
                     f"the consumer group {group} of the receiver {receiver} cannot be described "
-                    f"({_reason(found)}); it counts as live",
+                    f"({reasons[group]}); it counts as live",
                 )
                 continue
+            found = members[group]
             absent = f"the receiver {receiver} has no member in its consumer group {group}"
-            self._say(f"receiver {receiver}", "" if found else absent)
+            self._say(f"receiver {receiver}", "" if found else absent, logging.INFO)
             lag = lags.get((group, topic))
             self._publish(
                 liveness(receiver, self._previous(receiver), found, lag, now, self._stale_after)
             )
         if self._producer is not None:
-            self._producer.flush(groups.CALL_SECONDS + 1)
+            self._producer.flush(CALL_SECONDS + 1)
 
     def _previous(self, receiver: str) -> Liveness | None:
         """The record before: ours, or one that another instance has published since."""
@@ -168,19 +175,19 @@ class Probe:
             return theirs
         return ours
 
-    def _lags(self, admin: AdminClient, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    def _lags(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Rights may be missing for this alone: then the lag is not known, and the rest is."""
         try:
-            found = groups.lags(admin, pairs)
-        except (KafkaException, TimeoutError) as error:
-            self._say("lag", f"the lag of receivers is not known: {_reason(error)}")
+            found = self._groups.lags(pairs)
+        except Untold as error:
+            self._say("lag", f"the lag of receivers is not known: {error}")
             return {}
         self._say("lag", "")
         return found
 
     def _publish(self, record: Liveness) -> None:
         if self._producer is None:
-            self._producer = clients.plain_producer(self._settings, groups.CALL_SECONDS)
+            self._producer = clients.plain_producer(self._settings, CALL_SECONDS)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
@@ -201,22 +208,15 @@ class Probe:
             on_delivery=delivered,
         )
 
-    def _say(self, subject: str, what: str, *, defect: bool = False) -> None:
+    def _say(
+        self, subject: str, what: str, level: int = logging.WARNING, *, defect: bool = False
+    ) -> None:
         """Log what is wrong with a subject, once until it changes; nothing where all is well."""
         before = self._said.get(subject, "")
         if what == before:
             return
         self._said[subject] = what
         if what:
-            log.warning("%s", what, exc_info=defect)
+            log.log(level, "%s", what, exc_info=defect)
         else:
             log.info("no longer: %s", before)
-
-
-def _reason(error: Exception) -> str:
-    """An error in words for people."""
-    if isinstance(error, KafkaException):
-        return str(error.args[0].str())
-    if isinstance(error, SettingsError):
-        return str(error)
-    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
