@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Consumer
 
-from console.kafka import connect, write_all
+from console.kafka import Reader, connect, write_all
 from console.main import main
 from processors.contracts.tables import LIVENESS
 from schemas import wire
@@ -46,6 +46,16 @@ def register(**receivers: str) -> None:
     path.write_text("".join(RECEIVERS.format(id=i, more=m) for i, m in receivers.items()))
     applied = handoff("receivers", "apply", str(path))
     assert applied.exit_code == 0, applied.output
+
+
+def violations() -> list[tuple[str, str]]:
+    """All that were opened and resolved, as (kind, status)."""
+    reader = Reader(connect(), ["handoff.violations"], from_beginning=True)
+    try:
+        found = [json.loads(each.value or b"") for each in reader.to_end()]
+    finally:
+        reader.close()
+    return [(each["kind"], each["status"]) for each in found]
 
 
 def findings() -> dict[str, tuple[str, str]]:
@@ -115,5 +125,55 @@ def test_the_integrity_processor_probes_the_registered_receivers(
                 return findings()["desk"] == ("ok", f"1 member in {group}")
 
             wait_for(there, 30, "the receiver is there")
+        finally:
+            consumer.close()
+
+
+CONTRACT = """
+kind: HandoffContract
+id: to-desk
+version: 1
+owner: {name: Ilse Kramer, contact: ilse@example.com}
+action: Answer.
+workflow: w
+from: {stage: s}
+to: {receiver: desk}
+fields: [{name: name, type: string}]
+"""
+
+
+def test_a_silent_receiver_is_a_violation_until_somebody_is_there_again(
+    servers: str, prefix: str, tmp_path: Path
+) -> None:
+    group = prefix + "desk"
+    register(desk=f"consumer_group: {group}")
+    Path("contract.yaml").write_text(CONTRACT)
+    assert handoff("contracts", "apply", "contract.yaml").exit_code == 0
+    output = {
+        "id": "1",
+        "task_id": "t",
+        "workflow": "w",
+        "stage": "s",
+        "tool": "x",
+        "occurred_at": time.time_ns() // 1_000_000,
+        "context": {"name": "n"},
+        "handoff": {"to": "desk"},
+    }
+    Path("lines.jsonl").write_text(json.dumps(output))
+    with Bench(servers, prefix, tmp_path) as bench:
+        quick = {"HANDOFF_PROBE_INTERVAL": "0.5"}
+        instance = bench.start(0, quick, "tests.watching:IMPATIENT").ready()
+        assert handoff("send", "lines.jsonl").exit_code == 0
+        opened = [("receiver_silent", "opened")]
+        wait_for(lambda: violations() == opened, 30, instance.log)
+        consumer = Consumer({"bootstrap.servers": servers, "group.id": group})
+        consumer.subscribe([prefix + "packages"])
+        try:
+
+            def resolved() -> bool:
+                consumer.poll(0.1)
+                return violations() == [*opened, ("receiver_silent", "resolved")]
+
+            wait_for(resolved, 30, instance.log)
         finally:
             consumer.close()

@@ -14,6 +14,7 @@ from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import DeclinedError
 from console.kafka import connect
+from processors.contracts.tables import STALE_INTERVALS
 from processors.integrity.limits import Limits
 from processors.integrity.processor import INTEGRITY, integrity
 from processors.processor import Processor
@@ -23,7 +24,6 @@ from processors.runtime.settings import Settings, load_settings
 from topics.catalogue import TopicError
 
 NAMES = (INTEGRITY.name,)
-STALE_PROBES = 5  # what was found so many probes ago says nothing about a receiver any more
 
 
 def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[Processor[Any]]:
@@ -45,7 +45,7 @@ def limits(settings: Settings) -> Limits:
         settings.task_ttl_ms,
         settings.early_grace_ms,
         settings.live_grace_ms,
-        round(STALE_PROBES * settings.probe_interval * 1000),
+        round(STALE_INTERVALS * settings.probe_interval * 1000),
     )
 
 
