@@ -26,6 +26,8 @@ Store = MutableMapping[str, bytes]  # state key -> encoded state
 _VERDICTS = frozenset({"duplicates", "refused"})  # what became of an input, if not applied
 MAX_RECENT = 4096  # decoded states kept a partition: a task's inputs come close together
 MAX_ROUNDS = 1_000  # of one task at one moment: a core that goes on longer does not end
+# Entries looked at in one call whose deadlines turn out to be later: a state is decoded for each.
+LOOKS = 1_000
 _ASSIGN_SLICE = 1_000
 _GONE = object()
 
@@ -150,46 +152,54 @@ class Driver(Generic[State]):
     def next_due(self, number: int, until: int) -> int | None:
         """The earliest deadline of a partition's committed states, epoch ms.
 
-        Exact where it is at or before `until`; of later ones only a moment before which there is
-        none. What the open transaction changes counts after its merge.
+        Exact where it is at or before `until` (but for what `LOOKS` bounds); of later ones only a
+        moment before which there is none. What the open transaction changes counts after its merge.
         """
         partition = self.partitions[number]
         wakes = partition.wakes
-        while (first := wakes.first()) is not None and first[0] <= until:
+        for _ in range(LOOKS):
+            first = wakes.first()
+            if first is None:
+                return None
             at, key = first
+            if at > until:
+                return at
             due = self._due(partition, key, committed=True)
             if due is not None and due <= at:
                 return at
             wakes.put_off(key, due)
-        return None if first is None else first[0]
+        return until
 
     def fire(self, number: int, until: int, now: int, most: int) -> list[Output]:
         """Wake at most `most` tasks of a partition whose deadlines are at or before `until`, in the
         order of their deadlines; what they would publish."""
+        partition = self.partitions[number]
         outputs: list[Output] = []
-        for _ in range(most):
-            key = self._take_due(self.partitions[number], until)
-            if key is None:
+        fired = 0
+        for _ in range(most + LOOKS):
+            first = partition.wakes.first()
+            if fired == most or first is None or first[0] > until:
                 break
-            outputs += self._wake(number, "due", key, Due(until), now)
+            if self._take_due(partition, *first, until):
+                fired += 1
+                outputs += self._wake(number, "due", first[1], Due(until), now)
         return outputs
 
-    def _take_due(self, partition: Partition[State], until: int) -> str | None:
+    def _take_due(self, partition: Partition[State], at: int, key: str, until: int) -> bool:
+        """Take the first entry of the deadlines, if it is due; else put it off."""
         wakes = partition.wakes
-        while (first := wakes.first()) is not None and first[0] <= until:
-            at, key = first
-            due = self._due(partition, key, committed=False)
-            if due is not None and due <= at:
-                wakes.take_first()
-                return key
-            if key in partition.overlay:
-                # Put off by the open transaction only: what is taken comes back if it is dropped,
-                # and its merge schedules it anew.
-                wakes.take_first()
-                if due is None or due > until:
-                    continue
-            wakes.put_off(key, due)
-        return None
+        due = self._due(partition, key, committed=False)
+        if due is not None and due <= at:
+            wakes.take_first()
+            return True
+        if key in partition.overlay:
+            # Put off by the open transaction only: what is taken comes back if it is dropped, and
+            # its merge schedules it anew.
+            wakes.take_first()
+            if due is None or due > until:
+                return False
+        wakes.put_off(key, due)
+        return False
 
     def restless(self, until: int) -> bool:
         """Whether the open transaction has a state with a deadline at or before `until`."""

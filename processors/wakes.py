@@ -25,6 +25,7 @@ class Wakes:
         self._heap: list[tuple[int, str]] = []
         self._scheduled: dict[str, int] = {}  # the live entry of each key
         self._watching: dict[str, frozenset[str]] = {}
+        self._same: dict[frozenset[str], frozenset[str]] = {}  # many keys watch the same subjects
         self._watchers: dict[str, set[str]] = {}  # subject -> keys
         # Keys to be swept, in order: a plain dict is slow to take the first from, again and again.
         self._waiting: OrderedDict[str, None] = OrderedDict()
@@ -149,7 +150,7 @@ class Wakes:
         for subject in watched - before:
             self._watchers.setdefault(subject, set()).add(key)
         if watched:
-            self._watching[key] = watched
+            self._watching[key] = self._same.setdefault(watched, watched)
         else:
             self._watching.pop(key, None)
 

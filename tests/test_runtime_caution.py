@@ -70,3 +70,28 @@ def test_a_dead_letter_that_cannot_be_published_ends_the_lane() -> None:
     fail(caution, {A: 10})
     with pytest.raises(Fatal, match="the dead letter of"):
         fail(caution, {A: 10})
+
+
+def test_wakes_shrink_to_one_that_is_given_up_and_grow_again() -> None:
+    caution = Caution(1000, 200)
+    assert [caution.wakes_aborted(150) for _ in range(2)] == [False, False]
+    assert not caution.active
+    assert not caution.wakes_aborted(150)
+    assert (caution.wakes, caution.active) == (20, True)
+    caution.wakes_committed(20)
+    assert [caution.wakes_aborted(n) for n in (20, 2)] == [False, False]
+    assert caution.wakes == 1
+    assert [caution.wakes_aborted(1) for _ in range(3)] == [False, False, True]
+    caution.wakes_committed(128)
+    assert caution.wakes == 1, "not all that was in the failed transaction is behind"
+    caution.wakes_committed(1)
+    assert (caution.wakes, caution.active) == (200, False)
+
+
+def test_wakes_grow_again_when_none_waits_any_more() -> None:
+    caution = Caution(1000, 200)
+    for _ in range(3):
+        caution.wakes_aborted(9)
+    assert caution.active
+    caution.no_wakes()
+    assert not caution.active

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +13,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from processors.driver import Driver
 from processors.timeline import Timeline
 from processors.wakes import Wakes
-from schemas.flow import Output, Record
+from schemas import wire
+from schemas.flow import Count, Emit, Output, Record
+from schemas.records import DeadLetter
 from tests.toy import Tally, toy
 
 TOY = toy("t.")
+
+
+class Marked(DeadLetter, frozen=True):
+    """A record that says whether it is backfill."""
+
+    backfill: bool = False
+
+
 FACTS = "t.facts"
 
 
@@ -81,6 +92,22 @@ def test_a_deadline_that_was_put_off_does_not_fire_early() -> None:
     commit(made)
     assert made.fire(0, 9000, 9000, 9) == []
     assert made.next_due(0, 9000) is None
+
+
+def test_deadlines_that_were_put_off_are_looked_at_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = driver()
+    for n in range(30):
+        step(made, f"k{n:02}", "due:500")
+    commit(made)
+    for n in range(29):
+        step(made, f"k{n:02}", "due:5000")
+    commit(made)
+    monkeypatch.setattr("processors.driver.LOOKS", 10)
+    assert made.next_due(0, 600) == 600
+    assert made.fire(0, 600, 600, 5) == []
+    assert woken(made.fire(0, 600, 600, 5)) == [("k29", "due")]
 
 
 def test_what_the_open_transaction_says_of_a_deadline_counts_and_comes_back_with_an_abort() -> None:
@@ -166,6 +193,20 @@ def test_the_deadlines_of_a_partition_are_found_in_its_store() -> None:
     second.revoke(0)
     assert second.woken == []
     assert not second.sweeping
+
+
+@pytest.mark.parametrize(("own", "marked"), [(True, True), (False, False), (None, False)])
+def test_a_record_that_says_whether_it_is_backfill_is_believed(
+    own: bool | None, marked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(wire._SCHEMA_HEADERS, Marked, ())
+    fields = ("t", 0, 0, None, "x", "", "", None)
+    record = DeadLetter(*fields) if own is None else Marked(*fields, own)
+    emits: list[Emit | Count] = [Emit("o", "k", record)]
+    made = Driver(replace(TOY, advance=lambda *_: (None, emits)), {})
+    made.assign(0, {})
+    (output,) = made.step(Record("t.in0", 0, 0, b"k", b"x", 0), 0)
+    assert (("handoff-backfill", b"1") in output.headers) is marked
 
 
 # --- sweeps -------------------------------------------------------------------------------------

@@ -1,0 +1,105 @@
+"""Until when deadlines may fire: the ends of the inputs against what was read. No broker."""
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+
+from processors.runtime import gate as module
+from processors.runtime.gate import Gate
+
+A, B = ("outputs", 0), ("acks", 0)
+
+
+class Admin:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[TopicPartition, Future[Any]]] = []
+
+    def list_offsets(
+        self, places: dict[TopicPartition, Any], isolation_level: Any, request_timeout: float
+    ) -> dict[TopicPartition, Future[Any]]:
+        assert isolation_level is IsolationLevel.READ_COMMITTED
+        self.asked.append({place: Future() for place in places})
+        return self.asked[-1]
+
+    def answer(self, **ends: int) -> None:
+        for place, future in self.asked[-1].items():
+            future.set_result(SimpleNamespace(offset=ends[place.topic]))
+
+
+@pytest.fixture
+def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
+    monkeypatch.setattr(module, "_ASK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0)
+    return Admin()
+
+
+@pytest.fixture
+def gate(admin: Admin) -> Gate:
+    return Gate(admin, ["outputs", "acks"])  # type: ignore[arg-type]
+
+
+def test_it_opens_when_all_inputs_were_read_to_the_end_they_had(gate: Gate, admin: Admin) -> None:
+    assert gate.open({0: 100}, {A: 5, B: 0}, 110) == {}
+    assert gate.asking
+    assert gate.open({0: 100}, {A: 5, B: 0}, 120) == {}, "no answer yet"
+    admin.answer(outputs=5, acks=3)
+    assert gate.open({0: 100}, {A: 5, B: 2}, 130) == {}, "an ack waits"
+    assert gate.open({0: 100}, {A: 5, B: 3}, 140) == {0: 110}, "until the moment of the question"
+    assert gate.open({0: 111}, {A: 5, B: 3}, 150) == {}
+    assert len(admin.asked) == 2
+
+
+def test_the_end_of_a_partition_event_counts_as_read(gate: Gate, admin: Admin) -> None:
+    gate.open({0: 100}, {A: 5, B: 0}, 110)
+    admin.answer(outputs=7, acks=0)
+    assert gate.open({0: 100}, {A: 5, B: 0}, 120) == {}
+    gate.at_end(A, 7)
+    assert gate.open({0: 100}, {A: 5, B: 0}, 130) == {0: 110}
+
+
+def test_what_is_sought_back_has_to_be_read_again(gate: Gate, admin: Admin) -> None:
+    gate.open({0: 100}, {A: 5, B: 0}, 110)
+    gate.at_end(A, 7)
+    admin.answer(outputs=7, acks=0)
+    assert gate.open({0: 100}, {A: 5, B: 0}, 130) == {0: 110}
+    gate.sought(A)
+    assert gate.open({0: 100}, {A: 3, B: 0}, 140) == {}
+    admin.answer(outputs=7, acks=0)
+    assert gate.open({0: 100}, {A: 3, B: 0}, 150) == {}
+    assert gate.open({0: 100}, {A: 7, B: 0}, 160) == {0: 140}
+
+
+def test_it_does_not_wait_for_an_end_that_runs_ahead(gate: Gate, admin: Admin) -> None:
+    gate.open({0: 100}, {A: 5, B: 0}, 110)
+    admin.answer(outputs=1000, acks=0)
+    for read in (100, 500, 900):
+        assert gate.open({0: 100}, {A: read, B: 0}, 200 + read) == {}
+    assert len(admin.asked) == 1
+    assert gate.open({0: 100}, {A: 1000, B: 0}, 2000) == {0: 110}
+
+
+def test_a_broker_that_does_not_say_is_asked_again(
+    gate: Gate, admin: Admin, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate.open({0: 100}, {A: 5, B: 0}, 110)
+    for future in admin.asked[-1].values():
+        future.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+    gate.open({0: 100}, {A: 5, B: 0}, 120)
+    assert "the ends of the inputs cannot be read" in caplog.text
+    assert len(admin.asked) == 2
+    admin.answer(outputs=5, acks=0)
+    assert gate.open({0: 100}, {A: 5, B: 0}, 130) == {0: 120}
+
+
+def test_an_answer_for_partitions_that_went_meanwhile_is_not_taken(
+    gate: Gate, admin: Admin
+) -> None:
+    gate.open({0: 100}, {A: 5, B: 0}, 110)
+    gate.clear()
+    admin.answer(outputs=5, acks=0)
+    assert gate.open({0: 100}, {A: 5, B: 0}, 120) == {}
