@@ -141,7 +141,7 @@ class Handoffs:
     def _sent(self, handoff: OpenHandoff, contract: Contract | None) -> OpenHandoff:
         """As it is once it is sent. Deadlines count from here; a replay starts none."""
         accept_by = complete_by = close_by = 0
-        if contract is not None and not handoff.backfill:
+        if contract is not None and not (handoff.backfill or self._cause.backfill):
             if contract.accept_within and not handoff.accepted_at:
                 accept_by = self._now + contract.accept_within
             if contract.complete_within:
