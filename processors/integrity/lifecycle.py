@@ -179,6 +179,8 @@ class Handoffs:
     def complete(self, handoff: OpenHandoff, kind: SignalKind, message: str) -> None:
         """Sent or accepted -> closed: completed, or `returned` to where it came from."""
         late = self._is_late(handoff, "complete", handoff.complete_by)
+        if not handoff.accepted_at:  # who completes has accepted, too
+            late = late or self._is_late(handoff, "accept", handoff.accept_by)
         handoff = replace(handoff, accepted_at=handoff.accepted_at or self._now)
         handoff = self._signal(handoff, kind, message, late)
         self.counts.append(Count("handoffs_completed", "late" if late else "in_time"))
