@@ -2,6 +2,7 @@
 
 import msgspec
 
+from processors.contracts import values
 from processors.contracts.compiled import Contract
 from processors.integrity import messages
 from processors.integrity.fields import well_formed
@@ -127,6 +128,8 @@ def _asked_for(contract: Contract | None, name: str, value: bytes) -> bytes:
     shown = msgspec.json.encode(name).decode()
     field = contract.fields_by_name.get(name) if contract is not None else None
     if field is None:
+        if values.is_empty(value):
+            raise Refused("not_as_asked", f"the value for {shown} is empty; set one that is not")
         if contract is not None and contract.strip:
             raise Refused(
                 "not_declared",
