@@ -45,8 +45,8 @@ def advance(
     """
     if isinstance(given, Arrival):
         body = given.body
-        source = body.tool if isinstance(body, ToolOutput) else type(body).__name__
-        event = _digest(source, body.id)
+        source = body.tool if isinstance(body, ToolOutput) else ""
+        event = _digest(source, body.id if source else f"{type(body).__name__}:{body.id}")
         if task is not None and _knows(task.events, event):
             return task, [Count("duplicates")]
         if isinstance(body, ToolOutput):
