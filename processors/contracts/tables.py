@@ -107,11 +107,15 @@ class Tables:
 
     def _on_trial(self, workflow: str, stage: str, to: str, id_: str | None) -> Contract | None:
         """The trial version that judges beside a contract, or where there is none, in its place."""
-        trials = self._trials.get(workflow, ())
         if id_ is not None:
-            return next((c for c in trials if c.id == id_), None)
+            return self.beside(workflow, id_)
+        trials = self._trials.get(workflow, ())
         fitting = [c for c in trials if c.receiver == to and c.specificity(stage)]
         return _closest(fitting, stage) if fitting else None
+
+    def beside(self, workflow: str, contract: str) -> Contract | None:
+        """The version of a contract that is on trial."""
+        return next((c for c in self._trials.get(workflow, ()) if c.id == contract), None)
 
     def whens(self, workflow: str, stage: str) -> list[Contract]:
         """The contracts that may begin a handoff of their own at a stage, in the order of ids."""

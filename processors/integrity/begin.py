@@ -73,7 +73,7 @@ def implicit(
         "implicit",
         From(contract.team, task.stage, task.tool),
         Asked(contract.receiver, None, contract, False),
-        None,
+        tables.beside(output.workflow, contract.id),
     )
 
 
@@ -107,7 +107,7 @@ def triggered(
                     "triggered",
                     From(output.team or contract.team, output.stage, output.tool),
                     Asked(contract.receiver, None, contract, False),
-                    None,
+                    tables.beside(output.workflow, contract.id),
                 )
             )
     return found, tuple(true), failed

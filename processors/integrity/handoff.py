@@ -289,7 +289,8 @@ def _on_trial(
     now: int,
 ) -> list[tuple[OpenViolation, str]]:
     """What a trial version would have said of the same handoff."""
-    judged = assemble(trial, context, memory, source.occurred_at)
+    gathered = beginning.begun == "triggered"
+    judged = assemble(trial, context, memory, source.occurred_at, gathered)
     kept = {f.name: _kept(f, source) for f in judged.findings if f.value is not None}
     found = _field_violations(trial, judged.broken, beginning, way, source, now)
     found += _rule_violations(trial, kept, judged.broken, source, now)
