@@ -1,0 +1,195 @@
+"""One processor on virtual time, which can be struck between any two things that it does.
+
+What is committed are the changelog's bytes, the published records and the position in the inputs;
+a process that dies leaves nothing else. A new one restores the state from the changelog and reads
+again from the position, as the lane does.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+from processors.driver import Driver
+from processors.integrity.state import Task
+from processors.processor import Processor
+from processors.timeline import Timeline
+from schemas.flow import Output, Record
+from tests.simulated.story import PARTITIONS, Change, Fate, Plan, Registry, Step
+
+
+class Published(NamedTuple):
+    """One committed record, with the step at (or before) which it was published, and the clock."""
+
+    step: int
+    now: int
+    output: Output
+
+
+class Struck(NamedTuple):
+    """A fault that came to pass, and before the how manieth published record."""
+
+    step: int
+    fate: Fate
+    published: int
+
+
+class _Strike(Exception):
+    def __init__(self, fate: Fate, outage: int) -> None:
+        self.fate: Fate = fate
+        self.outage = outage
+
+
+class _Position(NamedTuple):
+    """Where a restarted processor goes on: the next step, the clock, the tables in force."""
+
+    index: int
+    now: int | None
+    tables: Any
+
+
+class Machine:
+    """Plays steps through a driver. `on_commit` gets what each transaction published, `on_drop`
+    is called for a transaction that was not committed."""
+
+    def __init__(
+        self,
+        processor: Processor[Task],
+        registry: Registry,
+        plan: Plan = Plan(),  # noqa: B008 - frozen
+        on_commit: Callable[[list[Output]], None] = lambda _: None,
+        on_drop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.processor = processor
+        self.steps: list[Step] = []
+        self.published: list[Published] = []
+        self.struck: list[Struck] = []
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.changelog: list[tuple[int, str, bytes | None]] = []
+        self._registry = registry
+        self._changes: list[Step] = []
+        self._plan = plan
+        self._faults = {(fault.step, fault.place): fault for fault in plan.faults}
+        self._on_commit = on_commit
+        self._on_drop = on_drop
+        self._pending: list[Published] = []
+        self._index = 0  # of the step at hand
+        self._moments = 0  # at which it could be struck so far
+        self._away_until = 0
+        self._tables = registry.after([])
+        self._position = _Position(0, None, self._tables)
+        self._driver = self._new_driver()
+        self._clock = Timeline(self._driver, self._settle)
+
+    @property
+    def now(self) -> int | None:
+        """The clock."""
+        return self._clock.now
+
+    def play(self, steps: Collection[Step]) -> None:
+        """Play further steps, through all that strikes meanwhile, and commit."""
+        self.steps += steps
+        index = self._index
+        strike: _Strike | None = None
+        while index < len(self.steps):
+            try:
+                if strike is not None:
+                    strike = self._recover(strike)
+                self._play(index, self.steps[index])
+                index += 1
+            except _Strike as struck:
+                strike = struck
+                self._pending.clear()
+                self._on_drop()
+                index = self._position.index
+                self.struck.append(
+                    Struck(self.steps[self._index].number, struck.fate, len(self.published))
+                )
+        self._index = index
+        self._commit(index)
+
+    def state(self) -> dict[str, bytes]:
+        """What the changelog holds, compacted."""
+        found: dict[str, bytes] = {}
+        for _, key, value in self.changelog:
+            if value is None:
+                found.pop(key, None)
+            else:
+                found[key] = value
+        return found
+
+    def _play(self, index: int, step: Step) -> None:
+        self._index, self._moments = index, 0
+        self._moment()
+        if step.at < self._away_until:
+            # Read after an outage: nobody is blamed before all that waited has been read.
+            self._clock.now = self._away_until
+        else:
+            self._publish(self._clock.to(step.at))
+        if isinstance(step.what, Change):
+            changes = [s for s in self.steps[: index + 1] if isinstance(s.what, Change)]
+            self._tables = self._registry.after(changes)
+            self._publish(self._clock.exchange(self._tables))
+        elif isinstance(step.what, Record):
+            assert self._clock.now is not None
+            self._publish(self._driver.step(step.what, self._clock.now))
+        else:
+            self._publish(self._clock.through(step.at))
+        self._moment()
+        if self._plan.commits is None or step.number in self._plan.commits:
+            self._commit(index + 1)
+            self._moment()
+
+    def _publish(self, outputs: Any) -> None:
+        number = self.steps[self._index].number
+        for output in outputs:
+            self._pending.append(Published(number, self._clock.now or 0, output))
+
+    def _settle(self) -> tuple[Output, ...]:
+        self._moment()
+        self._commit(self._index)
+        self._moment()
+        return ()
+
+    def _commit(self, index: int) -> None:
+        changes = list(self._driver.changelog())
+        self.changelog += changes
+        self._driver.merge(changes)
+        self._on_commit([published.output for published in self._pending])
+        self.published += self._pending
+        self._pending.clear()
+        self._position = _Position(index, self._clock.now, self._tables)
+
+    def _moment(self) -> None:
+        """A moment at which the processor may be struck; each fault strikes once."""
+        self._moments += 1
+        fault = self._faults.pop((self.steps[self._index].number, self._moments), None)
+        if fault is not None:
+            raise _Strike(fault.fate, fault.outage)
+
+    def _recover(self, strike: _Strike) -> None:
+        position = self._position
+        self._index, self._moments = position.index, -1_000  # it is not struck while it restores
+        self._tables = position.tables
+        if strike.fate == "abort":
+            self._driver.drop()
+        else:
+            self._driver = self._new_driver()
+        self._clock = Timeline(self._driver, self._settle)
+        if position.now is not None:
+            self._clock.now = position.now
+            if strike.outage:
+                self._away_until = self._clock.now = position.now + strike.outage
+            self._publish(self._clock.exchange(self._tables))
+
+    def _new_driver(self) -> Driver[Task]:
+        """A process of its own: all that it knows is from the changelog."""
+        driver = Driver(self.processor, self._tables, self.counts)
+        stores: list[dict[str, bytes]] = [{} for _ in range(PARTITIONS)]
+        for partition, key, value in self.changelog:
+            if value is None:
+                stores[partition].pop(key, None)
+            else:
+                stores[partition][key] = value
+        for partition, store in enumerate(stores):
+            driver.assign(partition, store)
+        return driver

@@ -1,0 +1,80 @@
+"""Makes a failing story small: whatever can go while the same thing fails, goes."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from tests.simulated.ledger import Broken
+from tests.simulated.story import Plan, Step, Story
+
+Judge = Callable[[Story], Broken | None]
+MOST = 1_500  # tries: a story of some hundred steps takes a third of that
+
+
+def shrunken(story: Story, rule: str, judge: Judge) -> Story:
+    """The smallest story found, by leaving out, that breaks the same rule."""
+    tries = 0
+
+    def fails(other: Story) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries > MOST:
+            return False
+        found = judge(other)
+        return found is not None and found.rule == rule
+
+    for plan in (Plan(), *story.plans):
+        alone = replace(story, plans=() if plan == Plan() else (plan,))
+        if fails(alone):
+            story = alone
+            break
+    while True:
+        before = story
+        story = _without_tasks(story, fails)
+        story = _without_steps(story, fails)
+        story = _without_faults(story, fails)
+        if story == before:
+            return story
+
+
+def _keeping(story: Story, steps: Iterable[Step]) -> Story:
+    return replace(story, steps=tuple(steps))
+
+
+def _without_tasks(story: Story, fails: Callable[[Story], bool]) -> Story:
+    for task in sorted({step.task for step in story.steps if step.task}):
+        other = _keeping(story, (step for step in story.steps if step.task != task))
+        if fails(other):
+            story = other
+    return story
+
+
+def _without_steps(story: Story, fails: Callable[[Story], bool]) -> Story:
+    """Halves first, then ever smaller parts."""
+    size = len(story.steps) // 2
+    while size:
+        at = 0
+        while at < len(story.steps):
+            other = _keeping(story, story.steps[:at] + story.steps[at + size :])
+            if fails(other):
+                story = other
+            else:
+                at += size
+        size //= 2
+    return story
+
+
+def _without_faults(story: Story, fails: Callable[[Story], bool]) -> Story:
+    if not story.plans:
+        return story
+    (plan,) = story.plans
+    for fault in plan.faults:
+        less = replace(plan, faults=tuple(f for f in plan.faults if f != fault))
+        if fails(replace(story, plans=(less,))):
+            plan = less
+    for commits in (None, frozenset[int]()):
+        if plan.commits != commits and fails(
+            replace(story, plans=(replace(plan, commits=commits),))
+        ):
+            plan = replace(plan, commits=commits)
+            break
+    return replace(story, plans=(plan,))

@@ -1,0 +1,120 @@
+"""A story as a timeline that a person reads: when, what came, and what was published then."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from processors.integrity.limits import DEFAULT_LIMITS, Limits
+from processors.integrity.state import Task
+from processors.processor import Processor
+from schemas.flow import Output, Record
+from tests.simulated.machine import Machine, Published, Struck
+from tests.simulated.story import DAY, START, Change, Plan, Registry, Step, Story, silence
+
+PACKAGE = ("id", "revision", "disposition", "contract", "contract_version", "begun", "missing")
+
+
+def told(story: Story, core: Callable[[Limits], Processor[Task]]) -> str:
+    """The story and what it publishes; a run with faults, where it has one, after the one without.
+
+    What breaks while a run is checked does not stop the telling: it is played without a ledger.
+    """
+    lines = [f"limits: {_limits(story.limits)}"]
+    registry = Registry(story.limits)
+    for plan in (Plan(), *story.plans):
+        machine = Machine(core(story.limits), registry, plan)
+        machine.play([*story.steps, *silence(story.steps)])
+        lines += [_title(plan), *_timeline(machine)]
+    return "\n".join(lines)
+
+
+def _title(plan: Plan) -> str:
+    if plan == Plan():
+        return "\n--- straight on: each step is committed"
+    faults = ", ".join(
+        f"{f.fate} at moment {f.place} of step {f.step}"
+        + (f", away for {f.outage // 60_000} min" if f.outage else "")
+        for f in plan.faults
+    )
+    commits = "each step" if plan.commits is None else str(sorted(plan.commits))
+    return f"\n--- with faults: {faults}; commits after {commits}"
+
+
+def _limits(limits: Limits) -> str:
+    differing = [
+        f"{name} {getattr(limits, name)}"
+        for name in limits.__struct_fields__
+        if getattr(limits, name) != getattr(DEFAULT_LIMITS, name)
+    ]
+    return ", ".join(differing)
+
+
+def _timeline(machine: Machine) -> Iterator[str]:
+    published: dict[int, list[Published]] = defaultdict(list)
+    struck: dict[int, list[Struck]] = defaultdict(list)
+    for record in machine.published:
+        published[record.step].append(record)
+    for strike in machine.struck:
+        struck[strike.step].append(strike)
+    for step in machine.steps:
+        # What falls due on the way to a step stands before it.
+        before = [record for record in published[step.number] if record.now < step.at]
+        for record in before:
+            yield _line(record)
+        yield f"{_time(step.at)}  [{step.number}] {_what(step)}"
+        for strike in struck[step.number]:
+            yield f"{'':16}{strike.fate.upper()}"
+        for record in published[step.number][len(before) :]:
+            yield _line(record)
+
+
+def _time(at: int) -> str:
+    day, rest = divmod(at - START, DAY)
+    second, thousandth = divmod(rest, 1_000)
+    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return f"day {day + 1} {clock}" + (f".{thousandth:03}" if thousandth else "")
+
+
+def _what(step: Step) -> str:
+    if step.what is None:
+        return "time passes"
+    if isinstance(step.what, Change):
+        entries = [f"{topic} {value.decode()}" for topic, _, value in step.what.entries]
+        if step.what.existing is not None:
+            entries.append(f"topics {sorted(step.what.existing)}")
+        return "the tables: " + "; ".join(entries)
+    return _record(step.what)
+
+
+def _record(record: Record) -> str:
+    head = f"{record.topic} {(record.key or b'').decode()}"
+    if record.headers:
+        head += f" {[name for name, _ in record.headers]}"
+    try:
+        body = json.loads(record.value or b"")
+        body["occurred_at"] = _time(body["occurred_at"])
+    except (ValueError, TypeError, KeyError):
+        return f"{head} {record.value!r}"
+    return f"{head} (timestamp {_time(record.timestamp)}) {json.dumps(body)}"
+
+
+def _line(published: Published) -> str:
+    return f"{_time(published.now):16}    -> {_output(published.output)}"
+
+
+def _output(output: Output) -> str:
+    topic = output.topic.removeprefix("handoff.")
+    if output.value is None:
+        return f"{topic} {(output.key or b'').decode()}: gone"
+    if output.topic == "handoff.dead-letters":
+        return f"{topic}: {dict(output.headers)['__streams.errors.exception'].decode()}"
+    body: dict[str, Any] = json.loads(output.value)
+    if topic == "violations":
+        return f"{topic} {body['status']} {body['id']} episode {body['episode']}" + (
+            f" ({body['resolution']})" if body["resolution"] else f": {body['message']}"
+        )
+    if topic == "signals":
+        return f"{topic} {body['id']}"
+    carried = {name: origin["how"] for name, origin in body["provenance"].items()}
+    return f"{topic} {json.dumps({name: body[name] for name in PACKAGE} | {'context': carried})}"

@@ -1,0 +1,259 @@
+"""What comes in: tasks on their way, acks, amendments, and all that goes wrong on the way there.
+
+Drawn step by step, so that an ack can speak of a handoff that was really published; the same seed
+draws the same all the same, as what is published depends on nothing but what was drawn before.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, Final
+
+from schemas.flow import Record
+from tests.simulated.ledger import Known, Ledger
+from tests.simulated.story import DAY, HOUR, MINUTE, PARTITIONS, SECOND, START, Step
+from tests.simulated.world import NAMES, NOBODY, RECEIVERS, STAGES, TOOLS, Data, World
+
+OUTPUTS: Final = "handoff.tool-outputs"
+ACKS: Final = "handoff.acks"
+AMENDMENTS: Final = "handoff.amendments"
+VALUES: Final[tuple[Any, ...]] = (
+    "red shoes", "red shoes", "blue hats", "they want red shoes now", "hot", "cold", 7, 55, 70,
+    70.0, 8.5, None, "", [], {"name": "Ann Lee"}, {"name": "Ann Lee", "topic": "blue hats"},
+    {"topic": ""}, ["red shoes"], True, "a text that is far too long to be kept",
+)  # fmt: skip
+GAPS: Final = (0, 1, SECOND, 30 * SECOND, 3 * MINUTE, 20 * MINUTE, 2 * HOUR, 9 * HOUR, 2 * DAY)
+LIKELY: Final = (4, 2, 20, 25, 25, 14, 6, 2, 0.6)
+SHORTEST_LIFE: Final = 5 * HOUR  # a task is not forgotten sooner
+
+
+@dataclass
+class Walk:
+    """A task on its way."""
+
+    workflow: str
+    task_id: str
+    left: int
+    stage: str = "intake"
+    count: int = 0
+
+
+@dataclass
+class Traffic:
+    """Draws the steps of one seed. `ledger` tells what was published so far."""
+
+    world: World
+    ledger: Ledger
+    tasks: int
+    now: int = START
+    number: int = 0
+    walks: list[Walk] = field(default_factory=list)
+    sent: list[tuple[int, Step]] = field(default_factory=list)  # records, to be repeated
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    ids: int = 0
+
+    @property
+    def random(self) -> Random:
+        return self.world.random
+
+    def steps(self) -> Iterator[Step]:
+        """All that happens."""
+        for change in self.world.beginning():
+            yield self._step(change)
+        while self.tasks or self.walks:
+            self.now += self.random.choices(GAPS, LIKELY)[0]
+            step = self._draw()
+            if step is not None:
+                yield step
+        for _ in range(self.random.randint(0, 3)):
+            self.now += self.random.choices(GAPS, LIKELY)[0]
+            yield self._answer() or self._step(None)
+
+    def _draw(self) -> Step | None:
+        kind = self.random.choices(
+            ("output", "answer", "repeat", "table", "bad"), (60, 25, 5, 6, 2)
+        )[0]
+        if kind == "answer":
+            return self._answer()
+        if kind == "table":
+            return self._step(self.world.change(self.now))
+        if kind == "repeat":
+            return self._repeat()
+        if kind == "bad":
+            return self._bad()
+        return self._output()
+
+    # --- tool outputs -------------------------------------------------------------------------
+
+    def _walk(self) -> Walk:
+        random = self.random
+        if self.tasks and (not self.walks or random.random() < 0.25):
+            self.tasks -= 1
+            # A task id may come in two workflows: they are two tasks.
+            name = f"t{random.randint(0, 2)}" if random.random() < 0.2 else f"t{self.tasks + 3}"
+            walk = Walk(random.choice(self.world.workflows), name, random.randint(2, 9))
+            self.walks.append(walk)
+            return walk
+        return random.choice(self.walks[-6:])
+
+    def _output(self) -> Step | None:
+        random = self.random
+        walk = self._walk()
+        walk.left -= 1
+        walk.count += 1
+        if not walk.left:
+            self.walks.remove(walk)
+        if random.random() < 0.6:
+            following = (STAGES.index(walk.stage) + 1) % len(STAGES)
+            walk.stage = STAGES[following] if random.random() < 0.7 else random.choice(STAGES)
+        if random.random() < 0.04:
+            return None  # lost before it reached Kafka
+        self.ids += 1
+        names = random.sample(NAMES, random.randint(0, 4))
+        body: Data = {
+            "id": f"e{self.ids}",
+            "workflow": walk.workflow,
+            "task_id": walk.task_id,
+            "stage": walk.stage,
+            "tool": random.choice(TOOLS),
+            "context": {name: random.choice(VALUES) for name in names},
+        }
+        if random.random() < 0.4:
+            body["team"] = "sales"
+        if random.random() < 0.08:
+            body["retracted"] = random.sample(NAMES, random.randint(1, 2))
+        if random.random() < 0.5:
+            requests = [self._request(walk) for _ in range(random.choice((1, 1, 1, 1, 2, 3)))]
+            body["handoff"] = requests if len(requests) > 1 else requests[0]
+        return self._record(OUTPUTS, body)
+
+    def _request(self, walk: Walk) -> Data:
+        random = self.random
+        newest = [versions[-1] for versions in self.world.contracts.values()]
+        fitting = [
+            contract
+            for contract in newest
+            if contract["workflow"] == walk.workflow
+            and (contract["from"]["stage"] == "*" or walk.stage in contract["from"]["stage"])
+        ]
+        request: Data = {"to": random.choice(RECEIVERS)}
+        if fitting and random.random() < 0.8:
+            contract = random.choice(fitting)
+            request = {"to": contract["to"]["receiver"]}
+            if random.random() < 0.2:
+                request["contract"] = contract["id"]
+        elif random.random() < 0.2:
+            request["to"] = NOBODY
+        elif random.random() < 0.2:
+            request["contract"] = random.choice([*sorted(self.world.contracts), "unheard-of"])
+        if random.random() < 0.2:
+            request["part"] = random.choice(("north", "south"))
+        if random.random() < 0.1:
+            request["note"] = "call them first"
+        return request
+
+    # --- what receivers and people say --------------------------------------------------------
+
+    def _answer(self) -> Step | None:
+        random = self.random
+        handoffs = list(self.ledger.handoffs.values())
+        still = [known for known in handoffs if known.state != "closed"]
+        if not handoffs:
+            return None
+        known = random.choice(still if still and random.random() < 0.8 else handoffs[-20:])
+        self.ids += 1
+        body: Data = {
+            "id": f"e{self.ids}",
+            "workflow": known.package.workflow,
+            "task_id": known.package.task_id,
+            "handoff_id": known.id,
+            "by": random.choice(("Dana", "crm")),
+        }
+        if random.random() < 0.05:
+            body["handoff_id"] = f"h-{random.randint(0, 9)}"
+        if random.random() < 0.04:
+            body["task_id"] = f"t{random.randint(0, 9)}"
+        if random.random() < (0.8 if known.state == "held" else 0.15):
+            return self._record(AMENDMENTS, body | self._amendment(known))
+        status = random.choices(("accepted", "completed", "rejected"), (6, 3, 2))[0]
+        if status == "rejected" and random.random() < 0.85:
+            body["reason"] = "not ours"
+        return self._record(ACKS, body | {"status": status})
+
+    def _amendment(self, known: Known) -> Data:
+        random = self.random
+        action = random.choices(("set", "release", "discard"), (5, 3, 2))[0]
+        made: Data = {"action": action}
+        if random.random() < 0.85:
+            made["reason"] = "asked the lead"
+        if action == "set" and random.random() < 0.95:
+            names = [*known.package.missing, *NAMES]
+            picked = random.sample(names, random.randint(1, 2))
+            made["fields"] = {name: random.choice(VALUES) for name in picked}
+        return made
+
+    # --- how it travels -----------------------------------------------------------------------
+
+    def _record(self, topic: str, body: Data) -> Step:
+        random = self.random
+        timestamp = self.now - random.choice((0, 0, 5, 2 * SECOND, MINUTE))
+        if random.random() < 0.02:
+            timestamp -= 2 * DAY
+        occurred_at = timestamp - random.choice((0, 0, 0, SECOND))
+        if random.random() < 0.1:
+            occurred_at -= random.choice((10 * MINUTE, 5 * HOUR, 3 * DAY))
+        elif random.random() < 0.03:
+            occurred_at += random.choice((MINUTE, HOUR))
+        body["occurred_at"] = occurred_at
+        headers = [("handoff-backfill", b"1")] if random.random() < 0.04 else []
+        if random.random() < 0.1:
+            headers.append(("traceparent", b"00-ab-cd-01"))
+        key = body["task_id"]
+        value = json.dumps(body).encode()
+        return self._arrives(topic, key, value, timestamp, headers)
+
+    def _arrives(
+        self,
+        topic: str,
+        key: str,
+        value: bytes | None,
+        timestamp: int,
+        headers: list[tuple[str, bytes]],
+    ) -> Step:
+        partition = sum(key.encode()) % PARTITIONS
+        place = (topic, partition)
+        offset = self.offsets.get(place, 0)
+        self.offsets[place] = offset + 1
+        record = Record(topic, partition, offset, key.encode(), value, timestamp, headers)
+        step = self._step(record, key)
+        if value is not None:
+            self.sent.append((self.now, step))
+        return step
+
+    def _repeat(self) -> Step | None:
+        """A record once more: a producer that retried, or that was started anew."""
+        recent = [step for at, step in self.sent[-40:] if self.now - at < SHORTEST_LIFE]
+        if not recent:
+            return None
+        record = self.random.choice(recent).what
+        assert isinstance(record, Record)
+        assert record.key is not None
+        kept = self.sent[:]
+        step = self._arrives(
+            record.topic, record.key.decode(), record.value, self.now, record.headers
+        )
+        self.sent = kept  # one that is repeated for ever would outlive its task
+        return step
+
+    def _bad(self) -> Step:
+        key = f"t{self.random.randint(0, 5)}"
+        topic = self.random.choice((OUTPUTS, ACKS, AMENDMENTS))
+        value = self.random.choice((None, b"{", b"[]", b'{"task_id": "t1"}', b"\xff"))
+        step = self._arrives(topic, key, value, self.now, [])
+        self.sent = [(at, sent) for at, sent in self.sent if sent is not step]
+        return step
+
+    def _step(self, what: Any, task: str = "") -> Step:
+        self.number += 1
+        return replace(Step(0, self.now, what, task), number=self.number)

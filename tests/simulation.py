@@ -1,0 +1,170 @@
+"""Plays seeded worlds through the core on a virtual clock: `make simulate SEED=7 SEEDS=100`.
+
+Each seed makes contracts, receivers, tasks, and what goes wrong with them (`simulated/world`,
+`simulated/traffic`). It is played once straight on, then with commits elsewhere, aborts and crashes
+(`simulated/machine`), which must publish the same bytes for each task, and then with outages, which
+only come late. `simulated/ledger` says what must hold of each of these runs. A seed that fails is
+shrunken to the steps that matter and told as a timeline.
+"""
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from random import Random
+
+from processors.integrity.limits import Limits
+from processors.integrity.processor import integrity
+from processors.integrity.state import Task
+from processors.processor import Processor
+from schemas.flow import Output, Record
+from tests.simulated.ledger import Broken, Ledger, must
+from tests.simulated.machine import Machine, Published
+from tests.simulated.shrink import shrunken
+from tests.simulated.story import HOUR, MINUTE, Fault, Plan, Registry, Step, Story, silence
+from tests.simulated.telling import told
+from tests.simulated.traffic import Traffic
+from tests.simulated.world import World
+
+Core = Callable[[Limits], Processor[Task]]
+SIZES = (1, 1, 2, 3, 5, 8)  # tasks of a seed
+
+
+def simulate(seed: int, core: Core = integrity) -> tuple[Story, Broken | None]:
+    """Play one seed: what happened in it, and what does not hold, if anything."""
+    random = Random(seed)
+    world = World(random)
+    registry = Registry(world.limits)
+    ledger = Ledger(world.limits)
+    machine = Machine(ledger.watch(core(world.limits)), registry, on_commit=ledger.committed)
+    steps: list[Step] = []
+    try:
+        for step in Traffic(world, ledger, random.choice(SIZES)).steps():
+            steps.append(step)
+            machine.play([step])
+        machine.play(silence(steps))
+        finish(machine, ledger)
+    except Broken as broken:
+        return Story(seed, world.limits, tuple(steps), ()), broken
+    plans = (_strikes(random, steps, outages=False), _strikes(random, steps, outages=True))
+    story = Story(seed, world.limits, tuple(steps), plans)
+    return story, judge(story, core, registry, machine)
+
+
+def judge(
+    story: Story,
+    core: Core = integrity,
+    registry: Registry | None = None,
+    first: Machine | None = None,
+) -> Broken | None:
+    """Play a story in all its ways: what does not hold, or None. `first` is the run without
+    faults, where it was played already."""
+    registry = registry or Registry(story.limits)
+    try:
+        first = first or play(story, Plan(), core, registry)
+        for plan in story.plans:
+            late = any(fault.outage for fault in plan.faults)
+            again = play(story, plan, core, registry)
+            if not late:
+                _same(first, again)
+    except Broken as broken:
+        return broken
+    return None
+
+
+def play(story: Story, plan: Plan, core: Core, registry: Registry) -> Machine:
+    """One run of a story to its end, under the eyes of a ledger. Raises `Broken`."""
+    late = any(fault.outage for fault in plan.faults)
+    ledger = Ledger(story.limits, punctual=not late)
+    machine = Machine(
+        ledger.watch(core(story.limits)), registry, plan, ledger.committed, ledger.dropped
+    )
+    machine.play([*story.steps, *silence(story.steps)])
+    finish(machine, ledger)
+    return machine
+
+
+def finish(machine: Machine, ledger: Ledger) -> None:
+    """Nothing more happens. Raises `Broken` where something is left over."""
+    inputs = sum(isinstance(step.what, Record) for step in machine.steps)
+    ledger.close(machine.counts, inputs, sorted(machine.state()))
+
+
+def _same(first: Machine, again: Machine) -> None:
+    """What was published of each task is the same, in the same order, and so are the counts."""
+    ours, theirs = by_task(first.published), by_task(again.published)
+    for task in sorted(ours.keys() | theirs.keys()):
+        for at, (one, other) in enumerate(zip(ours[task], theirs[task], strict=False)):
+            must(one == other, "same", f"record {at + 1} of {task} is another one after a crash")
+        must(
+            len(ours[task]) == len(theirs[task]),
+            "same",
+            f"{task} has {len(ours[task])} records, and {len(theirs[task])} after a crash",
+        )
+    must(first.counts == again.counts, "same", f"other counts: {first.counts - again.counts}")
+
+
+def by_task(published: list[Published]) -> dict[str, list[Output]]:
+    """The records of each task id, a tombstone's with those of its package."""
+    tasks: dict[str, str] = {}
+    found: dict[str, list[Output]] = defaultdict(list)
+    for _, _, output in published:
+        key = (output.key or b"").decode()
+        if output.topic == "handoff.held" and output.value is not None:
+            tasks[key] = output.value.split(b'"task_id":"')[1].split(b'"')[0].decode()
+        found[tasks.get(key, key)].append(output)
+    return found
+
+
+def _strikes(random: Random, steps: list[Step], outages: bool) -> Plan:
+    share = random.choice((1.0, 0.6, 0.2, 0.05))
+    commits = frozenset(step.number for step in steps if random.random() < share)
+    faults = []
+    for _ in range(random.randint(1, 6)):
+        outage = random.choice((MINUTE, HOUR, 30 * HOUR)) if outages else 0
+        fate = "crash" if outages or random.random() < 0.6 else "abort"
+        faults.append(
+            Fault(random.choice(steps).number, random.randint(1, 4), fate, outage)  # type: ignore[arg-type]
+        )
+    return Plan(commits, tuple(faults))
+
+
+def report(seed: int, story: Story, broken: Broken, core: Core = integrity) -> str:
+    """A failing seed for people: what does not hold, the shrunken story, how to see it again."""
+    small = shrunken(story, broken.rule, lambda other: judge(other, core))
+    again = judge(small, core) or broken
+    return (
+        f"seed {seed}: {again}\n\n{told(small, core)}\n"
+        f"again: make simulate SEED={seed}   ({len(story.steps)} steps, "
+        f"{len(small.steps)} of them matter)\n"
+    )
+
+
+def main() -> int:
+    """Play seeds from the command line; the exit code says whether all of them hold."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("seed", type=int, help="the first seed")
+    parser.add_argument("seeds", type=int, nargs="?", default=1, help="how many (default 1)")
+    parser.add_argument("--tell", action="store_true", help="tell the story of a seed that holds")
+    arguments = parser.parse_args()
+    failures = steps = 0
+    started = shown = time.monotonic()
+    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+        story, broken = simulate(seed)
+        steps += len(story.steps)
+        if broken is not None:
+            failures += 1
+            print(report(seed, story, broken), flush=True)
+        elif arguments.tell:
+            print(told(story, integrity), flush=True)
+        if time.monotonic() - shown > 2:
+            shown = time.monotonic()
+            print(f"{seed - arguments.seed + 1} seeds, {failures} fail", file=sys.stderr)
+    took = time.monotonic() - started
+    print(f"{arguments.seeds} seeds, {steps} steps, {failures} fail, {took:.1f} s")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
