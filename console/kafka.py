@@ -273,18 +273,24 @@ def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
     return table
 
 
-def judged_past(cluster: Cluster, processor: str, topic: str, partition: int, offset: int) -> bool:
-    """Whether a processor has committed past a record: what follows from it is on its topics.
+class Judged:
+    """Asks how far a processor is: whether it has committed past a record of ours."""
 
-    False where the broker does not say.
-    """
-    group = clients.group_id(cluster.settings, processor)
-    place = TopicPartition(cluster.name(topic), partition)
-    try:
-        asked = clients.admin(cluster.settings).list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, [place])], request_timeout=ANSWER_SECONDS
-        )
-        (found,) = asked[group].result().topic_partitions
-    except KafkaException:
-        return False
-    return bool(found.offset > offset)
+    def __init__(self, cluster: Cluster, processor: str) -> None:
+        self._cluster = cluster
+        self._group = clients.group_id(cluster.settings, processor)
+        # Kept: a client that goes away leaves its answers undone for ever.
+        self._admin = clients.admin(cluster.settings)
+
+    def past(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether what follows from the record is on its topics; false when nobody says."""
+        place = TopicPartition(self._cluster.name(topic), partition)
+        try:
+            asked = self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(self._group, [place])],
+                request_timeout=ANSWER_SECONDS,
+            )
+            (found,) = asked[self._group].result(2 * ANSWER_SECONDS).topic_partitions
+        except (KafkaException, TimeoutError):
+            return False
+        return bool(found.offset > offset)

@@ -71,19 +71,19 @@ def in_order(found: Iterable[Read]) -> list[Event]:
     inputs = _merged([each for each in found if each.record.topic in INPUTS])
     outputs = [each for each in found if each.record.topic not in INPUTS]
     cause = _causes(inputs, outputs)
+    sent = _sent_at(outputs)
+    made = [(each, cause.get(id(each)), sent.get(id(each), _at(each))) for each in outputs]
     stepped: dict[int, int] = {}  # the number of an input -> when the processor took it
-    for each in outputs:
-        named = cause.get(id(each))
+    for _, named, at in made:
         if named is not None:
-            stepped[named] = min(_at(each), stepped.get(named, _at(each)))
+            stepped[named] = min(at, stepped.get(named, at))
     rows: list[tuple[int, float, int, int, Read]] = []
     now, when = 0, []
     for index, each in enumerate(inputs):
         now = max(now, stepped.get(index, each.record.timestamp))
         when.append(now)
         rows.append((now, index, 0, 0, each))
-    for each in outputs:
-        named, at = cause.get(id(each)), _at(each)
+    for each, named, at in made:
         if named is not None and (at == stepped[named] or _is_first(each.body)):
             rows.append((when[named], named, _rank(each.body), each.record.offset, each))
         else:
@@ -143,16 +143,25 @@ def _causes(inputs: list[Read], outputs: list[Read]) -> dict[int, int | None]:
 
 
 def _at(each: Read) -> int:
-    """When the processor made an output."""
+    """When the processor made an output. Of a package the record's timestamp, a moment later."""
     body = each.body
     if isinstance(body, Violation):
         resolved = body.status == "resolved" and body.resolved_at
         return wire.epoch_ms(resolved or body.detected_at)
     if isinstance(body, Signal):
         return wire.epoch_ms(body.at)
-    if _is_first(body) and body.sent_at is not None:
-        return wire.epoch_ms(body.sent_at)
     return each.record.timestamp
+
+
+def _sent_at(outputs: list[Read]) -> dict[int, int]:
+    """By `id()` of each handoff's first package that was sent: when, to the millisecond."""
+    first: dict[str, tuple[int, int, int]] = {}
+    for each in outputs:
+        if isinstance(each.body, Package) and each.body.sent_at is not None:
+            package = each.body
+            row = package.revision, id(each), wire.epoch_ms(each.body.sent_at)
+            first[package.id] = min(row, first.get(package.id, row))
+    return {which: at for _, which, at in first.values()}
 
 
 def _is_first(body: Body | None) -> TypeGuard[Package]:

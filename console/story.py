@@ -455,8 +455,15 @@ def _entry(event: Event, reveals: Reveals) -> Entry:
                 body.backfill,
             )
         case Violation():
-            words = (body.status == "resolved" and body.resolution) or body.message
-            return Broke(at, body.id, body.status, body.kind, body.severity, body.handoff_id, words)
+            return Broke(
+                at,
+                body.id,
+                body.status,
+                body.kind,
+                body.severity,
+                body.handoff_id,
+                body.message,
+            )
         case Signal():
             return Told(at, body.kind, body.handoff_id, body.to_team, body.late, body.message)
         case None:

@@ -156,6 +156,8 @@ def _state(each: Hop) -> Text:
 def _handoffs(told: Story) -> Table:
     headings = ("hop", "from → to", "contract", "state", "arrived", "gets", "id")
     table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in table.columns:
+        column.overflow = "fold"
     table.columns[-1].no_wrap = True  # it is there to be copied
     for each in told.handoffs:
         contract = "none" if each.contract is None else f"{each.contract}@{each.contract_version}"
@@ -206,7 +208,9 @@ def _violations(told: Story) -> Table:
         open_ = each.status == "opened"
         style = SEVERITY_STYLE.get(each.severity, "") if open_ else "green"  # type: ignore[call-overload]
         hop = "" if each.hop is None else f"hop {each.hop}"
-        table.add_row(Text("open" if open_ else "resolved", style), Text(hop), _promise(each))
+        # An ack or amendment that met no open handoff is answered by it: nothing will resolve it.
+        label = "noted" if each.kind == "unknown_handoff" else "open" if open_ else "resolved"
+        table.add_row(Text(label, style), Text(hop), _promise(each))
     return table
 
 

@@ -17,7 +17,7 @@ from console import output
 from console.answers import TOPICS, Answer, Asked, answer
 from console.commands.documents import registered_contracts
 from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError, UnreachableError
-from console.kafka import Cluster, Reader, Writer, connect, judged_past
+from console.kafka import Cluster, Judged, Reader, Writer, connect
 from console.render import Contracts, plain
 from processors.integrity.processor import INTEGRITY
 from schemas import wire
@@ -281,14 +281,14 @@ def _wait(cluster: Cluster, reader: Reader | None, asked: Asked, seconds: float)
     limit = time.monotonic() + seconds
     ask_at = time.monotonic() + _ASK_SECONDS
     judged_at: float | None = None
+    judged = Judged(cluster, INTEGRITY.name)
     while (now := time.monotonic()) < limit:
         record = reader.poll(min(0.1, limit - now))
         found = answer(asked, record) if record is not None else None
         if found is not None:
             return found
         if judged_at is None and now >= ask_at:
-            place = (asked.topic, asked.partition, asked.offset)
-            if judged_past(cluster, INTEGRITY.name, *place):
+            if judged.past(asked.topic, asked.partition, asked.offset):
                 judged_at = now
             ask_at = now + _ASK_SECONDS
         if judged_at is not None and record is None and now - judged_at > _SETTLE_SECONDS:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import click
 import msgspec
+from rich.table import Table
+from rich.text import Text
 
 from console import output, render
 from console.commands.documents import registered_contracts
@@ -37,10 +39,8 @@ def list_held(workflow: str | None, receiver: str | None, output_: str) -> None:
         if output_ == "json":
             output.document([_outline(each, contracts) for each in held])
             return
-        output.table(
-            ["id", "task", "contract", "receiver", "since", "why", "owner"],
-            [_row(each, contracts) for each in held],
-        )
+        if held:
+            render.console().print(_table(held, contracts))
         if held:
             click.echo("the whole of one: handoff held show ID", err=True)
         else:
@@ -62,19 +62,23 @@ def held_packages(cluster: Cluster) -> list[Package]:
     return sorted(found, key=lambda each: (each.occurred_at, each.id))
 
 
-def _row(package: Package, contracts: render.Contracts) -> list[str]:
-    contract = "none"
-    if package.contract is not None:
-        contract = f"{package.contract}@{package.contract_version}"
-    return [
-        package.id,
-        package.task_id,
-        contract,
-        package.to.receiver,
-        render.clock(package.occurred_at),
-        "; ".join(contracts.holding(package)) or "see its violations",
-        package.to.owner or "nobody",
-    ]
+def _table(held: list[Package], contracts: render.Contracts) -> Table:
+    """Three lines each beside its id, which is there to be copied."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for each in held:
+        contract = "none" if each.contract is None else f"{each.contract}@{each.contract_version}"
+        why = "; ".join(contracts.holding(each)) or "see its violations"
+        told = Text.assemble(
+            f"task {render.plain(each.task_id)}, {render.plain(each.from_.stage)} → ",
+            f"{render.plain(each.to.receiver)}, contract {render.plain(contract)}\n",
+            (render.plain(why), "bold red"),
+            f"\nsince {render.clock(each.occurred_at)}, owner ",
+            render.plain(each.to.owner or "nobody"),
+        )
+        table.add_row(Text(render.plain(each.id), "bold"), told)
+    return table
 
 
 def _outline(package: Package, contracts: render.Contracts) -> dict[str, object]:
