@@ -21,7 +21,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -32,18 +32,13 @@ from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
 from processors.runtime.caution import Caution
-from processors.runtime.cluster import check_topics
 from processors.runtime.gate import Gate
+from processors.runtime.holdings import Holdings
 from processors.runtime.restoration import (
     PASSING,
     Place,
-    Restoration,
-    bounds,
-    check_anchored,
-    starts,
 )
 from processors.runtime.settings import Settings
-from processors.runtime.state import Store, open_store
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import (
@@ -75,7 +70,6 @@ NOTICE_SECONDS = 0.1  # what the tables say changes with the time, too
 SLICE_WAKES, TRANSACTION_WAKES = 200, 1_000
 AGENT_SECONDS = 30.0
 ABORT_SECONDS = 0.1  # before the next attempt
-SLICE_SECONDS = 0.2  # of a restoration; in between the group consumer is polled
 _STATUS_SECONDS = 1.0
 
 
@@ -109,18 +103,12 @@ class Lane:
         self._changelog = physical(processor.changelog, prefix)
         self._names: dict[str, str] = {}  # canonical -> physical, as outputs need them
         self._driver: Driver[Any] = Driver(processor, tables.current, status.counts)
-        self._stores: dict[int, Store] = {}
-        self._kept: dict[int, Store] = {}  # revoked, complete up to their checkpoint
-        self._restoration: Restoration | None = None
-        self._indexing: Iterator[None] | None = None  # after it: when the tasks want to be woken
-        self._next: dict[Place, int] = {}  # what comes next in each input, by physical name
         self._first: dict[Place, int] = {}  # where the open transaction began
         self._touched: set[int] = set()
         self._began = 0.0
         self._committed_at = 0.0
         self._published: Counter[str] = Counter()
         self._caution = Caution(BATCH_RECORDS, SLICE_WAKES)
-        self._unanchored: set[int] = set()  # partitions for which the group has no offset
         self._unknown = False
         self._wait = IDLE_SECONDS  # for records, where no transaction is open
         self._noticed = 0.0
@@ -139,6 +127,16 @@ class Lane:
         self._admin = clients.admin(settings)
         self._gate = Gate(self._admin, list(self._inputs))
         self._consumer = clients.group_consumer(settings, processor.name, instance)
+        self._held = Holdings(
+            settings,
+            processor,
+            self._driver,
+            self._consumer,
+            self._admin,
+            status,
+            self._beat,
+            self._stop.is_set,
+        )
 
     def stop(self) -> None:
         """Ask the lane to settle and leave. Any thread may call it."""
@@ -183,7 +181,7 @@ class Lane:
     def turn(self) -> None:
         """One turn of the loop; the numbers are those of the module's docstring."""
         self._beat()
-        if self._restoration is not None:
+        if self._held.restoration is not None:
             self._restore()
             return
         # 1
@@ -229,8 +227,8 @@ class Lane:
     def _records(self, messages: Iterable[Message]) -> list[Record]:
         """The records to judge: not those of partitions that are gone or that came before."""
         records: list[Record] = []
-        inputs, following, stores = self._inputs, self._next, self._stores
-        restoring = self._restoration is not None
+        inputs, following, stores = self._inputs, self._held.next, self._held.stores
+        restoring = self._held.restoration is not None
         for message in messages:
             error = message.error()
             topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -362,7 +360,7 @@ class Lane:
         next_due = {number: driver.next_due(number, now) for number in driver.partitions}
         waiting = {number: due for number, due in next_due.items() if due is not None}
         due = {number: at for number, at in waiting.items() if at <= now}
-        may_fire = self._gate.open(due, self._next, now)
+        may_fire = self._gate.open(due, self._held.next, now)
         if not may_fire and not driver.sweeping:
             later = min((at - now for at in waiting.values() if at > now), default=1_000) / 1000
             self._wait = ASKING_SECONDS if self._gate.asking else min(later, IDLE_SECONDS)
@@ -422,13 +420,13 @@ class Lane:
         if self._report:
             self._transactions.producer.poll(0)
             for number in last:
-                self._stores[number].save(self._written.get(number))
+                self._held.stores[number].save(self._written.get(number))
         status = self._status
         status.committed += 1
         status.outputs.update(self._published)
         status.observe_commit(self._committed_at - began)
         self._clear()
-        self._caution.committed(self._next)
+        self._caution.committed(self._held.next)
 
     def _on_written(self, error: KafkaError | None, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
@@ -438,7 +436,7 @@ class Lane:
     def _offsets(self) -> list[TopicPartition]:
         """The next offset of every input of every partition whose state is touched."""
         return [
-            TopicPartition(topic, number, self._next[topic, number])
+            TopicPartition(topic, number, self._held.next[topic, number])
             for topic in self._inputs
             for number in sorted(self._touched)
         ]
@@ -452,14 +450,14 @@ class Lane:
 
     def _abort(self, error: Abortable) -> None:
         """Abort, and read again from where the transaction began."""
-        reached = dict(self._next)
+        reached = dict(self._held.next)
         first = dict(self._first)
         woken = list(self._driver.woken)
         self._drop()
         log.warning("transaction aborted, trying again: %s", error)
         for place, offset in first.items():
-            if place in self._next:
-                self._next[place] = offset
+            if place in self._held.next:
+                self._held.next[place] = offset
                 self._gate.sought(place)
                 self._consumer.seek(TopicPartition(*place, offset))
         if error.ours and not first:
@@ -500,7 +498,7 @@ class Lane:
         self._clear()
         self._status.aborted += 1
         self._transactions.renew()
-        held = [TopicPartition(*place) for place in self._next]
+        held = [TopicPartition(*place) for place in self._held.next]
         self._release(held)
         if held:
             self._take(held)
@@ -517,109 +515,24 @@ class Lane:
             self._status.phase = "standing by"
 
     def _take(self, partitions: list[TopicPartition]) -> None:
-        """Look up where to start, open the stores, begin to restore. Raises as `run` does."""
-        places = [(place.topic, place.partition) for place in partitions]
-        numbers = sorted({number for _, number in places})
-        missing = {(t, n) for t in self._inputs for n in numbers} - set(places)
-        if missing:
-            raise Fatal(f"partitions of one number were split between instances: {missing}")
-        self._driver.partition_count = check_topics(self._admin, self._settings, self._processor)
-        committed = self._committed_offsets(partitions)
-        self._beat()
-        has = bounds(self._admin, [*places, *((self._changelog, number) for number in numbers)])
-        begin: dict[Place, int] = {}
-        self._unanchored = set()
-        for number in numbers:
-            own = {place: has[place] for place in places if place[1] == number}
-            if all(committed[place] < 0 for place in own):
-                self._unanchored.add(number)
-            found = starts(committed, own, self._settings.gap)
-            for place, start in found.items():
-                begin[place] = start.offset
-                if start.lost:
-                    self._status.lost_to_gaps += start.lost
-                    log.error(
-                        "%s-%d: %s records were gone before they were judged",
-                        *place,
-                        f"{start.lost:,}",
-                    )
         self._gate.clear()
-        self._consumer.assign([TopicPartition(*place, offset) for place, offset in begin.items()])
-        self._consumer.pause([TopicPartition(*place) for place in begin])
-        self._next = begin
-        for number in numbers:
-            store = self._kept.pop(number, None)
-            if store is None:
-                store = open_store(self._settings, self._processor.name, number)
-            self._stores[number] = store
-        self._close_kept()
-        self._status.phase = "restoring"
-        self._restoration = Restoration(
-            clients.reader(self._settings),
-            self._changelog,
-            self._stores,
-            {number: has[self._changelog, number] for number in numbers},
-        )
-
-    def _committed_offsets(self, partitions: list[TopicPartition]) -> dict[Place, int]:
-        """The group's offsets. It waits for those that a transaction has pending (KIP-447)."""
-        while True:
-            self._beat()
-            try:
-                found = self._consumer.committed(partitions, 5.0)
-                return {(place.topic, place.partition): place.offset for place in found}
-            except KafkaException as error:
-                if self._stop.is_set() or error.args[0].code() != KafkaError._TIMED_OUT:
-                    raise Fatal(f"the group's offsets cannot be read: {error.args[0]}") from None
-                log.info("waiting for the group's offsets: %s", error.args[0].str())
+        self._held.take(partitions)
 
     def _restore(self) -> None:
         """A slice of the restoration; the paused consumer is polled, so that it stays a member."""
-        restoration = self._restoration
-        assert restoration is not None
+        before = self._held.restoration
         self._records(self._consumer.consume(1, 0.01))
-        if restoration is not self._restoration:
-            return  # the partitions changed meanwhile
-        if not restoration.done:
-            restoration.step(SLICE_SECONDS)
-            return
-        if self._indexing is None:
-            self._indexing = self._assigning()
-        limit = time.monotonic() + SLICE_SECONDS
-        for _ in self._indexing:
-            if time.monotonic() > limit:
-                return
-        restoration.close()
-        self._restoration = self._indexing = None
-        self._status.restore_seconds = restoration.seconds
-        self._status.restored_records += restoration.records
-        self._consumer.resume([TopicPartition(*place) for place in self._next])
-        self._status.phase = "running"
-        log.info(
-            "%s runs on partitions %s; restored %s records in %.2f s",
-            self._processor.name,
-            sorted(self._stores),
-            f"{restoration.records:,}",
-            restoration.seconds,
-        )
-
-    def _assigning(self) -> Iterator[None]:
-        """Give the restored stores to the driver, a slice at a time."""
-        for number, store in self._stores.items():
-            if number in self._unanchored:
-                group = clients.group_id(self._settings, self._processor.name)
-                check_anchored(self._changelog, group, store)
-            yield from self._driver.assigning(number, store)
+        if before is self._held.restoration:  # else the partitions changed just now
+            self._held.restore()
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Settle before they go: what is open is committed, or else aborted."""
         if self._left:
             return
         self._settle()
-        keep: dict[int, Store] = {}
-        if self._restoration is None and not self._unknown and not self._stop.is_set():
-            keep = self._up_to_date({place.partition for place in partitions})
-        self._release(partitions, keep)
+        if self._held.restoration is None and not self._unknown and not self._stop.is_set():
+            self._held.keep(partitions)
+        self._release(partitions)
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """They are another's already: nothing of it may be committed."""
@@ -641,44 +554,12 @@ class Lane:
             self._unknown = True
             self._transactions.open = False
 
-    def _up_to_date(self, numbers: set[int]) -> dict[int, Store]:
-        """The stores to keep in case the partitions come back: nobody wrote their changelog since
-        our commit, so they are complete up to its end as it is now."""
-        try:
-            has = bounds(self._admin, [(self._changelog, number) for number in numbers])
-        except Fatal:
-            return {}
-        keep = {number: self._stores[number] for number in numbers if number in self._stores}
-        for number, store in keep.items():
-            store.save(has[self._changelog, number].end)
-        return keep
-
-    def _release(
-        self, partitions: list[TopicPartition], keep: dict[int, Store] | None = None
-    ) -> None:
-        if self._restoration is not None:
-            self._restoration.close()
-            self._restoration = self._indexing = None
+    def _release(self, partitions: list[TopicPartition]) -> None:
         self._gate.clear()
         self._caution.no_wakes()
-        self._kept.update(keep or {})
         for place in partitions:
-            self._next.pop((place.topic, place.partition), None)
             self._caution.revoked((place.topic, place.partition))
-            self._driver.revoke(place.partition)
-            store = self._stores.pop(place.partition, None)
-            if store is not None and place.partition not in self._kept:
-                store.close()
-        self._status.phase = "standing by"
-        self._status.lag.clear()
-        self._status.state.clear()
-        self._status.deadlines.clear()
-        self._status.sweeps.clear()
-
-    def _close_kept(self) -> None:
-        for store in self._kept.values():
-            store.close()
-        self._kept.clear()
+        self._held.release(partitions)
 
     def _let_go(self) -> None:
         """Close the consumer (which calls `_on_revoke`) and the stores."""
@@ -688,8 +569,7 @@ class Lane:
             self._consumer.close()
         except (KafkaException, RuntimeError, LaneError, Misconfigured) as error:
             log.info("while closing: %s", error)
-        for store in [*self._stores.values(), *self._kept.values()]:
-            store.close()
+        self._held.close()
 
     # --- figures ----------------------------------------------------------------------------
 
@@ -707,12 +587,12 @@ class Lane:
                 self._processor.name,
             )
         self._misplaced = misplaced
-        for (topic, number), following in self._next.items():
+        for (topic, number), following in self._held.next.items():
             _, end = self._consumer.get_watermark_offsets(
                 TopicPartition(topic, number), cached=True
             )
             self._status.lag[self._inputs[topic], number] = max(0, end - following)
-        for number, store in self._stores.items():
+        for number, store in self._held.stores.items():
             self._status.state[number] = store.measure()
         for number, held in self._driver.partitions.items():
             self._status.deadlines[number] = held.wakes.deadlines

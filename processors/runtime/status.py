@@ -57,6 +57,12 @@ class LaneStatus:
         self.observe_commit = self.commits.labels(self.processor).observe
         self.observe_lateness = self.lateness.labels(self.processor).observe
 
+    def stands_by(self) -> None:
+        """It holds no partition now."""
+        self.phase = "standing by"
+        for figures in (self.lag, self.state, self.deadlines, self.sweeps):
+            figures.clear()
+
     def runs_on(self, partition: int) -> bool:
         """Whether the lane runs on this partition; told within a second of a change."""
         return self.phase == "running" and partition in self.state
