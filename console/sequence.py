@@ -83,11 +83,16 @@ def in_order(found: Iterable[Read]) -> list[Event]:
         now = max(now, stepped.get(index, each.record.timestamp))
         when.append(now)
         rows.append((now, index, 0, 0, each))
-    for each, named, at in made:
-        if named is not None and (at == stepped[named] or _is_first(each.body)):
-            rows.append((when[named], named, _rank(each.body), each.record.offset, each))
-        else:
-            rows.append((at, float("inf"), _rank(each.body), each.record.offset, each))
+    # What was made of a handoff in one step belongs together, though only a part tells its cause.
+    steps = {
+        (_handoff(each.body), at): named
+        for each, named, at in made
+        if named is not None and (at == stepped[named] or _is_first(each.body))
+    }
+    for each, _, at in made:
+        step = steps.get((_handoff(each.body), at))
+        place = (at, float("inf")) if step is None else (when[step], step)
+        rows.append((*place, _rank(each.body), each.record.offset, each))
     rows.sort(key=lambda row: row[:4])
     return [Event(at, each.record, each.body) for at, _, _, _, each in rows]
 
@@ -166,6 +171,12 @@ def _sent_at(outputs: list[Read]) -> dict[int, int]:
 
 def _is_first(body: Body | None) -> TypeGuard[Package]:
     return isinstance(body, Package) and body.revision == 1
+
+
+def _handoff(body: Body | None) -> str | None:
+    if isinstance(body, Package):
+        return body.id
+    return body.handoff_id if isinstance(body, Violation | Signal) else None
 
 
 def _rank(body: Body | None) -> int:

@@ -135,7 +135,7 @@ def _listed(names: list[str]) -> str:
 
 def _about(handoff: str, hops: dict[str, Hop]) -> str:
     found = hops.get(handoff)
-    return f" (hop {found.hop})" if found else f" of {plain(handoff)}, which is none of this task"
+    return f" (hop {found.hop})" if found else f" of {plain(handoff)}"
 
 
 def _because(reason: str | None) -> str:

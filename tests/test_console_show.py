@@ -238,18 +238,21 @@ def test_a_rejection_stands_behind_its_ack() -> None:
     assert names(records) == ["e1", "sent 1", "a1", "opened rejected", "h-1:rejected", "e2"]
 
 
-def test_a_revision_stands_where_it_was_made() -> None:
+def test_what_belongs_to_one_step_stays_together() -> None:
+    """The record of the package was written a moment later than it was judged."""
     records = [
         output("e1", 0, 0),
         package(0, disposition="held"),
-        output("e2", 10, 1),
+        signal("held", 0),
+        output("e2", 9, 1),
         violation("context_dropped", 10, "a", status="resolved", resolved_at=at(10)),
         package(10.001, revision=2, sent_at=at(10)),
-        signal("released", 10),
+        signal("released", 10, occurred_at=at(9)),
     ]
-    found = names(records)
-    assert found[:3] == ["e1", "held 1", "e2"]
-    assert set(found[3:]) == {"h-1:released", "resolved context_dropped", "sent 2"}
+    assert names(records) == [
+        *("e1", "held 1", "h-1:held"),
+        *("e2", "sent 2", "resolved context_dropped", "h-1:released"),
+    ]
 
 
 def test_records_of_others_and_what_cannot_be_read() -> None:
