@@ -108,7 +108,7 @@ class Handoffs:
                 handoff,
                 supersedes=before.id,
                 accepted_at=before.accepted_at,
-                close_by=before.close_by,
+                close_by=0 if handoff.state == "held" else before.close_by,
             )
         if handoff.begun == "implicit":
             handoff = replace(
