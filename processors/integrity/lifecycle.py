@@ -34,6 +34,7 @@ from processors.integrity.state import (
 from schemas.flow import Count, Emit
 from schemas.records import Severity, SignalKind, ToolOutput, Violation, ViolationKind
 
+OUTPUTS = "handoff.tool-outputs"
 PACKAGES = "handoff.packages"
 HELD = "handoff.held"
 VIOLATIONS = "handoff.violations"
@@ -370,7 +371,12 @@ class Handoffs:
             late = learnt(field, self.memory) if field is not None else None
             if late is None or late.top not in handoff.before:
                 continue
-            if (late.capture.tool, late.capture.event_id) != (handoff.tool, handoff.event_id):
+            # A package that goes out may touch a capture, or make an alias of one: it is no news.
+            capture, before = late.capture, handoff.before[late.top]
+            stood = () if before is None else (before, *before.behind)
+            if any(_same_origin(capture, old) for old in stood):
+                continue
+            if capture.topic != OUTPUTS or capture.offset > handoff.offset:
                 found[name] = late.kept()
         return found
 
@@ -428,7 +434,7 @@ class Handoffs:
                 kept.tool,
                 kept.event_id,
                 kept.occurred_at,
-                "handoff.tool-outputs",
+                OUTPUTS,
                 handoff.partition,
                 handoff.offset,
             )
@@ -599,6 +605,10 @@ def _must_complete(handoff: OpenHandoff, contract: Contract | None) -> bool:
     if contract is None:
         return bool(handoff.complete_by)
     return contract.complete_within is not None
+
+
+def _same_origin(one: Capture, other: Capture) -> bool:
+    return (one.topic, one.offset) == (other.topic, other.offset)
 
 
 def _of_kind(handoff: OpenHandoff, kind: ViolationKind) -> list[OpenViolation]:
