@@ -25,7 +25,7 @@
     counts         what is counted beside the records, where that matters
 
 Times are `09:00` on the first day or `day 3 09:00`. `handoff of e2` stands for the id of the
-handoff that the event e2 made.
+handoff that the event e2 made, and `handoff of e2:1:rejected:` for that of a violation of it.
 """
 
 import difflib
@@ -187,7 +187,8 @@ def _written_out(value: Any, ids: dict[str, str], name: str = "") -> Any:
     if isinstance(value, list):
         return [_written_out(inner, ids, name) for inner in value]
     if isinstance(value, str) and value.startswith("handoff of "):
-        return ids.get(value, value)
+        handoff, colon, rest = value.partition(":")  # a violation's id begins with its handoff's
+        return ids.get(handoff, handoff) + colon + rest
     if isinstance(value, str) and TIME.fullmatch(value):
         return msgspec.to_builtins(utc(ms(value)))
     return value

@@ -459,20 +459,23 @@ class Handoffs:
         contract = self.contract_of(handoff)
         there, _, broken = destination(handoff.receiver, contract, self._tables, self._now)
         wanted = {(found.kind, found.reason): found for found in broken}
+        kinds = {found.kind for found in broken}
         for violation in handoff.violations:
             if violation.kind not in RECEIVING:
                 continue
             if wanted.pop((violation.kind, violation.reason), None) is None:
-                handoff = self._resolve(handoff, [violation], _why_gone(violation, None))
-        if there.owner is not None and there.owner != handoff.owner:
+                # What is broken in another way now is not mended.
+                gone = violation.kind not in kinds
+                word = _why_gone(violation, None) if gone else "judged_again"
+                handoff = self._resolve(handoff, [violation], word)
+        reassigned = there.owner is not None and there.owner != handoff.owner
+        if reassigned:
             handoff = replace(
                 handoff,
                 owner=there.owner,
                 owner_contact=there.owner_contact,
                 to_team=there.team,
             )
-            handoff = self._revise(handoff, contract)
-            handoff = self._signal(handoff, "reassigned", messages.reassigned(to(handoff)))
         for found in wanted.values():
             message = messages.about_handoff(
                 found,
@@ -483,6 +486,9 @@ class Handoffs:
                 self.publisher.workflow,
             )
             handoff = self._break(handoff, found.kind, found.reason, message)
+        if reassigned:
+            handoff = self._revise(handoff, contract)
+            handoff = self._signal(handoff, "reassigned", messages.reassigned(to(handoff)))
         self.open[handoff.id] = handoff
 
     # --- somebody types again what the system knew ----------------------------------------------
