@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from console import story
+from console.hops import OPTIONAL, Hop, Promise
 from console.render import SEVERITY_STYLE, clock, percent, plain, shown
-from console.story import OPTIONAL, Hop, Promise, Story
+from console.story import Story
 
 # So many handoffs stand beside each other in the grid.
 _ABREAST = 5

@@ -432,9 +432,16 @@ def read(topic: str) -> list[Record]:
         reader.close()
 
 
-def test_no_broker_is_status_3_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["release", "h-1", "--by", "me", "--reason", "so"], ["held", "list"], ["show", "t"]],
+    ids=["release", "held list", "show"],
+)
+def test_no_broker_is_status_3_within_ten_seconds(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HANDOFF_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     began = time.monotonic()
-    result = CliRunner().invoke(main, ["release", "h-1", "--by", "me", "--reason", "so"])
+    result = CliRunner().invoke(main, arguments)
     assert (result.exit_code, "no Kafka broker answers" in result.stderr) == (3, True)
     assert time.monotonic() - began < 10

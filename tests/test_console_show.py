@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from console import sequence, story, story_render
+from console import hops, sequence, story, story_render
 from console.kafka import Writer, connect
 from console.main import main
 from schemas import wire
@@ -286,7 +286,7 @@ def test_signals_move_a_sent_handoff(kinds: list[str], expected: str) -> None:
     found = told(records, {"complete_within": "P2D"})
     (hop,) = found.handoffs
     assert hop.state + (", stalled" if hop.stalled else "") == expected
-    assert found.open == ([] if hop.state not in story.OPEN else ["h-1"])
+    assert found.open == ([] if hop.state not in hops.OPEN else ["h-1"])
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_a_second_send_supersedes_the_first_and_inherits_its_acceptance() -> Non
         (None, "context_unstructured", True, "in words only"),
         (None, "never_captured", True, "never captured"),
         (None, "context_retracted", True, "retracted"),
-        (None, None, True, story.OPTIONAL),
+        (None, None, True, hops.OPTIONAL),
     ],
 )
 def test_a_cell_says_what_became_of_a_field(
@@ -378,7 +378,7 @@ def test_a_trial_only_tells() -> None:
         violation("owner_missing", 0),
     ]
     found = told(records)
-    assert found.handoffs[0].cells == {"a": story.OPTIONAL}
+    assert found.handoffs[0].cells == {"a": hops.OPTIONAL}
     assert found.handoffs[0].to_act == ["Dana Reyes"]
     assert len(found.violations) == 2
 
@@ -476,6 +476,38 @@ def test_values_are_shown_when_asked_for_and_never_classified_ones(form: str) ->
         assert secret not in found.stdout
     without = show("lead-2041", "--from", str(DEMO / "sales.jsonl"), "--values", "--output", form)
     assert without.exit_code == 0, without.stderr
+
+
+def test_acks_and_deadlines_of_a_recording_are_told_where_they_fell(tmp_path: Path) -> None:
+    """Two records of another topic, and a deadline between them that no line is about."""
+    first = json.loads(show("lead-2041", *RECORDING, "--output", "json").stdout)
+    handoff = first["open"][0]
+
+    def ack(name: str, status: str, when: str) -> str:
+        said = Ack(name, "inbound-lead", "lead-2041", handoff, status, "Dana", when)  # type: ignore[arg-type]
+        return json.dumps({"topic": "handoff.acks", "value": msgspec.to_builtins(said)})
+
+    path = tmp_path / "acked.jsonl"
+    lines = (DEMO / "sales.jsonl").read_text()
+    lines += ack("a1", "accepted", "2026-03-02T15:00:00Z") + "\n"
+    lines += ack("a2", "completed", "2026-03-03T15:00:00Z") + "\n"
+    path.write_text(lines)
+    found = show("lead-2041", "--from", str(path), *RECORDING[2:], "--output", "json")
+    told = json.loads(found.stdout)
+    story = [
+        each["at"][5:16] + " " + (each.get("status") or each.get("kind") or each["what"])
+        for each in told["timeline"]
+        if each["what"] in ("ack", "signal")
+    ]
+    assert story == [
+        "03-02T10:00 sent",
+        "03-02T14:00 stalled",
+        "03-02T15:00 accepted",
+        "03-02T15:00 accepted",
+        "03-03T15:00 completed",
+        "03-03T15:00 completed",
+    ]
+    assert (told["open"], told["handoffs"][0]["state"]) == ([], "completed")
 
 
 def test_an_unknown_task_is_one_sentence() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import click
+from msgspec.structs import replace
 
 from console import output, render, sequence, story, story_render
 from console.commands.documents import load_documents, registered_contracts
@@ -142,7 +143,9 @@ class _Rehearsal:
         }
         self.contracts = list(found.contracts)
         self._path = path
-        self._run = DryRun(integrity(limits(load_settings())), tables, DEFAULT_PARTITIONS)
+        # As in `dry-run`: a recording may span years, and nothing of it is forgotten.
+        within = replace(limits(load_settings()), task_ttl_ms=None, handoff_ttl_ms=None)
+        self._run = DryRun(integrity(within), tables, DEFAULT_PARTITIONS)
         self._inputs: list[Record] = []
 
     @property
