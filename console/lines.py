@@ -20,6 +20,7 @@ import msgspec
 
 from console.errors import BadInputError
 from schemas import wire
+from schemas.flow import Record
 from schemas.records import When
 
 TOOL_OUTPUTS = "handoff.tool-outputs"
@@ -91,6 +92,26 @@ def check_readable(path: str) -> None:
             Path(path).open("rb").close()
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def lines_of(records: Iterable[Record]) -> Iterator[Line]:
+    """Records of input topics as lines, in the order of their arrival: by their timestamps, but for
+    those that are older than one before them in their partition."""
+    latest: dict[tuple[str, int], int] = {}
+
+    def arrival(record: Record) -> int:
+        place = record.topic, record.partition
+        latest[place] = max(latest.get(place, 0), record.timestamp)
+        return latest[place]
+
+    for number, record in enumerate(sorted(records, key=arrival), start=1):
+        value = record.value or b""
+        try:
+            occurred_at = _time(_decode(value).occurred_at)
+        except (msgspec.DecodeError, RecursionError):
+            occurred_at = None
+        problem = "has no key" if record.key is None else None
+        yield Line(number, record.topic, record.key, value, occurred_at, problem)
 
 
 @contextmanager

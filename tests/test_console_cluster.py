@@ -189,6 +189,22 @@ def test_lines_are_sent_to_the_partition_of_their_key(handoff: Handoff, tmp_path
     assert acks[0].partition == same, "the same key, the same partition on every input"
 
 
+def test_a_dry_run_judges_what_is_on_the_topics(handoff: Handoff) -> None:
+    contracts, lines = str(DEMO), str(DEMO / "support.jsonl")
+    assert handoff("send", lines).exit_code == 0
+    one = handoff("dry-run", "--contracts", contracts, "--from-topic")
+    other = handoff("dry-run", "--contracts", contracts, lines)
+    assert one.exit_code == 0
+    assert published(one.stdout) == published(other.stdout)
+    assert not topic(handoff, "handoff.packages"), "nothing is written"
+
+
+def published(stdout: str) -> set[tuple[str, str]]:
+    """Topic and id of each record."""
+    found = map(json.loads, stdout.splitlines())
+    return {(each["topic"], each["value"]["id"]) for each in found if each["value"]}
+
+
 def test_a_bad_line_is_named_and_the_others_are_sent(handoff: Handoff) -> None:
     good = '{"id":"1","task_id":"t","workflow":"w","stage":"s","tool":"x","occurred_at":0}\n'
     result = handoff("send", "-", lines=good + "nonsense\n\n" + '{"task_id":"t"}\n' + good)

@@ -287,3 +287,8 @@ def test_a_record_is_one_line_whatever_it_holds() -> None:
     odd = json.loads(printed("t", None, b"\xff\x00", []))
     assert odd["value"] is None
     assert base64.b64decode(odd["value_base64"]) == b"\xff\x00"
+
+
+def test_a_file_or_the_topics_must_be_given() -> None:
+    assert dry_run("--contracts", str(DEMO)).exit_code == 2
+    assert dry_run("--contracts", str(DEMO), "--from-topic", "-").exit_code == 2

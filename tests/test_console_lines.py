@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from console.errors import BadInputError
-from console.lines import moment, read_lines
+from console.lines import lines_of, moment, read_lines
 from processors.partitioning import murmur2, partition_of
+from schemas.flow import Record
 
 
 # From Apache Kafka's own UtilsTest.testMurmur2, as signed numbers.
@@ -91,3 +92,25 @@ def test_moments() -> None:
     for text in ("yesterday", "2026-03-01T09:00:00", "2026-03-01"):
         with pytest.raises(BadInputError, match="no time with an offset"):
             moment(text)
+
+
+def test_records_become_lines_in_the_order_of_their_arrival() -> None:
+    def record(topic: str, offset: int, timestamp: int, value: bytes = b"{}") -> Record:
+        return Record(topic, 0, offset, b"t", value, timestamp)
+
+    found = lines_of(
+        [
+            record("handoff.tool-outputs", 0, 30, b'{"occurred_at": 7}'),
+            record("handoff.tool-outputs", 1, 10, b"nonsense"),  # never before its predecessor
+            record("handoff.acks", 0, 20),
+            Record("handoff.acks", 1, 0, None, None, 40),
+        ]
+    )
+    assert [
+        (line.topic, line.key, line.value, line.occurred_at, line.problem) for line in found
+    ] == [
+        ("handoff.acks", b"t", b"{}", None, None),
+        ("handoff.tool-outputs", b"t", b'{"occurred_at": 7}', 7, None),
+        ("handoff.tool-outputs", b"t", b"nonsense", None, None),
+        ("handoff.acks", None, b"", None, "has no key"),
+    ]

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import click
@@ -11,7 +12,8 @@ from console import output
 from console.commands.documents import load_documents
 from console.commands.running import limits
 from console.dry_run import HELD, PACKAGES, DryRun, internal, printed
-from console.lines import moment, read_lines
+from console.kafka import Reader, connect
+from console.lines import INPUTS, Line, lines_of, moment, read_lines
 from console.render import percent
 from processors.contracts.tables import CONTRACTS, RECEIVERS
 from processors.integrity.processor import INTEGRITY, integrity
@@ -35,25 +37,30 @@ _ENDS = {"duplicates": ("duplicate", None), "dead_letters": ("dead letter", None
 @click.option("--backfill", is_flag=True, help="Mark old lines as `send` would.")
 @click.option("--ttl", is_flag=True, help="Let handoffs expire and tasks be forgotten.")
 @click.option("--internal", "with_internal", is_flag=True, help="Print internal records too.")
-@click.argument("file")
+@click.option("--from-topic", is_flag=True, help="Judge what is on the cluster's input topics.")
+@click.argument("file", required=False)
 def dry_run(
     paths: tuple[str, ...],
     until: str | None,
     backfill: bool,
     ttl: bool,
     with_internal: bool,
-    file: str,
+    from_topic: bool,
+    file: str | None,
 ) -> None:
     """Judge the lines of FILE without a broker.
 
     FILE is plain or gzip, - is standard input. Each line is a tool output, or
     {"topic": "handoff.acks", "value": {...}} for an ack or amendment, or
     {"topic": "handoff.receivers", "occurred_at": TIME, "value": {...}} for a contract, a receiver
-    or the liveness of one that changes from there on.
+    or the liveness of one that changes from there on. With --from-topic the lines are all that the
+    input topics of the cluster hold, in the order of their arrival; nothing is written there.
     Prints one JSON line for each record that the processor would publish, in order, and a summary
     on standard error. The clock is the event time of the lines: deadlines fall due as it passes
     them. Nothing expires, unless --ttl says so.
     """
+    if from_topic == (file is not None):
+        raise click.UsageError("give a FILE, - for standard input, or --from-topic")
     end = moment(until) if until else None
     found = load_documents(paths)
     tables = {
@@ -68,12 +75,22 @@ def dry_run(
     dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, before)
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
     with output.ends_cleanly():
-        for record in dry.run(read_lines(file), end):
+        for record in dry.run(_on_topics() if file is None else read_lines(file), end):
             progress.tick()
             if with_internal or not internal(record.topic, INTEGRITY):
                 output.line(printed(record.topic, record.key, record.value, record.headers))
         sys.stdout.flush()
         _summarise(dry)
+
+
+def _on_topics() -> Iterator[Line]:
+    """All that the input topics hold, as lines."""
+    reader = Reader(connect(), INPUTS, from_beginning=True)
+    try:
+        records = list(reader.to_end())
+    finally:
+        reader.close()
+    return lines_of(records)
 
 
 def _summarise(dry: DryRun) -> None:
