@@ -14,15 +14,18 @@ from processors.driver import Driver
 from processors.integrity import state
 from processors.runtime.settings import load_settings
 from schemas.flow import Output, Record
+from tests.core import tables
 
 NOW = 1_795_338_900_000
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, name: str, value: int, *contexts: Any) -> Any:
+def judged(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: int, *contexts: Any, world: Any = None
+) -> Any:
     """The outputs and the task's state after outputs with these contexts, under one setting."""
     monkeypatch.setenv(f"HANDOFF_{name.upper()}", str(value))
     (processor,) = processors(load_settings())
-    driver = Driver(processor, processor.build_tables({}, None))
+    driver = Driver(processor, world or processor.build_tables({}, None))
     driver.assign(0, {})
     outputs: list[Output] = []
     for number, context in enumerate(contexts):
@@ -55,6 +58,18 @@ def test_the_largest_record(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_number_of_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     _, task = judged(monkeypatch, "max_fields", 2, {"a": 1}, {"b": 1}, {"c": 1})
     assert list(task.captures) == ["b", "c"]
+
+
+def test_a_held_handoff_keeps_what_the_task_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is judged again by what stood before it: what was rebuilt then is rebuilt now."""
+    fields = [{"name": "a"}, {"name": "never"}]
+    contract = {"workflow": "w", "from": {"stage": "s"}, "hold_on": ["never_captured"]}
+    contexts = [{"a": 1}, {"handoff": "marketing"}, {"b": 1}, {"c": 1}, {"d": 1}]
+    world = tables({"contracts": [contract | {"fields": fields}]})
+    outputs, task = judged(monkeypatch, "max_fields", 2, *contexts, world=world)
+    assert list(task.captures) == ["c", "d"]
+    assert [output.topic for output in outputs].count("handoff.held") == 1
+    assert task.open[0].values["a"].how == "rebuilt"
 
 
 def test_the_largest_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,9 +135,12 @@ def _take_output(
         handoffs.keep_before(changed, [h.id for h in begun if h.begun == "triggered"])
     if task.open or task.arrived is not None:
         _move_on(task, handoffs, output, arrival, context, earlier, begun)
+    forgotten = memory.trim()
     if begun or task.open:
+        if forgotten:  # held ones are judged again by what stood before them all the same
+            handoffs.keep_before(forgotten)
         handoffs.trim()
-    counts = [Count("captures_forgotten")] * memory.trim() + [Count("when_failed")] * failed
+    counts = [Count("captures_forgotten")] * len(forgotten) + [Count("when_failed")] * failed
     following = Task(
         workflow=task.workflow,
         task_id=task.task_id,

@@ -269,9 +269,9 @@ class Memory:
         self.captures[name] = alias
         self.size += weight(name, alias)
 
-    def trim(self) -> int:
-        """Forget the oldest captures beyond the limits of a task; how many went."""
-        gone = 0
+    def trim(self) -> dict[str, Capture]:
+        """Forget the oldest captures beyond the limits of a task; those that went, by name."""
+        gone: dict[str, Capture] = {}
         most, largest = self.limits.fields, self.limits.state_bytes
         if self.size > largest:
             self.size = sum(weight(name, capture) for name, capture in self.captures.items())
@@ -279,8 +279,8 @@ class Memory:
             for name in sorted(self.captures, key=lambda name: self.captures[name].occurred_at):
                 if len(self.captures) <= most and self.size <= largest:
                     break
-                self.size -= weight(name, self.captures.pop(name))
-                gone += 1
+                gone[name] = self.captures.pop(name)
+                self.size -= weight(name, gone[name])
         while self.retracted and (
             len(self.retracted) > most or sum(map(length, self.retracted)) > MAX_RETRACTED
         ):

@@ -4,7 +4,7 @@
 table (DESIGN section 5): it moves one handoff on and notes what is to be published about it.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -416,11 +416,14 @@ class Handoffs:
                 handoff, context=context, amended=amended, before=before
             )
 
-    def keep_before(self, changed: dict[str, Capture | None], but: Collection[str] = ()) -> None:
-        """Held ones, `but` for some, remember what stood under the names captured anew."""
+    def keep_before(
+        self, changed: Mapping[str, Capture | None], but: Collection[str] = ()
+    ) -> None:
+        """Held ones, `but` for some, remember what stood under names captured anew or forgotten."""
         for handoff in list(self.open.values()):
             if handoff.state == "held" and handoff.id not in but:
-                self.open[handoff.id] = weighed(replace(handoff, before=changed | handoff.before))
+                before = {**changed, **handoff.before}
+                self.open[handoff.id] = weighed(replace(handoff, before=before))
 
     def remember_moved(self, handoff: OpenHandoff, moved: list[Finding]) -> None:
         """What a sent package carried is remembered under the receiver's names, with its origin."""
