@@ -19,6 +19,7 @@ State = Literal[
 ]  # fmt: skip
 OPEN = ("held", "sent", "accepted")
 _CLOSING = ("completed", "returned", "rejected", "superseded", "discarded", "expired")
+PASSED_BY = "not passed on"
 OPTIONAL = "optional, missing"  # only optional fields are missing without a violation
 # What a field's cell says where the package has no value of its own for it, or has it as sent.
 _BROKEN = {
@@ -227,3 +228,14 @@ def promise(records: list[Violation], hops: list[Hop]) -> Promise:
         last_seen_hop=latest.last_seen_hop,
         lost_at=lost_at,
     )
+
+
+def mark_losses(hops: list[Hop], promises: list[Promise]) -> None:
+    """Write into the cells which handoffs, between the last that carried a field and the one that
+    missed it, did not pass it on: their contracts do not ask for it."""
+    for each in promises:
+        if each.last_seen_hop is None or each.hop is None or each.field is None:
+            continue
+        for found in hops:
+            if each.last_seen_hop < found.hop < each.hop:
+                found.cells.setdefault(each.field, PASSED_BY)

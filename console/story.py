@@ -9,7 +9,7 @@ from datetime import datetime
 
 from msgspec import Raw, Struct
 
-from console.hops import OPEN, Hop, Promise, hop, promise, states
+from console.hops import OPEN, Hop, Promise, hop, mark_losses, promise, states
 from console.sequence import Event
 from processors.contracts.values import is_empty
 from schemas import wire
@@ -178,13 +178,15 @@ def tell(
         for handoff, revisions in packages.items()
     ]
     hops.sort(key=lambda each: each.hop)
+    promises = [promise(records, hops) for records in violations.values()]
+    mark_losses(hops, promises)
     return Story(
         task_id=task_id,
         workflow=workflow,
         timeline=[_entry(event, reveals) for event in events],
         handoffs=hops,
         fields=list(dict.fromkeys(name for each in hops for name in each.cells)),
-        violations=[promise(records, hops) for records in violations.values()],
+        violations=promises,
         open=[each.id for each in hops if each.state in OPEN],
         last_stage=last.stage if last is not None else None,
         last_team=last.team if last is not None else None,

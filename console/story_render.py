@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console import story
-from console.hops import OPTIONAL, Hop, Promise
+from console.hops import OPTIONAL, PASSED_BY, Hop, Promise
 from console.render import SEVERITY_STYLE, clock, percent, plain, shown
 from console.story import Story
 
@@ -193,6 +193,8 @@ def _cell(word: str | None) -> Text:
         return Text("·", "dim")
     if word == OPTIONAL:
         return Text(f"· {word}", "dim")
+    if word == PASSED_BY:
+        return Text(f"✗ {word}", "yellow")
     if word in _GOOD:
         return Text(f"{_GOOD[word]} {word}", "green")
     if word in _BACK:

@@ -366,7 +366,11 @@ def test_a_loss_is_blamed_on_the_hop_after_the_one_that_last_carried_it() -> Non
     found = told(records)
     (lost,) = found.violations
     assert lost.lost_at == ["hop 2, nurture → legal"]
-    assert [hop.cells.get("a") for hop in found.handoffs] == ["arrived", None, "dropped"]
+    assert [hop.cells.get("a") for hop in found.handoffs] == [
+        "arrived",
+        hops.PASSED_BY,
+        "dropped",
+    ]
     text = " ".join(text_of(found).split())
     assert "Last carried by hop 1; lost at hop 2, nurture → legal." in text
 
