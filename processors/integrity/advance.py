@@ -126,13 +126,13 @@ def _take_output(
         if handoff.state == "held" and handoff.begun == "declared":
             handoff = replace(handoff, context=context.values)
         begun.append(handoffs.begin(handoff, verdict))
+    if task.open or begun:
+        changed = memory.changed_since(earlier)
+        handoffs.keep_before(changed, [h.id for h in begun if h.begun == "triggered"])
     for handoff, (_, verdict) in zip(begun, judged, strict=True):
         if handoff.state != "held":
             handoffs.remember_moved(handoff, verdict.moved)
 
-    if task.open or begun:
-        changed = memory.changed_since(earlier)
-        handoffs.keep_before(changed, [h.id for h in begun if h.begun == "triggered"])
     if task.open or task.arrived is not None:
         _move_on(task, handoffs, output, arrival, context, earlier, begun)
     forgotten = memory.trim()

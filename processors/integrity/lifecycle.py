@@ -371,11 +371,12 @@ class Handoffs:
             late = learnt(field, self.memory) if field is not None else None
             if late is None or late.top not in handoff.before:
                 continue
-            # A package that goes out may touch a capture, or make an alias of one: it is no news.
             capture, before = late.capture, handoff.before[late.top]
+            if capture.alias_of is not None:
+                continue  # a package that went out carried it: that is no news
             stood = () if before is None else (before, *before.behind)
             if any(_same_origin(capture, old) for old in stood):
-                continue
+                continue  # nor is it that one touched a capture
             if capture.topic != OUTPUTS or capture.offset > handoff.offset:
                 found[name] = late.kept()
         return found
@@ -454,6 +455,8 @@ class Handoffs:
         ):
             return  # the task has learnt something later under that name
         self.memory.alias(name, value, source, source.alias_of or source_name, handoff.hop)
+        if self.memory.captures.get(name) is not held:
+            self.keep_before({name: held})  # whoever was held before it knew nothing of it
 
     # --- its receiver changes -----------------------------------------------------------------
 
