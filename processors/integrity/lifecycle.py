@@ -417,9 +417,7 @@ class Handoffs:
                 handoff, context=context, amended=amended, before=before
             )
 
-    def keep_before(
-        self, changed: Mapping[str, Capture | None], but: Collection[str] = ()
-    ) -> None:
+    def keep_before(self, changed: Mapping[str, Capture | None], but: Collection[str] = ()) -> None:
         """Held ones, `but` for some, remember what stood under names captured anew or forgotten."""
         for handoff in list(self.open.values()):
             if handoff.state == "held" and handoff.id not in but:

@@ -121,6 +121,9 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, arrival
         handoffs.amend_held(handoff.id, filled)
     else:
         handoffs.fill(handoff, filled, "amended")
+    for other in list(handoffs.open.values()):
+        if other.id != handoff.id and other.state == "held":
+            handoffs.judge_again(other)  # the task has learnt something
 
 
 def _asked_for(contract: Contract | None, name: str, value: bytes) -> bytes:
