@@ -179,9 +179,7 @@ class Ledger:
         for id_, package in revised.items():
             self._is_whole(call, self.handoffs[id_], package)
 
-    def _read_package(
-        self, call: Call, outputs: list[Output], position: int
-    ) -> Package | None:
+    def _read_package(self, call: Call, outputs: list[Output], position: int) -> Package | None:
         output = outputs[position]
         if output.topic == HELD:
             id_ = (output.key or b"").decode()
@@ -385,9 +383,7 @@ class Ledger:
                 known = self.handoffs[id_]
                 must(closed.get(id_, known.way) == known.way, "way", f"{id_}: {known.way}")
                 left = [violation.kind for violation in known.open.values()]
-                must(
-                    left in ([], ["rejected"]), "open", f"{id_} is closed, and {left} are open"
-                )
+                must(left in ([], ["rejected"]), "open", f"{id_} is closed, and {left} are open")
                 for violation in known.open:
                     self._rejected[violation] = known
 

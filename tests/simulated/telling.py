@@ -80,11 +80,25 @@ def _what(step: Step) -> str:
     if step.what is None:
         return "time passes"
     if isinstance(step.what, Change):
-        entries = [f"{topic} {value.decode()}" for topic, _, value in step.what.entries]
+        entries = [_document(value) for _, _, value in step.what.entries]
         if step.what.existing is not None:
             entries.append(f"topics {sorted(step.what.existing)}")
         return "the tables: " + "; ".join(entries)
     return _record(step.what)
+
+
+def _document(value: bytes) -> str:
+    """A document without what it leaves to the defaults."""
+
+    def given(data: Any) -> Any:
+        if isinstance(data, dict):
+            return {name: given(inner) for name, inner in data.items() if inner or inner is False}
+        return [given(each) for each in data] if isinstance(data, list) else data
+
+    data = json.loads(value)
+    for member in ("kind", "owner", "action", "contact"):
+        data.pop(member, None)
+    return json.dumps(given(data))
 
 
 def _record(record: Record) -> str:

@@ -115,10 +115,14 @@ class World:
         if kind == "version":
             fresh = self._contract(versions[0]["id"], len(versions) + 1)
             if random.random() < 0.7:
-                kept = ("workflow", "from", "to", "when") if "when" in versions[0] else (
-                    "workflow",
-                    "from",
-                    "to",
+                kept = (
+                    ("workflow", "from", "to", "when")
+                    if "when" in versions[0]
+                    else (
+                        "workflow",
+                        "from",
+                        "to",
+                    )
                 )
                 fresh |= {name: versions[-1][name] for name in kept if name in versions[-1]}
             versions.append(fresh)
