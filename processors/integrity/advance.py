@@ -180,7 +180,7 @@ def _move_on(
     """What an output means for the handoffs that were open before it."""
     carried_now = [name for name in context.values if name not in context.empty]
     if not any(handoff.begun == "implicit" for handoff in begun):
-        _find_reentered(task, handoffs, output, carried_now, earlier)
+        _find_reentered(task, handoffs, output, arrival.occurred_at, carried_now, earlier)
     for handoff in task.open:
         here = handoffs.open.get(handoff.id)
         if here is not None and here.state == "held":
@@ -235,13 +235,14 @@ def _find_reentered(
     task: Task,
     handoffs: Handoffs,
     output: ToolOutput,
+    occurred_at: int,
     names: list[str],
     earlier: dict[str, Capture],
 ) -> None:
     """Somebody typed again, where a handoff went, what the task knew and no package carried."""
     there = [h for h in task.open if h.state != "held" and h.to_stage == output.stage]
     handoff = there[-1] if there else task.arrived
-    if handoff is None or handoff.to_stage != output.stage:
+    if handoff is None or handoff.to_stage != output.stage or occurred_at < handoff.occurred_at:
         return
     handoff = handoffs.open.get(handoff.id, handoff)
     for name in names:
