@@ -9,8 +9,8 @@ open ones on, `publish` builds the records. `replies` takes what receivers and p
 handoff; deadlines and sweeps, which no record brings, are at the end of this file.
 """
 
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.publish import to
 from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task
 from schemas.flow import Arrival, Count, Due, Emit, Input, Refused
-from schemas.records import ToolOutput
+from schemas.records import Ack, Amendment, ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
 
@@ -52,16 +52,7 @@ def advance(
         if isinstance(body, ToolOutput):
             task = task or Task(body.workflow, body.task_id)
             return _take_output(task, body, given, event, tables, now, limits)
-        if task is None:
-            handoffs = _handoffs(Task(body.workflow, body.task_id), given, tables, now, limits)
-            replies.take(handoffs, body, given)
-            return None, handoffs.emits()  # what nobody knows is not remembered
-        handoffs = _handoffs(task, given, tables, now, limits)
-        replies.take(handoffs, body, given)
-        handoffs.trim()
-        task = _after(task, handoffs)
-        task = replace(task, events=_with(task, event), last_input_at=now)
-        return task, handoffs.emits()
+        return _take_reply(task, body, given, event, tables, now, limits)
     assert task is not None
     if isinstance(given, Due):
         return _pass_deadlines(task, given, tables, now, limits)
@@ -96,13 +87,10 @@ def _take_output(
     now: int,
     limits: Limits,
 ) -> tuple[Task, list[Emit | Count]]:
-    handoffs = _handoffs(task, arrival, tables, now, limits)
-    memory, occurred_at = handoffs.memory, arrival.occurred_at
+    memory = Memory(task.captures, task.retracted, task.size, limits)
     if output.retracted:
-        memory.retract(output.retracted, occurred_at)
-        handoffs.retract(output.retracted, occurred_at)
+        memory.retract(output.retracted, arrival.occurred_at)
     context = carried(output)
-    source = Source(output.stage, output.tool, output.id, occurred_at)
     hop = task.hops + 1
 
     beginnings = declared(output, tables)
@@ -112,51 +100,63 @@ def _take_output(
     if len(beginnings) > 1:
         _refuse_same_slot(beginnings)
     # All of them are judged against what came before this output; then its own context counts.
+    source = Source(output.stage, output.tool, output.id, arrival.occurred_at)
     judged = [
         (b, decide(b, task.workflow, source, context, memory, tables, now)) for b in beginnings
     ]
-    earlier = dict(memory.captures) if judged or task.open or task.arrived else {}
+    earlier = dict(memory.captures) if output.retracted else task.captures
     memory.capture(context, output, arrival, hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, beginnings, tables)
     judged += [(b, decide(b, task.workflow, source, NO_CONTEXT, memory, tables, now)) for b in more]
-    begun = []
-    for beginning, verdict in judged:
-        handoff = open_handoff(beginning, verdict, output, arrival, hop, now)
-        if handoff.state == "held" and handoff.begun == "declared":
-            handoff = replace(handoff, context=context.values)
-        begun.append(handoffs.begin(handoff, verdict))
-    if task.open or begun:
-        changed = memory.changed_since(earlier)
-        handoffs.keep_before(changed, [h.id for h in begun if h.begun == "triggered"])
-    for handoff, (_, verdict) in zip(begun, judged, strict=True):
-        if handoff.state != "held":
-            handoffs.remember_moved(handoff, verdict.moved)
 
-    if task.open or task.arrived is not None:
+    begun: list[OpenHandoff] = []
+    open_, closed, arrived = task.open, task.closed, task.arrived
+    emits: list[Emit | Count] = []
+    if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
+        handoffs = _handoffs(task, arrival, memory, tables, now, limits)
+        if output.retracted:
+            handoffs.retract(output.retracted, arrival.occurred_at)
+        for beginning, verdict in judged:
+            handoff = open_handoff(beginning, verdict, output, arrival, hop, now)
+            if handoff.state == "held" and handoff.begun == "declared":
+                handoff = replace(handoff, context=context.values)
+            begun.append(handoffs.begin(handoff, verdict))
+        handoffs.keep_before(earlier, [h.id for h in begun if h.begun == "triggered"])
+        for handoff, (_, verdict) in zip(begun, judged, strict=True):
+            if handoff.state != "held" and verdict.moved:
+                handoffs.remember_moved(handoff, verdict.moved)
         _move_on(task, handoffs, output, arrival, context, earlier, begun)
-    forgotten = memory.trim()
-    if begun or task.open:
-        if forgotten:  # held ones are judged again by what stood before them all the same
-            handoffs.keep_before(forgotten)
+        forgotten = memory.trim()
+        handoffs.keep_forgotten(forgotten)
         handoffs.trim()
-    counts = [Count("captures_forgotten")] * len(forgotten) + [Count("when_failed")] * failed
+        open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
+        arrived = handoffs.arrived
+        emits += handoffs.emits()
+    else:
+        forgotten = memory.trim()
+    emits += [Count("captures_forgotten")] * len(forgotten) + [Count("when_failed")] * failed
+    stage, tool, stage_at, contracts, left = _whereabouts(task, output, arrival, begun)
     following = Task(
-        workflow=task.workflow,
-        task_id=task.task_id,
-        captures=memory.captures,
-        retracted=memory.retracted,
-        size=memory.size,
-        hops=hop if begun else task.hops,
-        open=tuple(handoffs.open.values()),
-        events=_with(task, event),
-        last_input_at=now,
-        closed=tuple(handoffs.closed),
-        true=true,
-        arrived=handoffs.arrived,
-        **_whereabouts(task, output, arrival, begun),
+        task.workflow,
+        task.task_id,
+        memory.captures,
+        memory.retracted,
+        memory.size,
+        hop if begun else task.hops,
+        open_,
+        _with(task, event),
+        now,
+        closed,
+        stage,
+        tool,
+        stage_at,
+        contracts,
+        left,
+        true,
+        arrived,
     )
-    return following, [*handoffs.emits(), *counts]
+    return following, emits
 
 
 def _refuse_same_slot(beginnings: list[Beginning]) -> None:
@@ -174,7 +174,7 @@ def _move_on(
     output: ToolOutput,
     arrival: Arrival,
     context: Carried,
-    earlier: dict[str, Capture],
+    earlier: Mapping[str, Capture],
     begun: list[OpenHandoff],
 ) -> None:
     """What an output means for the handoffs that were open before it."""
@@ -237,7 +237,7 @@ def _find_reentered(
     output: ToolOutput,
     occurred_at: int,
     names: list[str],
-    earlier: dict[str, Capture],
+    earlier: Mapping[str, Capture],
 ) -> None:
     """Somebody typed again, where a handoff went, what the task knew and no package carried."""
     there = [h for h in task.open if h.state != "held" and h.to_stage == output.stage]
@@ -261,25 +261,43 @@ def _find_reentered(
 
 def _whereabouts(
     task: Task, output: ToolOutput, arrival: Arrival, begun: list[OpenHandoff]
-) -> dict[str, Any]:
-    """Where the task is after an output. One that arrives late is no move."""
+) -> tuple[str, str, int, tuple[str, ...], bool]:
+    """Where the task is after an output: stage, tool, since when, the contracts on which a handoff
+    began since it came there, and whether this output handed off. A late output is no move."""
     contracts = [handoff.contract for handoff in begun if handoff.contract is not None]
-    if task.stage and arrival.occurred_at < task.stage_at:
-        return {
-            "stage": task.stage,
-            "tool": task.tool,
-            "stage_at": task.stage_at,
-            "begun": tuple(dict.fromkeys([*task.begun, *contracts])),
-            "left": task.left,
-        }
-    stayed = task.begun if output.stage == task.stage else ()
-    return {
-        "stage": output.stage,
-        "tool": output.tool,
-        "stage_at": arrival.occurred_at,
-        "begun": tuple(dict.fromkeys([*stayed, *contracts])) if contracts else stayed,
-        "left": any(handoff.stage == output.stage for handoff in begun),
-    }
+    late = bool(task.stage) and arrival.occurred_at < task.stage_at
+    stayed = task.begun if late or output.stage == task.stage else ()
+    if contracts:
+        stayed = tuple(dict.fromkeys([*stayed, *contracts]))
+    if late:
+        return task.stage, task.tool, task.stage_at, stayed, task.left
+    left = any(handoff.stage == output.stage for handoff in begun)
+    return output.stage, output.tool, arrival.occurred_at, stayed, left
+
+
+# --- an ack or an amendment -----------------------------------------------------------------------
+
+
+def _take_reply(
+    task: Task | None,
+    said: Ack | Amendment,
+    arrival: Arrival,
+    event: bytes,
+    tables: Tables,
+    now: int,
+    limits: Limits,
+) -> tuple[Task | None, list[Emit | Count]]:
+    """What meets no task is answered too, and not remembered: anybody could name one."""
+    known = task or Task(said.workflow, said.task_id)
+    memory = Memory(known.captures, known.retracted, known.size, limits)
+    handoffs = _handoffs(known, arrival, memory, tables, now, limits)
+    replies.take(handoffs, said, arrival)
+    handoffs.keep_forgotten(memory.trim())
+    handoffs.trim()
+    if task is None:
+        return None, handoffs.emits()
+    following = _after(task, handoffs)
+    return replace(following, events=_with(task, event), last_input_at=now), handoffs.emits()
 
 
 # --- what no record brings ------------------------------------------------------------------------
@@ -318,8 +336,9 @@ def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, 
     return (_after(task, handoffs), emits) if emits else (task, [])
 
 
-def _handoffs(task: Task, arrival: Arrival, tables: Tables, now: int, limits: Limits) -> Handoffs:
-    memory = Memory(task.captures, task.retracted, task.size, limits)
+def _handoffs(
+    task: Task, arrival: Arrival, memory: Memory, tables: Tables, now: int, limits: Limits
+) -> Handoffs:
     cause = Cause(arrival.body.id, arrival.occurred_at, arrival.timestamp, arrival.backfill)
     return Handoffs(task, memory, tables, now, cause, limits)
 

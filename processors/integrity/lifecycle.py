@@ -417,12 +417,24 @@ class Handoffs:
                 handoff, context=context, amended=amended, before=before
             )
 
-    def keep_before(self, changed: Mapping[str, Capture | None], but: Collection[str] = ()) -> None:
-        """Held ones, `but` for some, remember what stood under names captured anew or forgotten."""
-        for handoff in list(self.open.values()):
-            if handoff.state == "held" and handoff.id not in but:
-                before = {**changed, **handoff.before}
-                self.open[handoff.id] = weighed(replace(handoff, before=before))
+    def keep_before(self, earlier: Mapping[str, Capture], but: Collection[str] = ()) -> None:
+        """Held ones, `but` for some, remember what stood `earlier` under names captured anew."""
+        held = [handoff for handoff in self._held() if handoff.id not in but]
+        if held:
+            self._keep(held, self.memory.changed_since(earlier))
+
+    def keep_forgotten(self, forgotten: Mapping[str, Capture]) -> None:
+        """Held ones are judged again by what stood before them, though the task forgets it."""
+        if forgotten:
+            self._keep(self._held(), forgotten)
+
+    def _held(self) -> list[OpenHandoff]:
+        return [handoff for handoff in self.open.values() if handoff.state == "held"]
+
+    def _keep(self, held: list[OpenHandoff], changed: Mapping[str, Capture | None]) -> None:
+        for handoff in held:
+            before = {**changed, **handoff.before}
+            self.open[handoff.id] = weighed(replace(handoff, before=before))
 
     def remember_moved(self, handoff: OpenHandoff, moved: list[Finding]) -> None:
         """What a sent package carried is remembered under the receiver's names, with its origin."""
@@ -454,7 +466,7 @@ class Handoffs:
             return  # the task has learnt something later under that name
         self.memory.alias(name, value, source, source.alias_of or source_name, handoff.hop)
         if self.memory.captures.get(name) is not held:
-            self.keep_before({name: held})  # whoever was held before it knew nothing of it
+            self._keep(self._held(), {name: held})  # whoever was held before it knew nothing of it
 
     # --- its receiver changes -----------------------------------------------------------------
 

@@ -115,8 +115,7 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, arrival
                 handoff.hop,
             ),
         )
-    handoffs.memory.trim()
-    handoffs.keep_before(handoffs.memory.changed_since(earlier))
+    handoffs.keep_before(earlier)
     if handoff.state == "held":
         handoffs.amend_held(handoff.id, filled)
     else:

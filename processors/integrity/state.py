@@ -200,24 +200,27 @@ def bare(handoff: OpenHandoff, *left: OpenViolation) -> OpenHandoff:
 
 
 def weighed(handoff: OpenHandoff) -> OpenHandoff:
-    """A handoff with its size."""
-    texts = [handoff.event_id, handoff.team, handoff.stage, handoff.tool, handoff.note]
-    texts += [handoff.asked_to, handoff.asked_contract, handoff.receiver, handoff.part]
-    total = len(handoff.id)
-    captures = [capture for capture in handoff.before.values() if capture is not None]
-    captures += [v.origin for v in handoff.violations if v.origin is not None]
+    """A handoff with an upper bound of its size: a character has at most four bytes."""
+    bytes_ = characters = 0
     for values in (handoff.values, handoff.amended):
         for name, kept in values.items():
-            total += len(kept.value) + 32
-            texts += (name, kept.stage, kept.tool, kept.event_id, kept.by, kept.reason)
+            bytes_ += len(kept.value) + 32
+            characters += len(name) + len(kept.stage) + len(kept.tool) + len(kept.event_id)
+            if kept.by is not None:
+                characters += len(kept.by) + len(kept.reason or "")
+    for violation in handoff.violations:
+        if violation.origin is not None:
+            bytes_ += weight(violation.origin)
+        bytes_ += 128
     for name, value in handoff.context.items():
-        total += len(value) + 8
-        texts.append(name)
-    texts += handoff.before
-    for capture in captures:
-        total += weight(capture)
-    total += sum([length(text) for text in texts if text])
-    return replace(handoff, size=total)
+        bytes_ += len(value)
+        characters += len(name)
+    for name, capture in handoff.before.items():
+        characters += len(name)
+        bytes_ += 0 if capture is None else weight(capture)
+    for text in (handoff.event_id, handoff.stage, handoff.tool, handoff.note, handoff.team):
+        characters += len(text or "")
+    return replace(handoff, size=bytes_ + 4 * characters + 1000)
 
 
 def weight(capture: Capture) -> int:
