@@ -324,6 +324,11 @@ class Handoffs:
 
         verdict = judge(handoff.amended)
         late = self._learnt(handoff, contract, verdict.missing)
+        if contract is not None and contract.version == handoff.version:
+            # What it has learnt it keeps, whatever the task forgets or overwrites since.
+            for name, kept in handoff.values.items():
+                if kept.how == "late" and name in verdict.missing:
+                    late.setdefault(name, kept)
         if late:
             verdict = judge({**late, **handoff.amended})
         held = handoff
@@ -413,8 +418,17 @@ class Handoffs:
             for name, capture in handoff.before.items():
                 hit = capture is not None and not gone.isdisjoint((name, capture.alias_of))
                 before[name] = None if hit else capture
+            contract = self.contract_of(handoff)
+            values = {
+                name: kept
+                for name, kept in handoff.values.items()
+                if kept.how != "late"
+                or kept.occurred_at > at
+                or contract is None
+                or gone.isdisjoint(contract.fields_by_name[name].tops)
+            }
             self.open[handoff.id] = replace(
-                handoff, context=context, amended=amended, before=before
+                handoff, context=context, amended=amended, before=before, values=values
             )
 
     def keep_before(self, earlier: Mapping[str, Capture], but: Collection[str] = ()) -> None:
