@@ -392,6 +392,11 @@ class Handoffs:
         there = set()
         for violation in handoff.violations:
             id_ = violation.id(handoff)
+            differs = id_ in found and violation.reason != found[id_][0].reason
+            if differs and violation.kind in RECEIVING:
+                # Broken in another way now: what is open says how.
+                handoff = self._resolve(handoff, [violation], "judged_again")
+                continue
             there.add(id_)
             if id_ in found or violation.trial is not None or violation.kind == "held_too_long":
                 continue
