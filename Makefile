@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help install check test kafka demo bench chaos lock clean
+.PHONY: help install check test kafka demo bench chaos simulate lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench: install ## events a second beside a bare pass-through
 chaos: install ## kill and freeze instances, compare every record; SEED=n repeats a run
 	@tests/kafka/fetch
 	@HANDOFF_REQUIRE_KAFKA=1 HANDOFF_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/test_chaos_apache.py
+
+simulate: install ## play seeded worlds through the core; SEED=n SEEDS=count, default 1 and 100
+	@$(BIN)/python -m tests.simulation $(or $(SEED),1) $(or $(SEEDS),$(if $(SEED),1,100))
 
 lock: ## make requirements.txt and requirements-dev.txt anew from pyproject.toml
 	@mkdir -p build

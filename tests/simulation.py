@@ -10,9 +10,10 @@ shrunken to the steps that matter and told as a timeline.
 import argparse
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
 from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
@@ -31,8 +32,17 @@ Core = Callable[[Limits], Processor[Task]]
 SIZES = (1, 1, 2, 3, 5, 8)  # tasks of a seed
 
 
-def simulate(seed: int, core: Core = integrity) -> tuple[Story, Broken | None]:
-    """Play one seed: what happened in it, and what does not hold, if anything."""
+class Outcome(NamedTuple):
+    """What became of a seed: what happened in it, what does not hold, if anything, and what the run
+    without faults came across."""
+
+    story: Story
+    broken: Broken | None
+    seen: Counter[tuple[str, str]]
+
+
+def simulate(seed: int, core: Core = integrity) -> Outcome:
+    """Play one seed in all its ways."""
     random = Random(seed)
     world = World(random)
     registry = Registry(world.limits)
@@ -46,10 +56,10 @@ def simulate(seed: int, core: Core = integrity) -> tuple[Story, Broken | None]:
         machine.play(silence(steps))
         finish(machine, ledger)
     except Broken as broken:
-        return Story(seed, world.limits, tuple(steps), ()), broken
+        return Outcome(Story(seed, world.limits, tuple(steps), ()), broken, ledger.seen)
     plans = (_strikes(random, steps, outages=False), _strikes(random, steps, outages=True))
     story = Story(seed, world.limits, tuple(steps), plans)
-    return story, judge(story, core, registry, machine)
+    return Outcome(story, judge(story, core, registry, machine), ledger.seen)
 
 
 def judge(
@@ -151,7 +161,7 @@ def main() -> int:
     failures = steps = 0
     started = shown = time.monotonic()
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        story, broken = simulate(seed)
+        story, broken, _ = simulate(seed)
         steps += len(story.steps)
         if broken is not None:
             failures += 1

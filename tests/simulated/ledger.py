@@ -40,6 +40,7 @@ CLOSING: Final = {
     "superseded": "superseded",
     "expired": "expired",
 }
+RANKS: Final = {VIOLATIONS: 1, SIGNALS: 2}  # of one input: packages and queues, then these
 ENDS: Final = ("applied", "duplicates", "refused", "dead_letters")
 
 _package = msgspec.json.Decoder(Package).decode
@@ -101,10 +102,11 @@ class Ledger:
         self.handoffs: dict[str, Known] = {}
         self.held: dict[str, Package] = {}  # the compacted content of the topic
         self.letters = 0
+        self.seen: Counter[tuple[str, str]] = Counter()  # what the run came across
         self._punctual = punctual
         self._calls: list[Call] = []
         self._open: defaultdict[str, dict[str, Known]] = defaultdict(dict)  # by task
-        self._rejected: dict[str, Known] = {}  # closed, with its violation open
+        self._impure: Broken | None = None
 
     # --- beside the driver --------------------------------------------------------------------
 
@@ -116,11 +118,10 @@ class Ledger:
         ) -> tuple[Task | None, list[Emit | Count]]:
             encoded = b"" if task is None else processor.encode(task)
             after, emits = processor.advance(task, given, tables, now)
-            if task is not None:
-                must(processor.encode(task) == encoded, "pure", "advance changed its task")
-            if after is not None and after is not task:
-                again = processor.decode(processor.encode(after))
-                must(again == after, "state", "a state is another one when it is read back")
+            try:
+                _is_pure(processor, task, encoded, after)
+            except Broken as broken:
+                self._impure = broken  # raised here, the driver would make a dead letter of it
             name = _task_key(after if task is None else task, given)
             records = sum(isinstance(emit, Emit) for emit in emits)
             self._calls.append(Call(name, given, now, tables, task, after, records))
@@ -134,11 +135,15 @@ class Ledger:
 
     def committed(self, outputs: Sequence[Output]) -> None:
         """What a transaction published, in order."""
+        if self._impure is not None:
+            raise self._impure
         own = [output for output in outputs if output.topic != DEAD_LETTERS]
         for output in outputs:
             if output.topic == DEAD_LETTERS:
                 self.letters += 1
-                message = dict(output.headers)["__streams.errors.message"]
+                headers = dict(output.headers)
+                self.seen["dead letter", headers["__streams.errors.exception"].decode()] += 1
+                message = headers["__streams.errors.message"]
                 must(b"our defect" not in message, "defect", _trace(output))
         calls, self._calls = self._calls, []
         must(
@@ -154,27 +159,22 @@ class Ledger:
     # --- one advance --------------------------------------------------------------------------
 
     def _take(self, call: Call, outputs: list[Output]) -> None:
-        before, given = call.before, call.given
-        if self._punctual and isinstance(given, Arrival) and before is not None:
-            due = state.due(before, self.limits.handoff_ttl_ms, self.limits.task_ttl_ms)
+        if self._punctual and isinstance(call.given, Arrival) and call.before is not None:
+            due = state.due(call.before, self.limits.handoff_ttl_ms, self.limits.task_ttl_ms)
             must(due is None or due >= call.now, "deadline", f"{call.task} slept through one")
         rank = 0
         revised: dict[str, Package] = {}
-        opened: list[tuple[Known | None, Violation]] = []
         for position, output in enumerate(outputs):
+            before, rank = rank, RANKS.get(output.topic, 0)
+            must(rank >= before, "order", f"{output.topic} after a record that comes later")
             if output.topic == VIOLATIONS:
-                now_rank = 1
-                opened += self._read_violation(call, output)
+                self._read_violation(call, output)
             elif output.topic == SIGNALS:
-                now_rank = 2
-                self._read_signal(call, output)
+                self._read_signal(output)
             else:
-                now_rank = 0
                 package = self._read_package(call, outputs, position)
                 if package is not None:
                     revised[package.id] = package
-            must(now_rank >= rank, "order", f"{output.topic} after a record that comes later")
-            rank = now_rank
         self._agree(call)
         for id_, package in revised.items():
             self._is_whole(call, self.handoffs[id_], package)
@@ -222,6 +222,9 @@ class Ledger:
         return receiver.queue
 
     def _revise(self, call: Call, package: Package) -> None:
+        self.seen["begun", package.begun] += 1
+        for origin in package.provenance.values():
+            self.seen["how", origin.how] += 1
         known = self.handoffs.get(package.id)
         if known is None:
             must(package.revision == 1, "revision", f"{package.id} begins with {package.revision}")
@@ -261,12 +264,13 @@ class Ledger:
             must(deadlines == (None, None), "backfill", f"{package.id} started a deadline")
         known.package = package
 
-    def _read_violation(self, call: Call, output: Output) -> list[tuple[Known | None, Violation]]:
+    def _read_violation(self, call: Call, output: Output) -> None:
         violation = _violation(output.value or b"")
+        self.seen[violation.status, violation.resolution or violation.kind] += 1
         must(output.key == violation.task_id.encode(), "key", f"{violation.id}: not its task")
         if violation.kind == "unknown_handoff":
             must(violation.status == "opened", "unknown", f"{violation.id} is resolved")
-            return [(None, violation)]
+            return
         known = self.handoffs.get(violation.handoff_id or "")
         must(known, "violation", f"{violation.id} is of no handoff")
         assert known is not None
@@ -284,9 +288,9 @@ class Ledger:
             package = known.package
             found = (violation.contract, violation.contract_version)
             judging = call.tables.version(*found)
-            if judging is not None and judging.trial:
-                if found != (package.contract, package.contract_version):
-                    known.trial.add(id_)
+            its_own = found == (package.contract, package.contract_version)
+            if judging is not None and judging.trial and not its_own:
+                known.trial.add(id_)
             self._in_time(call, known, violation)
         else:
             opened = known.open.pop(id_, None)
@@ -294,8 +298,6 @@ class Ledger:
             must(opened, "violation", f"{id_} is resolved, and is not open")
             assert opened is not None
             must(opened.episode == violation.episode, "episode", f"{id_}: another one is resolved")
-            self._rejected.pop(id_, None)
-        return [(known, violation)]
 
     def _in_time(self, call: Call, known: Known, violation: Violation) -> None:
         """A deadline's violation comes at the deadline, and none from a replay."""
@@ -310,8 +312,9 @@ class Ledger:
             must(by == violation.occurred_at, "deadline", f"{violation.id}: {by} is its deadline")
         must(epoch_ms(violation.occurred_at) <= call.now, "deadline", f"{violation.id} is early")
 
-    def _read_signal(self, call: Call, output: Output) -> None:
+    def _read_signal(self, output: Output) -> None:
         signal = _signal(output.value or b"")
+        self.seen["signal", signal.kind] += 1
         must(output.key == signal.task_id.encode(), "key", f"{signal.id}: not keyed by its task")
         known = self.handoffs.get(signal.handoff_id)
         must(known, "signal", f"{signal.id} is about no handoff")
@@ -384,8 +387,6 @@ class Ledger:
                 must(closed.get(id_, known.way) == known.way, "way", f"{id_}: {known.way}")
                 left = [violation.kind for violation in known.open.values()]
                 must(left in ([], ["rejected"]), "open", f"{id_} is closed, and {left} are open")
-                for violation in known.open:
-                    self._rejected[violation] = known
 
     def _is_whole(self, call: Call, known: Known, package: Package) -> None:
         """Its missing fields, its shares and its violations agree with what it carries."""
@@ -463,6 +464,16 @@ class Ledger:
         ways = Counter(known.way for known in self.handoffs.values())
         counted = {label: n for (name, label), n in labels.items() if name == "handoffs_closed"}
         must(ways == Counter(counted), "accounting", f"closed {dict(ways)}, counted {counted}")
+
+
+def _is_pure(
+    processor: Processor[Task], task: Task | None, encoded: bytes, after: Task | None
+) -> None:
+    if task is not None:
+        must(processor.encode(task) == encoded, "pure", "advance changed its task")
+    if after is not None and after is not task:
+        again = processor.decode(processor.encode(after))
+        must(again == after, "state", "a state is another one when it is read back")
 
 
 def _task_key(task: Task | None, given: Input) -> str:

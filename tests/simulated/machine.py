@@ -42,7 +42,7 @@ class _Strike(Exception):
 class _Position(NamedTuple):
     """Where a restarted processor goes on: the next step, the clock, the tables in force."""
 
-    index: int
+    step: int
     now: int | None
     tables: Any
 
@@ -93,14 +93,15 @@ class Machine:
         while index < len(self.steps):
             try:
                 if strike is not None:
-                    strike = self._recover(strike)
+                    self._recover(strike)
+                    strike = None
                 self._play(index, self.steps[index])
                 index += 1
             except _Strike as struck:
                 strike = struck
                 self._pending.clear()
                 self._on_drop()
-                index = self._position.index
+                index = self._position.step
                 self.struck.append(
                     Struck(self.steps[self._index].number, struck.fate, len(self.published))
                 )
@@ -168,7 +169,7 @@ class Machine:
 
     def _recover(self, strike: _Strike) -> None:
         position = self._position
-        self._index, self._moments = position.index, -1_000  # it is not struck while it restores
+        self._index, self._moments = position.step, -1_000  # it is not struck while it restores
         self._tables = position.tables
         if strike.fate == "abort":
             self._driver.drop()

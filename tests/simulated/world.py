@@ -34,7 +34,7 @@ RULES: Final[tuple[Data, ...]] = (
     {"name": "same", "expr": "context.topic != context.notes", "message": "m", "severity": "info"},
 )
 WHENS: Final = ("context.score >= 60", "has(context.mood) && context.mood == 'hot'")
-HOLDS: Final = (
+HOLDS: Final[tuple[list[str], ...]] = (
     [],
     ["any"],
     ["context_dropped", "never_captured"],
