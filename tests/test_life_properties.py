@@ -208,6 +208,9 @@ class World:
         self.driver: Driver[Task] = Driver(INTEGRITY, self.table, self.counts)
         self.driver.assign(0, self.store)
         self.clock = Timeline(self.driver, self.settle)
+        self.clock.now = self.now
+        found = list(self.clock.exchange(self.table))
+        assert not found, "all was said of these tables before"
 
     def settle(self) -> tuple[Output, ...]:
         self.driver.merge(list(self.driver.changelog()))
