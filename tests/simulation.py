@@ -112,6 +112,7 @@ def _same(first: Machine, again: Machine) -> None:
             "same",
             f"{task} has {len(ours[task])} records, and {len(theirs[task])} after a crash",
         )
+    must(first.before_silence == again.before_silence, "same", "another state after a crash")
     must(first.counts == again.counts, "same", f"other counts: {first.counts - again.counts}")
 
 

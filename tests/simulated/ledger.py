@@ -22,7 +22,7 @@ from processors.integrity.limits import Limits
 from processors.integrity.state import Task
 from processors.processor import Processor
 from schemas.flow import Arrival, Count, Due, Emit, Input, Output
-from schemas.records import Package, Signal, Violation
+from schemas.records import Package, Signal, ToolOutput, Violation
 from schemas.wire import epoch_ms
 
 PACKAGES: Final = "handoff.packages"
@@ -85,6 +85,7 @@ class Known:
     took: bool = False  # somebody accepted it, or one before it in its slot
     way: str = ""
     signals: int = 0
+    told: str = ""  # what the sender was told last: held or sent
     fidelity: float | None = None  # when it was sent
     open: dict[str, Violation] = field(default_factory=dict)
     trial: set[str] = field(default_factory=set)  # which of the open a trial version found
@@ -107,6 +108,8 @@ class Ledger:
         self._calls: list[Call] = []
         self._open: defaultdict[str, dict[str, Known]] = defaultdict(dict)  # by task
         self._impure: Broken | None = None
+        self._events: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)  # by task
+        self._released: set[str] = set()  # by the advance at hand
 
     # --- beside the driver --------------------------------------------------------------------
 
@@ -162,6 +165,8 @@ class Ledger:
         if self._punctual and isinstance(call.given, Arrival) and call.before is not None:
             due = state.due(call.before, self.limits.handoff_ttl_ms, self.limits.task_ttl_ms)
             must(due is None or due >= call.now, "deadline", f"{call.task} slept through one")
+        self._is_new(call)
+        self._released.clear()
         rank = 0
         revised: dict[str, Package] = {}
         for position, output in enumerate(outputs):
@@ -178,6 +183,19 @@ class Ledger:
         self._agree(call)
         for id_, package in revised.items():
             self._is_whole(call, self.handoffs[id_], package)
+
+    def _is_new(self, call: Call) -> None:
+        """The same event again does nothing."""
+        if call.after is None:
+            self._events.pop(call.task, None)
+        elif isinstance(call.given, Arrival):
+            body = call.given.body
+            source = body.tool if isinstance(body, ToolOutput) else type(body).__name__
+            events = self._events[call.task]
+            if (source, body.id) in events and len(events) < state.MAX_EVENTS:
+                must(not call.emitted, "repeated", f"{body.id} came again, and was published")
+                must(call.after is call.before, "repeated", f"{body.id} came again, and counted")
+            events.add((source, body.id))
 
     def _read_package(self, call: Call, outputs: list[Output], position: int) -> Package | None:
         output = outputs[position]
@@ -229,6 +247,8 @@ class Ledger:
         if known is None:
             must(package.revision == 1, "revision", f"{package.id} begins with {package.revision}")
             inherited = self.handoffs.get(package.supersedes or "")
+            if inherited is not None:
+                must(inherited.task == call.task, "supersedes", f"{package.id}: of another task")
             known = Known(
                 package.id,
                 call.task,
@@ -252,6 +272,7 @@ class Ledger:
             )
         if package.disposition == "sent":
             if known.state == "held" or package.revision == 1:
+                self._released.add(package.id)
                 known.fidelity = package.fidelity
                 known.state = "accepted" if known.took else "sent"
             must(
@@ -270,6 +291,9 @@ class Ledger:
         must(output.key == violation.task_id.encode(), "key", f"{violation.id}: not its task")
         if violation.kind == "unknown_handoff":
             must(violation.status == "opened", "unknown", f"{violation.id} is resolved")
+            open_before = call.before.open if call.before is not None else ()
+            open_after = call.after.open if call.after is not None else ()
+            must(open_before == open_after, "unknown", f"{violation.id} changed a handoff")
             return
         known = self.handoffs.get(violation.handoff_id or "")
         must(known, "violation", f"{violation.id} is of no handoff")
@@ -338,6 +362,7 @@ class Ledger:
             self._close(known, CLOSING[signal.kind])
         else:
             expected = {"held": "held", "sent": "sent", "released": "sent"}.get(signal.kind)
+            known.told = expected or known.told
             if expected == "sent" and known.took:
                 expected = "accepted"
             must(
@@ -379,6 +404,16 @@ class Ledger:
                 f"{id_}: the state has {sorted(held)}, the topic {sorted(known.open)}",
             )
             must((handoff.state == "held") == (id_ in self.held), "held", f"{id_} is elsewhere")
+            told = "held" if handoff.state == "held" else "sent"
+            must(known.told == told, "signal", f"{id_} is {told}, and its sender does not know")
+            if told == "sent":
+                promised = (known.package.accept_by, known.package.complete_by)
+                kept = (handoff.accept_by, handoff.complete_by)
+                must(
+                    tuple(epoch_ms(by) if by else 0 for by in promised) == kept,
+                    "deadline",
+                    f"{id_}: {promised} in the package, {kept} in the state",
+                )
         if call.before is not None:
             gone = {handoff.id for handoff in call.before.open} - there.keys()
             closed = {c.id: c.how for c in call.after.closed} if call.after else {}
@@ -438,8 +473,12 @@ class Ledger:
         if package.disposition == "held":
             must(holding, "hold", f"{package.id} is held, and nothing holds it")
             must(package.begun != "implicit", "hold", f"{package.id} is implicit, and held")
-        elif package.sent_at is not None and known.state == "sent" and package.revision == 1:
-            must(not holding, "hold", f"{package.id} is sent although {holding} hold it")
+        elif package.id in self._released and package.begun != "implicit":
+            must(
+                package.overridden or not holding,
+                "hold",
+                f"{package.id} is sent although {holding} hold it",
+            )
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from processors.integrity.state import Task
 from processors.processor import Processor
 from processors.timeline import Timeline
 from schemas.flow import Output, Record
-from tests.simulated.story import PARTITIONS, Change, Fate, Plan, Registry, Step
+from tests.simulated.story import PARTITIONS, SILENCE, Change, Fate, Plan, Registry, Step
 
 
 class Published(NamedTuple):
@@ -65,6 +65,7 @@ class Machine:
         self.struck: list[Struck] = []
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.changelog: list[tuple[int, str, bytes | None]] = []
+        self.before_silence: dict[str, bytes] = {}  # the state
         self._registry = registry
         self._changes: list[Step] = []
         self._plan = plan
@@ -120,6 +121,9 @@ class Machine:
 
     def _play(self, index: int, step: Step) -> None:
         self._index, self._moments = index, 0
+        if step.number == SILENCE:
+            self._commit(index)
+            self.before_silence = self.state()
         self._moment()
         if step.at < self._away_until:
             # Read after an outage: nobody is blamed before all that waited has been read.

@@ -20,6 +20,7 @@ MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 PARTITIONS: Final = 2
+SILENCE: Final = 1_000_000  # the number of the step after which nothing comes any more
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Story:
 def silence(steps: Sequence[Step]) -> list[Step]:
     """What follows on the last of these steps: such a long time that everything is over."""
     end = steps[-1].at if steps else START
-    return [Step(1_000_000, end, None), Step(1_000_001, end + 60 * DAY, None)]
+    return [Step(SILENCE, end, None), Step(SILENCE + 1, end + 60 * DAY, None)]
 
 
 def entry(data: dict[str, Any]) -> tuple[str, str, bytes]:

@@ -25,6 +25,7 @@ VALUES: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 GAPS: Final = (0, 1, SECOND, 30 * SECOND, 3 * MINUTE, 20 * MINUTE, 2 * HOUR, 9 * HOUR, 2 * DAY)
 LIKELY: Final = (4, 2, 20, 25, 25, 14, 6, 2, 0.6)
+LENGTHS: Final = (2, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9, 9, 30)  # outputs of a task
 SHORTEST_LIFE: Final = 5 * HOUR  # a task is not forgotten sooner
 
 
@@ -92,7 +93,7 @@ class Traffic:
             self.tasks -= 1
             # A task id may come in two workflows: they are two tasks.
             name = f"t{random.randint(0, 2)}" if random.random() < 0.2 else f"t{self.tasks + 3}"
-            walk = Walk(random.choice(self.world.workflows), name, random.randint(2, 9))
+            walk = Walk(random.choice(self.world.workflows), name, random.choice(LENGTHS))
             self.walks.append(walk)
             return walk
         return random.choice(self.walks[-6:])
