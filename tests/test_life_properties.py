@@ -115,6 +115,9 @@ TABLES: Final = [tables(world) for world in WORLDS]
 # --- what happens -------------------------------------------------------------------------------
 
 
+MONTH: Final = 30 * 1440  # minutes
+
+
 class Said(NamedTuple):
     """An ack or an amendment of the nth handoff that began (from the last), or of none."""
 
@@ -184,7 +187,7 @@ events = st.one_of(
     understood(),
     said,
     said,
-    st.builds(Moved, st.sampled_from([1, 30, 130, 250, 400, 31 * 1440])),
+    st.builds(Moved, st.sampled_from([1, 30, 130, 250, 400, MONTH + 1440])),
     st.builds(Changed, st.integers(0, len(WORLDS) - 1)),
 )
 lives = st.lists(events, min_size=4, max_size=20)
@@ -201,6 +204,7 @@ class World:
         self.now = START
         self.begun: list[tuple[str, str]] = []
         self.offset = 0
+        self.month = 0  # an event of a task that was forgotten is another one
         self.records = 0
         self.start()
 
@@ -224,6 +228,7 @@ class World:
         outputs = list(self.clock.to(self.now))
         if isinstance(event, Moved):
             self.now += event.minutes * MINUTE
+            self.month += event.minutes > MONTH
             outputs += self.clock.through(self.now)
         elif isinstance(event, Changed):
             self.table = TABLES[event.world]
@@ -241,19 +246,25 @@ class World:
     def record(self, event: Record | Said | dict[str, Any]) -> Record:
         self.offset += 1
         if isinstance(event, dict):
-            value = json.dumps(event | {"occurred_at": self.now}).encode()
+            id_ = f"{event['id']}.{self.month}"
+            value = json.dumps(event | {"id": id_, "occurred_at": self.now}).encode()
             return Record(TOPIC, 0, self.offset, event["task_id"].encode(), value, self.now)
         if isinstance(event, Record):
             shift = event.timestamp - START  # some clocks are ahead, some records are replays
             timestamp = self.now if abs(shift) < 100 * MINUTE else self.now + shift
-            return msgspec.structs.replace(event, offset=self.offset, timestamp=timestamp)
+            output = json.loads(event.value or b"")
+            value = json.dumps(output | {"id": f"{output['id']}.{self.month}"}).encode()
+            return msgspec.structs.replace(
+                event, value=value, offset=self.offset, timestamp=timestamp
+            )
         handoff, task = "h-unheard", "t1"
         if self.begun and event.which >= 0:
             handoff, task = self.begun[-1 - event.which % len(self.begun)]
         if event.astray:
             task = {"t1": "t2", "t2": "t1"}[task]
         body = {"workflow": "w", "task_id": task, "handoff_id": handoff, "by": "Dana"}
-        body |= event.body | {"occurred_at": self.now - MINUTE}
+        id_ = f"{event.body['id']}.{self.month}"
+        body |= event.body | {"id": id_, "occurred_at": self.now - MINUTE}
         value = json.dumps(body).encode()
         return Record(event.topic, 0, self.offset, task.encode(), value, self.now)
 
