@@ -325,10 +325,12 @@ class Handoffs:
         verdict = judge(handoff.amended)
         late = self._learnt(handoff, contract, verdict.missing)
         if contract is not None and contract.version == handoff.version:
-            # What it has learnt it keeps, whatever the task forgets or overwrites since.
+            # What it has learnt it keeps until something newer comes, whatever the task forgets.
             for name, kept in handoff.values.items():
                 if kept.how == "late" and name in verdict.missing:
-                    late.setdefault(name, kept)
+                    newer = late.get(name)
+                    if newer is None or newer.occurred_at <= kept.occurred_at:
+                        late[name] = kept
         if late:
             verdict = judge({**late, **handoff.amended})
         held = handoff
