@@ -15,6 +15,9 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
+import msgspec
+from msgspec import Struct
+
 from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
 from processors.integrity.state import Task
@@ -116,15 +119,33 @@ def _same(first: Machine, again: Machine) -> None:
     must(first.counts == again.counts, "same", f"other counts: {first.counts - again.counts}")
 
 
+class _Place(Struct):
+    """Where a published record belongs."""
+
+    task_id: str
+    workflow: str = ""
+    id: str = ""
+    handoff_id: str | None = None
+
+
+_place = msgspec.json.Decoder(_Place).decode
+
+
 def by_task(published: list[Published]) -> dict[str, list[Output]]:
-    """The records of each task id, a tombstone's with those of its package."""
-    tasks: dict[str, str] = {}
+    """The records of each task; a tombstone and a signal are of the task of their package, dead
+    letters of no task, but of their key."""
+    tasks: dict[str, str] = {}  # of handoffs
     found: dict[str, list[Output]] = defaultdict(list)
     for _, _, output in published:
         key = (output.key or b"").decode()
-        if output.topic == "handoff.held" and output.value is not None:
-            tasks[key] = output.value.split(b'"task_id":"')[1].split(b'"')[0].decode()
-        found[tasks.get(key, key)].append(output)
+        if output.value is None:
+            key = tasks.get(key, key)
+        elif output.topic != "handoff.dead-letters":
+            place = _place(output.value)
+            if place.handoff_id is None:
+                tasks[place.id] = f"{place.workflow}/{place.task_id}"
+            key = tasks.get(place.handoff_id or place.id, f"{place.workflow}/{place.task_id}")
+        found[key].append(output)
     return found
 
 

@@ -291,8 +291,12 @@ class Ledger:
         must(output.key == violation.task_id.encode(), "key", f"{violation.id}: not its task")
         if violation.kind == "unknown_handoff":
             must(violation.status == "opened", "unknown", f"{violation.id} is resolved")
-            open_before = call.before.open if call.before is not None else ()
-            open_after = call.after.open if call.after is not None else ()
+            open_before, open_after = (
+                [(handoff.id, handoff.state, handoff.revision) for handoff in task.open]
+                if task is not None
+                else []
+                for task in (call.before, call.after)
+            )
             must(open_before == open_after, "unknown", f"{violation.id} changed a handoff")
             return
         known = self.handoffs.get(violation.handoff_id or "")

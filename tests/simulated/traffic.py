@@ -19,10 +19,23 @@ OUTPUTS: Final = "handoff.tool-outputs"
 ACKS: Final = "handoff.acks"
 AMENDMENTS: Final = "handoff.amendments"
 VALUES: Final[tuple[Any, ...]] = (
-    "red shoes", "red shoes", "blue hats", "they want red shoes now", "hot", "cold", 7, 55, 70,
-    70.0, 8.5, None, "", [], {"name": "Ann Lee"}, {"name": "Ann Lee", "topic": "blue hats"},
-    {"topic": ""}, ["red shoes"], True, "a text that is far too long to be kept",
+    "red shoes", "blue hats", "they want red shoes now", "hot", 7, 55, 70.0, None, "", [],
+    {"name": "Ann Lee"}, {"topic": ""}, ["red shoes"], True,
+    "a text that is far too long to be kept",
 )  # fmt: skip
+# What tools say of a name as a rule; else any of the above.
+USUAL: Final[dict[str, tuple[Any, ...]]] = {
+    "topic": ("red shoes", "blue hats"),
+    "score": (7, 55, 70, 70, 70.0),
+    "mood": ("hot", "hot", "cold", "high"),
+    "lead": (
+        {"name": "Ann Lee"},
+        {"name": "Ann Lee", "topic": "blue hats"},
+        {"topic": "red shoes"},
+    ),
+    "notes": ("they want red shoes now", "call back"),
+    "budget": (5, 100, 100, 200),
+}
 GAPS: Final = (0, 1, SECOND, 30 * SECOND, 3 * MINUTE, 20 * MINUTE, 2 * HOUR, 9 * HOUR, 2 * DAY)
 LIKELY: Final = (4, 2, 20, 25, 25, 14, 6, 2, 0.6)
 LENGTHS: Final = (2, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9, 9, 30)  # outputs of a task
@@ -118,7 +131,7 @@ class Traffic:
             "task_id": walk.task_id,
             "stage": walk.stage,
             "tool": random.choice(TOOLS),
-            "context": {name: random.choice(VALUES) for name in names},
+            "context": {name: self._value(name) for name in names},
         }
         if random.random() < 0.4:
             body["team"] = "sales"
@@ -126,8 +139,14 @@ class Traffic:
             body["retracted"] = random.sample(NAMES, random.randint(1, 2))
         if random.random() < 0.5:
             requests = [self._request(walk) for _ in range(random.choice((1, 1, 1, 1, 2, 3)))]
+            if len(requests) > 1 and random.random() < 0.8:  # else some are in one slot twice
+                requests = [r | {"part": f"p{at}"} for at, r in enumerate(requests)]
             body["handoff"] = requests if len(requests) > 1 else requests[0]
         return self._record(OUTPUTS, body)
+
+    def _value(self, name: str) -> Any:
+        usual = name in USUAL and self.random.random() < 0.7
+        return self.random.choice(USUAL[name] if usual else VALUES)
 
     def _request(self, walk: Walk) -> Data:
         random = self.random
@@ -191,7 +210,7 @@ class Traffic:
         if action == "set" and random.random() < 0.95:
             names = [*known.package.missing, *NAMES]
             picked = random.sample(names, random.randint(1, 2))
-            made["fields"] = {name: random.choice(VALUES) for name in picked}
+            made["fields"] = {name: self._value(name) for name in picked}
         return made
 
     # --- how it travels -----------------------------------------------------------------------

@@ -23,6 +23,7 @@ FIELDS: Final[tuple[Data, ...]] = (
     {"name": "score", "type": "integer"},
     {"name": "score", "type": ["integer", "null"], "required": False},
     {"name": "mood", "translate": {"hot": "high", "cold": "low"}, "weight": 0.5},
+    {"name": "mood", "from": ["mood", "notes"], "translate": {"hot": "high"}, "required": False},
     {"name": "who", "from": ["lead.name", "lead"], "type": ["string", "object"]},
     {"name": "notes", "required": False},
     {"name": "budget", "rebuild": {"pick": "unambiguous"}, "schema": {"minimum": 10}},
@@ -56,7 +57,7 @@ class World:
         self.contracts: dict[str, list[Data]] = {}  # the versions of each
         self.receivers: dict[str, Data] = {}
         self.live: dict[str, Data] = {}
-        for number in range(random.randint(1, 5)):
+        for number in range(random.randint(2, 7)):
             self.contracts[f"c{number}"] = [self._contract(f"c{number}", 1)]
         for id_ in RECEIVERS:
             self.receivers[id_] = self._receiver(id_, START)
@@ -85,7 +86,7 @@ class World:
         changes += [
             Change((entry(receiver),))
             for receiver in self.receivers.values()
-            if random.random() < 0.75
+            if random.random() < 0.85
         ]
         return changes
 
@@ -115,15 +116,7 @@ class World:
         if kind == "version":
             fresh = self._contract(versions[0]["id"], len(versions) + 1)
             if random.random() < 0.7:
-                kept = (
-                    ("workflow", "from", "to", "when")
-                    if "when" in versions[0]
-                    else (
-                        "workflow",
-                        "from",
-                        "to",
-                    )
-                )
+                kept = ("workflow", "from", "to", "when")
                 fresh |= {name: versions[-1][name] for name in kept if name in versions[-1]}
             versions.append(fresh)
             return Change((entry(fresh),))
@@ -135,7 +128,7 @@ class World:
     def _contract(self, id_: str, version: int) -> Data:
         random = self.random
         source, other, target = random.sample(STAGES, 3)
-        stage: Any = random.choice((source, source, source, [source, other], "*"))
+        stage: Any = random.choice((source, source, [source, other], "*"))
         made: Data = {
             "kind": "HandoffContract",
             "id": id_,
@@ -155,7 +148,7 @@ class World:
         }
         if random.random() < 0.8:
             made["to"]["stage"] = target
-        if random.random() < 0.25:
+        if random.random() < 0.35:
             made["when"] = random.choice(WHENS)
         if random.random() < 0.7:
             made["hold_on"] = random.choice(HOLDS)
@@ -174,7 +167,7 @@ class World:
     def _receiver(self, id_: str, now: int) -> Data:
         random = self.random
         owners: list[Data] = []
-        for person in random.sample(PEOPLE, random.choice((0, 1, 1, 2, 3))):
+        for person in random.sample(PEOPLE, random.choice((0, 1, 1, 1, 2, 2, 3))):
             owner = {"name": person, "contact": f"{person.split()[0].lower()}@example.com"}
             if random.random() < 0.5:
                 day = (now - START) // DAY + 2 + random.randint(0, 3)
