@@ -391,6 +391,7 @@ class Handoffs:
     def _settle(self, held: OpenHandoff, handoff: OpenHandoff, verdict: Verdict) -> OpenHandoff:
         """The violations of now: those whose cause is gone are resolved, new ones opened."""
         found = {violation.id(handoff): (violation, text) for violation, text in verdict.opened}
+        absent = any(violation.kind == "receiver_missing" for violation, _ in verdict.opened)
         there = set()
         for violation in handoff.violations:
             id_ = violation.id(handoff)
@@ -406,7 +407,8 @@ class Handoffs:
             if held.version != handoff.version:
                 word = "judged_again"
             else:
-                word = _why_gone(violation, kept.how if kept is not None else None)
+                how = kept.how if kept is not None else None
+                word = _why_gone(violation, how, absent)
             handoff = self._resolve(handoff, [violation], word)
         for id_, (violation, text) in found.items():
             if id_ not in there:
@@ -496,14 +498,12 @@ class Handoffs:
         contract = self.contract_of(handoff)
         there, _, broken = destination(handoff.receiver, contract, self._tables, self._now)
         wanted = {(found.kind, found.reason): found for found in broken}
-        kinds = {found.kind for found in broken}
+        absent = any(found.kind == "receiver_missing" for found in broken)
         for violation in handoff.violations:
             if violation.kind not in RECEIVING:
                 continue
             if wanted.pop((violation.kind, violation.reason), None) is None:
-                # What is broken in another way now is not mended.
-                gone = violation.kind not in kinds
-                word = _why_gone(violation, None) if gone else "judged_again"
+                word = _why_gone(violation, None, absent)
                 handoff = self._resolve(handoff, [violation], word)
         reassigned = there.owner is not None and there.owner != handoff.owner
         if reassigned:
@@ -658,9 +658,14 @@ def _of_kind(handoff: OpenHandoff, kind: ViolationKind) -> list[OpenViolation]:
     return [violation for violation in handoff.violations if violation.kind == kind]
 
 
-def _why_gone(violation: OpenViolation, how: str | None) -> str:
-    """The word for why a violation's cause is gone; `how` its field stands in the package now."""
+def _why_gone(violation: OpenViolation, how: str | None, absent: bool) -> str:
+    """The word for why a violation's cause is gone; `how` its field stands in the package now.
+
+    Of a receiver that is `absent` no owner is missed and nobody is silent, which mends nothing.
+    """
     match violation.kind:
+        case _ if absent and violation.kind in RECEIVING:
+            return "judged_again"
         case "owner_missing":
             return "owner_named"
         case "receiver_missing" | "receiver_silent":
