@@ -1,10 +1,16 @@
 """What the originating team is told: in words that are true, and with what to do."""
 
 import json
+from typing import get_args
+
+import pytest
 
 from processors.driver import Driver
+from processors.integrity import messages
 from processors.integrity.processor import INTEGRITY
+from processors.integrity.state import OpenViolation, Way
 from schemas.flow import Record
+from schemas.records import To, ViolationKind
 from tests.core import Story, each_time, play, tables
 
 FIELDS = [
@@ -63,3 +69,81 @@ def test_a_traceparent_that_is_none_is_not_passed_on() -> None:
         outputs = driver.step(record, 0)
         assert outputs
         assert all(("traceparent" in dict(o.headers)) is passed for o in outputs)
+
+
+KINDS = [kind for kind in get_args(ViolationKind) if kind != "unknown_handoff"]
+ENDS = ["sent_again", "released", "arrived_late", "amended", "accepted", "judged_again"]
+ENDS += ["owner_named", "receiver_there", *get_args(Way)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_end_of_every_violation_is_a_sentence(kind: ViolationKind) -> None:
+    of_a_field = kind.startswith("context_") or kind in ("never_captured", "untranslatable")
+    subject = "budget" if of_a_field else "rich" if kind == "rule_failed" else None
+    violation = OpenViolation(kind, subject, 1, "error", 1, "e", 0, 0)
+    for end in ENDS:
+        said = messages.resolved(violation, To("desk", None, None, None, None), end)
+        assert said.endswith("."), said
+        assert "desk" in said
+        assert "None" not in said
+        assert subject is None or subject in said
+
+
+def test_an_answer_that_meets_nothing_says_what_to_check() -> None:
+    story: Story = {
+        "contracts": [{}],
+        "inputs": [
+            {"at": "09:00", "id": "a", "handoff": "marketing"},
+            {"at": "09:10", "ack": {"handoff_id": "h-unheard", "status": "completed"}},
+            {"at": "09:20", "amendment": {"handoff_id": "handoff of a", "action": "discard"}},
+            {"at": "09:30", "ack": {"handoff_id": "handoff of a"}},
+            {"at": "09:40", "amendment": {"handoff_id": "handoff of a", "action": "discard"}},
+        ],
+    }
+    stray, sent, closed = told(story, "handoff.violations")
+    assert stray == (
+        "The ack completed changes nothing: this task never had that handoff; check its id, the "
+        "task and the workflow."
+    )
+    assert sent == "The amendment discard changes nothing: that handoff is not held any more."
+    assert closed == "The amendment discard changes nothing: that handoff is closed."
+
+
+def test_a_stall_names_whom_to_ask_and_what_to_do() -> None:
+    held = {"id": "held", "to": {"receiver": "desk"}, "hold_on": ["never_captured"]}
+    held |= {"release_within": "PT1H", "fields": FIELDS[:1]}
+    story: Story = {
+        "contracts": [{"accept_within": "PT1H"}, held],
+        "receivers": [{}, {"id": "desk"}],
+        "inputs": [
+            {"at": "09:00", "id": "a", "handoff": [{"to": "marketing"}, {"to": "desk"}]},
+            {"at": "10:30"},
+        ],
+    }
+    stalled = sorted(told(story)[2:])
+    assert stalled == [
+        "The handoff to desk is still held, and nobody released it in time; amend, release or "
+        "discard it.",
+        "marketing has not accepted the handoff in time; ask Dana Reyes.",
+    ]
+
+
+def test_a_refused_amendment_names_the_field_and_never_the_value() -> None:
+    story: Story = {
+        "contracts": [{"hold_on": ["never_captured"], "fields": FIELDS}],
+        "inputs": [
+            {"at": "09:00", "id": "a", "handoff": "marketing"},
+            {"amendment": {"handoff_id": "handoff of a", "fields": {"budget": "zq1"}}},
+            {"amendment": {"handoff_id": "handoff of a", "fields": {"score": 7777.5}}},
+        ],
+    }
+    for given in story["inputs"][1:]:
+        given["at"] = "09:10"
+    outputs, _ = play(story, each_time)
+    letters = [dict(o.headers) for o in outputs if o.topic == "handoff.dead-letters"]
+    said = [letter["__streams.errors.message"].decode() for letter in letters]
+    assert [name in text for name, text in zip(("budget", "score"), said, strict=True)] == [
+        True
+    ] * 2
+    assert all("lead-to-nurture" in text for text in said)
+    assert not any("zq1" in text or "7777" in text for text in said)
