@@ -6,36 +6,27 @@ it fails. The traffic and the moments of the strikes are the seed's, the rest is
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    IsolationLevel,
     KafkaError,
     Message,
     Producer,
-    TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
-from console.brokers import dying_with_us
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.topics import make_topics
 from console.kafka import Cluster, Reader, connect
-from processors.runtime.clients import group_id
 from processors.runtime.settings import Settings
 from tests.chaos import DOCUMENTS, INPUT, Input, Story, add, differences, expected, traffic
+from tests.instances import Instances, Strike, judged, settled, written_at_all
 from tests.lanes import wait_for
 from topics.catalogue import physical
 
@@ -46,14 +37,6 @@ KILLS, SHORT_FREEZES, LONG_FREEZES = 4, 2, 1  # for each instance
 TOPICS = [
     f"handoff.{name}" for name in ("packages", "violations", "signals", "held", "dead-letters")
 ]
-
-
-class Strike(NamedTuple):
-    """At `at` seconds something happens to an instance: kill, start, freeze or thaw."""
-
-    at: float
-    instance: int
-    what: str
 
 
 def plan(seed: int) -> list[Strike]:
@@ -76,75 +59,6 @@ def plan(seed: int) -> list[Strike]:
                 at += past if fault == "long" else pick.uniform(1, 5)
                 strikes.append(Strike(at, instance, "thaw"))
     return sorted(strikes)
-
-
-class Instances:
-    """`handoff run` twice, with the ordinals 0 and 1."""
-
-    def __init__(self, settings: Settings, directory: Path) -> None:
-        self._directory = directory
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
-        self._environment = clean | {
-            "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
-            "HANDOFF_TOPIC_PREFIX": settings.topic_prefix,
-            "HANDOFF_APPLICATION_ID": settings.application_id,
-            "HANDOFF_WEB_PORT": "0",
-        }
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
-
-    def start(self, ordinal: int) -> None:
-        """Start one; it must not be running."""
-        command = [sys.executable, "-m", "console.main", "run", "--processor", "integrity"]
-        with self._path(ordinal).open("ab") as log:
-            self._running[ordinal] = subprocess.Popen(
-                dying_with_us(command),
-                cwd=self._directory,  # nobody's handoff.toml lies there
-                env=self._environment | {"HANDOFF_ORDINAL": str(ordinal)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def all_run(self) -> bool:
-        """Whether each has partitions. Fails where one has ended."""
-        for ordinal, process in self._running.items():
-            assert process.poll() is None, f"instance {ordinal} ended by itself"
-        return all("runs on partitions" in self.log(ordinal) for ordinal in self._running)
-
-    def strike(self, strike: Strike) -> None:
-        """Do what the plan says."""
-        if strike.what == "start":
-            self.start(strike.instance)
-            return
-        process = self._running[strike.instance]
-        status = process.poll()
-        assert status is None, f"instance {strike.instance} ended by itself with {status}"
-        process.send_signal(
-            {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "thaw": signal.SIGCONT}[strike.what]
-        )
-        if strike.what == "kill":
-            process.wait(10)
-
-    def stop(self) -> list[int]:
-        """Ask all to end; their exit statuses."""
-        for process in self._running.values():
-            process.terminate()
-        return [process.wait(30) for process in self._running.values()]
-
-    def end(self) -> None:
-        """Whatever happened: none stays."""
-        for process in self._running.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait(10)
-
-    def log(self, ordinal: int) -> str:
-        """All that one has logged, over its restarts."""
-        path = self._path(ordinal)
-        return path.read_text(errors="replace") if path.exists() else ""
-
-    def _path(self, ordinal: int) -> Path:
-        return self._directory / f"instance-{ordinal}.log"
 
 
 def schedule(strikes: list[Strike], seed: int) -> list[tuple[float, int]]:
@@ -196,32 +110,6 @@ def feeding(
         thread.join()
 
 
-def judged(admin: AdminClient, settings: Settings) -> int:
-    """How many inputs the group has committed."""
-    request = [ConsumerGroupTopicPartitions(group_id(settings, "integrity"))]
-    (future,) = admin.list_consumer_group_offsets(request).values()
-    return sum(max(0, place.offset) for place in future.result(20).topic_partitions)
-
-
-def settled(admin: AdminClient, cluster: Cluster, topics: list[str]) -> bool:
-    """Whether no transaction is open on the topics: what is not visible now never will be."""
-    places = [
-        TopicPartition(cluster.name(topic), n)
-        for topic in topics
-        for n in cluster.partitions(topic)
-    ]
-    end: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    latest = dict.fromkeys(places, end)
-    stable, high = (
-        [
-            future.result(20).offset
-            for future in admin.list_offsets(latest, isolation_level=level).values()
-        ]
-        for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
-    )
-    return stable == high
-
-
 def read(cluster: Cluster, topics: list[str]) -> Story:
     """All committed records of the topics."""
     story: Story = {}
@@ -231,33 +119,6 @@ def read(cluster: Cluster, topics: list[str]) -> Story:
         add(story, record)
     reader.close()
     return story
-
-
-def written_at_all(settings: Settings, cluster: Cluster, topics: list[str]) -> int:
-    """How many records the topics hold, those of aborted transactions too."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap_servers,
-            "group.id": settings.application_id + "-all",
-            "isolation.level": "read_uncommitted",
-            "enable.partition.eof": True,
-        }
-    )
-    places = [(cluster.name(topic), n) for topic in topics for n in cluster.partitions(topic)]
-    consumer.assign([TopicPartition(*place, 0) for place in places])
-    ends, count = 0, 0
-    limit = time.monotonic() + 60
-    while ends < len(places):
-        assert time.monotonic() < limit
-        for message in consumer.consume(10_000, 0.1):
-            error = message.error()
-            if error is None:
-                count += 1
-            else:
-                assert error.code() == KafkaError._PARTITION_EOF, error.str()
-                ends += 1
-    consumer.close()
-    return count
 
 
 @pytest.mark.slow

@@ -1,0 +1,166 @@
+"""Instances of `handoff run` that are killed, frozen, started anew: what the chaos tests share."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from console.brokers import dying_with_us
+from console.kafka import Cluster
+from processors.runtime.clients import group_id
+from processors.runtime.settings import Settings
+
+GUEST: Final = 9  # an instance without an ordinal
+SIGNALS: Final = {
+    "kill": signal.SIGKILL,
+    "stop": signal.SIGTERM,
+    "freeze": signal.SIGSTOP,
+    "thaw": signal.SIGCONT,
+}
+
+
+class Strike(NamedTuple):
+    """At `at` seconds something happens to an instance: start, kill, stop, freeze or
+    thaw."""
+
+    at: float
+    instance: int
+    what: str
+
+
+class Instances:
+    """`handoff run` several times, each with an ordinal; `GUEST` has none, and is dynamic."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self._directory = directory
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
+        self._environment = clean | {
+            "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+            "HANDOFF_TOPIC_PREFIX": settings.topic_prefix,
+            "HANDOFF_APPLICATION_ID": settings.application_id,
+            "HANDOFF_WEB_PORT": "0",
+        }
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._leaving: list[subprocess.Popen[bytes]] = []  # asked to end
+
+    def start(self, ordinal: int) -> None:
+        """Start one; it must not be running."""
+        own = {} if ordinal == GUEST else {"HANDOFF_ORDINAL": str(ordinal)}
+        command = [sys.executable, "-m", "console.main", "run", "--processor", "integrity"]
+        with self._path(ordinal).open("ab") as log:
+            self._running[ordinal] = subprocess.Popen(
+                dying_with_us(command),
+                cwd=self._directory,  # nobody's handoff.toml lies there
+                env=self._environment | own,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def all_run(self) -> bool:
+        """Whether each has partitions. Fails where one has ended."""
+        for ordinal, process in self._running.items():
+            assert process.poll() is None, f"instance {ordinal} ended by itself"
+        return all("runs on partitions" in self.log(ordinal) for ordinal in self._running)
+
+    def strike(self, strike: Strike) -> None:
+        """Do what the plan says."""
+        if strike.what == "start":
+            self.start(strike.instance)
+            return
+        process = self._running[strike.instance]
+        status = process.poll()
+        assert status is None, f"instance {strike.instance} ended by itself with {status}"
+        process.send_signal(SIGNALS[strike.what])
+        if strike.what == "kill":
+            process.wait(10)
+        elif strike.what == "stop":
+            self._leaving.append(self._running.pop(strike.instance))
+
+    def stop(self) -> list[int]:
+        """Ask all that run to end; the exit statuses of all that were ever asked."""
+        for process in self._running.values():
+            if process.poll() is None:
+                process.terminate()
+                self._leaving.append(process)
+        return [process.wait(30) for process in self._leaving]
+
+    def end(self) -> None:
+        """Whatever happened: none stays."""
+        for process in (*self._running.values(), *self._leaving):
+            if process.poll() is None:
+                process.kill()
+                process.wait(10)
+
+    def log(self, ordinal: int) -> str:
+        """All that one has logged, over its restarts."""
+        path = self._path(ordinal)
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _path(self, ordinal: int) -> Path:
+        return self._directory / f"instance-{ordinal}.log"
+
+
+def settled(admin: AdminClient, cluster: Cluster, topics: list[str]) -> bool:
+    """Whether no transaction is open on the topics: what is not visible now never will be."""
+    places = [
+        TopicPartition(cluster.name(topic), n)
+        for topic in topics
+        for n in cluster.partitions(topic)
+    ]
+    end: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    latest = dict.fromkeys(places, end)
+    stable, high = (
+        [
+            future.result(20).offset
+            for future in admin.list_offsets(latest, isolation_level=level).values()
+        ]
+        for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+    )
+    return stable == high
+
+
+def judged(admin: AdminClient, settings: Settings) -> int:
+    """How many inputs the group has committed."""
+    request = [ConsumerGroupTopicPartitions(group_id(settings, "integrity"))]
+    (future,) = admin.list_consumer_group_offsets(request).values()
+    return sum(max(0, place.offset) for place in future.result(20).topic_partitions)
+
+
+def written_at_all(settings: Settings, cluster: Cluster, topics: list[str]) -> int:
+    """How many records the topics hold, those of aborted transactions too."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap_servers,
+            "group.id": settings.application_id + "-all",
+            "isolation.level": "read_uncommitted",
+            "enable.partition.eof": True,
+        }
+    )
+    places = [(cluster.name(topic), n) for topic in topics for n in cluster.partitions(topic)]
+    consumer.assign([TopicPartition(*place, 0) for place in places])
+    ends, count = 0, 0
+    limit = time.monotonic() + 60
+    while ends < len(places):
+        assert time.monotonic() < limit
+        for message in consumer.consume(10_000, 0.1):
+            error = message.error()
+            if error is None:
+                count += 1
+            else:
+                assert error.code() == KafkaError._PARTITION_EOF, error.str()
+                ends += 1
+    consumer.close()
+    return count

@@ -1,0 +1,188 @@
+"""The life of handoffs on Apache Kafka, while instances die, freeze, come and go.
+
+Acks, amendments and late captures flow all the time, so that each blow meets some of them on their
+way; the ledger then looks for what was lost, and for what was done twice. `make chaos SEED=n`
+strikes as the seed says, and lets the players say what they said.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient
+
+from console.commands.documents import load_documents, register_contracts, register_receivers
+from console.commands.topics import make_topics
+from console.kafka import Cluster, Reader, connect
+from processors.runtime.settings import Settings
+from schemas.flow import Record
+from tests.instances import GUEST, Instances, Strike, judged, settled, written_at_all
+from tests.lanes import wait_for
+from tests.life import HEARD, SPOKEN, Players
+from tests.life_ledger import TOPICS, audit
+from tests.life_tales import DOCUMENTS
+
+TASKS = 780
+SECONDS = 26.0  # in which they begin
+HUSH, SURGE = 0.7, 0.08  # seconds before a blow: first nobody speaks, then all at once
+BLOWS = ("kill", "freeze", "stop")
+
+
+def plan(seed: int) -> list[Strike]:
+    """Seven blows: one instance is killed, frozen and killed again; one is frozen for longer than
+    its session lasts, and killed when it is back; a guest joins, leaves, joins again and is killed.
+    """
+    pick = random.Random(seed)
+    first = pick.uniform(3, 5)
+    pause = first + pick.uniform(6, 8)
+    again = pause + pick.uniform(5, 7)
+    long = pick.uniform(5, 7)
+    back = long + pick.uniform(11, 12.5)
+    killed = back + pick.uniform(2, 4)
+    joins = pick.uniform(1, 3)
+    leaves = joins + pick.uniform(6, 8)
+    rejoins = leaves + pick.uniform(3, 5)
+    strikes = [
+        Strike(first, 0, "kill"),
+        Strike(first + pick.choice((0, 1, 3)), 0, "start"),
+        Strike(pause, 0, "freeze"),
+        Strike(pause + pick.uniform(1, 3), 0, "thaw"),
+        Strike(again, 0, "kill"),
+        Strike(again + pick.choice((0, 1, 3)), 0, "start"),
+        Strike(long, 1, "freeze"),
+        Strike(back, 1, "thaw"),
+        Strike(killed, 1, "kill"),
+        Strike(killed + pick.choice((0, 1)), 1, "start"),
+        Strike(joins, GUEST, "start"),
+        Strike(leaves, GUEST, "stop"),
+        Strike(rejoins, GUEST, "start"),
+        Strike(rejoins + pick.uniform(4, 6), GUEST, "kill"),
+    ]
+    return sorted(strikes)
+
+
+class Stage:
+    """Where the players speak and hear: what they say is produced, what is published is read."""
+
+    def __init__(self, cluster: Cluster, players: Players) -> None:
+        self.players = players
+        self.failed: list[str] = []
+        self._cluster = cluster
+        self._reader = Reader(cluster, HEARD, from_beginning=True)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": cluster.settings.kafka_bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 1,
+            }
+        )
+
+    def turn(self, hush: bool) -> None:
+        """Hear what is there, and say what is to be said, unless there is to be a `hush`."""
+        record = self._reader.poll(0.02)
+        while record is not None:
+            self.players.hear(record, now())
+            record = self._reader.poll(0)
+        if not hush:
+            for topic, key, value in self.players.say(now()):
+                self._producer.produce(
+                    self._cluster.name(topic), value, key, on_delivery=self._taken
+                )
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """All that was said is there."""
+        assert self._producer.flush(30) == 0
+        self._reader.close()
+
+    def _taken(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self.failed.append(error.str())
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def telling(seed: int, strikes: list[Strike], instances: Instances) -> Iterator[None]:
+    """Where something is wrong: how to repeat it, and what the instances logged."""
+    try:
+        yield
+    except BaseException:
+        print(f"make chaos SEED={seed}")
+        for strike in strikes:
+            print(f"  {strike.at:6.2f} s  instance {strike.instance}  {strike.what}")
+        for ordinal in (0, 1, GUEST):
+            print(f"--- instance {ordinal}\n{instances.log(ordinal)}")
+        raise
+    finally:
+        instances.end()
+
+
+@pytest.mark.slow
+def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
+    apache: str, prefix: str, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("HANDOFF_CHAOS_SEED") or random.randrange(10**6))
+    settings = Settings(
+        kafka_bootstrap_servers=apache, topic_prefix=prefix, application_id=prefix.rstrip(".")
+    )
+    queue = f"{prefix}queue.settlers"
+    path = tmp_path / "documents.yaml"
+    path.write_text(DOCUMENTS.replace("QUEUE", queue))
+    documents = load_documents([str(path)])
+    make_topics(connect(settings))
+    register_receivers(connect(settings), documents, quiet=True)
+    make_topics(connect(settings))  # the queue
+    register_contracts(connect(settings), documents, quiet=True)
+    cluster = connect(settings)
+    admin = AdminClient({"bootstrap.servers": apache})
+    topics = [*TOPICS, queue]
+
+    strikes = plan(seed)
+    blows = [strike.at for strike in strikes if strike.what in BLOWS]
+    instances = Instances(settings, tmp_path)
+    with telling(seed, strikes, instances):
+        instances.start(0)
+        instances.start(1)
+        wait_for(instances.all_run, 60, "both instances run")
+        began, left = time.monotonic(), list(strikes)
+        stage = Stage(cluster, Players(seed, TASKS, now(), SECONDS))
+        players = stage.players
+        while left or not players.done:
+            passed = time.monotonic() - began
+            while left and left[0].at <= passed:
+                instances.strike(left.pop(0))
+            stage.turn(any(SURGE < at - passed < HUSH for at in blows))
+            assert passed < 150, f"in vain they wait for: {players.waiting()[:20]}"
+        stage.close()
+        done = now()
+        assert not stage.failed
+        said = players.spoken
+        wait_for(lambda: judged(admin, settings) == said, 60, "all that was said is judged")
+        wait_for(lambda: settled(admin, cluster, topics), 30, "no transaction open")
+        statuses = instances.stop()
+        assert statuses == [0] * 3, f"exit statuses: {statuses}"
+        records = read(cluster, topics)
+        wrong = audit(records, done)
+        assert not wrong, f"{len(wrong)} things are wrong, the first:\n" + "\n".join(wrong[:20])
+        published = [name for name in topics if name not in SPOKEN]
+        committed = sum(record.topic in published for record in records)
+        aborted = written_at_all(settings, cluster, published) - committed
+        assert aborted > 0, "no blow fell into a transaction: this run proves nothing"
+        print(f"{said:,} said in {passed:.0f} s, {committed:,} published, {aborted:,} aborted")
+
+
+def read(cluster: Cluster, topics: list[str]) -> list[Record]:
+    """All committed records of the topics."""
+    reader = Reader(cluster, topics, from_beginning=True)
+    records = list(reader.to_end())
+    reader.close()
+    return records
