@@ -45,7 +45,7 @@ bench: install ## events a second beside a bare pass-through
 
 chaos: install ## kill and freeze instances, compare every record; SEED=n repeats a run
 	@tests/kafka/fetch
-	@HANDOFF_REQUIRE_KAFKA=1 HANDOFF_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/test_chaos_apache.py
+	@HANDOFF_REQUIRE_KAFKA=1 HANDOFF_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/test_chaos_apache.py tests/test_life_apache.py
 
 simulate: install ## play seeded worlds through the core; SEED=n SEEDS=count, default 1 and 100
 	@$(BIN)/python -m tests.simulation $(or $(SEED),1) $(or $(SEEDS),$(if $(SEED),1,100))
