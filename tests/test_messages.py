@@ -105,12 +105,12 @@ def test_an_answer_that_meets_nothing_says_what_to_check() -> None:
         "The ack completed changes nothing: this task never had that handoff; check its id, the "
         "task and the workflow."
     )
-    assert sent == "The amendment discard changes nothing: that handoff is not held any more."
+    assert sent == "The amendment discard changes nothing: that handoff is not held."
     assert closed == "The amendment discard changes nothing: that handoff is closed."
 
 
 def test_a_stall_names_whom_to_ask_and_what_to_do() -> None:
-    held = {"id": "held", "to": {"receiver": "desk"}, "hold_on": ["never_captured"]}
+    held: Story = {"id": "held", "to": {"receiver": "desk"}, "hold_on": ["never_captured"]}
     held |= {"release_within": "PT1H", "fields": FIELDS[:1]}
     story: Story = {
         "contracts": [{"accept_within": "PT1H"}, held],
@@ -142,8 +142,6 @@ def test_a_refused_amendment_names_the_field_and_never_the_value() -> None:
     outputs, _ = play(story, each_time)
     letters = [dict(o.headers) for o in outputs if o.topic == "handoff.dead-letters"]
     said = [letter["__streams.errors.message"].decode() for letter in letters]
-    assert [name in text for name, text in zip(("budget", "score"), said, strict=True)] == [
-        True
-    ] * 2
+    assert all(name in text for name, text in zip(("budget", "score"), said, strict=True))
     assert all("lead-to-nurture" in text for text in said)
     assert not any("zq1" in text or "7777" in text for text in said)

@@ -215,7 +215,7 @@ def unknown(said: Ack | Amendment, reason: str) -> str:
         "closed": "that handoff is closed",
         "held": "that handoff is held, and its receiver cannot have it",
         "never_seen": "this task never had that handoff; check its id, the task and the workflow",
-        "sent": "that handoff is not held any more",
+        "sent": "that handoff is not held",
     }
     return f"{what} changes nothing: {why[reason]}."
 
