@@ -16,12 +16,13 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.tables import Tables
-from processors.integrity import messages, replies
+from processors.integrity import held, messages, replies
 from processors.integrity.begin import Beginning, declared, implicit, triggered
 from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carried
 from processors.integrity.handoff import Source, decide, open_handoff
-from processors.integrity.lifecycle import Cause, Handoffs
+from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
+from processors.integrity.outbox import Cause
 from processors.integrity.publish import to
 from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task
 from schemas.flow import Arrival, Count, Due, Emit, Input, Refused
@@ -116,7 +117,7 @@ def _take_output(
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
         handoffs = _handoffs(task, arrival, memory, tables, now, limits)
         if output.retracted:
-            handoffs.retract(output.retracted, arrival.occurred_at)
+            held.retract(handoffs, output.retracted, arrival.occurred_at)
         for beginning, verdict in judged:
             handoff = open_handoff(beginning, verdict, output, arrival, hop, now)
             if handoff.state == "held" and handoff.begun == "declared":
@@ -132,7 +133,7 @@ def _take_output(
         handoffs.trim()
         open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
         arrived = handoffs.arrived
-        emits += handoffs.emits()
+        emits += handoffs.outbox.emits()
     else:
         forgotten = memory.trim()
     emits += [Count("captures_forgotten")] * len(forgotten) + [Count("when_failed")] * failed
@@ -185,7 +186,7 @@ def _move_on(
         here = handoffs.open.get(handoff.id)
         if here is not None and here.state == "held":
             if carried_now or output.retracted:
-                handoffs.judge_again(here)
+                held.judge_again(handoffs, here)
             continue
         if here is not None and arrival.occurred_at >= here.occurred_at:
             here = _received(task, handoffs, here, output, arrival, begun)
@@ -205,7 +206,7 @@ def _received(
     stage = handoff.to_stage
     if stage is None:
         return handoff
-    contract = handoffs.contract_of(handoff)
+    contract = handoffs.outbox.contract_of(handoff)
     accepts = contract is not None and contract.accepted_by(output.tool)
     if handoff.state == "sent" and output.stage == stage and accepts:
         message = messages.accepted(to(handoff), f"{output.tool} at {stage}")
@@ -295,9 +296,9 @@ def _take_reply(
     handoffs.keep_forgotten(memory.trim())
     handoffs.trim()
     if task is None:
-        return None, handoffs.emits()
+        return None, handoffs.outbox.emits()
     following = _after(task, handoffs)
-    return replace(following, events=_with(task, event), last_input_at=now), handoffs.emits()
+    return replace(following, events=_with(task, event), last_input_at=now), handoffs.outbox.emits()
 
 
 # --- what no record brings ------------------------------------------------------------------------
@@ -320,8 +321,8 @@ def _pass_deadlines(
     ttl = limits.task_ttl_ms
     if not handoffs.open and ttl is not None and task.last_input_at + ttl <= due.at:
         handoffs.forget_closed(0)
-        return None, [*handoffs.emits(), Count("tasks_forgotten")]
-    return _after(task, handoffs), handoffs.emits()
+        return None, [*handoffs.outbox.emits(), Count("tasks_forgotten")]
+    return _after(task, handoffs), handoffs.outbox.emits()
 
 
 def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, list[Emit | Count]]:
@@ -329,10 +330,10 @@ def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, 
     handoffs = _without_input(task, tables, now, limits)
     for handoff in task.open:
         if handoff.state == "held":
-            handoffs.judge_again(handoff)
+            held.judge_again(handoffs, handoff)
         else:
             handoffs.look_again(handoff)
-    emits = handoffs.emits()
+    emits = handoffs.outbox.emits()
     return (_after(task, handoffs), emits) if emits else (task, [])
 
 

@@ -3,8 +3,8 @@
 from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS, Tables, build_tables
 from processors.integrity import state
 from processors.integrity.advance import advance
-from processors.integrity.lifecycle import HELD, PACKAGES, SIGNALS, VIOLATIONS
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
+from processors.integrity.outbox import HELD, PACKAGES, SIGNALS, VIOLATIONS
 from processors.integrity.state import Task
 from processors.processor import Processor
 from schemas.flow import Arrival, Count, Emit, Input, Record

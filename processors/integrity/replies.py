@@ -4,12 +4,12 @@ import msgspec
 
 from processors.contracts import values
 from processors.contracts.compiled import Contract
-from processors.integrity import messages
+from processors.integrity import held, messages
 from processors.integrity.fields import well_formed
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.publish import to
 from processors.integrity.state import Capture, Closed, Kept, OpenHandoff
-from schemas.flow import Arrival, Count, Refused
+from schemas.flow import Arrival, Refused
 from schemas.records import Ack, Amendment
 
 AMENDMENT_TOOL = "amendment"  # the tool of a value that a person set
@@ -37,14 +37,14 @@ def _ack(handoffs: Handoffs, ack: Ack, arrival: Arrival) -> None:
     if handoff is None:
         known = closed.get(id_)
         if known is not None and _repeats(known, ack):
-            handoffs.counts.append(Count("acks_repeated"))
+            handoffs.outbox.count("acks_repeated")
         else:
             _unknown(handoffs, ack, "closed" if known is not None else "never_seen", arrival)
     elif handoff.state == "held":
         _unknown(handoffs, ack, "held", arrival)
     elif ack.status == "accepted":
         if handoff.state == "accepted":
-            handoffs.counts.append(Count("acks_repeated"))
+            handoffs.outbox.count("acks_repeated")
         else:
             handoffs.accept(handoff, messages.accepted(to(handoff), "by an ack"))
     elif ack.status == "completed":
@@ -59,8 +59,7 @@ def _repeats(closed: Closed, ack: Ack) -> bool:
 
 
 def _unknown(handoffs: Handoffs, said: Ack | Amendment, reason: str, arrival: Arrival) -> None:
-    violation = handoffs.publisher.unknown(said, reason, arrival.occurred_at)
-    handoffs.publish_violation(violation)
+    handoffs.outbox.unknown(said, reason, arrival.occurred_at)
 
 
 def _amend(handoffs: Handoffs, amendment: Amendment, arrival: Arrival) -> None:
@@ -78,7 +77,7 @@ def _amend(handoffs: Handoffs, amendment: Amendment, arrival: Arrival) -> None:
     elif handoff.state != "held":
         _unknown(handoffs, amendment, "sent", arrival)
     elif action == "release":
-        handoffs.judge_again(handoff, override=True)
+        held.judge_again(handoffs, handoff, override=True)
     else:
         handoffs.discard(handoff, messages.discarded(to(handoff)))
 
@@ -117,12 +116,12 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, arrival
         )
     handoffs.keep_before(earlier)
     if handoff.state == "held":
-        handoffs.amend_held(handoff.id, filled)
+        held.amend(handoffs, handoff.id, filled)
     else:
         handoffs.fill(handoff, filled, "amended")
     for other in list(handoffs.open.values()):
         if other.id != handoff.id and other.state == "held":
-            handoffs.judge_again(other)  # the task has learnt something
+            held.judge_again(handoffs, other)  # the task has learnt something
 
 
 def _asked_for(contract: Contract | None, name: str, value: bytes) -> bytes:

@@ -1,0 +1,149 @@
+"""What one input publishes about a task's handoffs, gathered in the order of the topics."""
+
+from collections.abc import Collection
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from processors.contracts.compiled import Contract, default_severity
+from processors.contracts.tables import Tables
+from processors.integrity.publish import Publisher
+from processors.integrity.state import OpenHandoff, OpenViolation, Task
+from schemas.flow import Count, Emit
+from schemas.records import Ack, Amendment, Severity, SignalKind, ViolationKind
+
+PACKAGES = "handoff.packages"
+HELD = "handoff.held"
+VIOLATIONS = "handoff.violations"
+SIGNALS = "handoff.signals"
+
+
+class Cause(Struct, frozen=True, gc=False):
+    """The input that moves a handoff on. Times in epoch ms; `timestamp` is when it reached Kafka.
+
+    `event_id` is None where no record does: then the handoff's own stands in for it.
+    """
+
+    event_id: str | None
+    occurred_at: int
+    timestamp: int
+    backfill: bool
+
+
+class Outbox:
+    """Packages, violations and signals about the handoffs of one task.
+
+    A method that changes what a handoff must remember of it (its open violations, how many signals
+    there were) returns the handoff as it is then.
+    """
+
+    def __init__(self, task: Task, tables: Tables, now: int, cause: Cause) -> None:
+        self.workflow, self.task_id = task.workflow, task.task_id
+        self.counts: list[Count] = []
+        self._publisher = Publisher(task.workflow, task.task_id, tables, now, cause.backfill)
+        self._tables = tables
+        self._now = now
+        self._cause = cause
+        self._packages: list[Emit] = []
+        self._violations: list[Emit] = []
+        self._signals: list[Emit] = []
+
+    def emits(self) -> list[Emit | Count]:
+        """Packages first, each followed by its queue, then violations, then signals."""
+        return [*self._packages, *self._violations, *self._signals, *self.counts]
+
+    def count(self, name: str, label: str = "") -> None:
+        """Count a thing that happened."""
+        self.counts.append(Count(name, label))
+
+    def contract_of(self, handoff: OpenHandoff) -> Contract | None:
+        """The contract version that a handoff keeps."""
+        return self._tables.version(handoff.contract, handoff.version)
+
+    def package(self, handoff: OpenHandoff, contract: Contract | None, queue: str | None) -> None:
+        """A revision of a package: held, or sent and to the queue, where there is one."""
+        package = self._publisher.package(handoff, contract)
+        if handoff.state == "held":
+            self._packages.append(Emit(HELD, handoff.id, package))
+            return
+        self._packages.append(Emit(PACKAGES, self.task_id, package))
+        if queue is not None:
+            self._packages.append(Emit(queue, self.task_id, package))
+
+    def not_held(self, handoff: OpenHandoff) -> None:
+        """What is on the topic of the held ones is what is held."""
+        self._packages.append(Emit(HELD, handoff.id, None))
+
+    def break_promise(
+        self,
+        handoff: OpenHandoff,
+        kind: ViolationKind,
+        reason: str | None,
+        message: str,
+        at: int | None = None,
+    ) -> OpenHandoff:
+        """Open a violation about the handoff as a whole."""
+        violation = OpenViolation(
+            kind,
+            None,
+            handoff.version,
+            self.severity(handoff, kind),
+            1,
+            self._cause.event_id or handoff.event_id,
+            self._cause.occurred_at if at is None else at,
+            self._now,
+            reason,
+        )
+        return self.open(handoff, violation, message)
+
+    def severity(self, handoff: OpenHandoff, kind: ViolationKind) -> Severity:
+        """The severity of a kind for a handoff."""
+        contract = self.contract_of(handoff)
+        return contract.severity_of(kind) if contract is not None else default_severity(kind)
+
+    def open(self, handoff: OpenHandoff, violation: OpenViolation, message: str) -> OpenHandoff:
+        """A violation that begins, or begins again."""
+        episode = handoff.episodes.get(violation.id(handoff), 0) + 1
+        violation = replace(violation, episode=episode)
+        handoff = replace(handoff, violations=(*handoff.violations, violation))
+        self.opened(handoff, violation, message)
+        return handoff
+
+    def opened(self, handoff: OpenHandoff, violation: OpenViolation, message: str) -> None:
+        """A violation that the handoff has among its own already."""
+        record = self._publisher.opened(handoff, violation, message)
+        self._violations.append(Emit(VIOLATIONS, self.task_id, record))
+
+    def resolve(
+        self, handoff: OpenHandoff, gone: Collection[OpenViolation], resolution: str
+    ) -> OpenHandoff:
+        """Violations that are `gone`; `resolution` is the stable word that says why."""
+        if not gone:
+            return handoff
+        episodes = dict(handoff.episodes)
+        for violation in gone:
+            episodes[violation.id(handoff)] = violation.episode
+            record = self._publisher.resolved(handoff, violation, resolution)
+            self._violations.append(Emit(VIOLATIONS, self.task_id, record))
+        left = tuple([v for v in handoff.violations if v not in gone])
+        return replace(handoff, violations=left, episodes=episodes)
+
+    def unknown(self, said: Ack | Amendment, reason: str, occurred_at: int) -> None:
+        """What meets no open handoff of the task."""
+        record = self._publisher.unknown(said, reason, occurred_at)
+        self._violations.append(Emit(VIOLATIONS, self.task_id, record))
+
+    def signal(
+        self,
+        handoff: OpenHandoff,
+        kind: SignalKind,
+        message: str,
+        late: bool = False,
+        at: int | None = None,
+    ) -> OpenHandoff:
+        """What the originating team is told."""
+        handoff = replace(handoff, signals=handoff.signals + 1)
+        occurred_at = self._cause.occurred_at if at is None else at
+        record = self._publisher.signal(handoff, kind, message, occurred_at, late)
+        self._signals.append(Emit(SIGNALS, self.task_id, record))
+        return handoff
