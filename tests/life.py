@@ -57,7 +57,6 @@ class Players:
         self._plays: dict[str, _Play] = {}
         self._agenda: list[tuple[int, int, str, int]] = []  # when, tie-breaker, task, step
         self._scheduled = 0
-        self.spoken = 0
         kinds = [kind for kind, weight in TALES for _ in range(weight)]
         for number in range(tasks):
             task = f"claim-{number:04d}"
@@ -131,5 +130,4 @@ class Players:
                 known = step.which in places
                 body["handoff_id"] = play.handoffs[places[step.which]] if known else "h-nobody"
             for _ in range(step.times):
-                self.spoken += 1
                 yield Saying(step.topic, named.encode(), json.dumps(body).encode())

@@ -5,6 +5,7 @@ way; the ledger then looks for what was lost, and for what was done twice. `make
 strikes as the seed says, and lets the players say what they said.
 """
 
+import json
 import os
 import random
 import time
@@ -23,13 +24,15 @@ from processors.runtime.settings import Settings
 from schemas.flow import Record
 from tests.instances import GUEST, Instances, Strike, judged, settled, written_at_all
 from tests.lanes import wait_for
-from tests.life import HEARD, SPOKEN, Players
+from tests.life import HEARD, SPOKEN, Players, Saying
 from tests.life_ledger import TOPICS, audit
-from tests.life_tales import DOCUMENTS
+from tests.life_tales import DOCUMENTS, OUTPUTS
 
 TASKS = 780
 SECONDS = 26.0  # in which they begin
-HUSH, SURGE = 0.7, 0.08  # seconds before a blow: first nobody speaks, then all at once
+# Seconds before a blow: first nobody speaks, then all at once, with so many captures beside them
+# that it falls into a transaction.
+HUSH, SURGE, CAPTURES = 0.7, 0.12, 3_000
 BLOWS = ("kill", "freeze", "stop")
 
 
@@ -71,7 +74,9 @@ class Stage:
 
     def __init__(self, cluster: Cluster, players: Players) -> None:
         self.players = players
+        self.said = 0
         self.failed: list[str] = []
+        self._hushed = False
         self._cluster = cluster
         self._reader = Reader(cluster, HEARD, from_beginning=True)
         self._producer = Producer(
@@ -90,11 +95,17 @@ class Stage:
             self.players.hear(record, now())
             record = self._reader.poll(0)
         if not hush:
-            for topic, key, value in self.players.say(now()):
-                self._producer.produce(
-                    self._cluster.name(topic), value, key, on_delivery=self._taken
-                )
+            for saying in self.players.say(now()):
+                self._send(*saying)
+            if self._hushed:
+                for number in range(CAPTURES):
+                    self._send(*capture(number, self.said))
+        self._hushed = hush
         self._producer.poll(0)
+
+    def _send(self, topic: str, key: bytes, value: bytes) -> None:
+        self.said += 1
+        self._producer.produce(self._cluster.name(topic), value, key, on_delivery=self._taken)
 
     def close(self) -> None:
         """All that was said is there."""
@@ -108,6 +119,21 @@ class Stage:
 
 def now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def capture(number: int, event: int) -> Saying:
+    """An output that is nothing but work: it hands nothing off."""
+    task = f"capture-{number}"
+    body = {
+        "id": f"capture-{event}",
+        "task_id": task,
+        "workflow": "survey",
+        "stage": "measure",
+        "tool": "gauge",
+        "occurred_at": now(),
+        "context": {"level": event},
+    }
+    return Saying(OUTPUTS, task.encode(), json.dumps(body).encode())
 
 
 @contextmanager
@@ -165,7 +191,7 @@ def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
         stage.close()
         done = now()
         assert not stage.failed
-        said = players.spoken
+        said = stage.said
         wait_for(lambda: judged(admin, settings) == said, 60, "all that was said is judged")
         wait_for(lambda: settled(admin, cluster, topics), 30, "no transaction open")
         statuses = instances.stop()
