@@ -72,6 +72,17 @@ def test_a_held_handoff_keeps_what_the_task_forgets(monkeypatch: pytest.MonkeyPa
     assert task.open[0].values["a"].how == "rebuilt"
 
 
+def test_a_held_handoff_keeps_what_it_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the other name that came in the same moment, once the first is forgotten."""
+    fields = [{"name": "a", "from": ["a", "b"]}, {"name": "never"}]
+    contract = {"workflow": "w", "from": {"stage": "s"}, "hold_on": ["never_captured"]}
+    contexts = [{"handoff": "marketing"}, {"a": 1, "b": 2}, {"c": 1}]
+    world = tables({"contracts": [contract | {"fields": fields}]})
+    _, task = judged(monkeypatch, "max_fields", 2, *contexts, world=world)
+    assert list(task.captures) == ["b", "c"]
+    assert task.open[0].values["a"].value == b"1"
+
+
 def test_the_largest_value(monkeypatch: pytest.MonkeyPatch) -> None:
     _, task = judged(monkeypatch, "max_value_bytes", 4, {"a": 1234, "b": 12345})
     assert (task.captures["a"].value, task.captures["b"].value) == (b"1234", None)
