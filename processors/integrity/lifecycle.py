@@ -29,7 +29,7 @@ from processors.integrity.state import (
     Task,
     Way,
     bare,
-    weighed,
+    size,
 )
 from schemas.records import SignalKind, ToolOutput, ViolationKind
 
@@ -105,7 +105,6 @@ class Handoffs:
             if rejected is not None and rejected.slot == handoff.slot:
                 self.closed[index] = replace(closed, rejected=None)
                 self.outbox.resolve(rejected, rejected.violations, "sent_again")
-        handoff = weighed(handoff)
         self.open[handoff.id] = handoff
         return handoff
 
@@ -204,7 +203,7 @@ class Handoffs:
         self.forget_closed(MAX_CLOSED)
         if handoff.accepted_at:
             arrived = bare(handoff)
-            self.arrived = arrived if arrived.size <= MAX_ARRIVED else None
+            self.arrived = arrived if size(arrived) <= MAX_ARRIVED else None
         self.outbox.count("handoffs_closed", how)
 
     def trim(self) -> None:
@@ -213,8 +212,11 @@ class Handoffs:
         while len(self.open) > most:
             self.expire(next(iter(self.open.values())))
         rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
-        size = sum(handoff.size for handoff in (*rejected, *self.open.values()))
-        while size > largest and (rejected or len(self.open) > 1):
+        # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
+        if 2 * (len(rejected) + len(self.open)) * (self.memory.size + 1000) <= largest:
+            return
+        total = sum(map(size, [*rejected, *self.open.values()]))
+        while total > largest and (rejected or len(self.open) > 1):
             if rejected:
                 oldest = rejected.pop(0)
                 self.outbox.resolve(oldest, oldest.violations, "expired")
@@ -224,7 +226,7 @@ class Handoffs:
             else:
                 oldest = next(iter(self.open.values()))
                 self.expire(oldest)
-            size -= oldest.size
+            total -= size(oldest)
 
     def forget_closed(self, most: int) -> None:
         """Forget the oldest closed ones; what was rejected in them nobody will send again."""
@@ -287,7 +289,7 @@ class Handoffs:
     def _keep(self, held: list[OpenHandoff], changed: Mapping[str, Capture | None]) -> None:
         for handoff in held:
             before = {**changed, **handoff.before}
-            self.open[handoff.id] = weighed(replace(handoff, before=before))
+            self.open[handoff.id] = replace(handoff, before=before)
 
     def remember_moved(self, handoff: OpenHandoff, moved: list[Finding]) -> None:
         """What a sent package carried is remembered under the receiver's names, with its origin."""
@@ -387,7 +389,7 @@ class Handoffs:
 
     def revise(self, handoff: OpenHandoff, contract: Contract | None) -> OpenHandoff:
         """The next revision of its package."""
-        handoff = weighed(replace(handoff, revision=handoff.revision + 1))
+        handoff = replace(handoff, revision=handoff.revision + 1)
         _, queue, _ = destination(handoff.receiver, contract, self.tables, self.now)
         self.outbox.package(handoff, contract, queue)
         self.open[handoff.id] = handoff

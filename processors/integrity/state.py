@@ -164,7 +164,6 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
     context: dict[str, bytes] = {}
     before: dict[str, Capture | None] = {}
     amended: dict[str, Kept] = {}
-    size: int = 0  # bytes of what senders may make long, as it was weighed last
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
@@ -184,23 +183,21 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
 
 def bare(handoff: OpenHandoff, *left: OpenViolation) -> OpenHandoff:
     """What stays of a closed handoff where more than its id is needed; `left`: still open."""
-    return weighed(
-        replace(
-            handoff,
-            note=None,
-            values={},
-            missing=(),
-            violations=left,
-            episodes={},
-            context={},
-            before={},
-            amended={},
-        )
+    return replace(
+        handoff,
+        note=None,
+        values={},
+        missing=(),
+        violations=left,
+        episodes={},
+        context={},
+        before={},
+        amended={},
     )
 
 
-def weighed(handoff: OpenHandoff) -> OpenHandoff:
-    """A handoff with an upper bound of its size: a character has at most four bytes."""
+def size(handoff: OpenHandoff) -> int:
+    """An upper bound of a handoff's bytes: a character has at most four."""
     bytes_ = characters = 0
     for values in (handoff.values, handoff.amended):
         for name, kept in values.items():
@@ -220,7 +217,7 @@ def weighed(handoff: OpenHandoff) -> OpenHandoff:
         bytes_ += 0 if capture is None else weight(capture)
     for text in (handoff.event_id, handoff.stage, handoff.tool, handoff.note, handoff.team):
         characters += len(text or "")
-    return replace(handoff, size=bytes_ + 4 * characters + 1000)
+    return bytes_ + 4 * characters + 1000
 
 
 def weight(capture: Capture) -> int:
