@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help install check test kafka demo bench chaos simulate lock clean
+.PHONY: help install check test kafka demo bench stall chaos simulate lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ demo: install ## play the three zones on the embedded broker
 bench: install ## events a second beside a bare pass-through
 	@tests/kafka/fetch || echo "measuring on the embedded broker"
 	@$(BIN)/python -m bench
+
+stall: install ## how soon a stall is signalled, with 100,000 open handoffs in state
+	@tests/kafka/fetch
+	@$(BIN)/python -m bench.stall
 
 chaos: install ## kill and freeze instances, compare every record; SEED=n repeats a run
 	@tests/kafka/fetch

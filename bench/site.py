@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def broker_of(name: str | None, directory: Path) -> ApacheKafka | EmbeddedBroker
 class Site:
     """Topics and documents under a prefix that is also the application's id."""
 
-    def __init__(self, servers: str, name: str) -> None:
+    def __init__(self, servers: str, name: str, documents: Path = DOCUMENTS) -> None:
         self.settings = Settings(
             kafka_bootstrap_servers=servers,
             topic_prefix=f"{name}.",
@@ -57,9 +58,9 @@ class Site:
         )
         self.admin = AdminClient({"bootstrap.servers": servers})
         make_topics(connect(self.settings))
-        documents = load_documents([str(DOCUMENTS)])
-        register_receivers(self.cluster(), documents, quiet=True)
-        register_contracts(self.cluster(), documents, quiet=True)
+        loaded = load_documents([str(documents)])
+        register_receivers(self.cluster(), loaded, quiet=True)
+        register_contracts(self.cluster(), loaded, quiet=True)
 
     def cluster(self) -> Cluster:
         """The cluster as it is now."""
@@ -158,6 +159,15 @@ class Process:
             words = "\n".join(self._log.read_text(errors="replace").splitlines()[-8:])
             raise BenchError(f"{self._log.stem} ended:\n{words}")
 
+    def log(self) -> str:
+        """What it has logged since it was started."""
+        return self._log.read_text(errors="replace")
+
+    def end(self, how: signal.Signals) -> None:
+        """Send it a signal that ends it, and wait until it has ended."""
+        self._running.send_signal(how)
+        self._running.wait(30)
+
     def cpu(self) -> float | None:
         """The CPU seconds that it has used so far, all threads; None where there is no /proc."""
         try:
@@ -203,12 +213,13 @@ def _process(
             running.wait()
 
 
-def wait_for(what: str, process: Process, reached: object) -> None:
-    """Wait until `reached()` is true, a minute at most. Raises `BenchError`."""
-    assert callable(reached)
-    limit = time.monotonic() + PATIENCE
+def wait_for(
+    what: str, process: Process, reached: Callable[[], object], seconds: float = PATIENCE
+) -> None:
+    """Wait until `reached()` is true, so many seconds at most. Raises `BenchError`."""
+    limit = time.monotonic() + seconds
     while not reached():
         process.check()
         if time.monotonic() > limit:
-            raise BenchError(f"{what}: not within {PATIENCE:.0f} s")
+            raise BenchError(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.02)
