@@ -46,8 +46,10 @@ def advance(
     """
     if isinstance(given, Arrival):
         body = given.body
-        source = body.tool if isinstance(body, ToolOutput) else ""
-        event = _digest(source, body.id if source else f"{type(body).__name__}:{body.id}")
+        if isinstance(body, ToolOutput):
+            event = _digest(body.tool, body.id)
+        else:  # a receiver and a person number what they say on their own, too
+            event = _digest("", f"{type(body).__name__}:{len(body.by)}:{body.by}{body.id}")
         if task is not None and _knows(task.events, event):
             return task, [Count("duplicates")]
         if isinstance(body, ToolOutput):
@@ -61,7 +63,7 @@ def advance(
 
 
 def _digest(source: str, id_: str) -> bytes:
-    """An event is the same again when the same tool gives the same id."""
+    """An event is the same again when the same source gives the same id; no tool is called ""."""
     return blake2b(f"{len(source)}:{source}{id_}".encode(), digest_size=_DIGEST).digest()
 
 
@@ -118,8 +120,11 @@ def _take_output(
         handoffs = _handoffs(task, arrival, memory, tables, now, limits)
         if output.retracted:
             held.retract(handoffs, output.retracted, arrival.occurred_at)
+        known = {h.id for h in task.open} | {c.id for c in task.closed} if judged else set()
         for beginning, verdict in judged:
             handoff = open_handoff(beginning, verdict, output, arrival, hop, now)
+            if handoff.id in known:
+                return task, [Count("duplicates")]  # more than `MAX_EVENTS` ago, and told by this
             if handoff.state == "held" and handoff.begun == "declared":
                 handoff = replace(handoff, context=context.values)
             begun.append(handoffs.begin(handoff, verdict))

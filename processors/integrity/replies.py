@@ -31,8 +31,11 @@ def _ack(handoffs: Handoffs, ack: Ack, arrival: Arrival) -> None:
         raise Refused("reason_missing", "an ack that rejects must give its reason")
     closed = {handoff.id: handoff for handoff in handoffs.closed}
     id_ = ack.handoff_id
-    while id_ in closed and closed[id_].successor is not None:
-        id_ = closed[id_].successor or id_  # what was sent again is meant
+    for _ in closed:  # what was sent again is meant
+        successor = closed[id_].successor if id_ in closed else None
+        if successor is None:
+            break
+        id_ = successor
     handoff = handoffs.open.get(id_)
     if handoff is None:
         known = closed.get(id_)
