@@ -85,14 +85,18 @@ R1: Final = {"kind": "Receiver", "id": "r1", "team": "t1", "owners": [PERSON], "
 R2: Final = R1 | {"id": "r2", "owners": [PERSON | {"until": "2026-03-02"}, PERSON | {"name": "B"}]}
 R3: Final = R1 | {"id": "r3", "owners": [PERSON | {"until": "2026-03-01"}]}
 SILENT: Final = {"receiver": "r1", "live": False, "last_live_at": START - 60 * MINUTE}
-BEGINNING: Final[list[dict[str, Any]]] = [ONE, AUTO, BACK, ANY, TRIAL, R1, R2, R3]
+THREE: Final = ANY | {"version": 3, "to": {"receiver": "r2"}}
+# A registered version stays for good: only its status changes.
+DRAFTS: Final = [TWO | {"status": "draft"}, THREE | {"status": "draft"}]
+CONTRACTS: Final[list[dict[str, Any]]] = [ONE, AUTO, BACK, ANY, TRIAL, *DRAFTS]
+BEGINNING: Final[list[dict[str, Any]]] = [*CONTRACTS, R1, R2, R3]
 WORLDS: Final[list[list[dict[str, Any]]]] = [
     BEGINNING,
     [*BEGINNING, TWO],
     [*BEGINNING, R1 | {"status": "retired"}, R3 | {"owners": [PERSON]}],
     [*BEGINNING, R1 | {"id": "gone"}],
     [*BEGINNING, SILENT],
-    [TWO, AUTO | {"status": "retired"}, ANY | {"version": 3, "to": {"receiver": "r2"}}, R1, R2],
+    [*CONTRACTS, TWO, AUTO | {"status": "retired"}, BACK | {"status": "retired"}, THREE, R1, R2],
 ]
 
 
