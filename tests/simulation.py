@@ -23,7 +23,8 @@ from processors.integrity.processor import integrity
 from processors.integrity.state import Task
 from processors.processor import Processor
 from schemas.flow import Output, Record
-from tests.simulated.ledger import Broken, Ledger, must
+from tests.simulated.known import Broken, must
+from tests.simulated.ledger import Ledger
 from tests.simulated.machine import Machine, Published
 from tests.simulated.shrink import shrunken
 from tests.simulated.story import HOUR, MINUTE, Fault, Plan, Registry, Step, Story, silence

@@ -8,15 +8,12 @@ to one advance; what it expects it works out by itself.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import msgspec
-from msgspec import Struct
 
-from processors.contracts.compiled import Contract
-from processors.contracts.tables import Tables
 from processors.integrity import state
 from processors.integrity.limits import Limits
 from processors.integrity.state import Task
@@ -24,6 +21,7 @@ from processors.processor import Processor
 from schemas.flow import Arrival, Count, Due, Emit, Input, Output
 from schemas.records import Package, Signal, ToolOutput, Violation
 from schemas.wire import epoch_ms
+from tests.simulated.known import Broken, Call, Known, is_pure, is_whole, must, task_key, trace
 
 PACKAGES: Final = "handoff.packages"
 HELD: Final = "handoff.held"
@@ -46,50 +44,6 @@ ENDS: Final = ("applied", "duplicates", "refused", "dead_letters")
 _package = msgspec.json.Decoder(Package).decode
 _violation = msgspec.json.Decoder(Violation).decode
 _signal = msgspec.json.Decoder(Signal).decode
-
-
-class Broken(Exception):
-    """Something that must hold does not: `rule` names what, a stable word; then a sentence."""
-
-    def __init__(self, rule: str, sentence: str) -> None:
-        super().__init__(f"{rule}: {sentence}")
-        self.rule = rule
-
-
-def must(holds: object, rule: str, sentence: str) -> None:
-    if not holds:
-        raise Broken(rule, sentence)
-
-
-class Call(Struct, frozen=True):
-    """One advance: what the core was given, and what it gave."""
-
-    task: str
-    given: Input
-    now: int
-    tables: Tables
-    before: Task | None
-    after: Task | None
-    emitted: int  # records
-
-
-@dataclass
-class Known:
-    """A handoff as its records tell of it."""
-
-    id: str
-    task: str
-    package: Package
-    state: str  # held, sent, accepted, closed
-    backfill: bool = False
-    took: bool = False  # somebody accepted it, or one before it in its slot
-    way: str = ""
-    signals: int = 0
-    told: str = ""  # what the sender was told last: held or sent
-    fidelity: float | None = None  # when it was sent
-    open: dict[str, Violation] = field(default_factory=dict)
-    trial: set[str] = field(default_factory=set)  # which of the open a trial version found
-    episodes: dict[str, int] = field(default_factory=dict)
 
 
 class Ledger:
@@ -122,10 +76,10 @@ class Ledger:
             encoded = b"" if task is None else processor.encode(task)
             after, emits = processor.advance(task, given, tables, now)
             try:
-                _is_pure(processor, task, encoded, after)
+                is_pure(processor, task, encoded, after)
             except Broken as broken:
                 self._impure = broken  # raised here, the driver would make a dead letter of it
-            name = _task_key(after if task is None else task, given)
+            name = task_key(after if task is None else task, given)
             records = sum(isinstance(emit, Emit) for emit in emits)
             self._calls.append(Call(name, given, now, tables, task, after, records))
             return after, emits
@@ -147,7 +101,7 @@ class Ledger:
                 headers = dict(output.headers)
                 self.seen["dead letter", headers["__streams.errors.exception"].decode()] += 1
                 message = headers["__streams.errors.message"]
-                must(b"our defect" not in message, "defect", _trace(output))
+                must(b"our defect" not in message, "defect", trace(output))
         calls, self._calls = self._calls, []
         must(
             sum(call.emitted for call in calls) == len(own),
@@ -182,7 +136,7 @@ class Ledger:
                     revised[package.id] = package
         self._agree(call)
         for id_, package in revised.items():
-            self._is_whole(call, self.handoffs[id_], package)
+            is_whole(call, self.handoffs[id_], package, id_ in self._released)
 
     def _is_new(self, call: Call) -> None:
         """The same event again does nothing."""
@@ -388,10 +342,9 @@ class Ledger:
             # Closed without a signal of its own: accepted, and nothing more was promised.
             package = known.package
             contract = call.tables.version(package.contract, package.contract_version)
-            silent = known.took and known.state == "accepted"
             more = contract is not None and contract.complete_within is not None
             must(
-                silent and (not more or package.begun == "implicit" or known.took),
+                known.state == "accepted" and not more,
                 "lost",
                 f"{known.id} is {known.state} by its records, and not in the state",
             )
@@ -427,63 +380,6 @@ class Ledger:
                 left = [violation.kind for violation in known.open.values()]
                 must(left in ([], ["rejected"]), "open", f"{id_} is closed, and {left} are open")
 
-    def _is_whole(self, call: Call, known: Known, package: Package) -> None:
-        """Its missing fields, its shares and its violations agree with what it carries."""
-        contract = call.tables.version(package.contract, package.contract_version)
-        id_ = package.id
-        must(package.context.keys() == package.provenance.keys(), "provenance", id_)
-        if contract is None:
-            must(
-                (package.fidelity, package.completeness, package.missing) == (None, None, []),
-                "shares",
-                f"{id_} has no contract",
-            )
-        else:
-            lacks = [f.name for f in contract.fields if f.name not in package.context]
-            must(package.missing == lacks, "missing", f"{id_}: {package.missing}, lacks {lacks}")
-            good = [n for n, p in package.provenance.items() if p.how != "as_sent"]
-            must(
-                package.completeness == _share(contract, good),
-                "shares",
-                f"{id_}: completeness {package.completeness}, has {_share(contract, good)}",
-            )
-            must(
-                (package.fidelity or 0) <= (package.completeness or 0),
-                "shares",
-                f"{id_}: fidelity {package.fidelity} of {package.completeness}",
-            )
-        if known.state == "closed":
-            return
-        own = [v for v in known.open.values() if v.id not in known.trial]
-        listed = package.violations
-        must(
-            sorted(listed) == sorted(v.id for v in own),
-            "listed",
-            f"{id_} lists {listed}, open are {[v.id for v in own]}",
-        )
-        self._is_rightly_held(known, package, contract, own)
-
-    def _is_rightly_held(
-        self, known: Known, package: Package, contract: Contract | None, own: Iterable[Violation]
-    ) -> None:
-        hold_on = contract.hold_on if contract is not None else {"receiver_missing"}
-        holding = [
-            v.kind
-            for v in own
-            if (v.kind in hold_on or "any" in hold_on)
-            and v.kind != "held_too_long"
-            and not (v.field in package.provenance and package.provenance[v.field].how == "rebuilt")
-        ]
-        if package.disposition == "held":
-            must(holding, "hold", f"{package.id} is held, and nothing holds it")
-            must(package.begun != "implicit", "hold", f"{package.id} is implicit, and held")
-        elif package.id in self._released and package.begun != "implicit":
-            must(
-                package.overridden or not holding,
-                "hold",
-                f"{package.id} is sent although {holding} hold it",
-            )
-
     # --- the end ------------------------------------------------------------------------------
 
     def close(self, counts: Counter[tuple[str, str, str]], inputs: int, left: object) -> None:
@@ -507,35 +403,3 @@ class Ledger:
         ways = Counter(known.way for known in self.handoffs.values())
         counted = {label: n for (name, label), n in labels.items() if name == "handoffs_closed"}
         must(ways == Counter(counted), "accounting", f"closed {dict(ways)}, counted {counted}")
-
-
-def _is_pure(
-    processor: Processor[Task], task: Task | None, encoded: bytes, after: Task | None
-) -> None:
-    if task is not None:
-        must(processor.encode(task) == encoded, "pure", "advance changed its task")
-    if after is not None and after is not task:
-        again = processor.decode(processor.encode(after))
-        must(again == after, "state", "a state is another one when it is read back")
-
-
-def _task_key(task: Task | None, given: Input) -> str:
-    if task is None:
-        assert isinstance(given, Arrival)
-        return state.state_key(given.body.workflow, given.body.task_id)
-    return state.state_key(task.workflow, task.task_id)
-
-
-def _share(contract: Contract, names: Sequence[str]) -> float:
-    total = have = 0.0
-    for wanted in contract.fields:
-        if wanted.required:
-            total += wanted.weight
-            have += wanted.weight if wanted.name in names else 0
-    return have / total if total else 1.0
-
-
-def _trace(output: Output) -> str:
-    headers = dict(output.headers)
-    exception = headers["__streams.errors.exception"].decode()
-    return f"{exception}\n{headers['__streams.errors.stacktrace'].decode()}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from tests.simulated.ledger import Broken
+from tests.simulated.known import Broken
 from tests.simulated.story import Plan, Step, Story
 
 Judge = Callable[[Story], Broken | None]

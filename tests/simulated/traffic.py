@@ -11,7 +11,8 @@ from random import Random
 from typing import Any, Final
 
 from schemas.flow import Record
-from tests.simulated.ledger import Known, Ledger
+from tests.simulated.known import Known
+from tests.simulated.ledger import Ledger
 from tests.simulated.story import DAY, HOUR, MINUTE, PARTITIONS, SECOND, START, Step
 from tests.simulated.world import NAMES, NOBODY, RECEIVERS, STAGES, TOOLS, Data, World
 
