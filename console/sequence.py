@@ -180,7 +180,7 @@ def _handoff(body: Body | None) -> str | None:
 
 
 def _rank(body: Body | None) -> int:
-    """Within one step: packages, violations that open, those that end, signals."""
+    """Within one step: packages, violations in the order of their topic, signals."""
     if isinstance(body, Violation):
-        return 2 if body.status == "opened" else 3
-    return 1 if isinstance(body, Package) else 4
+        return 2
+    return 1 if isinstance(body, Package) else 3

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 from rich.console import Console
 
 from console import hops, sequence, story, story_render
@@ -253,6 +254,21 @@ def test_what_belongs_to_one_step_stays_together() -> None:
         *("e1", "held 1", "h-1:held"),
         *("e2", "sent 2", "resolved context_dropped", "h-1:released"),
     ]
+
+
+def test_a_promise_that_breaks_again_in_one_step_is_kept_first() -> None:
+    """The receiver was unregistered, and now has no queue: the same violation, another episode."""
+    kind = "receiver_missing"
+    records = [
+        output("e1", 0, 0),
+        package(0, disposition="held"),
+        violation(kind, 0),
+        violation(kind, 9, status="resolved", detected_at=at(0), resolved_at=at(9)),
+        violation(kind, 9, episode=2),
+    ]
+    records = [replace(each, offset=number) for number, each in enumerate(records)]
+    ordered = ["e1", "held 1", f"opened {kind}", f"resolved {kind}", f"opened {kind}"]
+    assert names(records) == ordered
 
 
 def test_records_of_others_and_what_cannot_be_read() -> None:
