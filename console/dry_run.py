@@ -31,40 +31,59 @@ PACKAGES, HELD, VIOLATIONS = "handoff.packages", "handoff.held", "handoff.violat
 
 
 class _Judged(msgspec.Struct):
+    id: str
+    disposition: str
     fidelity: float | None
     completeness: float | None
 
 
+class _Broken(msgspec.Struct):
+    status: str
+
+
 _judged = msgspec.json.Decoder(_Judged).decode
+_broken = msgspec.json.Decoder(_Broken).decode
 
 
 @dataclass
 class Summary:
-    """What a dry run published: records a topic, violations a kind, shares of packages.
+    """What a dry run published: records a topic, violations opened and resolved a kind, handoffs.
 
+    `handoffs` has of each handoff, by its id, whether it was sent at last, and the two shares;
     `deadlines` is how many tasks were woken by one.
     """
 
     inputs: int = 0
     topics: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
-    violations: Counter[str] = field(default_factory=Counter)
-    judged: int = 0
-    fidelity: float = 0.0
-    completeness: float = 0.0
+    opened: Counter[str] = field(default_factory=Counter)
+    resolved: Counter[str] = field(default_factory=Counter)
+    handoffs: dict[str, tuple[bool, float | None, float | None]] = field(default_factory=dict)
     deadlines: int = 0
 
     def note(self, output: Output) -> None:
         """Count one published record."""
         self.topics[output.topic] += 1
-        if output.topic == VIOLATIONS:
-            self.violations[dict(output.headers)["handoff-kind"].decode()] += 1
+        if output.topic == VIOLATIONS and output.value is not None:
+            again = _broken(output.value).status == "resolved"
+            kinds = self.resolved if again else self.opened
+            kinds[dict(output.headers)["handoff-kind"].decode()] += 1
         elif output.topic in (PACKAGES, HELD) and output.value is not None:
             found = _judged(output.value)
-            if found.fidelity is not None and found.completeness is not None:
-                self.judged += 1
-                self.fidelity += found.fidelity
-                self.completeness += found.completeness
+            sent = found.disposition == "sent"
+            self.handoffs[found.id] = sent, found.fidelity, found.completeness
+
+    def shares(self) -> tuple[float, float] | None:
+        """The mean fidelity and completeness of the handoffs that a contract covers."""
+        judged = [
+            (fidelity, completeness)
+            for _, fidelity, completeness in self.handoffs.values()
+            if fidelity is not None and completeness is not None
+        ]
+        if not judged:
+            return None
+        arrived, got = map(sum, zip(*judged, strict=True))
+        return arrived / len(judged), got / len(judged)
 
 
 class DryRun:

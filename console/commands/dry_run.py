@@ -11,7 +11,7 @@ import msgspec
 from console import output
 from console.commands.documents import load_documents
 from console.commands.running import limits
-from console.dry_run import HELD, PACKAGES, DryRun, internal, printed
+from console.dry_run import DryRun, internal, printed
 from console.kafka import Reader, connect
 from console.lines import INPUTS, Line, lines_of, moment, read_lines
 from console.render import percent
@@ -99,20 +99,25 @@ def _summarise(dry: DryRun) -> None:
         output.number(number, *_ENDS.get(name, (name, name))) for name, number in verdicts.items()
     )
     click.echo(f"{output.number(summary.inputs, 'input')}: {ends or 'none'}", err=True)
-    sent, held = summary.topics[PACKAGES], summary.topics[HELD]
-    total = output.number(sent + held, "handoff")
-    click.echo(f"{total}: {sent:,} sent, {held:,} held", err=True)
+    sent = sum(each for each, _, _ in summary.handoffs.values())
+    total = output.number(len(summary.handoffs), "handoff")
+    click.echo(f"{total}: {sent:,} sent, {len(summary.handoffs) - sent:,} held", err=True)
     if summary.deadlines:
         passed = output.number(summary.deadlines, "task")
         click.echo(f"{passed} woken by a deadline", err=True)
-    if summary.judged:
+    shares = summary.shares()
+    if shares is not None:
         click.echo(
-            f"arrived from the senders (fidelity) {percent(summary.fidelity / summary.judged)}, "
-            f"the receivers get (completeness) {percent(summary.completeness / summary.judged)}, "
+            f"arrived from the senders (fidelity) {percent(shares[0])}, "
+            f"the receivers get (completeness) {percent(shares[1])}, "
             "the mean of all that a contract covers",
             err=True,
         )
-    for title, counter in (("violations", summary.violations), ("records", summary.topics)):
+    for title, counter in (
+        ("violations", summary.opened),
+        ("of these resolved", summary.resolved),
+        ("records", summary.topics),
+    ):
         if counter:
             click.echo(f"{title}:", err=True)
             for name, number in sorted(counter.items()):
