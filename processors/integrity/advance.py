@@ -133,9 +133,10 @@ def _take_output(
             if handoff.state != "held" and verdict.moved:
                 handoffs.remember_moved(handoff, verdict.moved)
         _move_on(task, handoffs, output, arrival, context, earlier, begun)
+        full = memory.size > limits.state_bytes
         forgotten = memory.trim()
         handoffs.keep_forgotten(forgotten)
-        handoffs.trim()
+        handoffs.trim(weigh=full)
         open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
         arrived = handoffs.arrived
         emits += handoffs.outbox.emits()

@@ -29,9 +29,11 @@ from processors.integrity.state import (
     Task,
     Way,
     bare,
+    encode,
     size,
 )
 from schemas.records import SignalKind, ToolOutput, ViolationKind
+from schemas.wire import MAX_RECORD_BYTES
 
 OUTPUTS = "handoff.tool-outputs"
 MAX_ARRIVED = 16 << 10  # bytes of the last handoff that arrived: its sender may have long names
@@ -81,6 +83,7 @@ class Handoffs:
                 accepted_at=before.accepted_at,
                 close_by=0 if handoff.state == "held" else before.close_by,
             )
+        self.memory.size += 4 * len(handoff.note or "")
         if handoff.begun == "implicit":
             handoff = replace(
                 handoff, accepted_at=self.now, close_by=self.now + self._limits.early_grace_ms
@@ -206,14 +209,18 @@ class Handoffs:
             self.arrived = arrived if size(arrived) <= MAX_ARRIVED else None
         self.outbox.count("handoffs_closed", how)
 
-    def trim(self) -> None:
-        """Past the limits of a task the oldest goes: what is rejected, and then what is open."""
+    def trim(self, weigh: bool = True) -> None:
+        """Past the limits of a task the oldest goes: what is rejected, and then what is open.
+
+        Without `weigh` they are weighed only where what was captured since may be so much.
+        """
         most, largest = self._limits.open_handoffs, self._limits.state_bytes
         while len(self.open) > most:
             self.expire(next(iter(self.open.values())))
         rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
         # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
-        if 2 * (len(rejected) + len(self.open)) * (self.memory.size + 1000) <= largest:
+        bound = 2 * (len(rejected) + len(self.open)) * (self.memory.size + 1000)
+        if not weigh and bound <= largest:
             return
         total = sum(map(size, [*rejected, *self.open.values()]))
         while total > largest and (rejected or len(self.open) > 1):
@@ -227,6 +234,12 @@ class Handoffs:
                 oldest = next(iter(self.open.values()))
                 self.expire(oldest)
             total -= size(oldest)
+        alone = max(largest, MAX_RECORD_BYTES - largest)
+        if total > alone and len(encode(list(self.open.values()))) > alone:
+            # The last one: with what else the task holds it would not fit into one record.
+            self.expire(next(iter(self.open.values())))
+            total = 0
+        self.memory.size = max(self.memory.size, total)
 
     def forget_closed(self, most: int) -> None:
         """Forget the oldest closed ones; what was rejected in them nobody will send again."""
@@ -287,8 +300,14 @@ class Handoffs:
         return [handoff for handoff in self.open.values() if handoff.state == "held"]
 
     def _keep(self, held: list[OpenHandoff], changed: Mapping[str, Capture | None]) -> None:
+        captures = self.memory.captures
         for handoff in held:
-            before = {**changed, **handoff.before}
+            # That there was nothing under a name that holds nothing again needs no mention.
+            before = {
+                name: capture
+                for name, capture in {**changed, **handoff.before}.items()
+                if capture is not None or name in captures
+            }
             self.open[handoff.id] = replace(handoff, before=before)
 
     def remember_moved(self, handoff: OpenHandoff, moved: list[Finding]) -> None:

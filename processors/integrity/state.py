@@ -250,11 +250,12 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     """One task. `advance` never changes one: it makes the next.
 
     `retracted` maps a name to the time of its retraction. `size` is an upper bound of the bytes of
-    all captures. `hops` counts the handoffs so far. `events` holds eight bytes for each of the last
-    events. `last_input_at` is processor time. `stage`, `tool` and `stage_at` (event time) are those
-    of the latest output, `begun` the contracts on which a handoff began since the task came to that
-    stage, `left` whether that output itself handed off. `true` are the contracts whose `when` was
-    true last. `arrived` is the last handoff that was accepted and is closed.
+    all captures, and of the open handoffs when they were weighed last. `hops` counts the handoffs
+    so far. `events` holds eight bytes for each of the last events. `last_input_at` is processor
+    time. `stage`, `tool` and `stage_at` (event time) are those of the latest output, `begun` the
+    contracts on which a handoff began since the task came to that stage, `left` whether that output
+    itself handed off. `true` are the contracts whose `when` was true last. `arrived` is the last
+    handoff that was accepted and is closed.
     """
 
     workflow: str

@@ -1,0 +1,67 @@
+"""The state of a task fits into one record of the changelog, whatever makes it grow."""
+
+from typing import Any
+
+import pytest
+
+from processors.integrity import state
+from schemas.wire import MAX_RECORD_BYTES
+from tests.core import each_time, play, totals
+
+HELD = {"fields": [{"name": "never"}], "hold_on": ["never_captured"]}
+BIG = "x" * 900_000
+
+
+def parts(number: int, **more: Any) -> list[dict[str, Any]]:
+    """Outputs that each begin a handoff to the same receiver."""
+    asked = {"to": "marketing"} | more
+    return [{"id": f"h{n}", "handoff": asked | {"part": str(n)}} for n in range(number)]
+
+
+def sizes(*inputs: dict[str, Any], contract: dict[str, Any] = HELD) -> tuple[list[int], Any]:
+    """The bytes of the task's state after each input."""
+    found: list[int] = []
+
+    def commit(driver: Any, number: int) -> None:
+        each_time(driver, number)
+        found.append(sum(map(len, driver.partitions[0].store.values())))
+
+    _, driver = play({"contracts": [contract], "inputs": list(inputs)}, commit)
+    return found, driver
+
+
+def amendments(number: int, **fields: Any) -> list[dict[str, Any]]:
+    return [
+        {"at": "09:10", "amendment": {"handoff_id": f"handoff of h{n}", "fields": fields}}
+        for n in range(number)
+    ]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        parts(6, note=BIG),
+        [one | {"context": {"a": BIG}} for one in parts(6)],
+        [*parts(6), *amendments(6, a=BIG)],
+        [*parts(1), *[a for n in range(6) for a in amendments(1, **{f"a{n}": BIG})]],
+    ],
+    ids=["notes", "contexts", "amendments", "amendments of one"],
+)
+def test_what_makes_handoffs_heavy(inputs: list[dict[str, Any]]) -> None:
+    found, driver = sizes(*inputs)
+    assert max(found) <= MAX_RECORD_BYTES
+    counts = totals(driver)
+    begun, closed = counts["handoffs_begun"], counts["handoffs_closed"]
+    (encoded,) = driver.partitions[0].store.values()
+    assert closed > 0
+    assert begun - closed == len(state.decode(encoded).open)
+
+
+def test_names_that_come_and_go_while_it_is_held() -> None:
+    """Not even each for a moment are they kept: what stood before them was nothing."""
+    names = [{"at": "09:10", "context": {f"{n}-{m}": 1 for m in range(250)}} for n in range(12)]
+    found, driver = sizes(*parts(1), *names)
+    (encoded,) = driver.partitions[0].store.values()
+    (handoff,) = state.decode(encoded).open
+    assert handoff.before.keys() <= state.decode(encoded).captures.keys()
+    assert found[-1] < 2 * found[2]
