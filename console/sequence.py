@@ -6,6 +6,7 @@ made in the same step stands behind it; everything else stands where its process
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple, TypeGuard
 
 import msgspec
@@ -16,7 +17,13 @@ from schemas import wire
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
 
-OUTPUTS = ("handoff.packages", "handoff.held", "handoff.violations", "handoff.signals")
+OUTPUTS = (
+    "handoff.packages",
+    "handoff.held",
+    "handoff.violations",
+    "handoff.signals",
+    wire.DEAD_LETTERS,
+)
 Body = ToolOutput | Ack | Amendment | Package | Violation | Signal
 _TYPES: dict[str, type[Struct]] = {
     "handoff.tool-outputs": ToolOutput,
@@ -31,10 +38,14 @@ _decoders = {topic: msgspec.json.Decoder(kind).decode for topic, kind in _TYPES.
 
 
 class Read(NamedTuple):
-    """A record and what it says; `body` is None where it cannot be read."""
+    """A record and what it says; `body` is None where it cannot be read.
+
+    `refused` is the reason where the processor made a dead letter of it.
+    """
 
     record: Record
     body: Body | None
+    refused: str | None = None
 
 
 class Event(NamedTuple):
@@ -43,13 +54,19 @@ class Event(NamedTuple):
     at: int
     record: Record
     body: Body | None
+    refused: str | None = None
 
 
 def of_task(records: Iterable[Record], task: str) -> list[Read]:
     """Those of the records that belong to the task, decoded; tombstones are left out."""
     key = task.encode()
     found = []
+    refused: dict[tuple[str, int, int], str] = {}
     for record in records:
+        if record.topic == wire.DEAD_LETTERS and record.key == key:
+            with suppress(ValueError):  # no dead letter: somebody else's record
+                letter = wire.read_dead_letter(record)
+                refused[letter.topic, letter.partition, letter.offset] = letter.exception
         if record.value is None or record.topic not in _decoders:
             continue
         held = record.topic == "handoff.held"  # keyed by handoff: its body names the task
@@ -62,7 +79,11 @@ def of_task(records: Iterable[Record], task: str) -> list[Read]:
         if held and (not isinstance(body, Package) or body.task_id != task):
             continue
         found.append(Read(record, body))  # type: ignore[arg-type]  # the table above says which
-    return found
+    return [each._replace(refused=refused.get(_place(each.record))) for each in found]
+
+
+def _place(record: Record) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
 
 
 def in_order(found: Iterable[Read]) -> list[Event]:
@@ -94,7 +115,7 @@ def in_order(found: Iterable[Read]) -> list[Event]:
         place = (at, float("inf")) if step is None else (when[step], step)
         rows.append((*place, _rank(each.body), each.record.offset, each))
     rows.sort(key=lambda row: row[:4])
-    return [Event(at, each.record, each.body) for at, _, _, _, each in rows]
+    return [Event(at, *each) for at, _, _, _, each in rows]
 
 
 def _merged(inputs: list[Read]) -> list[Read]:
@@ -122,8 +143,8 @@ def _causes(inputs: list[Read], outputs: list[Read]) -> dict[int, int | None]:
     """
     names: dict[tuple[str | None, str], int] = {}
     times: dict[int, list[int]] = {}
-    for index, (_, body) in enumerate(inputs):
-        if isinstance(body, ToolOutput | Ack | Amendment):
+    for index, (_, body, refused) in enumerate(inputs):
+        if refused is None and isinstance(body, ToolOutput | Ack | Amendment):
             if isinstance(body, ToolOutput):
                 names.setdefault((body.tool, body.id), index)
             names.setdefault((None, body.id), index)

@@ -22,7 +22,8 @@ Reveals = Callable[[str], bool]  # whether the value of a captured name may be s
 class Captured(Struct, frozen=True, tag_field="what", tag="output"):
     """A tool output: the names that it brought (empty values are no captures) and took back.
 
-    `values` holds those that the caller reveals, as raw JSON.
+    `values` holds those that the caller reveals, as raw JSON. `refused`, here and below, is the
+    reason where it became a dead letter and nothing followed from it.
     """
 
     at: datetime
@@ -34,6 +35,7 @@ class Captured(Struct, frozen=True, tag_field="what", tag="output"):
     retracted: list[str]
     handed_to: list[str]
     values: dict[str, Raw]
+    refused: str | None
 
 
 class Acked(Struct, frozen=True, tag_field="what", tag="ack"):
@@ -44,6 +46,7 @@ class Acked(Struct, frozen=True, tag_field="what", tag="ack"):
     status: str
     by: str
     reason: str | None
+    refused: str | None
 
 
 class Amended(Struct, frozen=True, tag_field="what", tag="amendment"):
@@ -55,6 +58,7 @@ class Amended(Struct, frozen=True, tag_field="what", tag="amendment"):
     names: list[str]
     by: str
     reason: str | None
+    refused: str | None
 
 
 class Published(Struct, frozen=True, tag_field="what", tag="package"):
@@ -167,7 +171,7 @@ def tell(
             violations.setdefault(body.id, []).append(body)
         elif isinstance(body, Signal):
             signals.setdefault(body.handoff_id, []).append(body)
-        elif isinstance(body, ToolOutput):
+        elif isinstance(body, ToolOutput) and event.refused is None:
             last = body
     standing = states(packages, signals, contracts)
     about: dict[str | None, list[Violation]] = {}
@@ -213,17 +217,24 @@ def _of_workflow(events: list[Event], workflow: str) -> list[Event]:
 
 
 def _entry(event: Event, reveals: Reveals) -> Entry:
-    body, at = event.body, wire.utc(event.at)
+    body, at, refused = event.body, wire.utc(event.at), event.refused
     match body:
         case ToolOutput():
-            return _captured(body, reveals)
+            return _captured(body, reveals, refused)
         case Ack():
             when = _when(body.occurred_at)
-            return Acked(when, body.handoff_id, body.status, body.by, body.reason)
+            return Acked(when, body.handoff_id, body.status, body.by, body.reason, refused)
         case Amendment():
-            names = list(body.fields)
             when = _when(body.occurred_at)
-            return Amended(when, body.handoff_id, body.action, names, body.by, body.reason)
+            return Amended(
+                when,
+                body.handoff_id,
+                body.action,
+                list(body.fields),
+                body.by,
+                body.reason,
+                refused,
+            )
         case Package():
             how: dict[str, int] = {}
             for each in body.provenance.values():
@@ -259,7 +270,7 @@ def _entry(event: Event, reveals: Reveals) -> Entry:
             return Unread(at, record.topic, record.partition, record.offset)
 
 
-def _captured(body: ToolOutput, reveals: Reveals) -> Captured:
+def _captured(body: ToolOutput, reveals: Reveals, refused: str | None) -> Captured:
     names = [name for name, raw in body.context.items() if not is_empty(bytes(raw))]
     asked = body.handoff or []
     requests = asked if isinstance(asked, list) else [asked]
@@ -273,6 +284,7 @@ def _captured(body: ToolOutput, reveals: Reveals) -> Captured:
         retracted=body.retracted,
         handed_to=[each.to for each in requests],
         values={name: body.context[name] for name in names if reveals(name)},
+        refused=refused,
     )
 
 

@@ -68,7 +68,7 @@ def _timeline(told: Story) -> Table:
 def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
     match entry:
         case story.Captured():
-            return Text("output", "bold"), _captured(entry)
+            return Text("output", "bold"), _captured(entry).append(_refused(entry.refused))
         case story.Published():
             held = entry.disposition == "held"
             style = "red" if held else "green"
@@ -85,12 +85,13 @@ def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
             return Text("signal", "cyan"), Text(words)
         case story.Acked():
             words = f"{plain(entry.by)} says {entry.status}{_about(entry.handoff_id, hops)}"
-            return Text("ack", "bold"), Text(words + _because(entry.reason))
+            text = Text(words + _because(entry.reason))
+            return Text("ack", "bold"), text.append(_refused(entry.refused))
         case story.Amended():
             what = {"set": f"sets {_listed(entry.names)}", "release": "releases it"}
             words = f"{plain(entry.by)} {what.get(entry.action, 'discards it')}"
             words += _about(entry.handoff_id, hops) + _because(entry.reason)
-            return Text(entry.action, "bold magenta"), Text(words)
+            return Text(entry.action, "bold magenta"), Text(words).append(_refused(entry.refused))
         case story.Unread():
             place = f"{entry.topic}/{entry.partition}/{entry.offset}"
             return Text("unread", "red"), Text(f"{place} is not what the topic holds")
@@ -137,6 +138,11 @@ def _listed(names: list[str]) -> str:
 def _about(handoff: str, hops: dict[str, Hop]) -> str:
     found = hops.get(handoff)
     return f" (hop {found.hop})" if found else f" of {plain(handoff)}"
+
+
+def _refused(reason: str | None) -> Text:
+    words = f"; became a dead letter ({plain(reason)}), nothing followed" if reason else ""
+    return Text(words, "red")
 
 
 def _because(reason: str | None) -> str:

@@ -530,6 +530,43 @@ def test_acks_and_deadlines_of_a_recording_are_told_where_they_fell(tmp_path: Pa
     assert (told["open"], told["handoffs"][0]["state"]) == ([], "completed")
 
 
+def test_what_became_a_dead_letter_is_not_told_as_done(tmp_path: Path) -> None:
+    """A lead's release without a reason, and an output that hands off twice to one receiver."""
+    outputs = (DEMO / "sales.jsonl").read_text().splitlines()
+    handoff = json.loads(show("lead-2041", *RECORDING, "--output", "json").stdout)["open"][0]
+    release = {
+        "id": "m1",
+        "task_id": "lead-2041",
+        "workflow": "inbound-lead",
+        "handoff_id": handoff,
+        "action": "release",
+        "by": "Ilse",
+        "occurred_at": "2026-03-02T11:00:00Z",
+    }
+    twice = {
+        "id": "crm-9",
+        "task_id": "lead-2041",
+        "workflow": "inbound-lead",
+        "stage": "elsewhere",
+        "tool": "crm-sync",
+        "occurred_at": "2026-03-02T11:30:00Z",
+        "context": {},
+        "handoff": [{"to": "marketing-nurture"}, {"to": "marketing-nurture"}],
+    }
+    path = tmp_path / "refused.jsonl"
+    lines = [*outputs, json.dumps({"topic": "handoff.amendments", "value": release})]
+    path.write_text("\n".join([*lines, json.dumps(twice)]))
+    recording = ("--from", str(path), *RECORDING[2:])
+    told = json.loads(show("lead-2041", *recording, "--output", "json").stdout)
+    refused = [(each["what"], each["refused"]) for each in told["timeline"] if each.get("refused")]
+    assert refused == [("amendment", "reason_missing"), ("output", "slot_twice")]
+    assert told["last_stage"] == "qualify"
+    text = " ".join(show("lead-2041", *recording).stdout.split())
+    assert (
+        "Ilse releases it (hop 1); became a dead letter (reason_missing), nothing followed" in text
+    )
+
+
 def test_an_unknown_task_is_one_sentence() -> None:
     found = show("lead-1", *RECORDING)
     assert (found.exit_code, found.stdout) == (1, "")

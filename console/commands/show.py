@@ -1,5 +1,6 @@
 """`handoff show`: the whole story of one task, from the topics or from a recording."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
@@ -147,6 +148,7 @@ class _Rehearsal:
         within = replace(limits(load_settings()), task_ttl_ms=None, handoff_ttl_ms=None)
         self._run = DryRun(integrity(within), tables, DEFAULT_PARTITIONS)
         self._inputs: list[Record] = []
+        self._offsets: Counter[tuple[str, int]] = Counter()  # a dead letter names its input by it
 
     @property
     def now(self) -> int:
@@ -160,7 +162,7 @@ class _Rehearsal:
         )
         for number, made in enumerate(self._run.run(self._noted())):
             progress.tick()
-            yield Record(made.topic, 0, number, made.key, made.value, self._run.now)
+            yield Record(made.topic, 0, number, made.key, made.value, self._run.now, made.headers)
         yield from self._inputs
 
     def _noted(self) -> Iterator[Line]:
@@ -168,7 +170,7 @@ class _Rehearsal:
             if line.key is not None:
                 at = max(self._run.now, line.occurred_at or 0)
                 partition = partition_of(line.key, DEFAULT_PARTITIONS)
-                self._inputs.append(
-                    Record(line.topic, partition, line.number, line.key, line.value, at)
-                )
+                place = line.topic, partition
+                self._inputs.append(Record(*place, self._offsets[place], line.key, line.value, at))
+                self._offsets[place] += 1
             yield line
