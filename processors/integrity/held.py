@@ -18,6 +18,8 @@ from processors.integrity.state import Capture, Kept, OpenHandoff
 def judge_again(handoffs: Handoffs, handoff: OpenHandoff, override: bool = False) -> None:
     """A held one is judged anew, with what was learnt and set since, under the contract of
     today; sent when nothing holds it any more, or when a person overrides what does."""
+    if not handoff.event_id:
+        return  # of a version that kept no more than its slot: it expires
     out = handoffs.outbox
     contract = handoffs.newest_of(handoff)
     beginning = begun_again(handoff, contract)
@@ -25,6 +27,9 @@ def judge_again(handoffs: Handoffs, handoff: OpenHandoff, override: bool = False
         # The new version names a receiver to whom this task has a handoff open already.
         contract = out.contract_of(handoff)
         beginning = begun_again(handoff, contract)
+    if contract is None and handoff.contract is not None:
+        _without_its_contract(handoffs, handoff, override)
+        return
 
     def judge(filled: dict[str, Kept]) -> Verdict:
         return decide(
@@ -78,6 +83,26 @@ def judge_again(handoffs: Handoffs, handoff: OpenHandoff, override: bool = False
     out.count("handoffs_released", "overridden" if override else "mended")
     handoffs.open[handoff.id] = handoff
     handoffs.remember_moved(handoff, verdict.moved)
+
+
+def _without_its_contract(handoffs: Handoffs, handoff: OpenHandoff, override: bool) -> None:
+    """Its contract cannot be read, or is on its topic no more. That mends nothing: it waits as it
+    is, with what people set, until the contract is back or a person sends it."""
+    values = handoff.values | handoff.amended
+    missing = tuple([name for name in handoff.missing if name not in values])
+    changed = replace(handoff, values=values, missing=missing)
+    handoffs.open[handoff.id] = changed
+    if override:
+        out = handoffs.outbox
+        out.not_held(handoff)
+        changed = replace(handoffs.sent(changed, None), overridden=True)
+        changed = out.resolve(changed, of_kind(changed, "held_too_long"), "released")
+        changed = handoffs.revise(changed, None)
+        changed = out.signal(changed, "released", messages.released(to(changed), override))
+        out.count("handoffs_released", "overridden")
+        handoffs.open[handoff.id] = changed
+    elif values != handoff.values:
+        handoffs.revise(changed, None)
 
 
 def amend(handoffs: Handoffs, id_: str, filled: dict[str, Kept]) -> None:

@@ -346,6 +346,8 @@ class Handoffs:
 
     def look_again(self, handoff: OpenHandoff) -> None:
         """A sent one: who receives it now? Owners end, receivers retire, groups fall silent."""
+        if not handoff.event_id:
+            return  # of a version that kept no more than its slot: it expires
         contract = self.outbox.contract_of(handoff)
         there, _, broken = destination(handoff.receiver, contract, self.tables, self.now)
         wanted = {(found.kind, found.reason): found for found in broken}
