@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from processors.contracts.tables import LIVENESS, Tables
+from processors.contracts.tables import LIVENESS, Tables, build_tables
 from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients
 from processors.runtime.groups import Groups, Untold
@@ -260,3 +260,9 @@ def test_it_looks_while_the_lane_runs_on_partition_0_and_survives_every_error(
         probe.stop()
     assert world.status.probes["failed"] >= 2
     assert not any(thread.name == "probe-toy" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("value", [b"\xff", b'{"receiver": "\xff", "live": true}', b"[]", b"null"])
+def test_what_cannot_be_read_of_a_receiver_counts_as_nothing_known(value: bytes) -> None:
+    tables = build_tables({LIVENESS: {"marketing": value}}, None)
+    assert not tables.silent("marketing", NOW)

@@ -250,7 +250,7 @@ def build_tables(
     for key, value in topics.get(LIVENESS, {}).items():
         try:
             record = _read_liveness(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             log.error("%s: the record %s cannot be read and is left out", LIVENESS, key)
             continue
         liveness[record.receiver] = record
