@@ -210,7 +210,7 @@ def _received(
 ) -> OpenHandoff | None:
     """Whether an output shows that a handoff was accepted, completed or came back."""
     stage = handoff.to_stage
-    if stage is None:
+    if stage is None or handoff.ends:
         return handoff
     contract = handoffs.outbox.contract_of(handoff)
     accepts = contract is not None and contract.accepted_by(output.tool)
@@ -323,7 +323,7 @@ def _pass_deadlines(
         if limits.handoff_ttl_ms is not None and here.begun_at + limits.handoff_ttl_ms <= due.at:
             handoffs.expire(here)
         elif here.close_by and here.close_by <= due.at:
-            handoffs.close(here, "completed")
+            handoffs.end_grace(here)
     ttl = limits.task_ttl_ms
     if not handoffs.open and ttl is not None and task.last_input_at + ttl <= due.at:
         handoffs.forget_closed(0)

@@ -5,6 +5,7 @@ table (DESIGN section 5): it moves one handoff on and notes what is to be publis
 """
 
 from collections.abc import Collection, Mapping
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -81,6 +82,7 @@ class Handoffs:
                 handoff,
                 supersedes=before.id,
                 accepted_at=before.accepted_at,
+                ends=before.ends,
                 close_by=0 if handoff.state == "held" else before.close_by,
             )
         self.memory.size += 4 * len(handoff.note or "")
@@ -117,7 +119,7 @@ class Handoffs:
         if contract is not None and not (handoff.backfill or self._cause.backfill):
             if contract.accept_within and not handoff.accepted_at:
                 accept_by = self.now + contract.accept_within
-            if contract.complete_within:
+            if contract.complete_within and not handoff.ends:
                 complete_by = self.now + contract.complete_within
         if handoff.accepted_at and not _must_complete(handoff, contract):
             # Accepted before it was sent: nobody will close it.
@@ -149,14 +151,29 @@ class Handoffs:
         else:
             self.close(handoff, "completed")
 
-    def complete(self, handoff: OpenHandoff, kind: SignalKind, message: str) -> None:
+    def complete(
+        self, handoff: OpenHandoff, kind: Literal["completed", "returned"], message: str
+    ) -> None:
         """Sent or accepted -> closed: completed, or `returned` to where it came from."""
+        grace_ends = handoff.begun_at + self._limits.early_grace_ms
+        if handoff.begun == "implicit" and self.now < grace_ends:
+            # Its declaration may still be on its way, and must find it open.
+            self.open[handoff.id] = replace(handoff, ends=kind, close_by=grace_ends)
+            return
         late = self._is_late(handoff, "complete", handoff.complete_by)
         if not handoff.accepted_at:  # who completes has accepted, too
             late = late or self._is_late(handoff, "accept", handoff.accept_by)
         handoff = replace(handoff, accepted_at=handoff.accepted_at or self.now)
         handoff = self.outbox.signal(handoff, kind, message, late)
         self.outbox.count("handoffs_completed", "late" if late else "in_time")
+        self.close(handoff, "completed")
+
+    def end_grace(self, handoff: OpenHandoff) -> None:
+        """Nobody declared an implicit one in time: closed, and told what has ended it."""
+        if handoff.ends:
+            message = messages.ended(to(handoff), handoff.ends)
+            handoff = self.outbox.signal(handoff, handoff.ends, message)
+            self.outbox.count("handoffs_completed", "in_time")
         self.close(handoff, "completed")
 
     def reject(self, handoff: OpenHandoff, message: str) -> None:
@@ -418,7 +435,9 @@ class Handoffs:
 
 
 def _must_complete(handoff: OpenHandoff, contract: Contract | None) -> bool:
-    """Whether more than acceptance was promised."""
+    """Whether more than acceptance is promised still."""
+    if handoff.ends:
+        return False
     if contract is None:
         return bool(handoff.complete_by)
     return contract.complete_within is not None

@@ -259,6 +259,11 @@ def returned(to: To) -> str:
     return f"The task came back from {to.receiver} without a handoff; yours counts as completed."
 
 
+def ended(to: To, how: str) -> str:
+    """An implicit one that was completed, or came back, within its grace."""
+    return returned(to) if how == "returned" else f"{to.receiver} completed your handoff."
+
+
 def rejected(to: To) -> str:
     """The receiver refused it; its reason is in the ack."""
     return f"{to.receiver} rejected the handoff; the ack says why. Mend it and hand off again."

@@ -50,6 +50,8 @@ def _ack(handoffs: Handoffs, ack: Ack, arrival: Arrival) -> None:
             handoffs.outbox.count("acks_repeated")
         else:
             handoffs.accept(handoff, messages.accepted(to(handoff), "by an ack"))
+    elif ack.status == "completed" and handoff.ends:
+        handoffs.outbox.count("acks_repeated")
     elif ack.status == "completed":
         handoffs.complete(handoff, "completed", messages.completed(to(handoff), "by an ack"))
     else:

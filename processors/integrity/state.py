@@ -158,7 +158,10 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
     accept_by: int = 0
     complete_by: int = 0
     release_by: int = 0
-    close_by: int = 0  # an implicit one that nobody needs to complete
+    # An implicit one waits so long for the declared one that may be on its way; what has ended it
+    # meanwhile is told then.
+    close_by: int = 0
+    ends: Literal["completed", "returned"] | None = None
     passed: tuple[Deadline, ...] = ()  # the deadlines that were missed
 
     context: dict[str, bytes] = {}
@@ -175,7 +178,7 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
         if self.state == "held":
             running: list[tuple[Deadline, int]] = [("release", self.release_by)]
         else:
-            running = [("complete", self.complete_by)]
+            running = [("complete", 0 if self.ends else self.complete_by)]
             if self.state == "sent":
                 running.append(("accept", self.accept_by))
         return [(name, at) for name, at in running if at and name not in self.passed]
