@@ -122,6 +122,7 @@ class Site:
             "HANDOFF_APPLICATION_ID": self.settings.application_id,
             "HANDOFF_ORDINAL": "0",
             "HANDOFF_WEB_PORT": str(port),
+            "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-m", "console.main", "run", "--processor", "integrity"]
         with _process(command, environment, directory / "processor.log", port) as process:

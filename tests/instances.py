@@ -22,6 +22,7 @@ from console.kafka import Cluster
 from processors.runtime.clients import group_id
 from processors.runtime.settings import Settings
 
+ROOT: Final = Path(__file__).resolve().parents[1]
 GUEST: Final = 9  # an instance without an ordinal
 SIGNALS: Final = {
     "kill": signal.SIGKILL,
@@ -51,6 +52,7 @@ class Instances:
             "HANDOFF_TOPIC_PREFIX": settings.topic_prefix,
             "HANDOFF_APPLICATION_ID": settings.application_id,
             "HANDOFF_WEB_PORT": "0",
+            "PYTHONPATH": str(ROOT),  # the code that the tests stand beside
         }
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._leaving: list[subprocess.Popen[bytes]] = []  # asked to end
