@@ -8,6 +8,7 @@ strikes as the seed says, and lets the players say what they said.
 import json
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ from tests.life import HEARD, SPOKEN, Players, Saying
 from tests.life_ledger import TOPICS, audit
 from tests.life_tales import DOCUMENTS, OUTPUTS
 
-TASKS = 780
-SECONDS = 26.0  # in which they begin
+TASKS = 650
+SECONDS = 22.0  # in which they begin
 # Seconds before a blow: first nobody speaks, then all at once, with so many captures beside them
 # that it falls into a transaction.
 HUSH, SURGE, CAPTURES = 0.7, 0.12, 3_000
@@ -194,8 +195,10 @@ def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
         said = stage.said
         wait_for(lambda: judged(admin, settings) == said, 60, "all that was said is judged")
         wait_for(lambda: settled(admin, cluster, topics), 30, "no transaction open")
-        statuses = instances.stop()
-        assert statuses == [0] * 3, f"exit statuses: {statuses}"
+        guest, *others = instances.stop()
+        # On a slow machine the guest is asked to leave before it has begun to listen.
+        assert guest in (0, -signal.SIGTERM), f"the guest's exit status: {guest}"
+        assert others == [0, 0], f"exit statuses: {others}"
         records = read(cluster, topics)
         wrong = audit(records, done)
         assert not wrong, f"{len(wrong)} things are wrong, the first:\n" + "\n".join(wrong[:20])
