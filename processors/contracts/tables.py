@@ -253,7 +253,8 @@ def build_tables(
         except (msgspec.DecodeError, UnicodeDecodeError):
             log.error("%s: the record %s cannot be read and is left out", LIVENESS, key)
             continue
-        liveness[record.receiver] = record
+        if record.receiver == key:  # else nobody's: the probe writes the key of its receiver
+            liveness[key] = record
     documents = (tuple(sorted(topics.get(topic, {}).items())) for topic in (CONTRACTS, RECEIVERS))
     return _tables(*documents, existing_topics).with_liveness(liveness, grace_ms, stale_ms)
 
