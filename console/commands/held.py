@@ -44,7 +44,8 @@ def list_held(workflow: str | None, receiver: str | None, output_: str) -> None:
         if held:
             click.echo("the whole of one: handoff held show ID", err=True)
         else:
-            click.echo("nothing is held", err=True)
+            asked = " of what was asked for" if workflow or receiver else ""
+            click.echo(f"nothing{asked} is held", err=True)
 
 
 def held_packages(cluster: Cluster) -> list[Package]:
@@ -124,8 +125,8 @@ def show_held(handoff_id: str, output_: str) -> None:
     for each in violations:
         terminal.print(render.violation(each, brief=True))
     click.echo(
-        f"to repair it: handoff amend {render.plain(handoff_id)} --set NAME=JSON; "
-        "to send it as it is: handoff release; to close it: handoff discard",
+        f"the id is {render.plain(handoff_id)}; to repair it: handoff amend ID --set NAME=JSON; "
+        "to send it as it is: handoff release ID --reason WHY; to close it: handoff discard ID",
         err=True,
     )
 

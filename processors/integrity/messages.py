@@ -185,7 +185,7 @@ _RESOLUTIONS = {
     "arrived_late": "the task has learnt it since",
     "amended": "a person has set it since",
     "owner_named": "an owner is in force now",
-    "receiver_there": "the receiver is there again",
+    "receiver_there": "the receiver is there now",
     "judged_again": "it was judged again, and this is no longer so",
 }
 
