@@ -325,7 +325,7 @@ def test_held_list_says_why_and_never_a_value(
     assert unowned["id"] in {row["id"] for row in only}
     assert {row["receiver"] for row in only} == {unowned["receiver"]}
     none = handoff("held", "list", "--workflow", "no-such")
-    assert (none.exit_code, "nothing is held" in none.stderr) == (0, True)
+    assert (none.exit_code, "nothing of what was asked for is held" in none.stderr) == (0, True)
     shown = handoff("held", "show", unowned["id"])
     assert shown.exit_code == 0
     assert "owner_missing" in shown.stdout
