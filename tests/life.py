@@ -82,17 +82,21 @@ class Players:
         ]
 
     def hear(self, record: Record | Output, now: int) -> None:
-        """Take note of a published record."""
+        """Take note of a published record; what is about other tasks is nobody's business."""
         if record.value is None:
             return
         if record.topic == SIGNALS:
             signal = _signal(record.value)
-            play = self._plays[signal.task_id]
+            play = self._plays.get(signal.task_id)
+            if play is None:
+                return
             play.told[signal.kind] += 1
             marks = {signal.kind, f"{signal.kind}-{play.told[signal.kind]}"}
         else:
             package = _package(record.value)
-            play = self._plays[package.task_id]
+            play = self._plays.get(package.task_id)
+            if play is None:
+                return
             marks = {f"revision-{package.revision}"}
             if package.revision == 1:
                 play.handoffs.append(package.id)
