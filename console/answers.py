@@ -1,8 +1,9 @@
 """What an ack or amendment came to: found in what the processor published after it. Pure.
 
 `Asked` is the record that a person wrote. `answer` looks at one published record at a time and says
-whether it is the answer. An answer is about the same handoff, or, where an ack follows a successor,
-about the same task at the very time of the ack.
+whether it is the answer: that of another who asks the same of the same handoff is not. A signal is
+about the task at the very time of what was asked (an ack may follow a successor), a package holds
+the values that were set.
 """
 
 from dataclasses import dataclass
@@ -107,18 +108,18 @@ def _refusal(asked: Asked, found: Violation) -> Answer | None:
 def _told(asked: Asked, found: Signal) -> Answer | None:
     if found.kind not in _SIGNALS[asked.wish] or found.task_id != asked.body.task_id:
         return None
-    if found.handoff_id != asked.body.handoff_id and not _at(asked, found.occurred_at):
+    if not _at(asked, found.occurred_at):
         return None
     late = ", late" if found.late else ""
     return Answer("applied", f"{found.kind}{late}: {found.message}")
 
 
 def _published(asked: Asked, found: Package) -> Answer | None:
-    if isinstance(asked.body, Ack) or found.id != asked.body.handoff_id:
+    if asked.wish != "set" or found.id != asked.body.handoff_id:
+        return None
+    if not any(kept.event_id == asked.body.id for kept in found.provenance.values()):
         return None
     held = found.disposition == "held"
-    if asked.body.action == "discard" or (held and asked.body.action == "release"):
-        return None
     where = f"{found.to.receiver}, revision {found.revision}"
     if held:
         return Answer("held", f"still held for {where}", found)

@@ -19,7 +19,7 @@ from console.kafka import Reader, Writer, connect, write_all
 from console.main import main
 from schemas import wire
 from schemas.flow import Record
-from schemas.records import Ack, Amendment, Package, Signal, To, Violation
+from schemas.records import Ack, Amendment, Package, Provenance, Signal, To, Violation
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 AT = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -67,17 +67,24 @@ def signal(kind: str, handoff: str = "h-1", at: datetime = AT, task: str = "t") 
 
 
 def package(
-    story: list[dict[str, Any]], disposition: str, handoff: str = "h-1", revision: int = 2
+    story: list[dict[str, Any]], disposition: str, handoff: str = "h-1", event: str = "a1"
 ) -> Record:
+    first = held_of(story)[0]
     found = msgspec.structs.replace(
-        held_of(story)[0],
+        first,
+        provenance=amended(first, event),
         id=handoff,
         disposition=disposition,
-        revision=revision,
+        revision=2,
         to=TO,
     )
     topic = "handoff.held" if disposition == "held" else "handoff.packages"
     return Record(topic, 0, 0, b"t", wire.encode(found), 0)
+
+
+def amended(package: Package, event: str) -> dict[str, Provenance]:
+    kept = Provenance("amended", "triage", "amendment", event, AT, 1, "me")
+    return {**package.provenance, "os": kept}
 
 
 def violation(story: list[dict[str, Any]], kind: str, event: str) -> Record:
@@ -113,7 +120,7 @@ def test_a_signal_answers_what_it_is_about(wish: str, kind: str, expected: str |
     found = answer(asked(wish), signal(kind))
     assert (found and found.kind) == expected
     later = AT.replace(hour=11)
-    assert answer(asked(wish), signal(kind, handoff="h-2", at=later)) is None
+    assert answer(asked(wish), signal(kind, at=later)) is None, "another asked the same"
     assert answer(asked(wish), signal(kind, task="u")) is None
 
 
@@ -128,8 +135,7 @@ def test_an_ack_that_followed_the_successor_is_answered_too() -> None:
     [
         ("set", "held", "held"),
         ("set", "sent", "applied"),
-        ("release", "sent", "applied"),
-        ("release", "held", None),  # a late capture came at the same time
+        ("release", "sent", None),  # another's, or ours: the signal says whose
         ("discard", "held", None),
         ("accepted", "sent", None),
     ],
@@ -140,6 +146,7 @@ def test_a_package_answers_an_amendment(
     found = answer(asked(wish), package(story, disposition))
     assert (found and found.kind) == expected
     assert answer(asked(wish), package(story, disposition, handoff="h-2")) is None
+    assert answer(asked(wish), package(story, disposition, event="another's")) is None
     if found is not None:
         assert "engineering, revision 2" in found.message
 
@@ -339,8 +346,9 @@ def test_held_list_says_why_and_never_a_value(
 
 
 def test_an_amendment_is_found_by_its_id_written_and_waited_for(
-    handoff: Handoff, story: list[dict[str, Any]]
+    handoff: Handoff, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("console.commands.answering._id", lambda: "a1")
     held = held_of(story)[0]
     reply = package(story, "sent", held.id)
     key = held.task_id.encode()
@@ -361,9 +369,13 @@ def test_an_amendment_is_found_by_its_id_written_and_waited_for(
     assert bytes(said.fields["os"]) == b'"Linux"'
 
 
-def test_still_held_says_why_without_a_value(handoff: Handoff, story: list[dict[str, Any]]) -> None:
+def test_still_held_says_why_without_a_value(
+    handoff: Handoff, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.commands.answering._id", lambda: "a1")
     held = next(each for each in held_of(story) if each.to.owner is None)
-    again = wire.encode(msgspec.structs.replace(held, revision=2))
+    provenance = amended(held, "a1")
+    again = wire.encode(msgspec.structs.replace(held, revision=2, provenance=provenance))
     reply = Record("handoff.held", 0, 0, held.id.encode(), again, 0)
     with Processor("handoff.amendments", [reply]):
         result = handoff("amend", held.id, "--set", 'steps="a secret"', "--output", "json")
