@@ -22,7 +22,7 @@ from schemas.loading import Documents
 INPUT = "handoff.tool-outputs"
 IN_FLIGHT = 400
 # The processor's own clock, and what is counted from it.
-PROCESSING_TIMES = {"sent_at", "detected_at", "at", "accept_by", "complete_by"}
+PROCESSING_TIMES = {"sent_at", "detected_at", "resolved_at", "at", "accept_by", "complete_by"}
 # It quotes line numbers of frames above the driver, which are not the same in a lane.
 _STACK_TRACE = "__streams.errors.stacktrace"
 
