@@ -180,12 +180,12 @@ class Driver(Generic[State]):
             first = partition.wakes.first()
             if fired == most or first is None or first[0] > until:
                 break
-            if self._take_due(partition, *first, until):
+            if self._take_due(partition, *first):
                 fired += 1
                 outputs += self._wake(number, "due", first[1], Due(until), now)
         return outputs
 
-    def _take_due(self, partition: Partition[State], at: int, key: str, until: int) -> bool:
+    def _take_due(self, partition: Partition[State], at: int, key: str) -> bool:
         """Take the first entry of the deadlines, if it is due; else put it off."""
         wakes = partition.wakes
         due = self._due(partition, key, committed=False)
@@ -193,11 +193,7 @@ class Driver(Generic[State]):
             wakes.take_first()
             return True
         if key in partition.overlay:
-            # Put off by the open transaction only: what is taken comes back if it is dropped, and
-            # its merge schedules it anew.
-            wakes.take_first()
-            if due is None or due > until:
-                return False
+            wakes.take_first()  # put off by the open transaction only: it comes back if that drops
         wakes.put_off(key, due)
         return False
 
