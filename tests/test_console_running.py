@@ -132,6 +132,8 @@ def test_demo_tells_its_stories_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_demo_that_is_ended_leaves_nothing(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
+    # A shell ignores SIGINT in what it starts in the background, and children inherit that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*COMMAND, "demo"],
         env=environment() | {"TMPDIR": str(tmp_path)},
@@ -139,6 +141,7 @@ def test_a_demo_that_is_ended_leaves_nothing(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    signal.signal(signal.SIGINT, inherited)
     until(lambda: len(descendants(process.pid)) >= 2, 20, "a broker and a processor")
     children = descendants(process.pid)
     process.send_signal(number)
