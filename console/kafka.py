@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -278,19 +277,15 @@ class Judged:
 
     def __init__(self, cluster: Cluster, processor: str) -> None:
         self._cluster = cluster
-        self._group = clients.group_id(cluster.settings, processor)
-        # Kept: a client that goes away leaves its answers undone for ever.
-        self._admin = clients.admin(cluster.settings)
+        group = clients.group_id(cluster.settings, processor)
+        # Not an admin client, as `groups` explains.
+        self._onlooker = clients.onlooker(cluster.settings, group)
 
     def past(self, topic: str, partition: int, offset: int) -> bool:
         """Whether what follows from the record is on its topics; false when nobody says."""
         place = TopicPartition(self._cluster.name(topic), partition)
         try:
-            asked = self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._group, [place])],
-                request_timeout=ANSWER_SECONDS,
-            )
-            (found,) = asked[self._group].result(2 * ANSWER_SECONDS).topic_partitions
-        except (KafkaException, TimeoutError):
+            (found,) = self._onlooker.committed([place], ANSWER_SECONDS)
+        except KafkaException:
             return False
         return bool(found.offset > offset)

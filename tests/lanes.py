@@ -176,6 +176,9 @@ class Instance:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+        except urllib.error.URLError:
+            assert self.process.poll() is None, f"ended with {self.process.poll()}\n{self.log}"
+            raise
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import confluent_kafka
 import msgspec
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 from pydantic import ValidationError
 from rich.text import Text
@@ -22,6 +22,7 @@ from console.render import clock
 from processors.contracts.tables import CONTRACTS, RECEIVERS
 from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients
+from processors.runtime.groups import committed
 from schemas import documents, wire
 from schemas.documents import HandoffContract, Receiver
 from schemas.lint import lint
@@ -200,19 +201,13 @@ def _lag(cluster: Cluster, admin: AdminClient, group: str) -> int | None:
     ]
     if not places:
         return None
-    asked = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group, places)], request_timeout=ANSWER_SECONDS
-    )
-    committed = {
-        (place.topic, place.partition): place.offset
-        for place in asked[group].result().topic_partitions
-        if place.offset >= 0
-    }
+    names = [(place.topic, place.partition) for place in places]
+    read = committed(cluster.settings, group, names, ANSWER_SECONDS)
     latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
     ends = admin.list_offsets(dict.fromkeys(places, latest), request_timeout=ANSWER_SECONDS)
     starts = admin.list_offsets(dict.fromkeys(places, earliest), request_timeout=ANSWER_SECONDS)
     lag = 0
     for place in places:
-        begin = committed.get((place.topic, place.partition), starts[place].result().offset)
+        begin = read.get((place.topic, place.partition), starts[place].result().offset)
         lag += max(0, ends[place].result().offset - begin)
-    return lag if committed or lag else None
+    return lag if read or lag else None

@@ -105,6 +105,11 @@ def reader(settings: Settings) -> Consumer:
     )
 
 
+def onlooker(settings: Settings, group: str) -> Consumer:
+    """A consumer that never joins a group, and only asks what the group has committed."""
+    return _consumer(settings, {}, {"group.id": group, "auto.offset.reset": "error"})
+
+
 def transactional_producer(
     settings: Settings,
     instance: str,

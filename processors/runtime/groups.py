@@ -8,17 +8,19 @@ coordinator is back, the client aborts the whole process. So no such request may
 the client: it is given an hour, we wait for seconds, and a client that has not answered is closed
 with all that is pending in it. That also mends a client that does not find its way back to a
 coordinator that was away (seen on 2.16, too).
+
+Another one: where the coordinator answers that it is going, an admin client that asks for a group's
+offsets brings the whole process down (`rd_kafka_handle_OffsetFetch` takes every client for a
+consumer). So it is a consumer that asks, one that never joins.
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
     TopicPartition,
@@ -88,48 +90,28 @@ class Groups:
             self._close_broken()
 
     def _lags(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        committed = self._committed(pairs)
-        if not committed:
-            return {}
         there = self._admin().list_topics(timeout=CALL_SECONDS).topics
-        partitions = {
-            topic: sorted(there[topic].partitions) for _, topic in committed if topic in there
+        partitions = {topic: sorted(found.partitions) for topic, found in there.items()}
+        read = {
+            (group, topic): committed(
+                self._settings, group, [(topic, n) for n in partitions.get(topic, ())], CALL_SECONDS
+            )
+            for group, topic in pairs
         }
-        every = {(topic, number) for topic, numbers in partitions.items() for number in numbers}
+        read = {pair: offsets for pair, offsets in read.items() if offsets}
+        every = {(topic, n) for _, topic in read for n in partitions[topic]}
         ends = self._offsets(every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        unread = {
-            (topic, number)
-            for (_, topic), offsets in committed.items()
-            for number in partitions.get(topic, ())
-            if number not in offsets
+        unread = {(topic, n) for (_, topic), at in read.items() for n in partitions[topic]} - {
+            place for at in read.values() for place in at
         }
         firsts = self._offsets(unread, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        found: dict[tuple[str, str], int] = defaultdict(int)
-        for (group, topic), offsets in committed.items():
-            for number in partitions.get(topic, ()):
-                place = (topic, number)
-                begin = offsets[number] if number in offsets else firsts[place]
-                found[group, topic] += max(0, ends[place] - begin)
-        return dict(found)
-
-    def _committed(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[int, int]]:
-        """{(group, topic): {partition: offset}} of those that have an offset there."""
-        asked = {
-            pair: self._admin().list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(pair[0])], request_timeout=_NEVER_SECONDS
-            )[pair[0]]
-            for pair in pairs
+        return {
+            (group, topic): sum(
+                max(0, ends[place] - (at[place] if place in at else firsts[place]))
+                for place in ((topic, n) for n in partitions[topic])
+            )
+            for (group, topic), at in read.items()
         }
-        found = {}
-        for (group, topic), listed in self._all(asked).items():
-            offsets = {
-                place.partition: place.offset
-                for place in listed.topic_partitions
-                if place.topic == topic and place.offset >= 0
-            }
-            if offsets:
-                found[group, topic] = offsets
-        return found
 
     def _offsets(self, places: set[Place], spec: OffsetSpec) -> dict[Place, int]:
         if not places:
@@ -181,6 +163,26 @@ class Groups:
             else:
                 raise error
         return found, reasons
+
+
+def committed(
+    settings: Settings, group: str, places: list[Place], seconds: float
+) -> dict[Place, int]:
+    """The next offset that a group has committed in each of `places`, where it has one.
+
+    Waits for `seconds` at most. Raises `KafkaException`, `SettingsError`.
+    """
+    if not places:
+        return {}
+    asked = clients.onlooker(settings, group)
+    try:
+        found = asked.committed([TopicPartition(*place) for place in places], seconds)
+    finally:
+        asked.close()
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
 
 def _reason(error: KafkaException) -> str:
