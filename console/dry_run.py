@@ -174,11 +174,12 @@ class DryRun:
         yield from self._settled()
 
     def _settled(self) -> list[Output]:
-        """Commit: the changelog."""
+        """Commit: the sums, and the changelog."""
+        sums = self._driver.sums()
         changes = list(self._driver.changelog())
         self._driver.merge(changes)
         changelog = self._processor.changelog
-        return [Output(changelog, key.encode(), state, []) for _, key, state in changes]
+        return sums + [Output(changelog, key.encode(), state, []) for _, key, state in changes]
 
     def _place(self, line: Line) -> tuple[int, int]:
         if line.key is None:

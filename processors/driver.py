@@ -18,7 +18,19 @@ from processors.partitioning import partition_of
 from processors.processor import Processor, State
 from processors.wakes import Kind, Wakes
 from schemas import wire
-from schemas.flow import Arrival, Count, Due, Emit, Headers, Output, Record, Refused, Sweep
+from schemas.feed import Part
+from schemas.flow import (
+    Add,
+    Arrival,
+    Count,
+    Due,
+    Emitted,
+    Headers,
+    Output,
+    Record,
+    Refused,
+    Sweep,
+)
 
 log = logging.getLogger("handoff.driver")
 
@@ -74,6 +86,7 @@ class Driver(Generic[State]):
         self.counts = Counter() if counts is None else counts
         self.partition_count = 0  # of the inputs; 0 where nobody checks where keys lie
         self.woken: list[Woken] = []  # in the open transaction
+        self._sums: dict[tuple[str, str], Part] = {}  # of the open transaction
         self._facts: Mapping[str, Hashable] = {}
         self._told: set[str] = set()  # stack traces that are in the log
 
@@ -118,12 +131,14 @@ class Driver(Generic[State]):
             key = processor.state_key(arrival)
             before = self._state(partition, key)
             state, emits = processor.advance(before, arrival, self.tables, now)
-            outputs, counted = _encode(emits, arrival)
+            outputs, counted, added = _encode(emits, arrival)
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this record is set aside, and the next one is judged.
             return [self.set_aside(record, error)]
         if state is not before:
             partition.overlay[key] = state
+        if added:
+            self._add(added)
         counts = partition.counts
         if before is None and self._is_misplaced(record):
             counts["misplaced", record.topic, ""] += 1
@@ -287,7 +302,7 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             if before is None:
                 return []
-            state, outputs, counted = self._rounds(before, given, now)
+            state, outputs, counted, added = self._rounds(before, given, now)
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this task sleeps until it changes, and the next one is woken.
             partition.wakes.fail(kind, key)
@@ -295,6 +310,7 @@ class Driver(Generic[State]):
             return []
         if state is not before:
             partition.overlay[key] = state
+        self._add(added)
         if state is not before or outputs:
             self.woken.append(Woken(number, kind, key))
         for count in counted:
@@ -303,21 +319,23 @@ class Driver(Generic[State]):
 
     def _rounds(
         self, state: State | None, given: Due | Sweep, now: int
-    ) -> tuple[State | None, list[Output], list[Count]]:
+    ) -> tuple[State | None, list[Output], list[Count], list[Add]]:
         """Advance a state, after a deadline until none of its deadlines is left at that moment."""
         outputs: list[Output] = []
         counted: list[Count] = []
+        added: list[Add] = []
         for _ in range(MAX_ROUNDS):
             before = state
             state, emits = self.processor.advance(before, given, self.tables, now)
-            published, counts = _encode(emits, None)
+            published, counts, more = _encode(emits, None)
             outputs += published
             counted += counts
+            added += more
             if isinstance(given, Sweep) or state is None:
-                return state, outputs, counted
+                return state, outputs, counted, added
             due = self.processor.due(state)
             if due is None or due > given.at:
-                return state, outputs, counted
+                return state, outputs, counted, added
             if state is before:
                 break
         raise Refused("due_for_ever", "the core does not move on a deadline that has passed")
@@ -338,6 +356,22 @@ class Driver(Generic[State]):
         if why not in self._told:
             self._told.add(why)
             log.error("%s: %s: %s", self.processor.name, what, why)
+
+    # --- sums ---------------------------------------------------------------------------------
+
+    def _add(self, added: list[Add]) -> None:
+        sums = self._sums
+        for each in added:
+            place = each.topic, each.key
+            have = sums.get(place)
+            sums[place] = each.part if have is None else have.plus(each.part)  # type: ignore[arg-type]
+
+    def sums(self) -> list[Output]:
+        """What the open transaction has added up: one record a key, to be published with it."""
+        return [
+            Output(topic, key.encode(), wire.encode(part), wire.headers(part))
+            for (topic, key), part in self._sums.items()
+        ]
 
     # --- state --------------------------------------------------------------------------------
 
@@ -392,6 +426,7 @@ class Driver(Generic[State]):
             self.counts.update(partition.counts)
             partition.counts.clear()
             partition.overlay.clear()
+        self._sums.clear()
         self.woken.clear()
 
     def drop(self) -> None:
@@ -400,10 +435,13 @@ class Driver(Generic[State]):
             partition.wakes.drop()
             partition.counts.clear()
             partition.overlay.clear()
+        self._sums.clear()
         self.woken.clear()
 
 
-def _encode(emits: list[Emit | Count], arrival: Arrival | None) -> tuple[list[Output], list[Count]]:
+def _encode(
+    emits: list[Emitted], arrival: Arrival | None
+) -> tuple[list[Output], list[Count], list[Add]]:
     """Encode what a core emitted; a wake has no arrival.
 
     A record that says itself whether it is backfill is believed. Raises `Refused` when a record
@@ -411,8 +449,9 @@ def _encode(emits: list[Emit | Count], arrival: Arrival | None) -> tuple[list[Ou
     """
     outputs: list[Output] = []
     counted: list[Count] = []
+    added: list[Add] = []
     if not emits:
-        return outputs, counted
+        return outputs, counted, added
     plain: Headers = []
     if arrival is not None and arrival.traceparent is not None:
         plain.append(("traceparent", arrival.traceparent))
@@ -422,6 +461,9 @@ def _encode(emits: list[Emit | Count], arrival: Arrival | None) -> tuple[list[Ou
     for emit in emits:
         if isinstance(emit, Count):
             counted.append(emit)
+            continue
+        if isinstance(emit, Add):
+            added.append(emit)
             continue
         record = emit.record
         more = marked if getattr(record, "backfill", from_backfill) else plain
@@ -439,4 +481,4 @@ def _encode(emits: list[Emit | Count], arrival: Arrival | None) -> tuple[list[Ou
                 f"the limit is {wire.MAX_RECORD_BYTES:,}",
             )
         outputs.append(output)
-    return outputs, counted
+    return outputs, counted, added

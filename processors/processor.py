@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from schemas.flow import Arrival, Count, Emit, Input, Record
+from schemas.flow import Arrival, Emitted, Input, Record
 
 State = TypeVar("State")
 
@@ -52,7 +52,7 @@ class Processor(Generic[State]):
     build_tables: Callable[[dict[str, dict[str, bytes]], frozenset[str] | None], Any]
     parse: Callable[[Record, int], Arrival]
     state_key: Callable[[Arrival], str]
-    advance: Callable[[State | None, Input, Any, int], tuple[State | None, list[Emit | Count]]]
+    advance: Callable[[State | None, Input, Any, int], tuple[State | None, list[Emitted]]]
     encode: Callable[[State], bytes]
     decode: Callable[[bytes], State]
     outputs: tuple[str, ...] = ()

@@ -1,8 +1,10 @@
 """What goes into a core and what comes out of it, in plain values: no Kafka types."""
 
+from typing import Any
+
 from msgspec import Struct
 
-from schemas.records import Ack, Amendment, ToolOutput
+from schemas.feed import Part
 
 Headers = list[tuple[str, bytes]]
 
@@ -22,11 +24,12 @@ class Record(Struct, frozen=True, gc=False):
 class Arrival(Struct, frozen=True, gc=False):
     """One input that was understood.
 
+    `body` is the record that the processor's `parse` made of it.
     `occurred_at` is the event time in epoch ms, already bounded by `timestamp`, the record's own.
     `traceparent` is the W3C Trace Context header to pass on.
     """
 
-    body: ToolOutput | Ack | Amendment
+    body: Any
     occurred_at: int
     topic: str
     partition: int
@@ -57,11 +60,22 @@ class Emit(Struct, frozen=True, gc=False):
     record: Struct | None
 
 
+class Add(Struct, frozen=True, gc=False):
+    """A part of a sum under a key: a transaction publishes the sum of its parts, once."""
+
+    topic: str
+    key: str
+    part: Part
+
+
 class Count(Struct, frozen=True, gc=False):
     """A thing that happened and is only counted: the metric's name and one label."""
 
     name: str
     label: str = ""
+
+
+Emitted = Emit | Add | Count
 
 
 class Output(Struct, frozen=True, gc=False):

@@ -297,7 +297,16 @@ class DeadLetter(Struct, frozen=True, gc=False):
 
 
 class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
-    """Violations of one cause, or repeats of one handoff, as one entry (`handoff.patterns`)."""
+    """Violations of one cause, or repeats of one handoff, as one entry (`handoff.patterns`).
+
+    What people and pagers read. `id` is that of one occurrence: `opened` at its threshold,
+    `updated` each time that its count has doubled, `closed` after a quiet window; the next one of
+    the same `fingerprint` has another id. `kind` is that of the violations, `undocumented_handoff`
+    or `repeat`. `count` is all since `first_seen`, `recent` those within the window, `rate` the
+    same an hour. `stages`, `tools` and `tasks` say where: the most frequent first, and up to 10
+    sample tasks. `values` are what repeats, as JSON text by path; null where the field is tagged.
+    `owner` is who is to act. `first_seen` and `last_seen` are event times, `at` the processor's.
+    """
 
     id: str
     status: Literal["opened", "updated", "closed"]
@@ -310,31 +319,54 @@ class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     from_: str | None
     to: str | None
     field: str | None
+    owner: str | None
     count: int
+    recent: int
+    rate: float
     first_seen: Utc
     last_seen: Utc
+    stages: dict[str, int]
+    tools: dict[str, int]
     tasks: list[str]
+    values: dict[str, str | None] | None
     message: str
+    at: Utc
+    backfill: bool
 
 
 class Edge(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     """What was observed between two stages, or a stage and a receiver (`handoff.edges`).
 
-    `fields` maps each carried field to the share (0 to 1) of moves that carried it; latencies are
-    milliseconds.
+    A `move` is a change of stage between consecutive outputs of a task, `to` is then a stage; a
+    `handoff` is one that began, `to` is then a receiver. `moves` counts them, `tasks` the tasks
+    that made one. `documented` says whether a contract in force covers the edge. `fields` maps each
+    carried field to the share (0 to 1) of moves that carried it, `types` to its JSON types, the
+    most frequent first. `counts` are the other figures by name, as docs/insights.md lists them.
+
+    Of handoffs only, else null: `fidelity` and `completeness` are means over those that a contract
+    covers; `completion_rate` is those accepted and completed in time, of those sent and not
+    superseded; `open` counts those not closed; latencies from the handoff to its acceptance are in
+    milliseconds of event time, within 5 %.
     """
 
+    kind: Literal["move", "handoff"]
     workflow: str
     from_: str
     to: str
     moves: int
     tasks: int
     documented: bool
+    contract: str | None
     fields: dict[str, float]
+    types: dict[str, list[str]]
+    counts: dict[str, int]
     fidelity: float | None
+    completeness: float | None
     completion_rate: float | None
+    open: int | None
     accept_ms_p50: int | None
     accept_ms_p95: int | None
+    first_seen: Utc
     last_seen: Utc
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.feed import EdgePart, PatternPart
 from schemas.flow import Arrival, Headers, Output, Record, Refused
 from schemas.records import (
     FIRST_MS,
@@ -18,6 +19,7 @@ from schemas.records import (
     Ack,
     Amendment,
     DeadLetter,
+    Pattern,
     ToolOutput,
     Violation,
 )
@@ -38,9 +40,13 @@ _decoders: dict[str, Callable[[bytes], ToolOutput | Ack | Amendment]] = {
     "handoff.amendments": msgspec.json.Decoder(Amendment).decode,
 }
 _encode = msgspec.json.Encoder().encode
-_SCHEMA_HEADERS: dict[type, tuple[tuple[str, bytes], ...]] = {
+_NAMES: dict[type[msgspec.Struct], str] = {record: name for name, record in PUBLISHED.items()} | {
+    EdgePart: "feed",
+    PatternPart: "feed",
+}
+_SCHEMA_HEADERS: dict[type[msgspec.Struct], tuple[tuple[str, bytes], ...]] = {
     record: (("content-type", b"application/json"), ("handoff-schema", f"{name}/1".encode()))
-    for name, record in PUBLISHED.items()
+    for record, name in _NAMES.items()
 }
 
 
@@ -118,6 +124,10 @@ def encode(record: msgspec.Struct) -> bytes:
 def headers(record: msgspec.Struct) -> Headers:
     """The headers of a published record, before those that come from its input."""
     found = list(_SCHEMA_HEADERS[type(record)])
+    if type(record) is Pattern:
+        found.append(("handoff-kind", record.kind.encode()))
+        found.append(("handoff-severity", record.severity.encode()))
+        found.append(("handoff-status", record.status.encode()))
     if type(record) is Violation:
         found.append(("handoff-kind", record.kind.encode()))
         found.append(("handoff-severity", record.severity.encode()))

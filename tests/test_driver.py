@@ -2,13 +2,16 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.driver import Driver
 from processors.ordering import in_order, in_parts
-from schemas.flow import Record, Refused
+from schemas.feed import PatternPart
+from schemas.flow import Add, Emitted, Record, Refused
 from tests.toy import Tally, toy
 
 NOW = 1_800_000_000_000
@@ -138,3 +141,25 @@ def test_parts_are_bounded_in_bytes_and_keep_the_order() -> None:
     assert [[len(r.value or b"") for r in part] for part in parts] == [[3, 3], [9], [0, 2, 4]]
     assert [record for part in parts for record in part] == records
     assert list(in_parts([], 6)) == []
+
+
+def rising(key: str, by: int) -> list[Emitted]:
+    part = PatternPart("k", "w", 1, 2, {0: by}, errors=by)
+    return [Add("handoff.internal.feed", key, part)]
+
+
+def test_what_adds_up_is_one_record_a_transaction() -> None:
+    made = driver({})
+    made.processor = replace(made.processor, advance=lambda state, *_: (state, rising("s", 2)))
+    assert made.step(record("k"), NOW) == []
+    made.step(record("l"), NOW)
+    (output,) = made.sums()
+    assert (output.topic, output.key) == ("handoff.internal.feed", b"s")
+    found = msgspec.json.decode(output.value or b"", type=PatternPart)
+    assert (found.errors, found.minutes) == (4, {0: 4})
+    assert made.sums() == [output], "asking changes nothing: a commit may be tried again"
+    made.merge(list(made.changelog()))
+    assert made.sums() == []
+    made.step(record("k"), NOW)
+    made.drop()
+    assert made.sums() == [], "what was aborted never happened"

@@ -15,13 +15,13 @@ from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
 from processors.integrity.state import Task
 from processors.processor import Processor
-from schemas.flow import Arrival, Count, Due, Emit, Input
+from schemas.flow import Arrival, Count, Due, Emit, Emitted, Input
 from schemas.records import Begun, How, Package, Signal, SignalKind, Violation, ViolationKind
 from tests.simulation import judge, report, simulate
 
 SEEDS = 1_000
 BROKEN_SEEDS = 60  # in so many a defect has to show
-Emits = list[Emit | Count]
+Emits = list[Emitted]
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def leaves_it_on_the_held_topic(emits: Emits, _: Task | None, __: Input) -> Emit
 
 
 def in_later_packages(emits: Emits, **members: Any) -> Emits:
-    def later(emit: Emit | Count) -> Emit | Count:
+    def later(emit: Emitted) -> Emitted:
         if not isinstance(emit, Emit) or not isinstance(emit.record, Package):
             return emit
         if emit.record.revision == 1 or emit.record.fidelity is None:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from processors.driver import Driver
 from processors.timeline import Timeline
 from processors.wakes import Wakes
 from schemas import wire
-from schemas.flow import Count, Emit, Output, Record
+from schemas.flow import Emit, Emitted, Output, Record
 from schemas.records import DeadLetter
 from tests.toy import Tally, toy
 
@@ -199,10 +200,11 @@ def test_the_deadlines_of_a_partition_are_found_in_its_store() -> None:
 def test_a_record_that_says_whether_it_is_backfill_is_believed(
     own: bool | None, marked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(wire._SCHEMA_HEADERS, Marked, ())
+    known: Any = wire._SCHEMA_HEADERS
+    monkeypatch.setitem(known, Marked, ())
     fields = ("t", 0, 0, None, "x", "", "", None)
     record = DeadLetter(*fields) if own is None else Marked(*fields, own)
-    emits: list[Emit | Count] = [Emit("o", "k", record)]
+    emits: list[Emitted] = [Emit("o", "k", record)]
     made = Driver(replace(TOY, advance=lambda *_: (None, emits)), {})
     made.assign(0, {})
     (output,) = made.step(Record("t.in0", 0, 0, b"k", b"x", 0), 0)

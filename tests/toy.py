@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from processors.processor import Processor
-from schemas.flow import Arrival, Count, Due, Emit, Input, Record, Refused, Sweep
+from schemas.flow import Arrival, Count, Due, Emit, Emitted, Input, Record, Refused, Sweep
 from schemas.records import DeadLetter, ToolOutput
 from schemas.wire import MAX_RECORD_BYTES
 
@@ -47,7 +47,7 @@ def parse(record: Record, now: int) -> Arrival:
 
 def advance(
     state: Tally | None, given: Input, tables: Any, now: int
-) -> tuple[Tally | None, list[Emit | Count]]:
+) -> tuple[Tally | None, list[Emitted]]:
     """One more; published as a `DeadLetter`, the smallest record there is."""
     if not isinstance(given, Arrival):
         assert state is not None
@@ -82,9 +82,7 @@ def does(what: str, state: Tally, given: Input) -> tuple[Tally, DeadLetter]:
     return state, DeadLetter(*place, what, str(state.count), "x" * padding, "", None)
 
 
-def wake(
-    state: Tally, given: Due | Sweep, tables: Any, now: int
-) -> tuple[Tally, list[Emit | Count]]:
+def wake(state: Tally, given: Due | Sweep, tables: Any, now: int) -> tuple[Tally, list[Emitted]]:
     """Its deadline has passed, or what it waits for says something else."""
     if isinstance(given, Sweep):
         said = facts(tables, now).get(state.watched, "")
@@ -123,7 +121,7 @@ def toy(prefix: str, inputs: int = 1) -> Processor[Tally]:
 
     def publish(
         state: Tally | None, given: Input, tables: Any, now: int
-    ) -> tuple[Tally | None, list[Emit | Count]]:
+    ) -> tuple[Tally | None, list[Emitted]]:
         found, emits = advance(state, given, tables, now)
         return found, [
             Emit(prefix + emit.topic.removeprefix("toy-"), emit.key, emit.record)

@@ -25,7 +25,7 @@ from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.outbox import Cause
 from processors.integrity.publish import to
 from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task
-from schemas.flow import Arrival, Count, Due, Emit, Input, Refused
+from schemas.flow import Arrival, Count, Due, Emitted, Input, Refused
 from schemas.records import Ack, Amendment, ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
@@ -37,7 +37,7 @@ def advance(
     tables: Tables,
     now: int,
     limits: Limits = DEFAULT_LIMITS,
-) -> tuple[Task | None, list[Emit | Count]]:
+) -> tuple[Task | None, list[Emitted]]:
     """Advance a task by one input at processor time `now` (epoch ms).
 
     Returns the next task (the same object where nothing changed, None where it is forgotten) and
@@ -89,7 +89,7 @@ def _take_output(
     tables: Tables,
     now: int,
     limits: Limits,
-) -> tuple[Task, list[Emit | Count]]:
+) -> tuple[Task, list[Emitted]]:
     memory = Memory(task.captures, task.retracted, task.size, limits)
     if output.retracted:
         memory.retract(output.retracted, arrival.occurred_at)
@@ -115,7 +115,7 @@ def _take_output(
 
     begun: list[OpenHandoff] = []
     open_, closed, arrived = task.open, task.closed, task.arrived
-    emits: list[Emit | Count] = []
+    emits: list[Emitted] = []
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
         handoffs = _handoffs(task, arrival, memory, tables, now, limits)
         if output.retracted:
@@ -293,7 +293,7 @@ def _take_reply(
     tables: Tables,
     now: int,
     limits: Limits,
-) -> tuple[Task | None, list[Emit | Count]]:
+) -> tuple[Task | None, list[Emitted]]:
     """What meets no task is answered too, and not remembered: anybody could name one."""
     known = task or Task(said.workflow, said.task_id)
     memory = Memory(known.captures, known.retracted, known.size, limits)
@@ -312,7 +312,7 @@ def _take_reply(
 
 def _pass_deadlines(
     task: Task, due: Due, tables: Tables, now: int, limits: Limits
-) -> tuple[Task | None, list[Emit | Count]]:
+) -> tuple[Task | None, list[Emitted]]:
     """The deadlines at or before `due.at` have passed."""
     handoffs = _without_input(task, tables, now, limits)
     passed = [(at, h.id, name) for h in task.open for name, at in h.waits() if at <= due.at]
@@ -331,7 +331,7 @@ def _pass_deadlines(
     return _after(task, handoffs), handoffs.outbox.emits()
 
 
-def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, list[Emit | Count]]:
+def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, list[Emitted]]:
     """Look again at whom the open handoffs go to, and whether what held them is gone."""
     handoffs = _without_input(task, tables, now, limits)
     for handoff in task.open:

@@ -9,7 +9,7 @@ from processors.contracts.compiled import Contract, default_severity
 from processors.contracts.tables import Tables
 from processors.integrity.publish import Publisher
 from processors.integrity.state import OpenHandoff, OpenViolation, Task
-from schemas.flow import Count, Emit
+from schemas.flow import Count, Emit, Emitted
 from schemas.records import Ack, Amendment, Severity, SignalKind, ViolationKind
 
 PACKAGES = "handoff.packages"
@@ -48,7 +48,7 @@ class Outbox:
         self._violations: list[Emit] = []
         self._signals: list[Emit] = []
 
-    def emits(self) -> list[Emit | Count]:
+    def emits(self) -> list[Emitted]:
         """Packages first, each followed by its queue, then violations, then signals."""
         return [*self._packages, *self._violations, *self._signals, *self.counts]
 

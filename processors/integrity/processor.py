@@ -7,7 +7,7 @@ from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.outbox import HELD, PACKAGES, SIGNALS, VIOLATIONS
 from processors.integrity.state import Task
 from processors.processor import Processor
-from schemas.flow import Arrival, Count, Emit, Input, Record
+from schemas.flow import Arrival, Emitted, Input, Record
 from schemas.wire import parse
 
 
@@ -27,7 +27,7 @@ def integrity(limits: Limits) -> Processor[Task]:
 
     def advance_within(
         task: Task | None, given: Input, tables: Tables, now: int
-    ) -> tuple[Task | None, list[Emit | Count]]:
+    ) -> tuple[Task | None, list[Emitted]]:
         return advance(task, given, tables, now, limits)
 
     return Processor(

@@ -396,6 +396,7 @@ class Lane:
     def _commit(self) -> None:
         """Changelog, offsets, commit, merge. Raises `Abortable`, `Unknown`, `Fatal`."""
         began = time.monotonic()
+        self._publish(self._driver.sums())
         changes = list(self._driver.changelog())
         last: dict[int, int] = {}
         for index, (number, key, state) in enumerate(changes):

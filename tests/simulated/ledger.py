@@ -18,7 +18,7 @@ from processors.integrity import state
 from processors.integrity.limits import Limits
 from processors.integrity.state import Task
 from processors.processor import Processor
-from schemas.flow import Arrival, Count, Due, Emit, Input, Output
+from schemas.flow import Arrival, Due, Emit, Emitted, Input, Output
 from schemas.records import Package, Signal, ToolOutput, Violation
 from schemas.wire import epoch_ms
 from tests.simulated.known import Broken, Call, Known, is_pure, is_whole, must, task_key, trace
@@ -72,7 +72,7 @@ class Ledger:
 
         def advance(
             task: Task | None, given: Input, tables: Any, now: int
-        ) -> tuple[Task | None, list[Emit | Count]]:
+        ) -> tuple[Task | None, list[Emitted]]:
             encoded = b"" if task is None else processor.encode(task)
             after, emits = processor.advance(task, given, tables, now)
             try:
