@@ -146,6 +146,19 @@ class Tables:
             self._between[question] = found
         return found
 
+    def contracted(self, workflow: str) -> bool:
+        """Whether a workflow has a contract in force: without one nobody has promised anything."""
+        return workflow in self._by_workflow
+
+    def documents(self, workflow: str, from_stage: str, to_stage: str) -> Contract | None:
+        """The contract in force that a move between two stages is documented by; the closest."""
+        fitting = [
+            c
+            for c in self._by_workflow.get(workflow, ())
+            if c.to_stage == to_stage and c.specificity(from_stage)
+        ]
+        return _closest(fitting, from_stage) if fitting else None
+
     def with_liveness(
         self, liveness: Mapping[str, Liveness], grace_ms: int, stale_ms: int
     ) -> "Tables":
