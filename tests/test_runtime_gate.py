@@ -9,6 +9,8 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 
 from processors.runtime import gate as module
 from processors.runtime.gate import Gate
+from processors.runtime.restoration import bounds
+from processors.runtime.transactions import Fatal
 
 A, B = ("outputs", 0), ("acks", 0)
 
@@ -103,3 +105,22 @@ def test_an_answer_for_partitions_that_went_meanwhile_is_not_taken(
     gate.clear()
     admin.answer(outputs=5, acks=0)
     assert gate.open({0: 100}, {A: 5, B: 0}, 120) == {}
+
+
+def test_an_end_that_was_not_told_opens_nothing(gate: Gate, admin: Admin) -> None:
+    gate.open({0: 100}, {A: 5, B: 0}, 110)
+    admin.answer(outputs=5, acks=-1001)
+    assert gate.open({0: 100}, {A: 5, B: 0}, 120) == {}
+    assert len(admin.asked) == 2, "it asks again"
+
+
+def test_restoration_does_not_begin_without_an_end() -> None:
+    class Answers:
+        def list_offsets(self, places: Any, **_: Any) -> Any:
+            found: dict[TopicPartition, Future[Any]] = {place: Future() for place in places}
+            for future in found.values():
+                future.set_result(SimpleNamespace(offset=-1001))
+            return found
+
+    with pytest.raises(Fatal, match="cannot be read"):
+        bounds(Answers(), [A])  # type: ignore[arg-type]

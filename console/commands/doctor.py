@@ -208,6 +208,6 @@ def _lag(cluster: Cluster, admin: AdminClient, group: str) -> int | None:
     starts = admin.list_offsets(dict.fromkeys(places, earliest), request_timeout=ANSWER_SECONDS)
     lag = 0
     for place in places:
-        begin = read.get((place.topic, place.partition), starts[place].result().offset)
-        lag += max(0, ends[place].result().offset - begin)
+        begin = read.get((place.topic, place.partition), clients.offset_of(starts[place].result()))
+        lag += max(0, clients.offset_of(ends[place].result()) - begin)
     return lag if read or lag else None

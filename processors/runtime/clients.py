@@ -166,6 +166,17 @@ def admin(settings: Settings) -> AdminClient:
     return client
 
 
+def offset_of(answer: Any) -> int:
+    """The offset in an answer of `list_offsets`. Raises `KafkaException`.
+
+    While a broker comes and goes, librdkafka 2.16 tells of an offset of -1001 and of no error.
+    """
+    offset = int(answer.offset)
+    if offset < 0:
+        raise KafkaException(KafkaError(KafkaError._NO_OFFSET, "no offset was told"))
+    return offset
+
+
 def _consumer(
     settings: Settings, defaults: Mapping[str, Any], needed: Mapping[str, Any]
 ) -> Consumer:

@@ -16,6 +16,7 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from processors.runtime import clients
 from processors.runtime.restoration import CALL_SECONDS, Place
 
 log = logging.getLogger("handoff.gate")
@@ -54,6 +55,10 @@ class Gate:
         self._eof.pop(place, None)
         self._open.pop(place[1], None)
         self._ends.pop(place[1], None)
+
+    def reached(self, following: Mapping[Place, int]) -> dict[Place, int]:
+        """How far each input was read, control records at its end counted."""
+        return {place: max(at, self._eof.get(place, 0)) for place, at in following.items()}
 
     def clear(self) -> None:
         """The partitions changed."""
@@ -119,7 +124,7 @@ class Gate:
         ends: dict[int, dict[Place, int]] = {}
         try:
             for place, future in futures.items():
-                offset = future.result().offset
+                offset = clients.offset_of(future.result())
                 ends.setdefault(place.partition, {})[place.topic, place.partition] = offset
         except KafkaException as error:
             self._failed(error)

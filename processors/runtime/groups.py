@@ -122,7 +122,7 @@ class Groups:
             request_timeout=CALL_SECONDS,
         )
         named = {(place.topic, place.partition): answer for place, answer in asked.items()}
-        return {place: found.offset for place, found in self._all(named).items()}
+        return {place: clients.offset_of(found) for place, found in self._all(named).items()}
 
     # --- the client ---------------------------------------------------------------------------
 

@@ -119,6 +119,9 @@ class Holdings:
             self._beat()
             try:
                 found = self._consumer.committed(partitions, 5.0)
+                for place in found:
+                    if place.error is not None:  # its offset reads like that of a new group
+                        raise KafkaException(place.error)
                 return {(place.topic, place.partition): place.offset for place in found}
             except KafkaException as error:
                 if self._stopping() or error.args[0].code() != KafkaError._TIMED_OUT:

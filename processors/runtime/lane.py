@@ -39,6 +39,7 @@ from processors.runtime.restoration import (
     Place,
 )
 from processors.runtime.settings import Settings
+from processors.runtime.standstill import STILL_SECONDS, Standstill
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import (
@@ -126,6 +127,7 @@ class Lane:
         self._written: dict[int, int] = {}  # changelog offset after the last record, by partition
         self._admin = clients.admin(settings)
         self._gate = Gate(self._admin, list(self._inputs))
+        self._standstill = Standstill(self._admin)
         self._consumer = clients.group_consumer(settings, processor.name, instance)
         self._held = Holdings(
             settings,
@@ -183,6 +185,7 @@ class Lane:
         self._beat()
         if self._held.restoration is not None:
             self._restore()
+            self._standstill.clear()
             return
         # 1
         records = self._poll()
@@ -517,6 +520,7 @@ class Lane:
 
     def _take(self, partitions: list[TopicPartition]) -> None:
         self._gate.clear()
+        self._standstill.clear()
         self._held.take(partitions)
 
     def _restore(self) -> None:
@@ -557,6 +561,7 @@ class Lane:
 
     def _release(self, partitions: list[TopicPartition]) -> None:
         self._gate.clear()
+        self._standstill.clear()
         self._caution.no_wakes()
         for place in partitions:
             self._caution.revoked((place.topic, place.partition))
@@ -575,11 +580,17 @@ class Lane:
     # --- figures ----------------------------------------------------------------------------
 
     def _show(self) -> None:
-        """Once a second: lag and sizes, for the web pages."""
+        """Once a second: whether the inputs come, and lag and sizes for the web pages."""
         now = time.monotonic()
         if now - self._shown < _STATUS_SECONDS:
             return
         self._shown = now
+        still = self._standstill.find(self._gate.reached(self._held.next))
+        if still is not None:
+            raise Fatal(
+                f"nothing came from {still[0]}-{still[1]} for {STILL_SECONDS:.0f} s, "
+                "although records wait there"
+            )
         misplaced = sum(n for (name, *_), n in self._status.counts.items() if name == "misplaced")
         if misplaced > self._misplaced == 0:
             log.warning(

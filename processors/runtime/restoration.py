@@ -23,6 +23,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from processors.runtime import clients
 from processors.runtime.state import Store
 from processors.runtime.transactions import Fatal, Misconfigured
 
@@ -85,8 +86,8 @@ def bounds(admin: AdminClient, places: list[Place]) -> dict[Place, Bounds]:
     try:
         for name, answers in futures.items():
             for place, future in answers.items():
-                answer = future.result(CALL_SECONDS + 1)
-                found[name][place.topic, place.partition] = answer.offset
+                offset = clients.offset_of(future.result(CALL_SECONDS + 1))
+                found[name][place.topic, place.partition] = offset
     except (KafkaException, TimeoutError) as error:
         raise Fatal(f"the ends of the partitions cannot be read: {error}") from None
     return {place: Bounds(found["first"][place], found["end"][place]) for place in places}
