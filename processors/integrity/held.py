@@ -74,15 +74,30 @@ def judge_again(handoffs: Handoffs, handoff: OpenHandoff, override: bool = False
             handoff = handoffs.revise(handoff, contract)
         handoffs.open[handoff.id] = handoff
         return
-    out.not_held(handoff)
+    handoff = _release(handoffs, held, handoff, contract, verdict, override)
+    handoffs.remember_moved(handoff, verdict.moved)
+
+
+def _release(
+    handoffs: Handoffs,
+    held: OpenHandoff,
+    handoff: OpenHandoff,
+    contract: Contract | None,
+    verdict: Verdict | None,
+    override: bool,
+) -> OpenHandoff:
+    """Sent at last, as it is now; `held` as it was, the verdict None where nobody could judge."""
+    out = handoffs.outbox
+    out.not_held(held)
     handoff = replace(handoffs.sent(handoff, contract), overridden=override)
-    handoff = _settle(handoffs, held, handoff, verdict)
+    if verdict is not None:
+        handoff = _settle(handoffs, held, handoff, verdict)
     handoff = out.resolve(handoff, of_kind(handoff, "held_too_long"), "released")
     handoff = handoffs.revise(handoff, contract)
     handoff = out.signal(handoff, "released", messages.released(to(handoff), override))
     out.count("handoffs_released", "overridden" if override else "mended")
     handoffs.open[handoff.id] = handoff
-    handoffs.remember_moved(handoff, verdict.moved)
+    return handoff
 
 
 def _without_its_contract(handoffs: Handoffs, handoff: OpenHandoff, override: bool) -> None:
@@ -93,14 +108,7 @@ def _without_its_contract(handoffs: Handoffs, handoff: OpenHandoff, override: bo
     changed = replace(handoff, values=values, missing=missing)
     handoffs.open[handoff.id] = changed
     if override:
-        out = handoffs.outbox
-        out.not_held(handoff)
-        changed = replace(handoffs.sent(changed, None), overridden=True)
-        changed = out.resolve(changed, of_kind(changed, "held_too_long"), "released")
-        changed = handoffs.revise(changed, None)
-        changed = out.signal(changed, "released", messages.released(to(changed), override))
-        out.count("handoffs_released", "overridden")
-        handoffs.open[handoff.id] = changed
+        _release(handoffs, handoff, changed, None, None, override)
     elif values != handoff.values:
         handoffs.revise(changed, None)
 
