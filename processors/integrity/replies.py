@@ -42,9 +42,10 @@ def _ack(handoffs: Handoffs, ack: Ack, arrival: Arrival) -> None:
         if known is not None and _repeats(known, ack):
             handoffs.outbox.count("acks_repeated")
         else:
-            _unknown(handoffs, ack, "closed" if known is not None else "never_seen", arrival)
+            reason = "closed" if known is not None else "never_seen"
+            handoffs.outbox.unknown(ack, reason, arrival.occurred_at)
     elif handoff.state == "held":
-        _unknown(handoffs, ack, "held", arrival)
+        handoffs.outbox.unknown(ack, "held", arrival.occurred_at)
     elif ack.status == "accepted":
         if handoff.state == "accepted":
             handoffs.outbox.count("acks_repeated")
@@ -63,10 +64,6 @@ def _repeats(closed: Closed, ack: Ack) -> bool:
     return closed.how == ack.status or (closed.how, ack.status) == ("completed", "accepted")
 
 
-def _unknown(handoffs: Handoffs, said: Ack | Amendment, reason: str, arrival: Arrival) -> None:
-    handoffs.outbox.unknown(said, reason, arrival.occurred_at)
-
-
 def _amend(handoffs: Handoffs, amendment: Amendment, arrival: Arrival) -> None:
     action = amendment.action
     if action == "release" and not (amendment.reason or "").strip():
@@ -76,11 +73,12 @@ def _amend(handoffs: Handoffs, amendment: Amendment, arrival: Arrival) -> None:
     handoff = handoffs.open.get(amendment.handoff_id)
     if handoff is None:
         closed = any(other.id == amendment.handoff_id for other in handoffs.closed)
-        _unknown(handoffs, amendment, "closed" if closed else "never_seen", arrival)
+        reason = "closed" if closed else "never_seen"
+        handoffs.outbox.unknown(amendment, reason, arrival.occurred_at)
     elif action == "set":
         _set(handoffs, handoff, amendment, arrival)
     elif handoff.state != "held":
-        _unknown(handoffs, amendment, "sent", arrival)
+        handoffs.outbox.unknown(amendment, "sent", arrival.occurred_at)
     elif action == "release":
         held.judge_again(handoffs, handoff, override=True)
     else:
