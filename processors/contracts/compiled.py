@@ -165,6 +165,11 @@ def milliseconds(duration: dt.timedelta | None) -> int | None:
     return None if duration is None else duration // dt.timedelta(milliseconds=1)
 
 
+def severity_under(contract: Contract | None, kind: ViolationKind) -> Severity:
+    """The severity of a kind about a handoff as a whole, with or without a contract."""
+    return contract.severity_of(kind) if contract is not None else default_severity(kind)
+
+
 def compile_contract(document: HandoffContract) -> Contract:
     """Compile a contract document. It was validated when it was read, so this cannot fail."""
     fields = tuple(_compile_field(field) for field in document.fields)

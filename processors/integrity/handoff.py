@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from processors.contracts.compiled import Contract, Rule, default_severity
+from processors.contracts.compiled import Contract, Rule, severity_under
 from processors.contracts.tables import Tables
 from processors.integrity import messages
 from processors.integrity.begin import Beginning
@@ -97,11 +97,7 @@ def decide(
         holding += [v.kind for v, _ in rules if _holds(v.kind, hold_on)]
         opened += rules
     for found in way.broken:
-        severity = (
-            contract.severity_of(found.kind)
-            if contract is not None
-            else default_severity(found.kind)
-        )
+        severity = severity_under(contract, found.kind)
         version = contract.version if contract is not None else None
         opened.append(
             (

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from msgspec import Struct
 from msgspec.structs import replace
 
-from processors.contracts.compiled import Contract, default_severity
+from processors.contracts.compiled import Contract, severity_under
 from processors.contracts.tables import Tables
 from processors.integrity.publish import Publisher
 from processors.integrity.state import OpenHandoff, OpenViolation, Task
@@ -98,8 +98,7 @@ class Outbox:
 
     def severity(self, handoff: OpenHandoff, kind: ViolationKind) -> Severity:
         """The severity of a kind for a handoff."""
-        contract = self.contract_of(handoff)
-        return contract.severity_of(kind) if contract is not None else default_severity(kind)
+        return severity_under(self.contract_of(handoff), kind)
 
     def open(self, handoff: OpenHandoff, violation: OpenViolation, message: str) -> OpenHandoff:
         """A violation that begins, or begins again."""
