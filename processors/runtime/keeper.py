@@ -23,9 +23,9 @@ _BACK_OFF = (0.5, 30.0)
 _HEALTHY_SECONDS = 60.0
 # Fenced so often in so short a time: not our own earlier self, but a twin.
 _FENCED_TIMES, _FENCED_SECONDS = 3, 120.0
-# Longer than anything that a lane waits for on purpose. Seen on librdkafka 2.16 after a broker came
-# back: `send_offsets_to_transaction`, called with a limit of 5 s, never returned.
-STUCK_SECONDS = 45.0
+# Longer than any single call that a lane makes may take. Every other time that a broker comes back,
+# `send_offsets_to_transaction`, called with a limit of 5 s, never returns (librdkafka 2.16).
+STUCK_SECONDS = 25.0
 _LOOK_SECONDS = 0.5
 
 

@@ -69,7 +69,7 @@ ASKING_SECONDS = 0.005  # while an answer is on its way that deadlines wait for
 NOTICE_SECONDS = 0.1  # what the tables say changes with the time, too
 # Tasks woken at once: records that arrive meanwhile wait for so many. And in one transaction.
 SLICE_WAKES, TRANSACTION_WAKES = 200, 1_000
-AGENT_SECONDS = 30.0
+AGENT_SECONDS, BEAT_SECONDS = 30.0, 5.0
 ABORT_SECONDS = 0.1  # before the next attempt
 _STATUS_SECONDS = 1.0
 
@@ -295,10 +295,15 @@ class Lane:
         began = time.monotonic()
         batch = Batch(work)
         self._judge(batch)
-        try:
-            batch.done.result(AGENT_SECONDS)
-        except concurrent.futures.TimeoutError:
-            raise Fatal(f"the agent did not judge a batch in {AGENT_SECONDS:.0f} s") from None
+        while True:
+            try:
+                batch.done.result(BEAT_SECONDS)
+                break
+            except concurrent.futures.TimeoutError:
+                if time.monotonic() - began > AGENT_SECONDS:
+                    message = f"the agent did not judge a batch in {AGENT_SECONDS:.0f} s"
+                    raise Fatal(message) from None
+                self._beat()
         self._status.observe_batch(time.monotonic() - began)
         return batch.outputs
 
