@@ -19,7 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import ClusterMetadata
 
 from console.errors import CommandError, DeclinedError, UnreachableError
-from console.output import Progress, number
+from console.output import Progress
 from processors.partitioning import partition_of
 from processors.runtime import clients
 from processors.runtime.settings import Settings, load_settings
@@ -252,23 +252,37 @@ class Reader:
         self._consumer.close()
 
 
-def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
-    """What a compacted topic holds: the last value of each key, deleted ones left out."""
-    reader = Reader(cluster, [topic], from_beginning=True)
-    table: dict[str, bytes] = {}
+def read_all(
+    cluster: Cluster,
+    topics: Iterable[str],
+    what: str = "records",
+    only: Mapping[str, Collection[int]] | None = None,
+) -> Iterator[Record]:
+    """All that canonical topics hold, from their beginning to now; progress on standard error.
+
+    `what` is what the progress counts; `only` and what is raised are as of `Reader`.
+    """
+    reader = Reader(cluster, topics, from_beginning=True, only=only)
     read = 0
-    progress = Progress(lambda: f"{number(read, 'record')} of {cluster.name(topic)} read")
+    progress = Progress(lambda: f"{read:,} {what} read")
     try:
         for record in reader.to_end():
             read += 1
             progress.tick()
-            key = (record.key or b"").decode("utf-8", "replace")
-            if record.value is None:
-                table.pop(key, None)
-            else:
-                table[key] = record.value
+            yield record
     finally:
         reader.close()
+
+
+def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
+    """What a compacted topic holds: the last value of each key, deleted ones left out."""
+    table: dict[str, bytes] = {}
+    for record in read_all(cluster, [topic], f"records of {cluster.name(topic)}"):
+        key = (record.key or b"").decode("utf-8", "replace")
+        if record.value is None:
+            table.pop(key, None)
+        else:
+            table[key] = record.value
     return table
 
 

@@ -17,7 +17,7 @@ from console import output
 from console.answers import TOPICS, Answer, Asked, answer
 from console.commands.documents import registered_contracts
 from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError, UnreachableError
-from console.kafka import Cluster, Judged, Reader, Writer, connect
+from console.kafka import Cluster, Judged, Reader, Writer, connect, read_all
 from console.render import Contracts, plain
 from processors.integrity.processor import INTEGRITY
 from schemas import wire
@@ -221,45 +221,40 @@ def _find(
     cluster: Cluster, handoff_id: str, task: str | None, workflow: str | None
 ) -> tuple[str, str]:
     """Task and workflow of a handoff, from its packages. Raises `BadInputError`."""
-    seen = 0
-    progress = output.Progress(lambda: f"looking for {handoff_id}: {seen:,} packages read")
-    only = (
-        {}
-        if task is None
-        else {"handoff.packages": [cluster.partition_of("handoff.packages", task)]}
-    )
-    needle = handoff_id.encode()
+    package = _published(cluster, handoff_id, task)
+    if package is None:
+        raise BadInputError(
+            f"no package with the id {handoff_id} is on handoff.packages or handoff.held; "
+            "`handoff held list` and `handoff show TASK` name ids, and with --task and --workflow "
+            "it is written without looking"
+        )
+    for name, wanted, found in (
+        ("task", task, package.task_id),
+        ("workflow", workflow, package.workflow),
+    ):
+        if wanted not in (None, found):
+            raise BadInputError(
+                f"{handoff_id} belongs to the {name} {plain(found)}, not to {wanted}"
+            )
+    return package.task_id, package.workflow
+
+
+def _published(cluster: Cluster, handoff_id: str, task: str | None) -> Package | None:
+    """A package of the handoff, where there is one; `task` is its task, where it is known."""
+    packages, needle = "handoff.packages", handoff_id.encode()
+    only = {} if task is None else {packages: [cluster.partition_of(packages, task)]}
     # What is held is little, and what people look for first.
-    for topic in ("handoff.held", "handoff.packages"):
-        reader = Reader(cluster, [topic], from_beginning=True, only=only)
-        try:
-            for record in reader.to_end():
-                seen += 1
-                progress.tick()
-                if record.value is None or needle not in record.value:
-                    continue
-                try:
-                    package = _package(record.value)
-                except msgspec.DecodeError:
-                    continue
-                if package.id == handoff_id:
-                    for name, wanted, found in (
-                        ("task", task, package.task_id),
-                        ("workflow", workflow, package.workflow),
-                    ):
-                        if wanted not in (None, found):
-                            raise BadInputError(
-                                f"{handoff_id} belongs to the {name} {plain(found)}, "
-                                f"not to {wanted}"
-                            )
-                    return package.task_id, package.workflow
-        finally:
-            reader.close()
-    raise BadInputError(
-        f"no package with the id {handoff_id} is on handoff.packages or handoff.held; "
-        "`handoff held list` and `handoff show TASK` name ids, and with --task and --workflow "
-        "it is written without looking"
-    )
+    for topic in ("handoff.held", packages):
+        for record in read_all(cluster, [topic], "packages", only):
+            if record.value is None or needle not in record.value:
+                continue
+            try:
+                package = _package(record.value)
+            except msgspec.DecodeError:
+                continue
+            if package.id == handoff_id:
+                return package
+    return None
 
 
 def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> Asked:

@@ -1,12 +1,14 @@
 """`handoff dead-letters`: the inputs that could not be understood, and why."""
 
+from collections.abc import Iterator
+
 import click
 import msgspec
 
 from console import output
 from console.dry_run import printed
 from console.errors import BadInputError
-from console.kafka import Reader, connect
+from console.kafka import connect, read_all
 from console.render import plain
 from schemas import wire
 from schemas.flow import Record
@@ -17,15 +19,9 @@ from schemas.records import DeadLetter
 @output.as_json
 def list_letters(output_: str) -> None:
     """Every dead letter: where it came from and what was wrong."""
-    found: list[tuple[int, int, DeadLetter]] = []  # without the values: they may be large
-    reader = Reader(connect(), [wire.DEAD_LETTERS], from_beginning=True)
-    progress = output.Progress(lambda: f"{output.number(len(found), 'dead letter')} read")
-    try:
-        for record in reader.to_end():
-            progress.tick()
-            found.append((record.partition, record.offset, _read(record)))
-    finally:
-        reader.close()
+    found = [  # without the values: they may be large
+        (record.partition, record.offset, _read(record)) for record in _letters()
+    ]
     found.sort(key=lambda each: each[:2])
     with output.ends_cleanly():
         if output_ == "json":
@@ -82,19 +78,19 @@ def _shown(value: bytes) -> str:
         return "\n".join(f"{at * 16:08x}  {row.hex(' ')}" for at, row in enumerate(rows))
 
 
+def _letters() -> Iterator[Record]:
+    return read_all(connect(), [wire.DEAD_LETTERS], "dead letters")
+
+
 def _find(letter_id: str) -> Record:
     partition, slash, offset = letter_id.partition("/")
     if not (slash and partition.isdecimal() and offset.isdecimal()):
         raise BadInputError(
             f"{letter_id!r} is no id of a dead letter: PARTITION/OFFSET, as in 3/17"
         )
-    reader = Reader(connect(), [wire.DEAD_LETTERS], from_beginning=True)
-    try:
-        for record in reader.to_end():
-            if (record.partition, record.offset) == (int(partition), int(offset)):
-                return record
-    finally:
-        reader.close()
+    for record in _letters():
+        if (record.partition, record.offset) == (int(partition), int(offset)):
+            return record
     raise BadInputError(f"there is no dead letter {letter_id}; see: handoff dead-letters list")
 
 

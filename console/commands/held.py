@@ -10,7 +10,7 @@ from rich.text import Text
 from console import output, render
 from console.commands.documents import registered_contracts
 from console.errors import BadInputError
-from console.kafka import Cluster, Reader, connect, read_table
+from console.kafka import Cluster, connect, read_all, read_table
 from schemas.records import Package, Violation
 
 HELD, VIOLATIONS = "handoff.held", "handoff.violations"
@@ -133,20 +133,12 @@ def show_held(handoff_id: str, output_: str) -> None:
 
 def _violations(cluster: Cluster, task: str) -> Iterator[Violation]:
     only = {VIOLATIONS: [cluster.partition_of(VIOLATIONS, task)]}
-    reader = Reader(cluster, [VIOLATIONS], from_beginning=True, only=only)
-    read = 0
-    progress = output.Progress(lambda: f"{output.number(read, 'violation')} read")
-    try:
-        for record in reader.to_end():
-            read += 1
-            progress.tick()
-            if record.key == task.encode() and record.value is not None:
-                try:
-                    yield _violation(record.value)
-                except msgspec.DecodeError:
-                    continue
-    finally:
-        reader.close()
+    for record in read_all(cluster, [VIOLATIONS], "violations", only):
+        if record.key == task.encode() and record.value is not None:
+            try:
+                yield _violation(record.value)
+            except msgspec.DecodeError:
+                continue
 
 
 def open_violations(found: Iterable[Violation], package: Package) -> list[Violation]:

@@ -12,7 +12,7 @@ from console.commands.documents import load_documents, registered_contracts
 from console.commands.running import limits
 from console.dry_run import DryRun
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
-from console.kafka import Cluster, Reader, connect
+from console.kafka import Cluster, connect, read_all
 from console.lines import INPUTS, Line, check_readable, read_lines
 from processors.contracts.tables import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
@@ -121,16 +121,7 @@ def _read(cluster: Cluster, task: str) -> Iterator[Record]:
     """What the topics hold under the key of the task; of handoff.held, all that is there."""
     topics = (*INPUTS, *sequence.OUTPUTS)
     only = {topic: [cluster.partition_of(topic, task)] for topic in topics if topic != HELD}
-    reader = Reader(cluster, topics, from_beginning=True, only=only)
-    read = 0
-    progress = output.Progress(lambda: f"{output.number(read, 'record')} read")
-    try:
-        for record in reader.to_end():
-            read += 1
-            progress.tick()
-            yield record
-    finally:
-        reader.close()
+    return read_all(cluster, topics, only=only)
 
 
 class _Rehearsal:
