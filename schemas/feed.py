@@ -13,12 +13,19 @@ with `replay/` before them.
 
 import math
 from collections.abc import Mapping
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from schemas.records import FIRST_MS, LAST_MS, EpochMs
+
 EdgeKind = Literal["move", "handoff"]
+MAX_FIGURE = 1 << 40  # where a count stays: whatever is added up can be written down and read
+Figure = Annotated[int, Meta(ge=0, le=MAX_FIGURE)]
+Amount = Annotated[float, Meta(ge=0, le=MAX_FIGURE)]
+Minute = Annotated[int, Meta(ge=FIRST_MS // 60_000, le=LAST_MS // 60_000)]
+Bucket = Annotated[int, Meta(ge=0, le=400)]
 
 MAX_TASKS = 10  # sample tasks of a pattern
 MAX_NAMES = 256  # names told apart under a subject: fields, stages, tools
@@ -48,13 +55,13 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     workflow: str
     from_: str
     to: str
-    first_seen: int
-    last_seen: int
-    counts: dict[str, int] = {}
-    fields: dict[str, dict[str, int]] = {}
-    accepted_in: dict[int, int] = {}
-    fidelity: float = 0.0
-    completeness: float = 0.0
+    first_seen: EpochMs
+    last_seen: EpochMs
+    counts: dict[str, Figure] = {}
+    fields: dict[str, dict[str, Figure]] = {}
+    accepted_in: dict[Bucket, Figure] = {}
+    fidelity: Amount = 0.0
+    completeness: Amount = 0.0
     contract: str | None = None
 
     def plus(self, other: "EdgePart") -> "EdgePart":
@@ -77,8 +84,8 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
             add(self.counts, other.counts),
             fields,
             add(self.accepted_in, other.accepted_in),
-            self.fidelity + other.fidelity,
-            self.completeness + other.completeness,
+            min(self.fidelity + other.fidelity, MAX_FIGURE),
+            min(self.completeness + other.completeness, MAX_FIGURE),
             later.contract or self.contract or other.contract,
         )
 
@@ -125,8 +132,8 @@ EDGE_COUNTS = (
 class Repeated(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a contract's `repeat` asks for. `values` are JSON texts by path, null where tagged."""
 
-    threshold: int
-    within_ms: int
+    threshold: Figure
+    within_ms: Figure
     receiver: str
     values: dict[str, str | None]
 
@@ -141,12 +148,12 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
 
     kind: str
     workflow: str
-    first_seen: int
-    last_seen: int
-    minutes: dict[int, int]
-    errors: int = 0
-    stages: dict[str, int] = {}
-    tools: dict[str, int] = {}
+    first_seen: EpochMs
+    last_seen: EpochMs
+    minutes: dict[Minute, Figure]
+    errors: Figure = 0
+    stages: dict[str, Figure] = {}
+    tools: dict[str, Figure] = {}
     tasks: tuple[str, ...] = ()
     contract: str | None = None
     receiver: str | None = None
@@ -165,7 +172,7 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
             later,
             first_seen=min(self.first_seen, other.first_seen),
             minutes=add(self.minutes, other.minutes, None),
-            errors=self.errors + other.errors,
+            errors=min(self.errors + other.errors, MAX_FIGURE),
             stages=add(self.stages, other.stages),
             tools=add(self.tools, other.tools),
             tasks=tasks,
@@ -178,12 +185,12 @@ Part = EdgePart | PatternPart
 def add(
     have: Mapping[Key, int], more: Mapping[Key, int], most: int | None = MAX_NAMES
 ) -> dict[Key, int]:
-    """Counts together. Beyond `most` keys no new one is taken."""
+    """Counts together, each up to `MAX_FIGURE`. Beyond `most` keys no new one is taken."""
     found = dict(have)
     for key, number in more.items():
         before = found.get(key)
         if before is not None:
-            found[key] = before + number
+            found[key] = min(before + number, MAX_FIGURE)
         elif most is None or len(found) < most:
             found[key] = number
     return found

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +33,7 @@ MAX_TRACEPARENT = 512
 BACKFILL_HEADER = "handoff-backfill"
 DEAD_LETTERS = "handoff.dead-letters"
 
+Body = TypeVar("Body")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _decoders: dict[str, Callable[[bytes], ToolOutput | Ack | Amendment]] = {
     "handoff.tool-outputs": msgspec.json.Decoder(ToolOutput).decode,
@@ -67,29 +68,7 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arri
     Raises `Refused` for a tombstone, a record too large, a missing key, a key unlike the body's
     `task_id`, bytes that are not JSON, and JSON of another shape.
     """
-    value = record.value
-    if value is None:
-        raise Refused("tombstone", "the record has no value; a tool output needs a JSON object")
-    if len(value) > max_bytes:
-        raise Refused(
-            "too_large",
-            f"the value has {len(value):,} bytes, the limit is {max_bytes:,}; "
-            "send a reference instead of the content",
-        )
-    if record.key is None:
-        raise Refused("key_missing", "the record has no key; the key must be the task_id")
-    try:
-        # A raw value is copied through unread, so bytes that are not UTF-8 must be found here.
-        str(value, "utf-8")
-        body = _decoders[record.topic](value)
-    except msgspec.ValidationError as error:
-        raise Refused("wrong_shape", f"the JSON has not the shape of the record: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # Neither kind of message quotes the input: a position and what was expected there.
-        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
-        raise Refused("not_json", f"the value is not JSON: {reason}") from None
-    except RecursionError:
-        raise Refused("not_json", "the value nests too deep to be read") from None
+    body = read(record, _decoders[record.topic], max_bytes, "task_id")
     if record.key != body.task_id.encode():
         raise Refused("key_mismatch", "the record's key is not the task_id of its body")
     backfill = record.timestamp < now - backfill_after
@@ -114,6 +93,37 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arri
         traceparent,
         record.timestamp,
     )
+
+
+def read(record: Record, decode: Callable[[bytes], Body], max_bytes: int, key: str) -> Body:
+    """The body of an input record, a JSON object. `key` is what its key must be, in words.
+
+    Raises `Refused` for a tombstone, a record too large, a missing key, bytes that are not JSON,
+    and JSON of another shape.
+    """
+    value = record.value
+    if value is None:
+        raise Refused("tombstone", "the record has no value; it needs a JSON object")
+    if len(value) > max_bytes:
+        raise Refused(
+            "too_large",
+            f"the value has {len(value):,} bytes, the limit is {max_bytes:,}; "
+            "send a reference instead of the content",
+        )
+    if record.key is None:
+        raise Refused("key_missing", f"the record has no key; the key must be the {key}")
+    try:
+        # A raw value is copied through unread, so bytes that are not UTF-8 must be found here.
+        str(value, "utf-8")
+        return decode(value)
+    except msgspec.ValidationError as error:
+        raise Refused("wrong_shape", f"the JSON has not the shape of the record: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # Neither kind of message quotes the input: a position and what was expected there.
+        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+        raise Refused("not_json", f"the value is not JSON: {reason}") from None
+    except RecursionError:
+        raise Refused("not_json", "the value nests too deep to be read") from None
 
 
 def encode(record: msgspec.Struct) -> bytes:
