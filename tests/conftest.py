@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
+from tests.commands import Handoff
 
 TIERS = {"embedded": 1, "kafka": 2, "docker": 3}
 FIXTURES = {"embedded": "embedded", "apache": "kafka"}
@@ -58,6 +59,17 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def prefix() -> str:
     """A topic prefix (and name for consumer groups) that no other test uses: `t1a2b3c4d.`."""
     return f"t{uuid.uuid4().hex[:8]}."
+
+
+@pytest.fixture
+def handoff(embedded: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handoff:
+    """The command `handoff` on an embedded broker with all topics; the environment names both."""
+    monkeypatch.chdir(tmp_path)
+    command = Handoff(embedded, prefix)
+    for name, value in command.environment.items():
+        monkeypatch.setenv(name, value)
+    assert command("topics", "apply").exit_code == 0
+    return command
 
 
 @pytest.fixture(scope="session")

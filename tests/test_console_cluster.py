@@ -10,42 +10,19 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from console.errors import UnreachableError
-from console.kafka import Reader, Writer, connect, read_table, write_all
+from console.kafka import Writer, connect, read_table, write_all
 from console.main import main
 from processors.integrity.processor import INTEGRITY
 from processors.runtime.settings import load_settings
 from processors.runtime.tables import Tables
 from schemas import wire
 from schemas.flow import Record
+from tests.commands import Handoff, on_topic
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
-
-
-class Handoff:
-    """The command `handoff` against one broker and topic prefix."""
-
-    def __init__(self, servers: str, prefix: str) -> None:
-        self.environment = {
-            "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": servers,
-            "HANDOFF_TOPIC_PREFIX": prefix,
-            "HANDOFF_APPLICATION_ID": prefix.rstrip("."),
-        }
-
-    def __call__(self, *arguments: str, lines: str | bytes | None = None) -> Result:
-        return CliRunner(env=self.environment).invoke(main, arguments, input=lines)
-
-
-@pytest.fixture
-def handoff(embedded: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handoff:
-    monkeypatch.chdir(tmp_path)
-    command = Handoff(embedded, prefix)
-    for name, value in command.environment.items():
-        monkeypatch.setenv(name, value)
-    assert command("topics", "apply").exit_code == 0
-    return command
 
 
 def judged(handoff: Handoff, story: str = "sales") -> list[dict[str, object]]:
@@ -178,7 +155,7 @@ def test_lines_are_sent_to_the_partition_of_their_key(handoff: Handoff, tmp_path
     path.write_text(old + ack + old.replace("t1", "t2").replace(":0}", f':"{now}"}}'))
     result = handoff("send", str(path))
     assert (result.exit_code, result.stderr) == (0, "3 records sent\n")
-    outputs, acks = topic(handoff, "handoff.tool-outputs"), topic(handoff, "handoff.acks")
+    outputs, acks = on_topic("handoff.tool-outputs"), on_topic("handoff.acks")
     assert {each.key: each.headers for each in outputs} == {
         b"t1": [("handoff-backfill", b"1")],
         b"t2": [],
@@ -196,7 +173,7 @@ def test_a_dry_run_judges_what_is_on_the_topics(handoff: Handoff) -> None:
     other = handoff("dry-run", "--contracts", contracts, lines)
     assert one.exit_code == 0
     assert published(one.stdout) == published(other.stdout)
-    assert not topic(handoff, "handoff.packages"), "nothing is written"
+    assert not on_topic("handoff.packages"), "nothing is written"
 
 
 def published(stdout: str) -> set[tuple[str, str]]:
@@ -212,7 +189,7 @@ def test_a_bad_line_is_named_and_the_others_are_sent(handoff: Handoff) -> None:
     assert "-, line 2: not sent: is not JSON" in result.stderr
     assert "-, line 4: sent, and becomes a dead letter: the JSON has not the shape" in result.stderr
     assert "3 records sent; 2 bad lines" in result.stderr
-    assert len(topic(handoff, "handoff.tool-outputs")) == 3
+    assert len(on_topic("handoff.tool-outputs")) == 3
     ack = '{"topic": "handoff.acks", "value": {"task_id": "t"}}\n'
     unread = handoff("send", "-", lines=ack)
     assert "-, line 1: sent, and becomes a dead letter: the JSON has not the shape" in unread.stderr
@@ -228,14 +205,6 @@ def test_a_missing_file_is_noticed_before_the_broker_is_asked(
     result = CliRunner().invoke(main, ["send", str(tmp_path / "none.jsonl")])
     assert result.exit_code == 2
     assert "none.jsonl: cannot be read: No such file" in result.stderr
-
-
-def topic(handoff: Handoff, name: str) -> list[Record]:
-    reader = Reader(connect(), [name], from_beginning=True)
-    try:
-        return list(reader.to_end())
-    finally:
-        reader.close()
 
 
 def test_tail_shows_what_is_there_and_ends(handoff: Handoff) -> None:

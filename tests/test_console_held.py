@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from console.answers import Answer, Asked, answer
 from console.commands.answering import read_fields
@@ -20,6 +20,7 @@ from console.main import main
 from schemas import wire
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Provenance, Signal, To, Violation
+from tests.commands import Handoff, on_topic
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 AT = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -242,36 +243,10 @@ def test_of_each_violation_the_last_record_counts(story: list[dict[str, Any]]) -
 # --- on a broker --------------------------------------------------------------------------------
 
 
-class Handoff:
-    """The command `handoff` against one broker and topic prefix."""
-
-    def __init__(self, servers: str, prefix: str) -> None:
-        self.environment = {
-            "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": servers,
-            "HANDOFF_TOPIC_PREFIX": prefix,
-            "HANDOFF_APPLICATION_ID": prefix.rstrip("."),
-            "HANDOFF_BY": "Ana Silva",
-        }
-
-    def __call__(self, *arguments: str) -> Result:
-        return CliRunner(env=self.environment).invoke(main, arguments)
-
-
 @pytest.fixture
-def handoff(
-    embedded: str,
-    prefix: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    story: list[dict[str, Any]],
-) -> Handoff:
+def handoff(handoff: Handoff, story: list[dict[str, Any]]) -> Handoff:
     """The demo's tickets on the topics, as the processor would have put them there."""
-    monkeypatch.chdir(tmp_path)
-    command = Handoff(embedded, prefix)
-    for name, value in command.environment.items():
-        monkeypatch.setenv(name, value)
-    assert command("topics", "apply").exit_code == 0
-    assert command("contracts", "apply", str(DEMO / "support.yaml")).exit_code == 0
+    assert handoff("contracts", "apply", str(DEMO / "support.yaml")).exit_code == 0
     for topic in ("handoff.packages", "handoff.held", "handoff.violations", "handoff.signals"):
         these = [each for each in story if each["topic"] == topic and each["value"] is not None]
         gone = {e["key"] for e in story if e["topic"] == topic and e["value"] is None}
@@ -280,7 +255,7 @@ def handoff(
             topic,
             ((e["key"], json.dumps(e["value"]).encode()) for e in these if e["key"] not in gone),
         )
-    return command
+    return handoff
 
 
 class Processor:
@@ -417,14 +392,14 @@ def test_without_a_processor_it_is_written_and_said_to_wait(handoff: Handoff) ->
     assert "written, and not yet judged after 1 s" in result.stderr
     result = handoff("ack", "h-x", *given, "--wait", "0", "--output", "json")
     assert (result.exit_code, json.loads(result.stdout)["outcome"]) == (0, "written")
-    assert len(read("handoff.acks")) == 2
+    assert len(on_topic("handoff.acks")) == 2
 
 
 def test_an_id_that_nobody_published_is_named(handoff: Handoff) -> None:
     result = handoff("discard", "h-none")
     assert result.exit_code == 2
     assert "no package with the id h-none" in result.stderr
-    assert read("handoff.amendments") == []
+    assert on_topic("handoff.amendments") == []
 
 
 def test_a_task_that_is_not_the_handoffs_is_refused(
@@ -434,14 +409,6 @@ def test_a_task_that_is_not_the_handoffs_is_refused(
     result = handoff("discard", held.id, "--task", "other")
     assert result.exit_code == 2
     assert f"belongs to the task {held.task_id}, not to other" in result.stderr
-
-
-def read(topic: str) -> list[Record]:
-    reader = Reader(connect(), [topic], from_beginning=True)
-    try:
-        return list(reader.to_end())
-    finally:
-        reader.close()
 
 
 @pytest.mark.parametrize(

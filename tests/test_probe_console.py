@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Consumer
 
-from console.kafka import Reader, connect, write_all
+from console.kafka import connect, write_all
 from console.main import main
 from processors.contracts.tables import LIVENESS
 from schemas import wire
 from schemas.records import Liveness
+from tests.commands import on_topic
 from tests.lanes import Bench, wait_for
 
 RECEIVERS = """
@@ -50,11 +51,7 @@ def register(**receivers: str) -> None:
 
 def violations() -> list[tuple[str, str]]:
     """All that were opened and resolved, as (kind, status)."""
-    reader = Reader(connect(), ["handoff.violations"], from_beginning=True)
-    try:
-        found = [json.loads(each.value or b"") for each in reader.to_end()]
-    finally:
-        reader.close()
+    found = [json.loads(each.value or b"") for each in on_topic("handoff.violations")]
     return [(each["kind"], each["status"]) for each in found]
 
 
