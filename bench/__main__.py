@@ -18,6 +18,7 @@ from console.brokers import BrokerError
 from console.errors import CommandError
 
 AIM = 0.4  # of the pass-through's events a second, in one process
+AIM_OF_BOTH = 0.8  # of integrity's events a second, where insights runs in the same process
 
 
 class Report(msgspec.Struct):
@@ -29,6 +30,7 @@ class Report(msgspec.Struct):
     events: int
     bytes_an_event: float
     ratio: float
+    share: float
     throughput: throughput.Throughput
     latency: list[latency.Latency]
 
@@ -89,6 +91,7 @@ def _measure(options: argparse.Namespace, servers: str, name: str, directory: Pa
         events=len(outputs.records),
         bytes_an_event=size,
         ratio=rates.ratio,
+        share=rates.share,
         throughput=rates,
         latency=delays,
     )
@@ -99,13 +102,16 @@ def _show(report: Report) -> None:
     print(f"\n{'median of ' + str(len(rounds)):28}{'events/s':>12}{'events/CPU s':>14}")
     for title, rates in (
         ("bare pass-through", [each.bare for each in rounds]),
-        ("handoff run, one process", [each.processor for each in rounds]),
+        ("integrity, one process", [each.integrity for each in rounds]),
+        ("with insights, one process", [each.both for each in rounds]),
     ):
         cpu = [rate.a_cpu_second for rate in rates if rate.a_cpu_second is not None]
         spent = f"{median(cpu):14,.0f}" if cpu else f"{'-':>14}"
         print(f"{title:28}{median(rate.a_second for rate in rates):12,.0f}{spent}")
-    print(f"ratio to the pass-through   {report.ratio:12.2f}   (the aim: {AIM})")
+    print(f"integrity / pass-through    {report.ratio:12.2f}   (the aim: {AIM})")
+    print(f"with insights / integrity   {report.share:12.2f}   (the aim: {AIM_OF_BOTH})")
     print(f"state a task                {report.throughput.state_bytes:12,.0f} bytes")
+    print(f"state of insights in all    {report.throughput.insights_bytes:12,.0f} bytes")
     resident = report.throughput.resident_bytes
     if resident is not None:
         print(f"memory of the process       {resident / 2**20:12,.0f} MiB")

@@ -3,13 +3,12 @@
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from statistics import quantiles
 
 import msgspec
-from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.site import PATIENCE, BenchError, Site, wait_for
 from bench.workload import Workload, make
@@ -17,7 +16,6 @@ from bench.workload import Workload, make
 RATES = (1_000, 10_000)  # tool outputs a second
 WARM_UP_SECONDS = 5.0  # of packages that do not count: a young broker still compiles itself
 _IN_FLIGHT = 500
-_TICK_SECONDS = 0.002
 _TIME = re.compile(rb'"occurred_at":\d{13}')
 
 
@@ -64,19 +62,8 @@ def _ready(metrics: Callable[[], dict[str, float]]) -> bool:
 
 
 def _at(site: Site, rate: int, workload: Workload) -> Latency:
-    topic = site.topic("handoff.packages")
-    consumer = Consumer(
-        {
-            "bootstrap.servers": site.settings.kafka_bootstrap_servers,
-            "group.id": "bench-receiver",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 5,
-        }
-    )
-    consumer.assign([TopicPartition(topic, n, 0) for n in range(site.settings.partitions)])
-    sender = threading.Thread(target=_send, args=(site, rate, workload), daemon=True)
+    consumer = site.receiver("handoff.packages")
+    sender = threading.Thread(target=site.send, args=(_occurring(workload), rate), daemon=True)
     warm = (time.time() + WARM_UP_SECONDS) * 1000
     sender.start()
     limit = time.monotonic() + len(workload.records) / rate + PATIENCE
@@ -102,24 +89,7 @@ def _at(site: Site, rate: int, workload: Workload) -> Latency:
     return Latency(rate, len(taken), percentiles[49], percentiles[98])
 
 
-def _send(site: Site, rate: int, workload: Workload) -> None:
-    """Produce at an even rate; each output occurs at the moment when it is produced."""
-    producer = Producer(
-        {
-            "bootstrap.servers": site.settings.kafka_bootstrap_servers,
-            "partitioner": "murmur2_random",
-            "linger.ms": 1,
-        }
-    )
-    topic = site.topic("handoff.tool-outputs")
-    began = time.perf_counter()
-    done = 0
-    while done < len(workload.records):
-        due = min(int((time.perf_counter() - began) * rate), len(workload.records))
-        now = b'"occurred_at":%d' % (time.time_ns() // 1_000_000)
-        for key, value in workload.records[done:due]:
-            producer.produce(topic, _TIME.sub(now, value, 1), key)
-        done = due
-        producer.poll(0)
-        time.sleep(_TICK_SECONDS)
-    producer.flush(30)
+def _occurring(workload: Workload) -> Iterator[tuple[bytes, bytes]]:
+    """Each output occurs at the moment when it is asked for."""
+    for key, value in workload.records:
+        yield key, _TIME.sub(b'"occurred_at":%d' % (time.time_ns() // 1_000_000), value, 1)

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from console.brokers import (
@@ -31,6 +31,7 @@ from topics.catalogue import physical
 DOCUMENTS = Path(__file__).with_name("documents.yaml")
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0  # seconds without any progress before the benchmark gives up
+_TICK_SECONDS = 0.002  # a sender sleeps no shorter, or it would take a core for itself
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -100,6 +101,42 @@ class Site:
         if producer.flush(60):
             raise BenchError("the broker did not take the benchmark's records within a minute")
 
+    def send(self, records: Iterable[tuple[bytes, bytes]], rate: float) -> None:
+        """Put tool outputs onto their topic, `rate` a second; each is asked for when it is due."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "linger.ms": 1,
+            }
+        )
+        topic = self.topic("handoff.tool-outputs")
+        due = time.monotonic()
+        for key, value in records:
+            producer.produce(topic, value, key)
+            due += 1 / rate
+            if (left := due - time.monotonic()) > 0:
+                producer.poll(0)
+                time.sleep(max(left, _TICK_SECONDS))
+        if producer.flush(30):
+            raise BenchError("the broker did not take the tool outputs within half a minute")
+
+    def receiver(self, topic: str) -> Consumer:
+        """A reader of what is published on a canonical topic, from its beginning, at once."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+                "group.id": "bench-receiver",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 5,
+            }
+        )
+        places = [TopicPartition(self.topic(topic), n, 0) for n in range(self.settings.partitions)]
+        consumer.assign(places)
+        return consumer
+
     def committed(self, group: str) -> int:
         """How many tool outputs the group has committed, over all partitions."""
         request = [ConsumerGroupTopicPartitions(group)]
@@ -112,8 +149,10 @@ class Site:
         )
 
     @contextmanager
-    def processor(self, directory: Path) -> Iterator["Process"]:
-        """`handoff run --processor integrity`, as anyone would run it: one process."""
+    def processor(
+        self, directory: Path, names: Sequence[str] = ("integrity",)
+    ) -> Iterator["Process"]:
+        """`handoff run` with the processors of these names, as anyone would run it: one process."""
         port = free_port()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
         environment = clean | {
@@ -124,7 +163,8 @@ class Site:
             "HANDOFF_WEB_PORT": str(port),
             "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-m", "console.main", "run", "--processor", "integrity"]
+        chosen = [word for name in names for word in ("--processor", name)]
+        command = [sys.executable, "-m", "console.main", "run", *chosen]
         with _process(command, environment, directory / "processor.log", port) as process:
             yield process
 
@@ -178,12 +218,13 @@ class Process:
         user, system = line.rpartition(")")[2].split()[11:13]  # proc(5): utime, stime
         return (int(user) + int(system)) / _TICKS
 
-    def metrics(self) -> dict[str, float]:
-        """Its metrics, each summed over its labels."""
+    def metrics(self, processor: str | None = None) -> dict[str, float]:
+        """Its metrics, each summed over its labels; those of one processor, where it is named."""
         found: dict[str, float] = {}
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as page:
             for line in page.read().decode().splitlines():
-                if not line.startswith("#"):
+                of = processor is None or f'processor="{processor}"' in line
+                if of and not line.startswith("#"):
                     name, _, value = line.rpartition(" ")
                     name = name.partition("{")[0]
                     found[name] = found.get(name, 0.0) + float(value)

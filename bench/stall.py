@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.site import BenchError, Process, Site, wait_for
 from console.brokers import ApacheKafka, BrokerError
@@ -63,20 +62,7 @@ class Stalls:
         self.found: dict[str, list[Stall]] = {}  # by handoff
         self._known: set[str] = set()
         self._stop = threading.Event()
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": site.settings.kafka_bootstrap_servers,
-                "group.id": "stall-reader",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 5,
-            }
-        )
-        topic = site.topic(SIGNALS)
-        self._consumer.assign(
-            [TopicPartition(topic, n, 0) for n in range(site.settings.partitions)]
-        )
+        self._consumer = site.receiver(SIGNALS)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -139,7 +125,7 @@ def _measure(servers: str, directory: Path, tasks: int) -> None:
         wait_for("the state of each task", process, lambda: _keys(process) == tasks, LOAD_SECONDS)
         _say(f"  in state after {time.monotonic() - began:.0f} s; {_load()}")
         _say(f"{RUNNING_SECONDS} s of handoffs that nobody accepts, due after 2 to 10 s")
-        _send(site, 0, RUNNING_SECONDS, SECONDS_TO_ACCEPT)
+        site.send(_near(0, RUNNING_SECONDS, SECONDS_TO_ACCEPT), RATE)
         sent = RUNNING_SECONDS * RATE
         rows.append(_row("while it runs", stalls.until(sent, process)))
         left = _leave(site, process, sent, signal.SIGTERM)
@@ -186,31 +172,17 @@ def _output(task_id: str, stage: str) -> tuple[bytes, bytes]:
     return task_id.encode(), msgspec.json.encode(output)
 
 
-def _send(site: Site, first: int, seconds: int, to_accept: tuple[int, ...]) -> None:
-    """Handoffs that nobody accepts, at an even rate, from number `first` on."""
-    producer = Producer(
-        {
-            "bootstrap.servers": site.settings.kafka_bootstrap_servers,
-            "partitioner": "murmur2_random",
-            "linger.ms": 1,
-        }
-    )
-    topic = site.topic("handoff.tool-outputs")
-    began = time.monotonic()
+def _near(first: int, seconds: int, to_accept: tuple[int, ...]) -> Iterator[tuple[bytes, bytes]]:
+    """Handoffs that nobody accepts, from number `first` on."""
     for number in range(seconds * RATE):
-        while (left := began + number / RATE - time.monotonic()) > 0:
-            producer.poll(left)
         stage = f"near-{to_accept[number % len(to_accept)]}"
-        key, value = _output(f"near-{first + number:06d}", stage)
-        producer.produce(topic, value, key)
-    if producer.flush(30):
-        raise BenchError("the broker did not take the handoffs within half a minute")
+        yield _output(f"near-{first + number:06d}", stage)
 
 
 def _leave(site: Site, process: Process, sent: int, how: signal.Signals) -> float:
     """Send what will fall due when the processor is away, and end it; when (monotonic)."""
     _say(f"{AWAY_SECONDS} s of handoffs that are due after {AWAY_SECONDS} s, then {how.name}")
-    _send(site, sent, AWAY_SECONDS, (AWAY_SECONDS,))
+    site.send(_near(sent, AWAY_SECONDS, (AWAY_SECONDS,)), RATE)
     process.end(how)
     return time.monotonic()
 

@@ -1,4 +1,5 @@
-"""Events a second: the pass-through and the processor over the same preloaded records."""
+"""Events a second: the pass-through, integrity alone, and both processors in one process, over the
+same preloaded records."""
 
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from processors.runtime.clients import group_id
 from schemas.records import Violation
 
 _LOOK_SECONDS = 0.02
+_PROCESSORS = {"integrity": ("integrity",), "both": ("integrity", "insights")}
 PACKAGES, VIOLATIONS = "handoff.packages", "handoff.violations"
 _violation = msgspec.json.Decoder(Violation).decode
 
@@ -38,23 +40,31 @@ class Rate(msgspec.Struct):
 
 
 class Round(msgspec.Struct):
-    """Both programs over the same records, one after the other."""
+    """The programs over the same records, one after the other."""
 
     bare: Rate
-    processor: Rate
+    integrity: Rate
+    both: Rate
 
     @property
     def ratio(self) -> float:
-        """The processor's share of the bare rate."""
-        return self.processor.a_second / self.bare.a_second
+        """Integrity's share of the bare rate."""
+        return self.integrity.a_second / self.bare.a_second
+
+    @property
+    def share(self) -> float:
+        """What is left of integrity's rate with insights beside it."""
+        return self.both.a_second / self.integrity.a_second
 
 
 class Throughput(msgspec.Struct):
-    """All rounds. `state_bytes` is encoded state a task, `resident_bytes` what the whole process
-    holds in memory at the end of the last round (None: unknown)."""
+    """All rounds. `state_bytes` is encoded state a task, `insights_bytes` that of all subjects,
+    `resident_bytes` what the process of both holds in memory at the end of the last round (None:
+    unknown)."""
 
     rounds: list[Round]
     state_bytes: float
+    insights_bytes: float
     resident_bytes: float | None
 
     @property
@@ -62,29 +72,37 @@ class Throughput(msgspec.Struct):
         """The median of the rounds' ratios."""
         return median(each.ratio for each in self.rounds)
 
+    @property
+    def share(self) -> float:
+        """The median of the rounds' shares."""
+        return median(each.share for each in self.rounds)
+
 
 def measure(
     servers: str, workload: Workload, rounds: int, directory: Path, say: Callable[[str], None]
 ) -> Throughput:
     """Let both programs take turns, `rounds` times. Raises `BenchError` when a package or a
     violation is missing or too many: what is fast and wrong is not measured."""
-    found = Throughput([], 0.0, None)
+    found = Throughput([], 0.0, 0.0, None)
     for number in range(rounds):
-        say(f"round {number + 1} of {rounds}: loading {len(workload.records):,} tool outputs")
-        site = Site(servers, f"bench{number}")
-        site.load(workload.records)
+        say(f"round {number + 1} of {rounds}: loading {len(workload.records):,} tool outputs twice")
+        sites = {name: Site(servers, f"bench{number}{name}") for name in _PROCESSORS}
+        for site in sites.values():
+            site.load(workload.records)
         rates: dict[str, Rate] = {}
-        # Whoever comes second finds the records in the page cache, so they take turns in that too.
-        for program in ("bare", "processor")[:: 1 if number % 2 == 0 else -1]:
+        # Whoever comes later finds the records in the page cache, so they take turns in that too.
+        for program in ("bare", *_PROCESSORS)[:: 1 if number % 2 == 0 else -1]:
             if program == "bare":
-                rates[program] = _bare(site, workload, directory)
+                rates[program] = _bare(sites["integrity"], workload, directory)
             else:
-                rates[program] = _processor(site, workload, directory, found)
-        _check(site, workload)
+                rates[program] = _processor(sites[program], program, workload, directory, found)
+        for site in sites.values():
+            _check(site, workload)
         done = Round(**rates)
         found.rounds.append(done)
         say(f"  pass-through {_line(done.bare)}")
-        say(f"  processor    {_line(done.processor)}; ratio {done.ratio:.2f}")
+        say(f"  integrity    {_line(done.integrity)}; {done.ratio:.2f} of the pass-through")
+        say(f"  both         {_line(done.both)}; {done.share:.2f} of integrity alone")
     return found
 
 
@@ -100,19 +118,33 @@ def _bare(site: Site, workload: Workload, directory: Path) -> Rate:
         return _rate(site, group, process, len(workload.records))
 
 
-def _processor(site: Site, workload: Workload, directory: Path, found: Throughput) -> Rate:
-    with site.processor(directory) as process:
+def _processor(
+    site: Site, program: str, workload: Workload, directory: Path, found: Throughput
+) -> Rate:
+    with site.processor(directory, _PROCESSORS[program]) as process:
         rate = _rate(site, site.group(), process, len(workload.records))
-        metrics: dict[str, float] = {}
+        own: dict[str, float] = {}
 
         def measured() -> bool:  # it looks at its state once a second
-            metrics.update(process.metrics())
-            return metrics.get("handoff_state_keys") == workload.handoffs
+            own.update(process.metrics("integrity"))
+            return own.get("handoff_state_keys") == workload.handoffs
 
         wait_for("a state for each task", process, measured)
-        found.state_bytes = metrics["handoff_state_bytes"] / workload.handoffs
-        found.resident_bytes = metrics.get("process_resident_memory_bytes")
+        found.state_bytes = own["handoff_state_bytes"] / workload.handoffs
+        if program == "both":
+            _read_whole_feed(process)
+            found.insights_bytes = process.metrics("insights")["handoff_state_bytes"]
+            found.resident_bytes = process.metrics().get("process_resident_memory_bytes")
         return rate
+
+
+def _read_whole_feed(process: Process) -> None:
+    """Wait until insights knows of all moves."""
+    wait_for(
+        "insights at the end of its feed",
+        process,
+        lambda: process.metrics("insights").get("handoff_lag_records") == 0,
+    )
 
 
 def _rate(site: Site, group: str, process: Process, events: int) -> Rate:
