@@ -27,6 +27,10 @@ from topics.catalogue import physical
 log = logging.getLogger("handoff.lane")
 
 SLICE_SECONDS = 0.2
+# Nobody's transaction lives that long: 10 s, and as many until its coordinator looks. What is not
+# answered then never will be: a consumer whose coordinator went and came back may have lost its way
+# (librdkafka 2.16), and a new one finds it.
+PENDING_SECONDS = 30.0
 
 
 class Holdings:
@@ -115,6 +119,7 @@ class Holdings:
 
     def _committed_offsets(self, partitions: list[TopicPartition]) -> dict[Place, int]:
         """The group's offsets. It waits for those that a transaction has pending (KIP-447)."""
+        limit = time.monotonic() + PENDING_SECONDS
         while True:
             self._beat()
             try:
@@ -124,7 +129,8 @@ class Holdings:
                         raise KafkaException(place.error)
                 return {(place.topic, place.partition): place.offset for place in found}
             except KafkaException as error:
-                if self._stopping() or error.args[0].code() != KafkaError._TIMED_OUT:
+                waits = error.args[0].code() == KafkaError._TIMED_OUT and time.monotonic() < limit
+                if self._stopping() or not waits:
                     raise Fatal(f"the group's offsets cannot be read: {error.args[0]}") from None
                 log.info("waiting for the group's offsets: %s", error.args[0].str())
 
