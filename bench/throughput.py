@@ -11,7 +11,7 @@ import msgspec
 
 from bench.site import PATIENCE, BenchError, Process, Site, wait_for
 from bench.workload import Workload
-from console.kafka import Reader
+from console.kafka import read_all
 from processors.runtime.clients import group_id
 from schemas.records import Violation
 
@@ -170,10 +170,9 @@ def _rate(site: Site, group: str, process: Process, events: int) -> Rate:
 
 def _check(site: Site, workload: Workload) -> None:
     """Exactly the packages and violations that the generator has provoked."""
-    reader = Reader(site.cluster(), [PACKAGES, VIOLATIONS], from_beginning=True)
     packages: Counter[bytes | None] = Counter()
     lost: Counter[tuple[str, str | None]] = Counter()
-    for record in reader.to_end():
+    for record in read_all(site.cluster(), [PACKAGES, VIOLATIONS]):
         if record.topic == PACKAGES:
             packages[record.key] += 1
             continue
@@ -181,7 +180,6 @@ def _check(site: Site, workload: Workload) -> None:
         if violation.kind != "context_dropped":
             raise BenchError(f"a violation that nobody provoked: {violation.id}")
         lost[violation.task_id, violation.field] += 1
-    reader.close()
     if len(packages) != workload.handoffs or packages.total() != workload.handoffs:
         raise BenchError(
             f"{packages.total():,} packages of {len(packages):,} tasks; "
