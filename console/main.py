@@ -7,6 +7,7 @@ import click
 
 from console.commands import (
     answering,
+    contracts_diff,
     dead_letters,
     doctor,
     documents,
@@ -100,6 +101,7 @@ topics_group.add_command(topics.apply)
 for command in (documents.lint, documents.apply_contracts, documents.list_contracts):
     contracts_group.add_command(command)
 contracts_group.add_command(documents.show)
+contracts_group.add_command(contracts_diff.diff)
 receivers_group.add_command(documents.apply_receivers)
 receivers_group.add_command(documents.list_receivers)
 dead_letters_group.add_command(dead_letters.list_letters)
