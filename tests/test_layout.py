@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "processors.timeline": {"schemas", "processors.processor", "processors.driver"},
     "processors.integrity": {"schemas", "processors.contracts", "processors.processor"},
+    "processors.insights": {"schemas", "processors.contracts", "processors.processor"},
     "processors.runtime": {
         "schemas",
         "topics",
@@ -53,6 +54,7 @@ WITHOUT_KAFKA = (
     "processors.driver",
     "processors.timeline",
     "processors.integrity",
+    "processors.insights",
 )
 
 

@@ -1,0 +1,50 @@
+"""The insights core: one input advances one subject. The whole of it is pure.
+
+    part of an edge     -> edges.fold:    the map, and the pattern of an undocumented move
+    part of a pattern   -> patterns.fold: one entry for many violations of one cause
+    deadline            -> an edge is published; an entry that was quiet is closed and forgotten
+    sweep               -> a contract came or went: is the edge documented now?
+
+Read on in `patterns` and `edges`. `state` is what is remembered of a subject, and bounded: a
+pattern's window has at most 24 buckets, 16 stages and 16 tools (the most frequent), 10 sample
+tasks; an edge has the counts of `EDGE_COUNTS`, 256 fields (the first ones) and 401 latency buckets.
+Names longer than 200 characters are not told apart from those that are not there.
+"""
+
+from processors.contracts.tables import Tables
+from processors.insights import edges, patterns
+from processors.insights.limits import DEFAULT_LIMITS, Limits
+from processors.insights.state import EdgeState, Entry, Fed, State
+from schemas.feed import EdgePart
+from schemas.flow import Arrival, Due, Emitted, Input
+
+
+def advance(
+    state: State | None,
+    given: Input,
+    tables: Tables,
+    now: int,
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[State | None, list[Emitted]]:
+    """Advance a subject by one input at processor time `now` (epoch ms).
+
+    Returns the next state (the same object where nothing changed, None where it is forgotten) and
+    what is to be published, in order.
+    """
+    if isinstance(given, Arrival):
+        fed: Fed = given.body
+        part = fed.part
+        if isinstance(part, EdgePart):
+            assert not isinstance(state, Entry)
+            return edges.fold(state, part, tables, now, limits)
+        assert not isinstance(state, EdgeState)
+        entry = patterns.fold(state, fed.subject, part, now, limits.pattern_window_ms)
+        return patterns.announce(entry, tables, now)
+    assert state is not None
+    if isinstance(state, EdgeState):
+        if isinstance(given, Due):
+            return edges.wake(state, given.at, tables, now)
+        return edges.sweep(state, tables, now, limits)
+    if isinstance(given, Due) and state.quiet_at <= given.at:
+        return None, patterns.close(state, None, tables, now)
+    return state, []

@@ -1,0 +1,20 @@
+"""How long insights looks back, and how often it tells: settings, with reasons."""
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True, gc=False):
+    """Times in milliseconds.
+
+    `pattern_window_ms`: violations within it count together, and an entry that was quiet for so
+    long is closed. A day: what breaks once a night is still one cause. A contract's `repeat` has a
+    window of its own.
+    `edge_interval_ms`: an edge is published once in it, however often it is moved over; the topic
+    is compacted, and nobody reads a map more often.
+    """
+
+    pattern_window_ms: int = 86_400_000
+    edge_interval_ms: int = 10_000
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,90 @@
+"""The sentence of a pattern: what, where, how often, since when, and who is to act.
+
+No value of a context is in it, but for those that a contract's `repeat` goes by, untagged ones.
+"""
+
+from processors.insights.state import Entry
+from schemas.feed import PatternPart
+from schemas.wire import utc
+
+_FIELDS = {
+    "context_dropped": "{field} was dropped",
+    "context_empty": "{field} was sent empty",
+    "context_unstructured": "{field} arrived only as words inside another value",
+    "context_malformed": "{field} arrived in another shape than the contract asks for",
+    "context_retracted": "{field} was taken back before the handoff",
+    "context_reentered": "{field} was typed again by people who were not given it",
+    "never_captured": "{field} is required, and no tool ever captured it",
+    "untranslatable": "{field} arrived in a term that the contract does not translate",
+    "rule_failed": "the rule {field} failed",
+}
+_HANDOFFS = {
+    "receiver_mismatch": "handoffs named another receiver than the contract",
+    "receiver_missing": "handoffs went to {receiver}, which nobody receives",
+    "receiver_silent": "handoffs went to {receiver}, which has not been there",
+    "owner_missing": "handoffs went to {receiver}, which has no owner in force",
+    "contract_missing": "handoffs were made without a contract",
+    "handoff_missing": "tasks moved on and nobody declared the handoff",
+    "not_accepted": "handoffs were not accepted in time",
+    "not_completed": "handoffs were not completed in time",
+    "rejected": "handoffs were rejected",
+    "held_too_long": "handoffs were held and nobody released them",
+    "unknown_handoff": "answers came to handoffs that are not open",
+    "undocumented_handoff": "tasks moved on, and no handoff or contract tells what they carry",
+    "repeat": "the same handoff was made",
+}
+_OF_RECEIVERS = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
+DOCUMENTED = "A contract documents the move now."
+NOT_PROMISED = "The workflow has no contract in force any more."
+
+
+def about(entry: Entry, owner: str | None) -> str:
+    """What a pattern is about; `owner` is who is to act."""
+    total = entry.total
+    what = _what(total) + _where(total)
+    times = "once" if entry.count == 1 else f"{entry.count:,} times"
+    since = f"{utc(total.first_seen):%Y-%m-%d %H:%M} UTC"
+    return f"{what[0].upper()}{what[1:]}: {times} since {since}; {_who(total, owner)}."
+
+
+def closed(entry: Entry, owner: str | None, why: str | None) -> str:
+    """The same of one that ends; `why` is a sentence, None where it has been quiet."""
+    last = f"{utc(entry.total.last_seen):%Y-%m-%d %H:%M} UTC"
+    return f"{about(entry, owner)} {why or f'It has not come again since {last}.'}"
+
+
+def _what(total: PatternPart) -> str:
+    text = _FIELDS.get(total.kind) or _HANDOFFS.get(total.kind)
+    if text is None:  # of a newer version
+        text = total.kind.replace("_", " ")
+    what = text.replace("{field}", total.field or "a field")
+    return what.replace("{receiver}", total.receiver or "a receiver")
+
+
+def _where(total: PatternPart) -> str:
+    where = ""
+    if total.kind in _OF_RECEIVERS:  # whoever sends there
+        return where
+    if total.from_ is not None and total.to is not None:
+        where = f" between {total.from_} and {total.to}"
+    elif total.from_ is not None:
+        where = f" at {total.from_}"
+    if total.repeated is not None and total.repeated.values:
+        values = [f"{path} {value or 'masked'}" for path, value in total.repeated.values.items()]
+        where += f" with {', '.join(values)}"
+    what = f"workflow {total.workflow}"
+    if total.contract is not None:
+        what = f"contract {total.contract}, {what}"
+    return f"{where} ({what})"
+
+
+def _who(total: PatternPart, owner: str | None) -> str:
+    if total.repeated is not None:
+        receiver = total.repeated.receiver
+        whom = f"{owner} of {receiver}" if owner else receiver
+        return f"{whom} is to look for the cause"
+    if owner is not None:
+        return f"{owner} is to act"
+    if total.kind == "undocumented_handoff":
+        return "`handoff discover` drafts a contract for it"
+    return "nobody is named to act"

@@ -1,0 +1,187 @@
+"""Patterns: many violations of one cause, or repeats of one handoff, become one entry.
+
+    fold      a part is added to its entry
+    announce  the entry is opened at its threshold, and updated when it has doubled or grown worse
+    close     nothing came for a window
+
+Event times are put into buckets, each a 23rd of the window long (in whole minutes, at least one),
+and the window ends with the newest event. So it is never shorter than asked for, and longer by
+less than one bucket. An event time of more than five minutes after the processor's clock counts as
+that moment: a clock that runs ahead does not push the window away from everybody else.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import islice
+from typing import Literal
+
+from msgspec.structs import replace
+
+from processors.contracts.tables import Tables
+from processors.insights import messages
+from processors.insights.state import Entry
+from schemas.feed import MAX_FIGURE, MAX_TASKS, PatternPart
+from schemas.flow import Emit, Emitted
+from schemas.records import Pattern, Severity
+from schemas.wire import MAX_AHEAD_MS, utc
+
+PATTERNS = "handoff.patterns"
+UNDOCUMENTED = "undocumented_handoff"
+
+BUCKETS = 24  # kept of a window at most
+MAX_PLACES = 16  # stages, and tools, that are told apart: the most frequent
+MAX_NAME = 200  # characters of a name that is kept; a longer one is none that a person reads
+MAX_TASK = 1000  # characters of a sample task; a key that is longer is no sample
+WARNINGS = 10  # within a window open an entry; one error does
+BARE_MOVES = 20  # over an undocumented edge open one
+
+_MINUTE = 60_000
+_HOUR = 3_600_000
+
+
+def fold(
+    entry: Entry | None, fingerprint: str, part: PatternPart, now: int, window_ms: int
+) -> Entry:
+    """Add a part. `now` is the processor's clock, `window_ms` that of violations."""
+    if part.repeated is not None:
+        window_ms = part.repeated.within_ms
+    limit = now + MAX_AHEAD_MS
+    part = replace(
+        part,
+        first_seen=min(part.first_seen, limit),
+        last_seen=min(part.last_seen, limit),
+        tasks=tuple([task for task in part.tasks if len(task) <= MAX_TASK][:MAX_TASKS]),
+    )
+    total = part if entry is None else entry.total.plus(part)
+    minutes, peak = slide(total.minutes, limit // _MINUTE, window_ms)
+    count = (0 if entry is None else entry.count) + sum(part.minutes.values())
+    return Entry(
+        fingerprint,
+        replace(
+            total,
+            minutes=minutes,
+            stages=_most_frequent(total.stages),
+            tools=_most_frequent(total.tools),
+        ),
+        min(count, MAX_FIGURE),
+        peak if entry is None else max(peak, entry.peak),
+        window_ms,
+        now,
+        *(() if entry is None else (entry.id, entry.published, entry.severity)),
+    )
+
+
+def slide(minutes: Mapping[int, int], latest: int, window_ms: int) -> tuple[dict[int, int], int]:
+    """The counts of the last window, by the first minute of each bucket, and the most that were
+    within any one window. `latest` is the last minute that is believed."""
+    width = max(1, -(-window_ms // (_MINUTE * (BUCKETS - 1))))  # minutes
+    reach = -(-window_ms // (_MINUTE * width)) * width
+    counts: Counter[int] = Counter()
+    for minute, number in minutes.items():
+        counts[min(minute, latest) // width * width] += number
+    starts = sorted(counts)
+    peak = within = first = 0
+    for start in starts:
+        within += counts[start]
+        while starts[first] < start - reach:
+            within -= counts[starts[first]]
+            first += 1
+        peak = max(peak, within)
+    kept = {start: min(counts[start], MAX_FIGURE) for start in islice(starts, first, None)}
+    return kept, min(peak, MAX_FIGURE)
+
+
+def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    named = [item for item in counts.items() if len(item[0]) <= MAX_NAME]
+    return dict(sorted(named, key=lambda item: (-item[1], item[0]))[:MAX_PLACES])
+
+
+# --- what is told ---------------------------------------------------------------------------------
+
+
+def announce(entry: Entry, tables: Tables, now: int) -> tuple[Entry, list[Emitted]]:
+    """Open the entry, or update it, where that is due."""
+    severity: Severity = "error" if entry.total.errors else "warning"
+    status: Literal["opened", "updated"] = "updated"
+    if entry.id is None:
+        if not _is_reached(entry):
+            return entry, []
+        entry = replace(entry, id=f"{entry.fingerprint}@{entry.total.first_seen}")
+        status = "opened"
+    elif entry.count < 2 * max(entry.published, 1) and severity == entry.severity:
+        return entry, []
+    entry = replace(entry, published=entry.count, severity=severity)
+    return entry, _emits(entry, status, None, tables, now)
+
+
+def close(entry: Entry, why: str | None, tables: Tables, now: int) -> list[Emitted]:
+    """What is told when an entry ends: nothing, where it was never opened. `why` is a sentence,
+    None where it has been quiet."""
+    return [] if entry.id is None else _emits(entry, "closed", why, tables, now)
+
+
+def _is_reached(entry: Entry) -> bool:
+    total = entry.total
+    if total.repeated is not None:
+        return entry.peak >= total.repeated.threshold
+    if total.kind == UNDOCUMENTED:
+        return entry.count >= BARE_MOVES
+    return total.errors > 0 or entry.peak >= WARNINGS
+
+
+def _emits(
+    entry: Entry,
+    status: Literal["opened", "updated", "closed"],
+    why: str | None,
+    tables: Tables,
+    now: int,
+) -> list[Emitted]:
+    """The entry as it is told now; a repeat goes to the receiver that the contract names, too."""
+    total, repeated = entry.total, entry.total.repeated
+    owner, queue = total.owner, None
+    if repeated is not None:
+        owner, queue = _who(repeated.receiver, tables, now)
+    recent = 0 if status == "closed" else sum(total.minutes.values())
+    record = Pattern(
+        id=entry.id or "",
+        status=status,
+        kind=total.kind,
+        fingerprint=entry.fingerprint,
+        severity=entry.severity,
+        workflow=total.workflow,
+        contract=total.contract,
+        receiver=total.receiver if repeated is None else repeated.receiver,
+        from_=total.from_,
+        to=total.to,
+        field=total.field,
+        owner=owner,
+        count=entry.count,
+        recent=recent,
+        rate=round(recent * _HOUR / max(entry.window_ms, 1), 3),
+        first_seen=utc(total.first_seen),
+        last_seen=utc(total.last_seen),
+        stages=total.stages,
+        tools=total.tools,
+        tasks=list(total.tasks),
+        values=None if repeated is None else repeated.values,
+        message=(
+            messages.closed(entry, owner, why)
+            if status == "closed"
+            else messages.about(entry, owner)
+        ),
+        at=utc(now),
+        backfill=total.backfill,
+    )
+    emits: list[Emitted] = [Emit(PATTERNS, entry.fingerprint, record)]
+    if queue is not None:
+        emits.append(Emit(queue, entry.fingerprint, record))
+    return emits
+
+
+def _who(receiver: str, tables: Tables, now: int) -> tuple[str | None, str | None]:
+    """A receiver's owner in force, and its queue: None where nobody would receive it."""
+    registered = tables.receivers.get(receiver)
+    if registered is None or tables.absence(receiver) is not None:
+        return None, None
+    owner = registered.owner_at(now)
+    return None if owner is None else owner.name, registered.queue
