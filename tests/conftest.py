@@ -17,6 +17,7 @@ import pytest
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
 from tests.commands import Handoff
+from tests.lanes import Bench
 
 TIERS = {"embedded": 1, "kafka": 2, "docker": 3}
 FIXTURES = {"embedded": "embedded", "apache": "kafka"}
@@ -59,6 +60,20 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def prefix() -> str:
     """A topic prefix (and name for consumer groups) that no other test uses: `t1a2b3c4d.`."""
     return f"t{uuid.uuid4().hex[:8]}."
+
+
+@pytest.fixture
+def bench(embedded: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
+    """The toy's topics on an embedded broker."""
+    with Bench(embedded, prefix, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def real(apache: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
+    """The toy's topics on Apache Kafka."""
+    with Bench(apache, prefix, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

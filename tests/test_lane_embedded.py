@@ -4,7 +4,6 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,6 @@ from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
 from tests.lanes import Bench, headers, number, text
 from tests.toy import toy
-
-
-@pytest.fixture
-def bench(embedded: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
-    with Bench(embedded, prefix, tmp_path) as made:
-        yield made
 
 
 def test_every_record_is_counted_once_and_restarts_go_on(bench: Bench) -> None:

@@ -6,7 +6,6 @@ Every test ends with the same check: read_committed consumers see each expected 
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +24,9 @@ from tests.toy import toy
 
 
 @pytest.fixture
-def bench(apache: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
-    with Bench(apache, prefix, tmp_path) as made:
-        yield made
+def bench(real: Bench) -> Bench:
+    """No test here does without a real broker."""
+    return real
 
 
 def feed(bench: Bench, count: int, keys: int = 30) -> None:
@@ -162,7 +161,9 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(prefix: str, tmp_path: 
                 time.sleep(3)  # long enough for the lane to notice
                 broker.start()
                 feed(bench, 1000)
-            bench.check_outputs(90)
+            # A client call that hangs with the broker lasts 25 s, and there may be some in a row:
+            # this is about nothing lost, not about how soon it is there.
+            bench.check_outputs(240)
             wait_for(lambda: instance.page("/readyz")[0] == 200, 30, instance.log)
             assert len(instance.log.splitlines()) < 200, "librdkafka's lines are not limited"
     finally:

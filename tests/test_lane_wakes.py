@@ -4,26 +4,12 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import pytest
 from confluent_kafka import Producer
 
 from tests.lanes import Bench, Instance, text, wait_for
-
-
-@pytest.fixture
-def bench(embedded: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
-    with Bench(embedded, prefix, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def real(apache: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
-    with Bench(apache, prefix, tmp_path) as made:
-        yield made
 
 
 def woken(bench: Bench, enough: int, seconds: float = 30.0) -> list[tuple[str, str]]:

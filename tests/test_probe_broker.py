@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -81,18 +80,6 @@ class Desk:
         self._stop.set()
         self._thread.join(20)
         assert not self._thread.is_alive()
-
-
-@pytest.fixture
-def bench(embedded: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
-    with Bench(embedded, prefix, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def real(apache: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
-    with Bench(apache, prefix, tmp_path) as made:
-        yield made
 
 
 def start(bench: Bench, ordinal: int | None = 0, **environment: str) -> Instance:
