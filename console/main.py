@@ -8,6 +8,7 @@ import click
 from console.commands import (
     answering,
     contracts_diff,
+    contracts_replay,
     dead_letters,
     doctor,
     documents,
@@ -102,6 +103,7 @@ for command in (documents.lint, documents.apply_contracts, documents.list_contra
     contracts_group.add_command(command)
 contracts_group.add_command(documents.show)
 contracts_group.add_command(contracts_diff.diff)
+contracts_group.add_command(contracts_replay.test)
 receivers_group.add_command(documents.apply_receivers)
 receivers_group.add_command(documents.list_receivers)
 dead_letters_group.add_command(dead_letters.list_letters)
