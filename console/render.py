@@ -16,7 +16,15 @@ from rich.text import Text
 
 from processors.integrity.handoff import HOLD_WITHOUT_CONTRACT
 from schemas.documents import HandoffContract
-from schemas.records import DeadLetter, Package, Provenance, Severity, Signal, Violation
+from schemas.records import (
+    DeadLetter,
+    Package,
+    Pattern,
+    Provenance,
+    Severity,
+    Signal,
+    Violation,
+)
 
 MASK = "••••"
 _WIDEST_VALUE = 24
@@ -307,6 +315,22 @@ def signal(record: Signal) -> RenderableType:
     late = "late, " if record.late else ""
     to = f"{late}to {plain(record.to_team or 'the originator')}: "
     return _hanging((record.kind, style), Text.assemble((to, "dim"), plain(record.message)))
+
+
+def pattern(record: Pattern) -> RenderableType:
+    """One entry of the patterns: what keeps happening, how often, where, and who is to act."""
+    label: tuple[str, str] = (record.severity, SEVERITY_STYLE[record.severity])
+    if record.status == "closed":
+        label = ("closed", "green")
+    times = f"{record.count:,}\N{MULTIPLICATION SIGN} "
+    text = Text.assemble((times, "bold"), (record.kind, "bold"), f": {plain(record.message)}")
+    acting = f"to act: {plain(record.owner)}" if record.owner else "to act: nobody is named"
+    since = f"{clock(record.first_seen)} to {clock(record.last_seen)}"
+    sample = ", ".join(map(plain, record.tasks[:3]))
+    text.append(f"\n{record.status}; {since}; {acting}; tasks {sample}", "dim")
+    if len(record.tasks) > 3:
+        text.append(" ...", "dim")
+    return _hanging(label, text)
 
 
 def dead_letter(handle: str, letter: DeadLetter) -> RenderableType:

@@ -20,7 +20,9 @@ from console.errors import FOUND_PROBLEMS
 from console.kafka import ANSWER_SECONDS, Cluster, connect, read_table
 from console.render import clock
 from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.insights.processor import INSIGHTS
 from processors.integrity.processor import INTEGRITY
+from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.groups import committed
 from schemas import documents, wire
@@ -29,6 +31,7 @@ from schemas.lint import lint
 from schemas.loading import Documents
 from topics.catalogue import TopicError
 
+PROCESSORS: tuple[Processor[Any], ...] = (INTEGRITY, INSIGHTS)
 _STYLE = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
@@ -51,7 +54,10 @@ def doctor(output_: str) -> None:
     cluster = connect()
     admin: AdminClient = clients.admin(cluster.settings)
     found = [*_broker(cluster, admin), *_topics(cluster)]
-    found += [*_documents(cluster), *_processor(cluster, admin), *_receivers(cluster)]
+    found += _documents(cluster)
+    for processor in PROCESSORS:
+        found += _processor(cluster, admin, processor)
+    found += _receivers(cluster)
     if output_ == "json":
         output.document(msgspec.to_builtins(found))
     else:
@@ -102,9 +108,14 @@ def _topics(cluster: Cluster) -> Iterator[Finding]:
         yield Finding("topics", "problem", f"to do: {change}", "handoff topics apply")
     if not changes:
         yield Finding("topics", "ok", "all as the catalogue wants them")
+    for processor in PROCESSORS:
+        yield from _partitions(cluster, processor)
+
+
+def _partitions(cluster: Cluster, processor: Processor[Any]) -> Iterator[Finding]:
     counts = {
         topic: len(cluster.metadata.topics[cluster.name(topic)].partitions)
-        for topic in (*INTEGRITY.inputs, INTEGRITY.changelog)
+        for topic in (*processor.inputs, processor.changelog)
         if cluster.name(topic) in cluster.metadata.topics
     }
     if len(set(counts.values())) > 1:
@@ -112,7 +123,8 @@ def _topics(cluster: Cluster) -> Iterator[Finding]:
         todo = "start with another topic prefix, or make the topics alike"
         yield Finding("partitions", "problem", f"unequal: {listed}", todo)
     elif counts:
-        yield Finding("partitions", "ok", f"{next(iter(counts.values()))} on inputs and state")
+        what = f"{next(iter(counts.values()))} on inputs and state of {processor.name}"
+        yield Finding("partitions", "ok", what)
 
 
 def _documents(cluster: Cluster) -> Iterator[Finding]:
@@ -143,12 +155,14 @@ def _documents(cluster: Cluster) -> Iterator[Finding]:
         yield Finding(problem.file, state, problem.message, problem.suggestion)
 
 
-def _processor(cluster: Cluster, admin: AdminClient) -> Iterator[Finding]:
-    group = clients.group_id(cluster.settings, INTEGRITY.name)
+def _processor(
+    cluster: Cluster, admin: AdminClient, processor: Processor[Any]
+) -> Iterator[Finding]:
+    group = clients.group_id(cluster.settings, processor.name)
     try:
         described = admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
         members = len(described[group].result().members)
-        lag = _lag(cluster, admin, group)
+        lag = _lag(cluster, admin, group, processor.inputs)
     except KafkaException as error:
         what = f"the group {group} cannot be read: {error.args[0].str()}"
         yield Finding("processor", "problem", what, "handoff run, or look at the broker's rights")
@@ -191,11 +205,11 @@ def _receivers(cluster: Cluster) -> Iterator[Finding]:
             yield Finding("liveness", "note", what, "start whoever reads the receiver's queue")
 
 
-def _lag(cluster: Cluster, admin: AdminClient, group: str) -> int | None:
+def _lag(cluster: Cluster, admin: AdminClient, group: str, inputs: tuple[str, ...]) -> int | None:
     """Records of the inputs that the group has not judged; None when it never committed."""
     places = [
         TopicPartition(cluster.name(topic), partition)
-        for topic in INTEGRITY.inputs
+        for topic in inputs
         if cluster.name(topic) in cluster.metadata.topics
         for partition in cluster.partitions(topic)
     ]

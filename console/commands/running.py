@@ -3,7 +3,7 @@
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -15,6 +15,8 @@ from console.demo.play import play
 from console.errors import DeclinedError
 from console.kafka import connect
 from processors.contracts.tables import STALE_INTERVALS
+from processors.insights.limits import Limits as InsightsLimits
+from processors.insights.processor import INSIGHTS, insights
 from processors.integrity.limits import Limits
 from processors.integrity.processor import INTEGRITY, integrity
 from processors.processor import Processor
@@ -23,12 +25,15 @@ from processors.runtime.instances import run_instances
 from processors.runtime.settings import Settings, load_settings
 from topics.catalogue import TopicError
 
-NAMES = (INTEGRITY.name,)
+NAMES = (INTEGRITY.name, INSIGHTS.name)
 
 
 def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[Processor[Any]]:
     """The processors of these names, as the settings want them."""
-    made = {INTEGRITY.name: lambda: integrity(limits(settings))}
+    made: dict[str, Callable[[], Processor[Any]]] = {
+        INTEGRITY.name: lambda: integrity(limits(settings)),
+        INSIGHTS.name: lambda: insights(insights_limits(settings)),
+    }
     return [made[name]() for name in names]
 
 
@@ -47,6 +52,11 @@ def limits(settings: Settings) -> Limits:
         settings.live_grace_ms,
         round(STALE_INTERVALS * settings.probe_interval * 1000),
     )
+
+
+def insights_limits(settings: Settings) -> InsightsLimits:
+    """The limits of the insights processor."""
+    return InsightsLimits(settings.pattern_window_ms, settings.edge_interval_ms)
 
 
 @click.command()

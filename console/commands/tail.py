@@ -15,17 +15,19 @@ from console.dry_run import printed
 from console.kafka import Cluster, Reader, connect
 from schemas import wire
 from schemas.flow import Record
-from schemas.records import Package, Signal, Violation
+from schemas.records import Package, Pattern, Signal, Violation
 
 _TOPICS = {
     "packages": "handoff.packages",
     "violations": "handoff.violations",
     "signals": "handoff.signals",
+    "patterns": "handoff.patterns",
     "held": "handoff.held",
     "dead-letters": wire.DEAD_LETTERS,
 }
 _package = msgspec.json.Decoder(Package).decode
 _violation = msgspec.json.Decoder(Violation).decode
+_pattern = msgspec.json.Decoder(Pattern).decode
 _signal = msgspec.json.Decoder(Signal).decode
 
 
@@ -103,6 +105,8 @@ def _rendered(what: str, record: Record, contracts: _Contracts) -> RenderableTyp
             return Text.assemble("  no longer held: ", (render.plain(key), "bold"))
         if what == "violations":
             return render.violation(_violation(record.value))
+        if what == "patterns":
+            return render.pattern(_pattern(record.value))
         if what == "signals":
             return render.signal(_signal(record.value))
         package = _package(record.value)

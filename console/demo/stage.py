@@ -27,6 +27,7 @@ from console.demo.stories import (
     STORIES,
     Answer,
     Appointment,
+    Crowd,
     Repair,
     Scene,
     Silence,
@@ -40,10 +41,25 @@ from processors.contracts.tables import RECEIVERS
 from schemas.documents import Receiver, ReceiverOwner
 from schemas.flow import Record
 from schemas.loading import Documents
-from schemas.records import Ack, Amendment, Package, Signal, SignalKind, ToolOutput, Violation
+from schemas.records import (
+    Ack,
+    Amendment,
+    Package,
+    Pattern,
+    Signal,
+    SignalKind,
+    ToolOutput,
+    Violation,
+)
 
 PATIENCE = 30.0  # seconds for one scene, the processor's own start among them
-_TOPICS = ("handoff.packages", "handoff.held", "handoff.violations", "handoff.signals")
+_TOPICS = (
+    "handoff.packages",
+    "handoff.held",
+    "handoff.violations",
+    "handoff.signals",
+    "handoff.patterns",
+)
 
 
 class Processor(Protocol):
@@ -94,6 +110,7 @@ class Stage:
         self._contracts = render.Contracts(registered_contracts(cluster))
         self._outcomes: dict[str, Outcome] = {}  # by handoff id
         self._handoffs: dict[str, dict[str, Outcome]] = {}  # by story, by event id
+        self._patterns: dict[str, Pattern] = {}  # by id, as they are now
 
     def play(self, story: Story) -> None:
         """One story, from its first output to its last word."""
@@ -110,6 +127,8 @@ class Stage:
         match scene:
             case Tools():
                 self._tools(scene, begun)
+            case Crowd():
+                self._crowd(scene)
             case Silence():
                 self._silence(scene, begun[scene.handoff])
             case Answer():
@@ -138,6 +157,24 @@ class Stage:
             else:
                 self._say(told)
                 self._show(outcome, package=True)
+
+    def _crowd(self, scene: Crowd) -> None:
+        self._say(scene.told)
+        for line, output in _outputs(scene.file):
+            self._writer.write(TOOL_OUTPUTS, output.task_id.encode(), line, [], output.id)
+        self._writer.flush()
+
+        def repeated() -> list[Pattern]:
+            # It is told again when its count has doubled, so the last word may be of half of them.
+            return [
+                each
+                for each in self._patterns.values()
+                if each.kind == "repeat" and 2 * each.count > scene.repeats
+            ]
+
+        self._until(lambda: bool(repeated()), scene.file)
+        for each in repeated():
+            self._terminal.print(render.pattern(each))
 
     def _silence(self, scene: Silence, outcome: Outcome) -> None:
         self._say(scene.told)
@@ -245,6 +282,9 @@ class Stage:
                 outcome = self._outcomes.setdefault(violation.handoff_id, Outcome())
                 outcome.violations[violation.id] = violation
                 outcome.fresh.append(violation)
+        elif record.topic == "handoff.patterns":
+            pattern = msgspec.json.decode(record.value, type=Pattern)
+            self._patterns[pattern.id] = pattern
         elif record.topic == "handoff.signals":
             signal = msgspec.json.decode(record.value, type=Signal)
             outcome = self._outcomes.setdefault(signal.handoff_id, Outcome())
@@ -303,6 +343,12 @@ class Stage:
         self._terminal.print()
         self._terminal.print(Rule(Text("What was seen", "bold"), align="left"))
         self._terminal.print(table)
+        opened = sum(len(outcome.violations) for outcome in self._outcomes.values())
+        self._terminal.print()
+        self._terminal.print(
+            f"{opened} violations are in the ledger; who is on call reads {len(self._patterns)} "
+            "entries, one a cause."
+        )
         self._terminal.print()
         self._terminal.print(
             Text(

@@ -22,6 +22,18 @@ class Tools:
 
 
 @dataclass(frozen=True)
+class Crowd:
+    """Many handoffs at once, the outputs of a file: only what they have in common is shown.
+
+    `repeats` is how many handoffs with the same values there are by then, those before included.
+    """
+
+    told: str
+    file: str
+    repeats: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """The receiver says what it did with a handoff: an ack. `late`: its deadline has passed."""
 
@@ -67,7 +79,7 @@ class Appointment:
     reassigned: tuple[str, ...] = ()
 
 
-Scene = Tools | Answer | Repair | Silence | Appointment
+Scene = Tools | Crowd | Answer | Repair | Silence | Appointment
 
 
 @dataclass(frozen=True)
@@ -196,7 +208,15 @@ STORIES: Final = (
                 released=("esc-311", "esc-312", "esc-313", "esc-314"),
                 reassigned=("esc-310",),
             ),
+            Crowd(
+                "And the tickets go on: forty by noon. Each is whole and none is wrong, so nothing "
+                "turns red. What engineering gets beside them is one entry in its queue, at the "
+                "fifth, and again each time that the count has doubled.",
+                "support-crowd.jsonl",
+                repeats=40,
+            ),
         ),
-        "Nothing went to a queue that nobody reads, and each sender was told so at once.",
+        "Nothing went to a queue that nobody reads, each sender was told so at once, and forty "
+        "tickets are one pattern.",
     ),
 )

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     task_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
     early_grace_ms: int = Field(60_000, ge=0)
     live_grace_ms: int = Field(600_000, ge=0)
+    # Of insights, with their reasons in `processors.insights.limits`.
+    pattern_window_ms: int = Field(86_400_000, ge=60_000)
+    edge_interval_ms: int = Field(10_000, ge=100)
     kafka: dict[str, str] = {}
 
     @field_validator("kafka", mode="before")
