@@ -1,10 +1,13 @@
 """Instances of `handoff run` that are killed, frozen, started anew: what the chaos tests share."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,9 +21,12 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from console.brokers import dying_with_us
-from console.kafka import Cluster
+from console.commands.documents import load_documents, register_contracts, register_receivers
+from console.commands.topics import make_topics
+from console.kafka import Cluster, connect
 from processors.runtime.clients import group_id
 from processors.runtime.settings import Settings
+from schemas.loading import Documents
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 GUEST: Final = 9  # an instance without an ordinal
@@ -113,6 +119,44 @@ class Instances:
 
     def _path(self, ordinal: int) -> Path:
         return self._directory / f"instance-{ordinal}.log"
+
+
+def drawn() -> int:
+    """The seed of this run: of `make chaos SEED=n`, or any."""
+    return int(os.environ.get("HANDOFF_CHAOS_SEED") or random.randrange(10**6))
+
+
+def prepared(
+    servers: str, prefix: str, directory: Path, documents: str
+) -> tuple[Settings, Cluster, Documents]:
+    """Topics, queues and documents (YAML) on a broker; the prefix names the application too."""
+    settings = Settings(
+        kafka_bootstrap_servers=servers, topic_prefix=prefix, application_id=prefix.rstrip(".")
+    )
+    path = directory / "documents.yaml"
+    path.write_text(documents)
+    loaded = load_documents([str(path)])
+    make_topics(connect(settings))
+    register_receivers(connect(settings), loaded, quiet=True)
+    make_topics(connect(settings))  # the queues
+    register_contracts(connect(settings), loaded, quiet=True)
+    return settings, connect(settings), loaded
+
+
+@contextmanager
+def telling(seed: int, strikes: list[Strike], instances: Instances) -> Iterator[None]:
+    """Where something is wrong: how to repeat it, and what the instances logged. None stays."""
+    try:
+        yield
+    except BaseException:
+        print(f"make chaos SEED={seed}")
+        for strike in strikes:
+            print(f"  {strike.at:6.2f} s  instance {strike.instance}  {strike.what}")
+        for ordinal in sorted({strike.instance for strike in strikes}):
+            print(f"--- instance {ordinal}\n{instances.log(ordinal)}")
+        raise
+    finally:
+        instances.end()
 
 
 def settled(admin: AdminClient, cluster: Cluster, topics: list[str]) -> bool:

@@ -4,7 +4,6 @@
 it fails. The traffic and the moments of the strikes are the seed's, the rest is the machine's.
 """
 
-import os
 import random
 import threading
 import time
@@ -14,19 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import (
-    KafkaError,
-    Message,
-    Producer,
-)
+from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from console.commands.documents import load_documents, register_contracts, register_receivers
-from console.commands.topics import make_topics
-from console.kafka import Cluster, Reader, connect
+from console.kafka import Cluster, read_all
 from processors.runtime.settings import Settings
 from tests.chaos import DOCUMENTS, INPUT, Input, Story, add, differences, expected, traffic
-from tests.instances import Instances, Strike, judged, settled, written_at_all
+from tests.instances import (
+    Instances,
+    Strike,
+    drawn,
+    judged,
+    prepared,
+    settled,
+    telling,
+    written_at_all,
+)
 from tests.lanes import wait_for
 from topics.catalogue import physical
 
@@ -113,11 +115,9 @@ def feeding(
 def read(cluster: Cluster, topics: list[str]) -> Story:
     """All committed records of the topics."""
     story: Story = {}
-    reader = Reader(cluster, topics, from_beginning=True)
-    for record in reader.to_end():
+    for record in read_all(cluster, topics):
         story.setdefault((record.topic, record.key), [])
         add(story, record)
-    reader.close()
     return story
 
 
@@ -125,19 +125,10 @@ def read(cluster: Cluster, topics: list[str]) -> Story:
 def test_every_record_exactly_once_while_instances_die_and_freeze(
     apache: str, prefix: str, tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("HANDOFF_CHAOS_SEED") or random.randrange(10**6))
-    settings = Settings(
-        kafka_bootstrap_servers=apache, topic_prefix=prefix, application_id=prefix.rstrip(".")
-    )
+    seed = drawn()
     queue = f"{prefix}queue.warehouse"
-    path = tmp_path / "documents.yaml"
-    path.write_text(DOCUMENTS.replace("QUEUE", queue))
-    documents = load_documents([str(path)])
-    make_topics(connect(settings))
-    register_receivers(connect(settings), documents, quiet=True)
-    make_topics(connect(settings))  # the queue
-    register_contracts(connect(settings), documents, quiet=True)
-    cluster = connect(settings)
+    yaml = DOCUMENTS.replace("QUEUE", queue)
+    settings, cluster, documents = prepared(apache, prefix, tmp_path, yaml)
     admin = AdminClient({"bootstrap.servers": apache})
 
     now = time.time_ns() // 1_000_000
@@ -148,7 +139,7 @@ def test_every_record_exactly_once_while_instances_die_and_freeze(
 
     strikes = plan(seed)
     instances = Instances(settings, tmp_path)
-    try:
+    with telling(seed, strikes, instances):
         for ordinal in range(INSTANCES):
             instances.start(ordinal)
         wait_for(instances.all_run, 60, "both instances run")
@@ -167,12 +158,3 @@ def test_every_record_exactly_once_while_instances_die_and_freeze(
         written = sum(map(len, found.values()))
         aborted = written_at_all(settings, cluster, topics) - written
         assert aborted > 0, "no blow fell into a transaction: this run proves nothing"
-    except BaseException:
-        print(f"make chaos SEED={seed}")
-        for strike in strikes:
-            print(f"  {strike.at:6.2f} s  instance {strike.instance}  {strike.what}")
-        for ordinal in range(INSTANCES):
-            print(f"--- instance {ordinal}\n{instances.log(ordinal)}")
-        raise
-    finally:
-        instances.end()

@@ -6,24 +6,27 @@ strikes as the seed says, and lets the players say what they said.
 """
 
 import json
-import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from console.commands.documents import load_documents, register_contracts, register_receivers
-from console.commands.topics import make_topics
-from console.kafka import Cluster, Reader, connect
-from processors.runtime.settings import Settings
-from schemas.flow import Record
-from tests.instances import GUEST, Instances, Strike, judged, settled, written_at_all
+from console.kafka import Cluster, Reader, read_all
+from tests.instances import (
+    GUEST,
+    Instances,
+    Strike,
+    drawn,
+    judged,
+    prepared,
+    settled,
+    telling,
+    written_at_all,
+)
 from tests.lanes import wait_for
 from tests.life import HEARD, SPOKEN, Players, Saying
 from tests.life_ledger import TOPICS, audit
@@ -134,39 +137,14 @@ def work(number: int, event: int) -> Saying:
     return Saying(OUTPUTS, task.encode(), json.dumps(body).encode())
 
 
-@contextmanager
-def telling(seed: int, strikes: list[Strike], instances: Instances) -> Iterator[None]:
-    """Where something is wrong: how to repeat it, and what the instances logged."""
-    try:
-        yield
-    except BaseException:
-        print(f"make chaos SEED={seed}")
-        for strike in strikes:
-            print(f"  {strike.at:6.2f} s  instance {strike.instance}  {strike.what}")
-        for ordinal in (0, 1, GUEST):
-            print(f"--- instance {ordinal}\n{instances.log(ordinal)}")
-        raise
-    finally:
-        instances.end()
-
-
 @pytest.mark.slow
 def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
     apache: str, prefix: str, tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("HANDOFF_CHAOS_SEED") or random.randrange(10**6))
-    settings = Settings(
-        kafka_bootstrap_servers=apache, topic_prefix=prefix, application_id=prefix.rstrip(".")
-    )
+    seed = drawn()
     queue = f"{prefix}queue.settlers"
-    path = tmp_path / "documents.yaml"
-    path.write_text(DOCUMENTS.replace("QUEUE", queue))
-    documents = load_documents([str(path)])
-    make_topics(connect(settings))
-    register_receivers(connect(settings), documents, quiet=True)
-    make_topics(connect(settings))  # the queue
-    register_contracts(connect(settings), documents, quiet=True)
-    cluster = connect(settings)
+    yaml = DOCUMENTS.replace("QUEUE", queue)
+    settings, cluster, _ = prepared(apache, prefix, tmp_path, yaml)
     admin = AdminClient({"bootstrap.servers": apache})
     topics = [*TOPICS, queue]
 
@@ -197,7 +175,7 @@ def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
         # On a slow machine the guest is asked to leave before it has begun to listen.
         assert guest in (0, -signal.SIGTERM), f"the guest's exit status: {guest}"
         assert others == [0, 0], f"exit statuses: {others}"
-        records = read(cluster, topics)
+        records = list(read_all(cluster, topics))
         wrong = audit(records, done)
         assert not wrong, f"{len(wrong)} things are wrong, the first:\n" + "\n".join(wrong[:20])
         published = [name for name in topics if name not in SPOKEN]
@@ -205,11 +183,3 @@ def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
         aborted = written_at_all(settings, cluster, published) - committed
         # On a fast machine transactions are short, and it may be that no blow falls into one.
         print(f"{said:,} said in {passed:.0f} s, {committed:,} published, {aborted:,} aborted")
-
-
-def read(cluster: Cluster, topics: list[str]) -> list[Record]:
-    """All committed records of the topics."""
-    reader = Reader(cluster, topics, from_beginning=True)
-    records = list(reader.to_end())
-    reader.close()
-    return records
