@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.topics import make_topics
-from console.kafka import Cluster, Reader, connect
+from console.kafka import Cluster, Reader, connect, read_all
 from processors.integrity.limits import DEFAULT_LIMITS
 from processors.runtime.settings import Settings
 from schemas.flow import Headers, Record
@@ -134,11 +134,7 @@ def await_records(cluster: Cluster, topic: str, enough: int) -> None:
 
 def read(cluster: Cluster, topic: str) -> list[Record]:
     """All committed records of a topic that nobody writes to any more."""
-    reader = Reader(cluster, [topic], from_beginning=True)
-    try:
-        return list(reader.to_end())
-    finally:
-        reader.close()
+    return list(read_all(cluster, [topic]))
 
 
 def split(letter: Record) -> tuple[Headers, dict[str, str]]:
