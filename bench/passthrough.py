@@ -17,6 +17,12 @@ COMMIT_SECONDS = 0.1
 _ID = "passthrough"
 
 
+def _is_end(message: Message) -> bool:
+    """Whether it is no record but the word that a partition was read to its end."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
+
+
 def pass_through(settings: Settings, source: str, target: str, events: int) -> None:
     """Copy `events` records from the start of one topic to another, and return."""
     consumer = clients.group_consumer(settings, _ID, clients.instance_id(settings, _ID))
@@ -34,7 +40,8 @@ def pass_through(settings: Settings, source: str, target: str, events: int) -> N
     gc.disable()
     copied, began, following = 0, 0.0, dict[int, int]()
     while copied < events:
-        messages = consumer.consume(1_000, 0 if began else 0.05)
+        given = consumer.consume(1_000, 0 if began else 0.05)
+        messages = [message for message in given if not _is_end(message)]
         if messages and not began:
             producer.begin_transaction()
             began = time.monotonic()

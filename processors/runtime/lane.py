@@ -590,7 +590,8 @@ class Lane:
         if now - self._shown < _STATUS_SECONDS:
             return
         self._shown = now
-        still = self._standstill.find(self._gate.reached(self._held.next))
+        reached = self._gate.reached(self._held.next)
+        still = self._standstill.find(reached)
         if still is not None:
             raise Fatal(
                 f"nothing came from {still[0]}-{still[1]} for {STILL_SECONDS:.0f} s, "
@@ -604,11 +605,11 @@ class Lane:
                 self._processor.name,
             )
         self._misplaced = misplaced
-        for (topic, number), following in self._held.next.items():
+        for (topic, number), at in reached.items():
             _, end = self._consumer.get_watermark_offsets(
                 TopicPartition(topic, number), cached=True
             )
-            self._status.lag[self._inputs[topic], number] = max(0, end - following)
+            self._status.lag[self._inputs[topic], number] = max(0, end - at)
         for number, store in self._held.stores.items():
             self._status.state[number] = store.measure()
         for number, held in self._driver.partitions.items():
