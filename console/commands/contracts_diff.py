@@ -30,8 +30,8 @@ class _Told(Struct):
 
 
 class _Compared(Struct):
-    """One contract in both. A `change` is added, removed, changed or unchanged; versions are null
-    where it is not."""
+    """One contract on both sides. Its `change` is added, removed, retired, changed or unchanged; a
+    version is null where it is not."""
 
     id: str
     change: str
@@ -108,7 +108,8 @@ def _compared(old: HandoffContract | None, new: HandoffContract | None) -> _Comp
     if old is None or new is None:
         changes = [_alone(old, new)]
     elif changes := compare(old, new):
-        kind = "changed"
+        retired = new.status == "retired" and old.status != "retired"
+        kind = "retired" if retired else "changed"
         rises = version_must_rise(old, new)
     told = [_Told(each.at, each.what, each.reason, each.breaking, each.breaks) for each in changes]
     one = old or new
@@ -127,6 +128,9 @@ def _compared(old: HandoffContract | None, new: HandoffContract | None) -> _Comp
 def _alone(old: HandoffContract | None, new: HandoffContract | None) -> Change:
     """What it means that a contract stands on one side only."""
     if old is None:
+        assert new is not None
+        if not effective(new):
+            return Change("", "added", f"no new handoff takes it yet: it is {new.status}")
         return Change("", "added", "handoffs that nothing covered are judged by it")
     if not effective(old):
         return Change("", "removed", f"no new handoff took it: it was {old.status}")

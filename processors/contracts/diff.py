@@ -70,7 +70,9 @@ def _status(old: HandoffContract, new: HandoffContract) -> Iterator[Change]:
     if old.status == new.status:
         return
     what = f"{old.status} -> {new.status}"
-    if effective(old) and not effective(new):
+    if new.status in ("draft", "trial") and new.version > old.version:
+        yield Change("status", what, f"nothing changes yet: version {old.version} stays as it is")
+    elif effective(old) and not effective(new):
         reason = "new handoffs take it no more: they are judged by another version, or by none"
         yield Change("status", what, reason, ("sender", "receiver"))
     elif effective(new) and not effective(old):

@@ -85,10 +85,11 @@ def narrower(old: Schema, new: Schema) -> str | None:
         if group & set(new) and not all(_same(before.get(name), new.get(name)) for name in group):
             return f"cannot tell: {' or '.join(sorted(group & set(new)))} is another one"
     for keyword in new:
-        if keyword not in _REMARKS and not _same(before.get(keyword), new[keyword]):
-            why = _keyword(keyword, before, new)
-            if why is not None:
-                return why
+        if keyword in _REMARKS or (keyword in before and _same(before[keyword], new[keyword])):
+            continue
+        why = _keyword(keyword, before, new)
+        if why is not None:
+            return why
     return _members(before, new) or _items(before, new)
 
 
