@@ -1,6 +1,7 @@
-"""The processor without a broker: the same core over lines, on the clock of their event times.
+"""The processors without a broker: the same cores over lines, on the clock of their event times.
 
-Deadlines fall due as the clock passes them, and a line of a table changes it from there on.
+Deadlines fall due as the clock passes them, and a line of a table changes it from there on. Each
+line is a transaction of integrity; what it adds up is what insights reads, at the same moment.
 
 Partitions and offsets are those of a fresh cluster fed by `send` with the same lines, so the
 origins in the records are too. Nothing here reads a clock: the same lines give the same bytes.
@@ -14,10 +15,14 @@ from typing import Any
 
 import msgspec
 import pydantic
+from msgspec.structs import replace
 
 from console.errors import BadInputError
+from console.follower import Follower
 from console.lines import LIVENESS, Line
 from processors.driver import Driver
+from processors.insights.limits import Limits as InsightsLimits
+from processors.insights.processor import insights as insights_within
 from processors.partitioning import partition_of
 from processors.processor import Processor
 from processors.timeline import Timeline
@@ -27,6 +32,8 @@ from schemas.records import Liveness
 
 # A line without a key lies on no partition; what it becomes is judged beside the others.
 _NOWHERE = -1
+_FOR_EVER = 1_000 * 365 * 86_400_000  # ms
+_INTERNAL = ("handoff.internal.feed", "handoff.integrity-state", "handoff.insights-state")
 PACKAGES, HELD, VIOLATIONS = "handoff.packages", "handoff.held", "handoff.violations"
 
 
@@ -87,10 +94,12 @@ class Summary:
 
 
 class DryRun:
-    """One processor over lines. `partitions` is that of the task-keyed topics.
+    """Integrity over lines, and insights behind it. `partitions` is that of the task-keyed topics.
 
     `backfill_before` (epoch ms): lines older than it carry the header that `send` would set; None
-    sets it on no line.
+    sets it on no line. `insights` are the limits of the second processor; without them nobody reads
+    what integrity adds up. It publishes each edge once, when the lines have ended: on the clock of
+    the events nearly every move would be an interval of its own.
     """
 
     def __init__(
@@ -99,11 +108,16 @@ class DryRun:
         tables: Mapping[str, dict[str, bytes]],
         partitions: int,
         backfill_before: int | None = None,
+        insights: InsightsLimits | None = None,
     ) -> None:
         self._tables = {name: dict(tables.get(name, {})) for name in processor.tables}
         self._processor = processor
-        self._driver = Driver(processor, self._build())
+        self._driver = Driver(processor, self._build(processor))
         self._clock = Timeline(self._driver, self._settled)
+        self._follower = None
+        if insights is not None:
+            second = insights_within(replace(insights, edge_interval_ms=_FOR_EVER))
+            self._follower = Follower(second, self._build(second))
         self._partitions = partitions
         self._backfill_before = backfill_before
         self._offsets: Counter[tuple[str, int]] = Counter()
@@ -117,33 +131,46 @@ class DryRun:
         return self._clock.now or 0
 
     def run(self, lines: Iterable[Line], until: int | None = None) -> Iterator[Output]:
-        """What the processor would publish for each line, in order, its changelog last.
+        """What the processors would publish for each line, in order: integrity's records, its
+        sums and its changelog, then what insights makes of the sums.
 
         Between two lines comes what falls due meanwhile, and after the last one what has fallen due
-        up to `until` (epoch ms). Raises `BadInputError` for a line of a topic that the processor
-        does not read, and for a document of a table that is none.
+        up to `until` (epoch ms) and the edges. Raises `BadInputError` for a line
+        of a topic that the processors do not read, and for a document of a table that is none.
         """
         for line in lines:
-            yield from self._noted(self._clock.to(line.occurred_at or 0))
+            yield from self._noted(self._to(line.occurred_at or 0))
             if line.topic in self._tables:
                 self._register(line)
-                yield from self._noted(self._clock.exchange(self._build()))
+                yield from self._noted(self._exchange())
             elif line.topic in self._processor.inputs:
                 yield from self._noted(self._step(line))
             else:
                 raise BadInputError(f"line {line.number}: {line.problem or unread(line.topic)}")
         yield from self._noted(self._clock.through(until or 0))
+        if self._follower is not None:
+            yield from self._noted(self._follower.ended(self.now, _FOR_EVER))
         self.summary.deadlines = self._clock.fired
+
+    def _to(self, moment: int) -> Iterator[Output]:
+        yield from self._clock.to(moment)
+        if self._follower is not None:
+            yield from self._follower.to(self.now)
+
+    def _exchange(self) -> Iterator[Output]:
+        yield from self._clock.exchange(self._build(self._processor))
+        if self._follower is not None:
+            yield from self._follower.exchange(self._build(self._follower.processor))
 
     def _noted(self, outputs: Iterable[Output]) -> Iterator[Output]:
         for output in outputs:
-            if output.topic != self._processor.changelog:
+            if not internal(output.topic):
                 self.summary.note(output)
             yield output
 
-    def _build(self) -> Any:
-        tables = {name: dict(values) for name, values in self._tables.items()}
-        return self._processor.build_tables(tables, None)
+    def _build(self, processor: Processor[Any]) -> Any:
+        tables = {name: dict(self._tables[name]) for name in processor.tables}
+        return processor.build_tables(tables, None)
 
     def _register(self, line: Line) -> None:
         """Take the line of a table."""
@@ -173,13 +200,17 @@ class DryRun:
         yield from self._driver.step(record, self.now)
         yield from self._settled()
 
-    def _settled(self) -> list[Output]:
-        """Commit: the sums, and the changelog."""
+    def _settled(self) -> Iterator[Output]:
+        """Commit: the sums, and the changelog; then whoever reads the sums."""
         sums = self._driver.sums()
         changes = list(self._driver.changelog())
         self._driver.merge(changes)
+        yield from sums
         changelog = self._processor.changelog
-        return sums + [Output(changelog, key.encode(), state, []) for _, key, state in changes]
+        for _, key, state in changes:
+            yield Output(changelog, key.encode(), state, [])
+        if sums and self._follower is not None:
+            yield from self._follower.take(sums, self.now)
 
     def _place(self, line: Line) -> tuple[int, int]:
         if line.key is None:
@@ -219,9 +250,9 @@ def is_backfill(line: Line, before: int | None) -> bool:
     return before is not None and line.occurred_at is not None and line.occurred_at < before
 
 
-def internal(topic: str, processor: Processor[Any]) -> bool:
-    """Whether a topic is the processors' own business."""
-    return topic == processor.changelog or topic.startswith("handoff.internal.")
+def internal(topic: str) -> bool:
+    """Whether a topic is the processors' own business: the feed, and the changelogs."""
+    return topic in _INTERNAL
 
 
 def unread(topic: str) -> str:

@@ -7,12 +7,15 @@ import click
 
 from console.commands import (
     answering,
+    audit,
     contracts_diff,
     contracts_replay,
     dead_letters,
+    discover,
     doctor,
     documents,
     dry_run,
+    edges,
     held,
     imports,
     running,
@@ -93,6 +96,8 @@ for command in (running.up, running.demo, running.run, send.send, dry_run.dry_ru
     main.add_command(command)
 main.add_command(doctor.doctor)
 main.add_command(show.show)
+for command in (edges.edges, discover.discover, audit.audit):
+    main.add_command(command)
 for command in (answering.ack, answering.amend, answering.release, answering.discard):
     main.add_command(command)
 held_group.add_command(held.list_held)

@@ -114,6 +114,8 @@ def test_each_of_the_48_handoffs_is_exactly_one_package(
         "handoff.packages",
         "handoff.violations",
         "handoff.signals",
+        "handoff.patterns",
+        "handoff.edges",
     }
 
 
@@ -206,6 +208,18 @@ def test_through_kafka_the_records_are_those_of_the_dry_run(
     assert timeless(got) == timeless(expected)
 
 
-def test_the_permit_log_goes_through_without_a_dead_letter(shared: Path) -> None:
+def test_the_permit_log_becomes_its_edges_and_nothing_else(shared: Path) -> None:
     path = shared / "data" / "permit-outputs.jsonl.gz"
-    assert dry_run(path) == [], "no handoff is declared in it, so nothing is published"
+    expected: Counter[tuple[str, str]] = Counter()
+    latest: dict[str, str] = {}
+    with gzip.open(path) as lines:
+        for event in map(json.loads, lines):
+            before = latest.get(event["task_id"])
+            if before not in (None, event["stage"]):
+                expected[before, event["stage"]] += 1
+            latest[event["task_id"]] = event["stage"]
+    records = dry_run(path)
+    assert {record["topic"] for record in records} == {"handoff.edges"}
+    edges = {record["key"]: record["value"] for record in records}
+    assert {(edge["from"], edge["to"]): edge["moves"] for edge in edges.values()} == expected
+    assert (len(edges), sum(expected.values())) == (43, 5_440)

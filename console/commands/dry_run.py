@@ -1,4 +1,4 @@
-"""`handoff dry-run`: what the processor would publish, without a broker."""
+"""`handoff dry-run`: what the processors would publish, without a broker."""
 
 import sys
 import time
@@ -10,13 +10,13 @@ import msgspec
 
 from console import output
 from console.commands.documents import load_documents
-from console.commands.running import limits
+from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun, internal, printed
 from console.kafka import Reader, connect
 from console.lines import INPUTS, Line, lines_of, moment, read_lines
 from console.render import percent
 from processors.contracts.tables import CONTRACTS, RECEIVERS
-from processors.integrity.processor import INTEGRITY, integrity
+from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings
 from schemas import documents
 from topics.catalogue import DEFAULT_PARTITIONS
@@ -55,9 +55,9 @@ def dry_run(
     {"topic": "handoff.receivers", "occurred_at": TIME, "value": {...}} for a contract, a receiver
     or the liveness of one that changes from there on. With --from-topic the lines are all that the
     input topics of the cluster hold, in the order of their arrival; nothing is written there.
-    Prints one JSON line for each record that the processor would publish, in order, and a summary
+    Prints one JSON line for each record that the processors would publish, in order, and a summary
     on standard error. The clock is the event time of the lines: deadlines fall due as it passes
-    them. Nothing expires, unless --ttl says so.
+    them. Nothing expires, unless --ttl says so. What was observed of each edge comes last.
     """
     if from_topic == (file is not None):
         raise click.UsageError("give a FILE, - for standard input, or --from-topic")
@@ -72,12 +72,12 @@ def dry_run(
     within = limits(settings)
     if not ttl:
         within = msgspec.structs.replace(within, task_ttl_ms=None, handoff_ttl_ms=None)
-    dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, before)
+    dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, before, insights_limits(settings))
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
     with output.ends_cleanly():
         for record in dry.run(_on_topics() if file is None else read_lines(file), end):
             progress.tick()
-            if with_internal or not internal(record.topic, INTEGRITY):
+            if with_internal or not internal(record.topic):
                 output.line(printed(record.topic, record.key, record.value, record.headers))
         sys.stdout.flush()
         _summarise(dry)

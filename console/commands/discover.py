@@ -1,0 +1,66 @@
+"""`handoff discover`: draft contracts for what nobody mapped."""
+
+from pathlib import Path
+
+import click
+
+from console import output
+from console.discovery import drafts
+from console.errors import BadInputError, DeclinedError
+from console.observed import observe, sources
+
+
+@click.command()
+@sources
+@click.option(
+    "--directory",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write a file for each draft there; none that exists is overwritten.",
+)
+def discover(recording: str | None, paths: tuple[str, ...], directory: Path | None) -> None:
+    """Draft a contract for each undocumented edge, from what was really carried.
+
+    YAML with the evidence as comments, on standard output. A draft judges nothing, and `contracts
+    apply` refuses it until a person has named its owner.
+    """
+    found = observe(recording, paths)
+    taken = {each.id for each in found.contracts}
+    made, unnameable = drafts(found.edges, taken)
+    with output.ends_cleanly():
+        if directory is None:
+            for number, draft in enumerate(made):
+                click.echo(("---\n" if number else "") + draft.text, nl=False)
+        else:
+            _write(directory, {f"{draft.id}.yaml": draft.text for draft in made})
+    for edge in unnameable:
+        click.echo(
+            f"no draft for the edge {edge.from_!r} to {edge.to!r} of {edge.workflow!r}: a contract "
+            "cannot name it; let the tool name its stage",
+            err=True,
+        )
+    if made:
+        drafted = output.number(len(made), "draft")
+        where = f" in {directory}" if directory else ""
+        click.echo(
+            f"{drafted}{where}: name an owner, a receiver and an action in each, then see what it "
+            "finds with: handoff contracts lint, handoff dry-run",
+            err=True,
+        )
+    elif found.edges and not unnameable:
+        click.echo("every observed edge is documented", err=True)
+
+
+def _write(directory: Path, files: dict[str, str]) -> None:
+    there = sorted(name for name in files if (directory / name).exists())
+    if there:
+        raise DeclinedError(
+            f"nothing was written: {directory} has {', '.join(there[:5])}"
+            f"{' and others' if len(there) > 5 else ''}; give another directory, or move them away"
+        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (directory / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"{directory}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,122 @@
+"""`handoff edges`: the map of what was observed, as a table, as JSON or as a drawing."""
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from itertools import groupby
+
+import click
+
+from console import output
+from console.observed import observe, sources
+from console.render import percent, plain
+from schemas.records import Edge
+from schemas.values import format_duration
+
+_HEADINGS = [
+    "workflow",
+    "from",
+    "to",
+    "moves",
+    "tasks",
+    "documented",
+    "fidelity",
+    "completion",
+    "accepted in p50 / p95",
+    "last seen",
+]
+
+
+@click.command()
+@click.option("--workflow", help="Only the edges of this workflow.")
+@sources
+@click.option(
+    "--output",
+    "output_",
+    type=click.Choice(["table", "json", "dot"]),
+    default="table",
+    show_default=True,
+    help="A table for people, JSON for programs, or a graph for Graphviz.",
+)
+def edges(
+    workflow: str | None, recording: str | None, paths: tuple[str, ...], output_: str
+) -> None:
+    """Every observed edge: from stage to stage, and from stage to receiver (→).
+
+    The most travelled first. A documented one is covered by a contract in force.
+    """
+    found = observe(recording, paths)
+    chosen = [edge for edge in found.edges if workflow in (None, edge.workflow)]
+    if found.edges and not chosen:
+        known = ", ".join(sorted({repr(edge.workflow) for edge in found.edges}))
+        click.echo(f"no edge is of the workflow {workflow!r}; known: {known}", err=True)
+    with output.ends_cleanly():
+        if output_ == "json":
+            output.document(chosen)
+        elif output_ == "dot":
+            for line in drawing(chosen):
+                click.echo(line)
+        elif chosen:
+            output.columns(_HEADINGS, [_row(edge) for edge in chosen])
+            bare = sum(not edge.documented for edge in chosen)
+            total = output.number(len(chosen), "edge")
+            click.echo(f"{total}, {bare} undocumented; drafts for them: handoff discover", err=True)
+
+
+def _row(edge: Edge) -> list[str]:
+    return [
+        edge.workflow,
+        edge.from_,
+        f"→ {edge.to}" if edge.kind == "handoff" else edge.to,
+        f"{edge.moves:,}",
+        f"{edge.tasks:,}",
+        "yes" if edge.documented else "no",
+        percent(edge.fidelity),
+        percent(edge.completion_rate),
+        f"{_span(edge.accept_ms_p50)} / {_span(edge.accept_ms_p95)}"
+        if edge.accept_ms_p50 is not None
+        else "-",
+        f"{edge.last_seen:%Y-%m-%d %H:%M}",
+    ]
+
+
+def _span(ms: int | None) -> str:
+    """A duration as contracts write it, to the second or to the minute: it is within 5 %."""
+    if ms is None:
+        return "-"
+    seconds = round(ms / 1000)
+    if seconds >= 3600:
+        seconds -= seconds % 60
+    return format_duration(timedelta(seconds=seconds)) if seconds else "PT0S"
+
+
+def drawing(edges: Iterable[Edge]) -> Iterator[str]:
+    """The edges as a Graphviz digraph: receivers are boxes, undocumented edges are dashed."""
+    edges = sorted(edges, key=lambda edge: edge.workflow)
+    nodes: dict[tuple[str, str, str], str] = {}  # numbered: names may differ in what is not shown
+    yield "digraph handoffs {"
+    yield '  rankdir=LR; node [fontname="sans-serif"]; edge [fontname="sans-serif"];'
+    for number, (workflow, here) in enumerate(groupby(edges, key=lambda edge: edge.workflow)):
+        yield f"  subgraph cluster_{number} {{"
+        yield f"    label={_quoted(workflow)};"
+        for edge in here:
+            for kind, name in (("move", edge.from_), (edge.kind, edge.to)):
+                if (workflow, kind, name) not in nodes:
+                    node = nodes[workflow, kind, name] = f"n{len(nodes)}"
+                    box = ", shape=box" if kind == "handoff" else ""
+                    yield f"    {node} [label={_quoted(name)}{box}];"
+        yield "  }"
+    for edge in edges:
+        label = f"{edge.moves:,}"
+        if edge.fidelity is not None:
+            label += f", fidelity {percent(edge.fidelity)}"
+        style = "" if edge.documented else ", style=dashed"
+        begin = nodes[edge.workflow, "move", edge.from_]
+        end = nodes[edge.workflow, edge.kind, edge.to]
+        yield f"  {begin} -> {end} [label={_quoted(label)}{style}];"
+    yield "}"
+
+
+def _quoted(text: str) -> str:
+    """A DOT string (graphviz.org/doc/info/lang.html); in labels, entities are read too."""
+    escaped = plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
+    return f'"{escaped}"'

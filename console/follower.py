@@ -1,0 +1,72 @@
+"""A processor that reads what another one adds up, on the same clock: insights behind integrity."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from processors.driver import Driver
+from processors.partitioning import partition_of
+from processors.processor import Processor
+from processors.timeline import Timeline
+from schemas.flow import Output, Record
+from topics.catalogue import SUBJECT_PARTITIONS
+
+EDGES = "handoff.edges"
+# So many records are one transaction: what is published does not depend on it, and a state that
+# takes part in all of them is encoded once.
+_RECORDS = 64
+
+
+class Follower:
+    """Takes the sums of the processor before it as records of its own input topic."""
+
+    def __init__(self, processor: Processor[Any], tables: Any) -> None:
+        self.processor = processor
+        self._driver = Driver(processor, tables)
+        self._clock = Timeline(self._driver, self._settled)
+        self._offsets: Counter[int] = Counter()
+        self._open = 0
+        for partition in range(SUBJECT_PARTITIONS):
+            self._driver.assign(partition, {})
+
+    def to(self, moment: int) -> Iterator[Output]:
+        """Move the clock on to a moment (epoch ms) at which something else happens."""
+        yield from self._clock.to(moment)
+
+    def exchange(self, tables: Any) -> Iterator[Output]:
+        """From now on these are the tables."""
+        yield from self._clock.exchange(tables)
+
+    def take(self, sums: Iterable[Output], now: int) -> Iterator[Output]:
+        """What follows from sums that were published at a moment (epoch ms)."""
+        yield from self._clock.to(now)
+        for each in sums:
+            assert each.key is not None
+            partition = partition_of(each.key, SUBJECT_PARTITIONS)
+            offset = self._offsets[partition]
+            self._offsets[partition] += 1
+            record = Record(each.topic, partition, offset, each.key, each.value, now, each.headers)
+            yield from self._driver.step(record, now)
+            self._open += 1
+        if self._open >= _RECORDS:
+            yield from self._settled()
+
+    def ended(self, now: int, ahead: int) -> Iterator[Output]:
+        """What is known of the edges at a moment: those that would be published within `ahead` ms.
+
+        Nothing else of that time is told: it has not come.
+        """
+        yield from self._clock.through(now)
+        yield from self._settled()
+        for output in self._clock.through(now + ahead):
+            if output.topic == EDGES:
+                yield output
+
+    def _settled(self) -> list[Output]:
+        """Commit: the changelog."""
+        self._open = 0
+        changes = list(self._driver.changelog())
+        self._driver.merge(changes)
+        return [
+            Output(self.processor.changelog, key.encode(), state, []) for _, key, state in changes
+        ]
