@@ -18,7 +18,7 @@ from processors.partitioning import partition_of
 from processors.processor import Processor, State
 from processors.wakes import Kind, Wakes
 from schemas import wire
-from schemas.feed import Part
+from schemas.feed import Part, total
 from schemas.flow import (
     Add,
     Arrival,
@@ -86,7 +86,7 @@ class Driver(Generic[State]):
         self.counts = Counter() if counts is None else counts
         self.partition_count = 0  # of the inputs; 0 where nobody checks where keys lie
         self.woken: list[Woken] = []  # in the open transaction
-        self._sums: dict[tuple[str, str], Part] = {}  # of the open transaction
+        self._parts: dict[tuple[str, str], list[Part]] = {}  # of the open transaction
         self._facts: Mapping[str, Hashable] = {}
         self._told: set[str] = set()  # stack traces that are in the log
 
@@ -360,17 +360,15 @@ class Driver(Generic[State]):
     # --- sums ---------------------------------------------------------------------------------
 
     def _add(self, added: list[Add]) -> None:
-        sums = self._sums
         for each in added:
-            place = each.topic, each.key
-            have = sums.get(place)
-            sums[place] = each.part if have is None else have.plus(each.part)  # type: ignore[arg-type]
+            self._parts.setdefault((each.topic, each.key), []).append(each.part)
 
     def sums(self) -> list[Output]:
         """What the open transaction has added up: one record a key, to be published with it."""
         return [
             Output(topic, key.encode(), wire.encode(part), wire.headers(part))
-            for (topic, key), part in self._sums.items()
+            for (topic, key), parts in self._parts.items()
+            for part in (total(parts),)
         ]
 
     # --- state --------------------------------------------------------------------------------
@@ -413,21 +411,27 @@ class Driver(Generic[State]):
             else:
                 partition.store[key] = encoded
         for partition in self.partitions.values():
-            if len(partition.recent) > MAX_RECENT:
-                partition.recent.clear()
-            for key, state in partition.overlay.items():
-                if state is None:
-                    partition.recent.pop(key, None)
-                    partition.wakes.forgotten(key)
-                else:
-                    partition.recent[key] = state
-                    self._index(partition, key)
+            if partition.overlay:
+                self._remember(partition)
             partition.wakes.settle()
-            self.counts.update(partition.counts)
-            partition.counts.clear()
-            partition.overlay.clear()
-        self._sums.clear()
+            if partition.counts:
+                self.counts.update(partition.counts)
+                partition.counts.clear()
+        self._parts.clear()
         self.woken.clear()
+
+    def _remember(self, partition: Partition[State]) -> None:
+        """The overlay of a partition was written: it is what is known of its states now."""
+        if len(partition.recent) > MAX_RECENT:
+            partition.recent.clear()
+        for key, state in partition.overlay.items():
+            if state is None:
+                partition.recent.pop(key, None)
+                partition.wakes.forgotten(key)
+            else:
+                partition.recent[key] = state
+                self._index(partition, key)
+        partition.overlay.clear()
 
     def drop(self) -> None:
         """After an abort: the transaction never happened."""
@@ -435,7 +439,7 @@ class Driver(Generic[State]):
             partition.wakes.drop()
             partition.counts.clear()
             partition.overlay.clear()
-        self._sums.clear()
+        self._parts.clear()
         self.woken.clear()
 
 

@@ -87,9 +87,11 @@ class Timeline(Generic[State]):
         assert self.now is not None
         for number in self._driver.partitions:
             outputs = self._driver.fire(number, due, self.now, _SLICE)
-            self.fired += sum(woken.kind == "due" for woken in self._driver.woken)
-            yield from outputs
-            yield from self._settle()
+            woken = self._driver.woken
+            if woken or outputs:
+                self.fired += sum(each.kind == "due" for each in woken)
+                yield from outputs
+                yield from self._settle()
 
     def _sweep(self) -> Iterator[Output]:
         assert self.now is not None
