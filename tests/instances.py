@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -50,8 +50,15 @@ class Strike(NamedTuple):
 class Instances:
     """`handoff run` several times, each with an ordinal; `GUEST` has none, and is dynamic."""
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Path,
+        processors: Sequence[str] = ("integrity",),
+        **environment: str,
+    ) -> None:
         self._directory = directory
+        self._chosen = [word for name in processors for word in ("--processor", name)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
         self._environment = clean | {
             "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
@@ -59,6 +66,7 @@ class Instances:
             "HANDOFF_APPLICATION_ID": settings.application_id,
             "HANDOFF_WEB_PORT": "0",
             "PYTHONPATH": str(ROOT),  # the code that the tests stand beside
+            **environment,
         }
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._leaving: list[subprocess.Popen[bytes]] = []  # asked to end
@@ -66,7 +74,7 @@ class Instances:
     def start(self, ordinal: int) -> None:
         """Start one; it must not be running."""
         own = {} if ordinal == GUEST else {"HANDOFF_ORDINAL": str(ordinal)}
-        command = [sys.executable, "-m", "console.main", "run", "--processor", "integrity"]
+        command = [sys.executable, "-m", "console.main", "run", *self._chosen]
         with self._path(ordinal).open("ab") as log:
             self._running[ordinal] = subprocess.Popen(
                 dying_with_us(command),
