@@ -1,12 +1,15 @@
 """What insights takes from the feed, and what it sets aside."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from processors.driver import Driver
 from processors.insights.processor import FEED, INSIGHTS, facts
+from schemas.feed import EDGE_COUNTS
 from schemas.flow import Record
 from tests.core import tables
 
@@ -93,3 +96,9 @@ def test_edges_are_swept_by_the_contracts_of_their_workflow() -> None:
         "workflow lead": (("a", 3), ("b", 1)),
         "workflow support": (("c", 1),),
     }
+
+
+def test_every_count_is_explained() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "insights.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (?:both|moves|handoffs) \|", page, re.MULTILINE)
+    assert tuple(rows) == EDGE_COUNTS

@@ -65,8 +65,9 @@ def _where(total: PatternPart) -> str:
     where = ""
     if total.kind in _OF_RECEIVERS:  # whoever sends there
         return where
-    if total.from_ is not None and total.to is not None:
-        where = f" between {total.from_} and {total.to}"
+    to = total.to or total.receiver
+    if total.from_ is not None and to is not None:
+        where = f" between {total.from_} and {to}"
     elif total.from_ is not None:
         where = f" at {total.from_}"
     if total.repeated is not None and total.repeated.values:
