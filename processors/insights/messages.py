@@ -44,7 +44,7 @@ def about(entry: Entry, owner: str | None) -> str:
     what = _what(total) + _where(total)
     times = "once" if entry.count == 1 else f"{entry.count:,} times"
     since = f"{utc(total.first_seen):%Y-%m-%d %H:%M} UTC"
-    return f"{what[0].upper()}{what[1:]}: {times} since {since}; {_who(total, owner)}."
+    return f"{what}: {times} since {since}; {_who(total, owner)}."
 
 
 def closed(entry: Entry, owner: str | None, why: str | None) -> str:
@@ -57,7 +57,8 @@ def _what(total: PatternPart) -> str:
     text = _FIELDS.get(total.kind) or _HANDOFFS.get(total.kind)
     if text is None:  # of a newer version
         text = total.kind.replace("_", " ")
-    what = text.replace("{field}", total.field or "a field")
+    what = text[:1].upper() + text[1:]  # a field's name stays as it is
+    what = what.replace("{field}", total.field or "a field")
     return what.replace("{receiver}", total.receiver or "a receiver")
 
 
