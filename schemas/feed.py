@@ -18,13 +18,13 @@ from typing import Annotated, Literal, TypeVar
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from schemas.records import FIRST_MS, LAST_MS, EpochMs
+from schemas.records import EpochMs
 
 EdgeKind = Literal["move", "handoff"]
 MAX_FIGURE = 1 << 40  # where a count stays: whatever is added up can be written down and read
 Figure = Annotated[int, Meta(ge=0, le=MAX_FIGURE)]
 Amount = Annotated[float, Meta(ge=0, le=MAX_FIGURE)]
-Minute = Annotated[int, Meta(ge=FIRST_MS // 60_000, le=LAST_MS // 60_000)]
+Minute = Annotated[int, Meta(ge=-1 << 33, le=1 << 33)]  # of the calendar, and the bucket around it
 Bucket = Annotated[int, Meta(ge=0, le=400)]
 
 MAX_TASKS = 10  # sample tasks of a pattern
