@@ -178,7 +178,7 @@ def _known_format(traffic: _Traffic) -> Answer:
         "Is the format each receiver expects known?",
         _verdict(traffic, _at_least(share, COVERED)),
         f"a contract covers {judged:,} of {traffic.crossings:,} crossings ({percent(share)})",
-        f"yes from {percent(COVERED)} of the crossings on",
+        f"yes when it covers {percent(COVERED)} or more",
         {"crossings": traffic.crossings, "covered": judged, "share": share},
         traffic.worst(lambda edge: _without(edge, "judged"), _of("without a contract")),
         "draft contracts for what is not covered with `handoff discover`, and edit and apply them.",
@@ -235,8 +235,8 @@ def _carried(traffic: _Traffic) -> Answer:
         "Is context carried automatically?",
         _verdict(traffic, kept),
         evidence,
-        f"yes from a mean fidelity of {percent(FIDELITY)} on, with at most {percent(REENTERED)} of "
-        f"the handoffs typed again, when contracts cover {percent(KNOWN)} of the crossings or more",
+        f"yes when fidelity is {percent(FIDELITY)} or more, at most {percent(REENTERED)} of the "
+        f"handoffs had a field typed again, and contracts cover {percent(KNOWN)} of the crossings",
         {
             "judged": judged,
             "judged_share": known,
@@ -246,8 +246,7 @@ def _carried(traffic: _Traffic) -> Answer:
             "reentered_share": reentered,
         },
         traffic.worst(lacking, why),
-        "let the tools that come last before the worst edges hand off all that the contract asks "
-        "for.",
+        "let the sending tools hand off all that the contract requires, the worst edge first.",
     )
 
 
@@ -269,8 +268,8 @@ def _named_owner(
         "Is there a named owner for each step?",
         _verdict(traffic, _at_least(share, OWNED) and not nobodys),
         evidence,
-        f"yes from {percent(OWNED)} of the crossings on, when every receiver in use has an owner "
-        f"in force on {today.isoformat()}",
+        f"yes when {percent(OWNED)} or more had one, and every receiver in use has an owner in "
+        f"force on {today.isoformat()}",
         {
             "owned": owned,
             "share": share,
@@ -306,8 +305,7 @@ def _visible_stalls(traffic: _Traffic) -> Answer:
         "Are stalls visible?",
         _verdict(traffic, _at_least(share, PROMISED) and accepted > 0),
         evidence,
-        f"yes from {percent(PROMISED)} of the crossings with a deadline to accept on, when "
-        "acceptance was seen at all",
+        f"yes when {percent(PROMISED)} or more have a deadline, and acceptance was seen at all",
         {
             "promised": promised,
             "share": share,
@@ -335,8 +333,8 @@ def _mapped(traffic: _Traffic) -> Answer:
         f"{len(undocumented):,} of {len(traffic.edges):,} edges are undocumented, {len(habits):,} "
         f"of these with {HABIT} or more moves; {percent(share)} of all moves and handoffs went "
         "over documented ones",
-        f"yes from {percent(MAPPED)} over documented edges on, when no undocumented one has "
-        f"{HABIT} or more",
+        f"yes when {percent(MAPPED)} or more went over documented edges, and no undocumented one "
+        f"has {HABIT} or more moves",
         {
             "edges": len(traffic.edges),
             "undocumented": len(undocumented),
@@ -362,7 +360,7 @@ def _structured(traffic: _Traffic) -> Answer:
         _verdict(traffic, share is not None and share <= BARE),
         f"{declared:,} handoffs were declared and {triggered:,} triggered by a contract; "
         f"{bare:,} of {traffic.crossings:,} crossings were bare moves ({percent(share)})",
-        f"yes up to {percent(BARE)} of the crossings bare",
+        f"yes when {percent(BARE)} or less were bare",
         {"declared": declared, "triggered": triggered, "bare": bare, "share": share},
         traffic.worst(
             lambda edge: _alone(edge) if edge.kind == "move" else edge.counts.get("implicit", 0),

@@ -12,9 +12,6 @@ from schemas.flow import Output, Record
 from topics.catalogue import SUBJECT_PARTITIONS
 
 EDGES = "handoff.edges"
-# So many records are one transaction: what is published does not depend on it, and a state that
-# takes part in all of them is encoded once.
-_RECORDS = 64
 
 
 class Follower:
@@ -25,7 +22,6 @@ class Follower:
         self._driver = Driver(processor, tables)
         self._clock = Timeline(self._driver, self._settled)
         self._offsets: Counter[int] = Counter()
-        self._open = 0
         for partition in range(SUBJECT_PARTITIONS):
             self._driver.assign(partition, {})
 
@@ -39,7 +35,8 @@ class Follower:
 
     def take(self, sums: Iterable[Output], now: int) -> Iterator[Output]:
         """What follows from sums that were published at a moment (epoch ms)."""
-        yield from self._clock.to(now)
+        if self._clock.now != now:
+            yield from self._clock.to(now)
         for each in sums:
             assert each.key is not None
             partition = partition_of(each.key, SUBJECT_PARTITIONS)
@@ -47,9 +44,7 @@ class Follower:
             self._offsets[partition] += 1
             record = Record(each.topic, partition, offset, each.key, each.value, now, each.headers)
             yield from self._driver.step(record, now)
-            self._open += 1
-        if self._open >= _RECORDS:
-            yield from self._settled()
+        yield from self._settled()
 
     def ended(self, now: int, ahead: int) -> Iterator[Output]:
         """What is known of the edges at a moment: those that would be published within `ahead` ms.
@@ -57,14 +52,12 @@ class Follower:
         Nothing else of that time is told: it has not come.
         """
         yield from self._clock.through(now)
-        yield from self._settled()
         for output in self._clock.through(now + ahead):
             if output.topic == EDGES:
                 yield output
 
     def _settled(self) -> list[Output]:
         """Commit: the changelog."""
-        self._open = 0
         changes = list(self._driver.changelog())
         self._driver.merge(changes)
         return [

@@ -1,12 +1,11 @@
 """`handoff audit`: the six questions, answered from measured traffic."""
 
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import click
 import msgspec
-from rich.console import RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from console import output, render
@@ -46,7 +45,7 @@ def audit(recording: str | None, paths: tuple[str, ...], output_: str) -> None:
                 click.echo(line)
         else:
             terminal = render.console()
-            for text in _form(told):
+            for text in _form(told, terminal.width):
                 terminal.print(text)
 
 
@@ -63,7 +62,7 @@ def _name(edge: Offender) -> str:
     return f"{edge.workflow}: {edge.from_} {arrow} {edge.to}"
 
 
-def _form(told: Audit) -> Iterator[RenderableType]:
+def _form(told: Audit, width: int) -> Iterator[Text]:
     yield Text(told.headline, "bold")
     yield Text(_span(told), "dim")
     for number, each in enumerate(told.answers, start=1):
@@ -71,16 +70,17 @@ def _form(told: Audit) -> Iterator[RenderableType]:
         yield Text.assemble(
             f"{number}  {each.question}  ", (each.answer.upper(), _STYLE[each.answer])
         )
-        yield _indented(Text(render.plain(each.evidence)))
-        yield _indented(Text(each.rule, "dim"))
+        yield from _indented(each.evidence, width)
+        yield from _indented(each.rule, width, "dim")
         if each.answer == "no":
             for edge in each.worst:
-                yield _indented(Text(f"- {render.plain(_name(edge))}: {edge.why}"))
-            yield _indented(Text(f"first: {each.first_step}", "cyan"))
+                yield from _indented(f"- {_name(edge)}: {edge.why}", width)
+            yield from _indented(f"first: {each.first_step}", width, "cyan")
 
 
-def _indented(text: Text) -> Padding:
-    return Padding(text, (0, 0, 0, 3))
+def _indented(text: str, width: int, style: str = "") -> Iterator[Text]:
+    for line in textwrap.wrap(render.plain(text), max(width - 3, 20)):
+        yield Text(f"   {line}", style)
 
 
 def page(told: Audit, where: str) -> Iterator[str]:
