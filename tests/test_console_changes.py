@@ -1,6 +1,7 @@
 """`handoff contracts diff` and `handoff contracts test`, without a broker and with one."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from console.main import main
-from console.replay import Handoff, matched
+from console.replay import Handoff as Judged
+from console.replay import matched
+from tests.commands import Handoff
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "console" / "demo"
@@ -350,18 +353,18 @@ def test_bad_input_is_told(
     assert words in result.stderr
 
 
-def handoff(id_: str, event: str, receiver: str = "r") -> Handoff:
-    return Handoff(id_, "w", "t", event, None, receiver, "declared", False, None, None, 0)
+def judged(id_: str, event: str, receiver: str = "r") -> Judged:
+    return Judged(id_, "w", "t", event, None, receiver, "declared", False, None, None, 0)
 
 
 def test_handoffs_are_matched_by_id_then_by_where_they_came_from() -> None:
-    same, part_one, part_two = handoff("1", "a"), handoff("2", "b"), handoff("3", "b")
-    moved, gone = handoff("4", "c"), handoff("5", "d")
+    same, part_one, part_two = judged("1", "a"), judged("2", "b"), judged("3", "b")
+    moved, gone = judged("4", "c"), judged("5", "d")
     one, two, there, came = (
-        handoff("6", "b"),
-        handoff("7", "b"),
-        handoff("8", "c", "other"),
-        handoff("9", "e"),
+        judged("6", "b"),
+        judged("7", "b"),
+        judged("8", "c", "other"),
+        judged("9", "e"),
     )
     pairs = list(matched([same, part_one, part_two, moved, gone], [came, there, one, two, same]))
     assert pairs == [
@@ -398,3 +401,70 @@ def test_the_airlines_transcripts_under_a_stricter_contract(shared: Path, tmp_pa
         if (each["kind"], each["field"]) == ("context_dropped", "insurance")
     )
     assert insurance["errors"] == insurance["handoffs"] <= 36, "36 were rebuilt before"
+
+
+def test_against_a_cluster(handoff: Handoff, old: Path, tmp_path: Path) -> None:
+    changed = new(tmp_path, ("type: number}", "type: number, rebuild: false}"))
+    lines = recording(tmp_path)
+    for arguments in (
+        ("contracts", "apply", str(old)),
+        ("receivers", "apply", str(old)),
+        ("contracts", "apply", str(changed)),
+        ("send", str(lines)),
+    ):
+        assert handoff(*arguments).exit_code == 0
+
+    assert handoff("contracts", "diff", "lead-to-nurture@1", "lead-to-nurture@2").exit_code == 1
+    named = handoff("contracts", "diff", "lead-to-nurture", str(old))
+    assert "lead-to-nurture@2 -> @1: changed" in named.stdout, "without a version: the one in force"
+    assert "raise the version to 3" in named.stdout
+    unknown = handoff("contracts", "diff", "lead-to-nurture@9", str(old))
+    assert unknown.exit_code == 2
+    assert "registered: lead-to-nurture@1, lead-to-nurture@2" in unknown.stderr
+
+    back = handoff("contracts", "test", str(old), "--from-topic", "--output", "json")
+    assert back.exit_code == 0, back.output
+    found = json.loads(back.stdout)
+    assert found["handoffs"] == {"before": 7, "after": 7, "concerned": 7}
+    assert found["newly_passing"]["handoffs"] == 3
+    again = handoff("contracts", "test", str(changed), "--from-topic", "--contracts", str(old))
+    assert again.exit_code == 1
+    assert "3 handoffs newly failing" in again.stdout
+
+
+def test_the_page_about_it_shows_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = (ROOT / "docs" / "contracts.md").read_text()
+    page = (ROOT / "docs" / "changing-a-contract.md").read_text()
+    right = fences(example, "yaml")[0]
+    leads = next(body for body in fences(example, "") if body.startswith('{"id":"1"'))
+    written(tmp_path / "right.yaml", right)
+    written(tmp_path / "leads.jsonl", leads)
+    changed = right.partition("---")[0]
+    taken = ""
+    for line in fences(page, "diff")[0].splitlines(keepends=True):
+        if line.startswith("-"):
+            changed = changed.replace(taken, "") if taken else changed
+            taken = line[1:]
+            assert taken in changed
+        else:
+            changed = changed.replace(taken, line[1:]) if taken else changed + line[1:]
+            taken = ""
+    written(tmp_path / "next.yaml", changed)
+    shown = [body for body in fences(page, "") if body.startswith("$ handoff")]
+    assert len(shown) == 2
+    for body in shown:
+        typed, _, printed = body.partition("\n")
+        result = CliRunner().invoke(main, typed.split()[2:])
+        assert result.exit_code == 1
+        assert result.stdout == printed
+
+
+def fences(page: str, language: str) -> list[str]:
+    return [
+        body
+        for found, body in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        if found == language
+    ]

@@ -169,8 +169,8 @@ def _run(
 def _tell(found: Difference, before: Run, after: Run) -> None:
     numbers = found.handoffs
     click.echo(
-        f"{', '.join(found.contracts)}: of {output.number(numbers.before, 'handoff')} before and "
-        f"{numbers.after:,} after, {numbers.concerned:,} fall under it or did"
+        f"{', '.join(found.contracts)}: {output.number(numbers.before, 'handoff')} before, "
+        f"{numbers.after:,} after; {numbers.concerned:,} under it, before or after"
     )
     if before.dead_letters:
         letters = output.number(before.dead_letters, "line")
