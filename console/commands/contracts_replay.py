@@ -168,8 +168,11 @@ def _run(
 
 def _tell(found: Difference, before: Run, after: Run) -> None:
     numbers = found.handoffs
+    tried = ", ".join(found.contracts)
+    if len(found.contracts) > 3:
+        tried = output.number(len(found.contracts), "contract")
     click.echo(
-        f"{', '.join(found.contracts)}: {output.number(numbers.before, 'handoff')} before, "
+        f"{tried}: {output.number(numbers.before, 'handoff')} before, "
         f"{numbers.after:,} after; {numbers.concerned:,} under it, before or after"
     )
     if before.dead_letters:
