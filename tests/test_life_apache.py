@@ -38,7 +38,8 @@ SECONDS = 30.0  # in which they begin
 HUSH = 0.8  # seconds before a blow nobody speaks, and then, shortly before it, all at once, with
 WORK = 600  # so many handoffs beside, that it falls into a transaction
 BLOWS = ("kill", "freeze", "stop")
-TRIES = 15  # to strike within a transaction; most often the first ones do
+TRIES = 25  # to strike within a transaction; two in five do
+BURSTS = 5  # of so much work that transactions follow each other
 SETTLING = 2.0  # seconds in which one that is not frozen commits what it has written
 
 
@@ -147,7 +148,6 @@ def interrupt(
     ordinal: int,
     stage: Stage,
     is_settled: Callable[[], bool],
-    pick: random.Random,
 ) -> None:
     """Kill an instance within a transaction, and start it: it is frozen while all speak at once,
     and goes on where it had committed what it had written, until once it had not.
@@ -156,9 +156,8 @@ def interrupt(
         hush = time.monotonic() + HUSH
         while time.monotonic() < hush:
             stage.turn(hush=True)
-        stage.turn(hush=False)
-        struck = time.monotonic() + pick.uniform(0.03, 0.3)
-        while time.monotonic() < struck:
+        for _ in range(BURSTS):
+            stage.turn(hush=True)
             stage.turn(hush=False)
         instances.strike(Strike(0.0, ordinal, "freeze"))
         # The other one settles soon: nobody speaks.
@@ -203,7 +202,7 @@ def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
             while left and left[0].at <= passed:
                 strike = left.pop(0)
                 if strike.what == "interrupt":
-                    interrupt(instances, strike.instance, stage, is_settled, pick)
+                    interrupt(instances, strike.instance, stage, is_settled)
                 else:
                     instances.strike(strike)
             stage.turn(hush=any(since < passed < until for since, until in blows))
