@@ -161,9 +161,12 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(prefix: str, tmp_path: 
                 time.sleep(3)  # long enough for the lane to notice
                 broker.start()
                 feed(bench, 1000)
-            # A client call that hangs with the broker lasts 25 s, and there may be some in a row:
-            # this is about nothing lost, not about how soon it is there.
-            bench.check_outputs(240)
+                # A client call that hangs with the broker lasts 25 s, and there may be some in a
+                # row: this is about nothing lost, not about how soon it is there. All is settled
+                # before the next blow: a broker that is killed between a transaction's end and its
+                # markers may forget the markers, and the group's offsets then wait for ever
+                # (seen with Kafka 4.3.1).
+                bench.check_outputs(240)
             wait_for(lambda: instance.page("/readyz")[0] == 200, 30, instance.log)
             assert len(instance.log.splitlines()) < 200, "librdkafka's lines are not limited"
     finally:
