@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from console.output import number
 from console.render import percent
 from schemas.documents import HandoffContract, Receiver
 from schemas.records import Edge
@@ -136,7 +137,7 @@ def _headline(answers: list[Answer]) -> str:
     verb = "is" if len(refused) == 1 else "are"
     told = f"{len(refused)} of {len(answers)} answers {verb} no"
     if len(refused) > 2:
-        told += ": work is breaking between the tools, whatever the dashboards say"
+        told += ": handoffs are not under control here"
     return f"{told}. Begin here: {refused[0].first_step}"
 
 
@@ -204,9 +205,9 @@ def _carried(traffic: _Traffic) -> Answer:
     )
     if judged:
         evidence = (
-            f"fidelity {percent(fidelity)} over {judged:,} handoffs on a contract; of the required "
-            f"fields {percent(rebuilt)} were rebuilt and {percent(lost)} lost; "
-            f"{traffic.sum('reentered'):,} fields were typed again"
+            f"fidelity {percent(fidelity)} over {number(judged, 'handoff')} on a contract; of the "
+            f"required fields {percent(rebuilt)} were rebuilt and {percent(lost)} lost; "
+            f"{number(traffic.sum('reentered'), 'field')} typed again"
         )
         if not _at_least(known, KNOWN):
             evidence += f"; that is {percent(known)} of the crossings"
@@ -227,8 +228,9 @@ def _carried(traffic: _Traffic) -> Answer:
         if edge.kind == "move":
             return _of("")(edge, lack)
         return (
-            f"fidelity {percent(edge.fidelity)} over {edge.counts.get('judged', 0):,} handoffs, "
-            f"{edge.counts.get('lost', 0):,} fields lost"
+            f"fidelity {percent(edge.fidelity)} over "
+            f"{number(edge.counts.get('judged', 0), 'handoff')}, "
+            f"{number(edge.counts.get('lost', 0), 'field')} lost"
         )
 
     return Answer(
@@ -299,7 +301,7 @@ def _visible_stalls(traffic: _Traffic) -> Answer:
     evidence = (
         f"{promised:,} of {traffic.crossings:,} crossings have a deadline to accept "
         f"({percent(share)}); {accepted:,} of {sent:,} sent were accepted, {acked:,} by an ack; "
-        f"{open_:,} are open, {stalled:,} stalled"
+        f"open: {open_:,}, stalled: {stalled:,}"
     )
     return Answer(
         "Are stalls visible?",
@@ -343,9 +345,7 @@ def _mapped(traffic: _Traffic) -> Answer:
         },
         traffic.worst(
             lambda edge: 0 if edge.documented else edge.moves,
-            lambda edge, _: (
-                f"{edge.moves:,} {'moves' if edge.kind == 'move' else 'handoffs'}, no contract"
-            ),
+            lambda edge, _: f"{number(edge.moves, edge.kind)}, no contract",
         ),
         "write down the edges that nobody mapped: `handoff discover` drafts a contract for each.",
     )

@@ -71,7 +71,7 @@ def test_a_move_that_a_contract_made_a_handoff_of_is_covered_and_not_structured(
 def test_bare_moves_alone_are_no_to_everything_and_that_is_the_headline() -> None:
     told = of(move("a", "b", 30), move("b", "c", 10), receivers=())
     assert told.no == 6
-    assert told.headline.startswith("6 of 6 answers are no: work is breaking between the tools")
+    assert told.headline.startswith("6 of 6 answers are no: handoffs are not under control")
     assert "`handoff discover`" in told.headline
     worst = told.answers[FORMAT].worst
     assert [(edge.from_, edge.to, edge.why) for edge in worst] == [

@@ -183,7 +183,7 @@ def test_the_audit_in_its_three_forms(tmp_path: Path) -> None:
     assert [each["answer"] for each in told["answers"]] == ["no"] * 6
     assert {edge["from"] for edge in told["answers"][0]["worst"]} == {"a", "b"}
     text = run("audit", "--from", str(path)).stdout
-    assert text.startswith("6 of 6 answers are no: work is breaking between the tools")
+    assert text.startswith("6 of 6 answers are no: handoffs are not under control")
     assert "1  Is the format each receiver expects known?  NO\n" in text
     page = run("audit", "--from", str(path), "--output", "markdown").stdout
     assert page.startswith("# Audit of handoffs\n\n**6 of 6 answers are no")
@@ -257,7 +257,7 @@ def test_the_permit_log(shared: Path, tmp_path: Path) -> None:
     assert lint.exit_code == 0, lint.output
 
     told = found("audit", "--from", path)
-    assert told["headline"].startswith("6 of 6 answers are no: work is breaking")
+    assert told["headline"].startswith("6 of 6 answers are no: handoffs are not under control")
 
 
 # --- from the topics ------------------------------------------------------------------------------
