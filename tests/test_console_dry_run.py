@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 from console.dry_run import printed
 from console.main import main
 from processors.partitioning import partition_of
+from schemas.documents import to_json
+from schemas.loading import load
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 INSIGHTS = ("handoff.edges", "handoff.patterns")
@@ -84,6 +86,57 @@ def test_internal_records_are_printed_when_asked_for() -> None:
     with_state = records(demo("--internal"))
     states = [each for each in with_state if each["topic"] == "handoff.integrity-state"]
     assert len(states) == 8, "one a line, as each line is a transaction of its own"
+
+
+def test_insights_comes_behind_and_each_edge_once_at_the_end() -> None:
+    result = dry_run("--contracts", str(DEMO), str(DEMO / "support-crowd.jsonl"))
+    found = records(result)
+    topics = [each["topic"] for each in found]
+    edges = [each["key"] for each in found if each["topic"] == "handoff.edges"]
+    assert topics[-len(edges) :] == ["handoff.edges"] * len(edges)
+    assert len(set(edges)) == len(edges) == 2
+    assert topics.index("handoff.patterns") > topics.index("handoff.held")
+    assert "handoff.internal.feed" not in topics
+    assert "handoff.patterns" in result.stderr
+    assert "insights-state" not in result.stderr
+
+    everything = records(
+        dry_run("--contracts", str(DEMO), "--internal", str(DEMO / "support-crowd.jsonl"))
+    )
+    fed = [each for each in everything if each["topic"] == "handoff.internal.feed"]
+    moved = [each for each in fed if each["key"] == "move/support-ticket/answer/escalate"]
+    assert sum(each["value"]["counts"]["moves"] for each in moved) == 35
+    assert "handoff.insights-state" in {each["topic"] for each in everything}
+    assert [each for each in everything if each in found] == found
+
+
+def test_nothing_of_the_time_after_the_last_line_is_told_but_the_edges() -> None:
+    lines = (DEMO / "support-crowd.jsonl").read_text()
+    found = records(dry_run("--contracts", str(DEMO), "-", lines=lines))
+    later = records(
+        dry_run("--contracts", str(DEMO), "--until", "2027-01-01T00:00:00Z", "-", lines=lines)
+    )
+    closed = [each for each in later if each["value"].get("status") == "closed"]
+    assert closed, "with --until the patterns have been quiet for their windows"
+    assert not [each for each in found if each["value"].get("status") == "closed"]
+
+
+def test_a_contract_that_comes_later_documents_an_edge() -> None:
+    lines = (DEMO / "sales-undeclared.jsonl").read_text()
+    handed = json.dumps({"topic": "handoff.contracts", "value": lead_contract()}) + "\n"
+    without = records(dry_run("--contracts", str(DEMO / "support.yaml"), "-", lines=lines))
+    after = records(dry_run("--contracts", str(DEMO / "support.yaml"), "-", lines=lines + handed))
+    documented = [
+        {each["key"]: each["value"]["documented"] for each in run if "edges" in each["topic"]}
+        for run in (without, after)
+    ]
+    assert documented[0]["move/inbound-lead/qualify/nurture"] is False
+    assert documented[1]["move/inbound-lead/qualify/nurture"] is True
+
+
+def lead_contract() -> Any:
+    (found,) = load([DEMO / "sales.yaml"]).contracts
+    return json.loads(to_json(found))
 
 
 def test_a_line_older_than_the_clock_is_no_backfill_unless_asked_for() -> None:
