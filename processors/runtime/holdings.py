@@ -28,8 +28,7 @@ log = logging.getLogger("handoff.lane")
 
 SLICE_SECONDS = 0.2
 # Nobody's transaction lives that long: 10 s, and as many until its coordinator looks. What is not
-# answered then never will be: a consumer whose coordinator went and came back may have lost its way
-# (librdkafka 2.16), and a new one finds it.
+# answered by then may never be, by this client: a new one finds its coordinator anew.
 PENDING_SECONDS = 30.0
 
 
