@@ -24,7 +24,7 @@ def judged(
 ) -> Any:
     """The outputs and the task's state after outputs with these contexts, under one setting."""
     monkeypatch.setenv(f"HANDOFF_{name.upper()}", str(value))
-    (processor,) = processors(load_settings())
+    (processor,) = processors(load_settings(), ["integrity"])
     driver = Driver(processor, world or processor.build_tables({}, None))
     driver.assign(0, {})
     outputs: list[Output] = []
