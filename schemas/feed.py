@@ -12,7 +12,8 @@ with `replay/` before them.
 """
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
@@ -35,6 +36,7 @@ MAX_NAMES = 256  # names told apart under a subject: fields, stages, tools
 GAMMA = 1.105
 
 Key = TypeVar("Key", str, int)
+Shared = TypeVar("Shared")
 
 
 def subject(*parts: str) -> str:
@@ -66,28 +68,7 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
 
     def plus(self, other: "EdgePart") -> "EdgePart":
         """Both together."""
-        later = other if other.last_seen >= self.last_seen else self
-        fields = self.fields
-        if other.fields:
-            fields = dict(fields)
-            for name, types in other.fields.items():
-                have = fields.get(name)
-                if have is not None or len(fields) < MAX_NAMES:
-                    fields[name] = add(have or {}, types)
-        return EdgePart(
-            self.kind,
-            self.workflow,
-            self.from_,
-            self.to,
-            min(self.first_seen, other.first_seen),
-            later.last_seen,
-            add(self.counts, other.counts),
-            fields,
-            add(self.accepted_in, other.accepted_in),
-            min(self.fidelity + other.fidelity, MAX_FIGURE),
-            min(self.completeness + other.completeness, MAX_FIGURE),
-            later.contract or self.contract or other.contract,
-        )
+        return _total_of_edge([self, other])
 
 
 # What `EdgePart.counts` counts. Of both kinds: `moves`, and `tasks`, that made their first one.
@@ -166,34 +147,110 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
 
     def plus(self, other: "PatternPart") -> "PatternPart":
         """Both together; what it is about is the later one's."""
-        earlier, later = (self, other) if other.last_seen >= self.last_seen else (other, self)
-        tasks = tuple(dict.fromkeys(earlier.tasks + later.tasks))[:MAX_TASKS]
-        return replace(
-            later,
-            first_seen=min(self.first_seen, other.first_seen),
-            minutes=add(self.minutes, other.minutes, None),
-            errors=min(self.errors + other.errors, MAX_FIGURE),
-            stages=add(self.stages, other.stages),
-            tools=add(self.tools, other.tools),
-            tasks=tasks,
-        )
+        return _total_of_pattern([self, other])
 
 
 Part = EdgePart | PatternPart
 
 
-def add(
-    have: Mapping[Key, int], more: Mapping[Key, int], most: int | None = MAX_NAMES
-) -> dict[Key, int]:
-    """Counts together, each up to `MAX_FIGURE`. Beyond `most` keys no new one is taken."""
-    found = dict(have)
+def total(parts: Collection[Part]) -> Part:
+    """The parts of one subject together; at least one."""
+    edges = [part for part in parts if isinstance(part, EdgePart)]
+    if edges:
+        return _total_of_edge(edges)
+    return _total_of_pattern([part for part in parts if isinstance(part, PatternPart)])
+
+
+def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
+    """Parts made in one process often share their counts and fields, the very objects: those are
+    added up once."""
+    counts: dict[str, int] = {}
+    for each, times in _alike([part.counts for part in parts]):
+        _add_to(counts, each, times=times)
+    fields: dict[str, dict[str, int]] = {}
+    for carried, times in _alike([part.fields for part in parts]):
+        _add_fields_to(fields, carried, times)
+    accepted_in: dict[int, int] = {}
+    for part in parts:
+        if part.accepted_in:
+            _add_to(accepted_in, part.accepted_in)
+    seen = [part.last_seen for part in parts]
+    last = parts[seen.index(max(seen))]
+    contracts = [part.contract for part in parts if part.contract is not None]
+    return EdgePart(
+        last.kind,
+        last.workflow,
+        last.from_,
+        last.to,
+        min([part.first_seen for part in parts]),
+        last.last_seen,
+        counts,
+        fields,
+        accepted_in,
+        min(sum([part.fidelity for part in parts]), MAX_FIGURE),
+        min(sum([part.completeness for part in parts]), MAX_FIGURE),
+        last.contract or (contracts[-1] if contracts else None),
+    )
+
+
+def _total_of_pattern(parts: list[PatternPart]) -> PatternPart:
+    parts.sort(key=lambda part: part.last_seen)
+    minutes: dict[int, int] = {}
+    stages: dict[str, int] = {}
+    tools: dict[str, int] = {}
+    tasks: dict[str, None] = {}
+    for part in parts:
+        _add_to(minutes, part.minutes, None)
+        _add_to(stages, part.stages)
+        _add_to(tools, part.tools)
+        if len(tasks) < MAX_TASKS:
+            tasks.update(dict.fromkeys(part.tasks))
+    return replace(
+        parts[-1],
+        first_seen=min([part.first_seen for part in parts]),
+        minutes=minutes,
+        errors=min(sum([part.errors for part in parts]), MAX_FIGURE),
+        stages=stages,
+        tools=tools,
+        tasks=tuple(tasks)[:MAX_TASKS],
+    )
+
+
+def _alike(many: list[Shared]) -> list[tuple[Shared, int]]:
+    """Each object once, with how often it is there."""
+    times = Counter(map(id, many))
+    return [(each, times[id_]) for id_, each in {id(each): each for each in many}.items()]
+
+
+def add_fields(
+    have: Mapping[str, Mapping[str, int]], more: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """Counts by field and JSON type together. Beyond `MAX_NAMES` fields no new one is taken."""
+    found = {name: dict(types) for name, types in have.items()}
+    _add_fields_to(found, more, 1)
+    return found
+
+
+def _add_to(
+    found: dict[Key, int], more: Mapping[Key, int], most: int | None = MAX_NAMES, times: int = 1
+) -> None:
     for key, number in more.items():
         before = found.get(key)
         if before is not None:
-            found[key] = min(before + number, MAX_FIGURE)
+            found[key] = min(before + number * times, MAX_FIGURE)
         elif most is None or len(found) < most:
-            found[key] = number
-    return found
+            found[key] = min(number * times, MAX_FIGURE)
+
+
+def _add_fields_to(
+    found: dict[str, dict[str, int]], more: Mapping[str, Mapping[str, int]], times: int
+) -> None:
+    for name, types in more.items():
+        before = found.get(name)
+        if before is not None:
+            _add_to(before, types, times=times)
+        elif len(found) < MAX_NAMES:
+            found[name] = {type_: min(each * times, MAX_FIGURE) for type_, each in types.items()}
 
 
 def latency_bucket(ms: int) -> int:

@@ -23,7 +23,6 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
         source = documents.source(contract)
         problems += _receivers_known(contract, receivers, source)
         problems += lint_contract(contract, receivers.get(contract.to.receiver), source)
-        problems += _not_yet_acted_on(contract, source)
     problems += _tried_in_vain(documents.contracts, contracts, documents)
     problems += _shadowed(contracts, documents)
     settled = [contract for contract in contracts if contract.status != "draft"]
@@ -61,32 +60,30 @@ def _rank(contract: HandoffContract) -> tuple[bool, int]:
 def _receivers_known(
     contract: HandoffContract, receivers: dict[str, Receiver], source: Source
 ) -> Iterator[Problem]:
-    named: list[tuple[tuple[str, ...], str]] = [(("to", "receiver"), contract.to.receiver)]
-    if contract.repeat is not None:
-        named.append((("repeat", "receiver"), contract.repeat.receiver))
-    for at, receiver_id in named:
-        receiver = receivers.get(receiver_id)
-        if receiver is None:
-            message = f"the receiver {receiver_id!r} is not known here"
-            suggestion = "register it, or correct its id; until then packages are held"
-        elif receiver.status == "retired":
-            message = f"the receiver {receiver_id!r} is retired"
-            suggestion = "name another; packages to a retired receiver are held"
-        else:
-            continue
-        if at[0] == "repeat":
-            suggestion = "register the receiver, or name another; until then no pattern reaches it"
-        yield source.problem(at, message, suggestion, "warning")
+    def told(at: tuple[str, ...], receiver_id: str, is_: str, suggestion: str) -> Problem:
+        message = f"the receiver {receiver_id!r} {is_}"
+        return source.problem(at, message, suggestion, "warning")
 
-
-def _not_yet_acted_on(contract: HandoffContract, source: Source) -> Iterator[Problem]:
-    if contract.repeat is not None:
-        yield source.problem(
-            ("repeat",),
-            "this version reads it and does not count repeats",
-            "do not rely on it yet",
-            "warning",
-        )
+    at, receiver_id = ("to", "receiver"), contract.to.receiver
+    receiver = receivers.get(receiver_id)
+    if receiver is None:
+        suggestion = "register it, or correct its id; until then packages are held"
+        yield told(at, receiver_id, "is not known here", suggestion)
+    elif receiver.status == "retired":
+        suggestion = "name another; packages to a retired receiver are held"
+        yield told(at, receiver_id, "is retired", suggestion)
+    if contract.repeat is None:
+        return
+    at, receiver_id = ("repeat", "receiver"), contract.repeat.receiver
+    receiver = receivers.get(receiver_id)
+    if receiver is None:
+        suggestion = "register the receiver, or name another; until then no pattern reaches it"
+        yield told(at, receiver_id, "is not known here", suggestion)
+    elif receiver.status == "retired":
+        yield told(at, receiver_id, "is retired", "name another; no pattern reaches this one")
+    elif receiver.queue is None:
+        suggestion = "give it one, or name another; until then no pattern reaches it"
+        yield told(at, receiver_id, "has no queue", suggestion)
 
 
 def _tried_in_vain(

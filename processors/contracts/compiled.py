@@ -88,6 +88,20 @@ class Rule(Struct, frozen=True, gc=False):
     severity: Severity
 
 
+class Repeat(Struct, frozen=True, gc=False):
+    """Which values of a package are watched for coming again. `within` is in milliseconds.
+
+    `by` are the paths as written, each with where it leads in the package's context. A path is
+    `tagged` where a field with a classification may be found there: its values are never shown.
+    """
+
+    by: dict[str, Path]
+    tagged: frozenset[str]
+    threshold: int
+    within: int
+    receiver: str
+
+
 class Contract(Struct, frozen=True, gc=False):
     """A contract, ready to judge with. Durations are milliseconds.
 
@@ -117,6 +131,8 @@ class Contract(Struct, frozen=True, gc=False):
     complete_within: int | None
     release_within: int | None
     strip: bool
+    required: frozenset[str]
+    repeat: Repeat | None
 
     def accepted_by(self, tool: str) -> bool:
         """Whether an output of this tool at the receiving stage accepts."""
@@ -204,6 +220,8 @@ def compile_contract(document: HandoffContract) -> Contract:
         complete_within=milliseconds(document.complete_within),
         release_within=milliseconds(document.release_within),
         strip=document.extra == "strip",
+        required=frozenset([field.name for field in fields if field.required]),
+        repeat=_compile_repeat(document),
     )
 
 
@@ -227,11 +245,33 @@ def compile_receiver(document: Receiver) -> Destination:
     )
 
 
+def _compile_repeat(document: HandoffContract) -> Repeat | None:
+    repeat = document.repeat
+    if repeat is None:
+        return None
+    by = {path: _path(path.removeprefix("context.")) for path in repeat.by}
+    tagged = {
+        name
+        for field in document.fields
+        if field.classification
+        for name in (field.name, *(_path(source).top for source in field.from_), *field.from_)
+    }
+    return Repeat(
+        by,
+        frozenset(name for name, path in by.items() if {path.name, path.top} & tagged),
+        repeat.threshold,
+        repeat.within // dt.timedelta(milliseconds=1),
+        repeat.receiver,
+    )
+
+
+def _path(name: str) -> Path:
+    top, *rest = name.split(".")
+    return Path(name, top, tuple(rest))
+
+
 def _compile_field(field: ContractField) -> Field:
-    paths = []
-    for name in field.from_:
-        top, *rest = name.split(".")
-        paths.append(Path(name, top, tuple(rest)))
+    paths = [_path(name) for name in field.from_]
     translate = None
     terms: frozenset[bytes] = frozenset()
     if field.translate is not None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.tables import Tables
-from processors.integrity import held, messages, replies
+from processors.integrity import feed, held, messages, replies
 from processors.integrity.begin import Beginning, declared, implicit, triggered
 from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carried
 from processors.integrity.handoff import Source, decide, open_handoff
@@ -114,7 +114,7 @@ def _take_output(
     judged += [(b, decide(b, task.workflow, source, NO_CONTEXT, memory, tables, now)) for b in more]
 
     begun: list[OpenHandoff] = []
-    open_, closed, arrived = task.open, task.closed, task.arrived
+    open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
     emits: list[Emitted] = []
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
         handoffs = _handoffs(task, arrival, memory, tables, now, limits)
@@ -139,11 +139,17 @@ def _take_output(
         handoffs.trim(weigh=full)
         open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
         arrived = handoffs.arrived
+        edges = handoffs.outbox.feed.edges
         emits += handoffs.outbox.emits()
     else:
         forgotten = memory.trim()
     emits += [Count("captures_forgotten")] * len(forgotten) + [Count("when_failed")] * failed
     stage, tool, stage_at, contracts, left = _whereabouts(task, output, arrival, begun)
+    path = task.path
+    if task.stage and stage != task.stage:
+        path, told = feed.moved(task, output, arrival, context, covered=nobody is not None)
+        emits.append(told)
+    handed, covered = _handed_off(task, stage, begun)
     following = Task(
         task.workflow,
         task.task_id,
@@ -162,6 +168,10 @@ def _take_output(
         left,
         true,
         arrived,
+        handed,
+        covered,
+        path,
+        edges,
     )
     return following, emits
 
@@ -282,6 +292,17 @@ def _whereabouts(
     return output.stage, output.tool, arrival.occurred_at, stayed, left
 
 
+def _handed_off(task: Task, stage: str, begun: list[OpenHandoff]) -> tuple[bool, bool]:
+    """Whether a handoff has left the stage where the task is since it came there, and whether one
+    on a contract did."""
+    stayed = stage == task.stage
+    handed, covered = stayed and task.handed, stayed and task.covered
+    for handoff in begun:
+        if handoff.stage == stage:
+            handed, covered = True, covered or handoff.contract is not None
+    return handed, covered
+
+
 # --- an ack or an amendment -----------------------------------------------------------------------
 
 
@@ -346,7 +367,8 @@ def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, 
 def _handoffs(
     task: Task, arrival: Arrival, memory: Memory, tables: Tables, now: int, limits: Limits
 ) -> Handoffs:
-    cause = Cause(arrival.body.id, arrival.occurred_at, arrival.timestamp, arrival.backfill)
+    is_ack = isinstance(arrival.body, Ack)
+    cause = Cause(arrival.body.id, arrival.occurred_at, arrival.timestamp, arrival.backfill, is_ack)
     return Handoffs(task, memory, tables, now, cause, limits)
 
 
@@ -365,4 +387,5 @@ def _after(task: Task, handoffs: Handoffs) -> Task:
         open=tuple(handoffs.open.values()),
         closed=tuple(handoffs.closed),
         arrived=handoffs.arrived,
+        edges=handoffs.outbox.feed.edges,
     )

@@ -68,6 +68,8 @@ def judge_again(handoffs: Handoffs, handoff: OpenHandoff, override: bool = False
         fidelity=verdict.fidelity,
         completeness=verdict.completeness,
     )
+    if handoff.receiver != held.receiver:
+        out.feed.redirected(held, handoff, contract)
     if verdict.holding and not override:
         handoff = _settle(handoffs, held, handoff, verdict)
         if handoff != held:
@@ -89,6 +91,7 @@ def _release(
     """Sent at last, as it is now; `held` as it was, the verdict None where nobody could judge."""
     out = handoffs.outbox
     out.not_held(held)
+    out.feed.count(handoff, "sent")
     handoff = replace(handoffs.sent(handoff, contract), overridden=override)
     if verdict is not None:
         handoff = _settle(handoffs, held, handoff, verdict)

@@ -82,6 +82,7 @@ class Handoffs:
                 handoff,
                 supersedes=before.id,
                 accepted_at=before.accepted_at,
+                late=before.late,
                 ends=before.ends,
                 close_by=0 if handoff.state == "held" else before.close_by,
             )
@@ -101,6 +102,8 @@ class Handoffs:
         message = messages.begun(to(handoff), handoff.missing, verdict)
         handoff = self.outbox.signal(handoff, kind, message)
         self.outbox.count("handoffs_begun", kind)
+        self.outbox.feed.begun(handoff, contract)
+        self.outbox.feed.repeats(handoff, contract, before)
         if before is not None:
             message = messages.superseded(to(before))
             self.close(self.outbox.signal(before, "superseded", message), "superseded", handoff.id)
@@ -142,14 +145,15 @@ class Handoffs:
     def accept(self, handoff: OpenHandoff, message: str) -> None:
         """Sent -> accepted, and closed where nothing more is promised."""
         late = self._is_late(handoff, "accept", handoff.accept_by)
-        handoff = replace(handoff, state="accepted", accepted_at=self.now)
+        handoff = replace(handoff, state="accepted", accepted_at=self.now, late=late)
         handoff = self.outbox.resolve(handoff, of_kind(handoff, "not_accepted"), "accepted")
         handoff = self.outbox.signal(handoff, "accepted", message, late)
         self.outbox.count("handoffs_accepted", "late" if late else "in_time")
+        self.outbox.feed.accepted(handoff, self._cause.is_ack)
         if _must_complete(handoff, self.outbox.contract_of(handoff)):
             self.open[handoff.id] = handoff
         else:
-            self.close(handoff, "completed")
+            self.close(handoff, "completed", in_time=not late)
 
     def complete(
         self, handoff: OpenHandoff, kind: Literal["completed", "returned"], message: str
@@ -163,10 +167,11 @@ class Handoffs:
         late = self._is_late(handoff, "complete", handoff.complete_by)
         if not handoff.accepted_at:  # who completes has accepted, too
             late = late or self._is_late(handoff, "accept", handoff.accept_by)
+            self.outbox.feed.accepted(handoff, self._cause.is_ack)
         handoff = replace(handoff, accepted_at=handoff.accepted_at or self.now)
         handoff = self.outbox.signal(handoff, kind, message, late)
         self.outbox.count("handoffs_completed", "late" if late else "in_time")
-        self.close(handoff, "completed")
+        self.close(handoff, "completed", ended=kind, in_time=not (late or handoff.late))
 
     def end_grace(self, handoff: OpenHandoff) -> None:
         """Nobody declared an implicit one in time: closed, and told what has ended it."""
@@ -174,7 +179,7 @@ class Handoffs:
             message = messages.ended(to(handoff), handoff.ends)
             handoff = self.outbox.signal(handoff, handoff.ends, message)
             self.outbox.count("handoffs_completed", "in_time")
-        self.close(handoff, "completed")
+        self.close(handoff, "completed", ended=handoff.ends, in_time=not handoff.late)
 
     def reject(self, handoff: OpenHandoff, message: str) -> None:
         """Sent or accepted -> closed: rejected; its violation is open until it is sent again."""
@@ -191,6 +196,8 @@ class Handoffs:
         """A deadline passed: the handoff is stalled, which is a mark and not a state."""
         kind = _MISSED[deadline]
         message = messages.missed(kind, to(handoff))
+        if not handoff.passed:
+            self.outbox.feed.count(handoff, "stalled")
         handoff = replace(handoff, passed=(*handoff.passed, deadline))
         handoff = self.outbox.break_promise(handoff, kind, None, message, at)
         handoff = self.outbox.signal(handoff, "stalled", message, at=at)
@@ -212,8 +219,11 @@ class Handoffs:
         how: Way,
         successor: str | None = None,
         left: tuple[OpenViolation, ...] = (),
+        ended: Literal["completed", "returned"] | None = None,
+        in_time: bool = False,
     ) -> None:
-        """Closed in any way: its violations are resolved, but for what is `left`."""
+        """Closed in any way: its violations are resolved, but for what is `left`. What `ended` it
+        tells one that came back from one that was completed there."""
         if handoff.state == "held":
             self.outbox.not_held(handoff)
         self.outbox.resolve(handoff, [v for v in handoff.violations if v not in left], how)
@@ -225,6 +235,7 @@ class Handoffs:
             arrived = bare(handoff)
             self.arrived = arrived if size(arrived) <= MAX_ARRIVED else None
         self.outbox.count("handoffs_closed", how)
+        self.outbox.feed.closed(handoff, ended or how, in_time)
 
     def trim(self, weigh: bool = True) -> None:
         """Past the limits of a task the oldest goes: what is rejected, and then what is open.
@@ -418,6 +429,7 @@ class Handoffs:
         if any(v.id(handoff) == violation.id(handoff) for v in handoff.violations):
             return
         message = messages.reentered(name, capture, to(handoff))
+        self.outbox.feed.count(handoff, "reentered")
         is_open = handoff.id in self.open
         handoff = self.outbox.open(handoff, violation, message)
         if is_open:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract, severity_under
 from processors.contracts.tables import Tables
+from processors.integrity.feed import Feed
 from processors.integrity.publish import Publisher
 from processors.integrity.state import OpenHandoff, OpenViolation, Task
 from schemas.flow import Count, Emit, Emitted
@@ -28,6 +29,7 @@ class Cause(Struct, frozen=True, gc=False):
     occurred_at: int
     timestamp: int
     backfill: bool
+    is_ack: bool = False
 
 
 class Outbox:
@@ -40,6 +42,7 @@ class Outbox:
     def __init__(self, task: Task, tables: Tables, now: int, cause: Cause) -> None:
         self.workflow, self.task_id = task.workflow, task.task_id
         self.counts: list[Count] = []
+        self.feed = Feed(task, tables, cause.occurred_at)
         self._publisher = Publisher(task.workflow, task.task_id, tables, now, cause.backfill)
         self._tables = tables
         self._now = now
@@ -49,8 +52,9 @@ class Outbox:
         self._signals: list[Emit] = []
 
     def emits(self) -> list[Emitted]:
-        """Packages first, each followed by its queue, then violations, then signals."""
-        return [*self._packages, *self._violations, *self._signals, *self.counts]
+        """Packages first, each followed by its queue, then violations, signals and the feed."""
+        published = [*self._packages, *self._violations, *self._signals]
+        return [*published, *self.counts, *self.feed.adds()]
 
     def count(self, name: str, label: str = "") -> None:
         """Count a thing that happened."""
@@ -112,6 +116,7 @@ class Outbox:
         """A violation that the handoff has among its own already."""
         record = self._publisher.opened(handoff, violation, message)
         self._violations.append(Emit(VIOLATIONS, self.task_id, record))
+        self.feed.broken(handoff, violation, record)
 
     def resolve(
         self, handoff: OpenHandoff, gone: Collection[OpenViolation], resolution: str
@@ -131,6 +136,7 @@ class Outbox:
         """What meets no open handoff of the task."""
         record = self._publisher.unknown(said, reason, occurred_at)
         self._violations.append(Emit(VIOLATIONS, self.task_id, record))
+        self.feed.unknown(record)
 
     def signal(
         self,

@@ -19,6 +19,8 @@ MAX_CANDIDATES = 16  # distinct values told apart under a name: beyond "several"
 MAX_BEHIND = 4  # overwritten objects kept behind a newer one
 MAX_CLOSED = 64  # last closed handoffs of a task by which an ack is told apart from a stray one
 MAX_EVENTS = 256  # last events of a task by which a repeated one is known
+MAX_PATH = 128  # last stages of a task by which a loop is known
+MAX_EDGES = 64  # edges of a task's handoffs by which its first one over an edge is known
 
 
 class Capture(Struct, frozen=True, array_like=True, gc=False):
@@ -167,6 +169,7 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
     context: dict[str, bytes] = {}
     before: dict[str, Capture | None] = {}
     amended: dict[str, Kept] = {}
+    late: bool = False  # it was accepted late
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
@@ -259,6 +262,11 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     contracts on which a handoff began since the task came to that stage, `left` whether that output
     itself handed off. `true` are the contracts whose `when` was true last. `arrived` is the last
     handoff that was accepted and is closed.
+
+    What the feed tells of moves goes by the last lines: `handed` and `covered` say whether any
+    handoff has left the stage since the task came there, and whether one on a contract did. `path`
+    holds four bytes for each of the last stages, the present one last (empty before the first
+    move), and `edges` four for each of the edges that its handoffs went over.
     """
 
     workflow: str
@@ -278,6 +286,10 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     left: bool = False
     true: tuple[str, ...] = ()
     arrived: OpenHandoff | None = None
+    handed: bool = False
+    covered: bool = False
+    path: bytes = b""
+    edges: bytes = b""
 
 
 def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None:

@@ -1,0 +1,440 @@
+"""What insights is told of a task: parts of sums, for its edges and for patterns.
+
+The shape of a part and the subjects are in `schemas.feed`. A move is told by `moved`; a `Feed`
+gathers what one input means for the handoffs, and for what repeats or is broken. This is on the way
+of every tool output, so it looks at each value's first bytes only.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Literal
+from zlib import crc32
+
+from msgspec import Struct
+
+from processors.contracts import values
+from processors.contracts.compiled import Contract, Repeat
+from processors.contracts.tables import Tables
+from processors.integrity.capture import Carried
+from processors.integrity.state import (
+    MAX_EDGES,
+    MAX_PATH,
+    Kept,
+    OpenHandoff,
+    OpenViolation,
+    Task,
+    Way,
+)
+from schemas.feed import EdgePart, PatternPart, Repeated, add_fields, latency_bucket
+from schemas.feed import subject as path_of
+from schemas.flow import Add, Arrival, Count
+from schemas.records import Severity, ToolOutput, Violation
+
+FEED = "handoff.internal.feed"
+# Senders choose names: those beyond these many characters are left out, and what is about them too.
+MAX_SUBJECT = 1000
+MAX_NAME = 200
+MAX_FIELDS = 64  # names told of one context
+MAX_SHOWN = 200  # characters of a value that repeats
+_DIGEST = 4  # bytes of a stage's or an edge's digest
+_SKIPPED = Count("feed_skipped")
+# A receiver that is not there fails all who send to it; where no contract is, the edge needs one.
+_BY_RECEIVER = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
+_BY_EDGE = frozenset({"contract_missing", "receiver_mismatch"})
+_MAY_BE_EMPTY = frozenset({"as_sent", "extra"})
+_NO_HANDOFF = OpenHandoff("", None, None, "", None, "sent", 0, 0)  # where no handoff is known
+
+# What senders send comes in few shapes: what was worked out of one is remembered, up to so many of
+# a kind, and not where names are long.
+MAX_REMEMBERED = 4096
+MAX_NAMES_REMEMBERED = 4000  # characters
+
+Fields = dict[str, dict[str, int]]  # JSON types by name, as in an `EdgePart`
+
+# Every value is of a type by its first byte, but for numbers.
+_TYPES = ("", "string", "object", "array", "boolean", "integer", "number")
+_NOTHING, _INTEGER, _NUMBER = 0, 5, 6
+_FIRSTS = {b'"': 1, b"{": 2, b"[": 3, b"tf": 4, b"-0123456789": _INTEGER}
+_KINDS = bytes(
+    next((kind for firsts, kind in _FIRSTS.items() if byte in firsts), _NOTHING)
+    for byte in range(256)
+)
+_DIGITS = b"-0123456789"
+_shapes: dict[tuple[tuple[str, ...], tuple[int, ...]], Fields] = {}
+
+
+def _fields(names: tuple[str, ...], held: list[bytes], empty: Collection[str]) -> Fields:
+    """The JSON types of what a context carries, by name. `held` are the values, in the same order.
+
+    Contexts of one shape share the result, so nobody may change it.
+    """
+    by_first = _KINDS
+    kinds = tuple(
+        [
+            _NUMBER if (kind := by_first[value[0]]) == _INTEGER and value.strip(_DIGITS) else kind
+            for value in held
+        ]
+    )
+    if empty:
+        pairs = zip(names, kinds, strict=True)
+        kinds = tuple([_NOTHING if name in empty else kind for name, kind in pairs])
+    found = _shapes.get((names, kinds))
+    if found is not None:
+        return found
+    found = {}
+    for name, kind in zip(names, kinds, strict=True):
+        if kind != _NOTHING and len(name) <= MAX_NAME and len(found) < MAX_FIELDS:
+            found[name] = {_TYPES[kind]: 1}
+    if len(_shapes) < MAX_REMEMBERED and sum(map(len, names)) <= MAX_NAMES_REMEMBERED:
+        _shapes[names, kinds] = found
+    return found
+
+
+class _Edge(Struct, frozen=True, gc=False):
+    """An edge's subject, None where it is too long, and four bytes that stand for it in a task."""
+
+    subject: str | None
+    digest: bytes
+
+
+_edges: dict[tuple[str, str, str, str], _Edge] = {}
+
+
+def _edge(kind: Literal["move", "handoff"], workflow: str, from_: str, to: str) -> _Edge:
+    question = kind, workflow, from_, to
+    found = _edges.get(question)
+    if found is None:
+        subject = path_of(kind, workflow, from_, to)
+        short = len(subject) <= MAX_SUBJECT
+        # A task's path is of stages: there the stage that a move leads to stands for it.
+        digest = _digest(to) if kind == "move" else _digest(f"{from_}/{to}")
+        found = _Edge(subject if short else None, digest)
+        if short and len(_edges) < MAX_REMEMBERED:
+            _edges[question] = found
+    return found
+
+
+def _digest(name: str) -> bytes:
+    return crc32(name.encode()).to_bytes(_DIGEST, "big")
+
+
+def _holds(digests: bytes, wanted: bytes) -> bool:
+    """Whether a row of digests holds these, side by side."""
+    at = digests.find(wanted)
+    while at > 0 and at % _DIGEST:  # found across two digests
+        at = digests.find(wanted, at + 1)
+    return at >= 0
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _counts(names: tuple[str, ...]) -> dict[str, int]:
+    """How often each name is there. Parts that count the same share it: nobody may change it."""
+    return dict(Counter(names))
+
+
+# --- moves ----------------------------------------------------------------------------------------
+
+
+def moved(
+    task: Task, output: ToolOutput, arrival: Arrival, context: Carried, covered: bool
+) -> tuple[bytes, Add | Count]:
+    """A task has come to another stage: its path from now on, and what insights is told.
+
+    `covered` says that a contract covers the move although no handoff had begun before it.
+    """
+    workflow, before, stage = task.workflow, task.stage, output.stage
+    edge = _edge("move", workflow, before, stage)
+    here = edge.digest
+    path = task.path or _digest(before)
+    names = ["moves"]
+    if not task.handed:
+        names.append("bare")
+    if not (task.covered or covered):
+        names.append("uncovered")
+    if here not in path or not _holds(path, here):
+        names.append("tasks")
+    else:
+        names.append("loops")
+        if path[-2 * _DIGEST : -_DIGEST] == here:
+            names.append("ping_pongs")
+        if not _holds(path, path[-_DIGEST:] + here):
+            names.append("tasks")
+    following = (path + here)[-MAX_PATH * _DIGEST :]
+    if edge.subject is None:
+        return following, _SKIPPED
+    at, held = arrival.occurred_at, context.values
+    fields = _fields(tuple(held), list(held.values()), context.empty)
+    counts = _counts(tuple(names))
+    part = EdgePart("move", workflow, before, stage, at, at, counts, fields)
+    return following, Add(FEED, edge.subject, part)
+
+
+# --- handoffs -------------------------------------------------------------------------------------
+
+
+class _Figures(Struct, gc=False):
+    """By how much the edge of handoffs rises with one input. Times are those of the handoffs."""
+
+    first_seen: int
+    last_seen: int
+    contract: str | None
+    names: list[str]
+    fields: Fields
+    accepted_in: dict[int, int]
+    fidelity: float = 0.0
+    completeness: float = 0.0
+
+
+class Feed:
+    """What one input adds up to about a task's handoffs. `edges` becomes the next task's."""
+
+    def __init__(self, task: Task, tables: Tables, occurred_at: int) -> None:
+        self.edges = task.edges
+        self._workflow, self._task_id = task.workflow, task.task_id
+        self._tables = tables
+        self._occurred_at = occurred_at
+        self._figures: dict[tuple[str, str], _Figures] = {}
+        self._patterns: list[Add | Count] = []
+
+    def adds(self) -> list[Add | Count]:
+        """One part for each edge, then the patterns."""
+        found: list[Add | Count] = []
+        for (from_, to), f in self._figures.items():
+            subject = _edge("handoff", self._workflow, from_, to).subject
+            if subject is None:
+                found.append(_SKIPPED)
+                continue
+            part = EdgePart(
+                "handoff",
+                self._workflow,
+                from_,
+                to,
+                f.first_seen,
+                f.last_seen,
+                _counts(tuple(f.names)),
+                f.fields,
+                f.accepted_in,
+                f.fidelity,
+                f.completeness,
+                f.contract,
+            )
+            found.append(Add(FEED, subject, part))
+        return found + self._patterns
+
+    def _of(self, handoff: OpenHandoff) -> _Figures:
+        place = handoff.stage, handoff.receiver
+        at = handoff.occurred_at
+        found = self._figures.get(place)
+        if found is None:
+            found = self._figures[place] = _Figures(at, at, handoff.contract, [], {}, {})
+            return found
+        found.first_seen = min(found.first_seen, at)
+        if at >= found.last_seen:
+            found.last_seen = at
+            found.contract = handoff.contract
+        return found
+
+    def count(self, handoff: OpenHandoff, name: str) -> None:
+        """Something happened to a handoff."""
+        self._of(handoff).names.append(name)
+
+    def begun(self, handoff: OpenHandoff, contract: Contract | None) -> None:
+        """A handoff has been judged; it is as it will be kept."""
+        figures = self._of(handoff)
+        names = figures.names
+        names += ("moves", handoff.begun, "held" if handoff.state == "held" else "sent")
+        edge = _edge("handoff", self._workflow, handoff.stage, handoff.receiver).digest
+        if not _holds(self.edges, edge):
+            self.edges = (self.edges + edge)[-MAX_EDGES * _DIGEST :]
+            names.append("tasks")
+        if handoff.accepted_at:
+            names.append("accepted")  # it was there before it was told, or took over
+        if handoff.owner is not None:
+            names.append("owned")
+        if contract is not None:
+            self._judged(figures, handoff, contract)
+        fields = _package_fields(handoff.values)
+        figures.fields = add_fields(figures.fields, fields) if figures.fields else fields
+
+    def _judged(self, figures: _Figures, handoff: OpenHandoff, contract: Contract) -> None:
+        """What a contract promises, what it requires, and what became of that."""
+        names, kept, required = figures.names, handoff.values, contract.required
+        names.append("judged")
+        figures.fidelity += handoff.fidelity or 0.0
+        figures.completeness += handoff.completeness or 0.0
+        if contract.accept_within is not None:
+            names.append("promised")
+        names += ["required"] * len(required)
+        if handoff.fidelity != handoff.completeness:
+            names += [
+                "rebuilt" for name in required if name in kept and kept[name].how == "rebuilt"
+            ]
+        if handoff.missing:
+            names += ["lost"] * len(required.intersection(handoff.missing))
+
+    def accepted(self, handoff: OpenHandoff, acked: bool) -> None:
+        """The receiver has taken it; `acked`: it said so itself."""
+        figures = self._of(handoff)
+        figures.names += ("accepted", "acked") if acked else ("accepted",)
+        bucket = latency_bucket(self._occurred_at - handoff.occurred_at)
+        figures.accepted_in[bucket] = figures.accepted_in.get(bucket, 0) + 1
+
+    def closed(self, handoff: OpenHandoff, ended: Way | Literal["returned"], in_time: bool) -> None:
+        """It is open no more. Of those sent each is to be counted once: so only what had been sent
+        is told as superseded."""
+        names = self._of(handoff).names
+        names.append("closed")
+        if ended != "superseded" or handoff.sent_at:
+            names.append(ended)
+        if in_time:
+            names.append("in_time")
+
+    def redirected(
+        self, held: OpenHandoff, handoff: OpenHandoff, contract: Contract | None
+    ) -> None:
+        """A held one goes to another receiver now: it leaves its edge, and begins on another."""
+        self.count(held, "closed")
+        self.begun(handoff, contract)
+
+    # --- patterns -----------------------------------------------------------------------------
+
+    def broken(self, handoff: OpenHandoff, violation: OpenViolation, record: Violation) -> None:
+        """A violation was opened: `record` is how it is published."""
+        if self._pages(violation.severity):
+            self._patterns.append(
+                self._pattern(
+                    self._fingerprint(handoff, violation),
+                    violation.kind,
+                    handoff,
+                    violation.occurred_at,
+                    errors=violation.severity == "error",
+                    field=violation.subject,
+                    owner=record.owner,
+                    backfill=record.backfill,
+                )
+            )
+
+    def unknown(self, record: Violation) -> None:
+        """Somebody spoke of a handoff that is not open here: it is nobody's but the workflow's."""
+        if self._pages(record.severity):
+            subject = path_of("workflow", self._workflow, record.kind)
+            self._patterns.append(
+                self._pattern(
+                    subject, record.kind, None, self._occurred_at, backfill=record.backfill
+                )
+            )
+
+    def repeats(
+        self, handoff: OpenHandoff, contract: Contract | None, before: OpenHandoff | None
+    ) -> None:
+        """A handoff has begun, on a contract that watches for values that come again, maybe. Sent
+        again in the place of the one `before`, with the same values, it is no repeat."""
+        repeat = contract.repeat if contract is not None else None
+        found = _watched(repeat, handoff) if repeat is not None else None
+        if contract is None or repeat is None or found is None:
+            return
+        digest = _digest_of(found)
+        if before is not None and (old := _watched(repeat, before)) and _digest_of(old) == digest:
+            return
+        shown = {
+            path: None if path in repeat.tagged else value.decode(errors="replace")[:MAX_SHOWN]
+            for path, value in found.items()
+        }
+        self._patterns.append(
+            self._pattern(
+                path_of("repeat", contract.id, digest),
+                "repeat",
+                handoff,
+                handoff.occurred_at,
+                backfill=handoff.backfill,
+                repeated=Repeated(repeat.threshold, repeat.within, repeat.receiver, shown),
+            )
+        )
+
+    def _pages(self, severity: Severity) -> bool:
+        """Whether anybody is to read of it: somebody must have promised something."""
+        return severity != "info" and self._tables.contracted(self._workflow)
+
+    def _fingerprint(self, handoff: OpenHandoff, violation: OpenViolation) -> str:
+        """What the violations of one cause have in common."""
+        kind = violation.kind
+        if kind in _BY_RECEIVER:
+            return path_of("receiver", handoff.receiver, kind)
+        if handoff.contract is not None:
+            about = () if violation.subject is None else (violation.subject,)
+            return path_of("contract", handoff.contract, kind, *about)
+        if kind in _BY_EDGE:
+            return path_of("edge", self._workflow, handoff.stage, handoff.receiver, kind)
+        return path_of("workflow", self._workflow, kind)
+
+    def _pattern(
+        self,
+        subject: str,
+        kind: str,
+        handoff: OpenHandoff | None,
+        at: int,
+        errors: int = 0,
+        field: str | None = None,
+        owner: str | None = None,
+        backfill: bool = False,
+        repeated: Repeated | None = None,
+    ) -> Add | Count:
+        """One more of a pattern, at the event time `at`. A replay is another pattern."""
+        if len(subject) > MAX_SUBJECT:
+            return _SKIPPED
+        about = handoff or _NO_HANDOFF
+        part = PatternPart(
+            kind=kind,
+            workflow=self._workflow,
+            first_seen=at,
+            last_seen=at,
+            minutes={at // 60_000: 1},
+            errors=int(errors),
+            stages=_one(about.stage),
+            tools=_one(about.tool),
+            tasks=(self._task_id,) if len(self._task_id) <= MAX_NAME else (),
+            contract=about.contract,
+            receiver=about.receiver or None,
+            from_=about.stage or None,
+            to=about.to_stage,
+            field=field,
+            owner=owner,
+            backfill=backfill,
+            repeated=repeated,
+        )
+        return Add(FEED, f"replay/{subject}" if backfill else subject, part)
+
+
+def _one(name: str) -> dict[str, int]:
+    return {name: 1} if 0 < len(name) <= MAX_NAME else {}
+
+
+def _package_fields(package: Mapping[str, Kept]) -> Fields:
+    held = [kept.value for kept in package.values()]
+    empty = [
+        name
+        for name, kept in package.items()
+        if kept.how in _MAY_BE_EMPTY and values.is_empty(kept.value)
+    ]
+    return _fields(tuple(package), held, empty)
+
+
+def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:
+    """The values that a contract watches, by path; None unless each of them is there."""
+    found: dict[str, bytes] = {}
+    for written, path in repeat.by.items():
+        kept = handoff.values.get(path.name)
+        value = kept.value if kept is not None else None
+        if value is None and path.rest and path.top in handoff.values:
+            value = values.descend(handoff.values[path.top].value, path.rest)
+        if value is None or values.is_empty(value):
+            return None
+        found[written] = value
+    return found
+
+
+def _digest_of(watched: Mapping[str, bytes]) -> str:
+    canonical = b",".join([values.canonical(value) for value in watched.values()])
+    return blake2b(b"[" + canonical + b"]", digest_size=16).hexdigest()
