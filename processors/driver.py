@@ -24,6 +24,7 @@ from schemas.flow import (
     Arrival,
     Count,
     Due,
+    Emit,
     Emitted,
     Headers,
     Output,
@@ -454,7 +455,15 @@ def _encode(
     outputs: list[Output] = []
     counted: list[Count] = []
     added: list[Add] = []
-    if not emits:
+    published: list[Emit] = []
+    for emit in emits:
+        if isinstance(emit, Add):
+            added.append(emit)
+        elif isinstance(emit, Count):
+            counted.append(emit)
+        else:
+            published.append(emit)
+    if not published:
         return outputs, counted, added
     plain: Headers = []
     if arrival is not None and arrival.traceparent is not None:
@@ -462,13 +471,7 @@ def _encode(
     marked = [*plain, (wire.BACKFILL_HEADER, b"1")]
     from_backfill = arrival is not None and arrival.backfill
     encoded: dict[int, bytes] = {}  # a package goes to two topics and is encoded once
-    for emit in emits:
-        if isinstance(emit, Count):
-            counted.append(emit)
-            continue
-        if isinstance(emit, Add):
-            added.append(emit)
-            continue
+    for emit in published:
         record = emit.record
         more = marked if getattr(record, "backfill", from_backfill) else plain
         if record is None:
