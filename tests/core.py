@@ -8,14 +8,18 @@ What a story leaves out is filled in, so that a test shows only what it is about
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
 from processors.driver import Driver
+from processors.integrity.feed import FEED
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from processors.timeline import Timeline
 from schemas import documents
+from schemas.feed import Part, total
 from schemas.flow import Output, Record
 
 TOPIC: Final = "handoff.tool-outputs"
@@ -159,16 +163,37 @@ def is_record(given: Story) -> bool:
     return given.keys() != {"at"} and given.keys().isdisjoint(REGISTERED)
 
 
-def play(
-    story: Story, commit: Callable[[Driver[Task], int], None]
-) -> tuple[list[Output], Driver[Task]]:
+class Feeding(Driver[Task]):
+    """A driver that keeps what each transaction published for insights."""
+
+    def __init__(self, tables: Any) -> None:
+        super().__init__(INTEGRITY, tables)
+        self.published: list[Output] = []
+
+    def merge(self, changes: Iterable[tuple[int, str, bytes | None]]) -> None:
+        self.published += self.sums()
+        super().merge(changes)
+
+    def fed(self) -> dict[str, Part]:
+        """What all transactions together told of each subject."""
+        parts: dict[str, list[Part]] = {}
+        for output in self.published:
+            assert output.topic == FEED
+            assert output.key is not None
+            assert output.value is not None
+            part: Part = msgspec.json.decode(output.value, type=Part)
+            parts.setdefault(output.key.decode(), []).append(part)
+        return {subject: total(each) for subject, each in parts.items()}
+
+
+def play(story: Story, commit: Callable[[Driver[Task], int], None]) -> tuple[list[Output], Feeding]:
     """All that the story publishes; `commit` is called after each record with its number.
 
     Between its inputs the clock moves on, and what falls due meanwhile does; a transaction is
     committed before that too.
     """
     registry, inputs = Registry(story), Inputs()
-    driver = Driver(INTEGRITY, registry.tables())
+    driver = Feeding(registry.tables())
     driver.assign(0, {})
 
     def settle() -> tuple[Output, ...]:

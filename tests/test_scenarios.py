@@ -23,6 +23,8 @@
                    queue: the topic where the package before it goes too; held: gone (a tombstone)
                    dead letter: its code. `headers` stand beside any of them
     counts         what is counted beside the records, where that matters
+    feed           what insights is told in all, by subject, each subject that there is: the members
+                   that matter (`counts` and `fields` are always whole)
 
 Times are `09:00` on the first day or `day 3 09:00`. `handoff of e2` stands for the id of the
 handoff that the event e2 made, and `handoff of e2:1:rejected:` for that of a violation of it.
@@ -30,6 +32,7 @@ handoff that the event e2 made, and `handoff of e2:1:rejected:` for that of a vi
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -39,12 +42,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from processors.driver import Driver
+from processors.integrity.feed import MAX_SUBJECT
 from processors.integrity.state import Task, decode
+from schemas.feed import EDGE_COUNTS, EdgePart
+from schemas.feed import subject as path_of
 from schemas.flow import Output
 from schemas.records import PUBLISHED
 from schemas.wire import utc
 from tests.core import (
     TIME,
+    Feeding,
     Story,
     at_the_end,
     each_time,
@@ -64,6 +71,7 @@ KINDS: Final = {
     "handoff.signals": "signal",
     "handoff.dead-letters": "dead letter",
 }
+WAYS: Final = ("completed", "returned", "rejected", "superseded", "discarded", "expired")
 ENDS: Final = ("applied", "duplicates", "refused", "dead_letters")
 
 
@@ -80,6 +88,14 @@ def test_a_scenario_publishes_exactly_what_it_expects(story: Story) -> None:
     problems = "\n".join(_differences(expected, found, outputs))
     if problems:
         pytest.fail(f"{story['title']}\n{problems}", pytrace=False)
+    if "feed" in story:
+        fed = {subject: msgspec.to_builtins(part) for subject, part in driver.fed().items()}
+        wanted = _written_out(story["feed"], handoff_ids(outputs))
+        assert fed.keys() == wanted.keys(), story["title"]
+        shown = {subject: _part_of(fed[subject], part) for subject, part in wanted.items()}
+        if not _equal(wanted, shown):
+            lines = "\n".join(difflib.ndiff(_lines(wanted), _lines(shown)))
+            pytest.fail(f"{story['title']}: feed\n{lines}", pytrace=False)
     counted = totals(driver)
     for name, number in story.get("counts", {}).items():
         assert counted[name] == number, f"{story['title']}: {name}"
@@ -87,10 +103,14 @@ def test_a_scenario_publishes_exactly_what_it_expects(story: Story) -> None:
 
 def test_what_holds_for_every_scenario(story: Story) -> None:
     outputs, driver = play(story, each_time)
-    later, _ = play(story, at_the_end)
+    later, at_once = play(story, at_the_end)
     assert [bytes_of(o) for o in outputs] == [bytes_of(o) for o in later], (
         "the moments of commit are nobody's business"
     )
+    assert _equal(
+        *(msgspec.to_builtins(fed, str_keys=True) for fed in (driver.fed(), at_once.fed()))
+    )
+    feed_closes(driver)
     accounting_closes(driver, outputs, sum(map(is_record, story["inputs"])))
     for output in outputs:
         parses_back(output)
@@ -135,6 +155,30 @@ def accounting_closes(driver: Driver[Task], outputs: list[Output], inputs: int) 
     begun = [o for o in outputs if first_revision(o)]
     assert counted["handoffs_begun"] == len(begun)
     assert len(begun) == sum(len(task.open) for task in tasks) + counted["handoffs_closed"]
+
+
+def feed_closes(driver: Feeding) -> None:
+    """What insights was told of each edge of handoffs: begun = open + closed, and how many were
+    closed in each way; no part is larger than it may be."""
+    still: Counter[str] = Counter()
+    for state in driver.partitions[0].store.values():
+        task = decode(state)
+        still.update(path_of("handoff", task.workflow, h.stage, h.receiver) for h in task.open)
+    for subject, part in driver.fed().items():
+        assert len(subject) <= len("replay/") + MAX_SUBJECT
+        if not isinstance(part, EdgePart):
+            continue
+        counts = part.counts
+        assert counts.keys() <= set(EDGE_COUNTS)
+        assert counts["moves"] >= counts.get("tasks", 0) > 0
+        if part.kind == "handoff":
+            assert counts["moves"] - counts.get("closed", 0) == still[subject], subject
+            begun = sum(counts.get(how, 0) for how in ("declared", "triggered", "implicit"))
+            assert begun == counts["moves"]
+            ended = sum(counts.get(way, 0) for way in WAYS)
+            assert ended <= counts.get("closed", 0)
+            good = counts.get("completed", 0) + counts.get("returned", 0)
+            assert counts.get("in_time", 0) <= good <= counts.get("accepted", 0)
 
 
 def parses_back(output: Output) -> None:
@@ -241,7 +285,7 @@ def _part_of(found: Any, expected: Any) -> Any:
     part = {}
     for name, wanted in expected.items():
         if name in found:
-            whole = name in ("context", "how")
+            whole = name in ("context", "how", "counts", "fields")
             part[name] = found[name] if whole else _part_of(found[name], wanted)
     return part
 
