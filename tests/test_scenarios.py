@@ -42,9 +42,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from processors.driver import Driver
-from processors.integrity.feed import MAX_SUBJECT
+from processors.integrity.feed import MAX_NAME, MAX_SUBJECT
 from processors.integrity.state import Task, decode
-from schemas.feed import EDGE_COUNTS, EdgePart
+from schemas.feed import EDGE_COUNTS, EdgePart, Part
 from schemas.feed import subject as path_of
 from schemas.flow import Output
 from schemas.records import PUBLISHED
@@ -89,7 +89,7 @@ def test_a_scenario_publishes_exactly_what_it_expects(story: Story) -> None:
     if problems:
         pytest.fail(f"{story['title']}\n{problems}", pytrace=False)
     if "feed" in story:
-        fed = {subject: msgspec.to_builtins(part) for subject, part in driver.fed().items()}
+        fed = {subject: _told(part) for subject, part in driver.fed().items()}
         wanted = _written_out(story["feed"], handoff_ids(outputs))
         assert fed.keys() == wanted.keys(), story["title"]
         shown = {subject: _part_of(fed[subject], part) for subject, part in wanted.items()}
@@ -107,9 +107,10 @@ def test_what_holds_for_every_scenario(story: Story) -> None:
     assert [bytes_of(o) for o in outputs] == [bytes_of(o) for o in later], (
         "the moments of commit are nobody's business"
     )
-    assert _equal(
-        *(msgspec.to_builtins(fed, str_keys=True) for fed in (driver.fed(), at_once.fed()))
+    told, told_at_once = (
+        {subject: _told(part) for subject, part in each.fed().items()} for each in (driver, at_once)
     )
+    assert _equal(told, told_at_once)
     feed_closes(driver)
     accounting_closes(driver, outputs, sum(map(is_record, story["inputs"])))
     for output in outputs:
@@ -167,6 +168,8 @@ def feed_closes(driver: Feeding) -> None:
     for subject, part in driver.fed().items():
         assert len(subject) <= len("replay/") + MAX_SUBJECT
         if not isinstance(part, EdgePart):
+            assert all(len(name) <= MAX_NAME for name in (*part.tools, *part.stages, *part.tasks))
+            assert len(part.from_ or "") <= MAX_NAME
             continue
         counts = part.counts
         assert counts.keys() <= set(EDGE_COUNTS)
@@ -212,6 +215,13 @@ def _shown(output: Output) -> Story:
     if "provenance" in value:
         value["how"] = {name: entry["how"] for name, entry in value["provenance"].items()}
     return {kind: value, "headers": headers}
+
+
+def _told(part: Part) -> Story:
+    """A part of the feed, its times written like those of a record."""
+    told: Story = json.loads(msgspec.json.encode(part))
+    times = {name: utc(told[name]) for name in ("first_seen", "last_seen")}
+    return told | msgspec.to_builtins(times)
 
 
 def _meant(entry: Story, ids: dict[str, str]) -> Story:

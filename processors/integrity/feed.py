@@ -397,7 +397,7 @@ class Feed:
             tasks=(self._task_id,) if len(self._task_id) <= MAX_NAME else (),
             contract=about.contract,
             receiver=about.receiver or None,
-            from_=about.stage or None,
+            from_=about.stage if 0 < len(about.stage) <= MAX_NAME else None,
             to=about.to_stage,
             field=field,
             owner=owner,
@@ -436,5 +436,8 @@ def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:
 
 
 def _digest_of(watched: Mapping[str, bytes]) -> str:
-    canonical = b",".join([values.canonical(value) for value in watched.values()])
-    return blake2b(b"[" + canonical + b"]", digest_size=16).hexdigest()
+    hashed = blake2b(digest_size=16)
+    for path, value in watched.items():
+        canonical = values.canonical(value)
+        hashed.update(f"{path} {len(canonical)} ".encode() + canonical)
+    return hashed.hexdigest()
