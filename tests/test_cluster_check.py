@@ -6,8 +6,13 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from processors.insights.processor import INSIGHTS
+from processors.integrity.processor import INTEGRITY
+from processors.processor import Processor
 from processors.runtime import cluster
 from processors.runtime.settings import Settings
+from processors.runtime.transactions import Misconfigured
+from topics.catalogue import catalogue
 
 
 class Broker:
@@ -36,3 +41,24 @@ def test_a_process_that_was_frozen_meanwhile_asks_again(monkeypatch: pytest.Monk
     broker = Broker(monkeypatch, 3 * cluster.CALL_SECONDS, silent=1)
     cluster.check_reachable(cast(AdminClient, broker), Settings())
     assert broker.calls == 2, "the broker had no chance to answer the first time"
+
+
+@pytest.mark.parametrize(
+    ("processor", "missing"),
+    [
+        (INTEGRITY, "handoff.internal.feed"),
+        (INTEGRITY, "handoff.signals"),
+        (INSIGHTS, "handoff.internal.feed"),
+        (INSIGHTS, "handoff.patterns"),
+    ],
+)
+def test_a_topic_that_is_written_is_missed_before_it_is(
+    processor: Processor[Any], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {topic.name: topic.partitions for topic in catalogue()}
+    monkeypatch.setattr(cluster, "_partition_counts", lambda _: there)
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0)
+    assert cluster.check_topics(cast(AdminClient, None), Settings(), processor) > 0
+    del there[missing]
+    with pytest.raises(Misconfigured, match=f"{missing} does not exist"):
+        cluster.check_topics(cast(AdminClient, None), Settings(), processor)

@@ -3,6 +3,7 @@
 from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS, Tables, build_tables
 from processors.integrity import state
 from processors.integrity.advance import advance
+from processors.integrity.feed import FEED
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.outbox import HELD, PACKAGES, SIGNALS, VIOLATIONS
 from processors.integrity.state import Task
@@ -33,7 +34,7 @@ def integrity(limits: Limits) -> Processor[Task]:
     return Processor(
         name="integrity",
         inputs=("handoff.tool-outputs", "handoff.acks", "handoff.amendments"),
-        outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS),
+        outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS, FEED),
         changelog="handoff.integrity-state",
         tables=(CONTRACTS, RECEIVERS, LIVENESS),
         build_tables=tables_within,
