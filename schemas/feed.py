@@ -176,7 +176,8 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
             _add_to(accepted_in, part.accepted_in)
     seen = [part.last_seen for part in parts]
     last = parts[seen.index(max(seen))]
-    contracts = [part.contract for part in parts if part.contract is not None]
+    # Of several that came last, any one, but the same in any order.
+    contracts = [part.contract for part in parts if part.last_seen == last.last_seen]
     return EdgePart(
         last.kind,
         last.workflow,
@@ -189,7 +190,7 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
         accepted_in,
         min(sum([part.fidelity for part in parts]), MAX_FIGURE),
         min(sum([part.completeness for part in parts]), MAX_FIGURE),
-        last.contract or (contracts[-1] if contracts else None),
+        max(filter(None, contracts), default=None),
     )
 
 

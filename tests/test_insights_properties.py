@@ -146,6 +146,7 @@ tame_edges = st.builds(
     ),
     accepted_in=st.dictionaries(st.integers(0, 200), st.integers(1, 9)),
     fidelity=st.integers(0, 9).map(float),
+    contract=st.sampled_from([None, "one", "two"]),
 )
 
 
