@@ -1,6 +1,7 @@
 """`handoff doctor`: whether all that the processor needs is there."""
 
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import click
 import confluent_kafka
 import msgspec
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 from pydantic import ValidationError
 from rich.text import Text
@@ -220,8 +221,49 @@ def _lag(cluster: Cluster, admin: AdminClient, group: str, inputs: tuple[str, ..
     latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
     ends = admin.list_offsets(dict.fromkeys(places, latest), request_timeout=ANSWER_SECONDS)
     starts = admin.list_offsets(dict.fromkeys(places, earliest), request_timeout=ANSWER_SECONDS)
-    lag = 0
+    behind: dict[tuple[str, int], tuple[int, int]] = {}
     for place in places:
-        begin = read.get((place.topic, place.partition), clients.offset_of(starts[place].result()))
-        lag += max(0, clients.offset_of(ends[place].result()) - begin)
+        name = place.topic, place.partition
+        begin = read.get(name, clients.offset_of(starts[place].result()))
+        end = clients.offset_of(ends[place].result())
+        if end > begin:
+            behind[name] = begin, end
+    for name in _only_markers(cluster, behind):
+        del behind[name]
+    lag = sum(end - begin for begin, end in behind.values())
     return lag if read or lag else None
+
+
+def _only_markers(
+    cluster: Cluster, behind: dict[tuple[str, int], tuple[int, int]]
+) -> list[tuple[str, int]]:
+    """The partitions where nothing but markers of transactions lies between begin and end.
+
+    What transactions write ends with one, which is never delivered and so never committed past.
+    """
+    if not behind:
+        return []
+    found: list[tuple[str, int]] = []
+    waiting = dict(behind)
+    reader = clients.reader(cluster.settings)
+    try:
+        reader.assign(
+            [TopicPartition(topic, number, begin) for (topic, number), (begin, _) in behind.items()]
+        )
+        limit = time.monotonic() + ANSWER_SECONDS
+        while waiting and time.monotonic() < limit:
+            message = reader.poll(0.2)
+            if message is None or message.topic() is None:
+                continue
+            name = message.topic(), message.partition()
+            error = message.error()
+            if name not in waiting or (error is not None and error.retriable()):
+                continue
+            _, end = waiting.pop(name)
+            at_end = error is not None and error.code() == KafkaError._PARTITION_EOF
+            # Before the end: a transaction is open there.
+            if at_end and (message.offset() or 0) >= end:
+                found.append(name)
+    finally:
+        reader.close()
+    return found
