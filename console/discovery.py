@@ -61,7 +61,7 @@ def _id(edge: Edge, taken: Collection[str]) -> str:
 
 
 def _slug(name: str, otherwise: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or otherwise
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:_MAX_ID].strip("-") or otherwise
 
 
 def _document(edge: Edge, id_: str) -> Iterator[str]:

@@ -102,6 +102,15 @@ def test_a_handoff_becomes_a_draft_to_its_receiver(tmp_path: Path) -> None:
     assert 'the senders write "The Desk!"' in made[1].text
 
 
+def test_long_names_stay_whole_and_only_ids_are_cut(tmp_path: Path) -> None:
+    long = "step " * 180
+    edges = [move(long, long + "b", 1, workflow=long), handoff("a", long, 1, documented=False)]
+    made, _ = drafts(edges, ())
+    moved, handed = loaded(made, tmp_path)
+    assert (moved.workflow, moved.from_.stage, moved.to.stage) == (long, (long,), long + "b")
+    assert all(len(name) <= 100 for each in (moved, handed) for name in (each.id, each.to.receiver))
+
+
 def test_documented_edges_have_no_draft_and_ids_are_apart() -> None:
     edges = [
         move("a", "b", 3),
