@@ -11,16 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import msgspec
-
 from processors.driver import Driver
-from processors.integrity.feed import FEED
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from processors.timeline import Timeline
 from schemas import documents
-from schemas.feed import Part, total
+from schemas.feed import Part
 from schemas.flow import Output, Record
+from tests.fed import fed
 
 TOPIC: Final = "handoff.tool-outputs"
 DAY_ONE: Final = 1_772_409_600_000  # 2026-03-02T00:00:00Z
@@ -176,14 +174,7 @@ class Feeding(Driver[Task]):
 
     def fed(self) -> dict[str, Part]:
         """What all transactions together told of each subject."""
-        parts: dict[str, list[Part]] = {}
-        for output in self.published:
-            assert output.topic == FEED
-            assert output.key is not None
-            assert output.value is not None
-            part: Part = msgspec.json.decode(output.value, type=Part)
-            parts.setdefault(output.key.decode(), []).append(part)
-        return {subject: total(each) for subject, each in parts.items()}
+        return fed(self.published)
 
 
 def play(story: Story, commit: Callable[[Driver[Task], int], None]) -> tuple[list[Output], Feeding]:

@@ -20,9 +20,11 @@ from msgspec import Struct
 
 from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
-from processors.integrity.state import Task
+from processors.integrity.state import Task, decode
 from processors.processor import Processor
 from schemas.flow import Output, Record
+from tests.fed import closes, fed, same
+from tests.fed import told as told_
 from tests.simulated.known import Broken, must
 from tests.simulated.ledger import Ledger
 from tests.simulated.machine import Machine, Published
@@ -103,6 +105,10 @@ def finish(machine: Machine, ledger: Ledger) -> None:
     """Nothing more happens. Raises `Broken` where something is left over."""
     inputs = sum(isinstance(step.what, Record) for step in machine.steps)
     ledger.close(machine.counts, inputs, sorted(machine.state()))
+    try:
+        closes(fed(machine.told), map(decode, machine.state().values()))
+    except AssertionError as wrong:
+        raise Broken("feed", str(wrong)) from wrong
 
 
 def _same(first: Machine, again: Machine) -> None:
@@ -117,6 +123,11 @@ def _same(first: Machine, again: Machine) -> None:
             f"{task} has {len(ours[task])} records, and {len(theirs[task])} after a crash",
         )
     must(first.before_silence == again.before_silence, "same", "another state after a crash")
+    must(
+        same(told_(fed(first.told)), told_(fed(again.told))),
+        "same",
+        "insights was told something else after a crash",
+    )
     must(first.counts == again.counts, "same", f"other counts: {first.counts - again.counts}")
 
 

@@ -23,9 +23,11 @@ from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from schemas import documents, wire
 from schemas.documents import HandoffContract
+from schemas.feed import EdgePart, PatternPart, subject
 from schemas.flow import Arrival, Output, Record, Refused
 from schemas.records import PUBLISHED, Package, Violation
-from tests.core import first_revision
+from tests.core import Feeding, first_revision
+from tests.fed import closes, fed, same, told
 
 TOPIC: Final = "handoff.tool-outputs"
 START: Final = 1_772_409_600_000
@@ -54,12 +56,18 @@ CONTRACTS: Final = [
         "from": {"stage": "s1"},
         "to": {"receiver": "r1", "stage": "s2"},
         "fields": [
-            {"name": "a", "type": "string", "weight": 2},
-            {"name": "renamed", "from": ["b", "c.x"]},
+            {"name": "a", "type": "string", "weight": 2, "classification": "pii"},
+            {"name": "renamed", "from": ["b", "c.x"], "classification": "pii"},
             {"name": "n", "from": ["n", "c.n"], "type": "integer"},
             {"name": "term", "from": ["t"], "translate": {"zq1": "zq2", "77771": 77772}},
             {"name": "deep", "from": "c.d.x", "required": False},
         ],
+        "repeat": {
+            "by": ["context.a", "context.c.x"],
+            "threshold": 2,
+            "within": "P1D",
+            "receiver": "r1",
+        },
     },
     CONTRACT
     | {
@@ -186,8 +194,8 @@ histories = st.lists(understood(), max_size=14).map(numbered)
 wild = st.lists(understood() | anything(), max_size=12).map(numbered)
 
 
-def driver() -> Driver[Task]:
-    made = Driver(INTEGRITY, TABLES)
+def driver() -> Feeding:
+    made = Feeding(TABLES)
     made.assign(0, {})
     return made
 
@@ -200,7 +208,7 @@ def commit(of: Driver[Task]) -> None:
     of.merge(list(of.changelog()))
 
 
-def run(records: list[Record]) -> tuple[list[list[Output]], Driver[Task]]:
+def run(records: list[Record]) -> tuple[list[list[Output]], Feeding]:
     """The outputs of each record, committed one by one."""
     running = driver()
     published = []
@@ -382,6 +390,44 @@ def test_no_value_leaves_by_the_headers(records: list[Record]) -> None:
         for output in outputs:
             own = [header for header in output.headers if header not in record.headers]
             assert not any(VALUE.search(content) for _, content in own)
+
+
+@settings(examples, max_examples=100)
+@given(wild, st.lists(st.integers(1, 4), min_size=12, max_size=12))
+def test_what_insights_is_told_is_what_was_published(
+    records: list[Record], sizes: list[int]
+) -> None:
+    """However the records are cut into transactions: the handoffs that began, the moves between
+    stages, the violations that people are to hear of, and no value."""
+    published, one_by_one = run(records)
+    at_once, sums, rest = driver(), [], list(records)
+    for size in sizes:
+        chunk, rest = rest[:size], rest[size:]
+        for record in chunk:
+            at_once.step(record, now(record))
+        sums += at_once.sums()
+        commit(at_once)
+    assert not any(VALUE.search((o.key or b"") + (o.value or b"")) for o in sums)
+    parts = fed(sums)
+    assert same(told(parts), told(fed(one_by_one.published)))
+    closes(parts, [state.decode(s) for s in at_once.partitions[0].store.values()])
+    begun: Counter[str] = Counter()
+    opened = 0
+    for output in (output for outputs in published for output in outputs):
+        if first_revision(output):
+            package = msgspec.json.decode(output.value or b"", type=Package)
+            begun[
+                subject("handoff", package.workflow, package.from_.stage, package.to.receiver)
+            ] += 1
+        elif output.topic == "handoff.violations":
+            violation = msgspec.json.decode(output.value or b"", type=Violation)
+            if violation.status == "opened" and violation.severity != "info":
+                opened += violation.workflow == "w"  # the other one has no contract
+    edges = {s: p for s, p in parts.items() if isinstance(p, EdgePart) and p.kind == "handoff"}
+    counted = {s: part.counts["moves"] for s, part in edges.items()}
+    assert counted == begun
+    patterns = [p for p in parts.values() if isinstance(p, PatternPart) and p.kind != "repeat"]
+    assert sum(sum(part.minutes.values()) for part in patterns) == opened
 
 
 shapes = st.one_of(

@@ -32,7 +32,6 @@ handoff that the event e2 made, and `handoff of e2:1:rejected:` for that of a vi
 
 import difflib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -42,16 +41,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from processors.driver import Driver
-from processors.integrity.feed import MAX_NAME, MAX_SUBJECT
 from processors.integrity.state import Task, decode
-from schemas.feed import EDGE_COUNTS, EdgePart, Part
-from schemas.feed import subject as path_of
 from schemas.flow import Output
 from schemas.records import PUBLISHED
 from schemas.wire import utc
 from tests.core import (
     TIME,
-    Feeding,
     Story,
     at_the_end,
     each_time,
@@ -62,6 +57,7 @@ from tests.core import (
     play,
     totals,
 )
+from tests.fed import closes, same, told
 
 SCENARIOS: Final = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
 KINDS: Final = {
@@ -71,7 +67,6 @@ KINDS: Final = {
     "handoff.signals": "signal",
     "handoff.dead-letters": "dead letter",
 }
-WAYS: Final = ("completed", "returned", "rejected", "superseded", "discarded", "expired")
 ENDS: Final = ("applied", "duplicates", "refused", "dead_letters")
 
 
@@ -89,11 +84,11 @@ def test_a_scenario_publishes_exactly_what_it_expects(story: Story) -> None:
     if problems:
         pytest.fail(f"{story['title']}\n{problems}", pytrace=False)
     if "feed" in story:
-        fed = {subject: _told(part) for subject, part in driver.fed().items()}
+        fed = told(driver.fed())
         wanted = _written_out(story["feed"], handoff_ids(outputs))
         assert fed.keys() == wanted.keys(), story["title"]
         shown = {subject: _part_of(fed[subject], part) for subject, part in wanted.items()}
-        if not _equal(wanted, shown):
+        if not same(wanted, shown):
             lines = "\n".join(difflib.ndiff(_lines(wanted), _lines(shown)))
             pytest.fail(f"{story['title']}: feed\n{lines}", pytrace=False)
     counted = totals(driver)
@@ -107,11 +102,8 @@ def test_what_holds_for_every_scenario(story: Story) -> None:
     assert [bytes_of(o) for o in outputs] == [bytes_of(o) for o in later], (
         "the moments of commit are nobody's business"
     )
-    told, told_at_once = (
-        {subject: _told(part) for subject, part in each.fed().items()} for each in (driver, at_once)
-    )
-    assert _equal(told, told_at_once)
-    feed_closes(driver)
+    assert same(told(driver.fed()), told(at_once.fed()))
+    closes(driver.fed(), [decode(state) for state in driver.partitions[0].store.values()])
     accounting_closes(driver, outputs, sum(map(is_record, story["inputs"])))
     for output in outputs:
         parses_back(output)
@@ -158,32 +150,6 @@ def accounting_closes(driver: Driver[Task], outputs: list[Output], inputs: int) 
     assert len(begun) == sum(len(task.open) for task in tasks) + counted["handoffs_closed"]
 
 
-def feed_closes(driver: Feeding) -> None:
-    """What insights was told of each edge of handoffs: begun = open + closed, and how many were
-    closed in each way; no part is larger than it may be."""
-    still: Counter[str] = Counter()
-    for state in driver.partitions[0].store.values():
-        task = decode(state)
-        still.update(path_of("handoff", task.workflow, h.stage, h.receiver) for h in task.open)
-    for subject, part in driver.fed().items():
-        assert len(subject) <= len("replay/") + MAX_SUBJECT
-        if not isinstance(part, EdgePart):
-            assert all(len(name) <= MAX_NAME for name in (*part.tools, *part.stages, *part.tasks))
-            assert len(part.from_ or "") <= MAX_NAME
-            continue
-        counts = part.counts
-        assert counts.keys() <= set(EDGE_COUNTS)
-        assert counts["moves"] >= counts.get("tasks", 0) > 0
-        if part.kind == "handoff":
-            assert counts["moves"] - counts.get("closed", 0) == still[subject], subject
-            begun = sum(counts.get(how, 0) for how in ("declared", "triggered", "implicit"))
-            assert begun == counts["moves"]
-            ended = sum(counts.get(way, 0) for way in WAYS)
-            assert ended <= counts.get("closed", 0)
-            good = counts.get("completed", 0) + counts.get("returned", 0)
-            assert counts.get("in_time", 0) <= good <= counts.get("accepted", 0)
-
-
 def parses_back(output: Output) -> None:
     """A published record is read by its type, and written by it gives the same bytes."""
     headers = dict(output.headers)
@@ -215,13 +181,6 @@ def _shown(output: Output) -> Story:
     if "provenance" in value:
         value["how"] = {name: entry["how"] for name, entry in value["provenance"].items()}
     return {kind: value, "headers": headers}
-
-
-def _told(part: Part) -> Story:
-    """A part of the feed, its times written like those of a record."""
-    told: Story = json.loads(msgspec.json.encode(part))
-    times = {name: utc(told[name]) for name in ("first_seen", "last_seen")}
-    return told | msgspec.to_builtins(times)
 
 
 def _meant(entry: Story, ids: dict[str, str]) -> Story:
@@ -261,7 +220,7 @@ def _differences(expected: list[Story], found: list[Story], outputs: list[Output
             yield from _extra(extra)
         position = place + 1
         shown = _part_of(found[place], entry)
-        if not _equal(entry, shown):
+        if not same(entry, shown):
             lines = difflib.ndiff(_lines(entry), _lines(shown))
             yield from (line for line in lines if not line.startswith("?"))
         if "queue" in entry and bytes_of(outputs[place])[1:3] != bytes_of(outputs[place - 1])[1:3]:
@@ -298,20 +257,6 @@ def _part_of(found: Any, expected: Any) -> Any:
             whole = name in ("context", "how", "counts", "fields")
             part[name] = found[name] if whole else _part_of(found[name], wanted)
     return part
-
-
-def _equal(expected: Any, found: Any) -> bool:
-    """Equal as JSON: 1, 1.0 and true are three things; shares are compared to three digits."""
-    if type(expected) is not type(found):
-        return False
-    if isinstance(expected, dict):
-        same_names = expected.keys() == found.keys()
-        return same_names and all(_equal(expected[name], found[name]) for name in expected)
-    if isinstance(expected, list):
-        return len(expected) == len(found) and all(map(_equal, expected, found))
-    if isinstance(expected, float):
-        return bool(abs(expected - found) < 5e-4)
-    return bool(expected == found)
 
 
 def _lines(value: Any) -> list[str]:

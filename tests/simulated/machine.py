@@ -62,6 +62,7 @@ class Machine:
         self.processor = processor
         self.steps: list[Step] = []
         self.published: list[Published] = []
+        self.told: list[Output] = []  # to insights
         self.struck: list[Struck] = []
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.changelog: list[tuple[int, str, bytes | None]] = []
@@ -158,6 +159,7 @@ class Machine:
     def _commit(self, index: int) -> None:
         changes = list(self._driver.changelog())
         self.changelog += changes
+        self.told += self._driver.sums()
         self._driver.merge(changes)
         self._on_commit([published.output for published in self._pending])
         self.published += self._pending

@@ -1,0 +1,83 @@
+"""What must hold of all that insights was told (the feed), whoever told it."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from processors.integrity.feed import FEED, MAX_NAME, MAX_SUBJECT
+from processors.integrity.state import Task
+from schemas.feed import EDGE_COUNTS, EdgePart, Part, PatternPart, subject, total
+from schemas.flow import Output
+from schemas.wire import utc
+
+WAYS: Final = ("completed", "returned", "rejected", "superseded", "discarded", "expired")
+
+_part = msgspec.json.Decoder[Part](Part).decode
+
+
+def fed(published: Iterable[Output]) -> dict[str, Part]:
+    """What all records of the feed together tell of each subject."""
+    parts: dict[str, list[Part]] = {}
+    for output in published:
+        assert output.topic == FEED
+        assert output.key is not None
+        assert output.value is not None
+        parts.setdefault(output.key.decode(), []).append(_part(output.value))
+    return {subject_: total(each) for subject_, each in parts.items()}
+
+
+def told(parts: dict[str, Part]) -> dict[str, Any]:
+    """Parts as JSON, their times written like those of a record.
+
+    Sample tasks are sorted: their order is that of transactions, which is nobody's business.
+    """
+    found = {}
+    for subject_, part in parts.items():
+        times = {name: utc(getattr(part, name)) for name in ("first_seen", "last_seen")}
+        encoded = json.loads(msgspec.json.encode(part)) | msgspec.to_builtins(times)
+        if isinstance(part, PatternPart):
+            encoded["tasks"] = sorted(part.tasks)
+        found[subject_] = encoded
+    return found
+
+
+def closes(parts: dict[str, Part], tasks: Iterable[Task]) -> None:
+    """Of each edge of handoffs, begun = open + closed; and no part is larger than it may be."""
+    still: Counter[str] = Counter()
+    for task in tasks:
+        still.update(subject("handoff", task.workflow, h.stage, h.receiver) for h in task.open)
+    for subject_, part in parts.items():
+        assert len(subject_) <= len("replay/") + MAX_SUBJECT
+        if not isinstance(part, EdgePart):
+            assert all(len(name) <= MAX_NAME for name in (*part.tools, *part.stages, *part.tasks))
+            assert len(part.from_ or "") <= MAX_NAME
+            continue
+        counts = part.counts
+        assert counts.keys() <= set(EDGE_COUNTS)
+        assert counts["moves"] >= counts.get("tasks", 0) > 0
+        if part.kind == "handoff":
+            assert counts["moves"] - counts.get("closed", 0) == still[subject_], subject_
+            begun = sum(counts.get(how, 0) for how in ("declared", "triggered", "implicit"))
+            assert begun == counts["moves"]
+            assert sum(counts.get(way, 0) for way in WAYS) <= counts.get("closed", 0)
+            good = counts.get("completed", 0) + counts.get("returned", 0)
+            assert counts.get("in_time", 0) <= good <= counts.get("accepted", 0)
+            sent = counts.get("sent", 0)
+            assert counts.get("superseded", 0) + counts.get("in_time", 0) <= sent
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal as JSON: 1, 1.0 and true are three things; shares are compared to three digits."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        same_names = one.keys() == other.keys()
+        return same_names and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return bool(abs(one - other) < 5e-4)
+    return bool(one == other)
