@@ -326,10 +326,10 @@ def pattern(record: Pattern) -> RenderableType:
     text = Text.assemble((times, "bold"), (record.kind, "bold"), f": {plain(record.message)}")
     acting = f"to act: {plain(record.owner)}" if record.owner else "to act: nobody is named"
     since = f"{clock(record.first_seen)} to {clock(record.last_seen)}"
-    sample = ", ".join(map(plain, record.tasks[:3]))
-    text.append(f"\n{record.status}; {since}; {acting}; tasks {sample}", "dim")
-    if len(record.tasks) > 3:
-        text.append(" ...", "dim")
+    text.append(f"\n{record.status}; {since}; {acting}", "dim")
+    if record.tasks:  # none are known of a move
+        more = " ..." if len(record.tasks) > 3 else ""
+        text.append(f"; tasks {', '.join(map(plain, record.tasks[:3]))}{more}", "dim")
     return _hanging(label, text)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from console import render
 from console.main import main
 from schemas.loading import load
-from schemas.records import Package, Signal, Violation
+from schemas.records import Package, Pattern, Signal, Violation
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 
@@ -131,6 +131,19 @@ def test_violations_and_signals_in_words() -> None:
     assert "held" in shown(render.signal(signal))
     sent = msgspec.json.decode(values("handoff.signals")[0], type=Signal)
     assert "was sent to marketing-nurture" in sent.message, "nobody has confirmed more than that"
+
+
+def test_a_pattern_shows_tasks_where_it_has_some() -> None:
+    at = "2026-03-02T10:00:00Z"
+    found = json.loads(values("handoff.patterns")[0]) | {"first_seen": at, "last_seen": at}
+
+    def text(tasks: list[str]) -> str:
+        data = json.dumps(found | {"tasks": tasks}).encode()
+        return " ".join(shown(render.pattern(msgspec.json.decode(data, type=Pattern))).split())
+
+    assert text(["a", "b", "c", "d"]).endswith("; tasks a, b, c ...")
+    assert text(["a"]).endswith("; tasks a")
+    assert "tasks" not in text([]).rsplit("to act:", 1)[1], "no empty list"
 
 
 def test_values_are_short_and_on_one_line() -> None:

@@ -59,7 +59,8 @@ def edges(
             output.columns(_HEADINGS, [_row(edge) for edge in chosen])
             bare = sum(not edge.documented for edge in chosen)
             total = output.number(len(chosen), "edge")
-            click.echo(f"{total}, {bare} undocumented; drafts for them: handoff discover", err=True)
+            drafts = "; drafts for them: handoff discover" if bare else ""
+            click.echo(f"{total}, {bare} undocumented{drafts}", err=True)
 
 
 def _row(edge: Edge) -> list[str]:
@@ -71,7 +72,10 @@ def _row(edge: Edge) -> list[str]:
         f"{edge.tasks:,}",
         "yes" if edge.documented else "no",
         percent(edge.fidelity),
-        percent(edge.completion_rate),
+        # Not completed is not failed: what may still come stands beside it.
+        f"{percent(edge.completion_rate)}, {edge.open:,} open"
+        if edge.open
+        else percent(edge.completion_rate),
         f"{_span(edge.accept_ms_p50)} / {_span(edge.accept_ms_p95)}"
         if edge.accept_ms_p50 is not None
         else "-",
