@@ -76,7 +76,8 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
 # `ping_pongs` (back to where it just came from), `loops` (back to any stage where it was before).
 # Of handoffs: `judged` (a contract covers it), `owned` (the receiver has a named owner),
 # `promised` (with a deadline to accept), how it begun, what became of it, and what was found;
-# `in_time` is accepted and completed, neither late.
+# `in_time` is accepted and completed, neither late; `superseded` are those that had been sent, and
+# one that a new contract version sends elsewhere is `closed` here and begins on another edge.
 EDGE_COUNTS = (
     "moves",
     "tasks",
