@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, get_args
 
 from pydantic_core import PydanticCustomError
 
-from schemas.documents import ANY_STAGE
+from schemas.documents import ANY_STAGE, EDIT
 from schemas.records import Edge
 from schemas.values import JsonType, check_path
 
@@ -73,7 +73,7 @@ def _document(edge: Edge, id_: str) -> Iterator[str]:
     yield "owner: UNKNOWN  # name a person: {name: ..., contact: ...}"
     whither = "the stage" if edge.kind == "move" else "the receiver"
     action = (
-        f"EDIT: say what is to be done with what comes from the stage {edge.from_} "
+        f"{EDIT} say what is to be done with what comes from the stage {edge.from_} "
         f"to {whither} {edge.to}."
     )
     yield f"action: {scalar(action)}"

@@ -46,7 +46,9 @@ VIOLATION_KINDS: Final[tuple[str, ...]] = get_args(ViolationKind)
 HoldKind = Literal[ViolationKind, "any"]
 
 ANY_STAGE: Final = ("*",)
-UNKNOWN: Final = "UNKNOWN"  # the owner that `discover` writes into a draft
+# What `discover` writes into a draft: its owner, and how its action begins.
+UNKNOWN: Final = "UNKNOWN"
+EDIT: Final = "EDIT:"
 
 
 class _Model(BaseModel):

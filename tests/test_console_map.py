@@ -290,3 +290,13 @@ def test_the_topics_are_read_where_no_recording_is_named(handoff: Handoff, tmp_p
     refused = handoff("contracts", "apply", str(drafts))
     assert refused.exit_code == 4
     assert "w-a-to-b@1 has the owner UNKNOWN: name the person who owns it" in refused.stderr
+    (draft,) = drafts.glob("w-a-to-b.yaml")
+    owned = draft.read_text().replace(
+        "owner: UNKNOWN", "owner: {name: Ana, contact: ana@x.example}"
+    )
+    draft.write_text(owned)
+    still = handoff("contracts", "apply", str(draft))
+    assert still.exit_code == 4
+    assert "w-a-to-b@1 has the action of a draft: say what the receiver is to do" in still.stderr
+    draft.write_text(owned.replace("EDIT: say what is to be done with", "Look at"))
+    assert handoff("contracts", "apply", str(draft)).exit_code == 0

@@ -22,7 +22,7 @@ def discover(recording: str | None, paths: tuple[str, ...], directory: Path | No
     """Draft a contract for each undocumented edge, from what was really carried.
 
     YAML with the evidence as comments, on standard output. A draft judges nothing, and `contracts
-    apply` refuses it until a person has named its owner.
+    apply` refuses it until a person has named its owner and written its action.
     """
     found = observe(recording, paths)
     taken = {each.id for each in found.contracts}
@@ -44,7 +44,7 @@ def discover(recording: str | None, paths: tuple[str, ...], directory: Path | No
         where = f" in {directory}" if directory else ""
         click.echo(
             f"{drafted}{where}: name an owner, a receiver and an action in each, then see what it "
-            "finds with: handoff contracts lint, handoff dry-run",
+            "finds with: handoff contracts lint, handoff contracts test",
             err=True,
         )
     elif found.edges and not unnameable:

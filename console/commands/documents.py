@@ -100,6 +100,8 @@ def register_contracts(cluster: Cluster, found: Documents, *, quiet: bool = Fals
         there = registered.get(name)
         if contract.owner.name == documents.UNKNOWN:
             refused.append(f"{name} has the owner UNKNOWN: name the person who owns it")
+        elif contract.action.startswith(documents.EDIT):
+            refused.append(f"{name} has the action of a draft: say what the receiver is to do")
         elif there is None:
             changed[name] = documents.to_json(contract)
             said.append(f"registered  {name} ({contract.status})")
