@@ -149,9 +149,12 @@ def moved(
     here = edge.digest
     path = task.path or _digest(before)
     names = ["moves"]
-    if not task.handed:
+    handed, covered = task.handed, task.covered or covered
+    if not task.path:  # before its first move, what an older version remembered counts, too
+        handed, covered = handed or task.left or bool(task.begun), covered or bool(task.begun)
+    if not handed:
         names.append("bare")
-    if not (task.covered or covered):
+    if not covered:
         names.append("uncovered")
     if here not in path or not _holds(path, here):
         names.append("tasks")
@@ -237,8 +240,10 @@ class Feed:
         return found
 
     def count(self, handoff: OpenHandoff, name: str) -> None:
-        """Something happened to a handoff."""
-        self._of(handoff).names.append(name)
+        """Something happened to a handoff. Of one that was never told as begun nothing is told:
+        what is open, and which share was completed, would be wrong for good."""
+        if handoff.told:
+            self._of(handoff).names.append(name)
 
     def begun(self, handoff: OpenHandoff, contract: Contract | None) -> None:
         """A handoff has been judged; it is as it will be kept."""
@@ -276,6 +281,8 @@ class Feed:
 
     def accepted(self, handoff: OpenHandoff, acked: bool) -> None:
         """The receiver has taken it; `acked`: it said so itself."""
+        if not handoff.told:
+            return
         figures = self._of(handoff)
         figures.names += ("accepted", "acked") if acked else ("accepted",)
         bucket = latency_bucket(self._occurred_at - handoff.occurred_at)
@@ -284,6 +291,8 @@ class Feed:
     def closed(self, handoff: OpenHandoff, ended: Way | Literal["returned"], in_time: bool) -> None:
         """It is open no more. Of those sent each is to be counted once: so only what had been sent
         is told as superseded."""
+        if not handoff.told:
+            return
         names = self._of(handoff).names
         names.append("closed")
         if ended != "superseded" or handoff.sent_at:
@@ -295,8 +304,9 @@ class Feed:
         self, held: OpenHandoff, handoff: OpenHandoff, contract: Contract | None
     ) -> None:
         """A held one goes to another receiver now: it leaves its edge, and begins on another."""
-        self.count(held, "closed")
-        self.begun(handoff, contract)
+        if held.told:
+            self.count(held, "closed")
+            self.begun(handoff, contract)
 
     # --- patterns -----------------------------------------------------------------------------
 

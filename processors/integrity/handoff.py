@@ -347,6 +347,7 @@ def open_handoff(
         completeness=verdict.completeness,
         violations=tuple([violation for violation, _ in verdict.opened]),
         begun_at=now,
+        told=True,
     )
 
 

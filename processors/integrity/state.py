@@ -170,6 +170,7 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
     before: dict[str, Capture | None] = {}
     amended: dict[str, Kept] = {}
     late: bool = False  # it was accepted late
+    told: bool = False  # insights knows that it began: not so in what an older version left
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
