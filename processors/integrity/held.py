@@ -154,6 +154,11 @@ def _settle(
     out = handoffs.outbox
     found = {violation.id(handoff): (violation, text) for violation, text in verdict.opened}
     absent = any(violation.kind == "receiver_missing" for violation, _ in verdict.opened)
+    before = {
+        (v.kind, v.subject, v.severity)
+        for v in held.violations
+        if v.trial is None and held.receiver == handoff.receiver
+    }
     there = set()
     for violation in handoff.violations:
         id_ = violation.id(handoff)
@@ -174,7 +179,9 @@ def _settle(
         handoff = out.resolve(handoff, [violation], word)
     for id_, (violation, text) in found.items():
         if id_ not in there:
-            handoff = out.open(handoff, violation, text)
+            # Broken in another way, or under a newer version, is no second break to be paged for.
+            told = (violation.kind, violation.subject, violation.severity) in before
+            handoff = out.open(handoff, violation, text, told)
     return handoff
 
 

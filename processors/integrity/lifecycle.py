@@ -379,6 +379,7 @@ class Handoffs:
         contract = self.outbox.contract_of(handoff)
         there, _, broken = destination(handoff.receiver, contract, self.tables, self.now)
         wanted = {(found.kind, found.reason): found for found in broken}
+        before = {violation.kind for violation in handoff.violations if violation.trial is None}
         absent = any(found.kind == "receiver_missing" for found in broken)
         for violation in handoff.violations:
             if violation.kind not in RECEIVING:
@@ -403,7 +404,10 @@ class Handoffs:
                 handoff.asked_contract,
                 self.outbox.workflow,
             )
-            handoff = self.outbox.break_promise(handoff, found.kind, found.reason, message)
+            told = found.kind in before  # broken in another way is no second break
+            handoff = self.outbox.break_promise(
+                handoff, found.kind, found.reason, message, told=told
+            )
         if reassigned:
             handoff = self.revise(handoff, contract)
             handoff = self.outbox.signal(handoff, "reassigned", messages.reassigned(to(handoff)))

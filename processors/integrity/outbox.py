@@ -85,8 +85,9 @@ class Outbox:
         reason: str | None,
         message: str,
         at: int | None = None,
+        told: bool = False,
     ) -> OpenHandoff:
-        """Open a violation about the handoff as a whole."""
+        """Open a violation about the handoff as a whole; `told` as of `open`."""
         violation = OpenViolation(
             kind,
             None,
@@ -98,25 +99,30 @@ class Outbox:
             self._now,
             reason,
         )
-        return self.open(handoff, violation, message)
+        return self.open(handoff, violation, message, told)
 
     def severity(self, handoff: OpenHandoff, kind: ViolationKind) -> Severity:
         """The severity of a kind for a handoff."""
         return severity_under(self.contract_of(handoff), kind)
 
-    def open(self, handoff: OpenHandoff, violation: OpenViolation, message: str) -> OpenHandoff:
-        """A violation that begins, or begins again."""
+    def open(
+        self, handoff: OpenHandoff, violation: OpenViolation, message: str, told: bool = False
+    ) -> OpenHandoff:
+        """A violation that begins, or begins again; `told`: insights knows of this break."""
         episode = handoff.episodes.get(violation.id(handoff), 0) + 1
         violation = replace(violation, episode=episode)
         handoff = replace(handoff, violations=(*handoff.violations, violation))
-        self.opened(handoff, violation, message)
+        self.opened(handoff, violation, message, told)
         return handoff
 
-    def opened(self, handoff: OpenHandoff, violation: OpenViolation, message: str) -> None:
+    def opened(
+        self, handoff: OpenHandoff, violation: OpenViolation, message: str, told: bool = False
+    ) -> None:
         """A violation that the handoff has among its own already."""
         record = self._publisher.opened(handoff, violation, message)
         self._violations.append(Emit(VIOLATIONS, self.task_id, record))
-        self.feed.broken(handoff, violation, record)
+        if not told:
+            self.feed.broken(handoff, violation, record)
 
     def resolve(
         self, handoff: OpenHandoff, gone: Collection[OpenViolation], resolution: str
