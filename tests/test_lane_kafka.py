@@ -8,19 +8,24 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from console.brokers import ApacheKafka, BrokerError
 from processors.runtime.batch import Batch
+from processors.runtime.groups import committed
 from processors.runtime.lane import Lane
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from tests.conftest import cannot_run
-from tests.lanes import Bench, Instance, headers, wait_for
+from tests.lanes import PARTITIONS, Bench, Instance, headers, wait_for
 from tests.toy import toy
+
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -37,6 +42,10 @@ def feed(bench: Bench, count: int, keys: int = 30) -> None:
 
 def has_committed(instance: Instance) -> bool:
     return instance.metric("handoff_transactions_total") > 0
+
+
+def has_read_all(instance: Instance) -> bool:
+    return instance.metric("handoff_lag_records") == 0
 
 
 def test_a_killed_instance_comes_back_where_it_was(bench: Bench) -> None:
@@ -216,3 +225,58 @@ def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench:
         thread.join(20)
         tables.stop()
     assert not thread.is_alive()
+
+
+def test_control_records_at_the_end_of_an_input_are_not_missed(bench: Bench) -> None:
+    """Retention takes them like records: offsets that stood before them would lie in a gap."""
+    bench.create()
+    producer = Producer(
+        {
+            "bootstrap.servers": bench.servers,
+            "transactional.id": bench.prefix + "feeding",
+            "partitioner": "murmur2_random",
+        }
+    )
+    producer.init_transactions(20)
+
+    def feed_in_a_transaction() -> None:
+        producer.begin_transaction()
+        for n in range(30):
+            producer.produce(bench.prefix + "in0", b"x", f"k{n}".encode())
+            bench.expected[f"k{n}"] += 1
+        producer.commit_transaction(20)
+
+    places = [TopicPartition(bench.prefix + "in0", n) for n in range(PARTITIONS)]
+    latest: dict[TopicPartition, Any] = dict.fromkeys(places, _LATEST)
+
+    def ends() -> list[TopicPartition]:
+        asked = bench.admin.list_offsets(latest).items()
+        return [
+            TopicPartition(place.topic, place.partition, future.result(20).offset)
+            for place, future in asked
+        ]
+
+    settings = Settings(kafka_bootstrap_servers=bench.servers)
+
+    def passed() -> bool:
+        wanted = {(place.topic, place.partition): place.offset for place in ends()}
+        return committed(settings, bench.prefix + "app-toy", list(wanted), 5) == wanted
+
+    for stops in (False, True):
+        feed_in_a_transaction()
+        instance = bench.start().ready()
+        bench.check_outputs()
+        if stops:
+            wait_for(partial(has_read_all, instance), 30, instance.log)
+            instance.signal(signal.SIGTERM)
+            assert instance.wait() == 0
+        else:
+            wait_for(passed, 30, "it passes them by itself when it is quiet")
+            instance.kill()
+        assert passed()
+        for deleted in bench.admin.delete_records(ends()).values():
+            deleted.result(20)
+    feed_in_a_transaction()
+    again = bench.start().ready()
+    bench.check_outputs()
+    assert again.process.poll() is None

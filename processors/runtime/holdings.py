@@ -33,8 +33,9 @@ PENDING_SECONDS = 30.0
 
 
 class Holdings:
-    """What a lane holds. `next` is the offset that comes next in each input, by physical name;
-    `stores` holds the committed state by partition, which the driver has once it is restored.
+    """What a lane holds. `next` is the offset that comes next in each input, by physical name, and
+    `committed` the group's, as far as it is known here; `stores` holds the committed state by
+    partition, which the driver has once it is restored.
 
     `beat` is called before each attempt of a call that is repeated; `stopping` ends the repeating.
     """
@@ -61,6 +62,7 @@ class Holdings:
         self._inputs = [physical(name, settings.topic_prefix) for name in processor.inputs]
         self._changelog = physical(processor.changelog, settings.topic_prefix)
         self.next: dict[Place, int] = {}
+        self.committed: dict[Place, int] = {}
         self.stores: dict[int, Store] = {}
         self._kept: dict[int, Store] = {}  # given back, complete up to their checkpoint
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
@@ -100,6 +102,7 @@ class Holdings:
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in begin.items()])
         self._consumer.pause([TopicPartition(*place) for place in begin])
         self.next = begin
+        self.committed = dict(begin)
         for number in numbers:
             store = self._kept.pop(number, None)
             if store is None:
@@ -186,6 +189,7 @@ class Holdings:
         self._end_restoration()
         for place in partitions:
             self.next.pop((place.topic, place.partition), None)
+            self.committed.pop((place.topic, place.partition), None)
             self._driver.revoke(place.partition)
             store = self.stores.pop(place.partition, None)
             if store is not None and place.partition not in self._kept:

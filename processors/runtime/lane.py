@@ -65,6 +65,7 @@ BATCH_BYTES = 4 << 20
 # the coordinator still writing the last one's markers, and waits for it with a back-off.
 GAP_SECONDS = 0.005
 IDLE_SECONDS = 0.1
+QUIET_SECONDS = 10.0  # without a commit, until one is worth it for offsets alone
 ASKING_SECONDS = 0.005  # while an answer is on its way that deadlines wait for
 NOTICE_SECONDS = 0.1  # what the tables say changes with the time, too
 # Tasks woken at once: records that arrive meanwhile wait for so many. And in one transaction.
@@ -165,6 +166,9 @@ class Lane:
             while not self._stop.is_set():
                 self.turn()
             self._settle()
+            if self._held.restoration is None and not self._unknown:
+                self._pass_control_records()
+                self._settle()
         except KafkaException as error:
             self._left = True
             raise Fatal(str(error.args[0])) from None
@@ -203,6 +207,9 @@ class Lane:
                 or time.monotonic() - self._began >= self._interval
             ):
                 self._commit()  # 4, 5
+            quiet = time.monotonic() - self._committed_at >= QUIET_SECONDS
+            if quiet and not self._transactions.open and self._pass_control_records():
+                self._commit()
         except Abortable as error:
             self._abort(error)
         except Unknown as error:
@@ -422,7 +429,9 @@ class Lane:
                 number,
                 **({"on_delivery": self._on_written} if report else {}),
             )
-        self._transactions.commit(self._offsets(), self._consumer.consumer_group_metadata())
+        offsets = self._offsets()
+        self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
+        self._held.committed.update({(at.topic, at.partition): at.offset for at in offsets})
         self._caution.wakes_committed(len(self._driver.woken))
         self._driver.merge(changes)
         self._committed_at = time.monotonic()
@@ -444,11 +453,27 @@ class Lane:
 
     def _offsets(self) -> list[TopicPartition]:
         """The next offset of every input of every partition whose state is touched."""
+        reached = self._gate.reached(self._held.next)
         return [
-            TopicPartition(topic, number, self._held.next[topic, number])
+            TopicPartition(topic, number, reached[topic, number])
             for topic in self._inputs
             for number in sorted(self._touched)
         ]
+
+    def _pass_control_records(self) -> bool:
+        """Begin a transaction of offsets alone, where only control records lie between the group's
+        offsets and what was read. They are never delivered; once retention takes them, they would
+        look like records that were missed."""
+        reached = self._gate.reached(self._held.next)
+        committed = self._held.committed
+        behind = {
+            number for (topic, number), at in reached.items() if at > committed[topic, number]
+        }
+        if not behind:
+            return False
+        self._begin()
+        self._touched |= behind
+        return True
 
     def _clear(self) -> None:
         self._first.clear()
