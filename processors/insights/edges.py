@@ -178,7 +178,9 @@ def _publish(state: EdgeState) -> Emit:
         fidelity=round(total.fidelity / judged, 6) if handoffs and judged else None,
         completeness=round(total.completeness / judged, 6) if handoffs and judged else None,
         completion_rate=(
-            round(counts.get("in_time", 0) / expected, 6) if handoffs and expected > 0 else None
+            round(min(counts.get("in_time", 0) / expected, 1.0), 6)
+            if handoffs and expected > 0
+            else None
         ),
         open=max(moves - counts.get("closed", 0), 0) if handoffs else None,
         accept_ms_p50=percentile(total.accepted_in, 0.5) if handoffs else None,

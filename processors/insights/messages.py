@@ -14,7 +14,7 @@ _FIELDS = {
     "context_malformed": "{field} arrived in another shape than the contract asks for",
     "context_retracted": "{field} was taken back before the handoff",
     "context_reentered": "{field} was typed again by people who were not given it",
-    "never_captured": "{field} is required, and no tool ever captured it",
+    "never_captured": "no tool ever captured {field} for handoffs",
     "untranslatable": "{field} arrived in a term that the contract does not translate",
     "rule_failed": "the rule {field} failed",
 }
@@ -40,17 +40,20 @@ NOT_PROMISED = "The workflow has no contract in force any more."
 
 def about(entry: Entry, owner: str | None) -> str:
     """What a pattern is about; `owner` is who is to act."""
-    total = entry.total
-    what = _what(total) + _where(total)
-    times = "once" if entry.count == 1 else f"{entry.count:,} times"
-    since = f"{utc(total.first_seen):%Y-%m-%d %H:%M} UTC"
-    return f"{what}: {times} since {since}; {_who(total, owner)}."
+    return f"{_often(entry)}; {_who(entry.total, owner)}."
 
 
-def closed(entry: Entry, owner: str | None, why: str | None) -> str:
+def closed(entry: Entry, why: str | None) -> str:
     """The same of one that ends; `why` is a sentence, None where it has been quiet."""
     last = f"{utc(entry.total.last_seen):%Y-%m-%d %H:%M} UTC"
-    return f"{about(entry, owner)} {why or f'It has not come again since {last}.'}"
+    return f"{_often(entry)}. {why or f'It has not come again since {last}.'}"
+
+
+def _often(entry: Entry) -> str:
+    total = entry.total
+    times = "once" if entry.count == 1 else f"{entry.count:,} times"
+    since = f"{utc(total.first_seen):%Y-%m-%d %H:%M} UTC"
+    return f"{_what(total)}{_where(total)}: {times} since {since}"
 
 
 def _what(total: PatternPart) -> str:

@@ -165,9 +165,7 @@ def _emits(
         tasks=list(total.tasks),
         values=None if repeated is None else repeated.values,
         message=(
-            messages.closed(entry, owner, why)
-            if status == "closed"
-            else messages.about(entry, owner)
+            messages.closed(entry, why) if status == "closed" else messages.about(entry, owner)
         ),
         at=utc(now),
         backfill=total.backfill,

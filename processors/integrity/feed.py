@@ -109,7 +109,7 @@ def _edge(kind: Literal["move", "handoff"], workflow: str, from_: str, to: str) 
         subject = path_of(kind, workflow, from_, to)
         short = len(subject) <= MAX_SUBJECT
         # A task's path is of stages: there the stage that a move leads to stands for it.
-        digest = _digest(to) if kind == "move" else _digest(f"{from_}/{to}")
+        digest = _digest(to) if kind == "move" else _digest(path_of(from_, to))
         found = _Edge(subject if short else None, digest)
         if short and len(_edges) < MAX_REMEMBERED:
             _edges[question] = found
