@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from console.output import number
 from console.render import percent
@@ -108,7 +108,7 @@ def audit(
 ) -> Audit:
     """Answer the six questions. `today` (UTC) decides which owners are in force."""
     traffic = _Traffic(edges)
-    answers = [
+    answers: list[Answer] = [
         _known_format(traffic),
         _carried(traffic),
         _named_owner(traffic, list(contracts), list(receivers), today),
@@ -116,6 +116,8 @@ def audit(
         _mapped(traffic),
         _structured(traffic),
     ]
+    if not traffic.crossings:
+        answers = [structs.replace(each, evidence="nothing was observed yet") for each in answers]
     return Audit(
         _headline(answers),
         sum(each.answer == "no" for each in answers),

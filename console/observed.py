@@ -4,7 +4,7 @@ It stands on `handoff.edges`, or comes out of a recording by a dry run of both p
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -43,7 +43,8 @@ class Observed:
 
 
 def sources(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where the edges are read from: `recording` and `paths`."""
+    """The options that say which edges: `recording` and `paths`, `workflow`."""
+    command = click.option("--workflow", help="Only the edges of this workflow.")(command)
     command = click.option(
         "--contracts",
         "paths",
@@ -59,8 +60,9 @@ def sources(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def observe(recording: str | None, paths: Sequence[str]) -> Observed:
+def observe(recording: str | None, paths: Sequence[str], workflow: str | None) -> Observed:
     """Read the edges of the cluster, or of a recording; without `paths` it has no contracts.
+    Where a workflow is named, only its edges.
 
     Raises `CommandError`. Says on standard error what was left out, and when there is no edge.
     """
@@ -78,6 +80,12 @@ def observe(recording: str | None, paths: Sequence[str]) -> Observed:
             "handed off",
             err=True,
         )
+    elif workflow is not None:
+        chosen = tuple(edge for edge in found.edges if edge.workflow == workflow)
+        if not chosen:
+            known = ", ".join(sorted({repr(edge.workflow) for edge in found.edges}))
+            click.echo(f"no edge is of the workflow {workflow!r}; known: {known}", err=True)
+        found = replace(found, edges=chosen)
     return found
 
 
@@ -121,6 +129,7 @@ def _recorded(recording: str, paths: Sequence[str]) -> Observed:
         progress.tick()
         if made.topic == EDGES and made.value is not None:
             edges[made.key] = made.value
+    progress.end()
     left = dry.verdicts()["dead_letters"]
     if left:
         click.echo(

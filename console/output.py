@@ -89,10 +89,17 @@ class Progress:
     def __init__(self, words: Callable[[], str]) -> None:
         self._words = words
         self._next = time.monotonic() + _PROGRESS_SECONDS
+        self._said = False
 
     def tick(self) -> None:
         """Print a line if it is time."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _PROGRESS_SECONDS
+            self._said = True
+            click.echo(self._words(), err=True)
+
+    def end(self) -> None:
+        """How far it came in the end, where a line before said less."""
+        if self._said:
             click.echo(self._words(), err=True)

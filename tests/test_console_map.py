@@ -87,6 +87,9 @@ def test_one_workflow_of_several(tmp_path: Path) -> None:
     none = run("edges", "--from", str(path), "--workflow", "thrid", "--output", "json")
     assert (none.exit_code, none.stdout) == (0, "[]\n")
     assert "no edge is of the workflow 'thrid'; known: 'other', 'w'" in none.stderr
+    told = found("audit", "--from", str(path), "--workflow", "other")
+    assert (told["edges"], told["answers"][0]["worst"][0]["workflow"]) == (1, "other")
+    assert run("discover", "--from", str(path), "--workflow", "other").stdout.count("kind:") == 1
 
 
 def test_the_drawing_escapes_names_and_tells_kinds_apart() -> None:

@@ -26,13 +26,15 @@ _STYLE = {"yes": "bold green", "no": "bold red", "unknown": "bold yellow"}
     show_default=True,
     help="A form for people, JSON for programs, or Markdown for a page.",
 )
-def audit(recording: str | None, paths: tuple[str, ...], output_: str) -> None:
+def audit(
+    recording: str | None, paths: tuple[str, ...], workflow: str | None, output_: str
+) -> None:
     """Answer six questions about the handoffs, each with its evidence.
 
     From measured traffic alone: nothing is asked of anybody. Each answer names the rule that it
     goes by and the edges that speak against a yes. Exit status 0 whatever the answers are.
     """
-    found = observe(recording, paths)
+    found = observe(recording, paths, workflow)
     # A recording is judged on the day that it ends.
     days = [edge.last_seen for edge in found.edges] if recording else []
     today = max(days, default=datetime.now(UTC)).astimezone(UTC).date()

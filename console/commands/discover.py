@@ -18,13 +18,15 @@ from console.observed import observe, sources
     type=click.Path(file_okay=False, path_type=Path),
     help="Write a file for each draft there; none that exists is overwritten.",
 )
-def discover(recording: str | None, paths: tuple[str, ...], directory: Path | None) -> None:
+def discover(
+    recording: str | None, paths: tuple[str, ...], workflow: str | None, directory: Path | None
+) -> None:
     """Draft a contract for each undocumented edge, from what was really carried.
 
     YAML with the evidence as comments, on standard output. A draft judges nothing, and `contracts
     apply` refuses it until a person has named its owner and written its action.
     """
-    found = observe(recording, paths)
+    found = observe(recording, paths, workflow)
     taken = {each.id for each in found.contracts}
     made, unnameable = drafts(found.edges, taken)
     with output.ends_cleanly():

@@ -79,6 +79,7 @@ def dry_run(
             progress.tick()
             if with_internal or not internal(record.topic):
                 output.line(printed(record.topic, record.key, record.value, record.headers))
+        progress.end()
         sys.stdout.flush()
         _summarise(dry)
 

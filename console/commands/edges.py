@@ -27,7 +27,6 @@ _HEADINGS = [
 
 
 @click.command()
-@click.option("--workflow", help="Only the edges of this workflow.")
 @sources
 @click.option(
     "--output",
@@ -38,17 +37,13 @@ _HEADINGS = [
     help="A table for people, JSON for programs, or a graph for Graphviz.",
 )
 def edges(
-    workflow: str | None, recording: str | None, paths: tuple[str, ...], output_: str
+    recording: str | None, paths: tuple[str, ...], workflow: str | None, output_: str
 ) -> None:
     """Every observed edge: from stage to stage, and from stage to receiver (→).
 
     The most travelled first. A documented one is covered by a contract in force.
     """
-    found = observe(recording, paths)
-    chosen = [edge for edge in found.edges if workflow in (None, edge.workflow)]
-    if found.edges and not chosen:
-        known = ", ".join(sorted({repr(edge.workflow) for edge in found.edges}))
-        click.echo(f"no edge is of the workflow {workflow!r}; known: {known}", err=True)
+    chosen = observe(recording, paths, workflow).edges
     with output.ends_cleanly():
         if output_ == "json":
             output.document(chosen)
