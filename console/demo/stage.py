@@ -344,6 +344,10 @@ class Stage:
         self._terminal.print(Rule(Text("What was seen", "bold"), align="left"))
         self._terminal.print(table)
         opened = sum(len(outcome.violations) for outcome in self._outcomes.values())
+        crowds = [scene for story in STORIES for scene in story.scenes if isinstance(scene, Crowd)]
+        if crowds:
+            left = sum(scene.handoffs for scene in crowds)
+            self._terminal.print(Text(f"without the {left} of the crowd", "dim"))
         self._terminal.print()
         self._terminal.print(
             f"{opened} violations are in the ledger; who is on call reads {len(self._patterns)} "

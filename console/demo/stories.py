@@ -25,11 +25,13 @@ class Tools:
 class Crowd:
     """Many handoffs at once, the outputs of a file: only what they have in common is shown.
 
-    `repeats` is how many handoffs with the same values there are by then, those before included.
+    `handoffs` is how many these are, and `repeats` how many with the same values there are by then,
+    those before included.
     """
 
     told: str
     file: str
+    handoffs: int
     repeats: int
 
 
@@ -213,6 +215,7 @@ STORIES: Final = (
                 "turns red. What engineering gets beside them is one entry in its queue, at the "
                 "fifth, and again each time that the count has doubled.",
                 "support-crowd.jsonl",
+                handoffs=35,
                 repeats=40,
             ),
         ),
