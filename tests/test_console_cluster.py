@@ -179,7 +179,7 @@ def test_a_dry_run_judges_what_is_on_the_topics(handoff: Handoff) -> None:
 def published(stdout: str) -> set[tuple[str, str]]:
     """Topic and id of each record."""
     found = map(json.loads, stdout.splitlines())
-    return {(each["topic"], each["value"]["id"]) for each in found if each["value"]}
+    return {(each["topic"], each["value"].get("id", each["key"])) for each in found if each["value"]}
 
 
 def test_a_bad_line_is_named_and_the_others_are_sent(handoff: Handoff) -> None:
