@@ -268,6 +268,8 @@ class Deadlines(RuleBasedStateMachine):
         self.made = driver()
         self.due: dict[str, int] = {}
         self.open: dict[str, int | None] = {}
+        self.gone: set[str] = set()  # looked at in the open transaction: had no deadline any more
+        self.unsure: set[str] = set()  # maybe looked at
         self.now = 0
 
     keys = st.sampled_from("abcdef")
@@ -287,16 +289,19 @@ class Deadlines(RuleBasedStateMachine):
         commit(self.made)
         self.due = {k: at for k, at in (self.due | self.open).items() if at is not None}
         self.open = {}
+        self.gone, self.unsure = set(), set()
 
     @rule()
     def drop(self) -> None:
         self.made.drop()
         self.open = {}
+        self.gone, self.unsure = set(), set()
 
     @rule()
     def assign_again(self) -> None:
         self.made.drop()
         self.open = {}
+        self.gone, self.unsure = set(), set()
         self.made.assign(0, self.made.partitions[0].store)
 
     @rule(after=st.integers(0, 40), most=st.integers(1, 3))
@@ -304,14 +309,25 @@ class Deadlines(RuleBasedStateMachine):
         self.now += after
         fired = [key for key, _ in woken(self.made.fire(0, self.now, self.now, most))]
         seen = {k: at for k, at in (self.due | self.open).items() if at is not None}
-        # A deadline that the open transaction made or moved to an earlier time waits for its merge.
-        could = {k: max(at, self.due[k]) for k, at in seen.items() if k in self.due}
+        # A deadline that the open transaction made, also anew where there was none any more when it
+        # was looked at, or moved to an earlier time, waits for its merge.
+        before = self.due.keys() - self.gone
+        could = {k: max(at, self.due[k]) for k, at in seen.items() if k in before}
         expected = sorted((at, k) for k, at in could.items() if at <= self.now)
+        surely = [k for _, k in expected if k not in self.unsure]
         assert set(fired) <= {k for _, k in expected}
-        assert len(fired) == min(most, len(expected))
+        assert min(most, len(surely)) <= len(fired) <= min(most, len(expected))
         if all(k not in self.open for _, k in expected):
             assert fired == [k for _, k in expected[:most]]
+        ended = {
+            k for k, at in self.open.items() if at is None and self.due.get(k, 1 << 60) <= self.now
+        }
+        if len(fired) < most:  # it has looked at all
+            self.gone |= ended
+        else:
+            self.unsure |= ended
         self.open |= dict.fromkeys(fired)
+        self.gone |= set(fired)
 
     @invariant()
     def the_next_one_is_known(self) -> None:
