@@ -18,7 +18,7 @@ import pydantic
 from msgspec.structs import replace
 
 from console.errors import BadInputError
-from console.follower import Follower
+from console.follower import Follower, committed
 from console.lines import LIVENESS, Line
 from processors.driver import Driver
 from processors.insights.limits import Limits as InsightsLimits
@@ -203,12 +203,9 @@ class DryRun:
     def _settled(self) -> Iterator[Output]:
         """Commit: the sums, and the changelog; then whoever reads the sums."""
         sums = self._driver.sums()
-        changes = list(self._driver.changelog())
-        self._driver.merge(changes)
+        changelog = committed(self._driver)
         yield from sums
-        changelog = self._processor.changelog
-        for _, key, state in changes:
-            yield Output(changelog, key.encode(), state, [])
+        yield from changelog
         if sums and self._follower is not None:
             yield from self._follower.take(sums, self.now)
 

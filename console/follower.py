@@ -20,7 +20,7 @@ class Follower:
     def __init__(self, processor: Processor[Any], tables: Any) -> None:
         self.processor = processor
         self._driver = Driver(processor, tables)
-        self._clock = Timeline(self._driver, self._settled)
+        self._clock = Timeline(self._driver, lambda: committed(self._driver))
         self._offsets: Counter[int] = Counter()
         for partition in range(SUBJECT_PARTITIONS):
             self._driver.assign(partition, {})
@@ -44,7 +44,7 @@ class Follower:
             self._offsets[partition] += 1
             record = Record(each.topic, partition, offset, each.key, each.value, now, each.headers)
             yield from self._driver.step(record, now)
-        yield from self._settled()
+        yield from committed(self._driver)
 
     def ended(self, now: int, ahead: int) -> Iterator[Output]:
         """What is known of the edges at a moment: those that would be published within `ahead` ms.
@@ -56,10 +56,10 @@ class Follower:
             if output.topic == EDGES:
                 yield output
 
-    def _settled(self) -> list[Output]:
-        """Commit: the changelog."""
-        changes = list(self._driver.changelog())
-        self._driver.merge(changes)
-        return [
-            Output(self.processor.changelog, key.encode(), state, []) for _, key, state in changes
-        ]
+
+def committed(driver: Driver[Any]) -> list[Output]:
+    """Commit the open transaction of a driver without a broker: its changelog."""
+    changes = list(driver.changelog())
+    driver.merge(changes)
+    topic = driver.processor.changelog
+    return [Output(topic, key.encode(), state, []) for _, key, state in changes]

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 
 from processors.driver import Driver
 from processors.integrity import state
-from processors.integrity.advance import _knows
 from processors.integrity.limits import DEFAULT_LIMITS
-from processors.integrity.state import Task
+from processors.integrity.state import Task, holds
 from schemas.records import Package, Violation
 from tests.core import Story, at_the_end, each_time, play, totals
 
@@ -221,6 +220,6 @@ def test_up_to_16_candidates_are_told_apart() -> None:
 
 def test_an_event_is_not_found_across_two_others() -> None:
     events = b"abcdefghijklmnop"
-    assert not _knows(events, b"efghijkl")
-    assert _knows(events, b"ijklmnop")
-    assert _knows(events + b"efghijkl", b"efghijkl")
+    assert not holds(events, b"efghijkl", 8)
+    assert holds(events, b"ijklmnop", 8)
+    assert holds(events + b"efghijkl", b"efghijkl", 8)

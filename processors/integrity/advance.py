@@ -24,7 +24,7 @@ from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.outbox import Cause
 from processors.integrity.publish import to
-from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task
+from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task, holds
 from schemas.flow import Arrival, Count, Due, Emitted, Input, Refused
 from schemas.records import Ack, Amendment, ToolOutput
 
@@ -50,7 +50,7 @@ def advance(
             event = _digest(body.tool, body.id)
         else:  # a receiver and a person number what they say on their own, too
             event = _digest("", f"{type(body).__name__}:{len(body.by)}:{body.by}{body.id}")
-        if task is not None and _knows(task.events, event):
+        if task is not None and holds(task.events, event, _DIGEST):
             return task, [Count("duplicates")]
         if isinstance(body, ToolOutput):
             task = task or Task(body.workflow, body.task_id)
@@ -65,13 +65,6 @@ def advance(
 def _digest(source: str, id_: str) -> bytes:
     """An event is the same again when the same source gives the same id; no tool is called ""."""
     return blake2b(f"{len(source)}:{source}{id_}".encode(), digest_size=_DIGEST).digest()
-
-
-def _knows(events: bytes, event: bytes) -> bool:
-    at = events.find(event)
-    while at > 0 and at % _DIGEST:  # found across two digests
-        at = events.find(event, at + 1)
-    return at >= 0
 
 
 def _with(task: Task, event: bytes) -> bytes:

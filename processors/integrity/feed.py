@@ -26,6 +26,7 @@ from processors.integrity.state import (
     OpenViolation,
     Task,
     Way,
+    holds,
 )
 from schemas.feed import EdgePart, PatternPart, Repeated, add_fields, latency_bucket
 from schemas.feed import subject as path_of
@@ -120,14 +121,6 @@ def _digest(name: str) -> bytes:
     return crc32(name.encode()).to_bytes(_DIGEST, "big")
 
 
-def _holds(digests: bytes, wanted: bytes) -> bool:
-    """Whether a row of digests holds these, side by side."""
-    at = digests.find(wanted)
-    while at > 0 and at % _DIGEST:  # found across two digests
-        at = digests.find(wanted, at + 1)
-    return at >= 0
-
-
 @lru_cache(maxsize=MAX_REMEMBERED)
 def _counts(names: tuple[str, ...]) -> dict[str, int]:
     """How often each name is there. Parts that count the same share it: nobody may change it."""
@@ -156,13 +149,13 @@ def moved(
         names.append("bare")
     if not covered:
         names.append("uncovered")
-    if here not in path or not _holds(path, here):
+    if here not in path or not holds(path, here, _DIGEST):
         names.append("tasks")
     else:
         names.append("loops")
         if path[-2 * _DIGEST : -_DIGEST] == here:
             names.append("ping_pongs")
-        if not _holds(path, path[-_DIGEST:] + here):
+        if not holds(path, path[-_DIGEST:] + here, _DIGEST):
             names.append("tasks")
     following = (path + here)[-MAX_PATH * _DIGEST :]
     if edge.subject is None:
@@ -251,7 +244,7 @@ class Feed:
         names = figures.names
         names += ("moves", handoff.begun, "held" if handoff.state == "held" else "sent")
         edge = _edge("handoff", self._workflow, handoff.stage, handoff.receiver).digest
-        if not _holds(self.edges, edge):
+        if not holds(self.edges, edge, _DIGEST):
             self.edges = (self.edges + edge)[-MAX_EDGES * _DIGEST :]
             names.append("tasks")
         if handoff.accepted_at:

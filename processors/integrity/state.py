@@ -293,6 +293,14 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     edges: bytes = b""
 
 
+def holds(row: bytes, wanted: bytes, width: int) -> bool:
+    """Whether a row of digests, each of `width` bytes, holds these, side by side."""
+    at = row.find(wanted)
+    while at > 0 and at % width:  # found across two digests
+        at = row.find(wanted, at + 1)
+    return at >= 0
+
+
 def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None:
     """When the next of a task's deadlines passes (epoch ms), None for never. Both in ms."""
     if not task.open:
