@@ -239,7 +239,8 @@ def _only_markers(
 ) -> list[tuple[str, int]]:
     """The partitions where nothing but markers of transactions lies between begin and end.
 
-    What transactions write ends with one, which is never delivered and so never committed past.
+    What transactions write ends with one, which is never delivered: a processor commits past it
+    only when it has been quiet for a while.
     """
     if not behind:
         return []
