@@ -12,7 +12,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,9 @@ from console.brokers import free_port
 from tests.conftest import cannot_run
 from topics.apply import ClusterUnreachable, read_cluster
 from topics.catalogue import NAMES
+
+if TYPE_CHECKING:
+    from testcontainers.compose import DockerCompose
 
 ROOT = Path(__file__).resolve().parents[1]
 STORY = ROOT / "console" / "demo" / "sales"
@@ -101,6 +104,11 @@ def require_engine() -> None:
             cannot_run("docker", f"`{' '.join(command)}` fails: {why}")
 
 
+def healthy(everything: DockerCompose) -> bool:
+    found = {each.Service: each.Health for each in everything.get_containers()}
+    return found == {"kafka": "healthy", "processor": "healthy"}
+
+
 @pytest.mark.docker
 @pytest.mark.slow
 def test_the_composed_deployment_publishes_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,5 +131,17 @@ def test_the_composed_deployment_publishes_packages(monkeypatch: pytest.MonkeyPa
         wait_until(lambda: answers(f"http://127.0.0.1:{web}/readyz"), "readiness")
         assert answers(f"http://127.0.0.1:{web}/healthz")
         check(packages_of_the_story(servers))
+        wait_until(lambda: healthy(everything), "health checks of kafka and processor", 60.0)
+        published = [
+            port for each in everything.get_containers() for port in each.Publishers if port.URL
+        ]
+        assert {port.PublishedPort for port in published} == {kafka, web}
+        assert {port.URL for port in published} == {"127.0.0.1"}
+        everything.stop(down=False)
+        # 0: it committed and left the group. 137 would say that it had to be killed.
+        assert everything.get_container("processor", include_all=True).ExitCode == 0
+    except BaseException:
+        print(*everything.get_logs(), sep="\n")
+        raise
     finally:
         everything.stop()
