@@ -141,7 +141,8 @@ def test_the_composed_deployment_publishes_packages(monkeypatch: pytest.MonkeyPa
         # 0: it committed and left the group. 137 would say that it had to be killed.
         assert everything.get_container("processor", include_all=True).ExitCode == 0
     except BaseException:
-        print(*everything.get_logs(), sep="\n")
+        for service in ("kafka", "topics", "processor"):
+            print(everything.get_logs(service)[0][-4000:])
         raise
     finally:
         everything.stop()
