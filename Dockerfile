@@ -6,12 +6,16 @@ RUN python -m venv /opt/handoff
 # only when the lock changes.
 COPY requirements.txt .
 RUN /opt/handoff/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+# What builds our own package is locked as well, and does not come into the image.
+COPY requirements-build.txt .
+RUN python -m pip install --no-cache-dir --require-hashes -r requirements-build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY topics topics
 COPY processors processors
 COPY console console
-RUN /opt/handoff/bin/pip install --no-cache-dir --no-deps .
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+    && /opt/handoff/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM python:3.13.9-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/handoff handoff

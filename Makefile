@@ -54,14 +54,15 @@ chaos: install ## kill and freeze instances, compare every record; SEED=n repeat
 simulate: install ## play seeded worlds through the core; SEED=n SEEDS=count, default 1 and 100
 	@$(BIN)/python -m tests.simulation $(or $(SEED),1) $(or $(SEEDS),$(if $(SEED),1,100))
 
-lock: ## make requirements.txt and requirements-dev.txt anew from pyproject.toml
+lock: ## make the three requirements files anew from pyproject.toml
 	@mkdir -p build
 	@[ -x build/lock/bin/uv ] || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==$(UV_VERSION); }
 	@build/lock/bin/uv pip compile $(LOCK) --extra disk pyproject.toml > build/runtime.txt
 	@build/lock/bin/uv pip compile $(LOCK) --group dev --constraint build/runtime.txt pyproject.toml > build/dev.txt
-	@for name in runtime dev; do \
+	@build/lock/bin/uv pip compile $(LOCK) --group build --constraint build/dev.txt > build/build.txt
+	@for name in runtime dev build; do \
 	  { echo "# Made by 'make lock' from pyproject.toml: releases and hashes for every platform."; cat build/$$name.txt; } > build/lock.txt; \
-	  mv build/lock.txt requirements$$([ $$name = runtime ] || echo -dev).txt; \
+	  mv build/lock.txt requirements$$([ $$name = runtime ] || echo -$$name).txt; \
 	done
 
 clean: ## remove what make made
