@@ -89,6 +89,26 @@ def test_is_empty(value: bytes, empty: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "spelled", "held"),
+    [
+        (b'"a"', "string", "string"),
+        (b'""', "string", ""),
+        (b'{"a":1}', "object", "object"),
+        (b"{}", "object", ""),
+        (b"[0]", "array", "array"),
+        (b"[ ]", "array", ""),
+        (b"true", "boolean", "boolean"),
+        (b"-12", "integer", "integer"),
+        (b"1.0", "number", "number"),
+        (b"1e3", "number", "number"),
+        (b"null", "null", ""),
+    ],
+)
+def test_types_as_they_are_spelled(value: bytes, spelled: str, held: str) -> None:
+    assert (values.spelled_type(value), values.held_type(value)) == (spelled, held)
+
+
+@pytest.mark.parametrize(
     ("a", "b", "same"),
     [
         (b"1", b"1.0", True),

@@ -18,7 +18,7 @@ from processors.contracts import values
 from processors.contracts.tables import Tables
 from processors.integrity import feed, held, messages, replies
 from processors.integrity.begin import Beginning, declared, implicit, triggered
-from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carried
+from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carry
 from processors.integrity.handoff import Source, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
@@ -86,7 +86,7 @@ def _take_output(
     memory = Memory(task.captures, task.retracted, task.size, limits)
     if output.retracted:
         memory.retract(output.retracted, arrival.occurred_at)
-    context = carried(output)
+    context = carry(output.context)
     hop = task.hops + 1
 
     beginnings = declared(output, tables)

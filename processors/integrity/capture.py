@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from processors.contracts import values
@@ -23,33 +23,30 @@ _BRACE = ord("{")
 
 
 class Carried(Struct, frozen=True, gc=False):
-    """The context that an output carries itself, and which of its names hold nothing."""
+    """The context that an output carries itself, and which of its names hold nothing.
+
+    `types` are those of the values, in the same order (`values.held_type`: "" for what is empty).
+    """
 
     values: dict[str, bytes]
+    types: tuple[str, ...]
     empty: frozenset[str]
 
 
 _NONE: frozenset[str] = frozenset()
-# How a value begins that holds something for certain: text, a filled array or object. Most do.
-_PLAINLY_FULL = frozenset(
-    [bytes((0x22, byte)) for byte in range(0x21, 0x7F) if byte not in b'"\\']
-    + [b"{" + b'"', b"[" + b'"', b"[{", b"[["]
-)
 
 
-def carried(output: ToolOutput) -> Carried:
-    """An output's context as raw bytes of its own (a slice would keep the whole input alive)."""
-    return carry({name: bytes(raw) for name, raw in output.context.items()})
-
-
-def carry(context: dict[str, bytes]) -> Carried:
-    """A context and which of its names hold nothing."""
-    empty = [
-        name
-        for name, value in context.items()
-        if value[:2] not in _PLAINLY_FULL and values.is_empty(value)
-    ]
-    return Carried(context, frozenset(empty) if empty else _NONE)
+def carry(context: Mapping[str, Raw | bytes]) -> Carried:
+    """A context as raw bytes of its own (an output's slices would keep the whole input alive)."""
+    held: dict[str, bytes] = {}
+    types: list[str] = []
+    for name, raw in context.items():
+        held[name] = value = bytes(raw)
+        types.append(values.held_type(value))
+    empty = _NONE
+    if "" in types:
+        empty = frozenset([name for name, type_ in zip(held, types, strict=True) if not type_])
+    return Carried(held, tuple(types), empty)
 
 
 def captured(value: bytes, output: ToolOutput, arrival: Arrival) -> Capture:
@@ -66,7 +63,7 @@ def captured(value: bytes, output: ToolOutput, arrival: Arrival) -> Capture:
     )
 
 
-NO_CONTEXT = Carried({}, _NONE)
+NO_CONTEXT = Carried({}, (), _NONE)
 
 
 class Found(Struct, frozen=True, gc=False):

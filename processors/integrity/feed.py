@@ -2,11 +2,11 @@
 
 The shape of a part and the subjects are in `schemas.feed`. A move is told by `moved`; a `Feed`
 gathers what one input means for the handoffs, and for what repeats or is broken. This is on the way
-of every tool output, so it looks at each value's first bytes only.
+of every tool output, so it looks at each value's type only.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal
@@ -54,42 +54,24 @@ MAX_NAMES_REMEMBERED = 4000  # characters
 
 Fields = dict[str, dict[str, int]]  # JSON types by name, as in an `EdgePart`
 
-# Every value is of a type by its first byte, but for numbers.
-_TYPES = ("", "string", "object", "array", "boolean", "integer", "number")
-_NOTHING, _INTEGER, _NUMBER = 0, 5, 6
-_FIRSTS = {b'"': 1, b"{": 2, b"[": 3, b"tf": 4, b"-0123456789": _INTEGER}
-_KINDS = bytes(
-    next((kind for firsts, kind in _FIRSTS.items() if byte in firsts), _NOTHING)
-    for byte in range(256)
-)
-_DIGITS = b"-0123456789"
-_shapes: dict[tuple[tuple[str, ...], tuple[int, ...]], Fields] = {}
+_NOTHING = ("", "null")
+_shapes: dict[tuple[tuple[str, ...], tuple[str, ...]], Fields] = {}
 
 
-def _fields(names: tuple[str, ...], held: list[bytes], empty: Collection[str]) -> Fields:
-    """The JSON types of what a context carries, by name. `held` are the values, in the same order.
+def _fields(names: tuple[str, ...], types: tuple[str, ...]) -> Fields:
+    """The JSON types of what a context carries, by name; `types` are in the order of the names.
 
     Contexts of one shape share the result, so nobody may change it.
     """
-    by_first = _KINDS
-    kinds = tuple(
-        [
-            _NUMBER if (kind := by_first[value[0]]) == _INTEGER and value.strip(_DIGITS) else kind
-            for value in held
-        ]
-    )
-    if empty:
-        pairs = zip(names, kinds, strict=True)
-        kinds = tuple([_NOTHING if name in empty else kind for name, kind in pairs])
-    found = _shapes.get((names, kinds))
+    found = _shapes.get((names, types))
     if found is not None:
         return found
     found = {}
-    for name, kind in zip(names, kinds, strict=True):
-        if kind != _NOTHING and len(name) <= MAX_NAME and len(found) < MAX_FIELDS:
-            found[name] = {_TYPES[kind]: 1}
+    for name, type_ in zip(names, types, strict=True):
+        if type_ not in _NOTHING and len(name) <= MAX_NAME and len(found) < MAX_FIELDS:
+            found[name] = {type_: 1}
     if len(_shapes) < MAX_REMEMBERED and sum(map(len, names)) <= MAX_NAMES_REMEMBERED:
-        _shapes[names, kinds] = found
+        _shapes[names, types] = found
     return found
 
 
@@ -160,8 +142,8 @@ def moved(
     following = (path + here)[-MAX_PATH * _DIGEST :]
     if edge.subject is None:
         return following, _SKIPPED
-    at, held = arrival.occurred_at, context.values
-    fields = _fields(tuple(held), list(held.values()), context.empty)
+    at = arrival.occurred_at
+    fields = _fields(tuple(context.values), context.types)
     counts = _counts(tuple(names))
     part = EdgePart("move", workflow, before, stage, at, at, counts, fields)
     return following, Add(FEED, edge.subject, part)
@@ -415,13 +397,13 @@ def _one(name: str) -> dict[str, int]:
 
 
 def _package_fields(package: Mapping[str, Kept]) -> Fields:
-    held = [kept.value for kept in package.values()]
-    empty = [
-        name
-        for name, kept in package.items()
-        if kept.how in _MAY_BE_EMPTY and values.is_empty(kept.value)
+    types = [
+        values.held_type(kept.value)
+        if kept.how in _MAY_BE_EMPTY
+        else values.spelled_type(kept.value)
+        for kept in package.values()
     ]
-    return _fields(tuple(package), held, empty)
+    return _fields(tuple(package), tuple(types))
 
 
 def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:
