@@ -28,7 +28,7 @@ LIVENESS = "handoff.receiver-liveness"
 # A liveness record older than so many probe intervals says nothing any more: it counts as live.
 STALE_INTERVALS = 5
 
-MAX_ANSWERS = 10_000  # senders choose the words of a question: bound what is kept of each kind
+MAX_ANSWERS = 10_000  # senders choose the words of a question: bound what is kept
 
 
 class Resolution(Struct, frozen=True, gc=False):
@@ -76,8 +76,16 @@ class Tables:
         for document in on_trial(contracts):
             self._trials[document.workflow].append(self.versions[document.id, document.version])
         self._resolved: dict[tuple[str, str, str, str | None], Resolution] = {}
-        self._whens: dict[tuple[str, str], list[Contract]] = {}
-        self._between: dict[tuple[str, str, str], Contract | None] = {}
+        self._whens: dict[str, dict[str, list[Contract]]] = {}
+        for workflow, here in self._by_workflow.items():
+            if by_stage := _by_stage([c for c in here if c.when is not None]):
+                self._whens[workflow] = by_stage
+        self._between: dict[tuple[str, str, str | None], Contract] = {}
+        for contract in self.contracts.values():  # in the order of ids: the lowest stays
+            if contract.when is None:
+                for stage in contract.stages:
+                    place = contract.workflow, stage, contract.to_stage
+                    self._between.setdefault(place, contract)
 
     def resolve(self, workflow: str, stage: str, to: str, named: str | None) -> Resolution:
         """Which contract covers a handoff from `stage` to the receiver `to`.
@@ -119,32 +127,17 @@ class Tables:
 
     def whens(self, workflow: str, stage: str) -> list[Contract]:
         """The contracts that may begin a handoff of their own at a stage, in the order of ids."""
-        question = (workflow, stage)
-        found = self._whens.get(question)
-        if found is None:
-            contracts = self._by_workflow.get(workflow, ())
-            found = [c for c in contracts if c.when is not None and c.specificity(stage)]
-            if len(self._whens) < MAX_ANSWERS:
-                self._whens[question] = found
-        return found
+        by_stage = self._whens.get(workflow)
+        if by_stage is None:
+            return []
+        return by_stage.get(stage) or by_stage.get("*", [])
 
     def between(self, workflow: str, before: str, stage: str) -> Contract | None:
         """The contract that a move between two stages falls under although nobody declared it.
 
         It names both stages and begins nothing by itself; of several the lowest id.
         """
-        question = (workflow, before, stage)
-        if question in self._between:
-            return self._between[question]
-        fitting = [
-            c
-            for c in self._by_workflow.get(workflow, ())
-            if c.when is None and c.to_stage == stage and before in c.stages
-        ]
-        found = min(fitting, key=lambda c: c.id, default=None)
-        if len(self._between) < MAX_ANSWERS:
-            self._between[question] = found
-        return found
+        return self._between.get((workflow, before, stage))
 
     def contracted(self, workflow: str) -> bool:
         """Whether a workflow has a contract in force: without one nobody has promised anything."""
@@ -216,6 +209,12 @@ class Tables:
         for id_, contract in self.contracts.items():
             found[f"contract {id_}"] = contract.version
         return found
+
+
+def _by_stage(contracts: list[Contract]) -> dict[str, list[Contract]]:
+    """The contracts at each stage that one of them names; at all other stages, those of '*'."""
+    stages = {stage for contract in contracts for stage in contract.stages}
+    return {stage: [c for c in contracts if c.specificity(stage)] for stage in stages}
 
 
 def _closest(contracts: list[Contract], stage: str) -> Contract:
