@@ -19,7 +19,7 @@ from processors.contracts.tables import Tables
 from processors.integrity import feed, held, messages, replies
 from processors.integrity.begin import Beginning, declared, implicit, triggered
 from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carry
-from processors.integrity.handoff import Source, decide, open_handoff
+from processors.integrity.handoff import Source, Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.outbox import Cause
@@ -95,16 +95,19 @@ def _take_output(
         beginnings.append(nobody)
     if len(beginnings) > 1:
         _refuse_same_slot(beginnings)
-    # All of them are judged against what came before this output; then its own context counts.
     source = Source(output.stage, output.tool, output.id, arrival.occurred_at)
-    judged = [
-        (b, decide(b, task.workflow, source, context, memory, tables, now)) for b in beginnings
-    ]
+    # All of them are judged against what came before this output; then its own context counts.
+    judged: list[tuple[Beginning, Verdict]] = []
+    for beginning in beginnings:
+        verdict = decide(beginning, task.workflow, source, context, memory, tables, now)
+        judged.append((beginning, verdict))
     earlier = dict(memory.captures) if output.retracted else task.captures
     memory.capture(context, output, arrival, hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, beginnings, tables)
-    judged += [(b, decide(b, task.workflow, source, NO_CONTEXT, memory, tables, now)) for b in more]
+    for beginning in more:
+        verdict = decide(beginning, task.workflow, source, NO_CONTEXT, memory, tables, now)
+        judged.append((beginning, verdict))
 
     begun: list[OpenHandoff] = []
     open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
@@ -136,13 +139,17 @@ def _take_output(
         emits += handoffs.outbox.emits()
     else:
         forgotten = memory.trim()
-    emits += [Count("captures_forgotten")] * len(forgotten) + [Count("when_failed")] * failed
-    stage, tool, stage_at, contracts, left = _whereabouts(task, output, arrival, begun)
+    if forgotten:
+        emits += [Count("captures_forgotten")] * len(forgotten)
+    if failed:
+        emits += [Count("when_failed")] * failed
+    stage, tool, stage_at, contracts, left, handed, covered = _whereabouts(
+        task, output, arrival, begun
+    )
     path = task.path
     if task.stage and stage != task.stage:
         path, told = feed.moved(task, output, arrival, context, covered=nobody is not None)
         emits.append(told)
-    handed, covered = _handed_off(task, stage, begun)
     following = Task(
         task.workflow,
         task.task_id,
@@ -271,29 +278,25 @@ def _find_reentered(
 
 def _whereabouts(
     task: Task, output: ToolOutput, arrival: Arrival, begun: list[OpenHandoff]
-) -> tuple[str, str, int, tuple[str, ...], bool]:
-    """Where the task is after an output: stage, tool, since when, the contracts on which a handoff
-    began since it came there, and whether this output handed off. A late output is no move."""
-    contracts = [handoff.contract for handoff in begun if handoff.contract is not None]
+) -> tuple[str, str, int, tuple[str, ...], bool, bool, bool]:
+    """Where the task is after an output: `stage`, `tool`, `stage_at`, `begun`, `left`, `handed` and
+    `covered` of the next task. A late output is no move, and does not say that the task left."""
     late = bool(task.stage) and arrival.occurred_at < task.stage_at
-    stayed = task.begun if late or output.stage == task.stage else ()
-    if contracts:
-        stayed = tuple(dict.fromkeys([*stayed, *contracts]))
     if late:
-        return task.stage, task.tool, task.stage_at, stayed, task.left
-    left = any(handoff.stage == output.stage for handoff in begun)
-    return output.stage, output.tool, arrival.occurred_at, stayed, left
-
-
-def _handed_off(task: Task, stage: str, begun: list[OpenHandoff]) -> tuple[bool, bool]:
-    """Whether a handoff has left the stage where the task is since it came there, and whether one
-    on a contract did."""
-    stayed = stage == task.stage
-    handed, covered = stayed and task.handed, stayed and task.covered
+        stage, tool, stage_at, left = task.stage, task.tool, task.stage_at, task.left
+    else:
+        stage, tool, stage_at, left = output.stage, output.tool, arrival.occurred_at, False
+    if stage == task.stage:
+        contracts, handed, covered = task.begun, task.handed, task.covered
+    else:
+        contracts, handed, covered = (), False, False
     for handoff in begun:
+        if handoff.contract is not None and handoff.contract not in contracts:
+            contracts = (*contracts, handoff.contract)
         if handoff.stage == stage:
             handed, covered = True, covered or handoff.contract is not None
-    return handed, covered
+            left = left or not late
+    return stage, tool, stage_at, contracts, left, handed, covered
 
 
 # --- an ack or an amendment -----------------------------------------------------------------------
