@@ -128,7 +128,8 @@ def _take_output(
         for handoff, (_, verdict) in zip(begun, judged, strict=True):
             if handoff.state != "held" and verdict.moved:
                 handoffs.remember_moved(handoff, verdict.moved)
-        _move_on(task, handoffs, output, arrival, context, earlier, begun)
+        if task.open or task.arrived is not None:
+            _move_on(task, handoffs, output, arrival, context, earlier, begun)
         full = memory.size > limits.state_bytes
         forgotten = memory.trim()
         handoffs.keep_forgotten(forgotten)

@@ -83,13 +83,13 @@ class Memory:
 
     def __init__(
         self,
-        captures: Mapping[str, Capture],
-        retracted: Mapping[str, int],
+        captures: dict[str, Capture],
+        retracted: dict[str, int],
         size: int,
         limits: Limits,
     ) -> None:
-        self.captures = dict(captures)
-        self.retracted = dict(retracted)
+        self.captures = captures.copy()
+        self.retracted = retracted.copy()
         self.size = size
         self.limits = limits
 

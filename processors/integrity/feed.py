@@ -131,7 +131,7 @@ def moved(
         names.append("bare")
     if not covered:
         names.append("uncovered")
-    if here not in path or not holds(path, here, _DIGEST):
+    if not holds(path, here, _DIGEST):
         names.append("tasks")
     else:
         names.append("loops")
