@@ -106,7 +106,7 @@ class Driver(Generic[State]):
         """
         made: Partition[State] = Partition(store)
         for number, key in enumerate(store, start=1):
-            self._index(made, key)
+            self._index(made, key, None)
             if number % _ASSIGN_SLICE == 0:
                 yield
         made.wakes.sweep_all()
@@ -385,13 +385,13 @@ class Driver(Generic[State]):
         encoded = partition.store.get(key)
         return None if encoded is None else self.processor.decode(encoded)
 
-    def _index(self, partition: Partition[State], key: str) -> None:
-        """Note when a committed state wants to be woken."""
+    def _index(self, partition: Partition[State], key: str, state: State | None) -> None:
+        """Note when a committed state wants to be woken; None: it is in the store only."""
+        processor = self.processor
         try:
-            state = self._committed(partition, key)
-            if state is not None:
-                due, watched = self.processor.due(state), self.processor.watched(state)
-                partition.wakes.changed(key, due, watched)
+            if state is None:
+                state = processor.decode(partition.store[key])
+            partition.wakes.changed(key, processor.due(state), processor.watched(state))
         except Exception as error:  # noqa: BLE001 - a record of the task will say what is wrong
             self._failed("a state does not tell when to wake it", self.counts, error)
 
@@ -431,7 +431,7 @@ class Driver(Generic[State]):
                 partition.wakes.forgotten(key)
             else:
                 partition.recent[key] = state
-                self._index(partition, key)
+                self._index(partition, key, state)
         partition.overlay.clear()
 
     def drop(self) -> None:

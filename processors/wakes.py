@@ -49,16 +49,15 @@ class Wakes:
 
     def changed(self, key: str, due: int | None, watched: Collection[str]) -> None:
         """A state was written: when it wants to be woken, and which subjects it watches."""
-        self._failed.discard(("due", key))
-        self._failed.discard(("sweep", key))
+        if self._failed:
+            self._failed -= {("due", key), ("sweep", key)}
         held = self._scheduled.get(key)
         if due is None:
             self._scheduled.pop(key, None)
         elif held is None or due < held:
             self._push(key, due)
-        before = self._watching.get(key, frozenset())
-        if watched or before:
-            self._watch(key, before, frozenset(watched))
+        if watched or key in self._watching:
+            self._watch(key, frozenset(watched))
 
     def forgotten(self, key: str) -> None:
         """A state was deleted."""
@@ -141,7 +140,10 @@ class Wakes:
         self._swept[key] = None
         return key
 
-    def _watch(self, key: str, before: frozenset[str], watched: frozenset[str]) -> None:
+    def _watch(self, key: str, watched: frozenset[str]) -> None:
+        before = self._watching.get(key, frozenset())
+        if watched == before:
+            return
         for subject in before - watched:
             watchers = self._watchers[subject]
             watchers.discard(key)

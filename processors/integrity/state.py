@@ -4,6 +4,7 @@ State is MessagePack of arrays: compact, quick to read back, and extended only b
 with defaults, so that an older changelog can always be read. Times are epoch milliseconds.
 """
 
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -305,18 +306,23 @@ def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None
     """When the next of a task's deadlines passes (epoch ms), None for never. Both in ms."""
     if not task.open:
         return None if task_ttl is None else task.last_input_at + task_ttl
-    moments = [at for handoff in task.open for _, at in handoff.waits()]
-    moments += [handoff.close_by for handoff in task.open if handoff.close_by]
-    if handoff_ttl is not None:
-        moments += [handoff.begun_at + handoff_ttl for handoff in task.open]
+    moments: list[int] = []
+    for handoff in task.open:
+        moments += [at for _, at in handoff.waits()]
+        if handoff.close_by:
+            moments.append(handoff.close_by)
+        if handoff_ttl is not None:
+            moments.append(handoff.begun_at + handoff_ttl)
     return min(moments, default=None)
 
 
-def watched(task: Task) -> set[str]:
+def watched(task: Task) -> Collection[str]:
     """What a task's open handoffs depend on in the tables: receivers, and contracts of held ones.
 
     Sent ones keep their contract version, so no change of it concerns them.
     """
+    if not task.open:
+        return ()
     found: set[str] = set()
     for handoff in task.open:
         found.add(f"receiver {handoff.receiver}")
