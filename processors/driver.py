@@ -9,10 +9,12 @@ that fails costs its task this one wake, and not a dead letter.
 """
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
+
+from msgspec import Struct
 
 from processors.partitioning import partition_of
 from processors.processor import Processor, State
@@ -24,7 +26,6 @@ from schemas.flow import (
     Arrival,
     Count,
     Due,
-    Emit,
     Emitted,
     Headers,
     Output,
@@ -87,7 +88,8 @@ class Driver(Generic[State]):
         self.counts = Counter() if counts is None else counts
         self.partition_count = 0  # of the inputs; 0 where nobody checks where keys lie
         self.woken: list[Woken] = []  # in the open transaction
-        self._parts: dict[tuple[str, str], list[Part]] = {}  # of the open transaction
+        # Of the open transaction, by topic and key.
+        self._parts: defaultdict[tuple[str, str], list[Part]] = defaultdict(list)
         self._facts: Mapping[str, Hashable] = {}
         self._told: set[str] = set()  # stack traces that are in the log
 
@@ -362,7 +364,7 @@ class Driver(Generic[State]):
 
     def _add(self, added: list[Add]) -> None:
         for each in added:
-            self._parts.setdefault((each.topic, each.key), []).append(each.part)
+            self._parts[each.topic, each.key].append(each.part)
 
     def sums(self) -> list[Output]:
         """What the open transaction has added up: one record a key, to be published with it."""
@@ -455,37 +457,45 @@ def _encode(
     outputs: list[Output] = []
     counted: list[Count] = []
     added: list[Add] = []
-    published: list[Emit] = []
+    record: Struct | None = None
+    value: bytes | None = None
+    headers: Headers = []
     for emit in emits:
         if isinstance(emit, Add):
             added.append(emit)
         elif isinstance(emit, Count):
             counted.append(emit)
         else:
-            published.append(emit)
-    if not published:
-        return outputs, counted, added
-    plain: Headers = []
-    if arrival is not None and arrival.traceparent is not None:
-        plain.append(("traceparent", arrival.traceparent))
-    marked = [*plain, (wire.BACKFILL_HEADER, b"1")]
-    from_backfill = arrival is not None and arrival.backfill
-    encoded: dict[int, bytes] = {}  # a package goes to two topics and is encoded once
-    for emit in published:
-        record = emit.record
-        more = marked if getattr(record, "backfill", from_backfill) else plain
-        if record is None:
-            outputs.append(Output(emit.topic, emit.key.encode(), None, more))
-            continue
-        value = encoded.get(id(record))
-        if value is None:
-            value = encoded[id(record)] = wire.encode(record)
-        output = Output(emit.topic, emit.key.encode(), value, wire.headers(record) + more)
-        if len(value) > wire.MAX_RECORD_BYTES // 2 and wire.size(output) > wire.MAX_RECORD_BYTES:
-            raise Refused(
-                "output_too_large",
-                f"a record for {emit.topic} would have {len(value):,} bytes, "
-                f"the limit is {wire.MAX_RECORD_BYTES:,}",
-            )
-        outputs.append(output)
+            # A package goes to its receiver's queue next: it is encoded once.
+            if emit.record is None or emit.record is not record:
+                record = emit.record
+                value = None if record is None else wire.encode(record)
+                headers = _headers(record, arrival)
+            output = Output(emit.topic, emit.key.encode(), value, headers)
+            if value is not None and len(value) > wire.MAX_RECORD_BYTES // 2:
+                _refuse_too_large(output)
+            outputs.append(output)
     return outputs, counted, added
+
+
+def _headers(record: Struct | None, arrival: Arrival | None) -> Headers:
+    """The headers of what is published: the record's own, then what comes from the input."""
+    found = [] if record is None else wire.headers(record)
+    backfill = False
+    if arrival is not None:
+        backfill = arrival.backfill
+        if arrival.traceparent is not None:
+            found.append(("traceparent", arrival.traceparent))
+    if getattr(record, "backfill", backfill):
+        found.append((wire.BACKFILL_HEADER, b"1"))
+    return found
+
+
+def _refuse_too_large(output: Output) -> None:
+    size = wire.size(output)
+    if size > wire.MAX_RECORD_BYTES:
+        raise Refused(
+            "output_too_large",
+            f"a record for {output.topic} would have {len(output.value or b''):,} bytes, "
+            f"the limit is {wire.MAX_RECORD_BYTES:,}",
+        )

@@ -114,7 +114,8 @@ def read(record: Record, decode: Callable[[bytes], Body], max_bytes: int, key: s
         raise Refused("key_missing", f"the record has no key; the key must be the {key}")
     try:
         # A raw value is copied through unread, so bytes that are not UTF-8 must be found here.
-        str(value, "utf-8")
+        if not value.isascii():
+            value.decode()
         return decode(value)
     except msgspec.ValidationError as error:
         raise Refused("wrong_shape", f"the JSON has not the shape of the record: {error}") from None
@@ -133,12 +134,12 @@ def encode(record: msgspec.Struct) -> bytes:
 
 def headers(record: msgspec.Struct) -> Headers:
     """The headers of a published record, before those that come from its input."""
-    found = list(_SCHEMA_HEADERS[type(record)])
+    found = [*_SCHEMA_HEADERS[type(record)]]
     if type(record) is Pattern:
         found.append(("handoff-kind", record.kind.encode()))
         found.append(("handoff-severity", record.severity.encode()))
         found.append(("handoff-status", record.status.encode()))
-    if type(record) is Violation:
+    elif type(record) is Violation:
         found.append(("handoff-kind", record.kind.encode()))
         found.append(("handoff-severity", record.severity.encode()))
         found.append(("handoff-contract", (record.contract or "").encode()))
