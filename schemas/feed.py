@@ -12,7 +12,6 @@ with `replay/` before them.
 """
 
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, TypeVar
 
@@ -172,11 +171,15 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
     for carried, times in _alike([part.fields for part in parts]):
         _add_fields_to(fields, carried, times)
     accepted_in: dict[int, int] = {}
+    fidelity = completeness = 0.0
+    last = parts[0]
     for part in parts:
+        if part.last_seen > last.last_seen:
+            last = part
         if part.accepted_in:
             _add_to(accepted_in, part.accepted_in)
-    seen = [part.last_seen for part in parts]
-    last = parts[seen.index(max(seen))]
+        fidelity += part.fidelity
+        completeness += part.completeness
     # Of several that came last, any one, but the same in any order.
     contracts = [part.contract for part in parts if part.last_seen == last.last_seen]
     return EdgePart(
@@ -189,8 +192,8 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
         counts,
         fields,
         accepted_in,
-        min(sum([part.fidelity for part in parts]), MAX_FIGURE),
-        min(sum([part.completeness for part in parts]), MAX_FIGURE),
+        min(fidelity, MAX_FIGURE),
+        min(completeness, MAX_FIGURE),
         max(filter(None, contracts), default=None),
     )
 
@@ -220,8 +223,13 @@ def _total_of_pattern(parts: list[PatternPart]) -> PatternPart:
 
 def _alike(many: list[Shared]) -> list[tuple[Shared, int]]:
     """Each object once, with how often it is there."""
-    times = Counter(map(id, many))
-    return [(each, times[id_]) for id_, each in {id(each): each for each in many}.items()]
+    rows: dict[int, list[Shared]] = {}
+    row: list[Shared] = []
+    for each in many:
+        if not row or each is not row[0]:  # the same one often comes several times on end
+            row = rows.setdefault(id(each), [])
+        row.append(each)
+    return [(row[0], len(row)) for row in rows.values()]
 
 
 def add_fields(
