@@ -308,12 +308,13 @@ def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None
         return None if task_ttl is None else task.last_input_at + task_ttl
     moments: list[int] = []
     for handoff in task.open:
-        moments += [at for _, at in handoff.waits()]
+        for _, at in handoff.waits():
+            moments.append(at)
         if handoff.close_by:
             moments.append(handoff.close_by)
         if handoff_ttl is not None:
             moments.append(handoff.begun_at + handoff_ttl)
-    return min(moments, default=None)
+    return min(moments) if moments else None
 
 
 def watched(task: Task) -> Collection[str]:
