@@ -66,7 +66,7 @@ class Field(Struct, frozen=True, gc=False):
 
     name: str
     paths: tuple[Path, ...]
-    plain: str | None  # the first path, where it is a plain name and the first byte decides all
+    plain: bool  # the sender's first name for it is its own, without dots, and is not translated
     tops: tuple[str, ...]  # every top-level name that the paths may begin at
     required: bool
     weight: float
@@ -277,18 +277,16 @@ def _compile_field(field: ContractField) -> Field:
     if field.translate is not None:
         translate = {term: msgspec.json.encode(to) for term, to in field.translate.items()}
         terms = frozenset(values.canonical(value) for value in translate.values())
-    accepts = _acceptance(field)
-    decided = accepts is None and translate is None and not paths[0].rest
     tops = dict.fromkeys([p.name for p in paths] + [p.top for p in paths])
     return Field(
         name=field.name,
         paths=tuple(paths),
-        plain=paths[0].name if decided else None,
+        plain=translate is None and paths[0].name == field.name and not paths[0].rest,
         tops=tuple(tops),
         required=field.required,
         weight=field.weight,
         starts=_starts(field),
-        accepts=accepts,
+        accepts=_acceptance(field),
         translate=translate,
         terms=terms,
         rebuild=field.rebuild.allowed,

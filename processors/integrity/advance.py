@@ -19,7 +19,8 @@ from processors.contracts.tables import Tables
 from processors.integrity import feed, held, messages, replies
 from processors.integrity.begin import Beginning, declared, implicit, triggered
 from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carry
-from processors.integrity.handoff import Source, Verdict, decide, open_handoff
+from processors.integrity.fields import Source
+from processors.integrity.handoff import Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.outbox import Cause

@@ -22,6 +22,15 @@ _REFUSALS = {"untranslatable": "untranslatable", "context_malformed": "malformed
 MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
 
 
+class Source(Struct, frozen=True, gc=False):
+    """The output that a handoff comes from: the origin of what it carries itself."""
+
+    stage: str
+    tool: str
+    event_id: str
+    occurred_at: int
+
+
 class Finding(Struct, frozen=True, gc=False):
     """What became of one name. `value` and `how` are None where the package goes without it.
 
@@ -47,6 +56,13 @@ class Finding(Struct, frozen=True, gc=False):
         """Whether the receiver has the value although the sender lost it."""
         return self.how == "rebuilt"
 
+    def kept(self, source: Source) -> Kept | None:
+        """The value with the capture that it came from; the output where it is the sender's own."""
+        if self.value is None or self.how is None:
+            return None
+        origin = source if self.capture is None or self.how == "as_sent" else self.capture
+        return _kept(self.value, self.how, origin, self.candidates)
+
 
 class Present(Struct, frozen=True, gc=False):
     """A value in the handoff's own context: the path that led there, and what it begins at."""
@@ -59,13 +75,14 @@ class Present(Struct, frozen=True, gc=False):
 
 
 class Judged(Struct, frozen=True, gc=False):
-    """A whole context, judged: declared fields in order, then the extras.
+    """A whole context, judged: `values` holds declared fields in order, then the extras.
 
-    Of the findings, `broken` are those with a violation, and `moved` those whose value reached the
-    package under another name or in another form than it was sent in, or was not sent at all.
+    What is said of a field is a finding: `broken` are those with a violation, and `moved` those
+    whose value reached the package under another name or in another form than it was sent in, or
+    was not sent at all.
     """
 
-    findings: list[Finding]
+    values: dict[str, Kept]
     broken: list[Finding]
     moved: list[Finding]
     missing: list[str]
@@ -77,7 +94,7 @@ def assemble(
     contract: Contract | None,
     context: Carried,
     memory: Memory,
-    occurred_at: int,
+    source: Source,
     gathered: bool = False,
 ) -> Judged:
     """Judge a handoff's own context against a contract and what the task held before.
@@ -85,58 +102,70 @@ def assemble(
     Without a contract the whole context is extra, and fidelity is None. Where the task's captures
     are `gathered`, nobody sent a context: they count as what arrived.
     """
+    kept: dict[str, Kept] = {}
     if contract is None:
-        return Judged(_extras(context, frozenset(), memory), [], [], [], 0, None)
-    findings: list[Finding] = []
+        _add_extras(kept, context, set(), memory, source)
+        return Judged(kept, [], [], [], 0, None)
     broken: list[Finding] = []
     moved: list[Finding] = []
     taken: set[str] = set()
-    required = arrived = 0.0
     missing: list[str] = []
     rebuilt = 0
     for field in contract.fields:
-        if gathered:
-            finding = _gather(field, memory)
-        else:
-            finding = judge(field, context, memory, occurred_at)
-        findings.append(finding)
-        taken.add(field.name)
+        as_asked = None if gathered else _as_asked(field, context, memory, source)
+        if as_asked is not None:
+            kept[field.name] = as_asked
+            continue
+        finding = _gather(field, memory) if gathered else judge(field, context, memory, source)
         if finding.took is not None:
             taken.add(finding.took)
         if finding.kind is not None:
             broken.append(finding)
-        if finding.value is None:
+        value = finding.kept(source)
+        if value is None:
             missing.append(field.name)
-        elif finding.how == "rebuilt":
+            continue
+        kept[field.name] = value
+        if finding.rebuilt:
             rebuilt += 1
             moved.append(finding)
         elif (gathered or finding.took != field.name or finding.how == "translated") and not (
-            finding.how == "as_sent" and values.is_empty(finding.value)
+            finding.how == "as_sent" and values.is_empty(value.value)
         ):
             moved.append(finding)
-        if field.required:
-            required += field.weight
-            if finding.kind is None and finding.value is not None:
-                arrived += field.weight
+    fidelity: float | None = 1.0
+    if broken:
+        fidelity = share(contract, kept.keys() - {finding.name for finding in broken})
     if not contract.strip:
-        findings += _extras(context, taken, memory)
-    fidelity = arrived / required if required else 1.0
-    return Judged(findings, broken, moved, missing, rebuilt, fidelity)
+        taken.update(contract.fields_by_name)
+        _add_extras(kept, context, taken, memory, source)
+    return Judged(kept, broken, moved, missing, rebuilt, fidelity)
 
 
-def judge(field: Field, context: Carried, memory: Memory, occurred_at: int) -> Finding:
+def _as_asked(field: Field, context: Carried, memory: Memory, source: Source) -> Kept | None:
+    """The most frequent case, of which there is nothing to say: a field that arrived under its own
+    name as the contract asks for it, new or as the task had it. None in all other cases."""
+    name = field.name
+    value = context.values.get(name)
+    if value is None or not field.plain or name in context.empty or not _accepts(field, value):
+        return None
+    capture = memory.captures.get(name)
+    if capture is None:
+        return _kept(value, "arrived", source, 1)
+    if capture.value == value and capture.alias_of is None:
+        return _kept(value, "arrived", capture, capture.candidates())
+    return None
+
+
+def _kept(value: bytes, how: How, origin: Source | Capture, candidates: int) -> Kept:
+    return Kept(
+        value, how, origin.stage, origin.tool, origin.event_id, origin.occurred_at, candidates
+    )
+
+
+def judge(field: Field, context: Carried, memory: Memory, source: Source) -> Finding:
     """One declared field: the row of the table that it falls into."""
-    name = field.plain
-    if name is not None:
-        # The most frequent case, without detours: it arrived under its name, as the task had it.
-        value = context.values.get(name)
-        if value is not None and name not in context.empty and value[0] in field.starts:
-            capture = memory.captures.get(name)
-            if capture is None:
-                return Finding(field.name, field, value, "arrived", name, None, 1, name)
-            if capture.value == value and capture.alias_of is None:
-                candidates = len(capture.hashes) or 1
-                return Finding(field.name, field, value, "arrived", name, capture, candidates, name)
+    occurred_at = source.occurred_at
     present = _present(field, context)
     if present is not None and not present.empty:
         return _judge_arrived(field, present, memory)
@@ -210,16 +239,7 @@ class Late(Struct, frozen=True, gc=False):
 
     def kept(self) -> Kept:
         """The value as a package carries it."""
-        capture = self.capture
-        return Kept(
-            self.value,
-            "late",
-            capture.stage,
-            capture.tool,
-            capture.event_id,
-            capture.occurred_at,
-            self.candidates,
-        )
+        return _kept(self.value, "late", self.capture, self.candidates)
 
 
 def learnt(field: Field, memory: Memory) -> Late | None:
@@ -403,14 +423,18 @@ def _has_word(text: str, hashes: tuple[bytes, ...], quoted: bool) -> bool:
     return False
 
 
-def _extras(context: Carried, taken: frozenset[str] | set[str], memory: Memory) -> list[Finding]:
+def _add_extras(
+    kept: dict[str, Kept],
+    context: Carried,
+    taken: set[str],
+    memory: Memory,
+    source: Source,
+) -> None:
     """The names of the handoff's context whose whole value no declared field took."""
-    extras = []
     for name, value in context.values.items():
         if name in taken:
             continue
         earlier = memory.captures.get(name)
         found = None if earlier is None else Found(earlier.value, earlier, name)
         capture, candidates = _held(memory, found, value)
-        extras.append(Finding(name, None, value, "extra", name, capture, candidates))
-    return extras
+        kept[name] = _kept(value, "extra", capture or source, candidates)

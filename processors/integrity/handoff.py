@@ -12,7 +12,7 @@ from processors.contracts.tables import Tables
 from processors.integrity import messages
 from processors.integrity.begin import Beginning
 from processors.integrity.capture import Carried, Memory
-from processors.integrity.fields import Finding, assemble, share
+from processors.integrity.fields import Finding, Source, assemble, share
 from processors.integrity.receiver import Asked, Route, route
 from processors.integrity.state import Capture, Kept, OpenHandoff, OpenViolation
 from schemas.cel.expression import EvaluationError
@@ -20,15 +20,6 @@ from schemas.flow import Arrival
 from schemas.records import From, ToolOutput
 
 HOLD_WITHOUT_CONTRACT = frozenset({"receiver_missing"})  # there is nowhere to send it
-
-
-class Source(Struct, frozen=True, gc=False):
-    """The output that a handoff comes from: the origin of what it carries itself."""
-
-    stage: str
-    tool: str
-    event_id: str
-    occurred_at: int
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -67,12 +58,8 @@ def decide(
     way = route(beginning.asked, tables, now)
     contract = way.contract
     gathered = beginning.begun == "triggered"
-    judged = assemble(contract, context, memory, source.occurred_at, gathered)
-    kept = {
-        finding.name: _kept(finding, source)
-        for finding in judged.findings
-        if finding.value is not None
-    }
+    judged = assemble(contract, context, memory, source, gathered)
+    kept = judged.values
     broken = judged.broken
     missing = judged.missing
     if filled:
@@ -132,32 +119,6 @@ def decide(
 
 def _holds(kind: str, hold_on: frozenset[str]) -> bool:
     return kind in hold_on or "any" in hold_on
-
-
-def _kept(finding: Finding, source: Source) -> Kept:
-    """A value with the capture that it came from; the output where it is the sender's own."""
-    assert finding.value is not None
-    how = finding.how or "arrived"
-    capture = finding.capture
-    if capture is None or how == "as_sent":
-        return Kept(
-            finding.value,
-            how,
-            source.stage,
-            source.tool,
-            source.event_id,
-            source.occurred_at,
-            finding.candidates,
-        )
-    return Kept(
-        finding.value,
-        how,
-        capture.stage,
-        capture.tool,
-        capture.event_id,
-        capture.occurred_at,
-        finding.candidates,
-    )
 
 
 def _field_violations(
@@ -286,10 +247,9 @@ def _on_trial(
 ) -> list[tuple[OpenViolation, str]]:
     """What a trial version would have said of the same handoff."""
     gathered = beginning.begun == "triggered"
-    judged = assemble(trial, context, memory, source.occurred_at, gathered)
-    kept = {f.name: _kept(f, source) for f in judged.findings if f.value is not None}
+    judged = assemble(trial, context, memory, source, gathered)
     found = _field_violations(trial, judged.broken, beginning, way, source, now)
-    found += _rule_violations(trial, kept, judged.broken, source, now)
+    found += _rule_violations(trial, judged.values, judged.broken, source, now)
     return [(replace(violation, trial=trial.id), message) for violation, message in found]
 
 
