@@ -19,6 +19,7 @@ from schemas.cel.expression import EvaluationError
 from schemas.flow import Arrival
 from schemas.records import From, ToolOutput
 
+_encode = msgspec.json.Encoder().encode
 HOLD_WITHOUT_CONTRACT = frozenset({"receiver_missing"})  # there is nowhere to send it
 
 
@@ -75,11 +76,12 @@ def decide(
     holding: list[str] = []
     hold_on = contract.hold_on if contract is not None else HOLD_WITHOUT_CONTRACT
     # Fields first, in the order of their declaration, then the rules, then the handoff as a whole.
-    if contract is not None and (broken or contract.rules):
+    if contract is not None and broken:
         opened += _field_violations(contract, broken, beginning, way, source, now)
         # What was rebuilt never holds.
         kinds = [finding.kind for finding in broken if not finding.rebuilt]
         holding += [kind for kind in kinds if kind is not None and _holds(kind, hold_on)]
+    if contract is not None and contract.rules:
         rules = _rule_violations(contract, kept, broken, source, now)
         holding += [v.kind for v, _ in rules if _holds(v.kind, hold_on)]
         opened += rules
@@ -113,7 +115,7 @@ def decide(
         list(dict.fromkeys(holding)),
         judged.moved,
         judged.rebuilt,
-        sum(finding.how == "as_sent" for finding in broken),
+        len([finding for finding in broken if finding.how == "as_sent"]),
     )
 
 
@@ -267,13 +269,16 @@ def handoff_id(output: ToolOutput, contract: str | None, receiver: str, part: st
         receiver,
         part,
     )
-    return "h-" + blake2b(msgspec.json.encode(identity), digest_size=16).hexdigest()
+    return "h-" + blake2b(_encode(identity), digest_size=16).hexdigest()
 
 
 def open_handoff(
     beginning: Beginning, verdict: Verdict, output: ToolOutput, arrival: Arrival, hop: int, now: int
 ) -> OpenHandoff:
-    """The state of a handoff that has just been judged, before it is sent or held."""
+    """The state of a handoff that has just been judged, before it is sent or held.
+
+    It counts the signal that is sent as it begins.
+    """
     contract = verdict.route.contract
     to = verdict.route.to
     contract_id = contract.id if contract is not None else None
@@ -306,6 +311,7 @@ def open_handoff(
         fidelity=verdict.fidelity,
         completeness=verdict.completeness,
         violations=tuple([violation for violation, _ in verdict.opened]),
+        signals=1,
         begun_at=now,
         told=True,
     )

@@ -92,7 +92,14 @@ def _release(
     out = handoffs.outbox
     out.not_held(held)
     out.feed.count(handoff, "sent")
-    handoff = replace(handoffs.sent(handoff, contract), overridden=override)
+    handoff = replace(
+        handoffs.sent(handoff, contract),
+        overridden=override,
+        release_by=0,
+        context={},
+        before={},
+        amended={},
+    )
     if verdict is not None:
         handoff = _settle(handoffs, held, handoff, verdict)
     handoff = out.resolve(handoff, of_kind(handoff, "held_too_long"), "released")

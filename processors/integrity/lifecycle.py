@@ -100,7 +100,7 @@ class Handoffs:
             self.outbox.opened(handoff, violation, message)
         kind: SignalKind = "held" if handoff.state == "held" else "sent"
         message = messages.begun(to(handoff), handoff.missing, verdict)
-        handoff = self.outbox.signal(handoff, kind, message)
+        self.outbox.told(handoff, kind, message)
         self.outbox.count("handoffs_begun", kind)
         self.outbox.feed.begun(handoff, contract)
         self.outbox.feed.repeats(handoff, contract, before)
@@ -133,11 +133,7 @@ class Handoffs:
             sent_at=self.now,
             accept_by=accept_by,
             complete_by=complete_by,
-            release_by=0,
             close_by=close_by,
-            context={},
-            before={},
-            amended={},
         )
 
     # --- the receiver says something ----------------------------------------------------------

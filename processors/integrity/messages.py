@@ -229,7 +229,7 @@ def begun(to: To, missing: tuple[str, ...], verdict: "Verdict") -> str:
     Only what broke a promise is counted: an optional field may be left out without a word.
     """
     blamed = {violation.subject for violation, _ in verdict.opened if violation.trial is None}
-    lost = sum(name in blamed for name in missing)
+    lost = len(blamed.intersection(missing))
     parts = [f"{verdict.rebuilt} rebuilt"] if verdict.rebuilt else []
     parts += [f"{lost} missing"] if lost else []
     parts += [f"{verdict.odd} not as asked"] if verdict.odd else []

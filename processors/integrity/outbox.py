@@ -154,7 +154,18 @@ class Outbox:
     ) -> OpenHandoff:
         """What the originating team is told."""
         handoff = replace(handoff, signals=handoff.signals + 1)
+        self.told(handoff, kind, message, late, at)
+        return handoff
+
+    def told(
+        self,
+        handoff: OpenHandoff,
+        kind: SignalKind,
+        message: str,
+        late: bool = False,
+        at: int | None = None,
+    ) -> None:
+        """A signal that the handoff counts already."""
         occurred_at = self._cause.occurred_at if at is None else at
         record = self._publisher.signal(handoff, kind, message, occurred_at, late)
         self._signals.append(Emit(SIGNALS, self.task_id, record))
-        return handoff

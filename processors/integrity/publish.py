@@ -5,7 +5,7 @@ from msgspec import Raw, Struct
 from processors.contracts.compiled import Contract
 from processors.contracts.tables import Tables
 from processors.integrity import messages
-from processors.integrity.state import Kept, OpenHandoff, OpenViolation
+from processors.integrity.state import OpenHandoff, OpenViolation
 from schemas.records import (
     Ack,
     Amendment,
@@ -38,7 +38,16 @@ class Publisher(Struct, frozen=True, gc=False):
         provenance: dict[str, Provenance] = {}
         for name, kept in handoff.values.items():
             context[name] = Raw(kept.value)
-            provenance[name] = _provenance(kept)
+            provenance[name] = Provenance(
+                kept.how,
+                kept.stage,
+                kept.tool,
+                kept.event_id,
+                utc(kept.occurred_at),
+                kept.candidates,
+                kept.by,
+                kept.reason,
+            )
         held = handoff.state == "held"
         return Package(
             id=handoff.id,
@@ -200,17 +209,4 @@ def to(handoff: OpenHandoff) -> To:
         handoff.to_stage,
         handoff.owner,
         handoff.owner_contact,
-    )
-
-
-def _provenance(kept: Kept) -> Provenance:
-    return Provenance(
-        kept.how,
-        kept.stage,
-        kept.tool,
-        kept.event_id,
-        utc(kept.occurred_at),
-        kept.candidates,
-        kept.by,
-        kept.reason,
     )
