@@ -155,6 +155,7 @@ def moved(
 class _Figures(Struct, gc=False):
     """By how much the edge of handoffs rises with one input. Times are those of the handoffs."""
 
+    edge: _Edge
     first_seen: int
     last_seen: int
     contract: str | None
@@ -180,7 +181,7 @@ class Feed:
         """One part for each edge, then the patterns."""
         found: list[Add | Count] = []
         for (from_, to), f in self._figures.items():
-            subject = _edge("handoff", self._workflow, from_, to).subject
+            subject = f.edge.subject
             if subject is None:
                 found.append(_SKIPPED)
                 continue
@@ -206,7 +207,8 @@ class Feed:
         at = handoff.occurred_at
         found = self._figures.get(place)
         if found is None:
-            found = self._figures[place] = _Figures(at, at, handoff.contract, [], {}, {})
+            edge = _edge("handoff", self._workflow, *place)
+            found = self._figures[place] = _Figures(edge, at, at, handoff.contract, [], {}, {})
             return found
         found.first_seen = min(found.first_seen, at)
         if at >= found.last_seen:
@@ -225,7 +227,7 @@ class Feed:
         figures = self._of(handoff)
         names = figures.names
         names += ("moves", handoff.begun, "held" if handoff.state == "held" else "sent")
-        edge = _edge("handoff", self._workflow, handoff.stage, handoff.receiver).digest
+        edge = figures.edge.digest
         if not holds(self.edges, edge, _DIGEST):
             self.edges = (self.edges + edge)[-MAX_EDGES * _DIGEST :]
             names.append("tasks")

@@ -99,7 +99,7 @@ class Handoffs:
         for violation, message in verdict.opened:
             self.outbox.opened(handoff, violation, message)
         kind: SignalKind = "held" if handoff.state == "held" else "sent"
-        message = messages.begun(to(handoff), handoff.missing, verdict)
+        message = messages.begun(verdict)
         self.outbox.told(handoff, kind, message)
         self.outbox.count("handoffs_begun", kind)
         self.outbox.feed.begun(handoff, contract)

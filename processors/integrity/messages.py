@@ -223,13 +223,14 @@ def unknown(said: Ack | Amendment, reason: str) -> str:
 # --- signals ------------------------------------------------------------------------------------
 
 
-def begun(to: To, missing: tuple[str, ...], verdict: "Verdict") -> str:
+def begun(verdict: "Verdict") -> str:
     """What the originating team is told of its handoff.
 
     Only what broke a promise is counted: an optional field may be left out without a word.
     """
+    to = verdict.route.to
     blamed = {violation.subject for violation, _ in verdict.opened if violation.trial is None}
-    lost = len(blamed.intersection(missing))
+    lost = len(blamed.intersection(verdict.missing))
     parts = [f"{verdict.rebuilt} rebuilt"] if verdict.rebuilt else []
     parts += [f"{lost} missing"] if lost else []
     parts += [f"{verdict.odd} not as asked"] if verdict.odd else []
