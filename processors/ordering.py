@@ -1,8 +1,13 @@
 """In which order records are judged, and how many of them at once."""
 
+from collections import defaultdict
 from collections.abc import Iterator
+from heapq import merge
+from operator import attrgetter
 
 from schemas.flow import Record
+
+_timestamp = attrgetter("timestamp")
 
 
 def in_order(records: list[Record]) -> list[Record]:
@@ -11,12 +16,15 @@ def in_order(records: list[Record]) -> list[Record]:
     Offset order within each partition of each topic, always; between the topics of one partition
     number the head with the older timestamp goes first, as far as they were read together.
     """
-    queues: dict[int, dict[str, list[Record]]] = {}
+    queues: defaultdict[int, defaultdict[str, list[Record]]]
+    queues = defaultdict(lambda: defaultdict(list))
     for record in records:
-        queues.setdefault(record.partition, {}).setdefault(record.topic, []).append(record)
+        queues[record.partition][record.topic].append(record)
     ordered: list[Record] = []
     for topics in queues.values():
-        ordered.extend(_merged([iter(queue) for queue in topics.values()]))
+        # Of the heads it takes the lowest, and of equal ones the first topic's: no queue has to be
+        # in the order of its timestamps.
+        ordered.extend(merge(*topics.values(), key=_timestamp))
     return ordered
 
 
@@ -33,16 +41,3 @@ def in_parts(records: list[Record], limit: int) -> Iterator[list[Record]]:
         size += length
     if part:
         yield part
-
-
-def _merged(queues: list[Iterator[Record]]) -> Iterator[Record]:
-    heads = [(next(queue), queue) for queue in queues]
-    while heads:
-        place = min(range(len(heads)), key=lambda index: heads[index][0].timestamp)
-        head, queue = heads[place]
-        yield head
-        following = next(queue, None)
-        if following is None:
-            del heads[place]
-        else:
-            heads[place] = (following, queue)

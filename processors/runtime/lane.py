@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -53,7 +53,7 @@ from processors.runtime.transactions import (
     is_fenced,
 )
 from schemas import wire
-from schemas.flow import Headers, Output, Record, Refused
+from schemas.flow import Output, Record, Refused
 from topics.catalogue import physical
 
 log = logging.getLogger("handoff.lane")
@@ -237,7 +237,8 @@ class Lane:
     def _records(self, messages: Iterable[Message]) -> list[Record]:
         """The records to judge: not those of partitions that are gone or that came before."""
         records: list[Record] = []
-        inputs, following, stores = self._inputs, self._held.next, self._held.stores
+        inputs, first = self._inputs, self._first
+        following, stores = self._held.next, self._held.stores
         restoring = self._held.restoration is not None
         for message in messages:
             error = message.error()
@@ -255,9 +256,8 @@ class Lane:
             if restoring or partition not in stores or offset < following[place]:
                 continue
             following[place] = offset + 1
-            first = self._first
-            if place not in first:
-                first[place] = offset
+            first.setdefault(place, offset)
+            headers: Any = message.headers()
             records.append(
                 Record(
                     inputs[topic],
@@ -266,7 +266,7 @@ class Lane:
                     message.key(),
                     message.value(),
                     message.timestamp()[1],
-                    cast(Headers, message.headers() or []),
+                    headers or [],
                 )
             )
         return in_order(records) if len(inputs) > 1 else records
@@ -293,8 +293,7 @@ class Lane:
 
         outputs = self._judged(judge)
         self._begin()
-        for record in records:
-            self._touched.add(record.partition)
+        self._touched.update({record.partition for record in records})
         self._publish(outputs)
 
     def _judged(self, work: Callable[[list[Output]], None]) -> list[Output]:
@@ -413,22 +412,7 @@ class Lane:
         began = time.monotonic()
         self._publish(self._driver.sums())
         changes = list(self._driver.changelog())
-        last: dict[int, int] = {}
-        for index, (number, key, state) in enumerate(changes):
-            if state is not None and len(state) + len(key) > wire.MAX_RECORD_BYTES:
-                raise Abortable(
-                    f"a state of {len(state):,} bytes is too large for the changelog", ours=True
-                )
-            last[number] = index
-        for index, (number, key, state) in enumerate(changes):
-            report = self._report and last[number] == index
-            self._produce(
-                self._changelog,
-                state,
-                key.encode(),
-                number,
-                **({"on_delivery": self._on_written} if report else {}),
-            )
+        last = self._write(changes)
         offsets = self._offsets()
         self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
         self._held.committed.update({(at.topic, at.partition): at.offset for at in offsets})
@@ -445,6 +429,26 @@ class Lane:
         status.observe_commit(self._committed_at - began)
         self._clear()
         self._caution.committed(self._held.next)
+
+    def _write(self, changes: list[tuple[int, str, bytes | None]]) -> dict[int, str]:
+        """Produce a transaction's changelog. Where its offsets have to be known: the last key of
+        each partition, whose record reports its own."""
+        last = {number: key for number, key, _ in changes} if self._report else {}
+        topic, most = self._changelog, wire.MAX_RECORD_BYTES
+        produce: Callable[..., None] = self._transactions.producer.produce
+        for number, key, state in changes:
+            if state is not None and len(state) + len(key) > most:
+                raise Abortable(
+                    f"a state of {len(state):,} bytes is too large for the changelog", ours=True
+                )
+            told = self._on_written if last.get(number) == key else None
+            try:
+                produce(topic, state, key.encode(), number, told)
+            except BufferError:
+                self._produce(topic, state, key.encode(), number, told)
+            except KafkaException as error:
+                raise self._why(error) from None
+        return last
 
     def _on_written(self, error: KafkaError | None, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
