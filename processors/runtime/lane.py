@@ -2,16 +2,18 @@
 
 A turn of the loop, numbered as in `Lane.turn`:
 
-1. Poll. Rebalance callbacks run in here: a revoked partition's transaction is settled before it
-   goes, an assigned one is looked up (`_take`) and then restored while its inputs are paused.
-2. Put the records of co-partitioned inputs in order, and give the batch to the processor's agent,
-   which steps the driver over it: the new state goes to the overlay, never to the state. Then a
-   slice of the tasks whose deadlines have passed, or else of those that are to be swept because
-   the tables changed, in the same way.
-3. Produce what it published, in an open transaction.
+1. Poll (`intake`): records of co-partitioned inputs come in order. Rebalance callbacks run in here:
+   a revoked partition's transaction is settled before it goes, an assigned one is looked up
+   (`_take`) and then restored while its inputs are paused.
+2. Give the batch to the processor's agent, which steps the driver over it: the new state goes to
+   the overlay, never to the state. Then a slice of the tasks whose deadlines have passed, or else
+   of those that are to be swept because the tables changed, in the same way.
+3. Produce (`outlet`) what it published, in an open transaction.
 4. When the backlog is drained, or the transaction is old enough: one changelog record a dirty key,
    into the partition of its input; the next offset of every input whose state was touched; commit.
 5. Only then does the overlay become the state.
+
+Once a second it looks whether the inputs come, and tells its figures (`lookout`).
 
 What can go wrong in 3 and 4 has four classes (`transactions`); each has one handler here.
 """
@@ -20,39 +22,34 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.driver import Driver
-from processors.ordering import in_order, in_parts
+from processors.ordering import in_parts
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
 from processors.runtime.caution import Caution
 from processors.runtime.gate import Gate
 from processors.runtime.holdings import Holdings
-from processors.runtime.restoration import (
-    PASSING,
-    Place,
-)
+from processors.runtime.intake import Intake
+from processors.runtime.lookout import Lookout
+from processors.runtime.outlet import Outlet
 from processors.runtime.settings import Settings
-from processors.runtime.standstill import STILL_SECONDS, Standstill
+from processors.runtime.standstill import Standstill
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import (
     Abortable,
     Fatal,
-    Fenced,
     LaneError,
     Misconfigured,
     Transactions,
     Unknown,
-    is_fenced,
 )
-from schemas import wire
 from schemas.flow import Output, Record, Refused
 from topics.catalogue import physical
 
@@ -72,7 +69,6 @@ NOTICE_SECONDS = 0.1  # what the tables say changes with the time, too
 SLICE_WAKES, TRANSACTION_WAKES = 200, 1_000
 AGENT_SECONDS, BEAT_SECONDS = 30.0, 5.0
 ABORT_SECONDS = 0.1  # before the next attempt
-_STATUS_SECONDS = 1.0
 
 
 class Lane:
@@ -102,20 +98,14 @@ class Lane:
         self._interval = settings.commit_interval_ms / 1000
         prefix = settings.topic_prefix
         self._inputs = {physical(name, prefix): name for name in processor.inputs}
-        self._changelog = physical(processor.changelog, prefix)
-        self._names: dict[str, str] = {}  # canonical -> physical, as outputs need them
         self._driver: Driver[Any] = Driver(processor, tables.current, status.counts)
-        self._first: dict[Place, int] = {}  # where the open transaction began
         self._touched: set[int] = set()
         self._began = 0.0
         self._committed_at = 0.0
-        self._published: Counter[str] = Counter()
         self._caution = Caution(BATCH_RECORDS, SLICE_WAKES)
         self._unknown = False
         self._wait = IDLE_SECONDS  # for records, where no transaction is open
         self._noticed = 0.0
-        self._shown = 0.0
-        self._misplaced = 0
         report = settings.state == "disk"
         self._transactions = Transactions(
             lambda on_delivery: clients.transactional_producer(
@@ -125,10 +115,8 @@ class Lane:
             self._beat,
         )
         self._report = report
-        self._written: dict[int, int] = {}  # changelog offset after the last record, by partition
         self._admin = clients.admin(settings)
         self._gate = Gate(self._admin, list(self._inputs))
-        self._standstill = Standstill(self._admin)
         self._consumer = clients.group_consumer(settings, processor.name, instance)
         self._held = Holdings(
             settings,
@@ -139,6 +127,19 @@ class Lane:
             status,
             self._beat,
             self._stop.is_set,
+        )
+        self._intake = Intake(self._inputs, self._consumer, self._gate, self._held)
+        self._outlet = Outlet(
+            self._transactions, processor.changelog, prefix, self._beat, self._why, report=report
+        )
+        self._lookout = Lookout(
+            self._inputs,
+            self._consumer,
+            self._gate,
+            Standstill(self._admin),
+            self._held,
+            self._driver,
+            status,
         )
 
     def stop(self) -> None:
@@ -189,7 +190,7 @@ class Lane:
         self._beat()
         if self._held.restoration is not None:
             self._restore()
-            self._standstill.clear()
+            self._lookout.clear()
             return
         # 1
         records = self._poll()
@@ -216,66 +217,16 @@ class Lane:
             self._renew(error)
         if self._unknown:
             self._renew(Unknown("the transaction of revoked partitions"))
-        self._show()
+        self._lookout.look()
 
     # --- 1: poll ----------------------------------------------------------------------------
 
     def _poll(self) -> list[Record]:
+        most = self._caution.limit
         if self._transactions.open:
-            messages = self._consumer.consume(self._caution.limit, 0)
-        else:
-            gap = self._committed_at + GAP_SECONDS - time.monotonic()
-            messages = self._consumer.consume(self._caution.limit, gap) if gap > 0 else []
-            if not messages:
-                # `consume` waits for the whole time or the whole number; `poll` returns at once.
-                first = self._consumer.poll(self._wait)
-                if first is not None:
-                    more = self._caution.limit - 1
-                    messages = [first, *(self._consumer.consume(more, 0) if more else [])]
-        return self._records(messages) if messages else []
-
-    def _records(self, messages: Iterable[Message]) -> list[Record]:
-        """The records to judge: not those of partitions that are gone or that came before."""
-        records: list[Record] = []
-        inputs, first = self._inputs, self._first
-        following, stores = self._held.next, self._held.stores
-        restoring = self._held.restoration is not None
-        for message in messages:
-            error = message.error()
-            topic, partition, offset = message.topic(), message.partition(), message.offset()
-            if error is not None:
-                if error.code() != KafkaError._PARTITION_EOF:
-                    self._check(error)
-                elif topic is not None and partition is not None and offset is not None:
-                    self._gate.at_end((topic, partition), offset)
-                continue
-            assert topic is not None
-            assert partition is not None
-            assert offset is not None
-            place = (topic, partition)
-            if restoring or partition not in stores or offset < following[place]:
-                continue
-            following[place] = offset + 1
-            first.setdefault(place, offset)
-            headers: Any = message.headers()
-            records.append(
-                Record(
-                    inputs[topic],
-                    partition,
-                    offset,
-                    message.key(),
-                    message.value(),
-                    message.timestamp()[1],
-                    headers or [],
-                )
-            )
-        return in_order(records) if len(inputs) > 1 else records
-
-    def _check(self, error: KafkaError) -> None:
-        if is_fenced(error):
-            raise Fenced(error.str())
-        if error.code() not in PASSING:
-            raise Fatal(f"the inputs cannot be read: {error.str()}")
+            return self._intake.at_once(most)
+        gap = self._committed_at + GAP_SECONDS - time.monotonic()
+        return self._intake.when_they_come(most, gap, self._wait)
 
     # --- 2, 3: judge and produce ------------------------------------------------------------
 
@@ -294,7 +245,7 @@ class Lane:
         outputs = self._judged(judge)
         self._begin()
         self._touched.update({record.partition for record in records})
-        self._publish(outputs)
+        self._outlet.publish(outputs)
 
     def _judged(self, work: Callable[[list[Output]], None]) -> list[Output]:
         """What the processor's agent makes of a piece of work on the driver."""
@@ -321,35 +272,6 @@ class Lane:
             time.sleep(gap)
         self._transactions.begin()
         self._began = time.monotonic()
-
-    def _publish(self, outputs: list[Output]) -> None:
-        names, published = self._names, self._published
-        produce: Callable[..., None] = self._transactions.producer.produce
-        for output in outputs:
-            topic = names.get(output.topic)
-            if topic is None:
-                topic = names[output.topic] = physical(output.topic, self._settings.topic_prefix)
-            try:
-                produce(topic, output.value, output.key, headers=output.headers)
-            except BufferError:
-                self._produce(topic, output.value, output.key, headers=output.headers)
-            except KafkaException as error:
-                raise self._why(error) from None
-            published[output.topic] += 1
-        self._transactions.producer.poll(0)
-
-    def _produce(self, *given: Any, **named: Any) -> None:
-        """Produce, and where the buffer is full, wait until there is room."""
-        producer = self._transactions.producer
-        while True:
-            self._beat()
-            try:
-                producer.produce(*given, **named)
-                return
-            except BufferError:
-                producer.poll(0.05)
-            except KafkaException as error:
-                raise self._why(error) from None
 
     def _why(self, error: KafkaException) -> LaneError:
         return self._transactions.why(
@@ -399,7 +321,7 @@ class Lane:
         if woken:
             self._begin()
             self._touched.update(number for number, _, _ in woken)
-            self._publish(outputs)
+            self._outlet.publish(outputs)
         elif not self._transactions.open:
             driver.merge(())  # nothing to commit, and what was looked at need not be again
         self._wait = 0.0
@@ -410,9 +332,9 @@ class Lane:
     def _commit(self) -> None:
         """Changelog, offsets, commit, merge. Raises `Abortable`, `Unknown`, `Fatal`."""
         began = time.monotonic()
-        self._publish(self._driver.sums())
+        self._outlet.publish(self._driver.sums())
         changes = list(self._driver.changelog())
-        last = self._write(changes)
+        self._outlet.write(changes)
         offsets = self._offsets()
         self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
         self._held.committed.update({(at.topic, at.partition): at.offset for at in offsets})
@@ -421,39 +343,14 @@ class Lane:
         self._committed_at = time.monotonic()
         if self._report:
             self._transactions.producer.poll(0)
-            for number in last:
-                self._held.stores[number].save(self._written.get(number))
+            for number in {number for number, _, _ in changes}:
+                self._held.stores[number].save(self._outlet.written.get(number))
         status = self._status
         status.committed += 1
-        status.outputs.update(self._published)
+        status.outputs.update(self._outlet.published)
         status.observe_commit(self._committed_at - began)
         self._clear()
         self._caution.committed(self._held.next)
-
-    def _write(self, changes: list[tuple[int, str, bytes | None]]) -> dict[int, str]:
-        """Produce a transaction's changelog. Where its offsets have to be known: the last key of
-        each partition, whose record reports its own."""
-        last = {number: key for number, key, _ in changes} if self._report else {}
-        topic, most = self._changelog, wire.MAX_RECORD_BYTES
-        produce: Callable[..., None] = self._transactions.producer.produce
-        for number, key, state in changes:
-            if state is not None and len(state) + len(key) > most:
-                raise Abortable(
-                    f"a state of {len(state):,} bytes is too large for the changelog", ours=True
-                )
-            told = self._on_written if last.get(number) == key else None
-            try:
-                produce(topic, state, key.encode(), number, told)
-            except BufferError:
-                self._produce(topic, state, key.encode(), number, told)
-            except KafkaException as error:
-                raise self._why(error) from None
-        return last
-
-    def _on_written(self, error: KafkaError | None, message: Message) -> None:
-        partition, offset = message.partition(), message.offset()
-        if error is None and partition is not None and offset is not None:
-            self._written[partition] = offset + 1
 
     def _offsets(self) -> list[TopicPartition]:
         """The next offset of every input of every partition whose state is touched."""
@@ -480,24 +377,20 @@ class Lane:
         return True
 
     def _clear(self) -> None:
-        self._first.clear()
+        self._intake.first.clear()
         self._touched.clear()
-        self._published.clear()
+        self._outlet.clear()
 
     # --- what goes wrong --------------------------------------------------------------------
 
     def _abort(self, error: Abortable) -> None:
         """Abort, and read again from where the transaction began."""
         reached = dict(self._held.next)
-        first = dict(self._first)
+        first = dict(self._intake.first)
         woken = list(self._driver.woken)
         self._drop()
         log.warning("transaction aborted, trying again: %s", error)
-        for place, offset in first.items():
-            if place in self._held.next:
-                self._held.next[place] = offset
-                self._gate.sought(place)
-                self._consumer.seek(TopicPartition(*place, offset))
+        self._intake.go_back(first)
         if error.ours and not first:
             if self._caution.wakes_aborted(len(woken)):
                 for wake in woken:
@@ -515,7 +408,7 @@ class Lane:
         if self._caution.limit > 1:
             return None
         (record,) = records
-        ((place, _),) = self._first.items()
+        ((place, _),) = self._intake.first.items()
         why = self._caution.refusal(place, record.offset)
         if why is None:
             return None
@@ -554,13 +447,13 @@ class Lane:
 
     def _take(self, partitions: list[TopicPartition]) -> None:
         self._gate.clear()
-        self._standstill.clear()
+        self._lookout.clear()
         self._held.take(partitions)
 
     def _restore(self) -> None:
         """A slice of the restoration; the paused consumer is polled, so that it stays a member."""
         before = self._held.restoration
-        self._records(self._consumer.consume(1, 0.01))
+        self._intake.stay()
         if before is self._held.restoration:  # else the partitions changed just now
             self._held.restore()
 
@@ -595,7 +488,7 @@ class Lane:
 
     def _release(self, partitions: list[TopicPartition]) -> None:
         self._gate.clear()
-        self._standstill.clear()
+        self._lookout.clear()
         self._caution.no_wakes()
         for place in partitions:
             self._caution.revoked((place.topic, place.partition))
@@ -610,40 +503,6 @@ class Lane:
         except (KafkaException, RuntimeError, LaneError, Misconfigured) as error:
             log.info("while closing: %s", error)
         self._held.close()
-
-    # --- figures ----------------------------------------------------------------------------
-
-    def _show(self) -> None:
-        """Once a second: whether the inputs come, and lag and sizes for the web pages."""
-        now = time.monotonic()
-        if now - self._shown < _STATUS_SECONDS:
-            return
-        self._shown = now
-        reached = self._gate.reached(self._held.next)
-        still = self._standstill.find(reached)
-        if still is not None:
-            raise Fatal(
-                f"nothing came from {still[0]}-{still[1]} for {STILL_SECONDS:.0f} s, "
-                "although records wait there"
-            )
-        misplaced = sum(n for (name, *_), n in self._status.counts.items() if name == "misplaced")
-        if misplaced > self._misplaced == 0:
-            log.warning(
-                "%s: keys arrive in other partitions than murmur2 gives them; producers must use "
-                "partitioner=murmur2_random, or a task's inputs do not meet",
-                self._processor.name,
-            )
-        self._misplaced = misplaced
-        for (topic, number), at in reached.items():
-            _, end = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, number), cached=True
-            )
-            self._status.lag[self._inputs[topic], number] = max(0, end - at)
-        for number, store in self._held.stores.items():
-            self._status.state[number] = store.measure()
-        for number, held in self._driver.partitions.items():
-            self._status.deadlines[number] = held.wakes.deadlines
-            self._status.sweeps[number] = held.wakes.waiting
 
 
 def _now() -> int:

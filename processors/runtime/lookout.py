@@ -1,0 +1,82 @@
+"""What a lane looks at once a second: whether its inputs come, and the figures of the web pages."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from processors.driver import Driver
+from processors.runtime.gate import Gate
+from processors.runtime.holdings import Holdings
+from processors.runtime.standstill import STILL_SECONDS, Standstill
+from processors.runtime.status import LaneStatus
+from processors.runtime.transactions import Fatal
+
+log = logging.getLogger("handoff.lane")
+
+_EVERY_SECONDS = 1.0
+
+
+class Lookout:
+    """Looks at what a lane holds, and tells `status`. `inputs` maps physical names to canonical."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, str],
+        consumer: Consumer,
+        gate: Gate,
+        standstill: Standstill,
+        held: Holdings,
+        driver: Driver[Any],
+        status: LaneStatus,
+    ) -> None:
+        self._inputs = inputs
+        self._consumer = consumer
+        self._gate = gate
+        self._standstill = standstill
+        self._held = held
+        self._driver = driver
+        self._status = status
+        self._looked = 0.0
+        self._misplaced = 0
+
+    def clear(self) -> None:
+        """The partitions changed, or were not read on purpose."""
+        self._standstill.clear()
+
+    def look(self) -> None:
+        """Look, when a second has passed. Raises `Fatal` where an input stands still."""
+        now = time.monotonic()
+        if now - self._looked < _EVERY_SECONDS:
+            return
+        self._looked = now
+        reached = self._gate.reached(self._held.next)
+        still = self._standstill.find(reached)
+        if still is not None:
+            raise Fatal(
+                f"nothing came from {still[0]}-{still[1]} for {STILL_SECONDS:.0f} s, "
+                "although records wait there"
+            )
+        self._warn_of_misplaced()
+        for (topic, number), at in reached.items():
+            _, end = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, number), cached=True
+            )
+            self._status.lag[self._inputs[topic], number] = max(0, end - at)
+        for number, store in self._held.stores.items():
+            self._status.state[number] = store.measure()
+        for number, held in self._driver.partitions.items():
+            self._status.deadlines[number] = held.wakes.deadlines
+            self._status.sweeps[number] = held.wakes.waiting
+
+    def _warn_of_misplaced(self) -> None:
+        misplaced = sum(n for (name, *_), n in self._status.counts.items() if name == "misplaced")
+        if misplaced > self._misplaced == 0:
+            log.warning(
+                "%s: keys arrive in other partitions than murmur2 gives them; producers must use "
+                "partitioner=murmur2_random, or a task's inputs do not meet",
+                self._status.processor,
+            )
+        self._misplaced = misplaced

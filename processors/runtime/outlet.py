@@ -1,0 +1,104 @@
+"""What goes out of a lane: outputs and changelog records, into the open transaction."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from processors.runtime.transactions import Abortable, LaneError, Transactions
+from schemas import wire
+from schemas.flow import Output
+from topics.catalogue import physical
+
+
+class Outlet:
+    """Produces what a transaction holds, and waits where the producer's buffer is full.
+
+    `published` counts it by canonical topic, and `clear` forgets that. With `report`, `written` is
+    the offset after the last changelog record that was delivered, by partition. `beat` is called
+    before each attempt of a call that is repeated; `why` tells what an error of `produce` means,
+    and that is raised.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        changelog: str,
+        prefix: str,
+        beat: Callable[[], None],
+        why: Callable[[KafkaException], LaneError],
+        *,
+        report: bool,
+    ) -> None:
+        self._transactions = transactions
+        self._changelog = physical(changelog, prefix)
+        self._prefix = prefix
+        self._beat = beat
+        self._why = why
+        self._report = report
+        self._names: dict[str, str] = {}  # canonical -> physical
+        self.published: Counter[str] = Counter()
+        self.written: dict[int, int] = {}
+
+    def publish(self, outputs: Iterable[Output]) -> None:
+        """Produce outputs, in their order."""
+        names, published = self._names, self.published
+        produce: Callable[..., None] = self._transactions.producer.produce
+        for output in outputs:
+            topic = names.get(output.topic)
+            if topic is None:
+                topic = names[output.topic] = physical(output.topic, self._prefix)
+            try:
+                produce(topic, output.value, output.key, headers=output.headers)
+            except BufferError:
+                self._produce(topic, output.value, output.key, headers=output.headers)
+            except KafkaException as error:
+                raise self._why(error) from None
+            published[output.topic] += 1
+        self._transactions.producer.poll(0)
+
+    def write(self, changes: list[tuple[int, str, bytes | None]]) -> None:
+        """Produce the changelog of a transaction: (input partition, state key, encoded state).
+
+        Where offsets are to be reported, the last record of each partition reports its own. Raises
+        `Abortable` for a state that is too large.
+        """
+        last = {number: key for number, key, _ in changes} if self._report else {}
+        topic, most = self._changelog, wire.MAX_RECORD_BYTES
+        produce: Callable[..., None] = self._transactions.producer.produce
+        for number, key, state in changes:
+            if state is not None and len(state) + len(key) > most:
+                raise Abortable(
+                    f"a state of {len(state):,} bytes is too large for the changelog", ours=True
+                )
+            told = self._on_written if last.get(number) == key else None
+            try:
+                produce(topic, state, key.encode(), number, told)
+            except BufferError:
+                self._produce(topic, state, key.encode(), number, told)
+            except KafkaException as error:
+                raise self._why(error) from None
+
+    def clear(self) -> None:
+        """The transaction has ended."""
+        self.published.clear()
+
+    def _on_written(self, error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error is None and partition is not None and offset is not None:
+            self.written[partition] = offset + 1
+
+    def _produce(self, *given: Any, **named: Any) -> None:
+        """Produce as soon as there is room in the buffer, which is full."""
+        producer = self._transactions.producer
+        while True:
+            self._beat()
+            producer.poll(0.05)
+            try:
+                producer.produce(*given, **named)
+                return
+            except BufferError:
+                continue
+            except KafkaException as error:
+                raise self._why(error) from None
