@@ -30,6 +30,7 @@ class Report(msgspec.Struct):
     events: int
     bytes_an_event: float
     ratio: float
+    limit: float
     share: float
     throughput: throughput.Throughput
     latency: list[latency.Latency]
@@ -91,6 +92,7 @@ def _measure(options: argparse.Namespace, servers: str, name: str, directory: Pa
         events=len(outputs.records),
         bytes_an_event=size,
         ratio=rates.ratio,
+        limit=rates.limit,
         share=rates.share,
         throughput=rates,
         latency=delays,
@@ -102,6 +104,7 @@ def _show(report: Report) -> None:
     print(f"\n{'median of ' + str(len(rounds)):28}{'events/s':>12}{'events/CPU s':>14}")
     for title, rates in (
         ("bare pass-through", [each.bare for each in rounds]),
+        ("a core that costs nothing", [each.free for each in rounds]),
         ("integrity, one process", [each.integrity for each in rounds]),
         ("with insights, one process", [each.both for each in rounds]),
     ):
@@ -109,6 +112,7 @@ def _show(report: Report) -> None:
         spent = f"{median(cpu):14,.0f}" if cpu else f"{'-':>14}"
         print(f"{title:28}{median(rate.a_second for rate in rates):12,.0f}{spent}")
     print(f"integrity / pass-through    {report.ratio:12.2f}   (the aim: {AIM})")
+    print(f"free core / pass-through    {report.limit:12.2f}   (no core can pass it)")
     print(f"with insights / integrity   {report.share:12.2f}   (the aim: {AIM_OF_BOTH})")
     print(f"state a task                {report.throughput.state_bytes:12,.0f} bytes")
     print(f"state of insights in all    {report.throughput.insights_bytes:12,.0f} bytes")

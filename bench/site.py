@@ -181,6 +181,15 @@ class Site:
         with _process([*command, str(events)], environment, log) as process:
             yield process
 
+    @contextmanager
+    def free_core(self, directory: Path, group: str, events: int) -> Iterator["Process"]:
+        """What the processor writes, by `freecore.py`, where the processor writes it."""
+        servers, prefix = self.settings.kafka_bootstrap_servers, self.settings.topic_prefix
+        command = [sys.executable, "-m", "bench.freecore", servers, prefix, group, str(events)]
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        with _process(command, environment, directory / "freecore.log") as process:
+            yield process
+
     def group(self) -> str:
         """The consumer group of the processor."""
         return group_id(self.settings, "integrity")

@@ -1,5 +1,5 @@
-"""Events a second: the pass-through, integrity alone, and both processors in one process, over the
-same preloaded records."""
+"""Events a second: the pass-through, a core that costs nothing, integrity alone, and both
+processors in one process, over the same preloaded records."""
 
 import time
 from collections import Counter
@@ -43,8 +43,14 @@ class Round(msgspec.Struct):
     """The programs over the same records, one after the other."""
 
     bare: Rate
+    free: Rate
     integrity: Rate
     both: Rate
+
+    @property
+    def limit(self) -> float:
+        """The share of the bare rate that no core can pass: it writes the same records."""
+        return self.free.a_second / self.bare.a_second
 
     @property
     def ratio(self) -> float:
@@ -73,6 +79,11 @@ class Throughput(msgspec.Struct):
         return median(each.ratio for each in self.rounds)
 
     @property
+    def limit(self) -> float:
+        """The median of the rounds' limits."""
+        return median(each.limit for each in self.rounds)
+
+    @property
     def share(self) -> float:
         """The median of the rounds' shares."""
         return median(each.share for each in self.rounds)
@@ -85,22 +96,26 @@ def measure(
     violation is missing or too many: what is fast and wrong is not measured."""
     found = Throughput([], 0.0, 0.0, None)
     for number in range(rounds):
-        say(f"round {number + 1} of {rounds}: loading {len(workload.records):,} tool outputs twice")
-        sites = {name: Site(servers, f"bench{number}{name}") for name in _PROCESSORS}
+        programs = ("bare", "free", *_PROCESSORS)
+        loads = f"loading {len(workload.records):,} tool outputs for each program"
+        say(f"round {number + 1} of {rounds}: {loads}")
+        sites = {name: Site(servers, f"bench{number}{name}") for name in programs}
         for site in sites.values():
             site.load(workload.records)
         rates: dict[str, Rate] = {}
         # Whoever comes later finds the records in the page cache, so they take turns in that too.
-        for program in ("bare", *_PROCESSORS)[:: 1 if number % 2 == 0 else -1]:
-            if program == "bare":
-                rates[program] = _bare(sites["integrity"], workload, directory)
+        for program in programs[:: 1 if number % 2 == 0 else -1]:
+            site = sites[program]
+            if program in _PROCESSORS:
+                rates[program] = _processor(site, program, workload, directory, found)
             else:
-                rates[program] = _processor(sites[program], program, workload, directory, found)
-        for site in sites.values():
-            _check(site, workload)
+                rates[program] = _copy(site, program, workload, directory)
+            if program != "bare":
+                _check(site, workload)
         done = Round(**rates)
         found.rounds.append(done)
         say(f"  pass-through {_line(done.bare)}")
+        say(f"  free core    {_line(done.free)}; {done.limit:.2f} of the pass-through")
         say(f"  integrity    {_line(done.integrity)}; {done.ratio:.2f} of the pass-through")
         say(f"  both         {_line(done.both)}; {done.share:.2f} of integrity alone")
     return found
@@ -111,11 +126,12 @@ def _line(rate: Rate) -> str:
     return f"{rate.a_second:9,.0f}/s" + (f", {cpu:9,.0f} a CPU second" if cpu else "")
 
 
-def _bare(site: Site, workload: Workload, directory: Path) -> Rate:
-    name = f"{site.settings.application_id}bare"
-    with site.pass_through(directory, name, len(workload.records)) as process:
+def _copy(site: Site, program: str, workload: Workload, directory: Path) -> Rate:
+    name, events = f"{site.settings.application_id}-copy", len(workload.records)
+    run = site.pass_through if program == "bare" else site.free_core
+    with run(directory, name, events) as process:
         group = group_id(site.settings.model_copy(update={"application_id": name}), "passthrough")
-        return _rate(site, group, process, len(workload.records))
+        return _rate(site, group, process, events)
 
 
 def _processor(
@@ -150,13 +166,16 @@ def _read_whole_feed(process: Process) -> None:
 def _rate(site: Site, group: str, process: Process, events: int) -> Rate:
     """From the first commit that is seen to the last: starting up is not measured.
 
-    What was done before that first look counts neither as events nor as time.
+    What was done before that first look counts neither as events nor as time. Raises `BenchError`
+    where that was all of it.
     """
     first: tuple[int, float, float | None] | None = None
     limit = time.monotonic() + PATIENCE
     while True:
         process.check()
         committed, now, cpu = site.committed(group), time.perf_counter(), process.cpu()
+        if first is None and committed == events:
+            raise BenchError(f"{group} was done before it could be measured: take more --events")
         if first is None and committed:
             first = committed, now, cpu
         elif first is not None and committed == events:
