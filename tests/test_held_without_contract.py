@@ -25,6 +25,7 @@ class World:
         self.registry, self.inputs = Registry({"contracts": [CONTRACT]}), Inputs()
         self.driver: Driver[Task] = Driver(INTEGRITY, self.registry.tables())
         self.driver.assign(0, {})
+        self.contract = self.registry.topics["handoff.contracts"][KEY]
         self.all: list[Output] = []
         self.tell({"handoff": "marketing"})
 
@@ -41,6 +42,14 @@ class World:
         self.driver.notice(NOW)
         return self._settle(self.driver.sweep(NOW, 10))
 
+    def written(self, *fields: str) -> bytes:
+        """The contract's record as it would be with other fields."""
+        written = json.loads(self.contract)
+        (field,) = written["fields"]
+        return json.dumps(
+            written | {"fields": [field | {"name": name, "from": [name]} for name in fields]}
+        ).encode()
+
     def _settle(self, outputs: list[Output]) -> list[tuple[str, Any]]:
         self.driver.merge(list(self.driver.changelog()))
         self.all += outputs
@@ -50,13 +59,12 @@ class World:
 @pytest.mark.parametrize("value", UNREADABLE, ids=["gone", "unreadable"])
 def test_it_waits_until_its_contract_is_back(value: bytes | None) -> None:
     world = World()
-    contract = world.registry.topics["handoff.contracts"][KEY]
     assert world.exchange(value) == []
     fields = {"handoff_id": "handoff of e1", "fields": {"budget": 9}}
     ((topic, package),) = world.tell({"at": "09:10", "amendment": fields})
     assert (topic, package["revision"], package["missing"]) == ("handoff.held", 2, [])
     # Only now somebody can tell that this is what was missing.
-    topics = [topic for topic, _ in world.exchange(contract)]
+    topics = [topic for topic, _ in world.exchange(world.contract)]
     assert topics == ["handoff.held", "handoff.packages", "handoff.violations", "handoff.signals"]
 
 
@@ -85,3 +93,15 @@ def test_what_an_older_version_left_open_expires(disposition: str) -> None:
     held = ["handoff.held"] if disposition == "held" else []
     assert [output.topic for output in outputs] == [*held, "handoff.signals"]
     assert json.loads(outputs[-1].value or b"")["kind"] == "expired"
+
+
+def test_a_version_written_anew_without_a_field_keeps_no_retraction_from_being_heard() -> None:
+    """A registered version changes in status only, but its topic takes what anybody writes."""
+    world = World()
+    world.exchange(world.written("budget", "other"))
+    world.tell({"at": "09:05", "handoff": "marketing"})
+    ((_, learnt), *_) = world.tell({"at": "09:10", "context": {"budget": 9}})
+    assert learnt["provenance"]["budget"]["how"] == "late"
+    world.exchange(world.written("other"))
+    topic, package = world.tell({"at": "09:20", "retracted": ["budget"]})[0]
+    assert (topic, package["context"], package["missing"]) == ("handoff.held", {}, ["other"])

@@ -205,13 +205,15 @@ def retract(handoffs: Handoffs, names: Iterable[str], at: int) -> None:
             hit = capture is not None and not gone.isdisjoint((name, capture.alias_of))
             before[name] = None if hit else capture
         contract = handoffs.outbox.contract_of(handoff)
+        # Somebody may have written the same version anew, without a field that was learnt.
+        fields = contract.fields_by_name if contract is not None else {}
         values = {
             name: kept
             for name, kept in handoff.values.items()
             if kept.how != "late"
             or kept.occurred_at > at
-            or contract is None
-            or gone.isdisjoint(contract.fields_by_name[name].tops)
+            or name not in fields
+            or gone.isdisjoint(fields[name].tops)
         }
         handoffs.open[handoff.id] = replace(
             handoff, context=context, amended=amended, before=before, values=values
