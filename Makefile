@@ -36,7 +36,7 @@ test: check ## all tests: fast, embedded broker, then Apache Kafka where Java 17
 kafka: ## Apache Kafka's jars from Maven into .kafka/lib
 	@tests/kafka/fetch
 
-demo: install ## play the three zones on the embedded broker
+demo: install ## play three stories of broken handoffs on the embedded broker
 	@$(BIN)/handoff demo
 
 bench: install ## events a second beside a bare pass-through
