@@ -104,6 +104,14 @@ def require_engine() -> None:
             cannot_run("docker", f"`{' '.join(command)}` fails: {why}")
 
 
+def volumes_of(container: str) -> list[str]:
+    """Where the container has volumes."""
+    mounts = subprocess.check_output(
+        ["docker", "inspect", "--format", "{{json .Mounts}}", container], timeout=30
+    )
+    return sorted(each["Destination"] for each in json.loads(mounts) if each["Type"] == "volume")
+
+
 def healthy(everything: DockerCompose) -> bool:
     found = {each.Service: each.Health for each in everything.get_containers()}
     return found == {"kafka": "healthy", "processor": "healthy"}
@@ -137,6 +145,10 @@ def test_the_composed_deployment_publishes_packages(monkeypatch: pytest.MonkeyPa
         ]
         assert {port.PublishedPort for port in published} == {kafka, web}
         assert {port.URL for port in published} == {"127.0.0.1"}
+        # Any other would be nameless, and stay behind at each `docker compose down`.
+        kafka_id = everything.get_container("kafka").ID
+        assert kafka_id is not None
+        assert volumes_of(kafka_id) == ["/var/lib/kafka/data"]
         everything.stop(down=False)
         # 0: it committed and left the group. 137 would say that it had to be killed.
         assert everything.get_container("processor", include_all=True).ExitCode == 0
