@@ -136,7 +136,7 @@ class ContractField(_Model):
         Rebuild, BeforeValidator(_rebuild, json_schema_input_type=bool | Rebuild)
     ] = Rebuild()
     """true, false, or a mapping."""
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 1.0
     """The field's share in fidelity and completeness, against the other required fields."""
     classification: Tags = ()
     """Tags; values of tagged fields are masked wherever a person or an alert reads."""

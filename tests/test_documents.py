@@ -219,6 +219,7 @@ def test_violation_kinds_hold_and_get_severities() -> None:
         ({"fields": [{"name": "a", "from": []}]}, "the list is empty"),
         ({"fields": [{"name": "a", "weight": 0}]}, "greater than 0"),
         ({"fields": [{"name": "a", "weight": float("inf")}]}, "finite"),
+        ({"fields": [{"name": "a", "weight": 1e308}]}, "less than or equal to 100000"),
         ({"fields": [{"name": "a", "translate": {"x": [1]}}]}, "is no scalar"),
         ({"fields": [{"name": "a", "translate": {"true": 1, True: 2}}]}, "stands here twice"),
         ({"fields": [{"name": "a", "schema": {"type": "strin"}}]}, "not a valid JSON Schema at"),
