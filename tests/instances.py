@@ -16,6 +16,7 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
+    KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -174,16 +175,27 @@ def settled(admin: AdminClient, cluster: Cluster, topics: list[str]) -> bool:
         for topic in topics
         for n in cluster.partitions(topic)
     ]
+    return ends(admin, places, IsolationLevel.READ_COMMITTED) == ends(admin, places)
+
+
+def ends(
+    admin: AdminClient,
+    places: list[TopicPartition],
+    level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[tuple[str, int], int]:
+    """The end of each partition; asked again while its leader has only just changed."""
     end: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     latest = dict.fromkeys(places, end)
-    stable, high = (
-        [
-            future.result(20).offset
-            for future in admin.list_offsets(latest, isolation_level=level).values()
-        ]
-        for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
-    )
-    return stable == high
+    limit = time.monotonic() + 20
+    while True:
+        asked = admin.list_offsets(latest, isolation_level=level).items()
+        try:
+            return {
+                (place.topic, place.partition): future.result(20).offset for place, future in asked
+            }
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.FENCED_LEADER_EPOCH or time.monotonic() > limit:
+                raise
 
 
 def judged(admin: AdminClient, settings: Settings) -> int:

@@ -8,11 +8,9 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
 from console.brokers import ApacheKafka, BrokerError
 from processors.runtime.batch import Batch
@@ -22,10 +20,9 @@ from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from tests.conftest import cannot_run
+from tests.instances import ends
 from tests.lanes import PARTITIONS, Bench, Instance, headers, wait_for
 from tests.toy import toy
-
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -247,19 +244,10 @@ def test_control_records_at_the_end_of_an_input_are_not_missed(bench: Bench) -> 
         producer.commit_transaction(20)
 
     places = [TopicPartition(bench.prefix + "in0", n) for n in range(PARTITIONS)]
-    latest: dict[TopicPartition, Any] = dict.fromkeys(places, _LATEST)
-
-    def ends() -> list[TopicPartition]:
-        asked = bench.admin.list_offsets(latest).items()
-        return [
-            TopicPartition(place.topic, place.partition, future.result(20).offset)
-            for place, future in asked
-        ]
-
     settings = Settings(kafka_bootstrap_servers=bench.servers)
 
     def passed() -> bool:
-        wanted = {(place.topic, place.partition): place.offset for place in ends()}
+        wanted = ends(bench.admin, places)
         return committed(settings, bench.prefix + "app-toy", list(wanted), 5) == wanted
 
     for stops in (False, True):
@@ -274,7 +262,8 @@ def test_control_records_at_the_end_of_an_input_are_not_missed(bench: Bench) -> 
             wait_for(passed, 30, "it passes them by itself when it is quiet")
             instance.kill()
         assert passed()
-        for deleted in bench.admin.delete_records(ends()).values():
+        read = [TopicPartition(*place, at) for place, at in ends(bench.admin, places).items()]
+        for deleted in bench.admin.delete_records(read).values():
             deleted.result(20)
     feed_in_a_transaction()
     again = bench.start().ready()
