@@ -21,7 +21,8 @@ _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_QUOTE, _BACKSLASH, _BRACKET, _BRACE = b'"\\[{'
+# Single bytes are looked for as integers: `bytes in bytes` first fails to read them as one.
+_QUOTE, _BACKSLASH, _BRACKET, _BRACE, _POINT, _LOWER_E, _UPPER_E = b'"\\[{.eE'
 _NESTED = b"[{"
 _DIGITS = b"-0123456789"
 _KIND = {
@@ -47,7 +48,7 @@ def kind(value: bytes) -> str:
     found = _KIND.get(value[0])
     if found is not None:
         return found
-    if value.isdigit() or not (b"." in value or b"e" in value or b"E" in value):
+    if value.isdigit() or not (_POINT in value or _LOWER_E in value or _UPPER_E in value):
         return "integer"
     try:
         _, digits, exponent = Decimal(value.decode()).as_tuple()

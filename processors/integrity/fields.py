@@ -17,7 +17,7 @@ from processors.integrity.capture import Carried, Found, Memory
 from processors.integrity.state import MAX_CANDIDATES, Capture, Kept
 from schemas.records import How, ViolationKind
 
-_QUOTE = ord('"')
+_QUOTE, _BACKSLASH = b'"\\'
 _REFUSALS = {"untranslatable": "untranslatable", "context_malformed": "malformed"}
 MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
 
@@ -401,7 +401,7 @@ def _found_in(found: Found, memory: Memory, context: Carried) -> str | None:
     # Where a value has no escapes its text stands in its bytes: most are ruled out unread.
     needle = text.encode("utf-8", "surrogatepass")
     for name, value in context.values.items():
-        if not hashes and needle not in value and b"\\" not in value:
+        if not hashes and value.find(needle) < 0 and _BACKSLASH not in value:
             continue
         for where, held in values.strings(value, name):
             if text in held or (hashes and _has_word(held, hashes, found.value[0] == _QUOTE)):
