@@ -19,11 +19,11 @@ from processors.contracts.tables import Tables
 from processors.integrity import feed, held, messages, replies
 from processors.integrity.begin import Beginning, declared, implicit, triggered
 from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carry
+from processors.integrity.cause import Cause
 from processors.integrity.fields import Source
 from processors.integrity.handoff import Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
-from processors.integrity.outbox import Cause
 from processors.integrity.publish import to
 from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task, holds
 from schemas.flow import Arrival, Count, Due, Emitted, Input, Refused
@@ -84,7 +84,7 @@ def _take_output(
     now: int,
     limits: Limits,
 ) -> tuple[Task, list[Emitted]]:
-    memory = Memory(task.captures, task.retracted, task.size, limits)
+    memory = Memory.of(task, limits)
     if output.retracted:
         memory.retract(output.retracted, arrival.occurred_at)
     context = carry(output.context)
@@ -315,7 +315,7 @@ def _take_reply(
 ) -> tuple[Task | None, list[Emitted]]:
     """What meets no task is answered too, and not remembered: anybody could name one."""
     known = task or Task(said.workflow, said.task_id)
-    memory = Memory(known.captures, known.retracted, known.size, limits)
+    memory = Memory.of(known, limits)
     handoffs = _handoffs(known, arrival, memory, tables, now, limits)
     replies.take(handoffs, said, arrival)
     handoffs.keep_forgotten(memory.trim())
@@ -365,14 +365,24 @@ def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, 
 def _handoffs(
     task: Task, arrival: Arrival, memory: Memory, tables: Tables, now: int, limits: Limits
 ) -> Handoffs:
-    is_ack = isinstance(arrival.body, Ack)
-    cause = Cause(arrival.body.id, arrival.occurred_at, arrival.timestamp, arrival.backfill, is_ack)
-    return Handoffs(task, memory, tables, now, cause, limits)
+    body = arrival.body
+    cause = Cause(
+        task.workflow,
+        task.task_id,
+        now,
+        body.id,
+        arrival.occurred_at,
+        arrival.timestamp,
+        arrival.backfill,
+        isinstance(body, Ack),
+    )
+    return Handoffs.of(task, cause, tables, limits, memory)
 
 
 def _without_input(task: Task, tables: Tables, now: int, limits: Limits) -> Handoffs:
-    memory = Memory(task.captures, task.retracted, task.size, limits)
-    return Handoffs(task, memory, tables, now, Cause(None, now, 0, False), limits)
+    memory = Memory.of(task, limits)
+    cause = Cause(task.workflow, task.task_id, now, None, now, 0, False)
+    return Handoffs.of(task, cause, tables, limits, memory)
 
 
 def _after(task: Task, handoffs: Handoffs) -> Task:

@@ -14,6 +14,7 @@ from processors.integrity.state import (
     MAX_CANDIDATES,
     MAX_RETRACTED,
     Capture,
+    Task,
     length,
 )
 from schemas.flow import Arrival
@@ -74,24 +75,22 @@ class Found(Struct, frozen=True, gc=False):
     top: str
 
 
-class Memory:
-    """A task's captures while one input is judged: copies first, so the task itself stays as it is.
+class Memory(Struct, gc=False):
+    """A task's captures while one input is judged.
 
     `captures` and `retracted` become the next task's. `size` is an upper bound of their bytes: what
     is replaced is not taken off, until `trim` finds the bound over the limit and counts anew.
     """
 
-    def __init__(
-        self,
-        captures: dict[str, Capture],
-        retracted: dict[str, int],
-        size: int,
-        limits: Limits,
-    ) -> None:
-        self.captures = captures.copy()
-        self.retracted = retracted.copy()
-        self.size = size
-        self.limits = limits
+    captures: dict[str, Capture]
+    retracted: dict[str, int]
+    size: int
+    limits: Limits
+
+    @classmethod
+    def of(cls, task: Task, limits: Limits) -> "Memory":
+        """What a task remembers: copies, so the task itself stays as it is."""
+        return cls(task.captures.copy(), task.retracted.copy(), task.size, limits)
 
     def as_before(self, changed: Mapping[str, Capture | None]) -> "Memory":
         """The memory as it was before some names were captured; None: they were not there."""
@@ -101,7 +100,7 @@ class Memory:
                 captures.pop(name, None)
             else:
                 captures[name] = capture
-        return Memory(captures, self.retracted, self.size, self.limits)
+        return Memory(captures, self.retracted.copy(), self.size, self.limits)
 
     def changed_since(self, captures: Mapping[str, Capture]) -> dict[str, Capture | None]:
         """The names whose capture is another than in `captures`, with what stood there."""

@@ -18,6 +18,7 @@ from processors.contracts import values
 from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.tables import Tables
 from processors.integrity.capture import Carried
+from processors.integrity.cause import Cause
 from processors.integrity.state import (
     MAX_EDGES,
     MAX_PATH,
@@ -166,16 +167,14 @@ class _Figures(Struct, gc=False):
     completeness: float = 0.0
 
 
-class Feed:
+class Feed(Struct, gc=False):
     """What one input adds up to about a task's handoffs. `edges` becomes the next task's."""
 
-    def __init__(self, task: Task, tables: Tables, occurred_at: int) -> None:
-        self.edges = task.edges
-        self._workflow, self._task_id = task.workflow, task.task_id
-        self._tables = tables
-        self._occurred_at = occurred_at
-        self._figures: dict[tuple[str, str], _Figures] = {}
-        self._patterns: list[Add | Count] = []
+    cause: Cause
+    tables: Tables
+    edges: bytes
+    _figures: dict[tuple[str, str], _Figures] = {}  # by stage and receiver
+    _patterns: list[Add | Count] = []
 
     def adds(self) -> list[Add | Count]:
         """One part for each edge, then the patterns."""
@@ -187,7 +186,7 @@ class Feed:
                 continue
             part = EdgePart(
                 "handoff",
-                self._workflow,
+                self.cause.workflow,
                 from_,
                 to,
                 f.first_seen,
@@ -207,7 +206,7 @@ class Feed:
         at = handoff.occurred_at
         found = self._figures.get(place)
         if found is None:
-            edge = _edge("handoff", self._workflow, *place)
+            edge = _edge("handoff", self.cause.workflow, *place)
             found = self._figures[place] = _Figures(edge, at, at, handoff.contract, [], {}, {})
             return found
         found.first_seen = min(found.first_seen, at)
@@ -262,7 +261,7 @@ class Feed:
             return
         figures = self._of(handoff)
         figures.names += ("accepted", "acked") if acked else ("accepted",)
-        bucket = latency_bucket(self._occurred_at - handoff.occurred_at)
+        bucket = latency_bucket(self.cause.occurred_at - handoff.occurred_at)
         figures.accepted_in[bucket] = figures.accepted_in.get(bucket, 0) + 1
 
     def closed(self, handoff: OpenHandoff, ended: Way | Literal["returned"], in_time: bool) -> None:
@@ -306,10 +305,10 @@ class Feed:
     def unknown(self, record: Violation) -> None:
         """Somebody spoke of a handoff that is not open here: it is nobody's but the workflow's."""
         if self._pages(record.severity):
-            subject = path_of("workflow", self._workflow, record.kind)
+            subject = path_of("workflow", self.cause.workflow, record.kind)
             self._patterns.append(
                 self._pattern(
-                    subject, record.kind, None, self._occurred_at, backfill=record.backfill
+                    subject, record.kind, None, self.cause.occurred_at, backfill=record.backfill
                 )
             )
 
@@ -342,7 +341,7 @@ class Feed:
 
     def _pages(self, severity: Severity) -> bool:
         """Whether anybody is to read of it: somebody must have promised something."""
-        return severity != "info" and self._tables.contracted(self._workflow)
+        return severity != "info" and self.tables.contracted(self.cause.workflow)
 
     def _fingerprint(self, handoff: OpenHandoff, violation: OpenViolation) -> str:
         """What the violations of one cause have in common."""
@@ -353,8 +352,8 @@ class Feed:
             about = () if violation.subject is None else (violation.subject,)
             return path_of("contract", handoff.contract, kind, *about)
         if kind in _BY_EDGE:
-            return path_of("edge", self._workflow, handoff.stage, handoff.receiver, kind)
-        return path_of("workflow", self._workflow, kind)
+            return path_of("edge", self.cause.workflow, handoff.stage, handoff.receiver, kind)
+        return path_of("workflow", self.cause.workflow, kind)
 
     def _pattern(
         self,
@@ -372,16 +371,17 @@ class Feed:
         if len(subject) > MAX_SUBJECT:
             return _SKIPPED
         about = handoff or _NO_HANDOFF
+        task_id = self.cause.task_id
         part = PatternPart(
             kind=kind,
-            workflow=self._workflow,
+            workflow=self.cause.workflow,
             first_seen=at,
             last_seen=at,
             minutes={at // 60_000: 1},
             errors=int(errors),
             stages=_one(about.stage),
             tools=_one(about.tool),
-            tasks=(self._task_id,) if len(self._task_id) <= MAX_NAME else (),
+            tasks=(task_id,) if len(task_id) <= MAX_NAME else (),
             contract=about.contract,
             receiver=about.receiver or None,
             from_=about.stage if 0 < len(about.stage) <= MAX_NAME else None,

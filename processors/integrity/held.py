@@ -34,12 +34,12 @@ def judge_again(handoffs: Handoffs, handoff: OpenHandoff, override: bool = False
     def judge(filled: dict[str, Kept]) -> Verdict:
         return decide(
             beginning,
-            out.workflow,
+            handoffs.cause.workflow,
             source_of(handoff),
             carry(handoff.context),
             handoffs.memory.as_before(handoff.before),
             handoffs.tables,
-            handoffs.now,
+            handoffs.cause.now,
             filled,
         )
 

@@ -7,16 +7,19 @@ table (DESIGN section 5): it moves one handoff on and notes what is to be publis
 from collections.abc import Collection, Mapping
 from typing import Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract
 from processors.contracts.tables import Tables
 from processors.integrity import messages
 from processors.integrity.capture import Memory
+from processors.integrity.cause import Cause
+from processors.integrity.feed import Feed
 from processors.integrity.fields import Finding, learnt, share
 from processors.integrity.handoff import Verdict, failing
 from processors.integrity.limits import Limits
-from processors.integrity.outbox import Cause, Outbox
+from processors.integrity.outbox import Outbox
 from processors.integrity.publish import sender, to
 from processors.integrity.receiver import RECEIVING, destination
 from processors.integrity.state import (
@@ -45,25 +48,30 @@ _MISSED: dict[Deadline, ViolationKind] = {
 }
 
 
-class Handoffs:
+class Handoffs(Struct, gc=False):
     """A task's open and closed handoffs while one input is judged, and what is published of them.
 
     Nothing here changes the task: `open`, `closed` and `arrived` become the next task's. A method
     that moves a handoff on returns it as it is then.
     """
 
-    def __init__(
-        self, task: Task, memory: Memory, tables: Tables, now: int, cause: Cause, limits: Limits
-    ) -> None:
-        self.open = {handoff.id: handoff for handoff in task.open}
-        self.closed = list(task.closed)
-        self.arrived = task.arrived
-        self.outbox = Outbox(task, tables, now, cause)
-        self.memory = memory
-        self.tables = tables
-        self.now = now
-        self._cause = cause
-        self._limits = limits
+    cause: Cause
+    tables: Tables
+    limits: Limits
+    memory: Memory
+    outbox: Outbox
+    open: dict[str, OpenHandoff]
+    closed: list[Closed]
+    arrived: OpenHandoff | None
+
+    @classmethod
+    def of(
+        cls, task: Task, cause: Cause, tables: Tables, limits: Limits, memory: Memory
+    ) -> "Handoffs":
+        """Those of a task, before anything has moved them on."""
+        outbox = Outbox(cause, tables, Feed(cause, tables, task.edges))
+        open_ = {handoff.id: handoff for handoff in task.open}
+        return cls(cause, tables, limits, memory, outbox, open_, list(task.closed), task.arrived)
 
     def newest_of(self, handoff: OpenHandoff) -> Contract | None:
         """The contract version that judges a handoff now: held ones take the newest."""
@@ -89,12 +97,14 @@ class Handoffs:
         self.memory.size += 4 * len(handoff.note or "")
         if handoff.begun == "implicit":
             handoff = replace(
-                handoff, accepted_at=self.now, close_by=self.now + self._limits.early_grace_ms
+                handoff,
+                accepted_at=self.cause.now,
+                close_by=self.cause.now + self.limits.early_grace_ms,
             )
         if handoff.state == "sent":
             handoff = self.sent(handoff, contract)
         elif contract is not None and contract.release_within and not handoff.backfill:
-            handoff = replace(handoff, release_by=self.now + contract.release_within)
+            handoff = replace(handoff, release_by=self.cause.now + contract.release_within)
         self.outbox.package(handoff, contract, verdict.route.queue)
         for violation, message in verdict.opened:
             self.outbox.opened(handoff, violation, message)
@@ -119,18 +129,18 @@ class Handoffs:
     def sent(self, handoff: OpenHandoff, contract: Contract | None) -> OpenHandoff:
         """As it is once it is sent. Deadlines count from here; a replay starts none."""
         accept_by = complete_by = close_by = 0
-        if contract is not None and not (handoff.backfill or self._cause.backfill):
+        if contract is not None and not (handoff.backfill or self.cause.backfill):
             if contract.accept_within and not handoff.accepted_at:
-                accept_by = self.now + contract.accept_within
+                accept_by = self.cause.now + contract.accept_within
             if contract.complete_within and not handoff.ends:
-                complete_by = self.now + contract.complete_within
+                complete_by = self.cause.now + contract.complete_within
         if handoff.accepted_at and not _must_complete(handoff, contract):
             # Accepted before it was sent: nobody will close it.
-            close_by = handoff.close_by or self.now + self._limits.early_grace_ms
+            close_by = handoff.close_by or self.cause.now + self.limits.early_grace_ms
         return replace(
             handoff,
             state="accepted" if handoff.accepted_at else "sent",
-            sent_at=self.now,
+            sent_at=self.cause.now,
             accept_by=accept_by,
             complete_by=complete_by,
             close_by=close_by,
@@ -141,11 +151,11 @@ class Handoffs:
     def accept(self, handoff: OpenHandoff, message: str) -> None:
         """Sent -> accepted, and closed where nothing more is promised."""
         late = self._is_late(handoff, "accept", handoff.accept_by)
-        handoff = replace(handoff, state="accepted", accepted_at=self.now, late=late)
+        handoff = replace(handoff, state="accepted", accepted_at=self.cause.now, late=late)
         handoff = self.outbox.resolve(handoff, of_kind(handoff, "not_accepted"), "accepted")
         handoff = self.outbox.signal(handoff, "accepted", message, late)
         self.outbox.count("handoffs_accepted", "late" if late else "in_time")
-        self.outbox.feed.accepted(handoff, self._cause.is_ack)
+        self.outbox.feed.accepted(handoff, self.cause.is_ack)
         if _must_complete(handoff, self.outbox.contract_of(handoff)):
             self.open[handoff.id] = handoff
         else:
@@ -155,16 +165,16 @@ class Handoffs:
         self, handoff: OpenHandoff, kind: Literal["completed", "returned"], message: str
     ) -> None:
         """Sent or accepted -> closed: completed, or `returned` to where it came from."""
-        grace_ends = handoff.begun_at + self._limits.early_grace_ms
-        if handoff.begun == "implicit" and self.now < grace_ends:
+        grace_ends = handoff.begun_at + self.limits.early_grace_ms
+        if handoff.begun == "implicit" and self.cause.now < grace_ends:
             # Its declaration may still be on its way, and must find it open.
             self.open[handoff.id] = replace(handoff, ends=kind, close_by=grace_ends)
             return
         late = self._is_late(handoff, "complete", handoff.complete_by)
         if not handoff.accepted_at:  # who completes has accepted, too
             late = late or self._is_late(handoff, "accept", handoff.accept_by)
-            self.outbox.feed.accepted(handoff, self._cause.is_ack)
-        handoff = replace(handoff, accepted_at=handoff.accepted_at or self.now)
+            self.outbox.feed.accepted(handoff, self.cause.is_ack)
+        handoff = replace(handoff, accepted_at=handoff.accepted_at or self.cause.now)
         handoff = self.outbox.signal(handoff, kind, message, late)
         self.outbox.count("handoffs_completed", "late" if late else "in_time")
         self.close(handoff, "completed", ended=kind, in_time=not (late or handoff.late))
@@ -184,7 +194,7 @@ class Handoffs:
         self.close(handoff, "rejected", left=handoff.violations[-1:])
 
     def _is_late(self, handoff: OpenHandoff, deadline: Deadline, by: int) -> bool:
-        return deadline in handoff.passed or bool(by and self._cause.timestamp > by)
+        return deadline in handoff.passed or bool(by and self.cause.timestamp > by)
 
     # --- time passes --------------------------------------------------------------------------
 
@@ -238,7 +248,7 @@ class Handoffs:
 
         Without `weigh` they are weighed only where what was captured since may be so much.
         """
-        most, largest = self._limits.open_handoffs, self._limits.state_bytes
+        most, largest = self.limits.open_handoffs, self.limits.state_bytes
         while len(self.open) > most:
             self.expire(next(iter(self.open.values())))
         rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
@@ -373,7 +383,7 @@ class Handoffs:
         if not handoff.event_id:
             return  # of a version that kept no more than its slot: it expires
         contract = self.outbox.contract_of(handoff)
-        there, _, broken = destination(handoff.receiver, contract, self.tables, self.now)
+        there, _, broken = destination(handoff.receiver, contract, self.tables, self.cause.now)
         wanted = {(found.kind, found.reason): found for found in broken}
         before = {violation.kind for violation in handoff.violations if violation.trial is None}
         absent = any(found.kind == "receiver_missing" for found in broken)
@@ -398,7 +408,7 @@ class Handoffs:
                 to(handoff),
                 handoff.asked_to,
                 handoff.asked_contract,
-                self.outbox.workflow,
+                self.cause.workflow,
             )
             told = found.kind in before  # broken in another way is no second break
             handoff = self.outbox.break_promise(
@@ -420,9 +430,9 @@ class Handoffs:
             handoff.version,
             self.outbox.severity(handoff, "context_reentered"),
             1,
-            self._cause.event_id or handoff.event_id,
-            self._cause.occurred_at,
-            self.now,
+            self.cause.event_id or handoff.event_id,
+            self.cause.occurred_at,
+            self.cause.now,
             origin=replace(capture, value=None, hashes=(), behind=()),
             candidates=capture.candidates(),
         )
@@ -440,7 +450,7 @@ class Handoffs:
     def revise(self, handoff: OpenHandoff, contract: Contract | None) -> OpenHandoff:
         """The next revision of its package."""
         handoff = replace(handoff, revision=handoff.revision + 1)
-        _, queue, _ = destination(handoff.receiver, contract, self.tables, self.now)
+        _, queue, _ = destination(handoff.receiver, contract, self.tables, self.cause.now)
         self.outbox.package(handoff, contract, queue)
         self.open[handoff.id] = handoff
         return handoff

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract, severity_under
 from processors.contracts.tables import Tables
+from processors.integrity import publish
+from processors.integrity.cause import Cause
 from processors.integrity.feed import Feed
-from processors.integrity.publish import Publisher
-from processors.integrity.state import OpenHandoff, OpenViolation, Task
+from processors.integrity.state import OpenHandoff, OpenViolation
 from schemas.flow import Count, Emit, Emitted
 from schemas.records import Ack, Amendment, Severity, SignalKind, ViolationKind
 
@@ -19,60 +20,43 @@ VIOLATIONS = "handoff.violations"
 SIGNALS = "handoff.signals"
 
 
-class Cause(Struct, frozen=True, gc=False):
-    """The input that moves a handoff on. Times in epoch ms; `timestamp` is when it reached Kafka.
-
-    `event_id` is None where no record does: then the handoff's own stands in for it.
-    """
-
-    event_id: str | None
-    occurred_at: int
-    timestamp: int
-    backfill: bool
-    is_ack: bool = False
-
-
-class Outbox:
+class Outbox(Struct, gc=False):
     """Packages, violations and signals about the handoffs of one task.
 
     A method that changes what a handoff must remember of it (its open violations, how many signals
     there were) returns the handoff as it is then.
     """
 
-    def __init__(self, task: Task, tables: Tables, now: int, cause: Cause) -> None:
-        self.workflow, self.task_id = task.workflow, task.task_id
-        self.counts: list[Count] = []
-        self.feed = Feed(task, tables, cause.occurred_at)
-        self._publisher = Publisher(task.workflow, task.task_id, tables, now, cause.backfill)
-        self._tables = tables
-        self._now = now
-        self._cause = cause
-        self._packages: list[Emit] = []
-        self._violations: list[Emit] = []
-        self._signals: list[Emit] = []
+    cause: Cause
+    tables: Tables
+    feed: Feed
+    _packages: list[Emit] = []
+    _violations: list[Emit] = []
+    _signals: list[Emit] = []
+    _counts: list[Count] = []
 
     def emits(self) -> list[Emitted]:
         """Packages first, each followed by its queue, then violations, signals and the feed."""
         published = [*self._packages, *self._violations, *self._signals]
-        return [*published, *self.counts, *self.feed.adds()]
+        return [*published, *self._counts, *self.feed.adds()]
 
     def count(self, name: str, label: str = "") -> None:
         """Count a thing that happened."""
-        self.counts.append(Count(name, label))
+        self._counts.append(Count(name, label))
 
     def contract_of(self, handoff: OpenHandoff) -> Contract | None:
         """The contract version that a handoff keeps."""
-        return self._tables.version(handoff.contract, handoff.version)
+        return self.tables.version(handoff.contract, handoff.version)
 
     def package(self, handoff: OpenHandoff, contract: Contract | None, queue: str | None) -> None:
         """A revision of a package: held, or sent and to the queue, where there is one."""
-        package = self._publisher.package(handoff, contract)
+        package = publish.package(self.cause, handoff, contract)
         if handoff.state == "held":
             self._packages.append(Emit(HELD, handoff.id, package))
             return
-        self._packages.append(Emit(PACKAGES, self.task_id, package))
+        self._packages.append(Emit(PACKAGES, self.cause.task_id, package))
         if queue is not None:
-            self._packages.append(Emit(queue, self.task_id, package))
+            self._packages.append(Emit(queue, self.cause.task_id, package))
 
     def not_held(self, handoff: OpenHandoff) -> None:
         """What is on the topic of the held ones is what is held."""
@@ -94,9 +78,9 @@ class Outbox:
             handoff.version,
             self.severity(handoff, kind),
             1,
-            self._cause.event_id or handoff.event_id,
-            self._cause.occurred_at if at is None else at,
-            self._now,
+            self.cause.event_id or handoff.event_id,
+            self.cause.occurred_at if at is None else at,
+            self.cause.now,
             reason,
         )
         return self.open(handoff, violation, message, told)
@@ -119,8 +103,8 @@ class Outbox:
         self, handoff: OpenHandoff, violation: OpenViolation, message: str, told: bool = False
     ) -> None:
         """A violation that the handoff has among its own already."""
-        record = self._publisher.opened(handoff, violation, message)
-        self._violations.append(Emit(VIOLATIONS, self.task_id, record))
+        record = publish.opened(self.cause, self.tables, handoff, violation, message)
+        self._violations.append(Emit(VIOLATIONS, self.cause.task_id, record))
         if not told:
             self.feed.broken(handoff, violation, record)
 
@@ -133,15 +117,15 @@ class Outbox:
         episodes = dict(handoff.episodes)
         for violation in gone:
             episodes[violation.id(handoff)] = violation.episode
-            record = self._publisher.resolved(handoff, violation, resolution)
-            self._violations.append(Emit(VIOLATIONS, self.task_id, record))
+            record = publish.resolved(self.cause, self.tables, handoff, violation, resolution)
+            self._violations.append(Emit(VIOLATIONS, self.cause.task_id, record))
         left = tuple([v for v in handoff.violations if v not in gone])
         return replace(handoff, violations=left, episodes=episodes)
 
     def unknown(self, said: Ack | Amendment, reason: str, occurred_at: int) -> None:
         """What meets no open handoff of the task."""
-        record = self._publisher.unknown(said, reason, occurred_at)
-        self._violations.append(Emit(VIOLATIONS, self.task_id, record))
+        record = publish.unknown(self.cause, said, reason, occurred_at)
+        self._violations.append(Emit(VIOLATIONS, self.cause.task_id, record))
         self.feed.unknown(record)
 
     def signal(
@@ -166,6 +150,6 @@ class Outbox:
         at: int | None = None,
     ) -> None:
         """A signal that the handoff counts already."""
-        occurred_at = self._cause.occurred_at if at is None else at
-        record = self._publisher.signal(handoff, kind, message, occurred_at, late)
-        self._signals.append(Emit(SIGNALS, self.task_id, record))
+        occurred_at = self.cause.occurred_at if at is None else at
+        record = publish.signal(self.cause, handoff, kind, message, occurred_at, late)
+        self._signals.append(Emit(SIGNALS, self.cause.task_id, record))

@@ -1,10 +1,14 @@
-"""Builds the records about a handoff: its package, its violations and its signals."""
+"""Builds the records about a handoff: its package, its violations and its signals.
 
-from msgspec import Raw, Struct
+What follows from a replay is marked: that of the `cause`, and all of a handoff that began in one.
+"""
+
+from msgspec import Raw
 
 from processors.contracts.compiled import Contract
 from processors.contracts.tables import Tables
 from processors.integrity import messages
+from processors.integrity.cause import Cause
 from processors.integrity.state import OpenHandoff, OpenViolation
 from schemas.records import (
     Ack,
@@ -20,180 +24,176 @@ from schemas.records import (
 from schemas.wire import utc
 
 
-class Publisher(Struct, frozen=True, gc=False):
-    """Builds the records of one task at `now` (processor time in epoch ms).
+def package(cause: Cause, handoff: OpenHandoff, contract: Contract | None) -> Package:
+    """The enriched handoff, as its state says."""
+    context: dict[str, Raw] = {}
+    provenance: dict[str, Provenance] = {}
+    for name, kept in handoff.values.items():
+        context[name] = Raw(kept.value)
+        provenance[name] = Provenance(
+            kept.how,
+            kept.stage,
+            kept.tool,
+            kept.event_id,
+            utc(kept.occurred_at),
+            kept.candidates,
+            kept.by,
+            kept.reason,
+        )
+    held = handoff.state == "held"
+    return Package(
+        id=handoff.id,
+        revision=handoff.revision,
+        task_id=cause.task_id,
+        event_id=handoff.event_id,
+        workflow=cause.workflow,
+        contract=handoff.contract,
+        contract_version=handoff.version,
+        from_=sender(handoff),
+        to=to(handoff),
+        disposition="held" if held else "sent",
+        action=contract.action if contract is not None else None,
+        begun=handoff.begun,
+        context=context,
+        provenance=provenance,
+        missing=list(handoff.missing),
+        fidelity=handoff.fidelity,
+        completeness=handoff.completeness,
+        violations=[v.id(handoff) for v in handoff.violations if v.trial is None],
+        overridden=handoff.overridden,
+        supersedes=handoff.supersedes,
+        accept_by=utc(handoff.accept_by) if handoff.accept_by else None,
+        complete_by=utc(handoff.complete_by) if handoff.complete_by else None,
+        note=handoff.note,
+        occurred_at=utc(handoff.occurred_at),
+        sent_at=utc(handoff.sent_at) if handoff.sent_at else None,
+        hop=handoff.hop,
+        backfill=handoff.backfill or cause.backfill,
+    )
 
-    `backfill` marks what follows from an input that is a replay.
+
+def opened(
+    cause: Cause, tables: Tables, handoff: OpenHandoff, violation: OpenViolation, message: str
+) -> Violation:
+    """A violation that begins."""
+    return _violation(cause, tables, handoff, violation, message, None)
+
+
+def resolved(
+    cause: Cause, tables: Tables, handoff: OpenHandoff, violation: OpenViolation, resolution: str
+) -> Violation:
+    """The end of a violation; `resolution` is a stable word that says why."""
+    message = messages.resolved(violation, to(handoff), resolution)
+    return _violation(cause, tables, handoff, violation, message, resolution)
+
+
+def _violation(
+    cause: Cause,
+    tables: Tables,
+    handoff: OpenHandoff,
+    violation: OpenViolation,
+    message: str,
+    resolution: str | None,
+) -> Violation:
+    owner, contact = handoff.owner, handoff.owner_contact
+    if owner is None or violation.kind == "held_too_long":
+        contract = tables.version(handoff.contract, handoff.version)
+        if contract is not None:
+            owner, contact = contract.owner.name, contract.owner.contact
+    origin = violation.origin
+    of_a_rule = violation.kind == "rule_failed"
+    return Violation(
+        id=violation.id(handoff),
+        status="opened" if resolution is None else "resolved",
+        kind=violation.kind,
+        severity=violation.severity,
+        task_id=cause.task_id,
+        handoff_id=handoff.id,
+        event_id=violation.event_id,
+        workflow=cause.workflow,
+        contract=violation.trial or handoff.contract or handoff.asked_contract,
+        contract_version=violation.version,
+        episode=violation.episode,
+        field=None if of_a_rule else violation.subject,
+        rule=violation.subject if of_a_rule else None,
+        from_=sender(handoff),
+        to=to(handoff),
+        owner=owner,
+        owner_contact=contact,
+        origin=origin.origin() if origin is not None else None,
+        candidates=violation.candidates,
+        last_seen_hop=(origin.hop or None) if origin is not None else None,
+        hop=handoff.hop,
+        disposition="held" if handoff.state == "held" else "sent",
+        message=message,
+        reason=violation.reason,
+        resolution=resolution,
+        found_in=violation.found_in,
+        occurred_at=utc(violation.occurred_at),
+        detected_at=utc(violation.detected_at),
+        resolved_at=utc(cause.now) if resolution is not None else None,
+        backfill=handoff.backfill or cause.backfill,
+    )
+
+
+def unknown(cause: Cause, said: Ack | Amendment, reason: str, occurred_at: int) -> Violation:
+    """An ack or amendment that meets no open handoff of its task; there is nothing to resolve.
+
+    Its id ends with that of the record: whatever else somebody says of it is another one.
     """
+    return Violation(
+        id=f"{said.handoff_id}:0:unknown_handoff:{said.id}",
+        status="opened",
+        kind="unknown_handoff",
+        severity="warning",
+        task_id=cause.task_id,
+        handoff_id=said.handoff_id,
+        event_id=said.id,
+        workflow=cause.workflow,
+        contract=None,
+        contract_version=None,
+        episode=1,
+        field=None,
+        rule=None,
+        from_=None,
+        to=None,
+        owner=None,
+        owner_contact=None,
+        origin=None,
+        candidates=None,
+        last_seen_hop=None,
+        hop=None,
+        disposition=None,
+        message=messages.unknown(said, reason),
+        reason=reason,
+        resolution=None,
+        found_in=None,
+        occurred_at=utc(occurred_at),
+        detected_at=utc(cause.now),
+        resolved_at=None,
+        backfill=cause.backfill,
+    )
 
-    workflow: str
-    task_id: str
-    tables: Tables
-    now: int
-    backfill: bool
 
-    def package(self, handoff: OpenHandoff, contract: Contract | None) -> Package:
-        """The enriched handoff, as its state says."""
-        context: dict[str, Raw] = {}
-        provenance: dict[str, Provenance] = {}
-        for name, kept in handoff.values.items():
-            context[name] = Raw(kept.value)
-            provenance[name] = Provenance(
-                kept.how,
-                kept.stage,
-                kept.tool,
-                kept.event_id,
-                utc(kept.occurred_at),
-                kept.candidates,
-                kept.by,
-                kept.reason,
-            )
-        held = handoff.state == "held"
-        return Package(
-            id=handoff.id,
-            revision=handoff.revision,
-            task_id=self.task_id,
-            event_id=handoff.event_id,
-            workflow=self.workflow,
-            contract=handoff.contract,
-            contract_version=handoff.version,
-            from_=sender(handoff),
-            to=to(handoff),
-            disposition="held" if held else "sent",
-            action=contract.action if contract is not None else None,
-            begun=handoff.begun,
-            context=context,
-            provenance=provenance,
-            missing=list(handoff.missing),
-            fidelity=handoff.fidelity,
-            completeness=handoff.completeness,
-            violations=[v.id(handoff) for v in handoff.violations if v.trial is None],
-            overridden=handoff.overridden,
-            supersedes=handoff.supersedes,
-            accept_by=utc(handoff.accept_by) if handoff.accept_by else None,
-            complete_by=utc(handoff.complete_by) if handoff.complete_by else None,
-            note=handoff.note,
-            occurred_at=utc(handoff.occurred_at),
-            sent_at=utc(handoff.sent_at) if handoff.sent_at else None,
-            hop=handoff.hop,
-            backfill=handoff.backfill or self.backfill,
-        )
-
-    def opened(self, handoff: OpenHandoff, violation: OpenViolation, message: str) -> Violation:
-        """A violation that begins."""
-        return self._violation(handoff, violation, message, None)
-
-    def resolved(
-        self, handoff: OpenHandoff, violation: OpenViolation, resolution: str
-    ) -> Violation:
-        """The end of a violation; `resolution` is a stable word that says why."""
-        message = messages.resolved(violation, to(handoff), resolution)
-        return self._violation(handoff, violation, message, resolution)
-
-    def _violation(
-        self,
-        handoff: OpenHandoff,
-        violation: OpenViolation,
-        message: str,
-        resolution: str | None,
-    ) -> Violation:
-        owner, contact = handoff.owner, handoff.owner_contact
-        if owner is None or violation.kind == "held_too_long":
-            contract = self.tables.version(handoff.contract, handoff.version)
-            if contract is not None:
-                owner, contact = contract.owner.name, contract.owner.contact
-        origin = violation.origin
-        of_a_rule = violation.kind == "rule_failed"
-        return Violation(
-            id=violation.id(handoff),
-            status="opened" if resolution is None else "resolved",
-            kind=violation.kind,
-            severity=violation.severity,
-            task_id=self.task_id,
-            handoff_id=handoff.id,
-            event_id=violation.event_id,
-            workflow=self.workflow,
-            contract=violation.trial or handoff.contract or handoff.asked_contract,
-            contract_version=violation.version,
-            episode=violation.episode,
-            field=None if of_a_rule else violation.subject,
-            rule=violation.subject if of_a_rule else None,
-            from_=sender(handoff),
-            to=to(handoff),
-            owner=owner,
-            owner_contact=contact,
-            origin=origin.origin() if origin is not None else None,
-            candidates=violation.candidates,
-            last_seen_hop=(origin.hop or None) if origin is not None else None,
-            hop=handoff.hop,
-            disposition="held" if handoff.state == "held" else "sent",
-            message=message,
-            reason=violation.reason,
-            resolution=resolution,
-            found_in=violation.found_in,
-            occurred_at=utc(violation.occurred_at),
-            detected_at=utc(violation.detected_at),
-            resolved_at=utc(self.now) if resolution is not None else None,
-            backfill=handoff.backfill or self.backfill,
-        )
-
-    def unknown(self, said: Ack | Amendment, reason: str, occurred_at: int) -> Violation:
-        """An ack or amendment that meets no open handoff of its task; there is nothing to resolve.
-
-        Its id ends with that of the record: whatever else somebody says of it is another one.
-        """
-        return Violation(
-            id=f"{said.handoff_id}:0:unknown_handoff:{said.id}",
-            status="opened",
-            kind="unknown_handoff",
-            severity="warning",
-            task_id=self.task_id,
-            handoff_id=said.handoff_id,
-            event_id=said.id,
-            workflow=self.workflow,
-            contract=None,
-            contract_version=None,
-            episode=1,
-            field=None,
-            rule=None,
-            from_=None,
-            to=None,
-            owner=None,
-            owner_contact=None,
-            origin=None,
-            candidates=None,
-            last_seen_hop=None,
-            hop=None,
-            disposition=None,
-            message=messages.unknown(said, reason),
-            reason=reason,
-            resolution=None,
-            found_in=None,
-            occurred_at=utc(occurred_at),
-            detected_at=utc(self.now),
-            resolved_at=None,
-            backfill=self.backfill,
-        )
-
-    def signal(
-        self, handoff: OpenHandoff, kind: SignalKind, message: str, occurred_at: int, late: bool
-    ) -> Signal:
-        """What the originating team is told; `handoff.signals` counts this one already."""
-        return Signal(
-            id=f"{handoff.id}:{handoff.signals}:{kind}",
-            kind=kind,
-            late=late,
-            supersedes=handoff.supersedes,
-            handoff_id=handoff.id,
-            task_id=self.task_id,
-            to_team=handoff.team,
-            receiver=handoff.receiver,
-            owner=handoff.owner,
-            message=message,
-            occurred_at=utc(occurred_at),
-            at=utc(self.now),
-            backfill=handoff.backfill or self.backfill,
-        )
+def signal(
+    cause: Cause, handoff: OpenHandoff, kind: SignalKind, message: str, occurred_at: int, late: bool
+) -> Signal:
+    """What the originating team is told; `handoff.signals` counts this one already."""
+    return Signal(
+        id=f"{handoff.id}:{handoff.signals}:{kind}",
+        kind=kind,
+        late=late,
+        supersedes=handoff.supersedes,
+        handoff_id=handoff.id,
+        task_id=cause.task_id,
+        to_team=handoff.team,
+        receiver=handoff.receiver,
+        owner=handoff.owner,
+        message=message,
+        occurred_at=utc(occurred_at),
+        at=utc(cause.now),
+        backfill=handoff.backfill or cause.backfill,
+    )
 
 
 def sender(handoff: OpenHandoff) -> From:
