@@ -74,13 +74,14 @@ def decide(
     event_id, at = source.event_id, source.occurred_at
     opened: list[tuple[OpenViolation, str]] = []
     holding: list[str] = []
+    odd = 0
     hold_on = contract.hold_on if contract is not None else HOLD_WITHOUT_CONTRACT
     # Fields first, in the order of their declaration, then the rules, then the handoff as a whole.
     if contract is not None and broken:
         opened += _field_violations(contract, broken, beginning, way, source, now)
         # What was rebuilt never holds.
-        kinds = [finding.kind for finding in broken if not finding.rebuilt]
-        holding += [kind for kind in kinds if kind is not None and _holds(kind, hold_on)]
+        holding += [f.kind for f in broken if not f.rebuilt and f.kind and _holds(f.kind, hold_on)]
+        odd = len([finding for finding in broken if finding.how == "as_sent"])
     if contract is not None and contract.rules:
         rules = _rule_violations(contract, kept, broken, source, now)
         holding += [v.kind for v, _ in rules if _holds(v.kind, hold_on)]
@@ -115,7 +116,7 @@ def decide(
         list(dict.fromkeys(holding)),
         judged.moved,
         judged.rebuilt,
-        len([finding for finding in broken if finding.how == "as_sent"]),
+        odd,
     )
 
 

@@ -321,8 +321,7 @@ class Handoffs(Struct, gc=False):
 
     def keep_before(self, earlier: Mapping[str, Capture], but: Collection[str] = ()) -> None:
         """Held ones, `but` for some, remember what stood `earlier` under names captured anew."""
-        held = [handoff for handoff in self._held() if handoff.id not in but]
-        if held:
+        if held := self._held(but):
             self._keep(held, self.memory.changed_since(earlier))
 
     def keep_forgotten(self, forgotten: Mapping[str, Capture]) -> None:
@@ -330,8 +329,8 @@ class Handoffs(Struct, gc=False):
         if forgotten:
             self._keep(self._held(), forgotten)
 
-    def _held(self) -> list[OpenHandoff]:
-        return [handoff for handoff in self.open.values() if handoff.state == "held"]
+    def _held(self, but: Collection[str] = ()) -> list[OpenHandoff]:
+        return [h for h in self.open.values() if h.state == "held" and h.id not in but]
 
     def _keep(self, held: list[OpenHandoff], changed: Mapping[str, Capture | None]) -> None:
         captures = self.memory.captures

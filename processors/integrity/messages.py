@@ -229,8 +229,10 @@ def begun(verdict: "Verdict") -> str:
     Only what broke a promise is counted: an optional field may be left out without a word.
     """
     to = verdict.route.to
-    blamed = {violation.subject for violation, _ in verdict.opened if violation.trial is None}
-    lost = len(blamed.intersection(verdict.missing))
+    lost = 0
+    if verdict.missing:
+        blamed = {violation.subject for violation, _ in verdict.opened if violation.trial is None}
+        lost = len(blamed.intersection(verdict.missing))
     parts = [f"{verdict.rebuilt} rebuilt"] if verdict.rebuilt else []
     parts += [f"{lost} missing"] if lost else []
     parts += [f"{verdict.odd} not as asked"] if verdict.odd else []
