@@ -20,7 +20,7 @@ from processors.integrity import feed, held, messages, replies
 from processors.integrity.begin import Beginning, declared, implicit, triggered
 from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carry
 from processors.integrity.cause import Cause
-from processors.integrity.fields import Source
+from processors.integrity.fields import Finding, Source
 from processors.integrity.handoff import Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
@@ -111,6 +111,7 @@ def _take_output(
         judged.append((beginning, verdict))
 
     begun: list[OpenHandoff] = []
+    moved: list[tuple[OpenHandoff, list[Finding]]] = []
     open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
     emits: list[Emitted] = []
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
@@ -124,11 +125,13 @@ def _take_output(
                 return task, [Count("duplicates")]  # more than `MAX_EVENTS` ago, and told by this
             if handoff.state == "held" and handoff.begun == "declared":
                 handoff = replace(handoff, context=context.values)
-            begun.append(handoffs.begin(handoff, verdict))
-        handoffs.keep_before(earlier, [h.id for h in begun if h.begun == "triggered"])
-        for handoff, (_, verdict) in zip(begun, judged, strict=True):
+            handoff = handoffs.begin(handoff, verdict)
+            begun.append(handoff)
             if handoff.state != "held" and verdict.moved:
-                handoffs.remember_moved(handoff, verdict.moved)
+                moved.append((handoff, verdict.moved))
+        handoffs.keep_before(earlier, [h.id for h in begun if h.begun == "triggered"])
+        for handoff, findings in moved:
+            handoffs.remember_moved(handoff, findings)
         if task.open or task.arrived is not None:
             _move_on(task, handoffs, output, arrival, context, earlier, begun)
         full = memory.size > limits.state_bytes

@@ -37,8 +37,13 @@ class Outbox(Struct, gc=False):
 
     def emits(self) -> list[Emitted]:
         """Packages first, each followed by its queue, then violations, signals and the feed."""
-        published = [*self._packages, *self._violations, *self._signals]
-        return [*published, *self._counts, *self.feed.adds()]
+        return [
+            *self._packages,
+            *self._violations,
+            *self._signals,
+            *self._counts,
+            *self.feed.adds(),
+        ]
 
     def count(self, name: str, label: str = "") -> None:
         """Count a thing that happened."""
