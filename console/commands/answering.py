@@ -59,7 +59,7 @@ def _about_a_handoff(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(short_help="Say for the receiver: accepted, completed or rejected.")
 @click.option(
     "--status",
     type=click.Choice(["accepted", "completed", "rejected"]),
@@ -81,7 +81,7 @@ def ack(status: Literal["accepted", "completed", "rejected"], **given: Any) -> N
     _ask(said, ACKS, **given)
 
 
-@click.command()
+@click.command(short_help="Set fields of a handoff by hand.")
 @click.option(
     "--set", "values", metavar="NAME=JSON", multiple=True, help="A value in JSON. Repeatable."
 )
@@ -107,7 +107,7 @@ def amend(values: tuple[str, ...], texts: tuple[str, ...], **given: Any) -> None
     _ask(said, AMENDMENTS, **given)
 
 
-@click.command()
+@click.command(short_help="Send a held handoff as it is.")
 @_about_a_handoff
 def release(**given: Any) -> None:
     """Send the held handoff ID as it is, with a reason, whatever holds it.

@@ -16,7 +16,7 @@ from console.observed import observe, sources
 _STYLE = {"yes": "bold green", "no": "bold red", "unknown": "bold yellow"}
 
 
-@click.command()
+@click.command(short_help="Answer six questions about the handoffs.")
 @sources
 @click.option(
     "--output",

@@ -29,6 +29,9 @@ def list_letters(output_: str) -> None:
                 members: dict[str, object] = msgspec.to_builtins(letter)
                 output.line(msgspec.json.encode({"id": f"{partition}/{offset}", **members}))
             return
+        if not found:
+            click.echo("no dead letters", err=True)
+            return
         output.columns(
             ["id", "topic", "partition", "offset", "exception", "message"],
             [
@@ -43,10 +46,7 @@ def list_letters(output_: str) -> None:
                 for partition, offset, letter in found
             ],
         )
-        if found:
-            click.echo("the whole of one: handoff dead-letters show ID", err=True)
-        else:
-            click.echo("no dead letters", err=True)
+        click.echo("the whole of one: handoff dead-letters show ID", err=True)
 
 
 @click.command("show")

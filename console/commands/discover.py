@@ -10,7 +10,7 @@ from console.errors import BadInputError, DeclinedError
 from console.observed import observe, sources
 
 
-@click.command()
+@click.command(short_help="Draft a contract for each undocumented edge.")
 @sources
 @click.option(
     "--directory",

@@ -26,7 +26,7 @@ _HEADINGS = [
 ]
 
 
-@click.command()
+@click.command(short_help="Show every observed move and handoff: the map.")
 @sources
 @click.option(
     "--output",

@@ -26,7 +26,7 @@ from topics.catalogue import DEFAULT_PARTITIONS
 HELD = "handoff.held"
 
 
-@click.command()
+@click.command(short_help="Tell the whole story of a task.")
 @click.argument("task")
 @click.option("--workflow", help="Which one, where several have a task of this id.")
 @click.option("--values", is_flag=True, help="Show captured values too, but no classified ones.")
