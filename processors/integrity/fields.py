@@ -32,15 +32,14 @@ class Source(Struct, frozen=True, gc=False):
 
 
 class Finding(Struct, frozen=True, gc=False):
-    """What became of one name. `value` and `how` are None where the package goes without it.
+    """What became of a declared field. `value` and `how` are None where the package goes without.
 
     `source` is the sender's top-level name, `took` the name whose whole value the field used up.
     `capture` is where the value came from before this handoff, if from anywhere. `kind` is the
     violation, `refusal` why a rebuild was refused, `found_in` the string that holds the value.
     """
 
-    name: str
-    field: Field | None
+    field: Field
     value: bytes | None
     how: How | None
     source: str
@@ -50,6 +49,11 @@ class Finding(Struct, frozen=True, gc=False):
     kind: ViolationKind | None = None
     refusal: str | None = None
     found_in: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The receiver's name of the field."""
+        return self.field.name
 
     @property
     def rebuilt(self) -> bool:
@@ -187,7 +191,7 @@ def _judge_unknown(field: Field, memory: Memory) -> Finding:
     """Nothing arrived and nothing was captured earlier."""
     retracted = not memory.retracted.keys().isdisjoint(field.tops)
     kind: ViolationKind = "context_retracted" if retracted else "never_captured"
-    lost = Finding(field.name, field, None, None, field.name, None, 0, kind=kind)
+    lost = Finding(field, None, None, field.name, None, 0, kind=kind)
     return lost if field.required else replace(lost, kind=None)
 
 
@@ -197,9 +201,7 @@ def _gather(field: Field, memory: Memory) -> Finding:
     if found is None:
         return _judge_unknown(field, memory)
     candidates = max(memory.candidates(found), _distinct(field, memory))
-    finding = Finding(
-        field.name, field, found.value, "gathered", found.top, found.capture, candidates
-    )
+    finding = Finding(field, found.value, "gathered", found.top, found.capture, candidates)
     if found.value is None:
         kind: ViolationKind | None = "context_dropped" if field.required else None
         return replace(finding, how=None, kind=kind, refusal="not_kept")
@@ -277,17 +279,13 @@ def _judge_empty(
         if finding.refusal != "not_allowed":
             return finding  # rebuilt, or refused for a doubt: then the field is missing
         return replace(finding, value=present.value, how="as_sent")
-    return Finding(
-        field.name, field, present.value, "as_sent", present.top, None, 1, present.took, kind
-    )
+    return Finding(field, present.value, "as_sent", present.top, None, 1, present.took, kind)
 
 
 def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
     value = present.value
     capture, candidates = _held(memory, memory.look_up(present.path), value)
-    finding = Finding(
-        field.name, field, value, "arrived", present.top, capture, candidates, present.took
-    )
+    finding = Finding(field, value, "arrived", present.top, capture, candidates, present.took)
     ours, kind = _in_their_terms(field, value)
     if kind is not None:
         return replace(finding, how="as_sent", kind=kind)
@@ -353,7 +351,7 @@ def _rebuild(
     """
     candidates = max(memory.candidates(found), _distinct(field, memory))
     capture = found.capture
-    lost = Finding(field.name, field, None, None, found.top, capture, candidates, kind=kind)
+    lost = Finding(field, None, None, found.top, capture, candidates, kind=kind)
     if not field.rebuild:
         return replace(lost, refusal="not_allowed")
     if found.value is None:

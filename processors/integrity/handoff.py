@@ -19,7 +19,6 @@ from schemas.cel.expression import EvaluationError
 from schemas.flow import Arrival
 from schemas.records import From, ToolOutput
 
-_encode = msgspec.json.Encoder().encode
 HOLD_WITHOUT_CONTRACT = frozenset({"receiver_missing"})  # there is nowhere to send it
 
 
@@ -135,7 +134,6 @@ def _field_violations(
     found = []
     for finding in broken:
         assert finding.kind is not None
-        assert finding.field is not None
         capture = finding.capture
         violation = OpenViolation(
             finding.kind,
@@ -270,7 +268,7 @@ def handoff_id(output: ToolOutput, contract: str | None, receiver: str, part: st
         receiver,
         part,
     )
-    return "h-" + blake2b(_encode(identity), digest_size=16).hexdigest()
+    return "h-" + blake2b(msgspec.json.encode(identity), digest_size=16).hexdigest()
 
 
 def open_handoff(

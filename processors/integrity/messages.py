@@ -56,8 +56,7 @@ def about_field(finding: Finding, sender: From, to: To) -> str:
 
 
 def _names(finding: Finding) -> str:
-    paths = finding.field.paths if finding.field is not None else ()
-    return ", ".join(path.name for path in paths) or finding.name
+    return ", ".join(path.name for path in finding.field.paths)
 
 
 def _had(finding: Finding) -> str:
