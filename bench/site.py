@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
@@ -168,27 +168,28 @@ class Site:
         with _process(command, environment, directory / "processor.log", port) as process:
             yield process
 
-    @contextmanager
-    def pass_through(self, directory: Path, group: str, events: int) -> Iterator["Process"]:
+    def pass_through(
+        self, directory: Path, group: str, events: int
+    ) -> AbstractContextManager["Process"]:
         """The bare copy of `passthrough.py`, onto a topic of its own."""
         target = f"{self.settings.topic_prefix}passed"
         self.make_topic(target)
         source = self.topic("handoff.tool-outputs")
-        servers = self.settings.kafka_bootstrap_servers
-        command = [sys.executable, "-m", "bench.passthrough", servers, source, target, group]
-        environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        log = directory / "passthrough.log"
-        with _process([*command, str(events)], environment, log) as process:
-            yield process
+        return self._program("passthrough", directory, source, target, group, str(events))
 
-    @contextmanager
-    def free_core(self, directory: Path, group: str, events: int) -> Iterator["Process"]:
+    def free_core(
+        self, directory: Path, group: str, events: int
+    ) -> AbstractContextManager["Process"]:
         """What the processor writes, by `freecore.py`, where the processor writes it."""
-        servers, prefix = self.settings.kafka_bootstrap_servers, self.settings.topic_prefix
-        command = [sys.executable, "-m", "bench.freecore", servers, prefix, group, str(events)]
-        environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        with _process(command, environment, directory / "freecore.log") as process:
-            yield process
+        prefix = self.settings.topic_prefix
+        return self._program("freecore", directory, prefix, group, str(events))
+
+    def _program(
+        self, name: str, directory: Path, *arguments: str
+    ) -> AbstractContextManager["Process"]:
+        servers = self.settings.kafka_bootstrap_servers
+        command = [sys.executable, "-m", f"bench.{name}", servers, *arguments]
+        return _process(command, dict(os.environ, PYTHONPATH=str(ROOT)), directory / f"{name}.log")
 
     def group(self) -> str:
         """The consumer group of the processor."""
