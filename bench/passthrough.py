@@ -28,7 +28,7 @@ def copy(
     """Read `events` records from the start of a topic, and return. `write` produces what follows
     from one, `settle` what belongs to a transaction before its commit."""
     consumer = clients.group_consumer(settings, _ID, clients.instance_id(settings, _ID))
-    producer = clients.transactional_producer(
+    producer, _ = clients.transactional_producer(
         settings, clients.instance_id(settings, _ID), _failed, report=False
     )
     producer.init_transactions()

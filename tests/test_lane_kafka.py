@@ -14,8 +14,10 @@ from confluent_kafka import Producer, TopicPartition
 
 from console.brokers import ApacheKafka, BrokerError
 from processors.runtime.batch import Batch
+from processors.runtime.blockage import Blockage
+from processors.runtime.caution import Caution
 from processors.runtime.groups import committed
-from processors.runtime.lane import Lane
+from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
@@ -35,6 +37,11 @@ def feed(bench: Bench, count: int, keys: int = 30) -> None:
     for n in range(count):
         bench.send(f"k{n % keys}")
     bench.flush()
+
+
+def fresh(status: LaneStatus) -> tuple[Caution, Blockage]:
+    """What a first lane has met: nothing."""
+    return Caution(BATCH_RECORDS, SLICE_WAKES), Blockage(status)
 
 
 def has_committed(instance: Instance) -> bool:
@@ -203,7 +210,7 @@ def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench:
             batch.run()
 
     status = LaneStatus("toy")
-    failing = Lane(settings, processor, "one", tables, status, judge)
+    failing = Lane(settings, processor, "one", tables, status, judge, *fresh(status))
     never = threading.Timer(30, failing.stop)
     never.start()
     with pytest.raises(ZeroDivisionError):
@@ -212,7 +219,7 @@ def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench:
     committed = sum(n for (name, *_), n in status.counts.items() if name == "applied")
     assert len(bench.read("out", 0)) == committed
     # The next one has the same id, so it ends the transaction that was left open.
-    following = Lane(settings, processor, "one", tables, status, Batch.run)
+    following = Lane(settings, processor, "one", tables, status, Batch.run, *fresh(status))
     thread = threading.Thread(target=following.run, daemon=True)
     thread.start()
     try:

@@ -3,7 +3,7 @@
 import pytest
 
 from processors.runtime.caution import Caution
-from processors.runtime.transactions import Fatal
+from processors.runtime.transactions import Blocked
 
 A, B = ("in0", 0), ("in0", 1)
 
@@ -68,7 +68,7 @@ def test_a_dead_letter_that_cannot_be_published_ends_the_lane() -> None:
     caution = Caution(10)
     fail(caution, {A: 10})
     fail(caution, {A: 10})
-    with pytest.raises(Fatal, match="the dead letter of"):
+    with pytest.raises(Blocked, match="the dead letter of"):
         fail(caution, {A: 10})
 
 

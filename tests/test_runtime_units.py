@@ -21,7 +21,7 @@ from processors.runtime.state import (
     open_store,
 )
 from processors.runtime.status import LaneStatus
-from processors.runtime.transactions import Kind, Misconfigured, is_fenced, is_ours, kind_of
+from processors.runtime.transactions import Cause, Kind, Misconfigured, cause_of, is_fenced, kind_of
 
 IN0, IN1 = ("in0", 0), ("in1", 0)
 _ROOT = Path(__file__).resolve().parents[1]
@@ -146,11 +146,23 @@ def test_each_error_has_one_class(error: KafkaError, kind: Kind) -> None:
     assert kind_of(error) is kind
 
 
-def test_only_what_lies_in_the_records_counts_against_them() -> None:
-    assert is_ours(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
-    assert is_ours(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
-    assert not is_ours(KafkaError(KafkaError.REBALANCE_IN_PROGRESS))
-    assert not is_ours(KafkaError(KafkaError._MSG_TIMED_OUT))
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, Cause.RECORD),
+        (KafkaError.INVALID_RECORD, Cause.RECORD),
+        (KafkaError._MSG_TIMED_OUT, Cause.TIME),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Cause.BLOCKED),
+        (KafkaError.POLICY_VIOLATION, Cause.BLOCKED),
+        (KafkaError.REBALANCE_IN_PROGRESS, Cause.PASSING),
+        (KafkaError.KAFKA_STORAGE_ERROR, Cause.PASSING),
+        # What nobody has met yet is never held against a record.
+        (KafkaError.UNSUPPORTED_VERSION, Cause.PASSING),
+        (KafkaError.UNKNOWN, Cause.PASSING),
+    ],
+)
+def test_only_what_lies_in_the_records_counts_against_them(code: int, cause: Cause) -> None:
+    assert cause_of(KafkaError(code)) is cause
 
 
 def test_a_fenced_consumer_tells_it_in_words_only() -> None:

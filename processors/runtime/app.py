@@ -44,6 +44,7 @@ def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
         check_reachable(admin, settings)
         for processor in processors:
             check_topics(admin, settings, processor)
+        clients.close_admin(admin)
         return asyncio.run(_App(settings, processors).run())
     except Unreachable as error:
         status, sentence = EXIT_UNREACHABLE, str(error)
@@ -155,7 +156,7 @@ def _agent(app: Any, name: str, loop: asyncio.AbstractEventLoop) -> Any:
 
 
 def _pages(app: Any, statuses: Sequence[LaneStatus]) -> None:
-    found = metrics.registry(statuses)
+    registry = metrics.registry(statuses)
 
     async def healthz(web: Any, request: Any) -> Any:
         return web.json({"status": "alive"})
@@ -163,10 +164,12 @@ def _pages(app: Any, statuses: Sequence[LaneStatus]) -> None:
     async def readyz(web: Any, request: Any) -> Any:
         ready = all(status.ready for status in statuses)
         phases = {status.processor: status.phase for status in statuses}
-        return web.json({"ready": ready, "lanes": phases}, status=200 if ready else 503)
+        blocked = {status.processor: status.blocked for status in statuses if status.blocked}
+        found = {"ready": ready, "lanes": phases, **({"blocked": blocked} if blocked else {})}
+        return web.json(found, status=200 if ready else 503)
 
     async def metrics_(web: Any, request: Any) -> Any:
-        return web.text(metrics.page(found))
+        return web.text(metrics.page(registry))
 
     for path, view in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics_)):
         app.page(path)(view)

@@ -4,10 +4,12 @@ After three aborts at one start the transactions shrink, tenfold each time, down
 record that fails three times alone is set aside as a dead letter. Once everything that was in the
 failed transaction is behind, they grow again. Wakes (due deadlines, sweeps) shrink likewise, in
 transactions of their own, down to one that is given up. Pure: nothing here knows Kafka.
+
+It outlives the lane: a record that makes the lane itself fail is found in the same way.
 """
 
 from processors.runtime.restoration import Place
-from processors.runtime.transactions import Fatal
+from processors.runtime.transactions import Blocked
 
 ABORTS_AT_ONE_START = 3
 
@@ -35,7 +37,7 @@ class Caution:
     def aborted(self, first: dict[Place, int], reached: dict[Place, int], why: str) -> Place | None:
         """A transaction from `first` up to `reached` failed; a place whose record was given up.
 
-        Raises `Fatal` when that was the dead letter of a record given up before.
+        Raises `Blocked` when it was the dead letter of a record given up before that failed.
         """
         for place, offset in first.items():
             before, count = self._starts.get(place, (offset, 0))
@@ -51,7 +53,10 @@ class Caution:
         elif repeated >= ABORTS_AT_ONE_START:
             ((place, offset),) = first.items()
             if self.refusal(place, offset) is not None:
-                raise Fatal(f"the dead letter of {place} {offset} cannot be published: {why}")
+                raise Blocked(
+                    f"the dead letter of {place[0]}-{place[1]} offset {offset} cannot be published "
+                    f"({why}); look at the limits of the topic of dead letters"
+                )
             self._refused[place] = (offset, why)
             del self._starts[place]
             return place

@@ -5,6 +5,7 @@ transactions back to back costs 97 ms, with 5 it costs 3 to 5.
 """
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
+from processors.runtime.connections import ConnectionLog
 from processors.runtime.settings import Settings, SettingsError
 
 log = logging.getLogger("handoff.kafka")
@@ -22,6 +24,9 @@ MAX_MESSAGE_BYTES = 4 << 20
 # How long a zombie can hold the changelog back; librdkafka's default is a minute.
 TRANSACTION_TIMEOUT_MS = 10_000
 _QUIET_SECONDS = 10.0
+# A client closes within milliseconds, or after the network time-out of a consumer that leaves its
+# group; one that hangs does so for ever.
+CLOSE_SECONDS = 8.0
 
 
 class RateLimit(logging.Filter):
@@ -116,9 +121,12 @@ def transactional_producer(
     on_delivery: Callable[[KafkaError | None, Message], None],
     *,
     report: bool,
-) -> Producer:
-    """The producer of a lane. `on_delivery` hears of records that were not delivered; `report` asks
-    for word of the others too, so that a callback of their own gets their offsets."""
+) -> tuple[Producer, ConnectionLog]:
+    """The producer of a lane, and the log of its connections. `on_delivery` hears of records that
+    were not delivered; `report` asks for word of the others too, so that a callback of their own
+    gets their offsets."""
+    debug = settings.kafka.get("debug")
+    connections = ConnectionLog(log, verbose=debug is not None)
     producer: Producer = _make(
         Producer,
         {
@@ -133,14 +141,17 @@ def transactional_producer(
             "retry.backoff.ms": 5,
             **settings.kafka,
             "message.max.bytes": MAX_MESSAGE_BYTES,
+            "debug": ConnectionLog.DEBUG if debug is None else f"{debug},{ConnectionLog.DEBUG}",
+            "socket.max.fails": 1,
             "transactional.id": instance,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "delivery.report.only.error": not report,
             "on_delivery": on_delivery,
             "partitioner": "murmur2_random",
         },
+        connections,
     )
-    return producer
+    return producer, connections
 
 
 def plain_producer(settings: Settings, give_up_seconds: float) -> Producer:
@@ -210,9 +221,31 @@ def _on_error(error: KafkaError) -> None:
     log.warning("%s: %s", error.name(), error.str())
 
 
-def _make(kind: Any, config: dict[str, Any]) -> Any:
+def close(call: Callable[[], object], what: str) -> None:
+    """Close a client by `call`, for `CLOSE_SECONDS` at most: then it is left behind, which costs
+    its threads and connections. `what` names it in the log."""
+
+    def body() -> None:
+        try:
+            call()
+        except (KafkaException, RuntimeError) as error:
+            log.info("while closing %s: %s", what, error)
+
+    thread = threading.Thread(target=body, name=f"close-{what}", daemon=True)
+    thread.start()
+    thread.join(CLOSE_SECONDS)
+    if thread.is_alive():
+        log.warning("%s did not close within %.0f s and is left behind", what, CLOSE_SECONDS)
+
+
+def close_admin(client: AdminClient) -> None:
+    """Close an admin client; it has no other way to be closed than as a context manager."""
+    close(lambda: client.__exit__(None, None, None), "an admin client")
+
+
+def _make(kind: Any, config: dict[str, Any], logger: logging.Logger | ConnectionLog = log) -> Any:
     try:
-        return kind(config, logger=log)
+        return kind(config, logger=logger)
     except KafkaException as error:
         reason = error.args[0].str().strip()  # some of librdkafka's sentences end in a line break
         raise SettingsError(

@@ -54,7 +54,7 @@ class Groups:
     def close(self) -> None:
         """Give the connections back. What is asked afterwards opens new ones."""
         if self._open is not None:
-            self._open.__exit__(None, None, None)
+            clients.close_admin(self._open)
             self._open = None
         self._broken = False
 

@@ -202,6 +202,7 @@ class Holdings:
         self.restoration = self._indexing = None
 
     def close(self) -> None:
-        """Close all stores."""
+        """Close all stores, and what reads the changelog."""
+        self._end_restoration()
         for store in [*self.stores.values(), *self._kept.values()]:
             store.close()

@@ -10,12 +10,14 @@ from typing import Any
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
-from processors.runtime.lane import Lane
+from processors.runtime.blockage import Blockage
+from processors.runtime.caution import Caution
+from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
 from processors.runtime.probe import Probe
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
-from processors.runtime.transactions import Fatal, Fenced, LaneError, Misconfigured
+from processors.runtime.transactions import Blocked, Fatal, Fenced, LaneError, Misconfigured
 
 log = logging.getLogger("handoff.keeper")
 
@@ -76,6 +78,7 @@ class Keeper:
         pause, longest = _BACK_OFF
         fenced: list[float] = []
         tables = probe = None
+        caution, blockage = Caution(BATCH_RECORDS, SLICE_WAKES), Blockage(self.status)
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
@@ -93,6 +96,8 @@ class Keeper:
                     tables,
                     self.status,
                     self._judge,
+                    caution,
+                    blockage,
                 )
                 if not self._stopping.is_set():
                     self._run(self._lane)
@@ -109,6 +114,8 @@ class Keeper:
                         f"({self._settings.application_id}); give each its own HANDOFF_ORDINAL"
                     )
                     break
+            except Blocked as error:
+                pause = blockage.met(str(error))
             except LaneError as error:
                 log.error("%s: %s", self._processor.name, error)
             except Exception:
@@ -118,7 +125,8 @@ class Keeper:
             self.status.restarts += 1
             if time.monotonic() - began > _HEALTHY_SECONDS:
                 pause = _BACK_OFF[0]
-            log.info("%s: starts anew in %.1f s", self._processor.name, pause)
+            if not self.status.blocked:
+                log.info("%s: starts anew in %.1f s", self._processor.name, pause)
             self._stopping.wait(pause)
             pause = min(2 * pause, longest)
         if probe is not None:

@@ -32,18 +32,21 @@ from processors.ordering import in_parts
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
+from processors.runtime.blockage import Blockage
 from processors.runtime.caution import Caution
 from processors.runtime.gate import Gate
 from processors.runtime.holdings import Holdings
 from processors.runtime.intake import Intake
 from processors.runtime.lookout import Lookout
 from processors.runtime.outlet import Outlet
+from processors.runtime.restoration import Place
 from processors.runtime.settings import Settings
 from processors.runtime.standstill import Standstill
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import (
     Abortable,
+    Cause,
     Fatal,
     LaneError,
     Misconfigured,
@@ -68,11 +71,20 @@ NOTICE_SECONDS = 0.1  # what the tables say changes with the time, too
 # Tasks woken at once: records that arrive meanwhile wait for so many. And in one transaction.
 SLICE_WAKES, TRANSACTION_WAKES = 200, 1_000
 AGENT_SECONDS, BEAT_SECONDS = 30.0, 5.0
-ABORT_SECONDS = 0.1  # before the next attempt
+# What is not delivered in time was too much, if it was more than this. Else the cluster is the
+# reason, and no record is set aside for it.
+HEAVY_BYTES = 1 << 20
+# After an attempt that failed: so long without another failure, and what blocked it is over.
+UNDISTURBED_SECONDS = 10.0
+
+
+class TooSlow(Fatal):
+    """A batch was not judged in time."""
 
 
 class Lane:
-    """One processor on its partitions. `judge` hands a batch to the agent that runs it.
+    """One processor on its partitions. `judge` hands a batch to the agent that runs it. `caution`
+    and `blockage` are what earlier lanes met.
 
     `run` blocks until `stop`, or raises `LaneError` (start a new lane) or `Misconfigured`.
     """
@@ -85,6 +97,8 @@ class Lane:
         tables: Tables,
         status: LaneStatus,
         judge: Callable[[Batch], None],
+        caution: Caution,
+        blockage: Blockage,
     ) -> None:
         self._settings = settings
         self._processor = processor
@@ -102,7 +116,9 @@ class Lane:
         self._touched: set[int] = set()
         self._began = 0.0
         self._committed_at = 0.0
-        self._caution = Caution(BATCH_RECORDS, SLICE_WAKES)
+        self._caution = caution
+        self._blockage = blockage
+        self._failed_at = time.monotonic()
         self._unknown = False
         self._wait = IDLE_SECONDS  # for records, where no transaction is open
         self._noticed = 0.0
@@ -151,6 +167,8 @@ class Lane:
         files of its state are let go, for the lane that comes after it."""
         self._left = self._behind = True
         self._stop.set()
+        if self._outlet.weight >= HEAVY_BYTES:
+            self._suspect("a Kafka client hung")
         threading.Thread(target=self._let_go, daemon=True).start()
 
     def run(self) -> None:
@@ -173,17 +191,33 @@ class Lane:
         except KafkaException as error:
             self._left = True
             raise Fatal(str(error.args[0])) from None
-        except BaseException:
+        except TooSlow as error:
             self._left = True
+            self._suspect(str(error))
+            raise
+        except (LaneError, Misconfigured):
+            self._left = True
+            raise
+        except BaseException as error:
+            self._left = True
+            self._suspect(f"the lane ended with {type(error).__name__}")
             raise
         finally:
             self._beat()
             if not self._behind:
                 self._status.phase = "stopped"
                 self._let_go()
+            # The calls that hung are over: nobody uses these any more.
+            self._transactions.close()
+            clients.close_admin(self._admin)
 
     def _beat(self) -> None:
         self.seen = time.monotonic()
+
+    def _check_place(self) -> None:
+        """Raises `Fatal` where another lane has taken this one's place: nothing counts any more."""
+        if self._behind:
+            raise Fatal("another lane has taken the place of this one, which hung")
 
     def turn(self) -> None:
         """One turn of the loop; the numbers are those of the module's docstring."""
@@ -217,6 +251,12 @@ class Lane:
             self._renew(error)
         if self._unknown:
             self._renew(Unknown("the transaction of revoked partitions"))
+        if (
+            self._blockage.met_any
+            and time.monotonic() - self._failed_at >= UNDISTURBED_SECONDS
+            and not self._transactions.open
+        ):
+            self._blockage.over()
         self._lookout.look()
 
     # --- 1: poll ----------------------------------------------------------------------------
@@ -259,7 +299,7 @@ class Lane:
             except concurrent.futures.TimeoutError:
                 if time.monotonic() - began > AGENT_SECONDS:
                     message = f"the agent did not judge a batch in {AGENT_SECONDS:.0f} s"
-                    raise Fatal(message) from None
+                    raise TooSlow(message) from None
                 self._beat()
         self._status.observe_batch(time.monotonic() - began)
         return batch.outputs
@@ -273,9 +313,9 @@ class Lane:
         self._transactions.begin()
         self._began = time.monotonic()
 
-    def _why(self, error: KafkaException) -> LaneError:
+    def _why(self, error: KafkaException, topic: str) -> LaneError:
         return self._transactions.why(
-            error.args[0], self._offsets(), self._consumer.consumer_group_metadata()
+            error.args[0], topic, self._offsets(), self._consumer.consumer_group_metadata()
         )
 
     # --- wakes ------------------------------------------------------------------------------
@@ -337,6 +377,7 @@ class Lane:
         self._outlet.write(changes)
         offsets = self._offsets()
         self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
+        self._check_place()
         self._held.committed.update({(at.topic, at.partition): at.offset for at in offsets})
         self._caution.wakes_committed(len(self._driver.woken))
         self._driver.merge(changes)
@@ -345,8 +386,11 @@ class Lane:
             self._transactions.producer.poll(0)
             for number in {number for number, _, _ in changes}:
                 self._held.stores[number].save(self._outlet.written.get(number))
+        if self._blockage.met_any:
+            self._blockage.over()
         status = self._status
         status.committed += 1
+        status.renewed = self._transactions.renewals
         status.outputs.update(self._outlet.published)
         status.observe_commit(self._committed_at - began)
         self._clear()
@@ -385,24 +429,45 @@ class Lane:
 
     def _abort(self, error: Abortable) -> None:
         """Abort, and read again from where the transaction began."""
+        self._check_place()
         reached = dict(self._held.next)
         first = dict(self._intake.first)
         woken = list(self._driver.woken)
+        too_much = error.cause is Cause.TIME and self._outlet.weight >= HEAVY_BYTES
         self._drop()
-        log.warning("transaction aborted, trying again: %s", error)
+        if error.cause is not Cause.BLOCKED:
+            log.warning("transaction aborted, trying again: %s", error)
         self._intake.go_back(first)
-        if error.ours and not first:
-            if self._caution.wakes_aborted(len(woken)):
+        if error.cause is Cause.RECORD or too_much:
+            if first:
+                self._set_aside(first, reached, str(error))
+            elif self._caution.wakes_aborted(len(woken)):
                 for wake in woken:
                     self._driver.give_up(wake)
                     log.error("a wake (%s) is given up: %s", wake.kind, error)
-        elif error.ours:
-            given_up = self._caution.aborted(first, reached, str(error))
-            if given_up is not None:
-                log.error(
-                    "%s-%d offset %d becomes a dead letter: %s", *given_up, first[given_up], error
-                )
-        time.sleep(ABORT_SECONDS)
+        passing = error.cause is not Cause.BLOCKED
+        self._failed_at = time.monotonic()
+        self._wait_before_the_next(self._blockage.met(str(error), passing=passing))
+
+    def _set_aside(self, first: dict[Place, int], reached: dict[Place, int], why: str) -> None:
+        """Note a failed transaction of records, and which of them is given up, if one is."""
+        given_up = self._caution.aborted(first, reached, why)
+        if given_up is not None:
+            log.error("%s-%d offset %d becomes a dead letter: %s", *given_up, first[given_up], why)
+
+    def _suspect(self, why: str) -> None:
+        """The lane ends, perhaps because of a record in the open transaction: its successor will be
+        cautious there. Any thread may call it; the lane does not go on."""
+        first = dict(self._intake.first)
+        if first:
+            self._set_aside(first, dict(self._held.next), why)
+
+    def _wait_before_the_next(self, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        while not self._stop.is_set() and (left := limit - time.monotonic()) > 0:
+            self._beat()
+            self._stop.wait(min(left, BEAT_SECONDS))
+        self._failed_at = time.monotonic()
 
     def _refusal(self, records: list[Record]) -> Refused | None:
         if self._caution.limit > 1:
@@ -495,13 +560,11 @@ class Lane:
         self._held.release(partitions)
 
     def _let_go(self) -> None:
-        """Close the consumer (which calls `_on_revoke`) and the stores."""
+        """End the transaction, leave the group, close the stores. Closing the consumer calls
+        `_on_revoke`."""
         if self._left:
             self._transactions.leave()
-        try:
-            self._consumer.close()
-        except (KafkaException, RuntimeError, LaneError, Misconfigured) as error:
-            log.info("while closing: %s", error)
+        clients.close(self._consumer.close, "the consumer of the inputs")
         self._held.close()
 
 

@@ -82,6 +82,7 @@ class LaneCollector:
         yield probes
         for name, text in (
             ("restarts", "Lanes that ended and were started anew."),
+            ("renewed", "Producers exchanged, as a connection broke during a transaction."),
             ("lost_to_gaps", "Input records that retention removed before they were judged."),
             ("restored_records", "Changelog records read to restore state."),
         ):
@@ -98,7 +99,9 @@ class LaneCollector:
             "handoff_restore_seconds", "How long the last restoration took.", labels=["processor"]
         )
         ready = GaugeMetricFamily(
-            "handoff_ready", "1 when the lane runs or stands by.", labels=["processor"]
+            "handoff_ready",
+            "1 when the lane runs or stands by, and nothing blocks it.",
+            labels=["processor"],
         )
         for status in self._statuses:
             for partition, (number, size) in list(status.state.items()):

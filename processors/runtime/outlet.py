@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from processors.runtime.transactions import Abortable, LaneError, Transactions
+from processors.runtime.transactions import Abortable, Cause, LaneError, Transactions
 from schemas import wire
 from schemas.flow import Output
 from topics.catalogue import physical
@@ -15,10 +15,10 @@ from topics.catalogue import physical
 class Outlet:
     """Produces what a transaction holds, and waits where the producer's buffer is full.
 
-    `published` counts it by canonical topic, and `clear` forgets that. With `report`, `written` is
-    the offset after the last changelog record that was delivered, by partition. `beat` is called
-    before each attempt of a call that is repeated; `why` tells what an error of `produce` means,
-    and that is raised.
+    `published` counts it by canonical topic, `weight` is the bytes of its values, and `clear`
+    forgets both. With `report`, `written` is the offset after the last changelog record that was
+    delivered, by partition. `beat` is called before each attempt of a call that is repeated; `why`
+    tells what an error of `produce` to a topic means, and that is raised.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Outlet:
         changelog: str,
         prefix: str,
         beat: Callable[[], None],
-        why: Callable[[KafkaException], LaneError],
+        why: Callable[[KafkaException, str], LaneError],
         *,
         report: bool,
     ) -> None:
@@ -39,6 +39,7 @@ class Outlet:
         self._report = report
         self._names: dict[str, str] = {}  # canonical -> physical
         self.published: Counter[str] = Counter()
+        self.weight = 0
         self.written: dict[int, int] = {}
 
     def publish(self, outputs: Iterable[Output]) -> None:
@@ -54,8 +55,9 @@ class Outlet:
             except BufferError:
                 self._produce(topic, output.value, output.key, headers=output.headers)
             except KafkaException as error:
-                raise self._why(error) from None
+                raise self._why(error, topic) from None
             published[output.topic] += 1
+            self.weight += len(output.value or b"")
         self._transactions.producer.poll(0)
 
     def write(self, changes: list[tuple[int, str, bytes | None]]) -> None:
@@ -70,7 +72,7 @@ class Outlet:
         for number, key, state in changes:
             if state is not None and len(state) + len(key) > most:
                 raise Abortable(
-                    f"a state of {len(state):,} bytes is too large for the changelog", ours=True
+                    f"a state of {len(state):,} bytes is too large for the changelog", Cause.RECORD
                 )
             told = self._on_written if last.get(number) == key else None
             try:
@@ -78,27 +80,29 @@ class Outlet:
             except BufferError:
                 self._produce(topic, state, key.encode(), number, told)
             except KafkaException as error:
-                raise self._why(error) from None
+                raise self._why(error, topic) from None
+            self.weight += len(state or b"")
 
     def clear(self) -> None:
         """The transaction has ended."""
         self.published.clear()
+        self.weight = 0
 
     def _on_written(self, error: KafkaError | None, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
         if error is None and partition is not None and offset is not None:
             self.written[partition] = offset + 1
 
-    def _produce(self, *given: Any, **named: Any) -> None:
+    def _produce(self, topic: str, *given: Any, **named: Any) -> None:
         """Produce as soon as there is room in the buffer, which is full."""
         producer = self._transactions.producer
         while True:
             self._beat()
             producer.poll(0.05)
             try:
-                producer.produce(*given, **named)
+                producer.produce(topic, *given, **named)
                 return
             except BufferError:
                 continue
             except KafkaException as error:
-                raise self._why(error) from None
+                raise self._why(error, topic) from None

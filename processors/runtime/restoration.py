@@ -230,4 +230,4 @@ class Restoration:
 
     def close(self) -> None:
         """Let the consumer go."""
-        self._reader.close()
+        clients.close(self._reader.close, "the reader of the changelog")

@@ -21,11 +21,14 @@ class LaneStatus:
     `counts` is the driver's accounting: (name, input topic, label) -> number. `outputs` counts the
     committed records by topic, `lag` the records not yet judged by (topic, partition), `state`
     holds (keys, bytes) by partition, `deadlines` the tasks that have one, `sweeps` those that wait
-    to be looked at again. `probes` counts what became of the probes of receivers.
+    to be looked at again. `probes` counts what became of the probes of receivers. `blocked` says
+    what is missing outside while the lane waits for it; it is empty when nothing is.
+    `renewed` counts the producers exchanged because a connection had broken in a transaction.
     """
 
     processor: str
     phase: str = "starting"
+    blocked: str = ""
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     outputs: Counter[str] = field(default_factory=Counter)
     lag: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -35,6 +38,7 @@ class LaneStatus:
     committed: int = 0
     aborted: int = 0
     restarts: int = 0
+    renewed: int = 0
     lost_to_gaps: int = 0
     restored_records: int = 0
     restore_seconds: float = 0.0
@@ -70,4 +74,4 @@ class LaneStatus:
     @property
     def ready(self) -> bool:
         """Whether it does all that it can do now: it runs, or it stands by without a partition."""
-        return self.phase in ("running", "standing by")
+        return self.phase in ("running", "standing by") and not self.blocked

@@ -44,14 +44,25 @@ class Tables:
         self._stop = threading.Event()
         self._settings = settings
         self._admin = clients.admin(settings)
+        self._reader = clients.reader(settings)
         self._thread: threading.Thread | None = None
         self.unreadable = 0
         self.current: Any = None
 
     def start(self, stopping: Callable[[], bool]) -> None:
         """Read every table to its end, then follow them in a thread. Raises `Fatal`."""
+        try:
+            self._read_to_the_end(stopping)
+        except BaseException:
+            self._close()
+            raise
+        self._thread = threading.Thread(
+            target=self._follow, name=f"tables-{self._processor.name}", daemon=True
+        )
+        self._thread.start()
+
+    def _read_to_the_end(self, stopping: Callable[[], bool]) -> None:
         self._list_topics()
-        self._reader = clients.reader(self._settings)
         ends = self._assign()
         while ends:
             if stopping():
@@ -61,10 +72,6 @@ class Tables:
         self._build()
         if self.current is None:
             raise Fatal(f"the tables of {self._processor.name} cannot be built")
-        self._thread = threading.Thread(
-            target=self._follow, name=f"tables-{self._processor.name}", daemon=True
-        )
-        self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
@@ -113,7 +120,11 @@ class Tables:
                 built = now
                 changed = False
                 self._build()
-        self._reader.close()
+        self._close()
+
+    def _close(self) -> None:
+        clients.close(self._reader.close, "the reader of the tables")
+        clients.close_admin(self._admin)
 
     def _take(self, message: Message, ends: dict[Place, int]) -> bool:
         """Apply one record; whether something changed."""

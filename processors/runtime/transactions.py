@@ -3,11 +3,19 @@
     LaneError
     ├── Abortable      abort, drop the overlay, seek back: the transaction is tried again
     ├── Unknown        nobody knows whether it was committed: a new producer, and restore
-    └── Fatal          the lane ends, the supervisor starts it anew
+    └── Fatal          the lane ends, the keeper starts it anew
+        ├── Blocked    something outside is missing (a right, room on a disk): try again and again
         └── Fenced     another instance runs with our ids
     Misconfigured      no restart would help: the process ends with this sentence
 
 The fourth kind, retriable, never gets out of here: the same call is repeated.
+
+**Late requests** (KAFKA-17754). When a connection breaks, librdkafka repeats the request that was
+under way, and the first copy may reach the broker later, within the next transaction. A late EndTxn
+with the same producer epoch would end that transaction when it is half written. Two things prevent
+that. If a connection broke during a transaction, the next one begins with a new producer, whose new
+epoch makes the broker refuse whatever the old one sent (`renew`). And the outputs are delivered
+before the offsets are sent, so that offsets are never in Kafka without their outputs.
 """
 
 import enum
@@ -17,6 +25,9 @@ from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from processors.runtime.clients import close
+from processors.runtime.connections import ConnectionLog
 
 log = logging.getLogger("handoff.transactions")
 
@@ -28,41 +39,35 @@ LIMIT_SECONDS = 30.0
 STOP_SECONDS = 3.0
 
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.FENCED_INSTANCE_ID})
-# These abort a transaction because of what happened around it, not because of what is in it.
-_AROUND = frozenset(
+# The broker, or the client itself, refuses a record because of what it is.
+_REFUSED_RECORD = frozenset(
     {
-        KafkaError.UNKNOWN_MEMBER_ID,
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.REBALANCE_IN_PROGRESS,
-        KafkaError._ASSIGNMENT_LOST,
-        KafkaError._MSG_TIMED_OUT,
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._RESOLVE,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.NETWORK_EXCEPTION,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.CONCURRENT_TRANSACTIONS,
-        KafkaError.INVALID_PRODUCER_EPOCH,
-        KafkaError.INVALID_PRODUCER_ID_MAPPING,
-        KafkaError.UNKNOWN_PRODUCER_ID,
-        KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
-        KafkaError.NOT_ENOUGH_REPLICAS,
-        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.KAFKA_STORAGE_ERROR,
-        # A queue that was deleted just now: the tables will tell the core in a moment.
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError._BAD_MSG,
+        KafkaError._BAD_COMPRESSION,
     }
 )
-
-
+_TOOK_TOO_LONG = frozenset(
+    {KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
+)
+# Only a person mends these.
+_BLOCKED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError.THROTTLING_QUOTA_EXCEEDED,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
@@ -72,12 +77,21 @@ class LaneError(Exception):
     """Something ended a transaction or a lane."""
 
 
-class Abortable(LaneError):
-    """This transaction cannot be committed. `ours`: because of a record in it, for all we know."""
+class Cause(enum.Enum):
+    """Why a transaction has to be aborted."""
 
-    def __init__(self, message: str, *, ours: bool) -> None:
+    RECORD = "record"  # something refuses a record of it, and will refuse it again
+    TIME = "time"  # it could not be delivered in time: too much, or too slow a link
+    BLOCKED = "blocked"  # something outside is missing, and a person has to see to it
+    PASSING = "passing"  # something happened around it: a rebalance, a broken connection
+
+
+class Abortable(LaneError):
+    """This transaction cannot be committed."""
+
+    def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
-        self.ours = ours
+        self.cause = cause
 
 
 class Unknown(LaneError):
@@ -86,6 +100,10 @@ class Unknown(LaneError):
 
 class Fatal(LaneError):
     """This lane cannot go on."""
+
+
+class Blocked(Fatal):
+    """A right, a topic or room is missing: the lane goes on by itself once that is mended."""
 
 
 class Fenced(Fatal):
@@ -127,34 +145,43 @@ def is_fenced(error: KafkaError) -> bool:
     return error.code() in _FENCED or (fatal and "fenced" in error.str().lower())
 
 
-def is_ours(error: KafkaError) -> bool:
-    """Whether an abort may be due to a record in the transaction, so that it would repeat."""
-    return error.code() not in _AROUND
+def cause_of(error: KafkaError) -> Cause:
+    """Why a transaction failed that failed with this. What is not known is nobody's fault."""
+    code = error.code()
+    if code in _REFUSED_RECORD:
+        return Cause.RECORD
+    if code in _TOOK_TOO_LONG:
+        return Cause.TIME
+    return Cause.BLOCKED if code in _BLOCKED else Cause.PASSING
 
 
 class Transactions:
     """The transactional producer of a lane.
 
-    `stopping` tells that waiting is no longer worth it; `beat` is called before each attempt.
+    `make` makes one that tells what was not delivered, and the log of its connections. `stopping`
+    tells that waiting is no longer worth it; `beat` is called before each attempt.
     """
 
     def __init__(
         self,
-        make: Callable[[OnDelivery], Producer],
+        make: Callable[[OnDelivery], tuple[Producer, ConnectionLog]],
         stopping: Callable[[], bool],
         beat: Callable[[], None],
     ) -> None:
         self._make = make
         self._beat = beat
         self._stopping = stopping
-        self._undelivered: KafkaError | None = None
-        self.producer = make(self._on_delivery)
+        self._undelivered: tuple[KafkaError, str | None] | None = None  # and the topic
+        self.producer, self._connections = make(self._on_delivery)
+        self._lost_before = 0  # connections that had broken when the transaction began
+        self._doubtful = False  # one broke during the last transaction
         self.open = False
+        self.renewals = 0
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         """Why a record was not delivered: a failed commit only tells how many were not."""
         if error is not None and error.code() not in _PURGED:
-            self._undelivered = error
+            self._undelivered = error, message.topic()
 
     def initialise(self) -> None:
         """Fence our predecessors and end what they left open.
@@ -170,13 +197,22 @@ class Transactions:
             raise Fatal(str(error)) from None
 
     def renew(self) -> None:
-        """Discard a producer whose last transaction is unknown, and fence it with a new one."""
-        self.producer = self._make(self._on_delivery)
-        self.open = False
+        """A new producer with the same id, and so with a new epoch: the broker refuses whatever the
+        old one still has under way. A ready producer cannot get a new epoch by itself. Raises
+        `Fatal`."""
+        self.close()
+        self.producer, self._connections = self._make(self._on_delivery)
+        self.open = self._doubtful = False
+        self.renewals += 1
         self.initialise()
 
     def begin(self) -> None:
         """Begin a transaction. Raises `Fatal`."""
+        if self._doubtful:
+            log.info("a connection broke during the last transaction: a new producer epoch")
+            self.renew()
+        self.producer.poll(0)  # what the client logged while no transaction was open
+        self._lost_before = self._connections.lost
         try:
             self.producer.begin_transaction()
         except KafkaException as error:
@@ -188,13 +224,30 @@ class Transactions:
         """Commit outputs, changelog and `offsets` as one. `offsets` is never empty: a transaction
         without them is not fenced by the group. Raises `Abortable`, `Unknown`, `Fatal`."""
         assert offsets
+        self._deliver()
         self._send_offsets(offsets, group)
         self._call(
             "commit_transaction",
             lambda: self.producer.commit_transaction(CALL_SECONDS),
             LIMIT_SECONDS,
         )
-        self.open = False
+        self._ended()
+
+    def _deliver(self) -> None:
+        """Wait until Kafka has every record of the transaction. Raises `Abortable`."""
+        began = time.monotonic()
+        self._beat()
+        while left := self.producer.flush(CALL_SECONDS):
+            waited = time.monotonic() - began
+            if self._undelivered is not None:
+                break
+            if waited > (STOP_SECONDS if self._stopping() else LIMIT_SECONDS):
+                raise Abortable(
+                    f"{left:,} records were not delivered in {waited:.0f} s", Cause.TIME
+                )
+            self._beat()
+        if self._undelivered is not None:
+            raise self._abortable(self._undelivered[0], "produce")
 
     def abort(self) -> None:
         """Abort the open transaction. A failed abort ends the lane: raises `Fatal`."""
@@ -207,6 +260,16 @@ class Transactions:
             )
         except (Abortable, Unknown) as error:
             raise Fatal(str(error)) from None
+        self._ended()
+
+    def _ended(self) -> None:
+        """The transaction has ended, and every request of it was answered, or its connection
+        broke."""
+        self.open = False
+        self.producer.poll(0)  # hands over what the client has logged
+        connections = self._connections
+        # If the log does not show that a connection was made, it cannot be trusted to show a loss.
+        self._doubtful = not connections.made or connections.lost != self._lost_before
 
     def leave(self) -> None:
         """End what is open as far as that goes; what is left a successor's `initialise` ends.
@@ -222,9 +285,21 @@ class Transactions:
                 log.info("a transaction is left open: %s", error.args[0].str())
         self.producer.purge(blocking=False)
 
-    def why(self, error: KafkaError, offsets: list[TopicPartition], group: Any) -> LaneError:
-        """What is behind an error of `produce`: once a transaction has failed, `produce` only says
-        "erroneous state", while this call gives the reason."""
+    def close(self) -> None:
+        """Close the producer, without waiting for what it still holds. Only for the thread that
+        makes the calls: a producer must not be closed under a call."""
+
+        def end() -> None:
+            self.producer.purge()
+            self.producer.close()
+
+        close(end, "a producer")
+
+    def why(
+        self, error: KafkaError, topic: str, offsets: list[TopicPartition], group: Any
+    ) -> LaneError:
+        """What is behind an error of `produce` to a topic: once a transaction has failed, `produce`
+        only says "erroneous state", while sending the offsets gives the reason."""
         if error.code() == KafkaError._STATE:
             try:
                 self._send_offsets(offsets, group)
@@ -232,14 +307,14 @@ class Transactions:
                 return reason
         if error.fatal() or error.code() in _FENCED:
             return _fatal(error, "produce")
-        return self._abortable(error, "produce")
+        return self._abortable(error, f"produce to {topic}")
 
     def _abortable(self, error: KafkaError, name: str) -> Abortable:
-        cause = self._undelivered or error
         text = f"{name}: {error.str()}"
-        if cause is not error:
-            text += f": {cause.str()}"
-        return Abortable(text, ours=is_ours(cause))
+        if self._undelivered is None:
+            return Abortable(text, cause_of(error))
+        cause, topic = self._undelivered
+        return Abortable(f"{text}: {topic}: {cause.str()}", cause_of(cause))
 
     def _send_offsets(self, offsets: list[TopicPartition], group: Any) -> None:
         try:
@@ -250,7 +325,7 @@ class Transactions:
             )
         except Unknown as error:
             # Nothing was decided yet, so nothing is unknown.
-            raise Abortable(str(error), ours=False) from None
+            raise Abortable(str(error), Cause.PASSING) from None
 
     def _call(self, name: str, call: Callable[[], None], limit: float | None) -> None:
         """Repeat `call` while its failure is retriable, at most `limit` seconds."""
@@ -282,4 +357,6 @@ class Transactions:
 
 def _fatal(error: KafkaError, name: str) -> Fatal:
     text = f"{name}: {error.str()}"
-    return Fenced(text) if is_fenced(error) else Fatal(text)
+    if is_fenced(error):
+        return Fenced(text)
+    return Blocked(text) if error.code() in _BLOCKED else Fatal(text)
