@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    Message,
+    Producer,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -24,10 +27,12 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from console.brokers import dying_with_us
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.topics import make_topics
-from console.kafka import Cluster, connect
+from console.kafka import Cluster, connect, read_all
 from processors.runtime.clients import group_id
 from processors.runtime.settings import Settings
 from schemas.loading import Documents
+from tests.chaos import INPUT, Input, Story, add
+from topics.catalogue import physical
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 GUEST: Final = 9  # an instance without an ordinal
@@ -150,6 +155,52 @@ def prepared(
     make_topics(connect(settings))  # the queues
     register_contracts(connect(settings), loaded, quiet=True)
     return settings, connect(settings), loaded
+
+
+@contextmanager
+def feeding(
+    settings: Settings, inputs: list[Input], plan: list[tuple[float, int]]
+) -> Iterator[list[str]]:
+    """Send the records in order, so many until each moment; the list tells what was not taken."""
+    failed: list[str] = []
+    stopping = threading.Event()
+
+    def taken(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(error.str())
+
+    def feed() -> None:
+        producer = Producer(
+            {"bootstrap.servers": settings.kafka_bootstrap_servers, "enable.idempotence": True}
+        )
+        topic = physical(INPUT, settings.topic_prefix)
+        began, done = time.monotonic(), 0
+        for at, until in [*plan, (0.0, len(inputs))]:
+            while (left := began + at - time.monotonic()) > 0 and not stopping.is_set():
+                producer.poll(min(left, 0.1))
+            for partition, key, value in inputs[done:until]:
+                producer.produce(topic, value, key, partition, on_delivery=taken)
+            done = until
+        if producer.flush(30):
+            failed.append("not everything was taken within 30 s")
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield failed
+        thread.join()
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def read(cluster: Cluster, topics: list[str]) -> Story:
+    """All committed records of the topics."""
+    story: Story = {}
+    for record in read_all(cluster, topics):
+        story.setdefault((record.topic, record.key), [])
+        add(story, record)
+    return story
 
 
 @contextmanager

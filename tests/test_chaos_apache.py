@@ -5,32 +5,27 @@ it fails. The traffic and the moments of the strikes are the seed's, the rest is
 """
 
 import random
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from console.kafka import Cluster, read_all
-from processors.runtime.settings import Settings
-from tests.chaos import DOCUMENTS, INPUT, Input, Story, add, differences, expected, traffic
+from tests.chaos import DOCUMENTS, differences, expected, traffic
 from tests.instances import (
     Instances,
     Strike,
     drawn,
+    feeding,
     judged,
     prepared,
+    read,
     settled,
     telling,
     written_at_all,
 )
 from tests.lanes import wait_for
-from topics.catalogue import physical
 
 RECORDS = 50_000
 INSTANCES = 2
@@ -73,52 +68,6 @@ def schedule(strikes: list[Strike], seed: int) -> list[tuple[float, int]]:
     sent += [(at - pick.uniform(0.02, 0.25), burst) for at in blows]
     total = 0.0
     return [(at, int(total := total + number)) for at, number in sorted(sent)]
-
-
-@contextmanager
-def feeding(
-    settings: Settings, inputs: list[Input], plan: list[tuple[float, int]]
-) -> Iterator[list[str]]:
-    """Send the records in order, so many until each moment; the list tells what was not taken."""
-    failed: list[str] = []
-    stopping = threading.Event()
-
-    def taken(error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            failed.append(error.str())
-
-    def feed() -> None:
-        producer = Producer(
-            {"bootstrap.servers": settings.kafka_bootstrap_servers, "enable.idempotence": True}
-        )
-        topic = physical(INPUT, settings.topic_prefix)
-        began, done = time.monotonic(), 0
-        for at, until in [*plan, (0.0, len(inputs))]:
-            while (left := began + at - time.monotonic()) > 0 and not stopping.is_set():
-                producer.poll(min(left, 0.1))
-            for partition, key, value in inputs[done:until]:
-                producer.produce(topic, value, key, partition, on_delivery=taken)
-            done = until
-        if producer.flush(30):
-            failed.append("not everything was taken within 30 s")
-
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
-        yield failed
-        thread.join()
-    finally:
-        stopping.set()
-        thread.join()
-
-
-def read(cluster: Cluster, topics: list[str]) -> Story:
-    """All committed records of the topics."""
-    story: Story = {}
-    for record in read_all(cluster, topics):
-        story.setdefault((record.topic, record.key), [])
-        add(story, record)
-    return story
 
 
 @pytest.mark.slow
