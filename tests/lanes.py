@@ -8,13 +8,18 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from processors.processor import Processor
+from processors.runtime.batch import Batch
+from processors.runtime.keeper import Keeper
+from processors.runtime.settings import Settings
 from schemas.flow import Headers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,6 +126,27 @@ class Bench:
         assert {key: sorted(n) for key, n in found.items()} == {
             key: list(range(1, count + 1)) for key, count in self.expected.items()
         }
+
+
+@contextmanager
+def keeping(
+    bench: Bench, processor: Processor[Any], judge: Callable[[Batch], None] = Batch.run
+) -> Iterator[Keeper]:
+    """A processor kept running in this process; it must not be given up."""
+    settings = Settings(
+        kafka_bootstrap_servers=bench.servers,
+        topic_prefix=bench.prefix,
+        application_id=bench.prefix + "app",
+    )
+    given_up: list[str] = []
+    keeper = Keeper(settings, processor, judge, given_up.append)
+    keeper.start()
+    try:
+        yield keeper
+    finally:
+        keeper.stop()
+        assert keeper.join(30)
+    assert not given_up
 
 
 class Instance:

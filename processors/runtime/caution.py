@@ -9,9 +9,17 @@ It outlives the lane: a record that makes the lane itself fail is found in the s
 """
 
 from processors.runtime.restoration import Place
-from processors.runtime.transactions import Blocked
+from processors.runtime.transactions import Blocked, Cause
 
 ABORTS_AT_ONE_START = 3
+# What is not delivered in time was too much, if it was more than this. Else the cluster is the
+# reason, and no record is set aside for it.
+HEAVY_BYTES = 1 << 20
+
+
+def may_be_a_record(cause: Cause, weight: int) -> bool:
+    """Whether a transaction of `weight` bytes may have failed because of a record in it."""
+    return cause is Cause.RECORD or (cause is Cause.TIME and weight >= HEAVY_BYTES)
 
 
 class Caution:

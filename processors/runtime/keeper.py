@@ -127,6 +127,9 @@ class Keeper:
                 pause = _BACK_OFF[0]
             if not self.status.blocked:
                 log.info("%s: starts anew in %.1f s", self._processor.name, pause)
+            # Nothing of the lane stays: the collector, which is quiet, would come much later.
+            self._lane = None
+            gc.collect()
             self._stopping.wait(pause)
             pause = min(2 * pause, longest)
         if probe is not None:
@@ -153,7 +156,10 @@ class Keeper:
                 lane.leave()
                 raise Fatal(f"a Kafka client has not returned for {silent:.0f} s")
         if failure:
-            raise failure[0]
+            try:
+                raise failure[0]
+            finally:
+                failure.clear()  # the error knows this frame: a circle that would keep the lane
 
 
 def _quiet_the_collector() -> None:

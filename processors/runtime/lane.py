@@ -33,7 +33,7 @@ from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
-from processors.runtime.caution import Caution
+from processors.runtime.caution import Caution, may_be_a_record
 from processors.runtime.gate import Gate
 from processors.runtime.holdings import Holdings
 from processors.runtime.intake import Intake
@@ -71,9 +71,6 @@ NOTICE_SECONDS = 0.1  # what the tables say changes with the time, too
 # Tasks woken at once: records that arrive meanwhile wait for so many. And in one transaction.
 SLICE_WAKES, TRANSACTION_WAKES = 200, 1_000
 AGENT_SECONDS, BEAT_SECONDS = 30.0, 5.0
-# What is not delivered in time was too much, if it was more than this. Else the cluster is the
-# reason, and no record is set aside for it.
-HEAVY_BYTES = 1 << 20
 # After an attempt that failed: so long without another failure, and what blocked it is over.
 UNDISTURBED_SECONDS = 10.0
 
@@ -167,7 +164,7 @@ class Lane:
         files of its state are let go, for the lane that comes after it."""
         self._left = self._behind = True
         self._stop.set()
-        if self._outlet.weight >= HEAVY_BYTES:
+        if may_be_a_record(Cause.TIME, self._outlet.weight):
             self._suspect("a Kafka client hung")
         threading.Thread(target=self._let_go, daemon=True).start()
 
@@ -433,12 +430,12 @@ class Lane:
         reached = dict(self._held.next)
         first = dict(self._intake.first)
         woken = list(self._driver.woken)
-        too_much = error.cause is Cause.TIME and self._outlet.weight >= HEAVY_BYTES
+        suspect = may_be_a_record(error.cause, self._outlet.weight)
         self._drop()
         if error.cause is not Cause.BLOCKED:
             log.warning("transaction aborted, trying again: %s", error)
         self._intake.go_back(first)
-        if error.cause is Cause.RECORD or too_much:
+        if suspect:
             if first:
                 self._set_aside(first, reached, str(error))
             elif self._caution.wakes_aborted(len(woken)):

@@ -1,0 +1,95 @@
+"""A record that makes the lane itself fail is found by the lanes that follow, and set aside."""
+
+import dataclasses
+import threading
+from typing import Any
+
+import pytest
+
+from processors.runtime import blockage, keeper, lane
+from processors.runtime.batch import Batch
+from processors.runtime.caution import HEAVY_BYTES, may_be_a_record
+from processors.runtime.transactions import Cause
+from schemas.flow import Emitted, Input
+from tests.lanes import Bench, headers, keeping
+from tests.toy import Tally, toy
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "_BACK_OFF", (0.0, 0.0))
+    monkeypatch.setattr(blockage, "_PAUSE_SECONDS", 0.0)
+
+
+def feed(bench: Bench, bad: str) -> None:
+    bench.create()
+    for n in range(40):
+        bench.send(f"k{n % 10}")
+    bench.send("bad", bad)
+    bench.expected["bad"] -= 1
+    for n in range(40):
+        bench.send(f"k{n % 10}")
+    bench.flush()
+
+
+@pytest.mark.slow
+def test_a_state_that_cannot_be_encoded_costs_its_record(bench: Bench) -> None:
+    feed(bench, "huge")
+    sound = toy(bench.prefix)
+
+    def encode(state: Tally) -> bytes:
+        if state.padding:
+            raise ZeroDivisionError("no such state")
+        return sound.encode(state)
+
+    with keeping(bench, dataclasses.replace(sound, encode=encode)) as kept:
+        bench.check_outputs(60)
+        (letter,) = bench.read("dead-letters", 1)
+        assert letter.value() == b"huge"
+        assert headers(letter)["__streams.errors.exception"] == "not_publishable"
+        assert "ZeroDivisionError" in headers(letter)["__streams.errors.message"]
+        assert kept.status.restarts >= 8  # thrice with 1,000 records, then 100, 10, and thrice 1
+
+
+@pytest.mark.slow
+def test_a_record_that_is_not_judged_in_time_costs_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "AGENT_SECONDS", 2.0)
+    monkeypatch.setattr(lane, "BEAT_SECONDS", 0.1)
+    feed(bench, "slow")
+    sound = toy(bench.prefix)
+    over = threading.Event()
+
+    def advance(
+        state: Tally | None, given: Input, tables: Any, now: int
+    ) -> tuple[Tally | None, list[Emitted]]:
+        if getattr(getattr(given, "body", None), "tool", "") == "slow":
+            over.wait(60)
+        return sound.advance(state, given, tables, now)
+
+    def judge(batch: Batch) -> None:
+        threading.Thread(target=batch.run, daemon=True).start()
+
+    try:
+        with keeping(bench, dataclasses.replace(sound, advance=advance), judge):
+            bench.check_outputs(60)
+            (letter,) = bench.read("dead-letters", 1)
+            assert letter.value() == b"slow"
+            assert "did not judge" in headers(letter)["__streams.errors.message"]
+    finally:
+        over.set()
+
+
+def test_what_was_not_delivered_in_time_was_too_much_or_the_cluster_is_the_reason() -> None:
+    assert may_be_a_record(Cause.TIME, HEAVY_BYTES)
+    assert not may_be_a_record(Cause.TIME, HEAVY_BYTES - 1)
+
+
+@pytest.mark.parametrize("cause", [Cause.BLOCKED, Cause.PASSING])
+def test_what_is_missing_outside_is_never_held_against_a_record(cause: Cause) -> None:
+    assert not may_be_a_record(cause, 1 << 30)
+
+
+def test_a_record_that_is_refused_is_suspected_however_small() -> None:
+    assert may_be_a_record(Cause.RECORD, 1)
