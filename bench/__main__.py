@@ -18,6 +18,7 @@ from console.brokers import BrokerError
 from console.errors import CommandError
 
 AIM = 0.4  # of the pass-through's events a second, in one process
+AIM_OF_WAITING = 0.95  # of the rate where offsets do not wait for the outputs
 AIM_OF_BOTH = 0.8  # of integrity's events a second, where insights runs in the same process
 
 
@@ -106,6 +107,7 @@ def _show(report: Report) -> None:
         ("bare pass-through", [each.bare for each in rounds]),
         ("a core that costs nothing", [each.free for each in rounds]),
         ("integrity, one process", [each.integrity for each in rounds]),
+        ("it, offsets before delivery", [each.unwaited for each in rounds]),
         ("with insights, one process", [each.both for each in rounds]),
     ):
         cpu = [rate.a_cpu_second for rate in rates if rate.a_cpu_second is not None]
@@ -113,6 +115,8 @@ def _show(report: Report) -> None:
         print(f"{title:28}{median(rate.a_second for rate in rates):12,.0f}{spent}")
     print(f"integrity / pass-through    {report.ratio:12.2f}   (the aim: {AIM})")
     print(f"free core / pass-through    {report.limit:12.2f}   (no core can pass it)")
+    waited = report.throughput.waited
+    print(f"integrity / unwaited        {waited:12.2f}   (the aim: {AIM_OF_WAITING})")
     print(f"with insights / integrity   {report.share:12.2f}   (the aim: {AIM_OF_BOTH})")
     print(f"state a task                {report.throughput.state_bytes:12,.0f} bytes")
     print(f"state of insights in all    {report.throughput.insights_bytes:12,.0f} bytes")

@@ -150,9 +150,13 @@ class Site:
 
     @contextmanager
     def processor(
-        self, directory: Path, names: Sequence[str] = ("integrity",)
+        self,
+        directory: Path,
+        names: Sequence[str] = ("integrity",),
+        module: str = "console.main",
     ) -> Iterator["Process"]:
-        """`handoff run` with the processors of these names, as anyone would run it: one process."""
+        """`handoff run` with the processors of these names, as anyone would run it: one process.
+        `module` is another one that is run like the command."""
         port = free_port()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
         environment = clean | {
@@ -164,7 +168,7 @@ class Site:
             "PYTHONPATH": str(ROOT),
         }
         chosen = [word for name in names for word in ("--processor", name)]
-        command = [sys.executable, "-m", "console.main", "run", *chosen]
+        command = [sys.executable, "-m", module, "run", *chosen]
         with _process(command, environment, directory / "processor.log", port) as process:
             yield process
 

@@ -1,5 +1,5 @@
-"""Events a second: the pass-through, a core that costs nothing, integrity alone, and both
-processors in one process, over the same preloaded records."""
+"""Events a second: the pass-through, a core that costs nothing, integrity alone, with and without
+waiting for its outputs, and both processors in one process, over the same preloaded records."""
 
 import time
 from collections import Counter
@@ -16,7 +16,11 @@ from processors.runtime.clients import group_id
 from schemas.records import Violation
 
 _LOOK_SECONDS = 0.02
-_PROCESSORS = {"integrity": ("integrity",), "both": ("integrity", "insights")}
+_PROCESSORS = {
+    "integrity": ("integrity",),
+    "unwaited": ("integrity",),
+    "both": ("integrity", "insights"),
+}
 PACKAGES, VIOLATIONS = "handoff.packages", "handoff.violations"
 _violation = msgspec.json.Decoder(Violation).decode
 
@@ -45,6 +49,7 @@ class Round(msgspec.Struct):
     bare: Rate
     free: Rate
     integrity: Rate
+    unwaited: Rate
     both: Rate
 
     @property
@@ -56,6 +61,11 @@ class Round(msgspec.Struct):
     def ratio(self) -> float:
         """Integrity's share of the bare rate."""
         return self.integrity.a_second / self.bare.a_second
+
+    @property
+    def waited(self) -> float:
+        """What is left of the rate, as outputs are delivered before the offsets are sent."""
+        return self.integrity.a_second / self.unwaited.a_second
 
     @property
     def share(self) -> float:
@@ -82,6 +92,11 @@ class Throughput(msgspec.Struct):
     def limit(self) -> float:
         """The median of the rounds' limits."""
         return median(each.limit for each in self.rounds)
+
+    @property
+    def waited(self) -> float:
+        """The median of what is left of the rate by waiting."""
+        return median(each.waited for each in self.rounds)
 
     @property
     def share(self) -> float:
@@ -117,6 +132,7 @@ def measure(
         say(f"  pass-through {_line(done.bare)}")
         say(f"  free core    {_line(done.free)}; {done.limit:.2f} of the pass-through")
         say(f"  integrity    {_line(done.integrity)}; {done.ratio:.2f} of the pass-through")
+        say(f"  unwaited     {_line(done.unwaited)}; integrity has {done.waited:.2f} of it")
         say(f"  both         {_line(done.both)}; {done.share:.2f} of integrity alone")
     return found
 
@@ -137,7 +153,8 @@ def _copy(site: Site, program: str, workload: Workload, directory: Path) -> Rate
 def _processor(
     site: Site, program: str, workload: Workload, directory: Path, found: Throughput
 ) -> Rate:
-    with site.processor(directory, _PROCESSORS[program]) as process:
+    module = "bench.unwaited" if program == "unwaited" else "console.main"
+    with site.processor(directory, _PROCESSORS[program], module) as process:
         rate = _rate(site, site.group(), process, len(workload.records))
         own: dict[str, float] = {}
 

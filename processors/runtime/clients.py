@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from processors.runtime.connections import ConnectionLog
+from processors.runtime.connection_log import ConnectionLog
 from processors.runtime.settings import Settings, SettingsError
 
 log = logging.getLogger("handoff.kafka")

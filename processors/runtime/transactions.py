@@ -27,7 +27,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from processors.runtime.clients import close
-from processors.runtime.connections import ConnectionLog
+from processors.runtime.connection_log import ConnectionLog
 
 log = logging.getLogger("handoff.transactions")
 

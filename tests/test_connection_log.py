@@ -1,4 +1,4 @@
-"""What the client in use logs of its connections, held to what `connections` relies on.
+"""What the client in use logs of its connections, held to what `connection_log` relies on.
 
 No broker: librdkafka has a mock cluster, which lives in a process of its own here, so that it can
 be stopped and killed. If an upgrade of the client changes the log, these tests fail.
@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from processors.runtime import clients
-from processors.runtime.connections import ConnectionLog
+from processors.runtime.connection_log import ConnectionLog
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Transactions
 from tests.lanes import wait_for

@@ -9,7 +9,7 @@ What this relies on, in librdkafka (`rd_kafka_broker_set_state`, `rd_kafka_broke
 "Broker changed state UP -> DOWN". Such a line is never rate-limited, and it is written before the
 requests under way are sent again. A request that times out breaks its connection, as
 `socket.max.fails` is 1. Lines wait in the client's queue until `poll`.
-tests/test_connections.py holds the client in use to all of that.
+tests/test_connection_log.py holds the client in use to all of that.
 """
 
 import logging
