@@ -16,5 +16,5 @@ def _at_once(_: Transactions) -> None:
 
 
 if __name__ == "__main__":
-    Transactions._deliver = _at_once  # type: ignore[method-assign]
+    Transactions._deliver = _at_once  # type: ignore[assignment]
     sys.exit(main())
