@@ -18,9 +18,10 @@ import pytest
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
 from tests.commands import Handoff
 from tests.lanes import Bench
+from tests.secured import SecuredKafka
 
 TIERS = {"embedded": 1, "kafka": 2, "docker": 3}
-FIXTURES = {"embedded": "embedded", "apache": "kafka"}
+FIXTURES = {"embedded": "embedded", "apache": "kafka", "secured": "kafka"}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PASSED = pytest.StashKey[Counter[str]]()
 
@@ -53,6 +54,18 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     except BrokerError as error:
         cannot_run("kafka", str(error))
     yield broker.bootstrap_servers
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """An Apache Kafka with TLS, users and ACLs that the whole session shares."""
+    broker = SecuredKafka(tmp_path_factory.mktemp("secured"))
+    try:
+        broker.start()
+    except BrokerError as error:
+        cannot_run("kafka", str(error))
+    yield broker
     broker.stop()
 
 
