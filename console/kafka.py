@@ -1,13 +1,15 @@
 """Reading and writing topics for people: read_committed, no group, every answer with a limit.
 
-`connect` is first in each command that needs a broker: it says within seconds that none is there.
+`connect` is first in each command that needs a broker: it says within ten seconds that none is
+there, or why none lets us in. A missing right is named before anything is done, where the cluster
+tells what may be done with a topic; else when it refuses.
 """
 
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from confluent_kafka import (
     KafkaError,
@@ -16,15 +18,19 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import ClusterMetadata
+from confluent_kafka.admin import AdminClient
 
 from console.errors import CommandError, DeclinedError, UnreachableError
 from console.output import Progress
 from processors.partitioning import partition_of
 from processors.runtime import clients
+from processors.runtime.connection import Unreachable, reach
+from processors.runtime.restoration import PASSING_READER
 from processors.runtime.settings import Settings, load_settings
 from schemas.flow import Headers, Record
 from topics.catalogue import physical
+from topics.look import Look, Seen, look
+from topics.rights import Right, is_refusal, missing, reason, rights_of_a_producer
 
 ANSWER_SECONDS = 5.0
 _LEADERLESS = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
@@ -34,24 +40,65 @@ clients.log.addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that has answered: the settings, and what it said of its brokers and topics."""
+    """A cluster that has answered: the settings, its brokers, and a client to ask it with.
+
+    Topics are looked up by name, and what was seen of one is remembered.
+    """
 
     settings: Settings
-    metadata: ClusterMetadata
+    brokers: tuple[int, ...]
+    admin: AdminClient
+    _seen: dict[str, Seen] = field(default_factory=dict, init=False, repr=False)
 
     def name(self, topic: str) -> str:
         """The name of a canonical topic on this cluster."""
         return physical(topic, self.settings.topic_prefix)
 
+    def look(self, topics: Iterable[str]) -> Look:
+        """Look canonical topics up now; what is found goes by their names on the cluster.
+
+        Raises `UnreachableError`.
+        """
+        try:
+            found = look(self.admin, map(self.name, topics), ANSWER_SECONDS)
+        except KafkaException as error:
+            raise failed(self.settings, error.args[0]) from None
+        self._seen.update(found.topics)
+        return found
+
+    def has(self, topic: str) -> bool:
+        """Whether a canonical topic exists. Raises `DeclinedError` where it may not be seen."""
+        found = self.look([topic])
+        if found.hidden:
+            raise DeclinedError(missing([Right("DESCRIBE", "topic", self.name(topic))]))
+        return self.name(topic) in found.topics
+
+    def lacking(self, operation: Literal["READ", "WRITE"], topics: Iterable[str]) -> list[Right]:
+        """The rights to an operation on canonical topics that are missing, as far as the cluster
+        tells. Raises `DeclinedError` where one of the topics does not exist."""
+        topics = list(topics)
+        found = self.look(topics)
+        for name in map(self.name, topics):
+            if name not in found.topics and name not in found.hidden:
+                raise DeclinedError(
+                    f"the topic {name} does not exist on {self.settings.kafka_bootstrap_servers}; "
+                    "make it with: handoff topics apply"
+                )
+        return found.lacks(Right(operation, "topic", self.name(topic)) for topic in topics)
+
+    def check(self, operation: Literal["READ", "WRITE"], topics: Iterable[str]) -> None:
+        """Raises `DeclinedError` where one of these canonical topics does not exist, or where the
+        right to the operation on it is missing."""
+        if lacking := self.lacking(operation, topics):
+            raise DeclinedError(missing(lacking))
+
     def partitions(self, topic: str) -> list[int]:
-        """The partitions of a canonical topic. Raises `DeclinedError` when it does not exist."""
-        found = self.metadata.topics.get(self.name(topic))
-        if found is None or not found.partitions:
-            raise DeclinedError(
-                f"the topic {self.name(topic)} does not exist on "
-                f"{self.settings.kafka_bootstrap_servers}; make it with: handoff topics apply"
-            )
-        return sorted(found.partitions)
+        """The partitions of a canonical topic. Raises `DeclinedError` when it does not exist, or
+        may not be seen."""
+        name = self.name(topic)
+        if name not in self._seen and not self.has(topic):
+            self.check("READ", [topic])
+        return sorted(self._seen[name].leaders)
 
     def partition_of(self, topic: str, key: str) -> int:
         """Where our producers put a key of a canonical topic."""
@@ -59,39 +106,31 @@ class Cluster:
 
 
 def connect(settings: Settings | None = None) -> Cluster:
-    """Ask the broker of the settings for its topics.
+    """Ask the broker of the settings who is there.
 
-    Raises `UnreachableError` when it does not answer, `SettingsError` for bad settings.
+    Raises `UnreachableError` when it does not answer or let us in, and `SettingsError`.
     """
     settings = settings or load_settings()
     try:
-        metadata = clients.admin(settings).list_topics(timeout=ANSWER_SECONDS)
-    except KafkaException as error:
-        raise unreachable(settings, error) from None
-    return Cluster(settings, metadata)
+        admin, metadata = reach(settings)
+    except Unreachable as error:
+        raise UnreachableError(str(error)) from None
+    return Cluster(settings, tuple(metadata.brokers), admin)
 
 
-def unreachable(settings: Settings, error: KafkaException) -> CommandError:
-    """The sentence for a broker that does not answer."""
-    reason = error.args[0].str() if isinstance(error.args[0], KafkaError) else str(error)
+def failed(settings: Settings, error: KafkaError, *asked: Right) -> CommandError:
+    """What a command ends with, when the broker refused what needs the rights `asked`, or was away
+    after it had answered."""
+    if is_refusal(error):
+        return DeclinedError(reason(error, *asked))
     return UnreachableError(
-        f"no Kafka broker answers at {settings.kafka_bootstrap_servers} ({reason}); start one with "
-        "`handoff up`, or set HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
+        f"the broker at {settings.kafka_bootstrap_servers} stopped answering ({reason(error)}); "
+        "look at it with: handoff doctor"
     )
 
 
-def client_config(settings: Settings) -> dict[str, Any]:
-    """What a client needs that writes, or that makes topics."""
-    return {
-        **settings.kafka,
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
-        "client.id": settings.application_id,
-        "log_level": 0,  # each call reports its own errors
-    }
-
-
 class Writer:
-    """Writes records and knows what became of each: use as a context, which waits for the rest.
+    """Writes records and knows what became of each.
 
     Partitions by murmur2, as every producer of ours. `failed` holds (label, reason) of the records
     that the cluster did not take; `place` is partition and offset of the last one that it took.
@@ -101,7 +140,10 @@ class Writer:
         self._cluster = cluster
         self._producer = Producer(
             {
-                **client_config(cluster.settings),
+                **cluster.settings.kafka,
+                "bootstrap.servers": cluster.settings.kafka_bootstrap_servers,
+                "client.id": cluster.settings.application_id,
+                "log_level": 0,  # each record's error is told
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
@@ -111,50 +153,68 @@ class Writer:
         )
         self.delivered = 0
         self.failed: list[tuple[str, str]] = []
+        self._refused = False
         self.place = (-1, -1)
 
     def write(self, topic: str, key: bytes, value: bytes, headers: Headers, label: str) -> None:
         """Queue one record for a canonical topic; `label` names it in `failed`."""
+        name = self._cluster.name(topic)
 
         def done(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 self.delivered += 1
                 self.place = (message.partition() or 0, message.offset() or 0)
             else:
-                self.failed.append((label, error.str()))
+                self._fail(label, error, name)
 
         while True:
             try:
-                self._producer.produce(
-                    self._cluster.name(topic), value, key, headers=list(headers), on_delivery=done
-                )
+                self._producer.produce(name, value, key, headers=list(headers), on_delivery=done)
             except BufferError:
-                self._producer.poll(0.1)
+                self._serve(0.1)
             except KafkaException as error:
-                self.failed.append((label, error.args[0].str()))
+                self._fail(label, error.args[0], name)
                 return
             else:
-                self._producer.poll(0)
+                self._serve(0)
                 return
 
     def flush(self) -> None:
         """Wait until every record was taken or has failed (`message.timeout.ms` ends the wait)."""
-        while self._producer.flush(1.0):
-            pass
+        while len(self._producer):
+            self._serve(0.1)
+
+    def error(self, message: str) -> CommandError:
+        """What a command ends with, when records have failed."""
+        return DeclinedError(message) if self._refused else UnreachableError(message)
+
+    def _serve(self, seconds: float) -> None:
+        try:
+            self._producer.poll(seconds)
+        except (KafkaException, SystemError) as error:
+            failure = clients.failure_of(error)
+            if failure is None:
+                raise
+            self._fail("what was on its way", failure, "")
+
+    def _fail(self, label: str, error: KafkaError, topic: str) -> None:
+        self._refused = self._refused or is_refusal(error)
+        self.failed.append((label, reason(error, *rights_of_a_producer(topic))))
 
 
 def write_all(cluster: Cluster, topic: str, records: Iterable[tuple[str, bytes]]) -> None:
-    """Write (key, value) records and wait for all; `UnreachableError` if one was not taken."""
-    cluster.partitions(topic)
+    """Write (key, value) records and wait for all. Raises `DeclinedError` where that is not
+    allowed, and `UnreachableError` if one was not taken."""
+    cluster.check("WRITE", [topic])
     writer = Writer(cluster)
     for key, value in records:
         writer.write(topic, key.encode(), value, [], key)
     writer.flush()
     if writer.failed:
-        label, reason = writer.failed[0]
-        raise UnreachableError(
+        label, why = writer.failed[0]
+        raise writer.error(
             f"{cluster.name(topic)} did not take {len(writer.failed)} of "
-            f"{len(writer.failed) + writer.delivered} records, the first {label}: {reason}; "
+            f"{len(writer.failed) + writer.delivered} records, the first {label}: {why}; "
             "run the command again"
         )
 
@@ -175,6 +235,7 @@ class Reader:
     ) -> None:
         self._settings = cluster.settings
         self._canonical = {cluster.name(topic): topic for topic in topics}
+        cluster.check("READ", self._canonical.values())
         self._consumer = clients.reader(cluster.settings)
         begin = []
         for name, topic in self._canonical.items():
@@ -196,8 +257,10 @@ class Reader:
                 return int(low), int(high)
             except KafkaException as error:
                 # A topic that was just made has no leader for a moment.
-                if error.args[0].code() not in _LEADERLESS or time.monotonic() > limit:
-                    raise unreachable(self._settings, error) from None
+                cause = error.args[0]
+                if cause.code() not in _LEADERLESS or time.monotonic() > limit:
+                    needed = Right("DESCRIBE", "topic", name)
+                    raise failed(self._settings, cause, needed) from None
             time.sleep(0.05)
 
     def at_end(self) -> bool:
@@ -218,8 +281,10 @@ class Reader:
                 self._waiting.discard((message.topic(), message.partition()))
                 if self.at_end():
                     return None
-            elif error.fatal() or not error.retriable():
-                raise unreachable(self._settings, KafkaException(error))
+            elif error.code() not in PASSING_READER and not error.retriable():
+                topic = message.topic()
+                needed = [Right("READ", "topic", topic)] if topic else []
+                raise failed(self._settings, error, *needed)
         return None
 
     def _record(self, message: Any) -> Record:
@@ -287,16 +352,27 @@ def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
 
 
 class Judged:
-    """Asks how far a processor is: whether it has committed past a record of ours."""
+    """Asks how far a processor is: whether it has committed past a record of ours.
+
+    `lacking` is the right that is missing for it, once that is known.
+    """
 
     def __init__(self, cluster: Cluster, processor: str) -> None:
         self._cluster = cluster
-        group = clients.group_id(cluster.settings, processor)
+        self._group = clients.group_id(cluster.settings, processor)
         # Not an admin client, as `groups` explains.
-        self._onlooker = clients.onlooker(cluster.settings, group)
+        self._onlooker = clients.onlooker(cluster.settings, self._group)
+        self.lacking: str | None = None
 
     def past(self, topic: str, partition: int, offset: int) -> bool:
         """Whether what follows from the record is on its topics; false when nobody says."""
+        # Where the group may not be described, the call would only time out.
+        told = self._onlooker.poll(0)
+        error = None if told is None else told.error()
+        if error is not None and is_refusal(error):
+            self.lacking = reason(error, Right("DESCRIBE", "group", self._group))
+        if self.lacking is not None:
+            return False
         place = TopicPartition(self._cluster.name(topic), partition)
         try:
             (found,) = self._onlooker.committed([place], ANSWER_SECONDS)

@@ -40,6 +40,8 @@ class Processor(Generic[State]):
     subject at a moment (epoch ms): when it says something else than before, the states that watch
     the subject get a `Sweep`. Both inputs find a state, never None.
 
+    `queues` are the topics of receivers that the tables name, ours left out.
+
     `groups` are the receivers in the tables whose liveness is to be probed, each with its consumer
     group and the canonical topic that the group reads; what is found is on
     `handoff.receiver-liveness`, which is then one of the `tables`.
@@ -59,4 +61,5 @@ class Processor(Generic[State]):
     due: Callable[[State], int | None] = _never
     watched: Callable[[State], Collection[str]] = _nothing
     facts: Callable[[Any, int], Mapping[str, Hashable]] = _no_facts
+    queues: Callable[[Any], Collection[str]] = _nothing
     groups: Callable[[Any], Mapping[str, tuple[str, str]]] = _no_groups

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from console.brokers import free_port
 from tests.conftest import cannot_run
-from topics.apply import ClusterUnreachable, read_cluster
+from topics.apply import read_cluster
 from topics.catalogue import NAMES
 
 if TYPE_CHECKING:
@@ -88,8 +90,8 @@ def answers(url: str) -> bool:
 
 def has_topics(servers: str) -> bool:
     try:
-        found = read_cluster({"bootstrap.servers": servers}, sorted(NAMES))
-    except ClusterUnreachable:
+        found = read_cluster(AdminClient({"bootstrap.servers": servers}), sorted(NAMES))
+    except KafkaException:
         return False
     return set(found.topics) == NAMES
 

@@ -210,7 +210,7 @@ def test_a_record_that_is_not_delivered_costs_the_producer_and_no_more(
     probe = world.probe()
     probe.look()
     assert world.status.probes == {"failed": 1}
-    assert f"{LIVENESS} does not take records: timed out" in caplog.text
+    assert f"{LIVENESS} does not take records: _MSG_TIMED_OUT: timed out" in caplog.text
     world.producers.append(Producer())
     probe.look()
     assert len(world.producers[1].values) == 1

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from topics.catalogue import Topic
+from topics.rights import Right, missing
 
 # Settings where more than we need is somebody's choice, and is kept; -1 is without limit.
 AT_LEAST = frozenset({"retention.ms", "delete.retention.ms", "max.message.bytes"})
@@ -24,9 +25,11 @@ class FoundTopic(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What a cluster has, by the topics' names there."""
+    """What a cluster has, by the topics' names there. Of `hidden` it does not tell whether they
+    exist."""
 
     topics: dict[str, FoundTopic]
+    hidden: frozenset[str] = frozenset()
 
 
 class Create(Struct, frozen=True, tag="create"):
@@ -77,10 +80,19 @@ Change = Create | SetConfig | AddPartitions | Refusal
 
 
 def plan(wanted: Sequence[Topic], found: Found) -> list[Change]:
-    """The changes that make `found` as `wanted`, in the order of `wanted`; none when it is."""
+    """The changes that make `found` as `wanted`, in the order of `wanted`; none when it is.
+
+    The topics that may not be seen are one refusal, which comes first.
+    """
     changes: list[Change] = []
+    hidden = [topic.physical for topic in wanted if topic.physical in found.hidden]
+    if hidden:
+        why = missing(Right("DESCRIBE", "topic", name) for name in hidden)
+        changes.append(Refusal(hidden[0], f"what exists cannot be seen: {why}"))
     for topic in wanted:
         there = found.topics.get(topic.physical)
+        if topic.physical in found.hidden:
+            continue
         if there is None:
             changes.append(Create(topic.physical, topic.partitions, topic.config))
         else:

@@ -16,7 +16,7 @@ import msgspec
 from console import output
 from console.answers import TOPICS, Answer, Asked, answer
 from console.commands.documents import registered_contracts
-from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError, UnreachableError
+from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError
 from console.kafka import Cluster, Judged, Reader, Writer, connect, read_all
 from console.render import Contracts, plain
 from processors.integrity.processor import INTEGRITY
@@ -190,6 +190,7 @@ def _ask(
 ) -> None:
     """Write what is said of a handoff, wait for the answer, show it, and end with its status."""
     cluster = connect()
+    cluster.check("WRITE", [topic])
     if task is None or workflow is None:
         task, workflow = _find(cluster, handoff_id, task, workflow)
     body = said(task, workflow)
@@ -258,12 +259,11 @@ def _published(cluster: Cluster, handoff_id: str, task: str | None) -> Package |
 
 
 def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> Asked:
-    cluster.partitions(topic)
     writer = Writer(cluster)
     writer.write(topic, body.task_id.encode(), wire.encode(body), [], body.id)
     writer.flush()
     if writer.failed:
-        raise UnreachableError(
+        raise writer.error(
             f"{cluster.name(topic)} did not take it: {writer.failed[0][1]}; run the command again"
         )
     return Asked(body, topic, *writer.place)
@@ -290,6 +290,12 @@ def _wait(cluster: Cluster, reader: Reader | None, asked: Asked, seconds: float)
             break
     if judged_at is not None:
         return Answer("unchanged", "judged, and nothing followed: it was so already")
+    if judged.lacking is not None:
+        return Answer(
+            "unseen",
+            f"written, and nothing followed within {seconds:g} s; whether it was judged is not "
+            f"known: {judged.lacking}",
+        )
     return Answer(
         "unseen",
         f"written, and not yet judged after {seconds:g} s; it will be, once. "

@@ -17,7 +17,7 @@ from rich.text import Text
 from console import output
 from console.commands.documents import known_liveness, read_documents
 from console.commands.topics import topic_changes
-from console.errors import FOUND_PROBLEMS
+from console.errors import FOUND_PROBLEMS, DeclinedError
 from console.kafka import ANSWER_SECONDS, Cluster, connect, read_table
 from console.render import clock
 from processors.contracts.tables import CONTRACTS, RECEIVERS
@@ -31,6 +31,8 @@ from schemas.documents import HandoffContract, Receiver
 from schemas.lint import lint
 from schemas.loading import Documents
 from topics.catalogue import TopicError
+from topics.plan import Refusal
+from topics.rights import Right, is_refusal, reason
 
 PROCESSORS: tuple[Processor[Any], ...] = (INTEGRITY, INSIGHTS)
 _STYLE = {"ok": "green", "note": "yellow", "problem": "bold red"}
@@ -53,12 +55,12 @@ def doctor(output_: str) -> None:
     Exit status 1 when there is a problem.
     """
     cluster = connect()
-    admin: AdminClient = clients.admin(cluster.settings)
-    found = [*_broker(cluster, admin), *_topics(cluster)]
+    found = list(_broker(cluster))
+    found += _as_far_as_told("topics", _topics(cluster))
     found += _documents(cluster)
     for processor in PROCESSORS:
-        found += _processor(cluster, admin, processor)
-    found += _receivers(cluster)
+        found += _as_far_as_told("processor", _processor(cluster, processor))
+    found += _as_far_as_told("liveness", _receivers(cluster))
     if output_ == "json":
         output.document(msgspec.to_builtins(found))
     else:
@@ -73,8 +75,21 @@ def doctor(output_: str) -> None:
         sys.exit(FOUND_PROBLEMS)
 
 
-def _broker(cluster: Cluster, admin: AdminClient) -> Iterator[Finding]:
-    brokers = cluster.metadata.brokers
+def _as_far_as_told(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings up to one that the cluster does not allow to make, which is one too."""
+    try:
+        yield from findings
+    except DeclinedError as error:
+        yield _declined(check, error)
+
+
+def _declined(check: str, error: DeclinedError) -> Finding:
+    what, _, todo = error.message.rpartition("; ")
+    return Finding(check, "problem", what, todo)
+
+
+def _broker(cluster: Cluster) -> Iterator[Finding]:
+    brokers = cluster.brokers
     servers = cluster.settings.kafka_bootstrap_servers
     count = f"{len(brokers)} broker{'' if len(brokers) == 1 else 's'}"
     yield Finding("broker", "ok", f"{servers} answers ({count})")
@@ -82,7 +97,7 @@ def _broker(cluster: Cluster, admin: AdminClient) -> Iterator[Finding]:
         f"confluent-kafka {confluent_kafka.__version__}",
         f"librdkafka {confluent_kafka.libversion()[0]}",
     ]
-    if told := _broker_version(admin, next(iter(brokers))):
+    if told := _broker_version(cluster.admin, brokers[0]):
         versions.append(f"broker {told}")
     yield Finding("versions", "ok", ", ".join(versions))
 
@@ -106,7 +121,10 @@ def _topics(cluster: Cluster) -> Iterator[Finding]:
         yield Finding("topics", "problem", str(error), "correct the receiver, then apply again")
         return
     for change in changes:
-        yield Finding("topics", "problem", f"to do: {change}", "handoff topics apply")
+        if isinstance(change, Refusal):
+            yield _declined("topics", DeclinedError(change.reason))
+        else:
+            yield Finding("topics", "problem", f"to do: {change}", "handoff topics apply")
     if not changes:
         yield Finding("topics", "ok", "all as the catalogue wants them")
     for processor in PROCESSORS:
@@ -114,10 +132,12 @@ def _topics(cluster: Cluster) -> Iterator[Finding]:
 
 
 def _partitions(cluster: Cluster, processor: Processor[Any]) -> Iterator[Finding]:
+    topics = (*processor.inputs, processor.changelog)
+    seen = cluster.look(topics).topics
     counts = {
-        topic: len(cluster.metadata.topics[cluster.name(topic)].partitions)
-        for topic in (*processor.inputs, processor.changelog)
-        if cluster.name(topic) in cluster.metadata.topics
+        topic: len(seen[cluster.name(topic)].leaders)
+        for topic in topics
+        if cluster.name(topic) in seen
     }
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{topic} {count}" for topic, count in counts.items())
@@ -130,11 +150,17 @@ def _partitions(cluster: Cluster, processor: Processor[Any]) -> Iterator[Finding
 
 def _documents(cluster: Cluster) -> Iterator[Finding]:
     found: list[HandoffContract | Receiver] = []
+    all_read = True
     for topic in (CONTRACTS, RECEIVERS):
         kind = topic.removeprefix("handoff.")
-        if cluster.name(topic) not in cluster.metadata.topics:
+        try:
+            if not cluster.has(topic):
+                continue
+            table = read_table(cluster, topic)
+        except DeclinedError as error:
+            all_read = False
+            yield _declined(kind, error)
             continue
-        table = read_table(cluster, topic)
         for key, value in sorted(table.items()):
             try:
                 found.append(documents.from_json(value))
@@ -151,22 +177,24 @@ def _documents(cluster: Cluster) -> Iterator[Finding]:
         tuple(each for each in found if isinstance(each, HandoffContract)),
         tuple(each for each in found if isinstance(each, Receiver)),
     )
-    for problem in lint(whole, datetime.now(UTC).date()):
+    for problem in lint(whole, datetime.now(UTC).date()) if all_read else ():
         state = "problem" if problem.level == "error" else "note"
         yield Finding(problem.file, state, problem.message, problem.suggestion)
 
 
-def _processor(
-    cluster: Cluster, admin: AdminClient, processor: Processor[Any]
-) -> Iterator[Finding]:
+def _processor(cluster: Cluster, processor: Processor[Any]) -> Iterator[Finding]:
     group = clients.group_id(cluster.settings, processor.name)
+    admin = cluster.admin
     try:
         described = admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
         members = len(described[group].result().members)
         lag = _lag(cluster, admin, group, processor.inputs)
     except KafkaException as error:
-        what = f"the group {group} cannot be read: {error.args[0].str()}"
-        yield Finding("processor", "problem", what, "handoff run, or look at the broker's rights")
+        cause = error.args[0]
+        why = f"the group {group} cannot be read: "
+        why += reason(cause, Right("DESCRIBE", "group", group))
+        todo = "" if is_refusal(cause) else "; handoff run, or look at the broker"
+        yield _declined("processor", DeclinedError(why + todo))
         return
     behind = (
         "nothing was committed yet" if lag is None else f"{output.number(lag, 'record')} behind"
@@ -180,15 +208,17 @@ def _processor(
 
 def _receivers(cluster: Cluster) -> Iterator[Finding]:
     """What the probe found of each receiver that names a consumer group."""
-    if cluster.name(RECEIVERS) not in cluster.metadata.topics:
+    try:
+        registered = read_documents(cluster, RECEIVERS) if cluster.has(RECEIVERS) else {}
+    except DeclinedError:  # which was said of the documents
         return
-    known = known_liveness(cluster)
-    for receiver in read_documents(cluster, RECEIVERS).values():
-        if not isinstance(receiver, Receiver) or receiver.status != "active":
-            continue
-        group = receiver.consumer_group
-        if group is None:
-            continue
+    watched = [
+        (each, each.consumer_group)
+        for each in registered.values()
+        if isinstance(each, Receiver) and each.status == "active" and each.consumer_group
+    ]
+    known = known_liveness(cluster) if watched else {}
+    for receiver, group in watched:
         record = known.get(receiver.id)
         if record is None:
             what = f"{receiver.id}: nobody has looked at {group} of late; it counts as live"
@@ -208,14 +238,15 @@ def _receivers(cluster: Cluster) -> Iterator[Finding]:
 
 def _lag(cluster: Cluster, admin: AdminClient, group: str, inputs: tuple[str, ...]) -> int | None:
     """Records of the inputs that the group has not judged; None when it never committed."""
+    there = [topic for topic in inputs if cluster.has(topic)]
+    if not there:
+        return None
+    cluster.check("READ", there)
     places = [
         TopicPartition(cluster.name(topic), partition)
-        for topic in inputs
-        if cluster.name(topic) in cluster.metadata.topics
+        for topic in there
         for partition in cluster.partitions(topic)
     ]
-    if not places:
-        return None
     names = [(place.topic, place.partition) for place in places]
     read = committed(cluster.settings, group, names, ANSWER_SECONDS)
     latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]

@@ -22,6 +22,7 @@ from schemas.loading import DocumentErrors, Documents, load
 from schemas.records import Liveness
 from schemas.yaml_source import Problem
 from topics.catalogue import NAMES
+from topics.rights import Right, missing
 
 paths_argument = click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 
@@ -136,13 +137,14 @@ def apply_receivers(paths: tuple[str, ...]) -> None:
     found = load_documents(paths)
     cluster = connect()
     register_receivers(cluster, found)
-    lacking = [
-        each.queue
-        for each in found.receivers
-        if each.queue and each.status == "active" and each.queue not in cluster.metadata.topics
-    ]
+    queues = [each.queue for each in found.receivers if each.queue and each.status == "active"]
+    seen = cluster.look(queues)
+    lacking = [queue for queue in queues if queue not in seen.topics and queue not in seen.hidden]
     if lacking:
         click.echo(f"not there yet: {', '.join(lacking)}; make it with: handoff topics apply")
+    if seen.hidden:
+        hidden = missing(Right("DESCRIBE", "topic", queue) for queue in seen.hidden)
+        click.echo(f"whether each queue is there cannot be seen: {hidden}")
     if found.contracts:
         left = output.number(len(found.contracts), "contract")
         click.echo(f"left {left}; register with: handoff contracts apply {' '.join(paths)}")
@@ -228,7 +230,7 @@ def read_documents(cluster: Cluster, topic: str) -> dict[str, Document]:
 
 def known_liveness(cluster: Cluster) -> dict[str, Liveness]:
     """What the last probes found, by receiver; what is too old to say anything is left out."""
-    if cluster.name(LIVENESS) not in cluster.metadata.topics:
+    if not cluster.has(LIVENESS):
         return {}
     oldest = time.time() - STALE_INTERVALS * cluster.settings.probe_interval
     found: dict[str, Liveness] = {}

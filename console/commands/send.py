@@ -8,7 +8,7 @@ import click
 
 from console.commands.running import limits
 from console.dry_run import is_backfill
-from console.errors import BAD_INPUT, UnreachableError
+from console.errors import BAD_INPUT, DeclinedError
 from console.kafka import Writer, connect
 from console.lines import INPUTS, Line, check_readable, read_lines
 from console.output import Progress, number
@@ -16,6 +16,7 @@ from processors.integrity.processor import integrity
 from processors.processor import Processor
 from schemas import wire
 from schemas.flow import Record, Refused
+from topics.rights import missing
 
 # So many bad lines are named one by one; the others are counted.
 _NAMED = 20
@@ -35,8 +36,9 @@ def send(file: str) -> None:
     check_readable(file)
     cluster = connect()
     processor = integrity(limits(cluster.settings))
-    for topic in INPUTS:
-        cluster.partitions(topic)
+    lacking = cluster.lacking("WRITE", INPUTS)
+    if len(lacking) == len(INPUTS):  # else the file may do without
+        raise DeclinedError(missing(lacking))
     writer = Writer(cluster)
     bad = 0
     progress = Progress(lambda: f"{number(writer.delivered, 'record')} taken")
@@ -61,7 +63,7 @@ def send(file: str) -> None:
         for place, reason in writer.failed[:_NAMED]:
             click.echo(f"{place}: not taken by the cluster: {reason}", err=True)
         failed = number(len(writer.failed), "record")
-        raise UnreachableError(f"the cluster did not take {failed}; send again")
+        raise writer.error(f"the cluster did not take {failed}; send again")
     if bad:
         sys.exit(BAD_INPUT)
 

@@ -2,11 +2,12 @@
 
 import click
 import msgspec
+from confluent_kafka import KafkaException
 
 from console import output
 from console.commands.documents import read_documents
-from console.errors import DeclinedError, UnreachableError
-from console.kafka import Cluster, client_config, connect
+from console.errors import DeclinedError
+from console.kafka import Cluster, connect, failed
 from processors.contracts.tables import RECEIVERS
 from schemas.documents import Receiver
 from topics import apply as cluster_side
@@ -18,10 +19,11 @@ from topics.plan import plan as compare
 def wanted_topics(cluster: Cluster) -> list[Topic]:
     """The catalogue for a cluster, the queues of its registered receivers among them.
 
-    Raises `TopicError` for a queue that cannot be.
+    Raises `TopicError` for a queue that cannot be, and `CommandError` where the receivers cannot be
+    read. Where they may not even be seen, the plan says so of their topic.
     """
     queues: list[str] = []
-    if cluster.name(RECEIVERS) in cluster.metadata.topics:
+    if cluster.name(RECEIVERS) in cluster.look([RECEIVERS]).topics:
         queues = [
             each.queue
             for each in read_documents(cluster, RECEIVERS).values()
@@ -31,16 +33,22 @@ def wanted_topics(cluster: Cluster) -> list[Topic]:
 
 
 def topic_changes(cluster: Cluster) -> list[Change]:
-    """What `apply` would do to a cluster. Raises `TopicError`."""
+    """What `apply` would do to a cluster. Raises `TopicError` and `CommandError`."""
     wanted = wanted_topics(cluster)
     names = [topic.physical for topic in wanted]
-    return compare(wanted, cluster_side.read_cluster(client_config(cluster.settings), names))
+    try:
+        return compare(wanted, cluster_side.read_cluster(cluster.admin, names))
+    except KafkaException as error:
+        raise failed(cluster.settings, error.args[0]) from None
 
 
 def make_topics(cluster: Cluster) -> list[Change]:
-    """Make the topics as the catalogue wants them; what was done. Raises `TopicError`."""
+    """Make the topics as the catalogue wants them; what was done. Raises as `topic_changes`."""
     changes = topic_changes(cluster)
-    cluster_side.apply(client_config(cluster.settings), changes)
+    try:
+        cluster_side.apply(cluster.admin, changes)
+    except KafkaException as error:
+        raise failed(cluster.settings, error.args[0]) from None
     return changes
 
 
@@ -54,7 +62,7 @@ def plan(output_: str) -> None:
     try:
         changes = topic_changes(connect())
     except TopicError as error:
-        raise _ended(error) from None
+        raise DeclinedError(str(error)) from None
     if output_ == "json":
         output.document(msgspec.to_builtins(changes))
     else:
@@ -71,13 +79,8 @@ def apply() -> None:
     try:
         changes = make_topics(connect())
     except TopicError as error:
-        raise _ended(error) from None
+        raise DeclinedError(str(error)) from None
     for change in changes:
         click.echo(f"done: {change}")
     if not changes:
         click.echo("nothing to change")
-
-
-def _ended(error: TopicError) -> UnreachableError | DeclinedError:
-    kind = UnreachableError if isinstance(error, cluster_side.ClusterUnreachable) else DeclinedError
-    return kind(str(error))

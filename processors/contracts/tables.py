@@ -194,6 +194,11 @@ class Tables:
             return "no_queue"
         return None
 
+    def named_queues(self) -> set[str]:
+        """The queues of the receivers that are not retired, whether they exist or not."""
+        queues = {each.queue for each in self.receivers.values() if not each.retired}
+        return {queue for queue in queues if queue is not None}
+
     def facts(self, now: int) -> dict[str, Hashable]:
         """What open handoffs depend on, by subject, at `now` (epoch ms)."""
         found: dict[str, Hashable] = {}

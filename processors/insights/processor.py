@@ -47,6 +47,7 @@ def insights(limits: Limits) -> Processor[State]:
         due=state.due,
         watched=state.watched,
         facts=facts,
+        queues=Tables.named_queues,
     )
 
 

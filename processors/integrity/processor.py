@@ -46,6 +46,7 @@ def integrity(limits: Limits) -> Processor[Task]:
         due=due,
         watched=state.watched,
         facts=Tables.facts,
+        queues=Tables.named_queues,
         groups=_groups,
     )
 

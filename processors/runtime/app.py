@@ -18,7 +18,8 @@ from typing import Any
 from processors.processor import Processor
 from processors.runtime import clients, metrics
 from processors.runtime.batch import Batch
-from processors.runtime.cluster import Unreachable, check_reachable, check_topics
+from processors.runtime.cluster import check_topics
+from processors.runtime.connection import Unreachable, reach
 from processors.runtime.keeper import Keeper
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
@@ -34,17 +35,13 @@ STOP_SECONDS = 12.0
 def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
     """Run the processors until SIGTERM or SIGINT; the exit status.
 
-    0 after a signal, 2 for settings that Kafka clients refuse, 3 when no broker answers at the
-    start within ten seconds, 1 for anything that only a person can mend. One sentence on standard
-    error says which.
+    0 after a signal, 2 for settings that Kafka clients refuse, 3 when no broker answers or lets us
+    in at the start within ten seconds, 1 for anything that only a person can mend. One sentence on
+    standard error says which.
     """
     _log_lines()
     try:
-        admin = clients.admin(settings)
-        check_reachable(admin, settings)
-        for processor in processors:
-            check_topics(admin, settings, processor)
-        clients.close_admin(admin)
+        _check(settings, processors)
         return asyncio.run(_App(settings, processors).run())
     except Unreachable as error:
         status, sentence = EXIT_UNREACHABLE, str(error)
@@ -54,6 +51,13 @@ def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
         status, sentence = EXIT_FAILED, str(error)
     print(f"handoff: {sentence}", file=sys.stderr)  # noqa: T201
     return status
+
+
+def _check(settings: Settings, processors: Sequence[Processor[Any]]) -> None:
+    admin, _ = reach(settings)
+    for processor in processors:
+        check_topics(admin, settings, processor)
+    clients.close_admin(admin)
 
 
 class _App:

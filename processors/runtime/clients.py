@@ -27,6 +27,18 @@ _QUIET_SECONDS = 10.0
 # A client closes within milliseconds, or after the network time-out of a consumer that leaves its
 # group; one that hangs does so for ever.
 CLOSE_SECONDS = 8.0
+# Properties that name a file, or a directory of them.
+_FILES = frozenset(
+    {
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.crl.location",
+        "ssl.key.location",
+        "ssl.keystore.location",
+        "https.ca.location",
+    }
+)
+_SHORTEST = 4  # a shorter value is no secret, and may stand in any text
 
 
 class RateLimit(logging.Filter):
@@ -173,10 +185,45 @@ def plain_producer(settings: Settings, give_up_seconds: float) -> Producer:
     return producer
 
 
-def admin(settings: Settings) -> AdminClient:
-    """A client for metadata and offsets."""
-    client: AdminClient = _make(AdminClient, {**_common(settings), **settings.kafka})
+class Ear:
+    """Hears why a client has no connection: calls only time out, and say nothing of it.
+
+    The reasons come with the callbacks of errors and with the lines of the log, and both are
+    delivered while the client is polled. `heard` holds code (None for a line) and text of each.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[int | None, str]] = []
+
+    def on_error(self, error: KafkaError) -> None:
+        """As `error_cb`."""
+        self.heard.append((error.code(), error.str()))
+
+    def log(self, level: int, line: str, facility: str, *given: object) -> None:
+        """As `logger`. What is no failed connection goes on to ours."""
+        if facility == "FAIL":
+            self.heard.append((None, str(given[-1])))
+        else:
+            log.log(level, line, facility, *given)
+
+
+def admin(settings: Settings, ear: Ear | None = None) -> AdminClient:
+    """A client for metadata and offsets, to which `ear` listens."""
+    config = {**_common(settings), **settings.kafka}
+    if ear is not None:
+        config["error_cb"] = ear.on_error
+    client: AdminClient = _make(AdminClient, config, ear or log)
     return client
+
+
+def failure_of(error: BaseException) -> KafkaError | None:
+    """The error of Kafka's behind an exception, if it is one.
+
+    A producer that has failed for good says so out of `poll` and `flush`, and not by its callback;
+    where a callback of ours is under way then, as the cause of a `SystemError`.
+    """
+    cause = error.__cause__ if isinstance(error, SystemError) else error
+    return cause.args[0] if isinstance(cause, KafkaException) else None
 
 
 def offset_of(answer: Any) -> int:
@@ -243,11 +290,40 @@ def close_admin(client: AdminClient) -> None:
     close(lambda: client.__exit__(None, None, None), "an admin client")
 
 
-def _make(kind: Any, config: dict[str, Any], logger: logging.Logger | ConnectionLog = log) -> Any:
+def _make(kind: Any, config: dict[str, Any], logger: Any = log) -> Any:
+    for name in _FILES & config.keys():
+        _check_file(name, config[name])
     try:
         return kind(config, logger=logger)
     except KafkaException as error:
-        reason = error.args[0].str().strip()  # some of librdkafka's sentences end in a line break
+        reason = without_values(error.args[0].str().strip(), config)
         raise SettingsError(
             f"Kafka clients refuse the settings: {reason}; see kafka in the settings"
         ) from None
+
+
+def _check_file(name: str, path: str) -> None:
+    """Raises `SettingsError` where a file cannot be read. librdkafka does not say so in words, and
+    2.16 aborts the process where it is to sign in with OAUTHBEARER, too."""
+    if path == "probe":  # wherever the system has them
+        return
+    try:
+        with open(path, "rb"):
+            return
+    except IsADirectoryError:
+        return  # of certificates
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no path"
+        raise SettingsError(
+            f"the file that {name} names cannot be read ({why}); see kafka in the settings"
+        ) from None
+
+
+def without_values(text: str, config: Mapping[str, Any]) -> str:
+    """A text of librdkafka's with stars for the values of properties: it quotes some that it does
+    not understand, and that may be a secret in the wrong place."""
+    for value in config.values():
+        long = isinstance(value, str) and len(value) >= _SHORTEST
+        if long and not any(value in name for name in config):
+            text = text.replace(value, "***")
+    return text

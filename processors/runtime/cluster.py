@@ -1,4 +1,4 @@
-"""What the cluster must have before a processor may run: the broker, the topics, equal counts."""
+"""What the cluster must have before a processor may run: the topics, the rights, equal counts."""
 
 import time
 from typing import Any
@@ -11,64 +11,38 @@ from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal, Misconfigured
 from schemas.wire import DEAD_LETTERS
 from topics.catalogue import physical
+from topics.look import Look, look
+from topics.rights import Right, missing, reason
 
-CALL_SECONDS = 6.0  # with the start of Python it stays within ten seconds
-_STOPPED_SECONDS = 2.0  # a call that ends so much too late did not run all the time
+CALL_SECONDS = 6.0
 # A topic that was just created, or a broker that just came back, may not show it at once.
 _LOOKS, _LOOK_SECONDS = 3, 0.7
-
-
-class Unreachable(Misconfigured):
-    """No broker answers."""
-
-
-def check_reachable(admin: AdminClient, settings: Settings) -> None:
-    """Raises `Unreachable` when no broker answers within ten seconds.
-
-    A call that took longer than it may was not the broker's fault: this process was stopped
-    meanwhile (SIGSTOP, a machine that sleeps), and asks again.
-    """
-    while True:
-        began = time.monotonic()
-        try:
-            admin.list_topics(timeout=CALL_SECONDS)
-        except KafkaException as error:
-            if time.monotonic() - began > CALL_SECONDS + _STOPPED_SECONDS:
-                continue
-            raise Unreachable(
-                f"no Kafka broker answers at {settings.kafka_bootstrap_servers} "
-                f"({error.args[0].str()}); start one, or set HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
-            ) from None
-        return
 
 
 def check_topics(admin: AdminClient, settings: Settings, processor: Processor[Any]) -> int:
     """The number of partitions that the processor's inputs and its changelog have.
 
     Raises `Misconfigured` for a missing topic, and for inputs and changelog whose partition counts
-    differ: a task's state would not lie where its next input arrives.
+    differ: a task's state would not lie where its next input arrives. Raises `Fatal` for a missing
+    right, which somebody may grant in the meantime, and where the cluster does not answer.
     """
-    names = [
-        physical(name, settings.topic_prefix)
-        for name in (
-            *processor.inputs,
-            processor.changelog,
-            *processor.tables,
-            *processor.outputs,
-            DEAD_LETTERS,
-        )
-    ]
+    needed = rights_on_topics(processor, settings.topic_prefix)
+    names = list(dict.fromkeys(right.name for right in needed))
     for _ in range(_LOOKS):
-        counts = _partition_counts(admin)
-        missing = [name for name in names if not counts.get(name)]
-        if not missing:
+        seen = _look(admin, names)
+        lacking = seen.lacks(needed)
+        absent = [name for name in names if name not in seen.topics and name not in seen.hidden]
+        if not lacking and not absent:
             break
         time.sleep(_LOOK_SECONDS)
     else:
+        if lacking:
+            raise Fatal(f"{processor.name} cannot run: {missing(lacking)}")
         raise Misconfigured(
-            f"the topic {missing[0]} does not exist, and {processor.name} needs it; "
+            f"the topic {absent[0]} does not exist, and {processor.name} needs it; "
             "create what is missing with: handoff topics apply"
         )
+    counts = {name: len(topic.leaders) for name, topic in seen.topics.items()}
     bound = names[: len(processor.inputs) + 1]
     if len({counts[name] for name in bound}) > 1:
         listed = ", ".join(f"{name} has {counts[name]}" for name in bound)
@@ -79,9 +53,19 @@ def check_topics(admin: AdminClient, settings: Settings, processor: Processor[An
     return counts[bound[0]]
 
 
-def _partition_counts(admin: AdminClient) -> dict[str, int]:
+def rights_on_topics(processor: Processor[Any], prefix: str) -> list[Right]:
+    """What a processor does with topics all the time, its inputs and its changelog first."""
+    read = (*processor.inputs, processor.changelog, *processor.tables)
+    written = (processor.changelog, *processor.outputs, DEAD_LETTERS)
+    return [
+        Right(operation, "topic", physical(name, prefix))
+        for operation, topics in (("READ", read), ("WRITE", written))
+        for name in topics
+    ]
+
+
+def _look(admin: AdminClient, names: list[str]) -> Look:
     try:
-        found = admin.list_topics(timeout=CALL_SECONDS).topics
+        return look(admin, names, CALL_SECONDS)
     except KafkaException as error:
-        raise Fatal(f"the topics cannot be listed: {error.args[0].str()}") from None
-    return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
+        raise Fatal(f"the topics cannot be looked up: {reason(error.args[0])}") from None

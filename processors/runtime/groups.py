@@ -17,7 +17,7 @@ consumer). So it is a consumer that asks, one that never joins.
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupState,
@@ -30,13 +30,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from processors.runtime import clients
 from processors.runtime.restoration import Place
 from processors.runtime.settings import Settings
+from topics.rights import Right, reason
 
 CALL_SECONDS = 4.0
 # Longer than any client lives that does not answer, and as long as librdkafka allows.
 _NEVER_SECONDS = 3600.0
 _ABSENT = (ConsumerGroupState.DEAD, ConsumerGroupState.EMPTY)
 
-Key = TypeVar("Key")
+Key = TypeVar("Key", str, Place)
 
 
 class Untold(Exception):
@@ -66,7 +67,7 @@ class Groups:
         asked = self._admin().describe_consumer_groups(
             sorted(groups), request_timeout=_NEVER_SECONDS
         )
-        described, reasons = self._answers(asked)
+        described, reasons = self._answers(asked, "group")
         self._close_broken()
         counts = {
             group: 0 if found.state in _ABSENT else len(found.members)
@@ -85,7 +86,7 @@ class Groups:
             return self._lags(pairs)
         except KafkaException as error:
             self._broken = True
-            raise Untold(_reason(error)) from None
+            raise Untold(reason(error.args[0])) from None
         finally:
             self._close_broken()
 
@@ -93,9 +94,7 @@ class Groups:
         there = self._admin().list_topics(timeout=CALL_SECONDS).topics
         partitions = {topic: sorted(found.partitions) for topic, found in there.items()}
         read = {
-            (group, topic): committed(
-                self._settings, group, [(topic, n) for n in partitions.get(topic, ())], CALL_SECONDS
-            )
+            (group, topic): self._committed(group, [(topic, n) for n in partitions.get(topic, ())])
             for group, topic in pairs
         }
         read = {pair: offsets for pair, offsets in read.items() if offsets}
@@ -113,6 +112,15 @@ class Groups:
             for (group, topic), at in read.items()
         }
 
+    def _committed(self, group: str, places: list[Place]) -> dict[Place, int]:
+        try:
+            return committed(self._settings, group, places, CALL_SECONDS)
+        except KafkaException as error:
+            self._broken = True
+            topic, _ = places[0]
+            needed = Right("DESCRIBE", "group", group), Right("DESCRIBE", "topic", topic)
+            raise Untold(reason(error.args[0], *needed)) from None
+
     def _offsets(self, places: set[Place], spec: OffsetSpec) -> dict[Place, int]:
         if not places:
             return {}
@@ -122,7 +130,10 @@ class Groups:
             request_timeout=CALL_SECONDS,
         )
         named = {(place.topic, place.partition): answer for place, answer in asked.items()}
-        return {place: clients.offset_of(found) for place, found in self._all(named).items()}
+        found, reasons = self._answers(named, "topic")
+        for why in reasons.values():
+            raise Untold(why)
+        return {place: clients.offset_of(answer) for place, answer in found.items()}
 
     # --- the client ---------------------------------------------------------------------------
 
@@ -135,15 +146,11 @@ class Groups:
         if self._broken:
             self.close()
 
-    def _all(self, asked: Mapping[Key, "Future[Any]"]) -> dict[Key, Any]:
-        """All answers. Raises `Untold` where one is missing."""
-        found, reasons = self._answers(asked)
-        for reason in reasons.values():
-            raise Untold(reason)
-        return found
-
-    def _answers(self, asked: Mapping[Key, "Future[Any]"]) -> tuple[dict[Key, Any], dict[Key, str]]:
-        """What was answered within `CALL_SECONDS`, and of the rest why it was not."""
+    def _answers(
+        self, asked: Mapping[Key, "Future[Any]"], kind: Literal["group", "topic"]
+    ) -> tuple[dict[Key, Any], dict[Key, str]]:
+        """What was answered of each group or place within `CALL_SECONDS`, and of the rest why it
+        was not."""
         limit = time.monotonic() + CALL_SECONDS
         found: dict[Key, Any] = {}
         reasons: dict[Key, str] = {}
@@ -159,7 +166,8 @@ class Groups:
             elif isinstance(error, KafkaException):
                 # A negative code is the client's own, and no broker's.
                 self._broken = self._broken or error.args[0].code() < 0
-                reasons[key] = _reason(error)
+                name = key if isinstance(key, str) else key[0]
+                reasons[key] = reason(error.args[0], Right("DESCRIBE", kind, name))
             else:
                 raise error
         return found, reasons
@@ -183,9 +191,3 @@ def committed(
         if place.error is not None:
             raise KafkaException(place.error)
     return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
-
-
-def _reason(error: KafkaException) -> str:
-    """Name and text: of some errors of admin clients the text is no more than the call's name."""
-    cause = error.args[0]
-    return f"{cause.name()}: {cause.str()}".rstrip(": ")

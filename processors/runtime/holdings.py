@@ -23,6 +23,7 @@ from processors.runtime.state import Store, open_store
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Fatal
 from topics.catalogue import physical
+from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.lane")
 
@@ -33,9 +34,9 @@ PENDING_SECONDS = 30.0
 
 
 class Holdings:
-    """What a lane holds. `next` is the offset that comes next in each input, by physical name, and
-    `committed` the group's, as far as it is known here; `stores` holds the committed state by
-    partition, which the driver has once it is restored.
+    """What a lane holds, as a member of `group`. `next` is the offset that comes next in each
+    input, by physical name, and `committed` the group's, as far as it is known here; `stores` holds
+    the committed state by partition, which the driver has once it is restored.
 
     `beat` is called before each attempt of a call that is repeated; `stopping` ends the repeating.
     """
@@ -59,6 +60,7 @@ class Holdings:
         self._status = status
         self._beat = beat
         self._stopping = stopping
+        self.group = clients.group_id(settings, processor.name)
         self._inputs = [physical(name, settings.topic_prefix) for name in processor.inputs]
         self._changelog = physical(processor.changelog, settings.topic_prefix)
         self.next: dict[Place, int] = {}
@@ -133,7 +135,8 @@ class Holdings:
             except KafkaException as error:
                 waits = error.args[0].code() == KafkaError._TIMED_OUT and time.monotonic() < limit
                 if self._stopping() or not waits:
-                    raise Fatal(f"the group's offsets cannot be read: {error.args[0]}") from None
+                    why = reason(error.args[0], Right("READ", "group", self.group))
+                    raise Fatal(f"the group's offsets cannot be read: {why}") from None
                 log.info("waiting for the group's offsets: %s", error.args[0].str())
 
     def restore(self) -> None:
@@ -167,8 +170,7 @@ class Holdings:
         """Give the restored stores to the driver, a slice at a time."""
         for number, store in self.stores.items():
             if number in self._unanchored:
-                group = clients.group_id(self._settings, self._processor.name)
-                check_anchored(self._changelog, group, store)
+                check_anchored(self._changelog, self.group, store)
             yield from self._driver.assigning(number, store)
 
     def keep(self, partitions: list[TopicPartition]) -> None:

@@ -11,6 +11,7 @@ from processors.runtime.holdings import Holdings
 from processors.runtime.restoration import PASSING, Place
 from processors.runtime.transactions import Fatal, Fenced, is_fenced
 from schemas.flow import Record
+from topics.rights import Right, reason
 
 
 class Intake:
@@ -68,7 +69,7 @@ class Intake:
             topic, partition, offset = message.topic(), message.partition(), message.offset()
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
-                    _check(error)
+                    self._check(error, topic)
                 elif topic is not None and partition is not None and offset is not None:
                     self._gate.at_end((topic, partition), offset)
                 continue
@@ -94,9 +95,10 @@ class Intake:
             )
         return in_order(records) if len(inputs) > 1 else records
 
-
-def _check(error: KafkaError) -> None:
-    if is_fenced(error):
-        raise Fenced(error.str())
-    if error.code() not in PASSING:
-        raise Fatal(f"the inputs cannot be read: {error.str()}")
+    def _check(self, error: KafkaError, topic: str | None) -> None:
+        if is_fenced(error):
+            raise Fenced(error.str())
+        if error.code() not in PASSING:
+            asked = [Right("READ", "topic", name) for name in ([topic] if topic else self._inputs)]
+            why = reason(error, Right("READ", "group", self._held.group), *asked)
+            raise Fatal(f"the inputs cannot be read: {why}")

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from processors.contracts.tables import LIVENESS, STALE_INTERVALS
 from processors.processor import Processor
@@ -26,6 +26,7 @@ from processors.runtime.tables import Tables
 from schemas import wire
 from schemas.records import Liveness
 from topics.catalogue import physical
+from topics.rights import reason, rights_of_a_producer
 
 log = logging.getLogger("handoff.probe")
 
@@ -81,6 +82,7 @@ class Probe:
         self._tables = tables
         self._status = status
         self._topic = physical(LIVENESS, settings.topic_prefix)
+        self._needed = rights_of_a_producer(self._topic)
         self._interval = settings.probe_interval
         self._stale_after = int(STALE_INTERVALS * self._interval * 1000)
         self._published: dict[str, Liveness] = {}
@@ -113,15 +115,17 @@ class Probe:
             except SettingsError as error:
                 self._status.probes["failed"] += 1
                 self._say("probe", f"the receivers cannot be probed: {error}")
-            except KafkaException as error:
-                # Not even taken: an idempotent producer that has failed for good.
-                self._producer = None
-                self._status.probes["failed"] += 1
-                self._say("probe", f"the receivers cannot be probed: {error.args[0].str()}")
             except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
                 self._status.probes["failed"] += 1
-                what = f"our defect; the receivers are not probed: {type(error).__name__}"
-                self._say("probe", what, defect=True)
+                failure = clients.failure_of(error)
+                if failure is None:
+                    what = f"our defect; the receivers are not probed: {type(error).__name__}"
+                    self._say("probe", what, defect=True)
+                else:
+                    # Not even taken: an idempotent producer that has failed for good.
+                    self._producer = None
+                    why = reason(failure, *self._needed)
+                    self._say("probe", f"the receivers cannot be probed: {why}")
             else:
                 self._say("probe", "")
             pause = max(0.1, self._interval - (time.monotonic() - began))
@@ -196,7 +200,8 @@ class Probe:
                 self._say(self._topic, "")
                 return
             self._status.probes["failed"] += 1
-            self._say(self._topic, f"{self._topic} does not take records: {error.str()}")
+            why = reason(error, *self._needed)
+            self._say(self._topic, f"{self._topic} does not take records: {why}")
             # An idempotent producer may never recover from an error; a new one costs nothing.
             self._producer = None
 

@@ -26,6 +26,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from processors.runtime import clients
 from processors.runtime.state import Store
 from processors.runtime.transactions import Fatal, Misconfigured
+from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.restoration")
 
@@ -53,6 +54,8 @@ PASSING = frozenset(
         KafkaError.KAFKA_STORAGE_ERROR,
     }
 )
+# A reader never joins its group: that it may not use it does not matter.
+PASSING_READER = PASSING | {KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,16 @@ def bounds(admin: AdminClient, places: list[Place]) -> dict[Place, Bounds]:
         )
         for name, spec in (("first", _EARLIEST), ("end", _LATEST))
     }
-    try:
-        for name, answers in futures.items():
-            for place, future in answers.items():
+    for name, answers in futures.items():
+        for place, future in answers.items():
+            try:
                 offset = clients.offset_of(future.result(CALL_SECONDS + 1))
-                found[name][place.topic, place.partition] = offset
-    except (KafkaException, TimeoutError) as error:
-        raise Fatal(f"the ends of the partitions cannot be read: {error}") from None
+            except (KafkaException, TimeoutError) as error:
+                why = str(error)
+                if isinstance(error, KafkaException):
+                    why = reason(error.args[0], Right("DESCRIBE", "topic", place.topic))
+                raise Fatal(f"the ends of the partitions cannot be read: {why}") from None
+            found[name][place.topic, place.partition] = offset
     return {place: Bounds(found["first"][place], found["end"][place]) for place in places}
 
 
@@ -225,8 +231,9 @@ class Restoration:
                 self._at.pop(number, None)
                 self._stores[number].save(offset)
                 self._reader.pause([TopicPartition(self._topic, number)])
-        elif error.code() not in PASSING:
-            raise Fatal(f"{self._topic} cannot be read: {error.str()}")
+        elif error.code() not in PASSING_READER:
+            why = reason(error, Right("READ", "topic", self._topic))
+            raise Fatal(f"{self._topic} cannot be read: {why}")
 
     def close(self) -> None:
         """Let the consumer go."""

@@ -14,10 +14,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from processors.processor import Processor
 from processors.runtime import clients
-from processors.runtime.restoration import PASSING, Place, bounds
+from processors.runtime.restoration import PASSING_READER, Place, bounds
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
 from topics.catalogue import NAMES, physical
+from topics.look import look
+from topics.rights import Right, missing, reason
 
 log = logging.getLogger("handoff.tables")
 
@@ -41,6 +43,7 @@ class Tables:
         self._values: dict[str, dict[str, bytes]] = {name: {} for name in processor.tables}
         self._ours = {physical(name, prefix) for name in NAMES}
         self._existing: frozenset[str] = frozenset()
+        self._hidden: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._settings = settings
         self._admin = clients.admin(settings)
@@ -72,6 +75,7 @@ class Tables:
         self._build()
         if self.current is None:
             raise Fatal(f"the tables of {self._processor.name} cannot be built")
+        self._warn_of_hidden()
 
     def stop(self) -> None:
         """End the thread."""
@@ -86,14 +90,14 @@ class Tables:
     def _assign(self) -> dict[Place, int]:
         """Read from the first record of each partition; where their ends are."""
         try:
-            found = self._admin.list_topics(timeout=_CALL_SECONDS).topics
+            found = look(self._admin, self._topics, _CALL_SECONDS)
         except KafkaException as error:
-            raise Fatal(f"the tables cannot be read: {error.args[0].str()}") from None
+            raise Fatal(f"the tables cannot be read: {reason(error.args[0])}") from None
+        lacking = found.lacks(Right("READ", "topic", topic) for topic in self._topics)
+        if lacking:
+            raise Fatal(f"the tables cannot be read: {missing(lacking)}")
         places = [
-            (topic, number)
-            for topic in self._topics
-            if topic in found
-            for number in found[topic].partitions
+            (topic, number) for topic, seen in found.topics.items() for number in seen.leaders
         ]
         if not places:
             return {}
@@ -112,6 +116,7 @@ class Tables:
                 if now - listed >= _TOPICS_SECONDS:
                     listed = now
                     changed = self._list_topics() or changed
+                    self._warn_of_hidden()
             except (Fatal, KafkaException) as error:
                 log.warning("the tables are not followed for a moment: %s", error)
                 self._stop.wait(_RETRY_SECONDS)
@@ -136,9 +141,10 @@ class Tables:
                 if offset is not None and offset >= ends.get(place, offset + 1):
                     del ends[place]
                 return False
-            if error.code() in PASSING:
+            if error.code() in PASSING_READER:
                 return False
-            raise Fatal(f"{topic} cannot be read: {error.str()}")
+            why = reason(error, Right("READ", "topic", topic or "?"))
+            raise Fatal(f"{topic} cannot be read: {why}")
         assert topic is not None
         values = self._values[self._topics[topic]]
         try:
@@ -170,6 +176,23 @@ class Tables:
         changed = found != self._existing
         self._existing = found
         return changed
+
+    def _warn_of_hidden(self) -> None:
+        """A queue that may not be seen counts as missing, and its receiver's handoffs are held: say
+        so once, until it changes."""
+        unseen = set(self._processor.queues(self.current)) - self._existing - self._ours
+        try:
+            hidden = look(self._admin, unseen, _CALL_SECONDS).hidden
+        except KafkaException:
+            return
+        if hidden and hidden != self._hidden:
+            rights = [Right("WRITE", "topic", queue) for queue in hidden]
+            log.warning(
+                "%s takes queues for missing that it may not see: %s",
+                self._processor.name,
+                missing(rights),
+            )
+        self._hidden = hidden
 
     def _build(self) -> None:
         """Exchange `current`; records that make it fail are left out of it."""

@@ -1,0 +1,99 @@
+"""Whether a broker answers and lets us in; and where not, why not and what to look at.
+
+To a client, a wrong password looks like a broker that is away: the call times out. What it was is
+told beside the call, and heard by an `Ear`. `explained` makes the sentence of it, and is pure.
+"""
+
+import re
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ClusterMetadata
+
+from processors.runtime import clients
+from processors.runtime.settings import Settings
+from processors.runtime.transactions import Misconfigured
+
+CALL_SECONDS = 6.0  # with the start of Python it stays within ten seconds
+_STOPPED_SECONDS = 2.0  # a call that ends so much too late did not run all the time
+# Before a text of librdkafka stands the broker's address, after it how long that has been so.
+_ADDRESS, _SINCE = re.compile(r"^(\S+ )?\S+/(bootstrap|\d+): "), re.compile(r" \(after .*\)$")
+
+
+class Unreachable(Misconfigured):
+    """No broker answers, or none lets us in."""
+
+
+def reach(settings: Settings) -> tuple[AdminClient, ClusterMetadata]:
+    """A client whose broker has answered, with what it said of brokers and topics.
+
+    Raises `Unreachable` within ten seconds, and `SettingsError`. A call that took longer than it
+    may was not the broker's fault: this process was stopped meanwhile (SIGSTOP, a machine that
+    sleeps), and asks again.
+    """
+    ear = clients.Ear()
+    admin = clients.admin(settings, ear)
+    while True:
+        began = time.monotonic()
+        try:
+            return admin, admin.list_topics(timeout=CALL_SECONDS)
+        except KafkaException as error:
+            if time.monotonic() - began > CALL_SECONDS + _STOPPED_SECONDS:
+                continue
+            admin.poll(0)  # the ear hears it now
+            raise Unreachable(
+                explained(settings, [*ear.heard, (None, error.args[0].str())])
+            ) from None
+
+
+def explained(settings: Settings, heard: Iterable[tuple[int | None, str]]) -> str:
+    """Why no broker could be reached, in a sentence with what to look at. `heard` is code and text
+    of each error and line of librdkafka's, the least of them last."""
+    said = [(code, _plain(text)) for code, text in heard]
+
+    def first(*codes: int, word: str | None = None) -> str | None:
+        for code, text in said:
+            if code in codes or (word is not None and word in text):
+                return text
+        return None
+
+    where = settings.kafka_bootstrap_servers
+    kafka = settings.kafka
+    by_token = "OAUTHBEARER" in (kafka.get("sasl.mechanisms"), kafka.get("sasl.mechanism"))
+    if why := first(KafkaError._AUTHENTICATION):
+        user = "the sasl.oauthbearer properties" if by_token else "sasl.username and sasl.password"
+        return (
+            f"the broker at {where} does not let us in: {why}; "
+            f"check security.protocol, sasl.mechanisms, {user}"
+        )
+    if why := first(KafkaError._SSL, word="SSL handshake failed"):
+        return (
+            f"no TLS connection to the broker at {where}: {why}; "
+            "check security.protocol and the ssl properties, ssl.ca.location first"
+        )
+    if why := first(KafkaError._RESOLVE, word="Connect to "):
+        return (
+            f"no Kafka broker answers at {where} ({why}); start one with `handoff up`, "
+            "or set HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
+        )
+    if why := first(word="Disconnected"):
+        protocol = kafka.get("security.protocol", "plaintext")
+        return (
+            f"the broker at {where} ends each connection at once ({why}): security.protocol is "
+            f"{protocol}, and this port may want another one; check it, and the address"
+        )
+    if by_token and len(said) == 1:
+        return (
+            f"nobody gives a token to sign in with at {where}: set sasl.oauthbearer.method to oidc "
+            "and the properties that go with it"
+        )
+    return (
+        f"no Kafka broker answers at {where} ({said[-1][1]}); start one with `handoff up`, "
+        "or set HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
+    )
+
+
+def _plain(text: str) -> str:
+    bare = _ADDRESS.sub("", _SINCE.sub("", text))
+    return "".join(each if each.isprintable() else " " for each in bare)
