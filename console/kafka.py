@@ -33,6 +33,7 @@ from topics.look import Look, Seen, look
 from topics.rights import Right, is_refusal, missing, reason, rights_of_a_producer
 
 ANSWER_SECONDS = 5.0
+_ASK_SECONDS = 1.0  # for what is asked again and again
 _LEADERLESS = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 # librdkafka's lines stay off the terminal where nobody set up logging: our sentences say it.
 clients.log.addHandler(logging.NullHandler())
@@ -67,10 +68,11 @@ class Cluster:
         return found
 
     def has(self, topic: str) -> bool:
-        """Whether a canonical topic exists. Raises `DeclinedError` where it may not be seen."""
+        """Whether a canonical topic is there to be read. Raises `DeclinedError` where that is not
+        allowed."""
         found = self.look([topic])
-        if found.hidden:
-            raise DeclinedError(missing([Right("DESCRIBE", "topic", self.name(topic))]))
+        if lacking := found.lacks([Right("READ", "topic", self.name(topic))]):
+            raise DeclinedError(missing(lacking))
         return self.name(topic) in found.topics
 
     def lacking(self, operation: Literal["READ", "WRITE"], topics: Iterable[str]) -> list[Right]:
@@ -94,9 +96,9 @@ class Cluster:
 
     def partitions(self, topic: str) -> list[int]:
         """The partitions of a canonical topic. Raises `DeclinedError` when it does not exist, or
-        may not be seen."""
+        may not be read."""
         name = self.name(topic)
-        if name not in self._seen and not self.has(topic):
+        if name not in self._seen:
             self.check("READ", [topic])
         return sorted(self._seen[name].leaders)
 
@@ -366,16 +368,19 @@ class Judged:
 
     def past(self, topic: str, partition: int, offset: int) -> bool:
         """Whether what follows from the record is on its topics; false when nobody says."""
-        # Where the group may not be described, the call would only time out.
-        told = self._onlooker.poll(0)
-        error = None if told is None else told.error()
-        if error is not None and is_refusal(error):
-            self.lacking = reason(error, Right("DESCRIBE", "group", self._group))
         if self.lacking is not None:
             return False
         place = TopicPartition(self._cluster.name(topic), partition)
         try:
-            (found,) = self._onlooker.committed([place], ANSWER_SECONDS)
+            (found,) = self._onlooker.committed([place], _ASK_SECONDS)
         except KafkaException:
+            self._listen()
             return False
         return bool(found.offset > offset)
+
+    def _listen(self) -> None:
+        """Where the group may not be described, the call only times out, and this tells why."""
+        told = self._onlooker.poll(0)
+        error = None if told is None else told.error()
+        if error is not None and is_refusal(error):
+            self.lacking = reason(error, Right("DESCRIBE", "group", self._group))

@@ -131,6 +131,10 @@ class Instances:
         path = self._path(ordinal)
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def pid(self, ordinal: int) -> int:
+        """The process id of one that runs."""
+        return self._running[ordinal].pid
+
     def _path(self, ordinal: int) -> Path:
         return self._directory / f"instance-{ordinal}.log"
 

@@ -99,7 +99,7 @@ class SecuredKafka(ApacheKafka):
     def admin(self) -> AdminClient:
         """A client that may do everything."""
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+            self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         return self._admin
 
     def add_user(self, name: str, password: str) -> None:

@@ -1,15 +1,23 @@
 """Why no broker could be reached: the sentence, from what librdkafka 2.16 says beside the call."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 from confluent_kafka import KafkaError, KafkaException
 
 from console.brokers import free_port
+from console.main import main
 from processors.runtime import clients, connection
 from processors.runtime.connection import Unreachable, explained, reach
 from processors.runtime.settings import Settings, SettingsError
 
+CANARY = "Canary-of-a-p4ssword"
+SASL = {
+    "HANDOFF_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+    "HANDOFF_KAFKA__SASL_MECHANISMS": "SCRAM-SHA-512",
+}
 SILENT = (None, "Failed to get metadata: Local: Broker transport failure")
 DOWN = (KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
 AT = "sasl_ssl://127.0.0.1:9092/bootstrap: "
@@ -190,11 +198,11 @@ def test_what_the_client_says_reaches_the_sentence(
 @pytest.mark.parametrize(
     "properties",
     [
-        {"ssl.ca.location": "/S3cr3tPassw0rd/x"},
-        {"ssl.key.location": "S3cr3tPassw0rd"},
-        {"ssl.keystore.location": "S3cr3tPassw0rd\0"},
+        {"ssl.ca.location": f"/{CANARY}/x"},
+        {"ssl.key.location": CANARY},
+        {"ssl.keystore.location": CANARY + "\0"},
         # librdkafka 2.16 aborts the process over this one, if it gets to see it.
-        {**OAUTH, "sasl.oauthbearer.method": "oidc", "ssl.ca.location": "/S3cr3tPassw0rd"},
+        {**OAUTH, "sasl.oauthbearer.method": "oidc", "ssl.ca.location": f"/{CANARY}"},
     ],
     ids=["ca", "key", "no path", "with OAUTHBEARER"],
 )
@@ -204,7 +212,7 @@ def test_a_file_that_is_not_there_is_named_by_its_property(properties: dict[str,
         clients.admin(Settings(kafka={"security.protocol": "SSL", **properties}))
     told = str(info.value)
     assert told.startswith(f"the file that {name} names cannot be read (")
-    assert "S3cr3t" not in told
+    assert CANARY not in told
 
 
 @pytest.mark.parametrize(
@@ -223,10 +231,10 @@ def test_a_file_that_is_not_there_is_named_by_its_property(properties: dict[str,
     ],
 )
 def test_a_secret_in_the_wrong_property_is_not_quoted(name: str) -> None:
-    settings = Settings(kafka={"security.protocol": "SASL_SSL", name: "S3cr3tPassw0rd"})
+    settings = Settings(kafka={"security.protocol": "SASL_SSL", name: CANARY})
     with pytest.raises(SettingsError, match="Kafka clients refuse the settings") as info:
         clients.admin(settings)
-    assert "S3cr3t" not in str(info.value)
+    assert CANARY not in str(info.value)
 
 
 def test_what_is_part_of_a_name_stays_readable() -> None:
@@ -235,3 +243,50 @@ def test_what_is_part_of_a_name_stays_readable() -> None:
         {"security.protocol": "ssl", "ssl.ca.location": "probe"},
     )
     assert told == 'Invalid value "ssl" for "security.protocol"; see ssl.ca.location'
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HANDOFF_KAFKA__SASL_PASSWORT", CANARY),
+        ("HANDOFF_KAFKA__SASL_MECHANISMS", CANARY),
+        ("HANDOFF_KAFKA__SECURITY_PROTOCOL", CANARY),
+        ("HANDOFF_KAFKA__SSL_KEY_PEM", CANARY),
+        ("HANDOFF_KAFKA__SSL_CA_LOCATION", CANARY),
+        ("HANDOFF_KAFKA__SASL_JAAS_CONFIG", f'x password="{CANARY}"'),
+        ("HANDOFF_KAFKA", f'{{"sasl.password":"{CANARY}"'),
+        ("HANDOFF_KAFKA", f'["{CANARY}"]'),
+        ("HANDOFF_KAFKA", f'{{"group.id": "{CANARY}"}}'),
+        ("HANDOFF_ORDINAL", CANARY),
+        ("HANDOFF_STATE", CANARY),
+        ("HANDOFF_LOG_LEVEL", CANARY),
+        ("HANDOFF_PARTITIONS", CANARY),
+    ],
+)
+def test_a_secret_in_the_wrong_setting_is_not_quoted(
+    tmp_path: Path, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner(env={**SASL, variable: value}).invoke(main, ["doctor"])
+    assert result.exit_code == 2
+    assert CANARY not in result.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[kafka]\nsasl.password = {CANARY}\n",
+        f'kafka = "sasl.password={CANARY}"\n',
+        f'sasl_password = "{CANARY}"\n',
+        f'ordinal = "{CANARY}"\n',
+    ],
+    ids=["no TOML", "no table", "no setting", "no number"],
+)
+def test_a_secret_in_a_wrong_file_is_not_quoted(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "handoff.toml").write_text(text)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 2
+    assert CANARY not in result.output

@@ -1,29 +1,402 @@
-"""On a broker with TLS, users and ACLs."""
+"""On a broker with users and ACLs: the rights that docs/operations.md asks for are enough, and each
+missing one is named."""
 
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
 import pytest
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.secured import SecuredKafka
+from console.main import main
+from processors.insights.processor import INSIGHTS
+from processors.integrity.processor import INTEGRITY
+from processors.processor import Processor
+from processors.runtime import clients, cluster
+from processors.runtime.cluster import check_topics
+from processors.runtime.settings import Settings
+from processors.runtime.transactions import Fatal
+from tests.instances import GUEST, ROOT
+from tests.lanes import wait_for
+from tests.rights_documented import Names, documented, rows
+from tests.secured import SecuredKafka, environment
+from tests.secured_stage import PASSWORD, Stage
+from topics.catalogue import NAMES
 from topics.rights import Right
 
+PROCESSORS: dict[str, Processor[Any]] = {
+    "run --processor integrity": INTEGRITY,
+    "run --processor insights": INSIGHTS,
+}
+PEOPLE = sorted(set(rows()) - set(PROCESSORS) - {"a tool", "a receiver"})
+# They ask no cluster.
+OFFLINE = {"up", "demo", "run", "contracts lint", "import openai-chat"}
 
-@pytest.mark.parametrize("way", ["password", "token"])
-def test_a_user_sees_what_was_granted(secured: SecuredKafka, prefix: str, way: str) -> None:
-    topic, user = prefix + "seen", prefix + way
+# What they wrote once would not be written again, or is gone.
+ANEW = {"contracts apply", "receivers apply", "send", "release", "discard"}
+
+
+@pytest.fixture(scope="module")
+def stage(secured: SecuredKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Both processors run, and have judged: two handoffs were sent, four are held."""
+    prefix = f"s{time.time_ns() % 10**9}."
+    made = Stage(secured, prefix, tmp_path_factory.mktemp("stage"))
+    try:
+        made.start()
+        made.play("engineering", "engineering", *["nobody"] * 4)
+        wait_for(lambda: len(made.held()) == 4, 30, made.log)
+        yield made
+    finally:
+        made.instances.end()
+
+
+def test_a_user_sees_what_was_granted(secured: SecuredKafka, prefix: str) -> None:
+    """The fixture itself: by password and by token, by name and by prefix."""
+    topic = prefix + "seen"
     secured.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
-    secured.add_user(user, "a password")
-    by = secured.by_token(user) if way == "token" else secured.by_password(user, "a password")
-    client = AdminClient(by)
+    by_password, by_token = prefix + "password", prefix + "token"
+    secured.add_user(by_password, PASSWORD)
+    for user, by in (
+        (by_password, secured.by_password(by_password, PASSWORD)),
+        (by_token, secured.by_token(by_token)),
+    ):
+        client = AdminClient({**by, "log_level": 0})
+        right = Right("DESCRIBE", "topic", topic)
+        assert topic not in client.list_topics(timeout=10).topics
+        secured.grant(user, right)
+        assert topic in client.list_topics(timeout=10).topics
+        secured.revoke(user, right)
+        assert topic not in client.list_topics(timeout=10).topics
+        secured.grant(user, Right("READ", "topic", prefix), prefixed=True)
+        assert topic in client.list_topics(timeout=10).topics
+        secured.revoke(user)
+        assert topic not in client.list_topics(timeout=10).topics
 
-    def sees() -> bool:
-        return topic in client.list_topics(timeout=10).topics
 
-    assert not sees()
-    secured.grant(user, Right("DESCRIBE", "topic", topic))
-    assert sees()
-    secured.revoke(user, Right("DESCRIBE", "topic", topic))
-    assert not sees()
-    secured.grant(user, Right("READ", "topic", prefix), prefixed=True)
-    assert sees()
-    secured.revoke(user)
-    assert not sees()
+# --- commands ------------------------------------------------------------------------------------
+
+
+def test_every_command_is_documented() -> None:
+    """With the rights that it needs, or as one that asks no cluster."""
+
+    def names(group: click.Group, before: str = "") -> Iterator[str]:
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                yield from names(command, f"{before}{name} ")
+            else:
+                yield before + name
+
+    told = {re.sub(r"^(tail) .*| --\S+$", r"\1", each) for each in PEOPLE}
+    assert told == set(names(main)) - OFFLINE
+
+
+def arguments_of(stage: Stage, command: str, number: int) -> tuple[list[str], str | None]:
+    """The words of a documented command, and its standard input; `number` is never the same."""
+    one = stage.directory / "one.yaml"
+    documents = str(stage.documents)
+    match command.split():
+        case ["contracts", "apply"]:
+            other = stage.documents.read_text().split("---")[0].replace("bug-to", f"n{number}-to")
+            one.write_text(other.replace("support-ticket", f"flow{number}"))
+            return ["contracts", "apply", str(one)], None
+        case ["receivers", "apply"]:
+            one.write_text(
+                stage.documents.read_text().split("---")[1].replace("Nair", f"N{number}")
+            )
+            return ["receivers", "apply", str(one)], None
+        case ["contracts", "show"]:
+            return ["contracts", "show", "bug-to-engineering"], None
+        case ["contracts", "diff"]:
+            return ["contracts", "diff", "bug-to-engineering@1", "bug-to-engineering"], None
+        case ["contracts", "test", option]:
+            return ["contracts", "test", documents, option], None
+        case ["dry-run", option]:
+            return ["dry-run", "--contracts", documents, option], None
+        case ["send"]:
+            ack = {
+                "id": f"a{number}",
+                "workflow": "w",
+                "task_id": "t",
+                "handoff_id": "h-1",
+                "status": "accepted",
+                "by": "x",
+                "occurred_at": "2026-01-01T00:00:00Z",
+            }
+            amendment = {**ack, "action": "discard", "fields": {}}
+            del amendment["status"]
+            lines = [stage.output(f"S-{number}")] + [
+                json.dumps({"topic": f"handoff.{topic}", "value": value})
+                for topic, value in (("acks", ack), ("amendments", amendment))
+            ]
+            return ["send", "-"], "\n".join(lines)
+        case ["tail", what]:
+            return ["tail", what, "--from-beginning", "--limit", "1", "--timeout", "0.5"], None
+        case ["doctor"]:
+            return ["doctor", "--output", "json"], None
+        case ["show"]:
+            return ["show", stage.sent()["task_id"]], None
+        case ["held", "show"]:
+            return ["held", "show", stage.held()[0]], None
+        case ["ack"]:
+            return ["ack", stage.sent()["id"], "--status", "accepted", "--wait", "3"], None
+        case ["amend"]:
+            return ["amend", stage.held()[0], "--text", "product=sync"], None
+        case ["release" | "discard"]:
+            return [command, stage.held()[-1], "--reason", "a test"], None
+        case ["dead-letters", "show"]:
+            letters = stage("dead-letters", "list", "--output", "json").stdout.splitlines()
+            return [
+                "dead-letters",
+                "show",
+                json.loads(letters[0])["id"] if letters else "0/0",
+            ], None
+        case _:
+            return command.split(), None
+
+
+def exit_code(command: str, missing: Right) -> int:
+    """The doctor has found a problem, and a queue that is only looked for stops nobody."""
+    if command == "receivers apply" and missing.operation == "DESCRIBE":
+        return 0
+    return 1 if command == "doctor" else 4
+
+
+def few(rights: list[Right]) -> list[Right]:
+    """All of them; but of an operation on all topics, that on the packages alone."""
+    often = {
+        operation
+        for operation, count in Counter(right.operation for right in rights).items()
+        if count > len(NAMES)
+    }
+    return [
+        right
+        for right in rights
+        if right.operation not in often or right.kind != "topic" or right.name.endswith(".packages")
+    ]
+
+
+@pytest.mark.parametrize("command", [each for each in PEOPLE if each != "topics apply"])
+def test_a_command_does_with_its_rights_and_names_each_missing_one(
+    stage: Stage, command: str
+) -> None:
+    rights = stage.allow(command)
+    words, lines = arguments_of(stage, command, 0)
+    result = stage(*words, lines=lines)
+    assert result.exit_code == 0, result.output
+    assert "right" not in result.output
+    for number, right in enumerate(few(rights), 1):
+        if right.kind == "group" and command in ("amend", "release", "discard"):
+            continue  # only `ack` can be said of what was so already
+        if command in ANEW:
+            words, lines = arguments_of(stage, command, number)
+        with stage.without(stage.user, right):
+            result = stage(*words, lines=lines)
+        assert f"{right} is missing" in result.output, words
+        assert result.exit_code == exit_code(command, right), result.output
+
+
+def test_topics_are_planned_and_applied_with_the_rights_and_no_less(
+    secured: SecuredKafka, stage: Stage, prefix: str
+) -> None:
+    """Two topics are there, and differ from what is wanted."""
+    names = Names(prefix, prefix.rstrip("."), f"{prefix}queue", "")
+    made = [
+        NewTopic(prefix + "packages", 2),
+        NewTopic(prefix + "contracts", 1, config={"cleanup.policy": "delete"}),
+        NewTopic(prefix + "receivers", 1),
+    ]
+    for future in secured.admin.create_topics(made).values():
+        future.result(20)
+    secured.revoke(stage.user)
+    stage.grant(stage.user, set(documented("topics apply", names)))
+    own = {"HANDOFF_TOPIC_PREFIX": prefix}
+
+    for operation, topic, expected in (
+        ("READ", "receivers", "the right {} is missing"),
+        ("CREATE", "acks", "{0.name} cannot be created: the right {0} is missing"),
+        ("ALTER", "packages", "{0.name} cannot be given more partitions: the right {0} is missing"),
+        ("ALTER_CONFIGS", "contracts", "The settings of {0.name} cannot be changed: "),
+    ):
+        right = Right(operation, "topic", prefix + topic)
+        with stage.without(stage.user, right):
+            result = stage("topics", "apply", **own)
+        # ALTER brings DESCRIBE, and ALTER_CONFIGS brings DESCRIBE_CONFIGS.
+        hidden = {"ALTER": "DESCRIBE", "ALTER_CONFIGS": "DESCRIBE_CONFIGS"}.get(operation)
+        if hidden is not None:
+            told = str(Right(hidden, "topic", right.name))
+            assert f"the right {told} is missing" in result.output
+            with stage.without(stage.user, right):
+                secured.grant(stage.user, Right(hidden, "topic", right.name))
+                result = stage("topics", "apply", **own)
+        assert expected.format(right) in result.output
+        assert str(right) in result.output
+        assert result.exit_code == 4
+    result = stage("topics", "apply", **own)
+    assert result.exit_code == 0, result.output
+    assert stage("topics", "apply", **own).output == "nothing to change\n"
+
+
+def test_a_plan_does_not_offer_to_create_what_it_may_not_see(stage: Stage, prefix: str) -> None:
+    """Neither with no right at all, nor where one topic of many is hidden."""
+    stage.broker.revoke(stage.user)
+    result = stage("topics", "plan")
+    assert result.exit_code == 4
+    assert "create" not in result.output
+    assert "DESCRIBE on the topics" in result.output
+    assert "and 11 more; grant them" in result.output
+    rights = stage.allow("topics plan")
+    hidden = Right("DESCRIBE", "topic", stage.names.queue)
+    assert hidden in rights
+    with stage.without(stage.user, hidden):
+        result = stage("topics", "plan")
+    assert result.stdout == (
+        f"what exists cannot be seen: the right {hidden} is missing; "
+        "grant it to the user of these settings\n1 change\n"
+    )
+    # What does not exist may not be seen either.
+    result = stage("topics", "plan", HANDOFF_TOPIC_PREFIX=prefix)
+    assert "create" not in result.output
+    assert "DESCRIBE on the topics" in result.output
+
+
+# --- processors, tools, receivers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", PROCESSORS)
+def test_a_processor_names_each_right_on_a_topic_that_is_missing_before_it_runs(
+    stage: Stage, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0)
+    rights = [right for right in stage.allow(who) if right.kind == "topic"]
+    by = stage.broker.by_password(stage.user, PASSWORD)
+    settings = Settings(
+        kafka_bootstrap_servers=by.pop("bootstrap.servers"), kafka=by, topic_prefix=stage.prefix
+    )
+    admin = clients.admin(settings)
+    assert check_topics(admin, settings, PROCESSORS[who]) > 0
+    later = {
+        Right("WRITE", "topic", stage.names.queue),  # a queue comes and goes with its receiver
+        Right("WRITE", "topic", stage.names.topic("receiver-liveness")),  # only the probe's
+    }
+    for right in rights:
+        if right in later:
+            continue
+        with stage.without(stage.user, right), pytest.raises(Fatal) as info:
+            check_topics(admin, settings, PROCESSORS[who])
+        assert f"the right {right} is missing" in str(info.value)
+
+
+def test_a_processor_without_any_right_ends_with_one_sentence(stage: Stage) -> None:
+    stage.broker.revoke(stage.user)
+    by = environment(stage.broker.by_password(stage.user, PASSWORD))
+    own = {"HANDOFF_TOPIC_PREFIX": stage.prefix, "HANDOFF_WEB_PORT": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "console.main", "run"],
+        env={**os.environ, **by, **own},
+        cwd=stage.directory,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("handoff: integrity cannot run: rights are missing: READ on the ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_running_processor_names_what_its_probe_may_not_do(stage: Stage) -> None:
+    """And says when it may again. The processor goes on all the time."""
+    group = Right("DESCRIBE", "group", stage.names.group)
+    topic = Right("WRITE", "topic", stage.names.topic("receiver-liveness"))
+    for right, what, afterwards in (
+        (
+            group,
+            f"the consumer group {group.name} of the receiver engineering cannot be described",
+            f"the receiver engineering has no member in its consumer group {group.name}",
+        ),
+        (topic, f"{topic.name} does not take records", f"no longer: {topic.name} does not take "),
+    ):
+        with stage.without(stage.processor, right):
+            stage.logs(f"the right {right} is missing")
+            assert what in stage.log
+        stage.logs(afterwards)
+
+
+def contains(stage: Stage, line: str) -> bool:
+    return line in stage.log
+
+
+def test_a_queue_that_may_not_be_seen_is_named(stage: Stage) -> None:
+    with stage.without(stage.processor, Right("WRITE", "topic", stage.names.queue)):
+        for name in ("integrity", "insights"):
+            told = f"{name} takes queues for missing that it may not see: the right WRITE on the "
+            told += f"topic {stage.names.queue} is missing"
+            wait_for(partial(contains, stage, told), 20, told)
+
+
+def test_a_group_that_may_not_be_used_is_named(stage: Stage) -> None:
+    """It is taken from a processor that runs, which goes on by itself when it has it again."""
+    with stage.without(
+        stage.processor, Right("READ", "group", f"{stage.names.application}-insights")
+    ):
+        stage.logs(f"the right READ on the group {stage.names.application}-insights is missing")
+    stage.logs("insights runs on partitions")
+
+
+def test_a_receiver_reads_and_answers_with_its_rights(stage: Stage) -> None:
+    user = stage.names.application + "-receiver"
+    stage.broker.add_user(user, PASSWORD)
+    stage.grant(user, set(documented("a receiver", stage.names)))
+    by = stage.broker.by_password(user, PASSWORD)
+    reader = {"group.id": stage.names.group, "auto.offset.reset": "earliest"}
+    consumer = Consumer({**by, **reader, "isolation.level": "read_committed"})
+    consumer.subscribe([stage.names.queue])
+    message = consumer.poll(20)
+    assert message is not None
+    assert message.error() is None
+    consumer.commit(message=message, asynchronous=False)
+    consumer.close()
+    package = json.loads(message.value() or b"")
+    ack = {
+        "id": f"ack-{package['id']}",
+        "workflow": package["workflow"],
+        "task_id": package["task_id"],
+        "handoff_id": package["id"],
+        "status": "completed",
+        "by": "Priya Nair",
+        "occurred_at": datetime.now(UTC).isoformat(),
+    }
+    producer = Producer({**by, "partitioner": "murmur2_random"})
+    producer.produce(stage.names.topic("acks"), json.dumps(ack), package["task_id"])
+    assert producer.flush(20) == 0
+
+    def completed() -> bool:
+        return "completed" in {each["kind"] for each in stage.published("handoff.signals").values()}
+
+    wait_for(completed, 20, stage.log)
+
+
+def test_no_secret_is_in_log_metrics_or_command_line(stage: Stage) -> None:
+    """The processor logs at DEBUG, and its clients tell their configuration."""
+    log = stage.log
+    assert "Client configuration" in log
+    assert PASSWORD not in log
+    found = re.search(r"web pages on (http://\S+?)/healthz", log)
+    assert found is not None
+    with urllib.request.urlopen(found[1] + "/metrics", timeout=5) as page:
+        assert PASSWORD not in page.read().decode()
+    assert PASSWORD not in Path(f"/proc/{stage.instances.pid(GUEST)}/cmdline").read_text()
