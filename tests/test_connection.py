@@ -80,7 +80,8 @@ OAUTH = {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER"}
             ],
             "no TLS connection to the broker at 127.0.0.1:9092: SSL handshake failed: "
             "error:0A000086:SSL routines::certificate verify failed: broker certificate could not "
-            "be verified; check security.protocol and the ssl properties, ssl.ca.location first",
+            "be verified; check security.protocol, ssl.ca.location, and ssl.certificate.location "
+            "where the broker wants one",
         ),
         (
             SCRAM,
@@ -93,7 +94,23 @@ OAUTH = {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER"}
             ],
             "no TLS connection to the broker at 127.0.0.1:9092: SSL handshake failed: "
             "Disconnected: SSL connection closed by peer: connecting to a PLAINTEXT broker "
-            "listener?; check security.protocol and the ssl properties, ssl.ca.location first",
+            "listener?; check security.protocol, ssl.ca.location, and ssl.certificate.location "
+            "where the broker wants one",
+        ),
+        (
+            SCRAM,
+            [
+                (
+                    None,
+                    LINE + "Receive failed: error:0A000412:SSL routines::ssl/tls alert bad "
+                    "certificate: SSL alert number 42 (after 9ms in state APIVERSION_QUERY)",
+                ),
+                DOWN,
+            ],
+            "no TLS connection to the broker at 127.0.0.1:9092: Receive failed: "
+            "error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42; "
+            "check security.protocol, ssl.ca.location, and ssl.certificate.location where the "
+            "broker wants one",
         ),
         (
             {},
@@ -141,6 +158,7 @@ OAUTH = {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER"}
         "no way to a token",
         "wrong authority",
         "TLS to a plain port",
+        "no certificate of the client's",
         "plain to a TLS port",
         "went away",
         "nothing said",
@@ -201,17 +219,19 @@ def test_what_the_client_says_reaches_the_sentence(
         {"ssl.ca.location": f"/{CANARY}/x"},
         {"ssl.key.location": CANARY},
         {"ssl.keystore.location": CANARY + "\0"},
+        {"ssl.ca.location": __file__},
+        {**OAUTH, "sasl.oauthbearer.method": "oidc", "ssl.ca.location": __file__},
         # librdkafka 2.16 aborts the process over this one, if it gets to see it.
         {**OAUTH, "sasl.oauthbearer.method": "oidc", "ssl.ca.location": f"/{CANARY}"},
     ],
-    ids=["ca", "key", "no path", "with OAUTHBEARER"],
+    ids=["ca", "key", "no path", "no certificate", "nor with OAUTHBEARER", "with OAUTHBEARER"],
 )
 def test_a_file_that_is_not_there_is_named_by_its_property(properties: dict[str, str]) -> None:
     name = next(name for name in properties if name.endswith("location"))
     with pytest.raises(SettingsError) as info:
         clients.admin(Settings(kafka={"security.protocol": "SSL", **properties}))
     told = str(info.value)
-    assert told.startswith(f"the file that {name} names cannot be read (")
+    assert told.startswith(f"the file that {name} names cannot be used (")
     assert CANARY not in told
 
 

@@ -5,6 +5,7 @@ transactions back to back costs 97 ms, with 5 it costs 3 to 5.
 """
 
 import logging
+import ssl
 import threading
 import time
 import uuid
@@ -303,20 +304,29 @@ def _make(kind: Any, config: dict[str, Any], logger: Any = log) -> Any:
 
 
 def _check_file(name: str, path: str) -> None:
-    """Raises `SettingsError` where a file cannot be read. librdkafka does not say so in words, and
-    2.16 aborts the process where it is to sign in with OAUTHBEARER, too."""
-    if path == "probe":  # wherever the system has them
+    """Raises `SettingsError` where a file cannot be read, or holds no certificate where these are
+    needed. librdkafka does not say so in words, and 2.16 aborts the process where it is to sign in
+    with OAUTHBEARER, too."""
+    if path in ("", "probe"):  # none, or wherever the system has them
         return
     try:
         with open(path, "rb"):
-            return
+            pass
+        if name.endswith("ca.location"):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except IsADirectoryError:
         return  # of certificates
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no path"
-        raise SettingsError(
-            f"the file that {name} names cannot be read ({why}); see kafka in the settings"
-        ) from None
+    except ssl.SSLError:
+        why = "it holds no certificate in PEM form"
+    except OSError as error:
+        why = error.strerror or "no reason is told"
+    except ValueError:
+        why = "it is no path"
+    else:
+        return
+    raise SettingsError(
+        f"the file that {name} names cannot be used ({why}); see kafka in the settings"
+    )
 
 
 def without_values(text: str, config: Mapping[str, Any]) -> str:

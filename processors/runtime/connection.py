@@ -50,11 +50,12 @@ def reach(settings: Settings) -> tuple[AdminClient, ClusterMetadata]:
 def explained(settings: Settings, heard: Iterable[tuple[int | None, str]]) -> str:
     """Why no broker could be reached, in a sentence with what to look at. `heard` is code and text
     of each error and line of librdkafka's, the least of them last."""
-    said = [(code, _plain(text)) for code, text in heard]
+    said = [(code, _plain(text)) for code, text in heard if code != KafkaError._ALL_BROKERS_DOWN]
 
-    def first(*codes: int, word: str | None = None) -> str | None:
+    def first(*signs: int | str) -> str | None:
+        """The first text with one of these codes, or with one of these words in it."""
         for code, text in said:
-            if code in codes or (word is not None and word in text):
+            if code in signs or any(isinstance(sign, str) and sign in text for sign in signs):
                 return text
         return None
 
@@ -67,17 +68,14 @@ def explained(settings: Settings, heard: Iterable[tuple[int | None, str]]) -> st
             f"the broker at {where} does not let us in: {why}; "
             f"check security.protocol, sasl.mechanisms, {user}"
         )
-    if why := first(KafkaError._SSL, word="SSL handshake failed"):
+    if why := first(KafkaError._SSL, "SSL handshake failed", "SSL routines"):
         return (
-            f"no TLS connection to the broker at {where}: {why}; "
-            "check security.protocol and the ssl properties, ssl.ca.location first"
+            f"no TLS connection to the broker at {where}: {why}; check security.protocol, "
+            "ssl.ca.location, and ssl.certificate.location where the broker wants one"
         )
-    if why := first(KafkaError._RESOLVE, word="Connect to "):
-        return (
-            f"no Kafka broker answers at {where} ({why}); start one with `handoff up`, "
-            "or set HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
-        )
-    if why := first(word="Disconnected"):
+    if why := first(KafkaError._RESOLVE, "Connect to "):
+        return _silent(where, why)
+    if why := first("Disconnected"):
         protocol = kafka.get("security.protocol", "plaintext")
         return (
             f"the broker at {where} ends each connection at once ({why}): security.protocol is "
@@ -88,8 +86,12 @@ def explained(settings: Settings, heard: Iterable[tuple[int | None, str]]) -> st
             f"nobody gives a token to sign in with at {where}: set sasl.oauthbearer.method to oidc "
             "and the properties that go with it"
         )
+    return _silent(where, said[0][1])
+
+
+def _silent(where: str, why: str) -> str:
     return (
-        f"no Kafka broker answers at {where} ({said[-1][1]}); start one with `handoff up`, "
+        f"no Kafka broker answers at {where} ({why}); start one with `handoff up`, "
         "or set HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
     )
 

@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from processors.runtime import clients
 from processors.runtime.restoration import CALL_SECONDS, Place
+from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.gate")
 
@@ -109,7 +110,7 @@ class Gate:
                 request_timeout=CALL_SECONDS,
             )
         except KafkaException as error:
-            self._failed(error)
+            self._failed(reason(error.args[0]))
         else:
             self._asked = now, futures
 
@@ -122,16 +123,16 @@ class Gate:
             return
         self._asked = None
         ends: dict[int, dict[Place, int]] = {}
-        try:
-            for place, future in futures.items():
+        for place, future in futures.items():
+            try:
                 offset = clients.offset_of(future.result())
-                ends.setdefault(place.partition, {})[place.topic, place.partition] = offset
-        except KafkaException as error:
-            self._failed(error)
-            return
+            except KafkaException as error:
+                self._failed(reason(error.args[0], Right("READ", "topic", place.topic)))
+                return
+            ends.setdefault(place.partition, {})[place.topic, place.partition] = offset
         for number, found in ends.items():
             self._ends[number] = moment, found
 
-    def _failed(self, error: KafkaException) -> None:
+    def _failed(self, why: str) -> None:
         self._ask_at = time.monotonic() + _RETRY_SECONDS
-        log.warning("deadlines wait: the ends of the inputs cannot be read: %s", error.args[0])
+        log.warning("deadlines wait: the ends of the inputs cannot be read: %s", why)

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 CONFIG_FILE = "handoff.toml"
-_SECRET_WORDS = ("password", "secret", "key.pem", "jaas", "token", "oauthbearer.config")
+_SECRET_WORDS = ("password", "passphrase", "secret", "key.pem", "jaas", "token", "bearer.config")
 _REFUSED = {
     "bootstrap.servers": "set kafka_bootstrap_servers instead",
     "metadata.broker.list": "set kafka_bootstrap_servers instead",  # librdkafka's other name
