@@ -145,22 +145,25 @@ class Writer:
                 **cluster.settings.kafka,
                 "bootstrap.servers": cluster.settings.kafka_bootstrap_servers,
                 "client.id": cluster.settings.application_id,
-                "log_level": 0,  # each record's error is told
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "message.max.bytes": clients.MAX_MESSAGE_BYTES,
                 "message.timeout.ms": 30_000,
-            }
+            },
+            logger=clients.log,  # else on the terminal; each record's error is told
         )
         self.delivered = 0
         self.failed: list[tuple[str, str]] = []
+        self._written = 0
         self._refused = False
+        self._broken: KafkaError | None = None  # why the producer has failed for good
         self.place = (-1, -1)
 
     def write(self, topic: str, key: bytes, value: bytes, headers: Headers, label: str) -> None:
         """Queue one record for a canonical topic; `label` names it in `failed`."""
         name = self._cluster.name(topic)
+        self._written += 1
 
         def done(error: KafkaError | None, message: Message) -> None:
             if error is None:
@@ -185,6 +188,9 @@ class Writer:
         """Wait until every record was taken or has failed (`message.timeout.ms` ends the wait)."""
         while len(self._producer):
             self._serve(0.1)
+        if self._broken is not None:  # then a callback may have been lost
+            for _ in range(self._written - self.delivered - len(self.failed)):
+                self._fail("what was on its way", self._broken, "")
 
     def error(self, message: str) -> CommandError:
         """What a command ends with, when records have failed."""
@@ -194,14 +200,14 @@ class Writer:
         try:
             self._producer.poll(seconds)
         except (KafkaException, SystemError) as error:
-            failure = clients.failure_of(error)
-            if failure is None:
+            self._broken = clients.failure_of(error)
+            if self._broken is None:
                 raise
-            self._fail("what was on its way", failure, "")
 
     def _fail(self, label: str, error: KafkaError, topic: str) -> None:
-        self._refused = self._refused or is_refusal(error)
-        self.failed.append((label, reason(error, *rights_of_a_producer(topic))))
+        cause = self._broken or error  # what a broken producer drops was only purged
+        self._refused = self._refused or is_refusal(cause)
+        self.failed.append((label, reason(cause, *rights_of_a_producer(topic))))
 
 
 def write_all(cluster: Cluster, topic: str, records: Iterable[tuple[str, bytes]]) -> None:

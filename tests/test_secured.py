@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from tests.rights_documented import Names, documented, rows
 from tests.secured import SecuredKafka, environment
 from tests.secured_stage import PASSWORD, Stage
 from topics.catalogue import NAMES
+from topics.look import Look, Seen, look
 from topics.rights import Right
 
 PROCESSORS: dict[str, Processor[Any]] = {
@@ -59,6 +60,7 @@ def stage(secured: SecuredKafka, tmp_path_factory: pytest.TempPathFactory) -> It
         made.start()
         made.play("engineering", "engineering", *["nobody"] * 4)
         wait_for(lambda: len(made.held()) == 4, 30, made.log)
+        assert "missing" not in made.log
         yield made
     finally:
         made.instances.end()
@@ -207,6 +209,39 @@ def test_a_command_does_with_its_rights_and_names_each_missing_one(
             result = stage(*words, lines=lines)
         assert f"{right} is missing" in result.output, words
         assert result.exit_code == exit_code(command, right), result.output
+
+
+def test_where_the_cluster_does_not_tell_what_is_allowed_its_refusal_is_named(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As of brokers whose authorizer is of another kind."""
+
+    def untold(admin: AdminClient, names: Iterable[str], seconds: float) -> Look:
+        found = look(admin, names, seconds)
+        seen = {name: Seen(topic.leaders, None) for name, topic in found.topics.items()}
+        return Look(seen, found.hidden)
+
+    monkeypatch.setattr("console.kafka.look", untold)
+    held, acks = (stage.names.topic(name) for name in ("held", "acks"))
+    stage.broker.revoke(stage.user)
+    stage.broker.grant(
+        stage.user, *(Right("DESCRIBE", "topic", name) for name in stage.names.all_topics())
+    )
+    result = stage("held", "list")
+    assert f"the right READ on the topic {held} is missing" in result.output
+    assert result.exit_code == 4
+    # An idempotent producer that may write nowhere is refused as a whole, and breaks.
+    lines = "\n".join(stage.output(f"U-{n}") for n in range(50))
+    result = stage("send", "-", lines=lines)
+    assert "the right IDEMPOTENT_WRITE on the cluster is missing" in result.output
+    assert "the cluster did not take 50 records" in result.output
+    assert result.exit_code == 4
+    stage.broker.grant(stage.user, Right("WRITE", "topic", acks))
+    result = stage("send", "-", lines=lines)
+    named = f"the right WRITE on the topic {stage.names.topic('tool-outputs')} is missing"
+    assert f": not taken by the cluster: {named}" in result.output
+    assert result.exit_code == 4
+    assert capfd.readouterr().err == "", "librdkafka keeps quiet"
 
 
 def test_topics_are_planned_and_applied_with_the_rights_and_no_less(
