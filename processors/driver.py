@@ -46,6 +46,11 @@ _ASSIGN_SLICE = 1_000
 _GONE = object()
 
 
+class StoreError(Exception):
+    """A store cannot be read or written. No record and no task is at fault, so nothing is made of
+    it: whoever runs the driver ends, and takes everything anew."""
+
+
 class Woken(NamedTuple):
     """A wake that changed something in the open transaction."""
 
@@ -125,7 +130,7 @@ class Driver(Generic[State]):
         """Judge one input record at processor time `now` (epoch ms); what it would publish.
 
         The core's new state and emits are taken only when all of it has been encoded, so a record
-        that fails costs itself: its one output is a dead letter.
+        that fails costs itself: its one output is a dead letter. Raises `StoreError`.
         """
         processor = self.processor
         partition = self.partitions[record.partition]
@@ -135,6 +140,8 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             state, emits = processor.advance(before, arrival, self.tables, now)
             outputs, counted, added = _encode(emits, arrival)
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this record is set aside, and the next one is judged.
             return [self.set_aside(record, error)]
@@ -228,6 +235,8 @@ class Driver(Generic[State]):
         try:
             state = (self._committed if committed else self._state)(partition, key)
             return None if state is None else self.processor.due(state)
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001
             self._failed("a deadline cannot be told", self.counts, error)
             return None
@@ -306,6 +315,8 @@ class Driver(Generic[State]):
             if before is None:
                 return []
             state, outputs, counted, added = self._rounds(before, given, now)
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this task sleeps until it changes, and the next one is woken.
             partition.wakes.fail(kind, key)
@@ -394,6 +405,8 @@ class Driver(Generic[State]):
             if state is None:
                 state = processor.decode(partition.store[key])
             partition.wakes.changed(key, processor.due(state), processor.watched(state))
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001 - a record of the task will say what is wrong
             self._failed("a state does not tell when to wake it", self.counts, error)
 
