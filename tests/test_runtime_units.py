@@ -11,15 +11,10 @@ import pytest
 from confluent_kafka import KafkaError
 
 from processors.runtime import clients, metrics
+from processors.runtime.disk import DiskStore
 from processors.runtime.restoration import Bounds, Start, check_anchored, starts
 from processors.runtime.settings import Settings, SettingsError, load_settings
-from processors.runtime.state import (
-    DELETE_RETENTION_MS,
-    DiskStore,
-    MemoryStore,
-    Store,
-    open_store,
-)
+from processors.runtime.state import MemoryStore, Store, open_store
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Cause, Kind, Misconfigured, cause_of, is_fenced, kind_of
 
@@ -203,7 +198,7 @@ def test_an_input_that_is_new_starts_at_its_first_record() -> None:
 
 
 def test_state_without_offsets_needs_a_person(tmp_path: Path) -> None:
-    for store in (MemoryStore(), DiskStore(tmp_path / "state", now())):
+    for store in (MemoryStore(), DiskStore(tmp_path / "state")):
         check_anchored("log", "group", store)
         store["k"] = b"v"
         store.save(1)
@@ -215,13 +210,9 @@ def test_state_without_offsets_needs_a_person(tmp_path: Path) -> None:
 # --- stores -------------------------------------------------------------------------------------
 
 
-def now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_store_is_a_mapping_that_counts_itself(tmp_path: Path, kind: str) -> None:
-    store: Store = MemoryStore() if kind == "memory" else DiskStore(tmp_path / "s", now())
+    store: Store = MemoryStore() if kind == "memory" else DiskStore(tmp_path / "s")
     store["a"] = b"12345"
     store["b"] = b"1"
     store["a"] = b"123"
@@ -240,12 +231,12 @@ def test_a_store_is_a_mapping_that_counts_itself(tmp_path: Path, kind: str) -> N
 
 
 def test_a_disk_store_keeps_what_was_saved_and_nothing_else(tmp_path: Path) -> None:
-    store = DiskStore(tmp_path / "s", now())
+    store = DiskStore(tmp_path / "s")
     store["a"] = b"1"
     store.save(5)
     store["a"] = b"2"  # never saved: its transaction was not committed
     store.close()
-    again = DiskStore(tmp_path / "s", now())
+    again = DiskStore(tmp_path / "s")
     assert (again.get("a"), again.checkpoint) == (b"1", 5)
     again.close()
 
@@ -255,17 +246,7 @@ def test_state_on_disk_without_its_package_names_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "rocksdict", None)
     with pytest.raises(SettingsError, match="pip install rocksdict"):
-        DiskStore(tmp_path / "s", now())
-
-
-def test_a_disk_store_older_than_the_tombstones_is_wiped(tmp_path: Path) -> None:
-    store = DiskStore(tmp_path / "s", now())
-    store["a"] = b"1"
-    store.save(5)
-    store.close()
-    again = DiskStore(tmp_path / "s", now() + DELETE_RETENTION_MS + 60_000)
-    assert (again.get("a"), again.checkpoint) == (None, None)
-    again.close()
+        DiskStore(tmp_path / "s")
 
 
 # --- what people see ----------------------------------------------------------------------------

@@ -74,9 +74,14 @@ def insights_limits(settings: Settings) -> InsightsLimits:
     show_default=True,
     help="So many processes share the work on this machine.",
 )
-def run(names: tuple[str, ...], instances: int) -> None:
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Where a changelog holds less than the offsets say, read the inputs anew.",
+)
+def run(names: tuple[str, ...], instances: int, rebuild: bool) -> None:
     """Run the processors until SIGTERM or Ctrl-C."""
-    settings = load_settings()
+    settings = load_settings(**({"rebuild": True} if rebuild else {}))
     chosen = processors(settings, names or NAMES)
     if instances == 1:
         sys.exit(run_app(settings, chosen))

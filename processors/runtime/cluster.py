@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from processors.processor import Processor
@@ -14,6 +14,7 @@ from topics.catalogue import physical
 from topics.look import Look, look
 from topics.rights import Right, missing, reason
 
+_NO_ID = "A" * 22  # 16 bytes of zero: a broker that gives topics no ids
 CALL_SECONDS = 6.0
 # A topic that was just created, or a broker that just came back, may not show it at once.
 _LOOKS, _LOOK_SECONDS = 3, 0.7
@@ -69,3 +70,21 @@ def _look(admin: AdminClient, names: list[str]) -> Look:
         return look(admin, names, CALL_SECONDS)
     except KafkaException as error:
         raise Fatal(f"the topics cannot be looked up: {reason(error.args[0])}") from None
+
+
+def topic_id(admin: AdminClient, topic: str) -> str:
+    """The id of a topic (KIP-516), which one of the same name that is made anew does not have;
+    empty where the broker gives none. Raises `Fatal`."""
+    try:
+        (asked,) = admin.describe_topics(
+            TopicCollection([topic]), request_timeout=CALL_SECONDS
+        ).values()
+        return id_of(asked.result(CALL_SECONDS + 1))
+    except (KafkaException, TimeoutError) as error:
+        raise Fatal(f"the topic {topic} cannot be described: {error}") from None
+
+
+def id_of(described: Any) -> str:
+    """The id in a `TopicDescription`."""
+    found = str(described.topic_id)
+    return "" if found == _NO_ID else found

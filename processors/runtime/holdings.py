@@ -1,8 +1,9 @@
 """The partitions that a lane holds: where each input goes on, and the state that belongs to it.
 
-They come in this order: the group's committed offsets; the ends of inputs and changelog; where each
-input starts; assigned, and paused; the changelog read into the stores; the stores given to the
-driver; resumed. The last three take a while and are done in slices, so that the lane can poll.
+They come in this order: the group's committed offsets, and what their marks say of the changelog;
+the ends of changelog and inputs; where each input starts; assigned, and paused; the changelog read
+into the stores; the stores given to the driver; resumed. The last three take a while and are done
+in slices, so that the lane can poll.
 """
 
 import logging
@@ -16,12 +17,21 @@ from confluent_kafka.admin import AdminClient
 from processors.driver import Driver
 from processors.processor import Processor
 from processors.runtime import clients
-from processors.runtime.cluster import check_topics
-from processors.runtime.restoration import Place, Restoration, bounds, check_anchored, starts
+from processors.runtime.cluster import check_topics, topic_id
+from processors.runtime.marks import Log, Mark, lacking, read
+from processors.runtime.restoration import (
+    Bounds,
+    Place,
+    Restoration,
+    bounds,
+    check_anchored,
+    starts,
+)
 from processors.runtime.settings import Settings
 from processors.runtime.state import Store, open_store
 from processors.runtime.status import LaneStatus
-from processors.runtime.transactions import Fatal
+from processors.runtime.transactions import Fatal, Misconfigured
+from processors.runtime.watch import Watch
 from topics.catalogue import physical
 from topics.rights import Right, reason
 
@@ -31,6 +41,9 @@ SLICE_SECONDS = 0.2
 # Nobody's transaction lives that long: 10 s, and as many until its coordinator looks. What is not
 # answered by then may never be, by this client: a new one finds its coordinator anew.
 PENDING_SECONDS = 30.0
+# A broker that just came back may tell of a topic as it was.
+_LOOKS, _LOOK_SECONDS = 3, 0.7
+_NAMED = 5  # partitions in one sentence
 
 
 class Holdings:
@@ -68,6 +81,8 @@ class Holdings:
         self.stores: dict[int, Store] = {}
         self._kept: dict[int, Store] = {}  # given back, complete up to their checkpoint
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
+        self._logs: dict[int, Log] = {}  # the changelog, by partition: `end` is what it reached
+        self._watch = Watch(admin, self._inputs, self._changelog)
         self.restoration: Restoration | None = None
         self._indexing: Iterator[None] | None = None  # after it
 
@@ -81,47 +96,158 @@ class Holdings:
         missing = {(topic, number) for topic in self._inputs for number in numbers} - set(places)
         if missing:
             raise Fatal(f"partitions of one number were split between instances: {missing}")
-        self._driver.partition_count = check_topics(self._admin, self._settings, self._processor)
-        committed = self._committed_offsets(partitions)
+        count = check_topics(self._admin, self._settings, self._processor)
+        self._driver.partition_count = count
+        self._watch.clear()
+        committed, marks = self._committed(places, count)
         self._beat()
-        has = bounds(self._admin, [*places, *((self._changelog, number) for number in numbers)])
-        begin: dict[Place, int] = {}
-        self._unanchored = set()
+        self._logs, lacks = self._compare(marks, numbers)
+        if lacks and not self._settings.rebuild:
+            raise Misconfigured(self._lost(lacks))
+        has = bounds(self._admin, places)
+        self.next, self.committed, self._unanchored = {}, {}, set()
         for number in numbers:
             own = {place: has[place] for place in places if place[1] == number}
-            if all(committed[place] < 0 for place in own):
-                self._unanchored.add(number)
-            found = starts(committed, own, self._settings.gap)
-            for place, start in found.items():
-                begin[place] = start.offset
-                if start.lost:
-                    self._status.lost_to_gaps += start.lost
-                    log.error(
-                        "%s-%d: %s records were gone before they were judged",
-                        *place,
-                        f"{start.lost:,}",
-                    )
-        self._consumer.assign([TopicPartition(*place, offset) for place, offset in begin.items()])
-        self._consumer.pause([TopicPartition(*place) for place in begin])
-        self.next = begin
-        self.committed = dict(begin)
+            if number in lacks:
+                self._begin_anew(own, committed, lacks[number])
+            else:
+                self._begin(own, committed)
+        self._consumer.assign([TopicPartition(*place, at) for place, at in self.next.items()])
+        self._consumer.pause([TopicPartition(*place) for place in self.next])
         for number in numbers:
             store = self._kept.pop(number, None)
             if store is None:
                 store = open_store(self._settings, self._processor.name, number)
             self.stores[number] = store
+            if number in lacks:
+                store.wipe()  # it must not hold what its changelog will never have
         for store in self._kept.values():
             store.close()
         self._kept.clear()
         self._status.phase = "restoring"
         self.restoration = Restoration(
-            clients.reader(self._settings),
-            self._changelog,
-            self.stores,
-            {number: has[self._changelog, number] for number in numbers},
+            clients.reader(self._settings), self._changelog, self.stores, self._logs
         )
 
-    def _committed_offsets(self, partitions: list[TopicPartition]) -> dict[Place, int]:
+    def _begin(self, own: dict[Place, Bounds], committed: dict[Place, int]) -> None:
+        """Go on with the inputs of one partition number."""
+        if all(committed[place] < 0 for place in own):
+            self._unanchored.add(next(iter(own))[1])
+        for place, start in starts(committed, own, self._settings.gap).items():
+            self.next[place] = self.committed[place] = start.offset
+            if start.lost:
+                self._status.lost_to_gaps += start.lost
+                log.error(
+                    "%s-%d: %s records were gone before they were judged", *place, f"{start.lost:,}"
+                )
+
+    def _begin_anew(self, own: dict[Place, Bounds], committed: dict[Place, int], why: str) -> None:
+        """Read the inputs of one partition number from their first records, as its changelog lacks
+        something. No offset counts as committed, so that one is soon, with a mark, in any case."""
+        for place, has in own.items():
+            self.next[place], self.committed[place] = has.first, -1
+            log.warning(
+                "%s-%d is read anew from %d, and was judged up to %d: of its changelog, %s",
+                *place,
+                has.first,
+                max(0, committed[place]),
+                why,
+            )
+
+    # --- the changelog and what the offsets say of it ------------------------------------------
+
+    def _committed(
+        self, places: list[Place], count: int
+    ) -> tuple[dict[Place, int], dict[int, Mark]]:
+        """The group's offsets (negative where it has none), and the marks of our partitions.
+
+        Of the first input all `count` partitions are looked at: a new one has no mark that says
+        how many there were. Raises `Misconfigured` where that was another number.
+        """
+        looked = {*places, *((self._inputs[0], number) for number in range(count))}
+        found = self._committed_offsets([TopicPartition(*place) for place in sorted(looked)])
+        marks: dict[int, Mark] = {}
+        for at in found:
+            mark = read(at.metadata)
+            if mark is not None:
+                self._check_count(mark.partitions, count)
+                before = marks.get(at.partition, mark)
+                marks[at.partition] = max(before, mark, key=lambda mark: mark.log.end)
+        return {(at.topic, at.partition): at.offset for at in found}, marks
+
+    def _compare(
+        self, marks: dict[int, Mark], numbers: list[int]
+    ) -> tuple[dict[int, Log], dict[int, str]]:
+        """The changelog of our partitions as it is, and what it lacks where it does."""
+        for look in range(_LOOKS):
+            if look:
+                time.sleep(_LOOK_SECONDS)
+            id_ = topic_id(self._admin, self._changelog)
+            has = bounds(self._admin, [(self._changelog, number) for number in numbers])
+            logs = {number: Log(id_, at.first, at.end) for (_, number), at in has.items()}
+            lacks = {
+                number: why
+                for number, now in logs.items()
+                if number in marks and (why := lacking(marks[number].log, now)) is not None
+            }
+            if not lacks:
+                break
+        return logs, lacks
+
+    def _check_count(self, then: int, now: int) -> None:
+        if then != now:
+            raise Misconfigured(
+                f"the inputs of {self._processor.name} and its changelog have {now} partitions, "
+                f"and had {then} when their state was written: a task's state does not lie where "
+                "its next input arrives; begin anew with topics under another HANDOFF_TOPIC_PREFIX"
+            )
+
+    def _lost(self, lacks: dict[int, str]) -> str:
+        numbers = sorted(lacks)
+        named = ", ".join(map(str, numbers[:_NAMED]))
+        if len(numbers) > _NAMED:
+            named += f" and {len(numbers) - _NAMED} more"
+        return (
+            f"{self._changelog} holds less than the offsets of "
+            f"{clients.group_id(self._settings, self._processor.name)} say (partition {named}: "
+            f"{lacks[numbers[0]]}); to read the inputs anew, where they still are, start with: "
+            "handoff run --rebuild"
+        )
+
+    def mark(self, number: int) -> str:
+        """What the offsets of a partition are to say of its changelog, when what is open now is
+        committed."""
+        at, coming = self._logs[number], len(self._driver.partitions[number].overlay)
+        return Mark(at._replace(end=at.end + coming), self._driver.partition_count).text()
+
+    def written(self) -> None:
+        """What was open is committed, and is merged next."""
+        for number, partition in self._driver.partitions.items():
+            if partition.overlay:
+                self._reached(number, self._logs[number].end + len(partition.overlay))
+
+    def _reached(self, number: int, end: int) -> None:
+        at = self._logs[number]
+        self._logs[number] = at._replace(end=max(at.end, end))
+
+    def look(self) -> None:
+        """See whether topics have changed. Raises `Misconfigured`, and `Fatal` where a new lane
+        reads the inputs anew."""
+        finding = self._watch.find(self._logs, self._driver.partition_count)
+        for number, now in self._watch.now.items():
+            self._reached(number, now.end)
+        if finding is None:
+            return
+        if finding.topics:
+            self._beat()
+            count = check_topics(self._admin, self._settings, self._processor)
+            self._check_count(self._driver.partition_count, count)
+        elif self._settings.rebuild:
+            raise Fatal(self._lost(finding.lacks))
+        else:
+            raise Misconfigured(self._lost(finding.lacks))
+
+    def _committed_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """The group's offsets. It waits for those that a transaction has pending (KIP-447)."""
         limit = time.monotonic() + PENDING_SECONDS
         while True:
@@ -131,13 +257,15 @@ class Holdings:
                 for place in found:
                     if place.error is not None:  # its offset reads like that of a new group
                         raise KafkaException(place.error)
-                return {(place.topic, place.partition): place.offset for place in found}
+                return found
             except KafkaException as error:
                 waits = error.args[0].code() == KafkaError._TIMED_OUT and time.monotonic() < limit
                 if self._stopping() or not waits:
                     why = reason(error.args[0], Right("READ", "group", self.group))
                     raise Fatal(f"the group's offsets cannot be read: {why}") from None
                 log.info("waiting for the group's offsets: %s", error.args[0].str())
+
+    # --- restored, kept, released --------------------------------------------------------------
 
     def restore(self) -> None:
         """A slice of the restoration, and of what the driver finds in the stores. Raises `Fatal`
@@ -189,7 +317,9 @@ class Holdings:
     def release(self, partitions: list[TopicPartition]) -> None:
         """Let go of them; what is not kept is closed."""
         self._end_restoration()
+        self._watch.clear()
         for place in partitions:
+            self._logs.pop(place.partition, None)
             self.next.pop((place.topic, place.partition), None)
             self.committed.pop((place.topic, place.partition), None)
             self._driver.revoke(place.partition)

@@ -1,4 +1,5 @@
-"""What a lane looks at once a second: whether its inputs come, and the figures of the web pages."""
+"""What a lane looks at once a second: whether its inputs come, whether topics have changed, and the
+figures of the web pages."""
 
 import logging
 import time
@@ -47,7 +48,8 @@ class Lookout:
         self._standstill.clear()
 
     def look(self) -> None:
-        """Look, when a second has passed. Raises `Fatal` where an input stands still."""
+        """Look, when a second has passed. Raises `Fatal` where an input stands still, and
+        `Misconfigured` where a topic is not any more what it was at the start."""
         now = time.monotonic()
         if now - self._looked < _EVERY_SECONDS:
             return
@@ -59,6 +61,7 @@ class Lookout:
                 f"nothing came from {still[0]}-{still[1]} for {STILL_SECONDS:.0f} s, "
                 "although records wait there"
             )
+        self._held.look()
         self._warn_of_misplaced()
         for (topic, number), at in reached.items():
             _, end = self._consumer.get_watermark_offsets(

@@ -24,6 +24,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from processors.runtime import clients
+from processors.runtime.marks import Log
 from processors.runtime.state import Store
 from processors.runtime.transactions import Fatal, Misconfigured
 from topics.rights import Right, reason
@@ -34,6 +35,9 @@ Place = tuple[str, int]  # topic, partition
 CALL_SECONDS = 10.0
 _PROGRESS_SECONDS = 2.0
 _SAVE_EVERY = 10_000
+# Tombstones older than this may be gone from the changelog (its `delete.retention.ms`), so a store
+# that is older could keep keys that were deleted meanwhile.
+DELETE_RETENTION_MS = 86_400_000
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 # What a consumer reports and gets over by itself.
 PASSING = frozenset(
@@ -141,11 +145,22 @@ def check_anchored(topic: str, group: str, store: Store) -> None:
         )
 
 
+def _goes_on_at(store: Store, has: Log) -> int | None:
+    """From where on the changelog completes what a store holds; None where that is of no use."""
+    at = store.checkpoint
+    if at is None or not has.first <= at <= has.end:
+        return None
+    if store.log and has.id and store.log != has.id:
+        return None  # of a topic that is gone
+    age = time.time_ns() // 1_000_000 - store.saved_at
+    return at if abs(age) <= DELETE_RETENTION_MS else None
+
+
 class Restoration:
     """Reads the changelog of some partitions into their stores, a slice of time at a time."""
 
     def __init__(
-        self, reader: Consumer, topic: str, stores: Mapping[int, Store], log_: Mapping[int, Bounds]
+        self, reader: Consumer, topic: str, stores: Mapping[int, Store], logs: Mapping[int, Log]
     ) -> None:
         self._reader = reader
         self._topic = topic
@@ -158,13 +173,12 @@ class Restoration:
         assigned = []
         self._to_read = 0
         for number, store in stores.items():
-            has = log_[number]
-            start = store.checkpoint
-            if start is not None and not has.first <= start <= has.end:
-                start = None
+            has = logs[number]
+            start = _goes_on_at(store, has)
             if start is None:
                 store.wipe()
                 start = has.first
+            store.log = has.id
             if start < has.end:
                 self._ends[number] = has.end
                 self._to_read += has.end - start

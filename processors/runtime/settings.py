@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     state: Literal["memory", "disk"] = "memory"
     state_dir: Path = Path("handoff-state")
     gap: Literal["stop", "skip"] = "stop"
+    rebuild: bool = False
     commit_interval_ms: int = Field(100, ge=1, le=5000)
     probe_interval: float = Field(5.0, ge=0.5, le=60)
     # Limits of the core, with their reasons in `processors.integrity.limits`. The state of a task

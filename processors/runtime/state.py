@@ -1,21 +1,19 @@
-"""Where the state of one partition lies between transactions: in memory, or on disk.
+"""Where the state of one partition lies between transactions: in memory, or on disk (`disk`).
 
 Both hold encoded bytes by state key: compact, and nothing for the garbage collector to walk. Only
 what a committed transaction changed ever gets here. `checkpoint` is the changelog offset up to
 which the content is complete, so restoration can go on from there; None means read it from its
-start.
+start. It was taken at `saved_at` (epoch ms), from the changelog whose topic id is `log`, which is
+empty where that is not known.
 """
 
 import time
-from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from processors.runtime.settings import Settings, SettingsError
-
-# Tombstones older than this may be gone from the changelog (its `delete.retention.ms`), so a copy
-# of the state that is older could keep keys that were deleted meanwhile.
-DELETE_RETENTION_MS = 86_400_000
+from processors.runtime import disk
+from processors.runtime.disk import DiskStore
+from processors.runtime.settings import Settings
 
 
 class MemoryStore(dict[str, bytes]):
@@ -28,6 +26,7 @@ class MemoryStore(dict[str, bytes]):
     def __init__(self) -> None:
         super().__init__()
         self.checkpoint: int | None = None
+        self.saved_at, self.log = 0, ""
         self._bytes = 0
 
     def __setitem__(self, key: str, value: bytes) -> None:
@@ -42,7 +41,7 @@ class MemoryStore(dict[str, bytes]):
         return before
 
     def save(self, checkpoint: int | None) -> None:
-        self.checkpoint = checkpoint
+        self.checkpoint, self.saved_at = checkpoint, time.time_ns() // 1_000_000
 
     def wipe(self) -> None:
         self.clear()
@@ -56,100 +55,24 @@ class MemoryStore(dict[str, bytes]):
         return len(self), self._bytes
 
 
-class DiskStore(MutableMapping[str, bytes]):
-    """State in RocksDB (the extra `disk`): data and checkpoint in one write batch.
-
-    A crash leaves an older state with an older checkpoint, never one without the other. A copy
-    whose checkpoint is older than `DELETE_RETENTION_MS` is wiped when it is opened.
-    """
-
-    def __init__(self, path: Path, now_ms: int) -> None:
-        try:
-            import rocksdict  # noqa: PLC0415 - an optional extra
-        except ImportError:
-            raise SettingsError(
-                "state = disk needs the package rocksdict; install it with: pip install rocksdict"
-            ) from None
-        self._rocks = rocksdict
-        self._path = path
-        self._open()
-        self.checkpoint: int | None = None
-        found = self._db.get(b"checkpoint")
-        if found is not None:
-            offset, saved_at = found.split(b" ")
-            if now_ms - int(saved_at) > DELETE_RETENTION_MS:
-                self.wipe()
-            else:
-                self.checkpoint = int(offset)
-
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = self._rocks.Rdict(str(self._path), self._rocks.Options(raw_mode=True))
-        self._batch = self._rocks.WriteBatch(raw_mode=True)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._db.get(b"=" + key.encode(), default)
-
-    def __getitem__(self, key: str) -> bytes:
-        found: bytes | None = self.get(key)
-        if found is None:
-            raise KeyError(key)
-        return found
-
-    def __setitem__(self, key: str, value: bytes) -> None:
-        self._batch.put(b"=" + key.encode(), value)
-
-    def __delitem__(self, key: str) -> None:
-        self._batch.delete(b"=" + key.encode())
-
-    def pop(self, key: str, default: Any = None, /) -> Any:
-        # Not looked up first: nobody needs what was there, and a delete of nothing is harmless.
-        del self[key]
-        return default
-
-    def __iter__(self) -> Iterator[str]:
-        keys: Any = self._db.keys()
-        for key in keys:
-            if key.startswith(b"="):
-                yield key[1:].decode()
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def save(self, checkpoint: int | None) -> None:
-        self.checkpoint = checkpoint
-        if checkpoint is None:
-            self._batch.delete(b"checkpoint")
-        else:
-            saved_at = time.time_ns() // 1_000_000
-            self._batch.put(b"checkpoint", b"%d %d" % (checkpoint, saved_at))
-        self._db.write(self._batch)
-        self._batch = self._rocks.WriteBatch(raw_mode=True)
-
-    def wipe(self) -> None:
-        self._db.close()
-        self._rocks.Rdict.destroy(str(self._path), self._rocks.Options(raw_mode=True))
-        self._open()
-        self.checkpoint = None
-
-    def close(self) -> None:
-        self._db.close()
-
-    def measure(self) -> tuple[int, int]:
-        keys = self._db.property_int_value("rocksdb.estimate-num-keys") or 0
-        size = self._db.property_int_value("rocksdb.estimate-live-data-size") or 0
-        return keys, size
-
-
 Store = MemoryStore | DiskStore
 
 
+def check_place(settings: Settings, processor: str) -> None:
+    """Raises `StateBlocked` where no state can be kept, and `SettingsError`."""
+    if settings.state == "disk":
+        disk.check_place(_folder(settings, processor))
+
+
 def open_store(settings: Settings, processor: str, partition: int) -> Store:
-    """The store of one partition, as the settings want it. Raises `SettingsError`."""
+    """The store of one partition, as the settings want it. Raises what `check_place` does."""
     if settings.state == "memory":
         return MemoryStore()
+    return DiskStore(_folder(settings, processor) / str(partition))
+
+
+def _folder(settings: Settings, processor: str) -> Path:
     # One folder an ordinal: a partition moves to another instance while the one that had it, frozen
     # or slow, still holds RocksDB's lock.
     owner = "" if settings.ordinal is None else f"-{settings.ordinal}"
-    path = settings.state_dir / f"{settings.application_id}-{processor}{owner}" / str(partition)
-    return DiskStore(path, time.time_ns() // 1_000_000)
+    return settings.state_dir / f"{settings.application_id}-{processor}{owner}"

@@ -1,0 +1,121 @@
+"""Looks at the topics under a running lane: what a start checks may change while it runs.
+
+It asks without waiting, and what it has found counts once it was found twice: a broker that has
+just come back may tell of topics as they were.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from processors.runtime import clients
+from processors.runtime.cluster import id_of
+from processors.runtime.marks import Log, lacking
+from processors.runtime.restoration import CALL_SECONDS
+
+_EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+class Finding(NamedTuple):
+    """What differs from the start: `topics` where one is missing or has another number of
+    partitions; by partition what the changelog lacks."""
+
+    topics: bool
+    lacks: dict[int, str]
+
+
+class Watch:
+    """Watches a lane's inputs and its changelog, by their names on the cluster."""
+
+    def __init__(self, admin: AdminClient, inputs: Iterable[str], changelog: str) -> None:
+        self._admin = admin
+        self._changelog = changelog
+        self._topics = TopicCollection([*inputs, changelog])
+        self.clear()
+
+    def clear(self) -> None:
+        """The partitions changed."""
+        self._then: dict[int, Log] = {}
+        self._described: Mapping[str, Future[Any]] = {}
+        self._firsts: Mapping[TopicPartition, Future[Any]] = {}
+        self._ends: Mapping[TopicPartition, Future[Any]] = {}
+        self._suspected: Finding | None = None
+        self.now: dict[int, Log] = {}  # the changelog, as it was answered last
+
+    def find(self, logs: Mapping[int, Log], partitions: int) -> Finding | None:
+        """What has changed, and ask again: an answer counts at a later call.
+
+        `logs` is what is known of the changelog, by partition, and `partitions` how many it and the
+        inputs had.
+        """
+        found = self._answer(partitions) if self._described else None
+        if not self._described and logs:
+            self._ask(logs)
+        return found
+
+    def _ask(self, logs: Mapping[int, Log]) -> None:
+        places = [TopicPartition(self._changelog, number) for number in logs]
+        self._then = dict(logs)  # what comes after the question is not in the answer
+        try:
+            self._firsts, self._ends = (
+                self._admin.list_offsets(
+                    dict.fromkeys(places, spec),
+                    isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                    request_timeout=CALL_SECONDS,
+                )
+                for spec in (_EARLIEST, _LATEST)
+            )
+            self._described = self._admin.describe_topics(
+                self._topics, request_timeout=CALL_SECONDS
+            )
+        except KafkaException:
+            self._described = {}
+
+    def _answer(self, partitions: int) -> Finding | None:
+        futures = [*self._described.values(), *self._firsts.values(), *self._ends.values()]
+        if not all(future.done() for future in futures):
+            return None
+        described, self._described = self._described, {}
+        try:
+            found = self._finding(described, partitions)
+        except KafkaException:
+            return None  # nobody knows; what was suspected is asked of again
+        before, self._suspected = self._suspected, found
+        if found is None or before is None:
+            return None
+        same = found.topics == before.topics and found.lacks.keys() == before.lacks.keys()
+        return found if same else None
+
+    def _finding(self, described: Mapping[str, Future[Any]], partitions: int) -> Finding | None:
+        id_ = ""
+        for name, future in described.items():
+            try:
+                topic = future.result()
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    return Finding(True, {})
+                raise
+            if len(topic.partitions) != partitions:
+                return Finding(True, {})
+            if name == self._changelog:
+                id_ = id_of(topic)
+        firsts, ends = (
+            {place.partition: clients.offset_of(future.result()) for place, future in asked.items()}
+            for asked in (self._firsts, self._ends)
+        )
+        self.now = {number: Log(id_, firsts[number], ends[number]) for number in self._then}
+        lacks = {
+            number: why
+            for number, log in self.now.items()
+            if (why := lacking(self._then[number], log)) is not None
+        }
+        return Finding(False, lacks) if lacks else None

@@ -1,0 +1,185 @@
+"""What a commit says of the changelog, when that holds less, and the look at it. No broker."""
+
+from concurrent.futures import Future
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.runtime.marks import Log, Mark, lacking, read
+from processors.runtime.watch import Finding, Watch
+
+offsets = st.integers(0, 2**62)
+logs = st.builds(
+    lambda id_, first, more: Log(id_, first, first + more),
+    st.text("abcXYZ019+/", max_size=22),
+    offsets,
+    offsets,
+)
+
+
+@given(logs, st.integers(1, 10_000))
+def test_a_mark_survives_its_text(log: Log, partitions: int) -> None:
+    mark = Mark(log, partitions)
+    assert read(mark.text()) == mark
+    assert len(mark.text()) < 100
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        "",
+        "NO_METADATA",
+        "handoff/1",
+        "handoff/2 a 1 2 3",
+        "handoff/1 a 1 2",
+        "handoff/1 a 1 2 x",
+        "handoff/1 a 1 -2 3",
+        "handoff/1 a 1 2 3 4",
+        "handoff/1 a 1 \u0662 3",
+    ],
+)
+def test_what_others_set_is_no_mark(metadata: str | None) -> None:
+    assert read(metadata) is None
+
+
+@given(logs, offsets)
+def test_a_changelog_that_only_grows_lacks_nothing(then: Log, more: int) -> None:
+    """Compaction leaves the first offset and the end as they are."""
+    assert lacking(then, then._replace(end=then.end + more)) is None
+    assert lacking(then, Log("", then.first, then.end + more)) is None  # no ids are told
+
+
+@given(logs, logs, offsets)
+def test_what_held_nothing_lacks_nothing(then: Log, now: Log, at: int) -> None:
+    """A partition with offsets, and never a state."""
+    assert lacking(then._replace(first=at, end=at), now) is None
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "why"),
+    [
+        (Log("a", 0, 9), Log("b", 0, 0), "made anew"),
+        (Log("a", 0, 9), Log("b", 0, 90), "made anew"),
+        (Log("a", 0, 9), Log("a", 9, 9), "its records before 9 were deleted"),
+        (Log("a", 3, 9), Log("a", 4, 90), "its records before 4 were deleted"),
+        (Log("a", 0, 9), Log("a", 0, 0), "it ends at 0, and had reached 9"),
+        (Log("", 0, 9), Log("", 0, 8), "it ends at 8, and had reached 9"),
+    ],
+)
+def test_what_is_missing_is_told(then: Log, now: Log, why: str) -> None:
+    assert why in (lacking(then, now) or "")
+
+
+# --- the look -------------------------------------------------------------------------------------
+
+
+class Topic:
+    """As `describe_topics` tells of one."""
+
+    def __init__(self, id_: str, partitions: int) -> None:
+        self.topic_id, self.partitions = id_, list(range(partitions))
+
+
+class Offset:
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+class Cluster:
+    """Stands for an admin client; `answers` says whether anything comes."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, Topic | KafkaError] = {"in": Topic("i", 2), "log": Topic("l", 2)}
+        self.logs = {0: (0, 10), 1: (0, 0)}
+        self.answers = True
+
+    def describe_topics(self, names: Any, request_timeout: float) -> dict[str, Future[Any]]:
+        return {name: self._told(found) for name, found in self.topics.items()}
+
+    def list_offsets(
+        self, asked: dict[TopicPartition, Any], isolation_level: Any, request_timeout: float
+    ) -> dict[TopicPartition, Future[Any]]:
+        which = next(iter(asked.values()))._value  # -2 is the earliest, -1 the latest
+        return {
+            place: self._told(Offset(self.logs[place.partition][0 if which == -2 else 1]))
+            for place in asked
+        }
+
+    def _told(self, what: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        if isinstance(what, KafkaError):
+            future.set_exception(KafkaException(what))
+        elif self.answers:
+            future.set_result(what)
+        return future
+
+
+HELD = {0: Log("l", 0, 10), 1: Log("l", 0, 0)}
+
+
+def watched(cluster: Cluster) -> Watch:
+    return Watch(cast(AdminClient, cluster), ["in"], "log")
+
+
+def looks(cluster: Cluster, held: dict[int, Log] = HELD, times: int = 6) -> list[Finding]:
+    watch = watched(cluster)
+    return [found for _ in range(times) if (found := watch.find(held, 2)) is not None]
+
+
+def test_nothing_is_found_where_nothing_changed() -> None:
+    assert looks(Cluster()) == []
+
+
+def test_a_raised_input_or_changelog_is_found() -> None:
+    for name in ("in", "log"):
+        cluster = Cluster()
+        cluster.topics[name] = Topic("x", 3)
+        assert looks(cluster)[0] == Finding(True, {})
+
+
+def test_a_missing_topic_is_found_and_an_unanswered_question_is_not() -> None:
+    cluster = Cluster()
+    cluster.topics["log"] = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    assert looks(cluster)[0] == Finding(True, {})
+    cluster.topics["log"] = KafkaError(KafkaError._TIMED_OUT)
+    assert looks(cluster) == []
+    cluster = Cluster()
+    cluster.answers = False
+    assert looks(cluster) == []
+
+
+def test_what_the_changelog_lacks_is_found_by_partition() -> None:
+    cluster = Cluster()
+    cluster.topics["log"] = Topic("another", 2)
+    assert looks(cluster)[0].lacks == {0: "the topic was made anew"}
+    cluster = Cluster()
+    cluster.logs[0] = (4, 10)
+    assert looks(cluster)[0].lacks == {0: "its records before 4 were deleted"}
+
+
+def test_it_counts_when_it_was_found_twice() -> None:
+    """A broker that has just come back may tell of topics as they were."""
+    cluster = Cluster()
+    watch = watched(cluster)
+    assert watch.find(HELD, 2) is None
+    for name in ("l", "older", "l", "older", "l"):
+        cluster.topics["log"] = Topic(name, 2)
+        assert watch.find(HELD, 2) is None
+
+
+def test_an_answer_is_held_against_what_was_known_at_the_question() -> None:
+    cluster = Cluster()
+    watch = watched(cluster)
+    for end in range(10, 20):
+        cluster.logs[0] = (0, end)
+        assert watch.find({0: Log("l", 0, end)}, 2) is None
+    assert watch.now[0].end == 18
+
+
+def test_nothing_is_asked_without_partitions() -> None:
+    assert looks(cast(Cluster, None), {}) == []
