@@ -42,6 +42,7 @@ from processors.runtime.outlet import Outlet
 from processors.runtime.restoration import Place
 from processors.runtime.settings import Settings
 from processors.runtime.standstill import Standstill
+from processors.runtime.state import check_place
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import (
@@ -171,6 +172,7 @@ class Lane:
     def run(self) -> None:
         """Turn until stopped. Raises `LaneError` or `Misconfigured`."""
         try:
+            check_place(self._settings, self._processor.name)
             self._transactions.initialise()
             self._consumer.subscribe(
                 list(self._inputs),
