@@ -379,6 +379,7 @@ class Lane:
         self._check_place()
         self._held.committed.update({(at.topic, at.partition): at.offset for at in offsets})
         self._caution.wakes_committed(len(self._driver.woken))
+        self._held.written()
         self._driver.merge(changes)
         self._committed_at = time.monotonic()
         if self._report:
@@ -399,7 +400,7 @@ class Lane:
         """The next offset of every input of every partition whose state is touched."""
         reached = self._gate.reached(self._held.next)
         return [
-            TopicPartition(topic, number, reached[topic, number])
+            TopicPartition(topic, number, reached[topic, number], self._held.mark(number))
             for topic in self._inputs
             for number in sorted(self._touched)
         ]
