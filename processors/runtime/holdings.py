@@ -81,6 +81,7 @@ class Holdings:
         self.stores: dict[int, Store] = {}
         self._kept: dict[int, Store] = {}  # given back, complete up to their checkpoint
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
+        self._anew: set[Place] = set()  # inputs that are read anew
         self._logs: dict[int, Log] = {}  # the changelog, by partition: `end` is what it reached
         self._watch = Watch(admin, self._inputs, self._changelog)
         self.restoration: Restoration | None = None
@@ -105,7 +106,7 @@ class Holdings:
         if lacks and not self._settings.rebuild:
             raise Misconfigured(self._lost(lacks))
         has = bounds(self._admin, places)
-        self.next, self.committed, self._unanchored = {}, {}, set()
+        self.next, self.committed, self._unanchored, self._anew = {}, {}, set(), set()
         for number in numbers:
             own = {place: has[place] for place in places if place[1] == number}
             if number in lacks:
@@ -143,9 +144,10 @@ class Holdings:
 
     def _begin_anew(self, own: dict[Place, Bounds], committed: dict[Place, int], why: str) -> None:
         """Read the inputs of one partition number from their first records, as its changelog lacks
-        something. No offset counts as committed, so that one is soon, with a mark, in any case."""
+        something."""
         for place, has in own.items():
-            self.next[place], self.committed[place] = has.first, -1
+            self.next[place] = self.committed[place] = has.first
+            self._anew.add(place)
             log.warning(
                 "%s-%d is read anew from %d, and was judged up to %d: of its changelog, %s",
                 *place,
@@ -182,6 +184,7 @@ class Holdings:
         for look in range(_LOOKS):
             if look:
                 time.sleep(_LOOK_SECONDS)
+            self._beat()
             id_ = topic_id(self._admin, self._changelog)
             has = bounds(self._admin, [(self._changelog, number) for number in numbers])
             logs = {number: Log(id_, at.first, at.end) for (_, number), at in has.items()}
@@ -233,19 +236,16 @@ class Holdings:
     def look(self) -> None:
         """See whether topics have changed. Raises `Misconfigured`, and `Fatal` where a new lane
         reads the inputs anew."""
-        finding = self._watch.find(self._logs, self._driver.partition_count)
+        count = self._driver.partition_count
+        if self._watch.suspects(self._logs, count):
+            self._beat()
+            self._check_count(count, check_topics(self._admin, self._settings, self._processor))
+            marks = {number: Mark(log, count) for number, log in self._logs.items()}
+            _, lacks = self._compare(marks, sorted(marks))
+            if lacks:
+                raise (Fatal if self._settings.rebuild else Misconfigured)(self._lost(lacks))
         for number, now in self._watch.now.items():
             self._reached(number, now.end)
-        if finding is None:
-            return
-        if finding.topics:
-            self._beat()
-            count = check_topics(self._admin, self._settings, self._processor)
-            self._check_count(self._driver.partition_count, count)
-        elif self._settings.rebuild:
-            raise Fatal(self._lost(finding.lacks))
-        else:
-            raise Misconfigured(self._lost(finding.lacks))
 
     def _committed_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """The group's offsets. It waits for those that a transaction has pending (KIP-447)."""
@@ -282,6 +282,8 @@ class Holdings:
             if time.monotonic() > limit:
                 return
         self._end_restoration()
+        # Nothing counts as committed there, so that something is soon, and with it a mark.
+        self.committed.update(dict.fromkeys(self._anew, -1))
         self._status.restore_seconds = restoration.seconds
         self._status.restored_records += restoration.records
         self._consumer.resume([TopicPartition(*place) for place in self.next])

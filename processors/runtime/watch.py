@@ -1,12 +1,12 @@
 """Looks at the topics under a running lane: what a start checks may change while it runs.
 
-It asks without waiting, and what it has found counts once it was found twice: a broker that has
-just come back may tell of topics as they were.
+It asks without waiting. What it finds is a suspicion, as a broker that has just come back may tell
+of topics as they were: whoever is told checks as at a start.
 """
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import (
     IsolationLevel,
@@ -25,14 +25,6 @@ from processors.runtime.restoration import CALL_SECONDS
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
-class Finding(NamedTuple):
-    """What differs from the start: `topics` where one is missing or has another number of
-    partitions; by partition what the changelog lacks."""
-
-    topics: bool
-    lacks: dict[int, str]
-
-
 class Watch:
     """Watches a lane's inputs and its changelog, by their names on the cluster."""
 
@@ -48,16 +40,15 @@ class Watch:
         self._described: Mapping[str, Future[Any]] = {}
         self._firsts: Mapping[TopicPartition, Future[Any]] = {}
         self._ends: Mapping[TopicPartition, Future[Any]] = {}
-        self._suspected: Finding | None = None
         self.now: dict[int, Log] = {}  # the changelog, as it was answered last
 
-    def find(self, logs: Mapping[int, Log], partitions: int) -> Finding | None:
-        """What has changed, and ask again: an answer counts at a later call.
+    def suspects(self, logs: Mapping[int, Log], partitions: int) -> bool:
+        """Whether something has changed, for all that the last answer tells; and ask again.
 
         `logs` is what is known of the changelog, by partition, and `partitions` how many it and the
         inputs had.
         """
-        found = self._answer(partitions) if self._described else None
+        found = bool(self._described) and self._answer(partitions)
         if not self._described and logs:
             self._ask(logs)
         return found
@@ -80,42 +71,34 @@ class Watch:
         except KafkaException:
             self._described = {}
 
-    def _answer(self, partitions: int) -> Finding | None:
+    def _answer(self, partitions: int) -> bool:
         futures = [*self._described.values(), *self._firsts.values(), *self._ends.values()]
         if not all(future.done() for future in futures):
-            return None
+            return False
         described, self._described = self._described, {}
         try:
-            found = self._finding(described, partitions)
+            return self._differs(described, partitions)
         except KafkaException:
-            return None  # nobody knows; what was suspected is asked of again
-        before, self._suspected = self._suspected, found
-        if found is None or before is None:
-            return None
-        same = found.topics == before.topics and found.lacks.keys() == before.lacks.keys()
-        return found if same else None
+            return False  # nobody knows, and it is asked again
 
-    def _finding(self, described: Mapping[str, Future[Any]], partitions: int) -> Finding | None:
+    def _differs(self, described: Mapping[str, Future[Any]], partitions: int) -> bool:
         id_ = ""
         for name, future in described.items():
             try:
                 topic = future.result()
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    return Finding(True, {})
+                    return True
                 raise
             if len(topic.partitions) != partitions:
-                return Finding(True, {})
+                return True
             if name == self._changelog:
                 id_ = id_of(topic)
+        if any(lacking(log, log._replace(id=id_)) for log in self._then.values()):
+            return True
         firsts, ends = (
             {place.partition: clients.offset_of(future.result()) for place, future in asked.items()}
             for asked in (self._firsts, self._ends)
         )
         self.now = {number: Log(id_, firsts[number], ends[number]) for number in self._then}
-        lacks = {
-            number: why
-            for number, log in self.now.items()
-            if (why := lacking(self._then[number], log)) is not None
-        }
-        return Finding(False, lacks) if lacks else None
+        return any(lacking(self._then[number], log) for number, log in self.now.items())
