@@ -100,16 +100,20 @@ class Lanes:
         self._at = 0
         self.changes: list[Change] = []
         self.committed: list[Output] = []
+        self.failures: list[str] = []
 
     def run(self) -> list[Output]:
         for _ in range(self._most):
-            store = self._opened()
+            store: Store | None = None
             try:
+                store = self._opened()
                 self._lane(store)
-            except StoreError:
+            except StoreError as error:
+                self.failures.append(str(error))
                 continue
             finally:
-                store.close()
+                if store is not None:
+                    store.close()
             return self.committed
         raise AssertionError("lanes end again and again")
 

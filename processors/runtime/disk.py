@@ -167,9 +167,10 @@ class DiskStore(MutableMapping[str, bytes]):
             except RuntimeError:  # another thread, of a lane that was left behind, is inside
                 time.sleep(_PAUSE_SECONDS)
                 continue
-            except Exception as error:  # noqa: BLE001
-                log.info("while closing the state in %s: %s", self._path, _text(error))
-            return
+            except Exception:  # noqa: BLE001 - what is not written is restored
+                return
+            else:
+                return
 
     # --- the mapping --------------------------------------------------------------------------
 
@@ -295,7 +296,7 @@ def check_place(folder: Path) -> None:
         finally:
             trial.unlink(missing_ok=True)
     except OSError as error:
-        raise _blocked(folder, error) from None
+        raise _blocked(trial, error) from None
 
 
 def _rocksdict() -> Any:
@@ -320,13 +321,14 @@ def _number(error: Exception) -> int | None:
 
 
 def _blocked(path: Path, error: Exception) -> StateBlocked:
+    """That what is to lie at `path` cannot; the same sentence for all that lies beside it."""
     number = _number(error)
     why, what = _text(error), "look at the disk"
     if number is not None:
         why, what = os.strerror(number), _PLACE[number]
-        path = next((place for place in (path, *path.parents) if place.is_file()), path)
+    place = next((place for place in (path, *path.parents) if os.path.isfile(place)), path.parent)
     return StateBlocked(
-        f"no state can be kept in {path} ({why}): {what}, or set HANDOFF_STATE_DIR; "
+        f"no state can be kept in {place} ({why}): {what}, or set HANDOFF_STATE_DIR; "
         "it goes on by itself then"
     )
 
