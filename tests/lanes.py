@@ -18,8 +18,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from processors.processor import Processor
 from processors.runtime.batch import Batch
+from processors.runtime.blockage import Blockage
+from processors.runtime.caution import Caution
 from processors.runtime.keeper import Keeper
+from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES
 from processors.runtime.settings import Settings
+from processors.runtime.status import LaneStatus
 from schemas.flow import Headers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +130,11 @@ class Bench:
         assert {key: sorted(n) for key, n in found.items()} == {
             key: list(range(1, count + 1)) for key, count in self.expected.items()
         }
+
+
+def fresh(status: LaneStatus) -> tuple[Caution, Blockage]:
+    """What a first lane has met: nothing."""
+    return Caution(BATCH_RECORDS, SLICE_WAKES), Blockage(status)
 
 
 @contextmanager

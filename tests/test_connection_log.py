@@ -139,6 +139,7 @@ def test_a_request_that_is_sent_again_costs_its_caller_nothing_and_the_epoch(
         lambda on_delivery: clients.transactional_producer(
             settings, "one", on_delivery, report=False
         ),
+        [],
         lambda: False,
         lambda: None,
     )

@@ -18,7 +18,7 @@ from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import LaneError
-from tests.lanes import Bench, Instance, wait_for
+from tests.lanes import Bench, Instance, fresh, wait_for
 from tests.toy import toy
 
 pytest.importorskip("rocksdict")
@@ -78,15 +78,15 @@ def test_a_file_in_the_way_is_waited_for(bench: Bench, tmp_path: Path) -> None:
     feed(bench, 300)
     (tmp_path / "state").write_text("x")
     instance = bench.start(environment=on_disk(tmp_path / "state"))
-    wait_for(lambda: "toy waits: " in instance.log, 30, instance.log)
+    wait_for(lambda: "toy is blocked: " in instance.log, 30, instance.log)
     assert instance.page("/healthz")[0] == 200
     assert instance.page("/readyz")[0] == 503
     (tmp_path / "state").unlink()
     instance.ready()
     bench.check_outputs()
-    wait_for(lambda: "toy waits no longer" in instance.log, 10, instance.log)
+    wait_for(lambda: "toy goes on; it was blocked" in instance.log, 10, instance.log)
     assert instance.page("/readyz")[0] == 200
-    (line,) = [line for line in instance.log.splitlines() if "toy waits: " in line]
+    (line,) = [line for line in instance.log.splitlines() if "toy is blocked: " in line]
     assert "move the file away, or set HANDOFF_STATE_DIR; it goes on by itself then" in line
     no_record_suffered(bench, instance)
 
@@ -117,12 +117,12 @@ def test_a_disk_that_is_full_is_waited_for(bench: Bench, small: Path) -> None:
             bench.flush()
             bench.read("out", n // 2)
     feed(bench, 300)
-    wait_for(lambda: "toy waits: " in instance.log, 60, "it waits for room")
+    wait_for(lambda: "toy is blocked: " in instance.log, 60, "it waits for room")
     wait_for(lambda: instance.page("/readyz")[0] == 503, 30, "it is not ready")
     subprocess.run(["mount", "-o", "remount,size=500m", str(small)], check=True)
     bench.check_outputs(120)
-    wait_for(lambda: "toy waits no longer" in instance.log, 30, "it goes on")
-    (line,) = [line for line in instance.log.splitlines() if "toy waits: " in line]
+    wait_for(lambda: "toy goes on; it was blocked" in instance.log, 30, "it goes on")
+    (line,) = [line for line in instance.log.splitlines() if "toy is blocked: " in line]
     assert "(No space left on device): make room there" in line
     no_record_suffered(bench, instance)
 
@@ -147,7 +147,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     released = threading.Event()
     instance = clients.instance_id(settings, "toy")
     status = LaneStatus("toy")
-    hanging = Lane(settings, processor, instance, tables, status, Batch.run)
+    hanging = Lane(settings, processor, instance, tables, status, Batch.run, *fresh(status))
     monkeypatch.setattr(hanging, "_let_go", lambda: released.wait(60))
 
     def hang() -> None:
@@ -159,7 +159,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     bench.check_outputs()
     assert any(hanging._held.stores)
     hanging.leave()
-    following = Lane(settings, processor, instance, tables, status, Batch.run)
+    following = Lane(settings, processor, instance, tables, status, Batch.run, *fresh(status))
     lanes.append(threading.Thread(target=following.run, daemon=True))
     lanes[1].start()
     try:

@@ -14,16 +14,14 @@ from confluent_kafka import Producer, TopicPartition
 
 from console.brokers import ApacheKafka, BrokerError
 from processors.runtime.batch import Batch
-from processors.runtime.blockage import Blockage
-from processors.runtime.caution import Caution
 from processors.runtime.groups import committed
-from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
+from processors.runtime.lane import Lane
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from tests.conftest import cannot_run
 from tests.instances import ends
-from tests.lanes import PARTITIONS, Bench, Instance, headers, wait_for
+from tests.lanes import PARTITIONS, Bench, Instance, fresh, headers, wait_for
 from tests.toy import toy
 
 
@@ -37,11 +35,6 @@ def feed(bench: Bench, count: int, keys: int = 30) -> None:
     for n in range(count):
         bench.send(f"k{n % keys}")
     bench.flush()
-
-
-def fresh(status: LaneStatus) -> tuple[Caution, Blockage]:
-    """What a first lane has met: nothing."""
-    return Caution(BATCH_RECORDS, SLICE_WAKES), Blockage(status)
 
 
 def has_committed(instance: Instance) -> bool:

@@ -1,14 +1,15 @@
 """What the cluster must have before a processor may run: the topics, the rights, equal counts."""
 
+import contextlib
 import time
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from processors.processor import Processor
 from processors.runtime.settings import Settings
-from processors.runtime.transactions import Fatal, Misconfigured
+from processors.runtime.transactions import Blocked, Fatal, LaneError, Misconfigured, ended_by
 from schemas.wire import DEAD_LETTERS
 from topics.catalogue import physical
 from topics.look import Look, look
@@ -24,8 +25,9 @@ def check_topics(admin: AdminClient, settings: Settings, processor: Processor[An
     """The number of partitions that the processor's inputs and its changelog have.
 
     Raises `Misconfigured` for a missing topic, and for inputs and changelog whose partition counts
-    differ: a task's state would not lie where its next input arrives. Raises `Fatal` for a missing
-    right, which somebody may grant in the meantime, and where the cluster does not answer.
+    differ: a task's state would not lie where its next input arrives. Raises `Blocked` for a
+    missing right, which somebody may grant in the meantime, and `Fatal` where the cluster does not
+    answer.
     """
     needed = rights_on_topics(processor, settings.topic_prefix)
     names = list(dict.fromkeys(right.name for right in needed))
@@ -38,7 +40,7 @@ def check_topics(admin: AdminClient, settings: Settings, processor: Processor[An
         time.sleep(_LOOK_SECONDS)
     else:
         if lacking:
-            raise Fatal(f"{processor.name} cannot run: {missing(lacking)}")
+            raise Blocked(f"{processor.name} cannot run: {missing(lacking)}")
         raise Misconfigured(
             f"the topic {absent[0]} does not exist, and {processor.name} needs it; "
             "create what is missing with: handoff topics apply"
@@ -65,11 +67,24 @@ def rights_on_topics(processor: Processor[Any], prefix: str) -> list[Right]:
     ]
 
 
+def refused(admin: AdminClient, error: KafkaError, *needed: Right) -> str:
+    """Which right is missing, in a sentence: Kafka has refused a request that needs these. Of
+    several topics it does not say which one it means, so they are looked up."""
+    topics = [right for right in needed if right.kind == "topic"]
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        with contextlib.suppress(LaneError):
+            lacking = _look(admin, sorted({right.name for right in topics})).lacks(topics)
+            if lacking:
+                return missing(lacking)
+    return reason(error, *needed)
+
+
 def _look(admin: AdminClient, names: list[str]) -> Look:
     try:
         return look(admin, names, CALL_SECONDS)
     except KafkaException as error:
-        raise Fatal(f"the topics cannot be looked up: {reason(error.args[0])}") from None
+        why = f"the topics cannot be looked up: {reason(error.args[0])}"
+        raise ended_by(error.args[0], why) from None
 
 
 def topic_id(admin: AdminClient, topic: str) -> str:

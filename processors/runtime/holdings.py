@@ -30,7 +30,7 @@ from processors.runtime.restoration import (
 from processors.runtime.settings import Settings
 from processors.runtime.state import Store, open_store
 from processors.runtime.status import LaneStatus
-from processors.runtime.transactions import Fatal, Misconfigured
+from processors.runtime.transactions import Fatal, Misconfigured, ended_by
 from processors.runtime.watch import Watch
 from topics.catalogue import physical
 from topics.rights import Right, reason
@@ -262,7 +262,8 @@ class Holdings:
                 waits = error.args[0].code() == KafkaError._TIMED_OUT and time.monotonic() < limit
                 if self._stopping() or not waits:
                     why = reason(error.args[0], Right("READ", "group", self.group))
-                    raise Fatal(f"the group's offsets cannot be read: {why}") from None
+                    sentence = f"the group's offsets cannot be read: {why}"
+                    raise ended_by(error.args[0], sentence) from None
                 log.info("waiting for the group's offsets: %s", error.args[0].str())
 
     # --- restored, kept, released --------------------------------------------------------------

@@ -9,7 +9,7 @@ from processors.ordering import in_order
 from processors.runtime.gate import Gate
 from processors.runtime.holdings import Holdings
 from processors.runtime.restoration import PASSING, Place
-from processors.runtime.transactions import Fatal, Fenced, is_fenced
+from processors.runtime.transactions import ended_by
 from schemas.flow import Record
 from topics.rights import Right, reason
 
@@ -96,9 +96,7 @@ class Intake:
         return in_order(records) if len(inputs) > 1 else records
 
     def _check(self, error: KafkaError, topic: str | None) -> None:
-        if is_fenced(error):
-            raise Fenced(error.str())
         if error.code() not in PASSING:
             asked = [Right("READ", "topic", name) for name in ([topic] if topic else self._inputs)]
             why = reason(error, Right("READ", "group", self._held.group), *asked)
-            raise Fatal(f"the inputs cannot be read: {why}")
+            raise ended_by(error, f"the inputs cannot be read: {why}")

@@ -34,6 +34,7 @@ from processors.runtime import clients
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
 from processors.runtime.caution import Caution, may_be_a_record
+from processors.runtime.cluster import refused
 from processors.runtime.gate import Gate
 from processors.runtime.holdings import Holdings
 from processors.runtime.intake import Intake
@@ -53,9 +54,11 @@ from processors.runtime.transactions import (
     Misconfigured,
     Transactions,
     Unknown,
+    ended_by,
 )
 from schemas.flow import Output, Record, Refused
 from topics.catalogue import physical
+from topics.rights import Right
 
 log = logging.getLogger("handoff.lane")
 
@@ -120,11 +123,13 @@ class Lane:
         self._unknown = False
         self._wait = IDLE_SECONDS  # for records, where no transaction is open
         self._noticed = 0.0
+        self._group = clients.group_id(settings, processor.name)
         report = settings.state == "disk"
         self._transactions = Transactions(
             lambda on_delivery: clients.transactional_producer(
                 settings, instance, on_delivery, report=report
             ),
+            [Right("WRITE", "transactional id", instance), Right("READ", "group", self._group)],
             self._stop.is_set,
             self._beat,
         )
@@ -189,7 +194,7 @@ class Lane:
                 self._settle()
         except KafkaException as error:
             self._left = True
-            raise Fatal(str(error.args[0])) from None
+            raise ended_by(error.args[0], str(error.args[0])) from None
         except TooSlow as error:
             self._left = True
             self._suspect(str(error))
@@ -434,6 +439,7 @@ class Lane:
         first = dict(self._intake.first)
         woken = list(self._driver.woken)
         suspect = may_be_a_record(error.cause, self._outlet.weight)
+        needed = self._needed()
         self._drop()
         if error.cause is not Cause.BLOCKED:
             log.warning("transaction aborted, trying again: %s", error)
@@ -445,9 +451,21 @@ class Lane:
                 for wake in woken:
                     self._driver.give_up(wake)
                     log.error("a wake (%s) is given up: %s", wake.kind, error)
-        passing = error.cause is not Cause.BLOCKED
-        self._failed_at = time.monotonic()
-        self._wait_before_the_next(self._blockage.met(str(error), passing=passing))
+        why = str(error)
+        if error.refusal is not None:
+            why = refused(self._admin, error.refusal, *needed)
+        pause = self._blockage.met(why, passing=error.cause is not Cause.BLOCKED)
+        self._wait_before_the_next(pause)
+
+    def _needed(self) -> list[Right]:
+        """The rights that the open transaction needs."""
+        prefix = self._settings.topic_prefix
+        written = {self._processor.changelog, *self._outlet.published}
+        return [
+            *(Right("WRITE", "topic", physical(name, prefix)) for name in sorted(written)),
+            *(Right("READ", "topic", topic) for topic in self._inputs),
+            Right("READ", "group", self._group),
+        ]
 
     def _set_aside(self, first: dict[Place, int], reached: dict[Place, int], why: str) -> None:
         """Note a failed transaction of records, and which of them is given up, if one is."""

@@ -26,7 +26,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from processors.runtime import clients
 from processors.runtime.marks import Log
 from processors.runtime.state import Store
-from processors.runtime.transactions import Fatal, Misconfigured
+from processors.runtime.transactions import Fatal, Misconfigured, ended_by
 from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.restoration")
@@ -92,13 +92,14 @@ def bounds(admin: AdminClient, places: list[Place]) -> dict[Place, Bounds]:
     }
     for name, answers in futures.items():
         for place, future in answers.items():
+            what = "the ends of the partitions cannot be read"
             try:
                 offset = clients.offset_of(future.result(CALL_SECONDS + 1))
-            except (KafkaException, TimeoutError) as error:
-                why = str(error)
-                if isinstance(error, KafkaException):
-                    why = reason(error.args[0], Right("DESCRIBE", "topic", place.topic))
-                raise Fatal(f"the ends of the partitions cannot be read: {why}") from None
+            except TimeoutError as error:
+                raise Fatal(f"{what}: {error}") from None
+            except KafkaException as error:
+                why = reason(error.args[0], Right("DESCRIBE", "topic", place.topic))
+                raise ended_by(error.args[0], f"{what}: {why}") from None
             found[name][place.topic, place.partition] = offset
     return {place: Bounds(found["first"][place], found["end"][place]) for place in places}
 
@@ -247,7 +248,7 @@ class Restoration:
                 self._reader.pause([TopicPartition(self._topic, number)])
         elif error.code() not in PASSING_READER:
             why = reason(error, Right("READ", "topic", self._topic))
-            raise Fatal(f"{self._topic} cannot be read: {why}")
+            raise ended_by(error, f"{self._topic} cannot be read: {why}")
 
     def close(self) -> None:
         """Let the consumer go."""

@@ -16,7 +16,7 @@ from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.restoration import PASSING_READER, Place, bounds
 from processors.runtime.settings import Settings
-from processors.runtime.transactions import Fatal
+from processors.runtime.transactions import Blocked, Fatal, ended_by
 from topics.catalogue import NAMES, physical
 from topics.look import look
 from topics.rights import Right, missing, reason
@@ -92,10 +92,11 @@ class Tables:
         try:
             found = look(self._admin, self._topics, _CALL_SECONDS)
         except KafkaException as error:
-            raise Fatal(f"the tables cannot be read: {reason(error.args[0])}") from None
+            why = f"the tables cannot be read: {reason(error.args[0])}"
+            raise ended_by(error.args[0], why) from None
         lacking = found.lacks(Right("READ", "topic", topic) for topic in self._topics)
         if lacking:
-            raise Fatal(f"the tables cannot be read: {missing(lacking)}")
+            raise Blocked(f"the tables cannot be read: {missing(lacking)}")
         places = [
             (topic, number) for topic, seen in found.topics.items() for number in seen.leaders
         ]
@@ -144,7 +145,7 @@ class Tables:
             if error.code() in PASSING_READER:
                 return False
             why = reason(error, Right("READ", "topic", topic or "?"))
-            raise Fatal(f"{topic} cannot be read: {why}")
+            raise ended_by(error, f"{topic} cannot be read: {why}")
         assert topic is not None
         values = self._values[self._topics[topic]]
         try:

@@ -21,13 +21,14 @@ before the offsets are sent, so that offsets are never in Kafka without their ou
 import enum
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from processors.runtime.clients import close
 from processors.runtime.connection_log import ConnectionLog
+from topics.rights import Right, is_refusal, reason
 
 log = logging.getLogger("handoff.transactions")
 
@@ -55,13 +56,9 @@ _REFUSED_RECORD = frozenset(
 _TOOK_TOO_LONG = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
 )
-# Only a person mends these.
+# Only a person mends these, and a missing right.
 _BLOCKED = frozenset(
     {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError._AUTHENTICATION,
         KafkaError.THROTTLING_QUOTA_EXCEEDED,
@@ -87,11 +84,13 @@ class Cause(enum.Enum):
 
 
 class Abortable(LaneError):
-    """This transaction cannot be committed."""
+    """This transaction cannot be committed. `refusal` is the error where Kafka refused something
+    for want of a right."""
 
-    def __init__(self, message: str, cause: Cause) -> None:
+    def __init__(self, message: str, cause: Cause, refusal: KafkaError | None = None) -> None:
         super().__init__(message)
         self.cause = cause
+        self.refusal = refusal
 
 
 class Unknown(LaneError):
@@ -152,23 +151,38 @@ def cause_of(error: KafkaError) -> Cause:
         return Cause.RECORD
     if code in _TOOK_TOO_LONG:
         return Cause.TIME
-    return Cause.BLOCKED if code in _BLOCKED else Cause.PASSING
+    return Cause.BLOCKED if is_blocked(error) else Cause.PASSING
+
+
+def is_blocked(error: KafkaError) -> bool:
+    """Whether something is missing that a person has to see to."""
+    return is_refusal(error) or error.code() in _BLOCKED
+
+
+def ended_by(error: KafkaError, sentence: str) -> Fatal:
+    """How a lane ends by an error of Kafka's, told in a sentence."""
+    if is_fenced(error):
+        return Fenced(sentence)
+    return Blocked(sentence) if is_blocked(error) else Fatal(sentence)
 
 
 class Transactions:
     """The transactional producer of a lane.
 
-    `make` makes one that tells what was not delivered, and the log of its connections. `stopping`
-    tells that waiting is no longer worth it; `beat` is called before each attempt.
+    `make` makes one that tells what was not delivered, and the log of its connections. `needs` are
+    the rights that its own calls need. `stopping` tells that waiting is no longer worth it; `beat`
+    is called before each attempt.
     """
 
     def __init__(
         self,
         make: Callable[[OnDelivery], tuple[Producer, ConnectionLog]],
+        needs: Sequence[Right],
         stopping: Callable[[], bool],
         beat: Callable[[], None],
     ) -> None:
         self._make = make
+        self._needs = needs
         self._beat = beat
         self._stopping = stopping
         self._undelivered: tuple[KafkaError, str | None] | None = None  # and the topic
@@ -216,7 +230,7 @@ class Transactions:
         try:
             self.producer.begin_transaction()
         except KafkaException as error:
-            raise _fatal(error.args[0], "begin_transaction") from None
+            raise self._fatal(error.args[0], "begin_transaction") from None
         self.open = True
         self._undelivered = None
 
@@ -306,15 +320,18 @@ class Transactions:
             except LaneError as reason:
                 return reason
         if error.fatal() or error.code() in _FENCED:
-            return _fatal(error, "produce")
+            return self._fatal(error, "produce")
         return self._abortable(error, f"produce to {topic}")
 
     def _abortable(self, error: KafkaError, name: str) -> Abortable:
         text = f"{name}: {error.str()}"
-        if self._undelivered is None:
-            return Abortable(text, cause_of(error))
-        cause, topic = self._undelivered
-        return Abortable(f"{text}: {topic}: {cause.str()}", cause_of(cause))
+        if self._undelivered is not None:
+            error, topic = self._undelivered
+            text += f": {topic}: {error.str()}"
+        return Abortable(text, cause_of(error), error if is_refusal(error) else None)
+
+    def _fatal(self, error: KafkaError, name: str) -> Fatal:
+        return ended_by(error, f"{name}: {reason(error, *self._needs)}")
 
     def _send_offsets(self, offsets: list[TopicPartition], group: Any) -> None:
         try:
@@ -340,7 +357,7 @@ class Transactions:
                 error = failure.args[0]
             kind = kind_of(error)
             if kind is Kind.FATAL:
-                raise _fatal(error, name)
+                raise self._fatal(error, name)
             if kind is Kind.ABORTABLE:
                 raise self._abortable(error, name)
             if kind is Kind.UNKNOWN:
@@ -353,10 +370,3 @@ class Transactions:
             log.info("%s: %s; trying again", name, error.str())
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
-
-
-def _fatal(error: KafkaError, name: str) -> Fatal:
-    text = f"{name}: {error.str()}"
-    if is_fenced(error):
-        return Fenced(text)
-    return Blocked(text) if error.code() in _BLOCKED else Fatal(text)
