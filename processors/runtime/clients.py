@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,6 +65,8 @@ class RateLimit(logging.Filter):
 
 
 log.addFilter(RateLimit())
+# A producer whose transaction has failed for good says so once more when it is closed.
+warnings.filterwarnings("ignore", "Producer .* failed during close", RuntimeWarning)
 
 
 def instance_id(settings: Settings, processor: str) -> str:
@@ -276,7 +279,7 @@ def close(call: Callable[[], object], what: str) -> None:
     def body() -> None:
         try:
             call()
-        except (KafkaException, RuntimeError) as error:
+        except (KafkaException, RuntimeError, RuntimeWarning) as error:
             log.info("while closing %s: %s", what, error)
 
     thread = threading.Thread(target=body, name=f"close-{what}", daemon=True)

@@ -80,7 +80,7 @@ class Keeper:
         tables = probe = None
         caution, blockage = Caution(BATCH_RECORDS, SLICE_WAKES), Blockage(self.status)
         while not self._stopping.is_set():
-            began = time.monotonic()
+            began, wait = time.monotonic(), 0.0
             try:
                 if tables is None:
                     made = Tables(self._settings, self._processor)
@@ -115,7 +115,7 @@ class Keeper:
                     )
                     break
             except Blocked as error:
-                pause = blockage.met(str(error))
+                wait = blockage.met(str(error))
             except LaneError as error:
                 log.error("%s: %s", self._processor.name, error)
             except Exception:
@@ -123,15 +123,15 @@ class Keeper:
             if self._stopping.is_set():
                 break
             self.status.restarts += 1
-            if time.monotonic() - began > _HEALTHY_SECONDS:
-                pause = _BACK_OFF[0]
-            if not self.status.blocked:
+            if not wait:
+                if time.monotonic() - began > _HEALTHY_SECONDS:
+                    pause = _BACK_OFF[0]
                 log.info("%s: starts anew in %.1f s", self._processor.name, pause)
+                wait, pause = pause, min(2 * pause, longest)
             # Nothing of the lane stays: the collector, which is quiet, would come much later.
             self._lane = None
             gc.collect()
-            self._stopping.wait(pause)
-            pause = min(2 * pause, longest)
+            self._stopping.wait(wait)
         if probe is not None:
             probe.stop()
         if tables is not None:

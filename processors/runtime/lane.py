@@ -58,7 +58,7 @@ from processors.runtime.transactions import (
 )
 from schemas.flow import Output, Record, Refused
 from topics.catalogue import physical
-from topics.rights import Right
+from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.lane")
 
@@ -123,13 +123,17 @@ class Lane:
         self._unknown = False
         self._wait = IDLE_SECONDS  # for records, where no transaction is open
         self._noticed = 0.0
-        self._group = clients.group_id(settings, processor.name)
+        group = clients.group_id(settings, processor.name)
+        self._calls_need = [
+            Right("WRITE", "transactional id", instance),
+            Right("READ", "group", group),
+        ]
         report = settings.state == "disk"
         self._transactions = Transactions(
             lambda on_delivery: clients.transactional_producer(
                 settings, instance, on_delivery, report=report
             ),
-            [Right("WRITE", "transactional id", instance), Right("READ", "group", self._group)],
+            self._calls_need,
             self._stop.is_set,
             self._beat,
         )
@@ -192,9 +196,12 @@ class Lane:
             if self._held.restoration is None and not self._unknown:
                 self._pass_control_records()
                 self._settle()
-        except KafkaException as error:
+        except (KafkaException, SystemError) as error:
             self._left = True
-            raise ended_by(error.args[0], str(error.args[0])) from None
+            cause = clients.failure_of(error)
+            if cause is None:
+                raise
+            raise ended_by(cause, reason(cause, *self._needed())) from None
         except TooSlow as error:
             self._left = True
             self._suspect(str(error))
@@ -464,7 +471,7 @@ class Lane:
         return [
             *(Right("WRITE", "topic", physical(name, prefix)) for name in sorted(written)),
             *(Right("READ", "topic", topic) for topic in self._inputs),
-            Right("READ", "group", self._group),
+            *self._calls_need,
         ]
 
     def _set_aside(self, first: dict[Place, int], reached: dict[Place, int], why: str) -> None:
