@@ -48,6 +48,8 @@ def avro_schema(record: type[Struct]) -> dict[str, Any]:
 
 def _avro(info: types.Type, named: set[str]) -> Avro:
     match info:
+        case types.Metadata(type=inner):
+            return _avro(inner, named)
         case types.StructType(cls=cls):
             return _avro_record(info, named) if cls.__name__ not in named else _full_name(cls)
         case types.UnionType():
@@ -110,6 +112,8 @@ def _avro_union(info: types.UnionType, named: set[str]) -> Avro:
 
 def _field_doc(info: types.Type) -> str:
     match info:
+        case types.Metadata(extra_json_schema=said):
+            return str((said or {}).get("description", ""))
         case types.UnionType():
             return " ".join(filter(None, map(_field_doc, info.types)))
         case types.DictType(value_type=types.RawType()):

@@ -10,9 +10,23 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
-Name = Annotated[str, Meta(min_length=1)]
-# As long as the ids of documents may be: these stay in a task's state while a handoff is open.
-ShortName = Annotated[str, Meta(min_length=1, max_length=200)]
+# Names go into every key and every record that follows from an input, and stay in the task's state:
+# one input may make thousands of copies. The limit is in bytes of UTF-8, which a JSON Schema cannot
+# say: no text of more characters fits, so `maxLength` is a part of it. `schemas.wire` refuses by it.
+MAX_NAME_BYTES = 512
+# Why somebody did something stands in the package once for each field that they set.
+MAX_REASON_BYTES = 4096
+
+
+def _at_most(count: int) -> Meta:
+    return Meta(
+        description=f"At most {count} bytes of UTF-8.", extra_json_schema={"maxLength": count}
+    )
+
+
+ShortText = Annotated[str, _at_most(MAX_NAME_BYTES)]
+Name = Annotated[ShortText, Meta(min_length=1)]
+Reason = Annotated[str, _at_most(MAX_REASON_BYTES)]
 # Years 1 to 9999, the range of RFC 3339, in epoch ms.
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 EpochMs = Annotated[int, Meta(ge=FIRST_MS, le=LAST_MS)]
@@ -66,9 +80,9 @@ SignalKind = Literal[
 class HandoffRequest(Struct, frozen=True, gc=False):
     """A declared handoff inside a tool output: to which receiver, on which contract."""
 
-    to: ShortName
-    contract: ShortName | None = None
-    part: ShortName | None = None
+    to: Name
+    contract: Name | None = None
+    part: Name | None = None
     note: str | None = None
 
 
@@ -81,7 +95,7 @@ class ToolOutput(Struct, frozen=True, gc=False):
     stage: Name
     tool: Name
     occurred_at: When
-    team: str | None = None
+    team: ShortText | None = None
     context: dict[str, Raw] = {}
     retracted: Annotated[list[str], Meta(max_length=256)] = []
     handoff: HandoffRequest | Annotated[list[HandoffRequest], Meta(max_length=16)] | None = None
@@ -97,7 +111,7 @@ class Ack(Struct, frozen=True, gc=False):
     status: Literal["accepted", "completed", "rejected"]
     by: Name
     occurred_at: When
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class Amendment(Struct, frozen=True, gc=False):
@@ -111,7 +125,7 @@ class Amendment(Struct, frozen=True, gc=False):
     by: Name
     occurred_at: When
     fields: dict[str, Raw] = {}
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 class Liveness(Struct, frozen=True, gc=False):

@@ -9,16 +9,19 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from schemas.feed import EdgePart, PatternPart
 from schemas.flow import Arrival, Headers, Output, Record, Refused
 from schemas.records import (
     FIRST_MS,
     LAST_MS,
+    MAX_NAME_BYTES,
     PUBLISHED,
     Ack,
     Amendment,
     DeadLetter,
+    HandoffRequest,
     Pattern,
     ToolOutput,
     Violation,
@@ -66,9 +69,11 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arri
     """Understand one input record; `now` and `backfill_after` are milliseconds.
 
     Raises `Refused` for a tombstone, a record too large, a missing key, a key unlike the body's
-    `task_id`, bytes that are not JSON, and JSON of another shape.
+    `task_id`, bytes that are not JSON, JSON of another shape, and a name that is too long.
     """
     body = read(record, _decoders[record.topic], max_bytes, "task_id")
+    if not _all_short(body):
+        check_lengths(body)
     if record.key != body.task_id.encode():
         raise Refused("key_mismatch", "the record's key is not the task_id of its body")
     backfill = record.timestamp < now - backfill_after
@@ -78,9 +83,10 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arri
             backfill = backfill or content == b"1"
         elif name == "traceparent" and content is not None and len(content) <= MAX_TRACEPARENT:
             traceparent = content
-    occurred_at = epoch_ms(body.occurred_at)
-    if occurred_at > record.timestamp + MAX_AHEAD_MS:
-        occurred_at = record.timestamp
+    when, timestamp = body.occurred_at, record.timestamp
+    occurred_at = when if isinstance(when, int) else epoch_ms(when)
+    if occurred_at > timestamp + MAX_AHEAD_MS:
+        occurred_at = timestamp
     if not FIRST_MS <= occurred_at <= LAST_MS:  # an offset may lead out of the calendar
         raise Refused("wrong_shape", "occurred_at lies outside of the years 1 to 9999 in UTC")
     return Arrival(
@@ -91,8 +97,54 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arri
         record.offset,
         backfill,
         traceparent,
-        record.timestamp,
+        timestamp,
     )
+
+
+def _all_short(body: ToolOutput | Ack | Amendment) -> bool:
+    """Whether the names together have no more bytes than one may have, so that none is too long.
+    It is so of nearly every output, and costs less than to look at each name."""
+    if not isinstance(body, ToolOutput):
+        return False
+    names = f"{body.id}{body.task_id}{body.workflow}{body.stage}{body.tool}{body.team}"
+    asked = body.handoff
+    if asked is not None:
+        if not isinstance(asked, HandoffRequest):
+            return False
+        names += f"{asked.to}{asked.contract}{asked.part}"
+    return len(names.encode()) <= MAX_NAME_BYTES
+
+
+def check_lengths(body: ToolOutput | Ack | Amendment | HandoffRequest, at: str = "") -> None:
+    """Raise `Refused` for a name, or a reason, with more bytes in UTF-8 than it may have; `at` is
+    the path to `body`."""
+    for member, most in _LENGTHS[type(body)]:
+        text = getattr(body, member)
+        if text is not None and 4 * len(text) > most and (length := len(text.encode())) > most:
+            raise Refused(
+                "member_too_long",
+                f"{at}{member} has {length:,} bytes, the limit is {most:,}; give a shorter one",
+            )
+    if isinstance(body, ToolOutput) and body.handoff is not None:
+        requests = body.handoff if isinstance(body.handoff, list) else [body.handoff]
+        for number, request in enumerate(requests):
+            check_lengths(request, f"handoff[{number}]." if len(requests) > 1 else "handoff.")
+
+
+def _lengths(record: type[msgspec.Struct]) -> tuple[tuple[str, int], ...]:
+    """The members of a record that have a limit, and how many bytes each may have."""
+    found = []
+    info = inspect.type_info(record)
+    assert isinstance(info, inspect.StructType)
+    for field in info.fields:
+        kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+        for kind in kinds:
+            if isinstance(kind, inspect.Metadata) and kind.extra_json_schema is not None:
+                found.append((field.name, int(kind.extra_json_schema["maxLength"])))
+    return tuple(found)
+
+
+_LENGTHS = {kind: _lengths(kind) for kind in (ToolOutput, HandoffRequest, Ack, Amendment)}
 
 
 def read(record: Record, decode: Callable[[bytes], Body], max_bytes: int, key: str) -> Body:

@@ -39,6 +39,8 @@ RAW = st.one_of(
 def values(info: types.Type) -> st.SearchStrategy[Any]:
     """Every value that a type of `schemas.records` allows, times to the millisecond."""
     match info:
+        case types.Metadata(type=inner):
+            return values(inner)
         case types.StructType(cls=cls, fields=fields):
             return st.builds(cls, **{field.name: values(field.type) for field in fields})
         case types.UnionType(types=members):

@@ -22,6 +22,7 @@ from console.render import Contracts, plain
 from processors.integrity.processor import INTEGRITY
 from schemas import wire
 from schemas.documents import HandoffContract
+from schemas.flow import Refused
 from schemas.records import Ack, Amendment, Package
 
 ACKS, AMENDMENTS = "handoff.acks", "handoff.amendments"
@@ -194,6 +195,10 @@ def _ask(
     if task is None or workflow is None:
         task, workflow = _find(cluster, handoff_id, task, workflow)
     body = said(task, workflow)
+    try:
+        wire.check_lengths(body)
+    except Refused as error:
+        raise BadInputError(f"{error.message}; nothing was written") from None
     # The reader's place is taken before the record is written: no answer can be missed.
     reader = (
         Reader(cluster, TOPICS, from_beginning=False, only=_partitions(cluster, body))
