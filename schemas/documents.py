@@ -23,6 +23,7 @@ from pydantic import (
 
 from schemas.records import Severity, ViolationKind
 from schemas.values import (
+    MAX_FIELDS,
     Cel,
     ContextPaths,
     Date,
@@ -30,9 +31,11 @@ from schemas.values import (
     Id,
     JsonSchema,
     JsonTypes,
+    Name,
     Names,
     Paths,
     Queue,
+    Sentence,
     Tags,
     Text,
     Translation,
@@ -85,14 +88,14 @@ def _acceptance(value: object) -> str:
 class Person(_Model):
     """A named person and where to reach them."""
 
-    name: Text
-    contact: Text
+    name: Name
+    contact: Name
 
 
 class Sender(_Model):
     """Where the handoff comes from."""
 
-    team: Text | None = None
+    team: Name | None = None
     """The team that runs the stage."""
     stage: Annotated[Names, AfterValidator(_any_alone)]
     """A stage, a list of stages, or '*' for any; the most specific contract wins."""
@@ -103,7 +106,7 @@ class Destination(_Model):
 
     receiver: Id
     """The id of a registered receiver."""
-    stage: Text | None = None
+    stage: Name | None = None
     """The stage that the receiver runs; an output there accepts the handoff."""
 
 
@@ -120,7 +123,7 @@ class Rebuild(_Model):
 class ContractField(_Model):
     """A context field that the receiver asks for."""
 
-    name: Text
+    name: Name
     """The receiver's term: the key in the package."""
     from_: Paths = Field(
         alias="from", default_factory=lambda field: (field["name"],), validate_default=True
@@ -153,10 +156,10 @@ class ContractField(_Model):
 class Rule(_Model):
     """An expression over the assembled context that must hold."""
 
-    name: Text
+    name: Name
     expr: Cel
     """CEL subset."""
-    message: Text
+    message: Sentence
     severity: Severity = "error"
 
 
@@ -189,16 +192,18 @@ class HandoffContract(_Model):
         Person, BeforeValidator(_owner, json_schema_input_type=Person | Literal["UNKNOWN"])
     ]
     """The owner of the contract itself; UNKNOWN only while it is a draft."""
-    action: Text
+    action: Sentence
     """What the receiver is to do with the handoff."""
-    workflow: Text
+    workflow: Name
     from_: Sender = Field(alias="from")
     to: Destination
     when: Cel | None = None
     """CEL subset: the processor starts the handoff when this turns true."""
     description: Text | None = None
-    fields: Annotated[tuple[ContractField, ...], BeforeValidator(many)] = ()
-    rules: Annotated[tuple[Rule, ...], BeforeValidator(many)] = ()
+    fields: Annotated[
+        tuple[ContractField, ...], Field(max_length=MAX_FIELDS), BeforeValidator(many)
+    ] = ()
+    rules: Annotated[tuple[Rule, ...], Field(max_length=MAX_FIELDS), BeforeValidator(many)] = ()
     hold_on: Annotated[
         tuple[HoldKind, ...],
         BeforeValidator(one_or_many, json_schema_input_type=HoldKind | list[HoldKind]),
@@ -243,8 +248,8 @@ class HandoffContract(_Model):
 class ReceiverOwner(_Model):
     """A person who answers for what arrives."""
 
-    name: Text
-    contact: Text
+    name: Name
+    contact: Name
     until: Date | None = None
     """The last day (UTC) on which this person is in force; none means without end."""
 
@@ -254,12 +259,12 @@ class Receiver(_Model):
 
     kind: Literal["Receiver"]
     id: Id
-    team: Text
+    team: Name
     owners: Annotated[tuple[ReceiverOwner, ...], BeforeValidator(many)] = ()
     """The first one still in force is the named owner."""
     queue: Queue | None = None
     """A topic of the receiver's own, beside `handoff.packages`; none of the processor's topics."""
-    consumer_group: Text | None = None
+    consumer_group: Name | None = None
     """Its liveness is watched; none counts as live."""
     checks_every: Duration | None = None
     """How often the team really looks."""

@@ -179,6 +179,9 @@ def _problem(
             return source.problem(at, context["message"], context["suggestion"])
         case "missing":
             return source.problem(at, "is missing", "add it")
+        case "too_long":
+            most = f"has more entries than {context['max_length']:,}, the limit"
+            return source.problem(at, most, "split the contract")
         case _ if error["loc"][-1:] == ("[key]",):
             options = re.findall(r"'([^']*)'", context.get("expected", ""))
             return source.problem(at, "unknown key", _nearest(str(at[-1]), options))

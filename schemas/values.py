@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 from pydantic_core import PydanticCustomError
 
 from schemas.cel.expression import ExpressionError, compile_expression
+from schemas.records import MAX_NAME_BYTES
 
 JsonType = Literal["string", "number", "integer", "boolean", "object", "array", "null"]
 JsonScalar = str | int | float | bool | None
@@ -21,6 +22,10 @@ JsonScalar = str | int | float | bool | None
 MAX_PATH_SEGMENTS: Final = 16  # deeper than any context seen; bounds the work of one look-up
 MAX_DURATION: Final = dt.timedelta(days=3650)  # so that a deadline never leaves the calendar
 MAX_VERSION: Final = 2**31 - 1  # fits the int of every reader's language
+# What stands in every package or violation of a contract.
+MAX_SENTENCE_BYTES: Final = 8192
+# Each may become a violation in each handoff of an output: thousands are a log, not a contract.
+MAX_FIELDS: Final = 1_000
 
 
 def wrong(message: str, suggestion: str) -> NoReturn:
@@ -122,6 +127,18 @@ def _text(value: str) -> str:
     if not value.strip():
         wrong("must not be empty", "give it a value")
     return value
+
+
+def _within(most: int) -> AfterValidator:
+    """At most so many bytes of UTF-8."""
+
+    def check(value: str) -> str:
+        length = len(value.encode())
+        if length > most:
+            wrong(f"has {length:,} bytes, the limit is {most:,}", "shorten it")
+        return value
+
+    return AfterValidator(check)
 
 
 _ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
@@ -256,13 +273,21 @@ def _translation(value: object) -> object:
 
 # --- the types -------------------------------------------------------------------------------
 
+
+def _schema_of(most: int) -> WithJsonSchema:
+    """In bytes, which a JSON Schema cannot say: no text of more characters fits."""
+    return WithJsonSchema({"type": "string", "maxLength": most})
+
+
 Text = Annotated[str, AfterValidator(_text)]
+Sentence = Annotated[Text, _within(MAX_SENTENCE_BYTES), _schema_of(MAX_SENTENCE_BYTES)]
+Name = Annotated[Text, _within(MAX_NAME_BYTES), _schema_of(MAX_NAME_BYTES)]
 Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID_PATTERN})]
 Queue = Annotated[
     str, AfterValidator(_queue), WithJsonSchema({"type": "string", "pattern": _QUEUE_PATTERN})
 ]
-Path = Annotated[str, AfterValidator(_text), AfterValidator(check_path)]
-ContextPath = Annotated[str, AfterValidator(_check_context_path)]
+Path = Annotated[Name, AfterValidator(check_path)]
+ContextPath = Annotated[Name, AfterValidator(_check_context_path)]
 Version = Annotated[int, Field(ge=1, le=MAX_VERSION)]
 Date = Annotated[
     dt.date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})
@@ -273,9 +298,9 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "format": "duration", "examples": ["PT4H", "P2D"]}),
 ]
-_Strings = str | list[str]  # what may be written where one or many are meant
+_Strings = Name | list[Name]  # what may be written where one or many are meant
 Names = Annotated[
-    tuple[Text, ...],
+    tuple[Name, ...],
     BeforeValidator(one_or_many, json_schema_input_type=_Strings),
     AfterValidator(_not_empty),
     AfterValidator(_distinct),
@@ -293,7 +318,7 @@ ContextPaths = Annotated[
     AfterValidator(_distinct),
 ]
 Tags = Annotated[
-    tuple[Text, ...],
+    tuple[Name, ...],
     BeforeValidator(one_or_many, json_schema_input_type=_Strings),
     AfterValidator(_distinct),
 ]

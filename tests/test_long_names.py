@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from console.main import main
 from schemas import wire
-from schemas.flow import Record, Refused
+from schemas.flow import Arrival, Record, Refused
 from schemas.records import (
     MAX_NAME_BYTES,
     MAX_REASON_BYTES,
@@ -38,7 +38,7 @@ FREE = {"note", "context", "fields", "retracted", "occurred_at", "status", "acti
 LETTERS = ("x", "é", "字", "🜚")
 
 
-def parsed(topic: str, body: dict[str, Any], *, ascii_: bool = False) -> wire.Arrival:
+def parsed(topic: str, body: dict[str, Any], *, ascii_: bool = False) -> Arrival:
     value = json.dumps(body, ensure_ascii=ascii_).encode()
     record = Record(topic, 0, 0, str(body["task_id"]).encode(), value, NOW)
     return wire.parse(record, NOW, 1 << 20, 86_400_000)
@@ -75,8 +75,8 @@ def test_a_byte_too_many_is_refused_with_member_length_and_limit(
         for ascii_ in (False, True):  # escaped as \\uXXXX, too: the limit is of what is said
             fits = letter * (most // size)
             parsed(topic, with_text(topic, path, member, fits), ascii_=ascii_)
+            body = with_text(topic, path, member, fits + letter)
             with pytest.raises(Refused) as refused:
-                body = with_text(topic, path, member, fits + letter)
                 parsed(topic, body, ascii_=ascii_)
             assert refused.value.code == "member_too_long"
             length = len(fits.encode()) + size
