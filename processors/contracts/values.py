@@ -15,6 +15,7 @@ from msgspec import Raw
 
 JSON_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 MAX_DEPTH = 64  # deeper nesting than any context needs; bounds every walk below
+MAX_WHERE = 200  # characters of a dotted name that is told: a tool may make one as long as a record
 
 _decode = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -146,7 +147,8 @@ def lacks_member_of(new: bytes, old: bytes, depth: int = 0) -> bool:
 
 
 def strings(value: bytes, name: str, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Every string inside a value, in order, with its dotted name: `notes.0.text`."""
+    """Every string inside a value, in order, with its dotted name: `notes.0.text`; of a name longer
+    than `MAX_WHERE` there is more than that, and not all."""
     first = value[0]
     if depth > MAX_DEPTH:
         return
@@ -156,14 +158,18 @@ def strings(value: bytes, name: str, depth: int = 0) -> Iterator[tuple[str, str]
             yield name, text
     elif first == _BRACE:
         for member, raw in (members(value) or {}).items():
-            yield from strings(bytes(raw), f"{name}.{member}", depth + 1)
+            yield from strings(bytes(raw), _step(name, member), depth + 1)
     elif first == _BRACKET:
         try:
             items = _decode_items(value)
         except _UNREADABLE:
             return
         for index, raw in enumerate(items):
-            yield from strings(bytes(raw), f"{name}.{index}", depth + 1)
+            yield from strings(bytes(raw), _step(name, index), depth + 1)
+
+
+def _step(name: str, inside: str | int) -> str:
+    return name if len(name) > MAX_WHERE else f"{name}.{inside}"[: MAX_WHERE + 1]
 
 
 def _number(text: str) -> int | str:

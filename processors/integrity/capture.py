@@ -17,13 +17,14 @@ from processors.integrity.state import (
     Task,
     length,
 )
+from processors.integrity.texts import Texts
 from schemas.flow import Arrival
 from schemas.records import ToolOutput
 
 _BRACE = ord("{")
 
 
-class Carried(Struct, frozen=True, gc=False):
+class Carried(Struct, gc=False):
     """The context that an output carries itself, and which of its names hold nothing.
 
     `types` are those of the values, in the same order (`values.held_type`: "" for what is empty).
@@ -32,6 +33,13 @@ class Carried(Struct, frozen=True, gc=False):
     values: dict[str, bytes]
     types: tuple[str, ...]
     empty: frozenset[str]
+    _texts: Texts | None = None
+
+    def texts(self) -> Texts:
+        """The strings in it, read when they are first asked for."""
+        if self._texts is None:
+            self._texts = Texts(self.values)
+        return self._texts
 
 
 _NONE: frozenset[str] = frozenset()

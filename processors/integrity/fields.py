@@ -4,10 +4,8 @@ This is the table of DESIGN section 5, row by row. Nothing is published here: a 
 was found, and `assemble` gathers the findings of a contract.
 """
 
-import string
 from collections.abc import Collection
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -15,11 +13,11 @@ from processors.contracts import values
 from processors.contracts.compiled import Contract, Field, Path
 from processors.integrity.capture import Carried, Found, Memory
 from processors.integrity.state import MAX_CANDIDATES, Capture, Kept
+from processors.integrity.texts import MIN_SEARCHED_TEXT
 from schemas.records import How, ViolationKind
 
-_QUOTE, _BACKSLASH = b'"\\'
+_QUOTE = ord('"')
 _REFUSALS = {"untranslatable": "untranslatable", "context_malformed": "malformed"}
-MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
 
 
 class Source(Struct, frozen=True, gc=False):
@@ -396,29 +394,7 @@ def _found_in(found: Found, memory: Memory, context: Carried) -> str | None:
         return None
     own = memory.captures[found.top]
     hashes = own.hashes if own is found.capture and own.value == found.value else ()
-    # Where a value has no escapes its text stands in its bytes: most are ruled out unread.
-    needle = text.encode("utf-8", "surrogatepass")
-    for name, value in context.values.items():
-        if not hashes and value.find(needle) < 0 and _BACKSLASH not in value:
-            continue
-        for where, held in values.strings(value, name):
-            if text in held or (hashes and _has_word(held, hashes, found.value[0] == _QUOTE)):
-                return where
-    return None
-
-
-def _has_word(text: str, hashes: tuple[bytes, ...], quoted: bool) -> bool:
-    """Whether one of the hashed values stands in a text as a word, bare of punctuation.
-
-    Words of nothing but letters do not count: "economy" stands in "basic economy" by chance.
-    """
-    for spaced in text.split():
-        word = spaced.strip(string.punctuation)
-        if len(word) >= MIN_SEARCHED_TEXT and not word.isalpha():
-            value = msgspec.json.encode(word) if quoted else word.encode()
-            if values.digest(value) in hashes:
-                return True
-    return False
+    return context.texts().where(text, hashes, found.value[0] == _QUOTE)
 
 
 def _add_extras(

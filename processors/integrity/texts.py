@@ -1,0 +1,100 @@
+"""Looks for lost values in the strings of a context: words of a summary, say.
+
+One context is searched for each lost field of each of its handoffs, and it may hold a hundred
+thousand strings: they are read once, and their words too.
+"""
+
+import string
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from processors.contracts import values
+from processors.contracts.values import MAX_WHERE
+
+_BACKSLASH = ord("\\")
+_BETWEEN = "\n\0"  # stands in few texts; where it does, it costs time only
+MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
+
+
+class Texts:
+    """The strings of a context. What `where` gives is the dotted name of one, cut where it is
+    longer than anybody reads."""
+
+    def __init__(self, context: Mapping[str, bytes]) -> None:
+        self._context = context
+        self._raw = b"\n".join(context.values())
+        self._escaped = _BACKSLASH in self._raw
+        self._names: list[str] | None = None
+        self._texts: list[str] = []
+        self._joined = ""
+        self._starts: list[int] = []  # of each text in `_joined`
+        self._words: dict[bool, dict[bytes, int]] = {}  # digest -> text, of quoted words or bare
+
+    def where(self, text: str, hashes: Iterable[bytes], quoted: bool) -> str | None:
+        """The first string that holds `text`, or else, as a word, a value with one of the `hashes`
+        (of strings, where `quoted`)."""
+        if not hashes and not self._may_hold(text):
+            return None
+        names = self._read()
+        found = self._first(text)
+        if hashes:
+            words = self._words_of(quoted)
+            found = min([found, *(words.get(digest, len(names)) for digest in hashes)])
+        if found == len(names):
+            return None
+        name = names[found]
+        return name if len(name) <= MAX_WHERE else f"{name[: MAX_WHERE - 1]}…"
+
+    def _may_hold(self, text: str) -> bool:
+        """Where a value has no escapes its text stands in its bytes: most are ruled out unread."""
+        return self._escaped or text.encode("utf-8", "surrogatepass") in self._raw
+
+    def _read(self) -> list[str]:
+        if self._names is None:
+            found = [
+                pair
+                for name, raw in self._context.items()
+                for pair in values.strings(raw, name[: MAX_WHERE + 1])
+            ]
+            self._names = [name for name, _ in found]
+            self._texts = [text for _, text in found]
+            self._joined = _BETWEEN.join(self._texts)
+            at = 0
+            for text in self._texts:
+                self._starts.append(at)
+                at += len(text) + len(_BETWEEN)
+        return self._names
+
+    def _first(self, text: str) -> int:
+        """The number of the first text that holds this one; how many there are, where none does."""
+        at = self._joined.find(text)
+        if at < 0:
+            return len(self._texts)
+        number = bisect_right(self._starts, at) - 1
+        if text in self._texts[number]:
+            return number
+        # It was found across two of them.
+        holding = (n for n, held in enumerate(self._texts) if text in held)
+        return next(holding, len(self._texts))
+
+    def _words_of(self, quoted: bool) -> dict[bytes, int]:
+        """The words by the digest of the value that each would be, bare of punctuation.
+
+        Words of nothing but letters do not count: "economy" stands in "basic economy" by chance.
+        """
+        found = self._words.get(quoted)
+        if found is not None:
+            return found
+        found = self._words[quoted] = {}
+        seen: set[str] = set()
+        for number, text in enumerate(self._texts):
+            for spaced in text.split():
+                word = spaced.strip(string.punctuation)
+                if word in seen or len(word) < MIN_SEARCHED_TEXT or word.isalpha():
+                    continue
+                seen.add(word)
+                value = msgspec.json.encode(word) if quoted else word.encode()
+                found.setdefault(values.digest(value), number)
+        return found

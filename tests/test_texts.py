@@ -1,0 +1,92 @@
+"""A lost value is found in the strings of a context as if each were read for it alone."""
+
+import json
+import string
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.contracts import values
+from processors.contracts.values import MAX_WHERE
+from processors.integrity.texts import MIN_SEARCHED_TEXT, Texts
+from tests.core import each_time, play
+
+PIECES = ["a-1", "b-22", "c", "économie", "12345", '"', "\\", "\0", "\n\0", " ", ".", "a-1b-22"]
+STRINGS = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
+VALUES = st.recursive(
+    STRINGS | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(STRINGS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def naive(context: dict[str, bytes], text: str, hashes: list[bytes], quoted: bool) -> str | None:
+    """String by string: the first that holds the text, or a hashed value as a word."""
+    for name, raw in context.items():
+        for where, held in values.strings(raw, name):
+            if text in held or any(value in hashes for value in words(held, quoted)):
+                return where
+    return None
+
+
+def words(held: str, quoted: bool) -> Iterator[bytes]:
+    for spaced in held.split():
+        word = spaced.strip(string.punctuation)
+        if len(word) >= MIN_SEARCHED_TEXT and not word.isalpha():
+            yield values.digest(msgspec.json.encode(word) if quoted else word.encode())
+
+
+@given(
+    st.dictionaries(STRINGS, VALUES, max_size=4),
+    st.lists(st.tuples(STRINGS, st.lists(STRINGS, max_size=2), st.booleans()), max_size=4),
+    st.booleans(),
+)
+def test_it_finds_what_a_reader_of_each_string_would(
+    context: dict[str, Any], asked: list[tuple[str, list[str], bool]], ascii_: bool
+) -> None:
+    raw = {name: json.dumps(v, ensure_ascii=ascii_).encode() for name, v in context.items()}
+    texts = Texts(raw)
+    for text, others, quoted in asked:
+        hashes = [
+            values.digest(msgspec.json.encode(each) if quoted else each.encode())
+            for each in others
+            if each
+        ]
+        if text:
+            assert texts.where(text, hashes, quoted) == naive(raw, text, hashes, quoted)
+
+
+def test_a_name_longer_than_anybody_reads_is_cut() -> None:
+    long = "n" * 5_000
+    raw = {long: b'[[{"' + long.encode() + b'": "E-4012 again"}]]'}
+    where = Texts(raw).where("E-4012", (), True)
+    assert where == "n" * (MAX_WHERE - 1) + "…"
+    assert Texts({"notes": b'{"a": ["E-4012"]}'}).where("E-4012", (), True) == "notes.a.0"
+
+
+def test_strings_are_read_once_for_all_fields_and_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each lost field of each handoff: a hundred thousand strings, 640 times, took
+    two minutes."""
+    read: list[str] = []
+    real = values.strings
+
+    def noted(value: bytes, name: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+        if not depth:
+            read.append(name)
+        return real(value, name, depth)
+
+    monkeypatch.setattr(values, "strings", noted)
+    fields = [{"name": f"f{n}"} for n in range(20)]
+    two = [{"context": {f"f{n}": f"{word}-{n}" for n in range(20)}} for word in ("one", "two")]
+    parts = [{"to": "marketing", "part": str(n)} for n in range(8)]
+    last = {"context": {"notes": ['two\\-"1', "f \\ one-3."]}, "handoff": parts}
+    story = {"contracts": [{"fields": fields}], "inputs": [*two, last]}
+    outputs, _ = play(story, each_time)
+    found = [json.loads(each.value or b"{}") for each in outputs]
+    assert read == ["notes"]
+    unstructured = {f["field"]: f["found_in"] for f in found if f.get("found_in")}
+    assert unstructured == {"f3": "notes.1"}
