@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, get_args
 from pydantic_core import PydanticCustomError
 
 from schemas.documents import ANY_STAGE, EDIT
-from schemas.records import Edge
+from schemas.records import MAX_NAME_BYTES, Edge
 from schemas.values import JsonType, check_path
 
 REQUIRED_SHARE: Final = 0.95  # a field that nearly every move carried is a candidate for required
@@ -41,13 +41,17 @@ def drafts(edges: Iterable[Edge], taken: Collection[str]) -> tuple[list[Draft], 
         if edge.documented:
             continue
         names = edge.workflow, edge.from_, edge.to
-        if not all(name.strip() for name in names) or (edge.from_,) == ANY_STAGE:
+        if not all(map(_is_name, names)) or (edge.from_,) == ANY_STAGE:
             unnameable.append(edge)
             continue
         id_ = _id(edge, ids)
         ids.add(id_)
         made.append(Draft(id_, "\n".join(_document(edge, id_)) + "\n"))
     return made, unnameable
+
+
+def _is_name(text: str) -> bool:
+    return bool(text.strip()) and len(text.encode()) <= MAX_NAME_BYTES
 
 
 def _id(edge: Edge, taken: Collection[str]) -> str:
@@ -125,6 +129,9 @@ def _fields(edge: Edge) -> Iterator[str]:
         except PydanticCustomError:
             left.append(name)
             continue
+        if not _is_name(name):
+            left.append(name)
+            continue
         declared.append(f"  - name: {scalar(name)}  # carried by {_percent(share)}")
         types = [each for each in edge.types.get(name, ()) if each in _TYPES]
         if "number" in types:  # every integer is a number
@@ -139,7 +146,7 @@ def _fields(edge: Edge) -> Iterator[str]:
     else:
         yield "fields: []  # nothing was carried"
     for name in left:
-        yield f"# Carried too, under a name that is no path: {scalar(name)}"
+        yield f"# Carried too, under a name that no contract can hold: {scalar(name)}"
 
 
 def _percent(share: float) -> str:
