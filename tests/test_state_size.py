@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from processors.integrity import state
+from processors.integrity.limits import DEFAULT_LIMITS
 from schemas.wire import MAX_RECORD_BYTES
 from tests.core import each_time, play, totals
 
 HELD = {"fields": [{"name": "never"}], "hold_on": ["never_captured"]}
 BIG = "x" * 900_000
+LONG = "n" * 500
+LARGEST_ALONE = 200_000  # by so much an estimate may be too small: what no handoff has
 
 
 def parts(number: int, **more: Any) -> list[dict[str, Any]]:
@@ -65,3 +68,30 @@ def test_names_that_come_and_go_while_it_is_held() -> None:
     (handoff,) = state.decode(encoded).open
     assert handoff.before.keys() <= state.decode(encoded).captures.keys()
     assert found[-1] < 2 * found[2]
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "more"),
+    [(1000, "f", {}), (200, LONG, {}), (200, LONG, {"hold_on": ["any"]}), (1000, LONG, {})],
+    ids=["many fields", "long fields", "long fields, held", "many long fields"],
+)
+def test_what_is_broken_and_missing_weighs_too(
+    number: int, name: str, more: dict[str, Any]
+) -> None:
+    """A task that captured nothing may have open handoffs that miss a thousand fields each."""
+    contract = {"fields": [{"name": f"{name}{n}"} for n in range(number)]} | more
+    found, driver = sizes(*parts(40), contract=contract)
+    assert max(found) <= DEFAULT_LIMITS.state_bytes + LARGEST_ALONE
+    (encoded,) = driver.partitions[0].store.values()
+    assert 0 < len(state.decode(encoded).open) < 40
+    assert totals(driver)["handoffs_closed"] > 0
+
+
+def test_a_new_version_adds_no_more_than_fits() -> None:
+    """Held ones are judged again by a sweep, under a contract with many more fields."""
+    newer = HELD | {"version": 2, "fields": [{"name": f"{LONG}{n}"} for n in range(300)]}
+    inputs = [*parts(30), {"at": "09:30", "contracts": [newer | {"hold_on": ["any"]}]}]
+    _, driver = sizes(*inputs)
+    (encoded,) = driver.partitions[0].store.values()
+    assert len(encoded) <= DEFAULT_LIMITS.state_bytes + LARGEST_ALONE
+    assert totals(driver)["handoffs_closed"] > 0

@@ -41,6 +41,8 @@ from schemas.wire import MAX_RECORD_BYTES
 
 OUTPUTS = "handoff.tool-outputs"
 MAX_ARRIVED = 16 << 10  # bytes of the last handoff that arrived: its sender may have long names
+MOST_TOLD = 4096  # bytes of a violation, or of a handoff with none and without what it carries
+REST_BYTES = 256 << 10  # of a task beside its captures and handoffs: what is closed, retracted, ...
 _MISSED: dict[Deadline, ViolationKind] = {
     "accept": "not_accepted",
     "complete": "not_completed",
@@ -248,15 +250,19 @@ class Handoffs(Struct, gc=False):
 
         Without `weigh` they are weighed only where what was captured since may be so much.
         """
-        most, largest = self.limits.open_handoffs, self.limits.state_bytes
+        # What its captures leave of a record of the changelog.
+        alone = MAX_RECORD_BYTES - self.limits.state_bytes - REST_BYTES
+        most, largest = self.limits.open_handoffs, min(self.limits.state_bytes, alone)
         while len(self.open) > most:
             self.expire(next(iter(self.open.values())))
         rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
+        kept = [*rejected, *self.open.values()]
         # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
-        bound = 2 * (len(rejected) + len(self.open)) * (self.memory.size + 1000)
+        broken = sum([len(h.violations) + len(h.missing) + len(h.episodes) for h in kept])
+        bound = 2 * len(kept) * (self.memory.size + MOST_TOLD) + broken * MOST_TOLD
         if not weigh and bound <= largest:
             return
-        total = sum(map(size, [*rejected, *self.open.values()]))
+        total = sum(map(size, kept))
         while total > largest and (rejected or len(self.open) > 1):
             if rejected:
                 oldest = rejected.pop(0)
@@ -268,7 +274,6 @@ class Handoffs(Struct, gc=False):
                 oldest = next(iter(self.open.values()))
                 self.expire(oldest)
             total -= size(oldest)
-        alone = max(largest, MAX_RECORD_BYTES - largest)
         if total > alone and len(encode(list(self.open.values()))) > alone:
             # The last one: with what else the task holds it would not fit into one record.
             self.expire(next(iter(self.open.values())))

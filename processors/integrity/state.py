@@ -213,19 +213,42 @@ def size(handoff: OpenHandoff) -> int:
             characters += len(name) + len(kept.stage) + len(kept.tool) + len(kept.event_id)
             if kept.by is not None:
                 characters += len(kept.by) + len(kept.reason or "")
-    for violation in handoff.violations:
-        if violation.origin is not None:
-            bytes_ += weight(violation.origin)
-        bytes_ += 128
     for name, value in handoff.context.items():
         bytes_ += len(value)
         characters += len(name)
     for name, capture in handoff.before.items():
         characters += len(name)
         bytes_ += 0 if capture is None else weight(capture)
-    for text in (handoff.event_id, handoff.stage, handoff.tool, handoff.note, handoff.team):
-        characters += len(text or "")
-    return bytes_ + 4 * characters + 1000
+    return bytes_ + 4 * (characters + len(handoff.note or "")) + _told_size(handoff)
+
+
+def _told_size(handoff: OpenHandoff) -> int:
+    """An upper bound of its bytes without what it carries: who, to whom, and what is broken."""
+    total = 1000
+    for violation in handoff.violations:
+        total += 76 + length(violation.event_id)
+        for text in (violation.subject, violation.reason, violation.found_in, violation.trial):
+            if text is not None:
+                total += length(text)
+        if violation.origin is not None:
+            total += 100 + weight(violation.origin)
+    for name in (*handoff.missing, *handoff.episodes):
+        total += length(name) + 8
+    for text in (
+        handoff.event_id,
+        handoff.stage,
+        handoff.tool,
+        handoff.team,
+        handoff.part,
+        handoff.asked_to,
+        handoff.to_team,
+        handoff.to_stage,
+        handoff.owner,
+        handoff.owner_contact,
+    ):
+        if text is not None:
+            total += length(text)
+    return total
 
 
 def weight(capture: Capture) -> int:
