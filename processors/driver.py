@@ -6,6 +6,9 @@ transaction has changed. Nothing here reads a clock or a network.
 Three things advance a task: a record (`step`), its deadline (`fire`), and a change of what it waits
 for in the tables (`notice`, then `sweep`). The last two are wakes: no record brings them, so one
 that fails costs its task this one wake, and not a dead letter.
+
+What the open transaction holds is weighed. Whoever drives commits when it is `full`: all of it is
+in memory until then, and has to reach the broker before the transaction times out.
 """
 
 import logging
@@ -22,6 +25,7 @@ from processors.wakes import Kind, Wakes
 from schemas import wire
 from schemas.feed import Part, total
 from schemas.flow import (
+    UNFINISHED,
     Add,
     Arrival,
     Count,
@@ -38,11 +42,17 @@ log = logging.getLogger("handoff.driver")
 
 Store = MutableMapping[str, bytes]  # state key -> encoded state
 _VERDICTS = frozenset({"duplicates", "refused"})  # what became of an input, if not applied
-MAX_RECENT = 4096  # decoded states kept a partition: a task's inputs come close together
+# Decoded states kept a partition, as a task's inputs come close together; and their bytes, encoded.
+MAX_RECENT, MAX_RECENT_BYTES = 4096, 16 << 20
+# Bytes, about, of a transaction that is to be committed: outputs, parts of sums, changed states.
+# With one more record (16 MiB, unless set otherwise) a link of 4 MB/s carries it in time.
+FULL = 16 << 20
+_FRAME = 300  # bytes of a record beside its key and value: headers, and what holds it in memory
 MAX_ROUNDS = 1_000  # of one task at one moment: a core that goes on longer does not end
 # Entries looked at in one call whose deadlines turn out to be later: a state is decoded for each.
 LOOKS = 1_000
 _ASSIGN_SLICE = 1_000
+_HALF = wire.MAX_RECORD_BYTES // 2  # what is less than this fits, whatever its key and headers
 _GONE = object()
 
 
@@ -70,6 +80,9 @@ class Partition(Generic[State]):
     store: Store
     wakes: Wakes = field(default_factory=Wakes)
     recent: dict[str, State] = field(default_factory=dict)
+    # The bytes of states that were decoded or encoded lately, and their sum.
+    sizes: dict[str, int] = field(default_factory=dict)
+    recent_bytes: int = 0
     overlay: dict[str, State | None] = field(default_factory=dict)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
@@ -93,6 +106,7 @@ class Driver(Generic[State]):
         self.counts = Counter() if counts is None else counts
         self.partition_count = 0  # of the inputs; 0 where nobody checks where keys lie
         self.woken: list[Woken] = []  # in the open transaction
+        self._weight = 0  # of the open transaction
         # Of the open transaction, by topic and key.
         self._parts: defaultdict[tuple[str, str], list[Part]] = defaultdict(list)
         self._facts: Mapping[str, Hashable] = {}
@@ -124,6 +138,11 @@ class Driver(Generic[State]):
         self.partitions.pop(partition, None)
         self.woken = [woken for woken in self.woken if woken.partition != partition]
 
+    @property
+    def full(self) -> bool:
+        """Whether the open transaction holds as much as one should."""
+        return self._weight >= FULL
+
     # --- records ------------------------------------------------------------------------------
 
     def step(self, record: Record, now: int) -> list[Output]:
@@ -139,13 +158,16 @@ class Driver(Generic[State]):
             key = processor.state_key(arrival)
             before = self._state(partition, key)
             state, emits = processor.advance(before, arrival, self.tables, now)
-            outputs, counted, added = _encode(emits, arrival)
+            outputs, counted, added, weight = _encode(emits, arrival)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this record is set aside, and the next one is judged.
             return [self.set_aside(record, error)]
+        self._weight += weight
         if state is not before:
+            if key not in partition.overlay:
+                self._weight += partition.sizes.get(key, 0) + len(record.value or b"")
             partition.overlay[key] = state
         if added:
             self._add(added)
@@ -164,7 +186,9 @@ class Driver(Generic[State]):
     def set_aside(self, record: Record, error: Exception) -> Output:
         """The dead letter of a record that is not judged, or could not be."""
         self.partitions[record.partition].counts["dead_letters", record.topic, ""] += 1
-        return wire.dead_letter(record, error)
+        letter = wire.dead_letter(record, error)
+        self._weight += len(letter.value or b"") + _FRAME
+        return letter
 
     def _is_misplaced(self, record: Record) -> bool:
         """Whether its sender has another partitioner: its task lives where it lies, but apart from
@@ -197,13 +221,14 @@ class Driver(Generic[State]):
 
     def fire(self, number: int, until: int, now: int, most: int) -> list[Output]:
         """Wake at most `most` tasks of a partition whose deadlines are at or before `until`, in the
-        order of their deadlines; what they would publish."""
+        order of their deadlines, and none any more once the transaction is full; what they would
+        publish."""
         partition = self.partitions[number]
         outputs: list[Output] = []
         fired = 0
         for _ in range(most + LOOKS):
             first = partition.wakes.first()
-            if fired == most or first is None or first[0] > until:
+            if fired == most or self.full or first is None or first[0] > until:
                 break
             if self._take_due(partition, *first):
                 fired += 1
@@ -278,10 +303,14 @@ class Driver(Generic[State]):
             return ()
 
     def sweep(self, now: int, most: int) -> list[Output]:
-        """Sweep at most `most` of the tasks that are to be; what they would publish."""
+        """Sweep at most `most` of the tasks that are to be, and none any more once the transaction
+        is full; what they would publish."""
         outputs: list[Output] = []
         for number, partition in self.partitions.items():
-            while most > 0 and (key := partition.wakes.take_sweep()) is not None:
+            while most > 0 and not self.full:
+                key = partition.wakes.take_sweep()
+                if key is None:
+                    break
                 most -= 1
                 outputs += self._wake(number, "sweep", key, Sweep(), now)
         return outputs
@@ -314,7 +343,7 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             if before is None:
                 return []
-            state, outputs, counted, added = self._rounds(before, given, now)
+            state, outputs, counted, added, weight = self._rounds(before, given, now)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -322,34 +351,42 @@ class Driver(Generic[State]):
             partition.wakes.fail(kind, key)
             self._failed(f"a wake ({kind}) failed", partition.counts, error)
             return []
+        self._weight += weight
         if state is not before:
+            if key not in partition.overlay:
+                self._weight += partition.sizes.get(key, 0)
             partition.overlay[key] = state
         self._add(added)
         if state is not before or outputs:
             self.woken.append(Woken(number, kind, key))
         for count in counted:
             partition.counts[count.name, "", count.label] += 1
+            if count.name == UNFINISHED:
+                partition.wakes.wait([key])
         return outputs
 
     def _rounds(
         self, state: State | None, given: Due | Sweep, now: int
-    ) -> tuple[State | None, list[Output], list[Count], list[Add]]:
-        """Advance a state, after a deadline until none of its deadlines is left at that moment."""
+    ) -> tuple[State | None, list[Output], list[Count], list[Add], int]:
+        """Advance a state, after a deadline until none of its deadlines is left at that moment, or
+        until that makes a transaction full: what is left is due still, when this is committed."""
         outputs: list[Output] = []
         counted: list[Count] = []
         added: list[Add] = []
+        weight = 0
         for _ in range(MAX_ROUNDS):
             before = state
             state, emits = self.processor.advance(before, given, self.tables, now)
-            published, counts, more = _encode(emits, None)
+            published, counts, more, bytes_ = _encode(emits, None)
             outputs += published
             counted += counts
             added += more
-            if isinstance(given, Sweep) or state is None:
-                return state, outputs, counted, added
+            weight += bytes_
+            if isinstance(given, Sweep) or state is None or weight >= FULL:
+                return state, outputs, counted, added, weight
             due = self.processor.due(state)
             if due is None or due > given.at:
-                return state, outputs, counted, added
+                return state, outputs, counted, added, weight
             if state is before:
                 break
         raise Refused("due_for_ever", "the core does not move on a deadline that has passed")
@@ -396,7 +433,11 @@ class Driver(Generic[State]):
         if state is not None:
             return state
         encoded = partition.store.get(key)
-        return None if encoded is None else self.processor.decode(encoded)
+        if encoded is None:
+            return None
+        partition.recent_bytes += len(encoded) - partition.sizes.get(key, 0)
+        partition.sizes[key] = len(encoded)
+        return self.processor.decode(encoded)
 
     def _index(self, partition: Partition[State], key: str, state: State | None) -> None:
         """Note when a committed state wants to be woken; None: it is in the store only."""
@@ -418,14 +459,22 @@ class Driver(Generic[State]):
 
     def merge(self, changes: Iterable[tuple[int, str, bytes | None]]) -> None:
         """After the commit: `changes`, as `changelog` gave them, become the state."""
+        for partition in self.partitions.values():
+            if len(partition.recent) > MAX_RECENT or partition.recent_bytes > MAX_RECENT_BYTES:
+                partition.recent.clear()
+                partition.sizes.clear()
+                partition.recent_bytes = 0
         for number, key, encoded in changes:
-            partition = self.partitions.get(number)
-            if partition is None:
+            there = self.partitions.get(number)
+            if there is None:
                 continue
             if encoded is None:
-                partition.store.pop(key, None)
+                there.store.pop(key, None)
             else:
-                partition.store[key] = encoded
+                there.store[key] = encoded
+                size = len(encoded)
+                there.recent_bytes += size - there.sizes.get(key, 0)
+                there.sizes[key] = size
         for partition in self.partitions.values():
             if partition.overlay:
                 self._remember(partition)
@@ -435,14 +484,14 @@ class Driver(Generic[State]):
                 partition.counts.clear()
         self._parts.clear()
         self.woken.clear()
+        self._weight = 0
 
     def _remember(self, partition: Partition[State]) -> None:
         """The overlay of a partition was written: it is what is known of its states now."""
-        if len(partition.recent) > MAX_RECENT:
-            partition.recent.clear()
         for key, state in partition.overlay.items():
             if state is None:
                 partition.recent.pop(key, None)
+                partition.recent_bytes -= partition.sizes.pop(key, 0)
                 partition.wakes.forgotten(key)
             else:
                 partition.recent[key] = state
@@ -457,12 +506,13 @@ class Driver(Generic[State]):
             partition.overlay.clear()
         self._parts.clear()
         self.woken.clear()
+        self._weight = 0
 
 
 def _encode(
     emits: list[Emitted], arrival: Arrival | None
-) -> tuple[list[Output], list[Count], list[Add]]:
-    """Encode what a core emitted; a wake has no arrival.
+) -> tuple[list[Output], list[Count], list[Add], int]:
+    """Encode what a core emitted, and weigh it; a wake has no arrival.
 
     A record that says itself whether it is backfill is believed. Raises `Refused` when a record
     would be too large for Kafka.
@@ -470,6 +520,7 @@ def _encode(
     outputs: list[Output] = []
     counted: list[Count] = []
     added: list[Add] = []
+    weight = _FRAME * len(emits)
     record: Struct | None = None
     value: bytes | None = None
     headers: Headers = []
@@ -482,13 +533,19 @@ def _encode(
             # A package goes to its receiver's queue next: it is encoded once.
             if emit.record is None or emit.record is not record:
                 record = emit.record
-                value = None if record is None else wire.encode(record)
+                value = emit.value
+                if value is None and record is not None:
+                    value = wire.encode(record)
                 headers = _headers(record, arrival)
-            output = Output(emit.topic, emit.key.encode(), value, headers)
-            if value is not None and len(value) > wire.MAX_RECORD_BYTES // 2:
-                _refuse_too_large(output)
+            key = emit.key.encode()
+            output = Output(emit.topic, key, value, headers)
+            if value is not None:
+                size = len(value)
+                weight += size + len(key)
+                if size > _HALF:
+                    _refuse_too_large(output)
             outputs.append(output)
-    return outputs, counted, added
+    return outputs, counted, added, weight
 
 
 def _headers(record: Struct | None, arrival: Arrival | None) -> Headers:

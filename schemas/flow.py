@@ -53,11 +53,15 @@ Input = Arrival | Due | Sweep
 
 
 class Emit(Struct, frozen=True, gc=False):
-    """One record to publish. `topic` is canonical (or a queue's own name); None is a tombstone."""
+    """One record to publish. `topic` is canonical (or a queue's own name); None is a tombstone.
+
+    `value` is the record in JSON, where a core had to know how long that is.
+    """
 
     topic: str
     key: str
     record: Struct | None
+    value: bytes | None = None
 
 
 class Add(Struct, frozen=True, gc=False):
@@ -66,6 +70,11 @@ class Add(Struct, frozen=True, gc=False):
     topic: str
     key: str
     part: Part
+
+
+# Counted by a core that has not looked at all of a swept state, as enough has come of it already:
+# the state is to be swept again.
+UNFINISHED = "unfinished"
 
 
 class Count(Struct, frozen=True, gc=False):

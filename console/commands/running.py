@@ -51,6 +51,7 @@ def limits(settings: Settings) -> Limits:
         settings.early_grace_ms,
         settings.live_grace_ms,
         round(STALE_INTERVALS * settings.probe_interval * 1000),
+        settings.max_output_bytes,
     )
 
 

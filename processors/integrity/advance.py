@@ -20,13 +20,14 @@ from processors.integrity import feed, held, messages, replies
 from processors.integrity.begin import Beginning, declared, implicit, triggered
 from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carry
 from processors.integrity.cause import Cause
-from processors.integrity.fields import Finding, Source
+from processors.integrity.fields import Finding, Judged, Source
 from processors.integrity.handoff import Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
+from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
 from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task, holds
-from schemas.flow import Arrival, Count, Due, Emitted, Input, Refused
+from schemas.flow import UNFINISHED, Arrival, Count, Due, Emitted, Input, Refused
 from schemas.records import Ack, Amendment, ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
@@ -99,14 +100,22 @@ def _take_output(
     source = Source(output.stage, output.tool, output.id, arrival.occurred_at)
     # All of them are judged against what came before this output; then its own context counts.
     judged: list[tuple[Beginning, Verdict]] = []
+    least = 0
+    beside: dict[str, Judged] | None = {} if len(beginnings) > 1 else None
     for beginning in beginnings:
-        verdict = decide(beginning, task.workflow, source, context, memory, tables, now)
+        if judged:
+            least = _within(least + judged[-1][1].least, limits)
+        verdict = decide(
+            beginning, task.workflow, source, context, memory, tables, now, beside=beside
+        )
         judged.append((beginning, verdict))
     earlier = dict(memory.captures) if output.retracted else task.captures
     memory.capture(context, output, arrival, hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, beginnings, tables)
     for beginning in more:
+        if judged:
+            least = _within(least + judged[-1][1].least, limits)
         verdict = decide(beginning, task.workflow, source, NO_CONTEXT, memory, tables, now)
         judged.append((beginning, verdict))
 
@@ -179,6 +188,13 @@ def _take_output(
         edges,
     )
     return following, emits
+
+
+def _within(least: int, limits: Limits) -> int:
+    """The bytes that verdicts have at least: where that is too much, no more are made."""
+    if least > limits.output_bytes:
+        raise too_much(limits.output_bytes)
+    return least
 
 
 def _refuse_same_slot(beginnings: list[Beginning]) -> None:
@@ -339,8 +355,12 @@ def _pass_deadlines(
     handoffs = _without_input(task, tables, now, limits)
     passed = [(at, h.id, name) for h in task.open for name, at in h.waits() if at <= due.at]
     for at, id_, name in sorted(passed):
+        if handoffs.outbox.full:
+            break  # what is left is still due
         handoffs.miss(handoffs.open[id_], name, at)
     for handoff in task.open:
+        if handoffs.outbox.full:
+            break
         here = handoffs.open[handoff.id]
         if limits.handoff_ttl_ms is not None and here.begun_at + limits.handoff_ttl_ms <= due.at:
             handoffs.expire(here)
@@ -357,10 +377,14 @@ def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, 
     """Look again at whom the open handoffs go to, and whether what held them is gone."""
     handoffs = _without_input(task, tables, now, limits)
     for handoff in task.open:
+        if handoffs.outbox.full:
+            handoffs.outbox.count(UNFINISHED)
+            break
         if handoff.state == "held":
             held.judge_again(handoffs, handoff)
         else:
             handoffs.look_again(handoff)
+    handoffs.trim(weigh=False)
     emits = handoffs.outbox.emits()
     return (_after(task, handoffs), emits) if emits else (task, [])
 

@@ -12,7 +12,7 @@ from processors.contracts.tables import Tables
 from processors.integrity import messages
 from processors.integrity.begin import Beginning
 from processors.integrity.capture import Carried, Memory
-from processors.integrity.fields import Finding, Source, assemble, share
+from processors.integrity.fields import Finding, Judged, Source, assemble, share
 from processors.integrity.receiver import Asked, Route, route
 from processors.integrity.state import Capture, Kept, OpenHandoff, OpenViolation
 from schemas.cel.expression import EvaluationError
@@ -20,6 +20,9 @@ from schemas.flow import Arrival
 from schemas.records import From, ToolOutput
 
 HOLD_WITHOUT_CONTRACT = frozenset({"receiver_missing"})  # there is nowhere to send it
+# A published violation, and a value with its provenance in a package, have more bytes than this
+# before the first name is in them.
+_LEAST_VIOLATION, _LEAST_VALUE = 600, 100
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -40,6 +43,12 @@ class Verdict(Struct, frozen=True, gc=False):
     rebuilt: int
     odd: int  # values that are passed on although they are not as asked
 
+    @property
+    def least(self) -> int:
+        """The fewest bytes that it can be published in."""
+        messages = sum([len(message) for _, message in self.opened])
+        return messages + _LEAST_VIOLATION * len(self.opened) + _LEAST_VALUE * len(self.values)
+
 
 def decide(
     beginning: Beginning,
@@ -50,15 +59,22 @@ def decide(
     tables: Tables,
     now: int,
     filled: Mapping[str, Kept] = {},
+    beside: dict[str, Judged] | None = None,
 ) -> Verdict:
     """Judge a handoff against its contract, its receiver and what the task held before it.
 
-    `filled` are values that were learnt or set after it: they fill and never blame.
+    `filled` are values that were learnt or set after it: they fill and never blame. `beside` holds
+    what the contracts made of this context and memory: the parts of one output have that in common.
     """
     way = route(beginning.asked, tables, now)
     contract = way.contract
     gathered = beginning.begun == "triggered"
-    judged = assemble(contract, context, memory, source, gathered)
+    place = contract.id if contract is not None else ""
+    judged = None if beside is None else beside.get(place)
+    if judged is None:
+        judged = assemble(contract, context, memory, source, gathered)
+        if beside is not None:
+            beside[place] = judged
     kept = judged.values
     broken = judged.broken
     missing = judged.missing

@@ -71,7 +71,7 @@ class Handoffs(Struct, gc=False):
         cls, task: Task, cause: Cause, tables: Tables, limits: Limits, memory: Memory
     ) -> "Handoffs":
         """Those of a task, before anything has moved them on."""
-        outbox = Outbox(cause, tables, Feed(cause, tables, task.edges))
+        outbox = Outbox(cause, tables, Feed(cause, tables, task.edges), limits.output_bytes)
         open_ = {handoff.id: handoff for handoff in task.open}
         return cls(cause, tables, limits, memory, outbox, open_, list(task.closed), task.arrived)
 

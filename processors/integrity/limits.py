@@ -12,6 +12,9 @@ class Limits(Struct, frozen=True, gc=False):
     `state_bytes`: all captures of a task, and as much again for its open handoffs; together they
     must fit into one record of the changelog.
     `open_handoffs`: a task's open handoffs; beyond them the oldest expires.
+    `output_bytes`: keys and values of all that one record publishes. A record of 1 MiB may hand off
+    in 16 parts, each to `handoff.packages` and a queue, with a violation for each field: what
+    follows from one is held in memory, and travels in one transaction, which has ten seconds.
     `backfill_after_ms`: a record older than this by its Kafka timestamp is a replay.
     `handoff_ttl_ms`: an open handoff expires after this; who has not asked by then will not.
     `task_ttl_ms`: a task without open handoffs is forgotten this long after its last input.
@@ -32,6 +35,7 @@ class Limits(Struct, frozen=True, gc=False):
     early_grace_ms: int = 60_000
     live_grace_ms: int = 600_000
     stale_liveness_ms: int = 25_000
+    output_bytes: int = 16 << 20
 
 
 DEFAULT_LIMITS = Limits()

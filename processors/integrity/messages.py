@@ -10,6 +10,7 @@ from schemas.records import Ack, Amendment, From, To, ViolationKind
 if TYPE_CHECKING:
     from processors.integrity.handoff import Verdict
 
+_LISTED = 5  # names in one sentence
 _REFUSALS = {
     "not_allowed": "the contract allows no rebuild",
     "not_kept": "the value was too large to keep for a rebuild",
@@ -56,7 +57,9 @@ def about_field(finding: Finding, sender: From, to: To) -> str:
 
 
 def _names(finding: Finding) -> str:
-    return ", ".join(path.name for path in finding.field.paths)
+    paths = finding.field.paths
+    more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
+    return ", ".join(path.name for path in paths[:_LISTED]) + more
 
 
 def _had(finding: Finding) -> str:

@@ -1,4 +1,7 @@
-"""What one input publishes about a task's handoffs, gathered in the order of the topics."""
+"""What one input publishes about a task's handoffs, gathered in the order of the topics.
+
+Records are written down as they come, and their bytes counted: one input may cause thousands.
+"""
 
 from collections.abc import Collection
 
@@ -11,8 +14,9 @@ from processors.integrity import publish
 from processors.integrity.cause import Cause
 from processors.integrity.feed import Feed
 from processors.integrity.state import OpenHandoff, OpenViolation
-from schemas.flow import Count, Emit, Emitted
+from schemas.flow import Count, Emit, Emitted, Refused
 from schemas.records import Ack, Amendment, Severity, SignalKind, ViolationKind
+from schemas.wire import encode
 
 PACKAGES = "handoff.packages"
 HELD = "handoff.held"
@@ -23,6 +27,10 @@ SIGNALS = "handoff.signals"
 class Outbox(Struct, gc=False):
     """Packages, violations and signals about the handoffs of one task.
 
+    `most` is how many bytes of keys and values there may be. A record that causes more is
+    `Refused`, as soon as that is so. A deadline or a sweep is not: nobody could send it again. The
+    core looks whether it is `full`, and leaves the task's other handoffs to the next wake.
+
     A method that changes what a handoff must remember of it (its open violations, how many signals
     there were) returns the handoff as it is then.
     """
@@ -30,6 +38,8 @@ class Outbox(Struct, gc=False):
     cause: Cause
     tables: Tables
     feed: Feed
+    most: int
+    size: int = 0
     _packages: list[Emit] = []
     _violations: list[Emit] = []
     _signals: list[Emit] = []
@@ -45,6 +55,23 @@ class Outbox(Struct, gc=False):
             *self.feed.adds(),
         ]
 
+    @property
+    def full(self) -> bool:
+        """Whether there is as much as there may be."""
+        return self.size >= self.most
+
+    def _put(
+        self, beside: list[Emit], topic: str, key: str, record: Struct, value: bytes | None = None
+    ) -> bytes:
+        """One record, and how it is written down (`value`, where that is known)."""
+        if value is None:
+            value = encode(record)
+        self.size += len(value) + len(key)
+        if self.size > self.most and self.cause.event_id is not None:
+            raise too_much(self.most)
+        beside.append(Emit(topic, key, record, value))
+        return value
+
     def count(self, name: str, label: str = "") -> None:
         """Count a thing that happened."""
         self._counts.append(Count(name, label))
@@ -57,11 +84,11 @@ class Outbox(Struct, gc=False):
         """A revision of a package: held, or sent and to the queue, where there is one."""
         package = publish.package(self.cause, handoff, contract)
         if handoff.state == "held":
-            self._packages.append(Emit(HELD, handoff.id, package))
+            self._put(self._packages, HELD, handoff.id, package)
             return
-        self._packages.append(Emit(PACKAGES, self.cause.task_id, package))
+        value = self._put(self._packages, PACKAGES, self.cause.task_id, package)
         if queue is not None:
-            self._packages.append(Emit(queue, self.cause.task_id, package))
+            self._put(self._packages, queue, self.cause.task_id, package, value)
 
     def not_held(self, handoff: OpenHandoff) -> None:
         """What is on the topic of the held ones is what is held."""
@@ -109,7 +136,7 @@ class Outbox(Struct, gc=False):
     ) -> None:
         """A violation that the handoff has among its own already."""
         record = publish.opened(self.cause, self.tables, handoff, violation, message)
-        self._violations.append(Emit(VIOLATIONS, self.cause.task_id, record))
+        self._put(self._violations, VIOLATIONS, self.cause.task_id, record)
         if not told:
             self.feed.broken(handoff, violation, record)
 
@@ -123,14 +150,14 @@ class Outbox(Struct, gc=False):
         for violation in gone:
             episodes[violation.id(handoff)] = violation.episode
             record = publish.resolved(self.cause, self.tables, handoff, violation, resolution)
-            self._violations.append(Emit(VIOLATIONS, self.cause.task_id, record))
+            self._put(self._violations, VIOLATIONS, self.cause.task_id, record)
         left = tuple([v for v in handoff.violations if v not in gone])
         return replace(handoff, violations=left, episodes=episodes)
 
     def unknown(self, said: Ack | Amendment, reason: str, occurred_at: int) -> None:
         """What meets no open handoff of the task."""
         record = publish.unknown(self.cause, said, reason, occurred_at)
-        self._violations.append(Emit(VIOLATIONS, self.cause.task_id, record))
+        self._put(self._violations, VIOLATIONS, self.cause.task_id, record)
         self.feed.unknown(record)
 
     def signal(
@@ -157,4 +184,13 @@ class Outbox(Struct, gc=False):
         """A signal that the handoff counts already."""
         occurred_at = self.cause.occurred_at if at is None else at
         record = publish.signal(self.cause, handoff, kind, message, occurred_at, late)
-        self._signals.append(Emit(SIGNALS, self.cause.task_id, record))
+        self._put(self._signals, SIGNALS, self.cause.task_id, record)
+
+
+def too_much(most: int) -> Refused:
+    """Why a record that causes more than `most` bytes is not judged."""
+    return Refused(
+        "output_too_large",
+        f"more than {most:,} bytes would follow from it, the limit (max_output_bytes); "
+        "hand off in fewer parts, or send less context",
+    )

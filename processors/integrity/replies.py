@@ -13,6 +13,7 @@ from schemas.flow import Arrival, Refused
 from schemas.records import Ack, Amendment
 
 AMENDMENT_TOOL = "amendment"  # the tool of a value that a person set
+_SHOWN = 80  # characters of a name in a sentence
 
 
 def take(handoffs: Handoffs, said: Ack | Amendment, arrival: Arrival) -> None:
@@ -129,7 +130,7 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, arrival
 
 def _asked_for(contract: Contract | None, name: str, value: bytes) -> bytes:
     """The value in the receiver's terms; refused where it is none that the contract asks for."""
-    shown = msgspec.json.encode(name).decode()
+    shown = msgspec.json.encode(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…").decode()
     field = contract.fields_by_name.get(name) if contract is not None else None
     if field is None:
         if values.is_empty(value):

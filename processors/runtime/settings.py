@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     max_value_bytes: int = Field(64 << 10, ge=1, le=1 << 20)
     max_state_bytes: int = Field(1 << 20, ge=1024, le=2 << 20)
     max_open_handoffs: int = Field(64, ge=1, le=1000)
+    max_output_bytes: int = Field(16 << 20, ge=1024, le=64 << 20)
     backfill_after_ms: int = Field(86_400_000, ge=1000)
     handoff_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
     task_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
