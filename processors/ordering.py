@@ -1,7 +1,6 @@
-"""In which order records are judged, and how many of them at once."""
+"""In which order records are judged."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from heapq import merge
 from operator import attrgetter
 
@@ -26,18 +25,3 @@ def in_order(records: list[Record]) -> list[Record]:
         # in the order of its timestamps.
         ordered.extend(merge(*topics.values(), key=_timestamp))
     return ordered
-
-
-def in_parts(records: list[Record], limit: int) -> Iterator[list[Record]]:
-    """The records in order, in parts whose values have at most `limit` bytes, or that are one."""
-    part: list[Record] = []
-    size = 0
-    for record in records:
-        length = len(record.value or b"")
-        if part and size + length > limit:
-            yield part
-            part, size = [], 0
-        part.append(record)
-        size += length
-    if part:
-        yield part

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.driver import Driver
-from processors.ordering import in_order, in_parts
+from processors.ordering import in_order
 from schemas.feed import PatternPart
 from schemas.flow import Add, Emitted, Record, Refused
 from tests.toy import Tally, toy
@@ -132,15 +132,6 @@ def test_merging_keeps_every_record_and_the_offset_order(given: list[tuple[str, 
     for place in {(r.topic, r.partition) for r in records}:
         offsets = [r.offset for r in ordered if (r.topic, r.partition) == place]
         assert offsets == sorted(offsets)
-
-
-def test_parts_are_bounded_in_bytes_and_keep_the_order() -> None:
-    sizes = [3, 3, 9, 0, 2, 4]
-    records = [Record("in", 0, i, b"k", b"x" * size, 0) for i, size in enumerate(sizes)]
-    parts = list(in_parts(records, 6))
-    assert [[len(r.value or b"") for r in part] for part in parts] == [[3, 3], [9], [0, 2, 4]]
-    assert [record for part in parts for record in part] == records
-    assert list(in_parts([], 6)) == []
 
 
 def rising(key: str, by: int) -> list[Emitted]:

@@ -133,6 +133,42 @@ def test_state_on_disk_is_read_on_from_its_checkpoint(bench: Bench, tmp_path: Pa
     assert second.metric("handoff_state_keys") >= 10
 
 
+def test_a_batch_that_publishes_much_is_cut_and_read_on_exactly(
+    embedded: str, prefix: str, tmp_path: Path
+) -> None:
+    """What is left of it is read again: of each input, and in order."""
+    with Bench(embedded, prefix, tmp_path, inputs=2) as bench:
+        bench.create()
+        for n in range(60):
+            bench.send(f"k{n % 4}", "fat", topic=f"in{n % 2}")
+            bench.send(f"good{n}", topic=f"in{n % 2}")
+        bench.flush()
+        instance = bench.start().ready()
+        bench.check_outputs()
+        # 60 MiB in transactions of 16 MiB and what one record adds, of all three partitions.
+        assert instance.metric("handoff_transactions_total") >= 4
+        assert instance.metric("handoff_restarts_total") == 0
+        aborted = 'handoff_transactions_total{outcome="aborted",processor="toy"} 0.0'
+        assert aborted in instance.page("/metrics")[1]
+        for n in range(20):
+            bench.send(f"k{n % 4}", topic=f"in{n % 2}")
+        bench.flush()
+        bench.check_outputs()
+
+
+def test_a_batch_that_takes_long_is_cut_and_read_on_exactly(bench: Bench) -> None:
+    """One record that takes 0.3 s is no reason, and twenty in one batch are no failure."""
+    bench.create()
+    for n in range(20):
+        bench.send("slow", "slow")
+        bench.send(f"good{n}")
+    bench.flush()
+    instance = bench.start().ready()
+    bench.check_outputs(60)
+    assert instance.metric("handoff_transactions_total") >= 4
+    assert instance.metric("handoff_restarts_total") == 0
+
+
 def test_outputs_tell_where_they_came_from(bench: Bench) -> None:
     bench.create()
     bench.start()

@@ -2,13 +2,15 @@
 
 It is also the proof that a processor is an `advance` and a few lines. What a record's value says is
 done: `poison` makes it fail, `big` makes an output too large for Kafka, `wide` one too large for a
-topic with narrow limits, `huge` a state too large for the changelog. `forget` deletes the state.
-`due:500` sets a deadline 500 ms later, `due:500:poison` one whose wake does that; any other record
-takes the deadline away. `watch:a` waits for the subject a of the table `facts`. A wake is published
-on `woken`: how many records the key had by then, and what woke it.
+topic with narrow limits, `fat` one of a megabyte, `slow` takes 0.3 s, `huge` makes a state too
+large for the changelog. `forget` deletes the state. `due:500` sets a deadline 500 ms later,
+`due:500:poison` one whose wake does that; any other record takes the deadline away. `watch:a` waits
+for the subject a of the table `facts`. A wake is published on `woken`: how many records the key had
+by then, and what woke it.
 """
 
 import os
+import time
 from typing import Any
 
 import msgspec
@@ -73,7 +75,9 @@ def does(what: str, state: Tally, given: Input) -> tuple[Tally, DeadLetter]:
     """What a record or a wake may do beside counting."""
     if what == "poison":
         raise ZeroDivisionError(what)
-    padding = {"big": MAX_RECORD_BYTES, "wide": 20_000}.get(what, 0)
+    if what == "slow":
+        time.sleep(0.3)
+    padding = {"big": MAX_RECORD_BYTES, "fat": 1 << 20, "wide": 20_000}.get(what, 0)
     if what == "huge":
         state = msgspec.structs.replace(state, padding="x" * MAX_RECORD_BYTES)
     place = (

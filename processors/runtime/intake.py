@@ -58,6 +58,14 @@ class Intake:
                 self._gate.sought(place)
                 self._consumer.seek(TopicPartition(*place, offset))
 
+    def give_back(self, records: Iterable[Record]) -> None:
+        """Read these again: they were not judged."""
+        physical = {canonical: name for name, canonical in self._inputs.items()}
+        places: dict[Place, int] = {}
+        for record in records:
+            places.setdefault((physical[record.topic], record.partition), record.offset)
+        self.go_back(places)
+
     def _records(self, messages: Iterable[Message]) -> list[Record]:
         """The records to judge: not those of partitions that are gone or that came before."""
         records: list[Record] = []

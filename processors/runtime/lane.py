@@ -28,7 +28,6 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from processors.driver import Driver
-from processors.ordering import in_parts
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
@@ -63,8 +62,9 @@ from topics.rights import Right, reason
 log = logging.getLogger("handoff.lane")
 
 BATCH_RECORDS = 1_000
-# What follows from a batch is in memory until it is produced: a record may fan out to 16 packages.
-BATCH_BYTES = 4 << 20
+# A batch whose records take long ends after so long, and what is left of it is read again: the
+# agent has to answer, and the consumer to be polled.
+BATCH_SECONDS = 1.0
 # Between a commit and the next transaction's first record. A transaction that begins sooner meets
 # the coordinator still writing the last one's markers, and waits for it with a back-off.
 GAP_SECONDS = 0.005
@@ -241,14 +241,15 @@ class Lane:
         records = self._poll()
         try:
             self._notice()
-            for part in in_parts(records, BATCH_BYTES):
-                self._process(part)  # 2, 3
+            if records:
+                self._process(records)  # 2, 3
             if self._transactions.open and self._caution.active:
                 self._commit()
             more = self._wake()  # 2, 3
             if self._transactions.open and (
                 not (records or more)
                 or self._caution.active
+                or self._driver.full
                 or len(self._driver.woken) >= TRANSACTION_WAKES
                 or time.monotonic() - self._began >= self._interval
             ):
@@ -282,20 +283,29 @@ class Lane:
     # --- 2, 3: judge and produce ------------------------------------------------------------
 
     def _process(self, records: list[Record]) -> None:
+        """Judge records, and produce what follows. Once the transaction is full, or it has taken
+        long, the others are given back: they come again after the commit."""
         refusal = self._refusal(records)
         driver, now = self._driver, _now()
+        ends = time.monotonic() + BATCH_SECONDS
+        judged = 0
 
         def judge(outputs: list[Output]) -> None:
-            if refusal is not None:
-                for record in records:
+            nonlocal judged
+            for record in records:
+                judged += 1
+                if refusal is not None:
                     outputs.append(driver.set_aside(record, refusal))
-            else:
-                for record in records:
+                else:
                     outputs += driver.step(record, now)
+                if driver.full or time.monotonic() >= ends:
+                    break
 
         outputs = self._judged(judge)
+        if judged < len(records):
+            self._intake.give_back(records[judged:])
         self._begin()
-        self._touched.update({record.partition for record in records})
+        self._touched.update({record.partition for record in records[:judged]})
         self._outlet.publish(outputs)
 
     def _judged(self, work: Callable[[list[Output]], None]) -> list[Output]:
