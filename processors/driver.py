@@ -44,9 +44,10 @@ Store = MutableMapping[str, bytes]  # state key -> encoded state
 _VERDICTS = frozenset({"duplicates", "refused"})  # what became of an input, if not applied
 # Decoded states kept a partition, as a task's inputs come close together; and their bytes, encoded.
 MAX_RECENT, MAX_RECENT_BYTES = 4096, 16 << 20
-# Bytes, about, of a transaction that is to be committed: outputs, parts of sums, changed states.
-# With one more record (16 MiB, unless set otherwise) a link of 4 MB/s carries it in time.
-FULL = 16 << 20
+# Bytes, about, of a transaction that is to be committed: outputs, parts of sums, changed states. Of
+# usual records it is more than comes in 100 ms. With what one more record may cause (16 MiB, unless
+# set otherwise) a link of 3 MB/s carries it in time.
+FULL = 8 << 20
 _FRAME = 300  # bytes of a record beside its key and value: headers, and what holds it in memory
 MAX_ROUNDS = 1_000  # of one task at one moment: a core that goes on longer does not end
 # Entries looked at in one call whose deadlines turn out to be later: a state is decoded for each.
