@@ -145,7 +145,7 @@ def test_a_batch_that_publishes_much_is_cut_and_read_on_exactly(
         bench.flush()
         instance = bench.start().ready()
         bench.check_outputs()
-        # 60 MiB in transactions of 16 MiB and what one record adds, of all three partitions.
+        # 60 MiB in transactions of 8 MiB and what one record adds, of all three partitions.
         assert instance.metric("handoff_transactions_total") >= 4
         assert instance.metric("handoff_restarts_total") == 0
         aborted = 'handoff_transactions_total{outcome="aborted",processor="toy"} 0.0'

@@ -120,6 +120,7 @@ class Lane:
         self._caution = caution
         self._blockage = blockage
         self._failed_at = time.monotonic()
+        self._most = BATCH_RECORDS  # for the next batch
         self._unknown = False
         self._wait = IDLE_SECONDS  # for records, where no transaction is open
         self._noticed = 0.0
@@ -274,7 +275,7 @@ class Lane:
     # --- 1: poll ----------------------------------------------------------------------------
 
     def _poll(self) -> list[Record]:
-        most = self._caution.limit
+        most = min(self._caution.limit, self._most)
         if self._transactions.open:
             return self._intake.at_once(most)
         gap = self._committed_at + GAP_SECONDS - time.monotonic()
@@ -304,6 +305,9 @@ class Lane:
         outputs = self._judged(judge)
         if judged < len(records):
             self._intake.give_back(records[judged:])
+            self._most = judged  # as the next ones may be like these
+        else:
+            self._most = min(2 * self._most, BATCH_RECORDS)
         self._begin()
         self._touched.update({record.partition for record in records[:judged]})
         self._outlet.publish(outputs)
