@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from processors.runtime.connection_log import ConnectionLog
+from processors.runtime.properties import SESSION_TIMEOUT_MS
 from processors.runtime.settings import Settings, SettingsError
 
 log = logging.getLogger("handoff.kafka")
@@ -89,7 +90,7 @@ def group_consumer(settings: Settings, processor: str, instance: str) -> Consume
     return _consumer(
         settings,
         {
-            "session.timeout.ms": 10_000,
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
             "queued.min.messages": 100_000,
             "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
             "fetch.queue.backoff.ms": 10,

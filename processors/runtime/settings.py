@@ -21,25 +21,9 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
+from processors.runtime.properties import masked, problem
+
 CONFIG_FILE = "handoff.toml"
-_SECRET_WORDS = ("password", "passphrase", "secret", "key.pem", "jaas", "token", "bearer.config")
-_REFUSED = {
-    "bootstrap.servers": "set kafka_bootstrap_servers instead",
-    "metadata.broker.list": "set kafka_bootstrap_servers instead",  # librdkafka's other name
-    "group.id": "it follows from application_id",
-    "group.instance.id": "it follows from application_id and ordinal",
-    "group.protocol": "the protocol must keep partitions of one number together",
-    "group.remote.assignor": "the assignor must keep partitions of one number together",
-    "partition.assignment.strategy": "the assignor must keep partitions of one number together",
-    "transactional.id": "it follows from application_id and ordinal",
-    "enable.idempotence": "transactions need it",
-    "isolation.level": "only committed records may be judged",
-    "enable.auto.commit": "offsets are committed with the outputs, in one transaction",
-    "enable.auto.offset.store": "offsets are committed with the outputs, in one transaction",
-    "auto.offset.reset": "the setting gap says what happens to missing records",
-    "partitioner": "a task must lie in the same partition of every topic",
-    "enable.partition.eof": "restoration reads by it",
-}
 
 
 class SettingsError(Exception):
@@ -112,9 +96,9 @@ class Settings(BaseSettings):
     @field_validator("kafka")
     @classmethod
     def _allowed(cls, given: dict[str, str]) -> dict[str, str]:
-        for name in given:
-            if name in _REFUSED:
-                raise ValueError(f"{name} cannot be set: {_REFUSED[name]}")
+        wrong = problem(given)
+        if wrong is not None:
+            raise ValueError(wrong)
         return given
 
     def __repr_args__(self) -> Any:
@@ -131,14 +115,6 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings
-
-
-def masked(properties: dict[str, str]) -> dict[str, str]:
-    """librdkafka properties fit to be shown: secrets are replaced by stars."""
-    return {
-        name: "***" if any(word in name for word in _SECRET_WORDS) else value
-        for name, value in properties.items()
-    }
 
 
 def load_settings(**given: Any) -> Settings:

@@ -1,0 +1,111 @@
+"""librdkafka properties that a user passes through: which are refused, and which must fit together.
+
+Those that carry the promise of exactly-once, or that the lane goes by, are ours. The times of the
+others are checked here: librdkafka's own sentences name no number, and some it does not check.
+"""
+
+from collections.abc import Mapping
+
+SESSION_TIMEOUT_MS = 10_000  # of the group's members, unless set; Kafka's own default is 45 s
+# librdkafka's defaults of what is checked against each other.
+HEARTBEAT_MS, MAX_POLL_MS = 3_000, 300_000
+# Between two polls a turn may wait 30 s each for its batch to be judged (`lane.AGENT_SECONDS`), for
+# the offsets, the commit and an abort (`transactions.LIMIT_SECONDS`). A lane that is left behind
+# for its silence is so long before (`keeper.STUCK_SECONDS`).
+LONGEST_TURN_MS = 120_000
+# The largest record with its framing. One that the buffer cannot take would wait for ever.
+LEAST_BUFFER_KBYTES = 8 * 1024
+
+_SECRET_WORDS = ("password", "passphrase", "secret", "key.pem", "jaas", "token", "bearer.config")
+_ALL_ACKS = "a transaction needs the word of all replicas in sync"
+_IN_FLIGHT = "the idempotent producer keeps the order by its own limit"
+_RETRIES = "a record is sent again until its transaction ends"
+_RECORD_TIME = "a record is given up with its transaction, and not before or after"
+_OFFSETS = "offsets are committed with the outputs, in one transaction"
+REFUSED = {
+    "bootstrap.servers": "set kafka_bootstrap_servers instead",
+    "metadata.broker.list": "set kafka_bootstrap_servers instead",  # librdkafka's other name
+    "group.id": "it follows from application_id",
+    "group.instance.id": "it follows from application_id and ordinal",
+    "group.protocol": "the protocol must keep partitions of one number together",
+    "group.protocol.type": "the protocol must keep partitions of one number together",
+    "group.remote.assignor": "the assignor must keep partitions of one number together",
+    "partition.assignment.strategy": "the assignor must keep partitions of one number together",
+    "transactional.id": "it follows from application_id and ordinal",
+    "transaction.timeout.ms": "how long a transaction may take is what the limits are made for",
+    "enable.idempotence": "transactions need it",
+    "enable.gapless.guarantee": "a record that fails must abort its transaction, not the producer",
+    "acks": _ALL_ACKS,
+    "request.required.acks": _ALL_ACKS,
+    "max.in.flight": _IN_FLIGHT,
+    "max.in.flight.requests.per.connection": _IN_FLIGHT,
+    "retries": _RETRIES,
+    "message.send.max.retries": _RETRIES,
+    "queuing.strategy": "the idempotent producer sends in order",
+    "message.timeout.ms": _RECORD_TIME,
+    "delivery.timeout.ms": _RECORD_TIME,
+    "message.max.bytes": "it is that of the topics, 4 MiB",
+    "delivery.report.only.error": "the lane hears of what was not delivered",
+    "socket.max.fails": "a request without an answer must break its connection",
+    "isolation.level": "only committed records may be judged",
+    "enable.auto.commit": _OFFSETS,
+    "auto.commit.enable": _OFFSETS,
+    "enable.auto.offset.store": _OFFSETS,
+    "offset.store.method": _OFFSETS,
+    "auto.offset.reset": "the setting gap says what happens to missing records",
+    "partitioner": "a task must lie in the same partition of every topic",
+    "enable.partition.eof": "restoration reads by it",
+    "statistics.interval.ms": "nobody reads the clients' statistics here; see /metrics",
+}
+
+
+def problem(given: Mapping[str, str]) -> str | None:
+    """What is wrong with these properties, in one sentence; None where nothing is."""
+    for name in given:
+        if name in REFUSED:
+            return f"{name} cannot be set: {REFUSED[name]}"
+    try:
+        session = _number(given, "session.timeout.ms", SESSION_TIMEOUT_MS)
+        heartbeat = _number(given, "heartbeat.interval.ms", HEARTBEAT_MS)
+        poll = _number(given, "max.poll.interval.ms", MAX_POLL_MS)
+        buffer = _number(given, "queue.buffering.max.kbytes", LEAST_BUFFER_KBYTES)
+    except ValueError as error:
+        return str(error)
+    if poll < LONGEST_TURN_MS:
+        return (
+            f"max.poll.interval.ms is {poll:,}, and a turn of the processor may take "
+            f"{LONGEST_TURN_MS:,}; set at least that"
+        )
+    if poll < session:
+        return (
+            f"max.poll.interval.ms ({poll:,}) is less than session.timeout.ms ({session:,}); "
+            "set the first at least as high"
+        )
+    if session < 2 * heartbeat:
+        return (
+            f"session.timeout.ms is {session:,}, and heartbeat.interval.ms is {heartbeat:,}; "
+            "set twice the interval at least, or one late heartbeat costs the partitions"
+        )
+    if buffer < LEAST_BUFFER_KBYTES:
+        return (
+            f"queue.buffering.max.kbytes is {buffer:,}, and the largest record needs "
+            f"{LEAST_BUFFER_KBYTES:,}; set at least that"
+        )
+    return None
+
+
+def _number(given: Mapping[str, str], name: str, default: int) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if not text.strip().isdecimal() or not text.isascii():
+        raise ValueError(f"{name} must be a whole number, such as {default}")
+    return int(text)
+
+
+def masked(properties: Mapping[str, str]) -> dict[str, str]:
+    """Properties fit to be shown: secrets are replaced by stars."""
+    return {
+        name: "***" if any(word in name for word in _SECRET_WORDS) else value
+        for name, value in properties.items()
+    }
