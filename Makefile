@@ -54,12 +54,13 @@ chaos: install ## kill and freeze instances, compare every record; SEED=n repeat
 simulate: install ## play seeded worlds through the core; SEED=n SEEDS=count, default 1 and 100
 	@$(BIN)/python -m tests.simulation $(or $(SEED),1) $(or $(SEEDS),$(if $(SEED),1,100))
 
-lock: ## make the three requirements files anew from pyproject.toml
+lock: ## make the three requirements files from pyproject.toml; UPGRADE=--upgrade for the newest releases
 	@mkdir -p build
+	@cp requirements.txt build/runtime.txt; cp requirements-dev.txt build/dev.txt; cp requirements-build.txt build/build.txt
 	@[ -x build/lock/bin/uv ] || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==$(UV_VERSION); }
-	@build/lock/bin/uv pip compile $(LOCK) --extra disk pyproject.toml > build/runtime.txt
-	@build/lock/bin/uv pip compile $(LOCK) --group dev --constraint build/runtime.txt pyproject.toml > build/dev.txt
-	@build/lock/bin/uv pip compile $(LOCK) --group build --constraint build/dev.txt > build/build.txt
+	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --extra disk pyproject.toml --output-file build/runtime.txt
+	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --group dev --constraint build/runtime.txt pyproject.toml --output-file build/dev.txt
+	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --group build --constraint build/dev.txt --output-file build/build.txt
 	@for name in runtime dev build; do \
 	  { echo "# Made by 'make lock' from pyproject.toml: releases and hashes for every platform."; cat build/$$name.txt; } > build/lock.txt; \
 	  mv build/lock.txt requirements$$([ $$name = runtime ] || echo -$$name).txt; \
