@@ -6,6 +6,7 @@ models below, which are strict: an unknown key or a wrong type is an error, neve
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -18,6 +19,7 @@ from pydantic import (
     Field,
     Tag,
     TypeAdapter,
+    ValidationError,
     model_validator,
 )
 
@@ -230,9 +232,9 @@ class HandoffContract(_Model):
     @model_validator(mode="after")
     def _whole(self) -> "HandoffContract":
         for what, names in (("field", self.fields), ("rule", self.rules)):
-            seen = [item.name for item in names]
-            for name in seen:
-                if seen.count(name) > 1:
+            times = Counter([item.name for item in names])
+            for name, number in times.items():
+                if number > 1:
                     wrong(f"the {what} {name!r} is declared twice", "rename or remove one")
         if self.status in ("trial", "active", "deprecated") and self.owner.name == UNKNOWN:
             wrong(
@@ -285,6 +287,14 @@ def parse(data: Mapping[str, Any]) -> Document:
 def from_json(data: bytes) -> Document:
     """Read the compact-topic form. Raises pydantic.ValidationError (a ValueError)."""
     return _DOCUMENT.validate_json(data)
+
+
+def complaint(error: ValidationError) -> str:
+    """What is wrong with a document, and where: its first problem, and how many more there are."""
+    first, *more = error.errors(include_url=False, include_input=False)
+    at = ".".join(str(step) for step in first["loc"][1:])
+    others = f" (and {len(more)} more)" if more else ""
+    return f"{at}: {first['msg']}{others}" if at else f"{first['msg']}{others}"
 
 
 def to_json(document: Document) -> bytes:

@@ -6,10 +6,9 @@ readable and may be registered; it does not do what its author meant.
 
 from collections.abc import Iterator
 
-import jsonschema_rs
-
 from schemas.cel.expression import EvaluationError, Expression, compile_expression
 from schemas.documents import ANY_STAGE, AcceptTools, HandoffContract, Receiver
+from schemas.json_schema import Validator
 from schemas.records import ViolationKind
 from schemas.values import format_duration
 from schemas.yaml_source import Problem, Source
@@ -139,9 +138,9 @@ def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem
         schema = field.schema_ if field.type is None else {"type": list(field.type)}
         if field.translate is None or schema is None:
             continue
-        validator = jsonschema_rs.validator_for(schema)
+        validator = Validator(schema)
         for term, to in field.translate.items():
-            if not validator.is_valid(to):
+            if not validator.takes(to):
                 yield source.problem(
                     ("fields", i, "translate", term),
                     "the term that this becomes has not the field's own type or schema: every "

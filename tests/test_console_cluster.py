@@ -297,7 +297,7 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(handoff: Handoff) -> N
     assert found["processor"]["todo"] == "handoff run"
     write_all(connect(), "handoff.contracts", [("x@1", b"{}")])
     broken = handoff("doctor")
-    assert "x@1 cannot be read" in broken.stdout
+    assert "x@1 cannot be used" in broken.stdout
 
 
 def test_a_cluster_without_topics_is_told_apart_from_no_cluster(embedded: str, prefix: str) -> None:

@@ -165,10 +165,9 @@ def _documents(cluster: Cluster) -> Iterator[Finding]:
             try:
                 found.append(documents.from_json(value))
             except ValidationError as error:
-                what = (
-                    f"{key} cannot be read ({error.error_count()} errors); handoffs do without it"
-                )
-                yield Finding(kind, "problem", what, f"handoff {kind} apply PATH")
+                what = f"{key} cannot be used, and handoffs do without it: "
+                what += documents.complaint(error)
+                yield Finding(kind, "problem", what, f"correct it, then: handoff {kind} apply PATH")
         if table:
             yield Finding(kind, "ok", f"{len(table)} registered")
         else:

@@ -2,9 +2,8 @@
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-import jsonschema_rs
 import msgspec
 from msgspec import Struct
 
@@ -18,6 +17,7 @@ from schemas.documents import (
     Receiver,
     ReceiverOwner,
 )
+from schemas.json_schema import Validator
 from schemas.records import Severity, ViolationKind
 
 ERRORS: Final = frozenset(
@@ -317,13 +317,5 @@ def _acceptance(field: ContractField) -> Callable[[bytes], bool] | None:
         types = frozenset(field.type)
         return lambda value: values.kind(value) in types
     if field.schema_ is not None:
-        validator: Any = jsonschema_rs.validator_for(field.schema_)
-        return lambda value: _matches(validator, value)
+        return Validator(field.schema_).fits
     return None
-
-
-def _matches(validator: Any, value: bytes) -> bool:
-    try:
-        return bool(validator.is_valid(msgspec.json.decode(value)))
-    except (ValueError, RecursionError, OverflowError):
-        return False  # unreadable for Python: whatever the schema asks for, it is not this

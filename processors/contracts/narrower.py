@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Final
 
-import jsonschema_rs
 import msgspec
+
+from schemas.json_schema import Validator
 
 Schema = dict[str, Any] | bool
 
@@ -112,7 +113,7 @@ def _keywords(schema: Any) -> Iterator[set[str]]:
 def _finite(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     """The values of an enum or a const are few enough to be tried."""
     values = old["enum"] if "enum" in old else [old["const"]]
-    takes = jsonschema_rs.validator_for(new).is_valid
+    takes = Validator(new).takes
     lost = sum(not takes(value) for value in values)
     return (
         f"{lost} of the {len(values)} values that it listed do not fit any more" if lost else None

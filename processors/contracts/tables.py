@@ -16,7 +16,7 @@ from processors.contracts.compiled import (
     compile_contract,
     compile_receiver,
 )
-from schemas.documents import Document, HandoffContract, Receiver, from_json
+from schemas.documents import Document, HandoffContract, Receiver, complaint, from_json
 from schemas.records import Liveness
 from schemas.wire import epoch_ms
 
@@ -28,6 +28,7 @@ LIVENESS = "handoff.receiver-liveness"
 # A liveness record older than so many probe intervals says nothing any more: it counts as live.
 STALE_INTERVALS = 5
 
+MAX_DOCUMENTS = 10_000  # remembered as they were read last
 MAX_ANSWERS = 10_000  # senders choose the words of a question: bound what is kept
 
 
@@ -297,15 +298,16 @@ def _tables(
 _read_liveness = msgspec.json.Decoder(Liveness).decode
 
 
+@lru_cache(maxsize=MAX_DOCUMENTS)
 def _read(topic: str, key: str, value: bytes) -> Document | None:
+    """A document, None where it cannot be used: that is said once, and not at each change."""
     try:
         return from_json(value)
     except ValidationError as error:
-        places = sorted({".".join(map(str, e["loc"])) for e in error.errors(include_input=False)})
         log.error(
-            "%s: the document %s cannot be read and is left out (at %s); apply it again",
+            "%s: the document %s cannot be used and is left out: %s; correct it and apply it again",
             topic,
             key,
-            ", ".join(places),
+            complaint(error),
         )
         return None
