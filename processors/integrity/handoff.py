@@ -15,7 +15,7 @@ from processors.integrity.capture import Carried, Memory
 from processors.integrity.fields import Finding, Judged, Source, assemble, share
 from processors.integrity.receiver import Asked, Route, route
 from processors.integrity.state import Capture, Kept, OpenHandoff, OpenViolation
-from schemas.cel.expression import EvaluationError
+from schemas.cel.expression import EvaluationError, Members
 from schemas.flow import Arrival
 from schemas.records import From, ToolOutput
 
@@ -195,7 +195,7 @@ def failing(
     """
     if not contract.rules:
         return []
-    values = {name: value.value for name, value in kept.items()}
+    values = Members({name: value.value for name, value in kept.items()})
     found: list[tuple[Rule, str | None]] = []
     for rule in contract.rules:
         if any(name in blamed for name in rule.expression.reads):

@@ -28,6 +28,7 @@ from schemas.cel.tree import (
     Step,
     Unary,
 )
+from schemas.cel.tree import members as names_in
 from schemas.cel.values import INT64_MIN, NUMBERS, Members, member
 
 _SIZED: Final = frozenset((str, list, dict))
@@ -169,6 +170,7 @@ def _text_function(call: Call, named: str) -> _Take:
     function = _TEXT_FUNCTIONS[name]
     argument = build(call.arguments[0])
     argument_named = _named(call.arguments[0])
+    searches = name == "contains"
 
     def take(value: Any, members: Members) -> bool:
         other = argument(members)
@@ -176,6 +178,8 @@ def _text_function(call: Call, named: str) -> _Take:
             raise mismatch(name, "strings", value, named)
         if type(other) is not str:
             raise mismatch(name, "strings", other, argument_named)
+        if searches:
+            members.spend(len(value))
         return function(value, other)
 
     return take
@@ -228,22 +232,43 @@ def _negate(node: Unary) -> Run:
 def _chain(node: Chain) -> Run:
     first = build(node.first)
     named = _named(node.first)
-    parts: list[tuple[Apply, Run]] = []
+    left = tuple(names_in(node.first))
+    parts: list[tuple[Apply, Run, tuple[str, ...]]] = []
     for part in node.parts:
         apply = operator(part.operator, named, _named(part.operand))
-        parts.append((apply, build(part.operand)))
+        right = tuple(names_in(part.operand))
+        weighed = left + right if _goes_through(part.operator, left, right) else ()
+        parts.append((apply, build(part.operand), weighed))
         named = ""
+        left += right
     if len(parts) == 1:
-        ((apply, right),) = parts
-        return lambda members: apply(first(members), right(members))
+        ((apply, operand, names),) = parts
+        if not names:
+            return lambda members: apply(first(members), operand(members))
 
     def run(members: Members) -> Any:
         value = first(members)
-        for apply, right in parts:
-            value = apply(value, right(members))
+        for apply, operand, names in parts:
+            other = operand(members)
+            if names:
+                members.weigh(value, other, names)
+            value = apply(value, other)
         return value
 
     return run
+
+
+def _goes_through(symbol: str, left: tuple[str, ...], right: tuple[str, ...]) -> bool:
+    """Whether the time of an operator grows with a context. What is compared with a literal is
+    compared with no more than that."""
+    match symbol:
+        case "+":
+            return bool(left or right)
+        case "in":
+            return bool(right)
+        case "-" | "*" | "/" | "%":
+            return False
+    return bool(left and right)
 
 
 # --- logic -------------------------------------------------------------------------------------

@@ -12,24 +12,17 @@ from schemas.cel.check import check
 from schemas.cel.errors import ErrorKind, EvaluationError, ExpressionError
 from schemas.cel.evaluate import Run, build
 from schemas.cel.syntax import parse
-from schemas.cel.tree import (
-    Chain,
-    Conditional,
-    ContextMember,
-    Has,
-    InContext,
-    Index,
-    ListOf,
-    Literal,
-    Logic,
-    Member,
-    Node,
-    Select,
-    Unary,
-)
+from schemas.cel.tree import members
 from schemas.cel.values import Members
 
-__all__ = ["ErrorKind", "EvaluationError", "Expression", "ExpressionError", "compile_expression"]
+__all__ = [
+    "ErrorKind",
+    "EvaluationError",
+    "Expression",
+    "ExpressionError",
+    "Members",
+    "compile_expression",
+]
 
 
 class Expression:
@@ -48,9 +41,10 @@ class Expression:
     def evaluate(self, values: Mapping[str, bytes]) -> bool:
         """True or false over a context: the raw JSON of each of its members, by name.
 
-        Only members that are read are decoded. Raises EvaluationError.
+        Only members that are read are decoded; where expressions are evaluated one after another,
+        give all of them the same `Members`. Raises EvaluationError.
         """
-        result = self._run(Members(values))
+        result = self._run(values if isinstance(values, Members) else Members(values))
         if result is True or result is False:
             return result
         raise EvaluationError(
@@ -66,37 +60,4 @@ def compile_expression(text: str) -> Expression:
     """Read, check and compile an expression. Raises ExpressionError."""
     node = parse(text)
     check(node, text)
-    reads: set[str] = set()
-    _collect(node, reads)
-    return Expression(text, frozenset(reads), build(node))
-
-
-def _collect(node: Node, reads: set[str]) -> None:
-    inner: list[Node] = []
-    match node:
-        case ContextMember() | InContext():
-            reads.add(node.name)
-        case Literal():
-            pass
-        case ListOf():
-            inner.extend(node.items)
-        case Has() | Unary():
-            inner.append(node.operand)
-        case Chain():
-            inner.append(node.first)
-            inner.extend(part.operand for part in node.parts)
-        case Logic():
-            inner.extend(node.operands)
-        case Conditional():
-            inner.append(node.otherwise)
-            for branch in node.branches:
-                inner.extend(branch)
-        case Member():
-            inner.append(node.base)
-            for step in node.steps:
-                if isinstance(step, Index):
-                    inner.append(step.key)
-                elif not isinstance(step, Select):
-                    inner.extend(step.arguments)
-    for each in inner:
-        _collect(each, reads)
+    return Expression(text, frozenset(members(node)), build(node))

@@ -4,6 +4,7 @@ Repetitions are one node with many parts, so that only brackets make a tree deep
 node begins, in code points of the text; of an operator or a step it is that of its sign.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -139,3 +140,35 @@ Node = (
     | Logic
     | Conditional
 )
+
+
+def members(node: Node) -> Iterator[str]:
+    """The names of the context's members that an expression may read, as often as it has them."""
+    inner: list[Node] = []
+    match node:
+        case ContextMember() | InContext():
+            yield node.name
+        case Literal():
+            pass
+        case ListOf():
+            inner.extend(node.items)
+        case Has() | Unary():
+            inner.append(node.operand)
+        case Chain():
+            inner.append(node.first)
+            inner.extend(part.operand for part in node.parts)
+        case Logic():
+            inner.extend(node.operands)
+        case Conditional():
+            inner.append(node.otherwise)
+            for branch in node.branches:
+                inner.extend(branch)
+        case Member():
+            inner.append(node.base)
+            for step in node.steps:
+                if isinstance(step, Index):
+                    inner.append(step.key)
+                elif not isinstance(step, Select):
+                    inner.extend(step.arguments)
+    for each in inner:
+        yield from members(each)

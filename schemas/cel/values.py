@@ -13,6 +13,12 @@ from schemas.cel.errors import EvaluationError
 # A value that nests deeper is none for an expression; fixed, so that it never depends on the stack.
 MAX_VALUE_DEPTH: Final = 100
 
+# What expressions over one context may go through together: a character of a text is one step, and
+# a byte of JSON in a list or a map, which are compared member by member, `_NESTED_STEPS`. A text of
+# 1 MiB may be searched 256 times, a list of 1 MiB compared 16 times; that takes about a second.
+MAX_STEPS: Final = 1 << 28
+_NESTED_STEPS: Final = 16
+
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 NUMBERS: Final = frozenset((int, float))
@@ -32,13 +38,34 @@ _DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in ra
 
 
 class Members(dict[str, Any]):
-    """The members of one context, decoded when they are first read."""
+    """The members of one context, decoded when they are first read.
 
-    __slots__ = ("raw",)
+    `left` is what operators may still go through (`MAX_STEPS`); they tell it by `weigh` or `spend`.
+    """
+
+    __slots__ = ("left", "raw")
 
     def __init__(self, raw: Mapping[str, bytes]) -> None:
-        super().__init__()
         self.raw = raw
+        self.left = MAX_STEPS
+
+    def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
+        """An operator is about to go through two values, made of the members of these names."""
+        kind = type(b)
+        if kind is str:
+            if type(a) is str:
+                self.spend(len(a) + len(b))
+        elif kind is list or kind is dict:
+            self.spend(_NESTED_STEPS * sum([len(self.raw.get(name, b"")) for name in names]))
+
+    def spend(self, steps: int) -> None:
+        """So many steps are about to be made. Raises EvaluationError."""
+        self.left -= steps
+        if self.left < 0:
+            raise EvaluationError(
+                "too_large",
+                "the expressions would go through more of the context than they may",
+            )
 
     def __missing__(self, name: str) -> Any:
         raw = self.raw.get(name)
