@@ -3,12 +3,13 @@
 It is also the proof that a processor is an `advance` and a few lines. What a record's value says is
 done: `poison` makes it fail, `big` makes an output too large for Kafka, `wide` one too large for a
 topic with narrow limits, `fat` one of a megabyte, `slow` takes 0.3 s, `huge` makes a state too
-large for the changelog. `forget` deletes the state. `due:500` sets a deadline 500 ms later,
-`due:500:poison` one whose wake does that; any other record takes the deadline away. `watch:a` waits
-for the subject a of the table `facts`. A wake is published on `woken`: how many records the key had
-by then, and what woke it.
+large for the changelog. `busy:60` computes for 60 seconds, and says in the log that it does.
+`forget` deletes the state. `due:500` sets a deadline 500 ms later, `due:500:poison` one whose wake
+does that; any other record takes the deadline away. `watch:a` waits for the subject a of the table
+`facts`. A wake is published on `woken`: how many records the key had by then, and what woke it.
 """
 
+import logging
 import os
 import time
 from typing import Any
@@ -19,6 +20,8 @@ from processors.processor import Processor
 from schemas.flow import Arrival, Count, Due, Emit, Emitted, Input, Record, Refused, Sweep
 from schemas.records import DeadLetter, ToolOutput
 from schemas.wire import MAX_RECORD_BYTES
+
+log = logging.getLogger("handoff.toy")
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -77,6 +80,11 @@ def does(what: str, state: Tally, given: Input) -> tuple[Tally, DeadLetter]:
         raise ZeroDivisionError(what)
     if what == "slow":
         time.sleep(0.3)
+    if what.startswith("busy:"):
+        log.warning("%s is busy", state.key)
+        end = time.monotonic() + float(what.removeprefix("busy:"))
+        while time.monotonic() < end:
+            pass
     padding = {"big": MAX_RECORD_BYTES, "fat": 1 << 20, "wide": 20_000}.get(what, 0)
     if what == "huge":
         state = msgspec.structs.replace(state, padding="x" * MAX_RECORD_BYTES)

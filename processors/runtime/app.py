@@ -1,7 +1,8 @@
 """The process: a Faust app with one agent a processor, the lanes beneath it, and its web pages.
 
 Faust is the application layer: app, agents, web. Its own Kafka transport stays off; an agent reads
-whole batches from an in-memory channel, and a lane's thread feeds it and waits for it.
+whole batches from an in-memory channel and has a thread run them, and a lane's thread feeds it and
+waits for the batch. So the event loop is free for signals and pages, whatever is judged.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any
 
 from processors.processor import Processor
 from processors.runtime import clients, metrics
-from processors.runtime.batch import Batch
+from processors.runtime.batch import Batch, Worker
 from processors.runtime.cluster import check_topics
 from processors.runtime.connection import Unreachable, reach
 from processors.runtime.keeper import Keeper
@@ -146,10 +147,11 @@ def _faust_app(settings: Settings, port: int) -> Any:
 def _agent(app: Any, name: str, loop: asyncio.AbstractEventLoop) -> Any:
     """The agent of one processor, and how its lane's thread reaches it."""
     channel = app.channel(maxsize=4)
+    worker = Worker(f"judge-{name}")
 
     async def judge(stream: Any) -> None:
         async for batch in stream:
-            batch.run()
+            worker.give(batch)
 
     app.agent(channel, name=name)(judge)
 

@@ -337,7 +337,9 @@ class Holdings:
         self.restoration = self._indexing = None
 
     def close(self) -> None:
-        """Close all stores, and what reads the changelog."""
+        """Close all stores, and what reads the changelog. A batch that the lane has given up ends
+        with the record under way."""
         self._end_restoration()
+        self._driver.partitions.clear()
         for store in [*self.stores.values(), *self._kept.values()]:
             store.close()
