@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from processors.contracts import values
 from processors.driver import Driver
 from processors.integrity import state
 from processors.integrity.limits import DEFAULT_LIMITS
@@ -223,3 +224,28 @@ def test_an_event_is_not_found_across_two_others() -> None:
     assert not holds(events, b"efghijkl", 8)
     assert holds(events, b"ijklmnop", 8)
     assert holds(events + b"efghijkl", b"efghijkl", 8)
+
+
+@pytest.mark.parametrize("items", [9_000, 30_000], ids=["kept", "too large to keep"])
+def test_a_long_value_is_read_once_for_an_output_however_often_it_hands_it_off(
+    items: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    canonical = values.canonical
+
+    def counting(value: bytes) -> bytes:
+        read.append(len(value))
+        return canonical(value)
+
+    monkeypatch.setattr(values, "canonical", counting)
+    numbers = [float(n) for n in range(items)]
+    again = {
+        "at": "10:00",
+        "context": {"n": [*numbers[:-1], 0.5]},
+        "handoff": [{"to": "marketing", "part": f"p{i}"} for i in range(16)],
+    }
+    packages, _, _ = published({"inputs": [{"context": {"n": numbers}}, again]})
+    assert len(packages) == 16
+    assert {package.provenance["n"].candidates for package in packages} == {2}
+    # The one at hand and the one before, for all handoffs; beside them what is captured then.
+    assert len([size for size in read if size > 1_000]) <= 2

@@ -22,6 +22,7 @@ from schemas.flow import Arrival
 from schemas.records import ToolOutput
 
 _BRACE = ord("{")
+_LONG = 1_000  # bytes of a value: below, to look it up costs as much as to read it again
 
 
 class Carried(Struct, gc=False):
@@ -94,6 +95,7 @@ class Memory(Struct, gc=False):
     retracted: dict[str, int]
     size: int
     limits: Limits
+    _read: dict[bytes, bytes] = {}  # long values -> in canonical form
 
     @classmethod
     def of(cls, task: Task, limits: Limits) -> "Memory":
@@ -115,6 +117,26 @@ class Memory(Struct, gc=False):
         now = self.captures
         changed = {name: old for name, old in captures.items() if now.get(name) is not old}
         return {**changed, **{name: None for name in now if name not in captures}}
+
+    # --- comparing ----------------------------------------------------------------------------
+
+    def same(self, a: bytes, b: bytes) -> bool:
+        """Whether two JSON values are equal."""
+        return values.same(a, b, self._canonical)
+
+    def digest(self, value: bytes) -> bytes:
+        """Eight bytes that stand for a JSON value."""
+        return values.digest(value, self._canonical)
+
+    def _canonical(self, value: bytes) -> bytes:
+        """A value in canonical form. To read a long one takes up to a microsecond a byte, and an
+        output may hand it off sixteen times: it is read once for an input."""
+        if len(value) < _LONG:
+            return values.canonical(value)
+        found = self._read.get(value)
+        if found is None:
+            found = self._read[value] = values.canonical(value)
+        return found
 
     # --- looking up ---------------------------------------------------------------------------
 

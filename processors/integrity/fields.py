@@ -295,9 +295,9 @@ def _held(memory: Memory, earlier: Found | None, value: bytes) -> tuple[Capture 
     if earlier is None:
         return None, 1
     candidates = memory.candidates(earlier)
-    if earlier.value is not None and values.same(earlier.value, value):
+    if earlier.value is not None and memory.same(earlier.value, value):
         return earlier.capture, candidates
-    if not values.is_empty(value) and values.digest(value) not in earlier.capture.hashes:
+    if not values.is_empty(value) and memory.digest(value) not in earlier.capture.hashes:
         candidates = min(candidates + 1, MAX_CANDIDATES)
     return None, candidates
 
