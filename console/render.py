@@ -1,10 +1,11 @@
 """Packages, violations, signals and dead letters as a person wants to read them.
 
-Values of classified fields are masked. Everything that came from a record is put on the terminal
-as plain text: control characters are replaced and nothing is read as markup.
+Classified values are masked (`console/masking.py`). Everything that came from a record is put on
+the terminal as plain text: control characters are replaced and nothing is read as markup.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -14,6 +15,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from console.masking import MASK, Mask
+from processors.contracts.classified import Classified, Named, Outline, classify, fields_of
 from processors.integrity.handoff import HOLD_WITHOUT_CONTRACT
 from schemas.documents import HandoffContract
 from schemas.records import (
@@ -26,7 +29,6 @@ from schemas.records import (
     Violation,
 )
 
-MASK = "••••"
 _WIDEST_VALUE = 24
 SEVERITY_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _HOW = {
@@ -52,38 +54,62 @@ def console(*, stderr: bool = False) -> Console:
 class Contracts:
     """What the registered contracts say about showing a package: what is masked, and what holds it.
 
-    A classified field hides its name and the first segment of each of its `from` paths, in every
-    contract of the workflow: a value is no less private in the package of another handoff.
+    Every registered contract of a workflow counts, whatever its status; so do those that cannot be
+    used (`unusable`), as far as they classify anything.
     """
 
-    def __init__(self, contracts: Iterable[HandoffContract]) -> None:
+    def __init__(
+        self, contracts: Iterable[HandoffContract], unusable: Iterable[Outline] = ()
+    ) -> None:
         self._hold_on: dict[str, frozenset[str]] = {}
-        self._hidden: dict[str, set[str]] = {}
+        fields: dict[str, list[Named]] = defaultdict(list)
         for contract in contracts:
             self._hold_on[f"{contract.id}@{contract.version}"] = frozenset(contract.hold_on)
-            hidden = self._hidden.setdefault(contract.workflow, set())
-            for field in contract.fields:
-                if field.classification:
-                    hidden.add(field.name)
-                    for path in field.from_:
-                        # A dotted name may also be a top-level one, dots included.
-                        hidden.update((path, path.split(".", 1)[0]))
+            fields[contract.workflow] += fields_of(contract)
+        for left in unusable:
+            fields[left.workflow] += left.named()
+        self._classified = {workflow: classify(named) for workflow, named in fields.items()}
+        self._anywhere = classify([each for named in fields.values() for each in named])
 
     def knows(self, package: Package) -> bool:
         """Whether the contract of a package is at hand; true where it has none."""
         version = f"{package.contract}@{package.contract_version}"
         return package.contract is None or version in self._hold_on
 
-    def hides(self, package: Package, name: str) -> bool:
-        """Whether the value of `name` in `package` is not shown.
+    def classified(self, workflow: str | None) -> Classified:
+        """What is classified in a workflow; in any of them, where nobody knows which it is."""
+        if workflow is None:
+            return self._anywhere
+        return self._classified.get(workflow, Classified())
+
+    def hidden(self, package: Package) -> set[str]:
+        """The names in a package whose values are not shown.
 
         A package of a contract that is not at hand shows no value: nobody knows what it classifies.
         """
-        return not self.knows(package) or self.classifies(package.workflow, name)
+        if not self.knows(package):
+            return set(package.context)
+        mask = self._mask(package)
+        return {name for name, raw in package.context.items() if mask.hides(name, raw)}
 
-    def classifies(self, workflow: str, name: str) -> bool:
-        """Whether a contract of the workflow classifies what stands under `name`."""
-        return name in self._hidden.get(workflow, ())
+    def note(self, package: Package) -> str | None:
+        """What the sender added for people, masked where it holds a classified value."""
+        if package.note is None:
+            return None
+        tells = not self.knows(package) or self._mask(package).tells(package.note)
+        return MASK if tells else plain(package.note)
+
+    def _mask(self, package: Package) -> Mask:
+        classified = self.classified(package.workflow)
+        in_words = (
+            field
+            for _, _, kind, field in (each.split(":", 3) for each in package.violations)
+            if kind == "context_unstructured"
+        )
+        unplaced = any(
+            field not in package.context and classified.covers(field) for field in in_words
+        )
+        return Mask(classified, [package.context], unplaced=unplaced)
 
     def holding(self, package: Package) -> list[str]:
         """What holds a held package in words: kinds of violation, each with its fields."""
@@ -203,8 +229,8 @@ def _facts(record: Package, contracts: Contracts) -> Iterable[RenderableType]:
     else:
         version = f"{plain(record.contract)}@{record.contract_version}"
         yield Text.assemble(("contract  ", "dim"), version)
-    if record.note:
-        yield Text.assemble(("note      ", "dim"), plain(record.note))
+    if note := contracts.note(record):
+        yield Text.assemble(("note      ", "dim"), note)
     if record.backfill:
         yield Text("backfill: no deadline runs", "dim")
 
@@ -215,14 +241,14 @@ def _fields(record: Package, contracts: Contracts) -> Table:
     table.add_column(overflow="fold", max_width=26)
     table.add_column(overflow="ellipsis", no_wrap=True, max_width=_WIDEST_VALUE)
     table.add_column(overflow="fold")
+    hidden = contracts.hidden(record)
     for name, value in record.context.items():
         origin = record.provenance.get(name)
         mark, style, way = _HOW[origin.how] if origin else ("?", "dim", "origin unknown")
-        hidden = contracts.hides(record, name)
         table.add_row(
             Text(mark, style),
             Text(plain(name)),
-            Text(MASK, "dim") if hidden else Text(shown(value)),
+            Text(MASK, "dim") if name in hidden else Text(shown(value)),
             Text(way + _source(record, origin), style),
         )
     broken = {violation_id.split(":", 3)[-1] for violation_id in record.violations}
@@ -317,13 +343,20 @@ def signal(record: Signal) -> RenderableType:
     return _hanging((record.kind, style), Text.assemble((to, "dim"), plain(record.message)))
 
 
-def pattern(record: Pattern) -> RenderableType:
-    """One entry of the patterns: what keeps happening, how often, where, and who is to act."""
+def pattern(record: Pattern, contracts: Contracts) -> RenderableType:
+    """One entry of the patterns: what keeps happening, how often, where, and who is to act.
+
+    A value that was published before a contract classified it is masked.
+    """
+    message, classified = record.message, contracts.classified(record.workflow)
+    for path, value in (record.values or {}).items():
+        if value and classified.covers(path.removeprefix("context.")):
+            message = message.replace(f"{path} {value}", f"{path} masked")
     label: tuple[str, str] = (record.severity, SEVERITY_STYLE[record.severity])
     if record.status == "closed":
         label = ("closed", "green")
     times = f"{record.count:,}\N{MULTIPLICATION SIGN} "
-    text = Text.assemble((times, "bold"), (record.kind, "bold"), f": {plain(record.message)}")
+    text = Text.assemble((times, "bold"), (record.kind, "bold"), f": {plain(message)}")
     acting = f"to act: {plain(record.owner)}" if record.owner else "to act: nobody is named"
     since = f"{clock(record.first_seen)} to {clock(record.last_seen)}"
     text.append(f"\n{record.status}; {since}; {acting}", "dim")

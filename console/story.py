@@ -16,7 +16,7 @@ from schemas import wire
 from schemas.documents import HandoffContract
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
 
-Reveals = Callable[[str], bool]  # whether the value of a captured name may be shown
+Reveals = Callable[[str, Raw], bool]  # whether a captured value may be shown; its name is first
 
 
 class Captured(Struct, frozen=True, tag_field="what", tag="output"):
@@ -151,7 +151,7 @@ def tell(
     task_id: str,
     workflow: str,
     contracts: Mapping[str, HandoffContract],
-    reveals: Reveals = lambda name: False,
+    reveals: Reveals = lambda name, raw: False,
 ) -> Story:
     """The story of a task from its events in order (`console/sequence.py:in_order`).
 
@@ -283,7 +283,7 @@ def _captured(body: ToolOutput, reveals: Reveals, refused: str | None) -> Captur
         names=names,
         retracted=body.retracted,
         handed_to=[each.to for each in requests],
-        values={name: body.context[name] for name in names if reveals(name)},
+        values={name: raw for name in names if reveals(name, raw := body.context[name])},
         refused=refused,
     )
 

@@ -218,7 +218,18 @@ def _total_of_pattern(parts: list[PatternPart]) -> PatternPart:
         stages=stages,
         tools=tools,
         tasks=tuple(tasks)[:MAX_TASKS],
+        repeated=_told_of_all([part.repeated for part in parts]),
     )
+
+
+def _told_of_all(all_: list[Repeated | None]) -> Repeated | None:
+    """The last one, without the values that one of them does not tell: they are the same ones."""
+    last = all_[-1]
+    if last is None:
+        return None
+    masked = {path for each in all_ if each for path, value in each.values.items() if value is None}
+    shown = {path: None if path in masked else value for path, value in last.values.items()}
+    return last if shown == last.values else replace(last, values=shown)
 
 
 def _alike(many: list[Shared]) -> list[tuple[Shared, int]]:

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 
 from console import render
 from console.main import main
+from console.masking import MASK
 from schemas.loading import load
 from schemas.records import Package, Pattern, Signal, Violation
 
@@ -49,7 +50,7 @@ def test_a_package_tells_who_what_and_how_each_field_got_there() -> None:
 
 def test_classified_values_are_masked_under_every_name_of_theirs() -> None:
     text = shown(render.package(package(), contracts()))
-    assert render.MASK in text
+    assert MASK in text
     for secret in ("Mara", "fjord", "40 shops"):
         assert secret not in text
     sent = package()
@@ -139,7 +140,8 @@ def test_a_pattern_shows_tasks_where_it_has_some() -> None:
 
     def text(tasks: list[str]) -> str:
         data = json.dumps(found | {"tasks": tasks}).encode()
-        return " ".join(shown(render.pattern(msgspec.json.decode(data, type=Pattern))).split())
+        record = msgspec.json.decode(data, type=Pattern)
+        return " ".join(shown(render.pattern(record, contracts())).split())
 
     assert text(["a", "b", "c", "d"]).endswith("; tasks a, b, c ...")
     assert text(["a"]).endswith("; tasks a")

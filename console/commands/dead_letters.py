@@ -6,9 +6,11 @@ import click
 import msgspec
 
 from console import output
+from console.commands.documents import shown_by
 from console.dry_run import printed
 from console.errors import BadInputError
-from console.kafka import connect, read_all
+from console.kafka import Cluster, connect, read_all
+from console.masking import Mask
 from console.render import plain
 from schemas import wire
 from schemas.flow import Record
@@ -20,7 +22,7 @@ from schemas.records import DeadLetter
 def list_letters(output_: str) -> None:
     """Every dead letter: where it came from and what was wrong."""
     found = [  # without the values: they may be large
-        (record.partition, record.offset, _read(record)) for record in _letters()
+        (record.partition, record.offset, _read(record)) for record in _letters(connect())
     ]
     found.sort(key=lambda each: each[:2])
     with output.ends_cleanly():
@@ -53,8 +55,13 @@ def list_letters(output_: str) -> None:
 @output.as_json
 @click.argument("letter_id", metavar="ID")
 def show(output_: str, letter_id: str) -> None:
-    """One dead letter whole: its headers and its value. ID is as `list` prints it."""
-    record = _find(letter_id)
+    """One dead letter whole: its headers and its value. ID is as `list` prints it.
+
+    In the form for people, what any contract classifies is masked; where the value is not JSON, and
+    anything is classified at all, each word of it is. `--output json` leaves it as it is.
+    """
+    cluster = connect()
+    record = _find(cluster, letter_id)
     if output_ == "json":
         output.line(printed(record.topic, record.key, record.value, record.headers))
         return
@@ -66,29 +73,36 @@ def show(output_: str, letter_id: str) -> None:
         click.echo(f"{plain(name)}: {shown}".rstrip())
     click.echo("value: none (a tombstone)" if record.value is None else "value:")
     if record.value is not None:
-        click.echo(_shown(record.value))
+        veiled = Mask(shown_by(cluster).classified(None)).veiled(record.value)
+        click.echo(_shown(record.value) if veiled is None else _plain(veiled))
+        if veiled is not None:
+            click.echo("what is classified is masked; as it is: --output json", err=True)
+
+
+def _plain(text: str) -> str:
+    return "\n".join(plain(part) for part in text.split("\n"))
 
 
 def _shown(value: bytes) -> str:
     """The value as text, or its bytes in hexadecimal, sixteen a line."""
     try:
-        return "\n".join(plain(part) for part in value.decode("utf-8").split("\n"))
+        return _plain(value.decode("utf-8"))
     except UnicodeDecodeError:
         rows = (value[at : at + 16] for at in range(0, len(value), 16))
         return "\n".join(f"{at * 16:08x}  {row.hex(' ')}" for at, row in enumerate(rows))
 
 
-def _letters() -> Iterator[Record]:
-    return read_all(connect(), [wire.DEAD_LETTERS], "dead letters")
+def _letters(cluster: Cluster) -> Iterator[Record]:
+    return read_all(cluster, [wire.DEAD_LETTERS], "dead letters")
 
 
-def _find(letter_id: str) -> Record:
+def _find(cluster: Cluster, letter_id: str) -> Record:
     partition, slash, offset = letter_id.partition("/")
     if not (slash and partition.isdecimal() and offset.isdecimal()):
         raise BadInputError(
             f"{letter_id!r} is no id of a dead letter: PARTITION/OFFSET, as in 3/17"
         )
-    for record in _letters():
+    for record in _letters(cluster):
         if (record.partition, record.offset) == (int(partition), int(offset)):
             return record
     raise BadInputError(f"there is no dead letter {letter_id}; see: handoff dead-letters list")

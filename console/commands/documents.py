@@ -14,6 +14,8 @@ from ruamel.yaml import YAML
 from console import output
 from console.errors import BadInputError, DeclinedError
 from console.kafka import Cluster, connect, read_table, write_all
+from console.render import Contracts
+from processors.contracts.classified import Outline, outline
 from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
 from schemas import documents, wire
 from schemas.documents import Document, HandoffContract, Receiver
@@ -249,6 +251,23 @@ def registered_contracts(cluster: Cluster) -> list[HandoffContract]:
     found = read_documents(cluster, CONTRACTS).values()
     contracts = [each for each in found if isinstance(each, HandoffContract)]
     return sorted(contracts, key=lambda each: (each.id, each.version))
+
+
+def shown_by(cluster: Cluster) -> Contracts:
+    """What all that is registered says about showing packages; nothing where there is no topic."""
+    contracts: list[HandoffContract] = []
+    unusable: list[Outline] = []
+    there = cluster.name(CONTRACTS) in cluster.metadata.topics
+    for value in (read_table(cluster, CONTRACTS) if there else {}).values():
+        try:
+            document = documents.from_json(value)
+        except ValidationError:
+            if (left := outline(value)) is not None:
+                unusable.append(left)
+            continue
+        if isinstance(document, HandoffContract):
+            contracts.append(document)
+    return Contracts(contracts, unusable)
 
 
 @click.command("list")

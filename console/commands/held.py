@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console import output, render
-from console.commands.documents import registered_contracts
+from console.commands.documents import shown_by
 from console.errors import BadInputError
 from console.kafka import Cluster, connect, read_all, read_table
 from schemas.records import Package, Violation
@@ -34,7 +34,7 @@ def list_held(workflow: str | None, receiver: str | None, output_: str) -> None:
         for each in held_packages(cluster)
         if workflow in (None, each.workflow) and receiver in (None, each.to.receiver)
     ]
-    contracts = render.Contracts(registered_contracts(cluster) if held else ())
+    contracts = shown_by(cluster) if held else render.Contracts(())
     with output.ends_cleanly():
         if output_ == "json":
             output.document([_outline(each, contracts) for each in held])
@@ -114,7 +114,7 @@ def show_held(handoff_id: str, output_: str) -> None:
             f"{handoff_id} is not held now; see: handoff held list, and what became of it: "
             "handoff show TASK"
         )
-    contracts = render.Contracts(registered_contracts(cluster))
+    contracts = shown_by(cluster)
     violations = open_violations(_violations(cluster, package.task_id), package)
     if output_ == "json":
         told = [msgspec.to_builtins(each) for each in violations]

@@ -8,12 +8,14 @@ import click
 from msgspec.structs import replace
 
 from console import output, render, sequence, story, story_render
-from console.commands.documents import load_documents, registered_contracts
+from console.commands.documents import load_documents, registered_contracts, shown_by
 from console.commands.running import limits
 from console.dry_run import DryRun
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
 from console.kafka import Cluster, connect, read_all
 from console.lines import INPUTS, Line, check_readable, read_lines
+from console.masking import Mask
+from processors.contracts.classified import Classified
 from processors.contracts.tables import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.partitioning import partition_of
@@ -21,6 +23,7 @@ from processors.runtime.settings import load_settings
 from schemas import documents, wire
 from schemas.documents import HandoffContract
 from schemas.flow import Record
+from schemas.records import Package, ToolOutput
 from topics.catalogue import DEFAULT_PARTITIONS
 
 HELD = "handoff.held"
@@ -63,13 +66,14 @@ def show(
     contracts: list[HandoffContract]
     if recording is None:
         cluster = connect()
-        contracts = registered_contracts(cluster)
+        contracts, shown = registered_contracts(cluster), shown_by(cluster)
         found = sequence.of_task(_read(cluster, task), task)
         now, where = datetime.now(UTC), cluster.settings.kafka_bootstrap_servers
     else:
         check_readable(recording)
         rehearsed = _Rehearsal(recording, paths)
-        contracts, found = rehearsed.contracts, sequence.of_task(rehearsed.records(), task)
+        contracts, shown = rehearsed.contracts, render.Contracts(rehearsed.contracts)
+        found = sequence.of_task(rehearsed.records(), task)
         now, where = wire.utc(rehearsed.now), recording
     events = sequence.in_order(found)
     name = _workflow(story.workflows(events), task, workflow, where)
@@ -78,7 +82,7 @@ def show(
         task,
         name,
         {documents.key(each): each for each in contracts},
-        _reveals(events, contracts, name) if values else lambda _: False,
+        _reveals(events, contracts, shown.classified(name)) if values else lambda name, raw: False,
     )
     with output.ends_cleanly():
         if output_ == "json":
@@ -106,15 +110,16 @@ def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str
 
 
 def _reveals(
-    events: list[sequence.Event], contracts: list[HandoffContract], workflow: str
+    events: list[sequence.Event], contracts: list[HandoffContract], classified: Classified
 ) -> story.Reveals:
     """Which captured values may be shown: none while a contract of the story is not at hand."""
-    shown = render.Contracts(contracts)
     known = {documents.key(each) for each in contracts}
     if not story.versions(events) <= known:
         click.echo("a contract of this task is not at hand, so no value is shown", err=True)
-        return lambda _: False
-    return lambda name: not shown.classifies(workflow, name)
+        return lambda name, raw: False
+    bodies = [each.body for each in events if isinstance(each.body, (ToolOutput, Package))]
+    mask = Mask(classified, [body.context for body in bodies])
+    return lambda name, raw: not mask.hides(name, raw)
 
 
 def _read(cluster: Cluster, task: str) -> Iterator[Record]:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from console import output, render
-from console.commands.documents import registered_contracts
+from console.commands.documents import shown_by
 from console.dry_run import printed
 from console.kafka import Cluster, Reader, connect
 from schemas import wire
@@ -80,18 +80,18 @@ def _text(cluster: Cluster, what: str) -> Callable[[Record], None]:
 
 
 class _Contracts:
-    """The contracts of a package, read again when one was registered in the meantime."""
+    """The contracts of a record, read again when one was registered in the meantime."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._contracts = render.Contracts(())
         self._asked: set[tuple[str | None, int | None]] = set()
 
-    def of(self, package: Package) -> render.Contracts:
-        version = (package.contract, package.contract_version)
-        if version not in self._asked:
-            self._asked.add(version)
-            self._contracts = render.Contracts(registered_contracts(self._cluster))
+    def of(self, contract: str | None, version: int | None) -> render.Contracts:
+        """All that are registered; read again when this one was not asked for before."""
+        if (contract, version) not in self._asked:
+            self._asked.add((contract, version))
+            self._contracts = shown_by(self._cluster)
         return self._contracts
 
 
@@ -106,11 +106,12 @@ def _rendered(what: str, record: Record, contracts: _Contracts) -> RenderableTyp
         if what == "violations":
             return render.violation(_violation(record.value))
         if what == "patterns":
-            return render.pattern(_pattern(record.value))
+            pattern = _pattern(record.value)
+            return render.pattern(pattern, contracts.of(pattern.contract, None))
         if what == "signals":
             return render.signal(_signal(record.value))
         package = _package(record.value)
-        return render.package(package, contracts.of(package))
+        return render.package(package, contracts.of(package.contract, package.contract_version))
     except (msgspec.DecodeError, ValueError):
         return Text(
             f"  {record.topic}/{handle} cannot be read: a newer version, or not ours", "red"

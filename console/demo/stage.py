@@ -21,7 +21,7 @@ from console import render
 from console.commands.documents import (
     read_documents,
     register_receivers,
-    registered_contracts,
+    shown_by,
 )
 from console.demo.stories import (
     STORIES,
@@ -107,7 +107,7 @@ class Stage:
         self._cluster = cluster
         self._writer = Writer(cluster)
         self._reader = Reader(cluster, _TOPICS, from_beginning=True)
-        self._contracts = render.Contracts(registered_contracts(cluster))
+        self._contracts = shown_by(cluster)
         self._outcomes: dict[str, Outcome] = {}  # by handoff id
         self._handoffs: dict[str, dict[str, Outcome]] = {}  # by story, by event id
         self._patterns: dict[str, Pattern] = {}  # by id, as they are now
@@ -174,7 +174,7 @@ class Stage:
 
         self._until(lambda: bool(repeated()), scene.file)
         for each in repeated():
-            self._terminal.print(render.pattern(each))
+            self._terminal.print(render.pattern(each, self._contracts))
 
     def _silence(self, scene: Silence, outcome: Outcome) -> None:
         self._say(scene.told)

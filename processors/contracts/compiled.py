@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from processors.contracts import values
+from processors.contracts.classified import Classified, classify, fields_of
 from schemas.cel.expression import Expression, compile_expression
 from schemas.documents import (
     AcceptTools,
@@ -92,7 +93,7 @@ class Repeat(Struct, frozen=True, gc=False):
     """Which values of a package are watched for coming again. `within` is in milliseconds.
 
     `by` are the paths as written, each with where it leads in the package's context. A path is
-    `tagged` where a field with a classification may be found there: its values are never shown.
+    `tagged` where something that the workflow classifies may be found: its values are never shown.
     """
 
     by: dict[str, Path]
@@ -133,6 +134,7 @@ class Contract(Struct, frozen=True, gc=False):
     strip: bool
     required: frozenset[str]
     repeat: Repeat | None
+    classified: Classified  # what the contracts of its workflow classify
 
     def accepted_by(self, tool: str) -> bool:
         """Whether an output of this tool at the receiving stage accepts."""
@@ -186,8 +188,13 @@ def severity_under(contract: Contract | None, kind: ViolationKind) -> Severity:
     return contract.severity_of(kind) if contract is not None else default_severity(kind)
 
 
-def compile_contract(document: HandoffContract) -> Contract:
-    """Compile a contract document. It was validated when it was read, so this cannot fail."""
+def compile_contract(document: HandoffContract, classified: Classified | None = None) -> Contract:
+    """Compile a contract document. It was validated when it was read, so this cannot fail.
+
+    `classified` is what its workflow classifies; None where it is the workflow's only contract.
+    """
+    if classified is None:
+        classified = classify(fields_of(document))
     fields = tuple(_compile_field(field) for field in document.fields)
     accepts = (
         frozenset(document.accept.tools)
@@ -221,7 +228,8 @@ def compile_contract(document: HandoffContract) -> Contract:
         release_within=milliseconds(document.release_within),
         strip=document.extra == "strip",
         required=frozenset([field.name for field in fields if field.required]),
-        repeat=_compile_repeat(document),
+        repeat=_compile_repeat(document, classified),
+        classified=classified,
     )
 
 
@@ -245,20 +253,22 @@ def compile_receiver(document: Receiver) -> Destination:
     )
 
 
-def _compile_repeat(document: HandoffContract) -> Repeat | None:
+def _compile_repeat(document: HandoffContract, classified: Classified) -> Repeat | None:
     repeat = document.repeat
     if repeat is None:
         return None
     by = {path: _path(path.removeprefix("context.")) for path in repeat.by}
-    tagged = {
-        name
+    own = {  # what the contract itself classifies, with all that stands beside it in an object
+        top
         for field in document.fields
         if field.classification
-        for name in (field.name, *(_path(source).top for source in field.from_), *field.from_)
+        for top in (field.name, *(_path(source).top for source in field.from_))
     }
     return Repeat(
         by,
-        frozenset(name for name, path in by.items() if {path.name, path.top} & tagged),
+        frozenset(
+            name for name, path in by.items() if path.top in own or classified.covers(path.name)
+        ),
         repeat.threshold,
         repeat.within // dt.timedelta(milliseconds=1),
         repeat.receiver,

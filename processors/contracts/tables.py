@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from copy import copy
 from functools import lru_cache
 
@@ -10,6 +10,14 @@ import msgspec
 from msgspec import Struct
 from pydantic import ValidationError
 
+from processors.contracts.classified import (
+    Classified,
+    Named,
+    Outline,
+    classify,
+    fields_of,
+    outline,
+)
 from processors.contracts.compiled import (
     Contract,
     Destination,
@@ -32,6 +40,9 @@ MAX_DOCUMENTS = 10_000  # remembered as they were read last
 MAX_ANSWERS = 10_000  # senders choose the words of a question: bound what is kept
 
 
+_NOTHING = Classified()
+
+
 class Resolution(Struct, frozen=True, gc=False):
     """Which contract covers a handoff; `mismatch` says that `to` is not where it belongs.
 
@@ -48,6 +59,7 @@ class Tables:
 
     `queues` are the topics that exist, None where nobody knows: then every queue counts as there.
     `contracts` are the versions that new handoffs take, `versions` all that ever were registered.
+    `unusable` is what is left of contracts that cannot be used: what they classify stays so.
     """
 
     def __init__(
@@ -55,10 +67,19 @@ class Tables:
         contracts: list[HandoffContract],
         receivers: list[Receiver],
         queues: frozenset[str] | None = None,
+        unusable: Iterable[Outline] = (),
     ) -> None:
-        self.versions = {
-            (document.id, document.version): compile_contract(document) for document in contracts
-        }
+        judging = [*in_force(contracts), *on_trial(contracts)]
+        named = _named(judging, unusable)
+        self._classified = {workflow: classify(fields) for workflow, fields in named.items()}
+        judged_by = {(document.id, document.version) for document in judging}
+        self.versions: dict[tuple[str, int], Contract] = {}
+        for document in contracts:
+            version = document.id, document.version
+            classified = self.classified(document.workflow)
+            if version not in judged_by:  # what an earlier version classifies holds for itself
+                classified = classify([*named[document.workflow], *fields_of(document)])
+            self.versions[version] = compile_contract(document, classified)
         self.contracts = {
             document.id: self.versions[document.id, document.version]
             for document in in_force(contracts)
@@ -87,6 +108,10 @@ class Tables:
                 for stage in contract.stages:
                     place = contract.workflow, stage, contract.to_stage
                     self._between.setdefault(place, contract)
+
+    def classified(self, workflow: str) -> Classified:
+        """What the contracts in force and on trial classify in a workflow."""
+        return self._classified.get(workflow, _NOTHING)
 
     def resolve(self, workflow: str, stage: str, to: str, named: str | None) -> Resolution:
         """Which contract covers a handoff from `stage` to the receiver `to`.
@@ -217,6 +242,18 @@ class Tables:
         return found
 
 
+def _named(
+    contracts: Iterable[HandoffContract], unusable: Iterable[Outline]
+) -> dict[str, list[Named]]:
+    """All fields by workflow."""
+    fields: dict[str, list[Named]] = defaultdict(list)
+    for contract in contracts:
+        fields[contract.workflow] += fields_of(contract)
+    for left in unusable:
+        fields[left.workflow] += left.named()
+    return fields
+
+
 def _by_stage(contracts: list[Contract]) -> dict[str, list[Contract]]:
     """The contracts at each stage that one of them names; at all other stages, those of '*'."""
     stages = {stage for contract in contracts for stage in contract.stages}
@@ -285,6 +322,7 @@ def _tables(
 ) -> Tables:
     contracts: list[HandoffContract] = []
     receivers: list[Receiver] = []
+    unusable: list[Outline] = []
     for topic, items in ((CONTRACTS, contract_items), (RECEIVERS, receiver_items)):
         for key, value in items:
             document = _read(topic, key, value)
@@ -292,7 +330,9 @@ def _tables(
                 contracts.append(document)
             elif isinstance(document, Receiver):
                 receivers.append(document)
-    return Tables(contracts, receivers, existing_topics)
+            elif topic == CONTRACTS and (left := outline(value)) is not None:
+                unusable.append(left)
+    return Tables(contracts, receivers, existing_topics, unusable)
 
 
 _read_liveness = msgspec.json.Decoder(Liveness).decode

@@ -101,6 +101,7 @@ def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
 
 def announce(entry: Entry, tables: Tables, now: int) -> tuple[Entry, list[Emitted]]:
     """Open the entry, or update it, where that is due."""
+    entry = _masked(entry, tables)
     severity: Severity = "error" if entry.total.errors else "warning"
     status: Literal["opened", "updated"] = "updated"
     if entry.id is None:
@@ -117,7 +118,22 @@ def announce(entry: Entry, tables: Tables, now: int) -> tuple[Entry, list[Emitte
 def close(entry: Entry, why: str | None, tables: Tables, now: int) -> list[Emitted]:
     """What is told when an entry ends: nothing, where it was never opened. `why` is a sentence,
     None where it has been quiet."""
-    return [] if entry.id is None else _emits(entry, "closed", why, tables, now)
+    return [] if entry.id is None else _emits(_masked(entry, tables), "closed", why, tables, now)
+
+
+def _masked(entry: Entry, tables: Tables) -> Entry:
+    """Without the values that are classified by now, whoever told them."""
+    repeated = entry.total.repeated
+    if repeated is None:
+        return entry
+    classified = tables.classified(entry.total.workflow)
+    shown = {
+        path: None if classified.covers(path.removeprefix("context.")) else value
+        for path, value in repeated.values.items()
+    }
+    if shown == repeated.values:
+        return entry
+    return replace(entry, total=replace(entry.total, repeated=replace(repeated, values=shown)))
 
 
 def _is_reached(entry: Entry) -> bool:

@@ -22,6 +22,7 @@ from processors.integrity.cause import Cause
 from processors.integrity.state import (
     MAX_EDGES,
     MAX_PATH,
+    Capture,
     Kept,
     OpenHandoff,
     OpenViolation,
@@ -40,6 +41,7 @@ MAX_SUBJECT = 1000
 MAX_NAME = 200
 MAX_FIELDS = 64  # names told of one context
 MAX_SHOWN = 200  # characters of a value that repeats
+MAX_SEARCHED = 1 << 24  # bytes of such a value, times the texts that are looked for in it
 _DIGEST = 4  # bytes of a stage's or an edge's digest
 _SKIPPED = Count("feed_skipped")
 # A receiver that is not there fails all who send to it; where no contract is, the edge needs one.
@@ -313,7 +315,11 @@ class Feed(Struct, gc=False):
             )
 
     def repeats(
-        self, handoff: OpenHandoff, contract: Contract | None, before: OpenHandoff | None
+        self,
+        handoff: OpenHandoff,
+        contract: Contract | None,
+        before: OpenHandoff | None,
+        captures: Mapping[str, Capture],
     ) -> None:
         """A handoff has begun, on a contract that watches for values that come again, maybe. Sent
         again in the place of the one `before`, with the same values, it is no repeat."""
@@ -324,8 +330,11 @@ class Feed(Struct, gc=False):
         digest = _digest_of(found)
         if before is not None and (old := _watched(repeat, before)) and _digest_of(old) == digest:
             return
+        hidden = repeat.tagged
+        if contract.classified.at and len(hidden) < len(found):
+            hidden |= _telling(found, handoff, contract, captures)
         shown = {
-            path: None if path in repeat.tagged else value.decode(errors="replace")[:MAX_SHOWN]
+            path: None if path in hidden else value.decode(errors="replace")[:MAX_SHOWN]
             for path, value in found.items()
         }
         self._patterns.append(
@@ -420,6 +429,39 @@ def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:
             return None
         found[written] = value
     return found
+
+
+def _telling(
+    watched: Mapping[str, bytes],
+    handoff: OpenHandoff,
+    contract: Contract,
+    captures: Mapping[str, Capture],
+) -> set[str]:
+    """The paths whose values hold in words what is classified: as the handoff's violations say, or
+    that its package or the task has. A value where it would take long to find out is one of them.
+    """
+    classified = contract.classified
+    secrets = classified.texts(
+        [(name, kept.value) for name, kept in handoff.values.items()]
+        + [
+            (name, each.value)
+            for name, capture in captures.items()
+            for each in (capture, *capture.behind)
+            if each.value is not None
+        ]
+    )
+    places = [
+        f"context.{violation.found_in}."
+        for violation in handoff.violations
+        if violation.found_in and violation.subject and classified.covers(violation.subject)
+    ]
+    return {
+        path
+        for path, value in watched.items()
+        if any(place.startswith(f"{path}.") for place in places)
+        or len(value) * len(secrets) > MAX_SEARCHED
+        or any(secret in text for text in values.texts(value) for secret in secrets)
+    }
 
 
 def _digest_of(watched: Mapping[str, bytes]) -> str:

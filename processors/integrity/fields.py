@@ -121,6 +121,8 @@ def assemble(
         finding = _gather(field, memory) if gathered else judge(field, context, memory, source)
         if finding.took is not None:
             taken.add(finding.took)
+        if finding.found_in is not None:
+            finding = replace(finding, found_in=contract.classified.cut(finding.found_in))
         if finding.kind is not None:
             broken.append(finding)
         value = finding.kept(source)

@@ -115,7 +115,7 @@ class Handoffs(Struct, gc=False):
         self.outbox.told(handoff, kind, message)
         self.outbox.count("handoffs_begun", kind)
         self.outbox.feed.begun(handoff, contract)
-        self.outbox.feed.repeats(handoff, contract, before)
+        self.outbox.feed.repeats(handoff, contract, before, self.memory.captures)
         if before is not None:
             message = messages.superseded(to(before))
             self.close(self.outbox.signal(before, "superseded", message), "superseded", handoff.id)

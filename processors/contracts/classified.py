@@ -1,0 +1,152 @@
+"""What the contracts of a workflow classify, taken together: a value is no less private because
+another contract reads it, or gives it another name.
+
+    a field is one thing under several names: its own, and each path of its `from`. Where a contract
+        classifies the field, or where one of the names is classified already, all of them are.
+    a path is classified where it is such a name, lies inside of one, or leads to an object that has
+        one inside: `crm` and `crm.email.domain` with `crm.email`, and not `crm.phone`.
+    what a field takes whole with something classified inside (`from: [crm]`) is so under its name,
+        too.
+
+A name with dots may be a path or a top-level name that is spelled so; both count.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from msgspec import Struct
+
+from processors.contracts import values
+from schemas.documents import HandoffContract
+
+Path = tuple[str, ...]
+MIN_TEXT = 4  # characters
+
+
+class Named(Struct, frozen=True):
+    """A field as far as it matters here: its name, then the paths of its `from`."""
+
+    names: tuple[str, ...]
+    classified: bool
+
+
+class Classified(Struct, frozen=True):
+    """What is classified. `at` are the paths where it stands, `above` those that lead there."""
+
+    at: frozenset[Path] = frozenset()
+    above: frozenset[Path] = frozenset()
+
+    def covers(self, path: str) -> bool:
+        """Whether something classified may be found at, in or around a name or dotted path."""
+        steps = _steps(path)
+        return steps in self.above or self.holds(steps)
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path is one where something classified stands, or lies inside of one."""
+        return any(part in self.at for part in _beginnings(path))
+
+    def texts(self, context: Iterable[tuple[str, bytes]]) -> set[str]:
+        """The texts of what is classified among values under their names, but for those that are
+        short: they stand in others by chance."""
+        found: set[str] = set()
+        pending = [(_steps(name), value) for name, value in context]
+        while pending:
+            path, value = pending.pop()
+            if self.holds(path):
+                found.update(text for text in values.texts(value) if len(text) >= MIN_TEXT)
+            elif path in self.above:
+                inside = values.members(value) or {}
+                pending += [((*path, *_steps(name)), bytes(raw)) for name, raw in inside.items()]
+        return found
+
+    def cut(self, place: str) -> str:
+        """A dotted name inside a context, as far as its members are no part of what is classified:
+        the names in a classified object may be values themselves."""
+        steps = _steps(place)
+        return next((".".join(part) for part in _beginnings(steps) if part in self.at), place)
+
+
+def classify(fields: Iterable[Named]) -> Classified:
+    """What follows from the fields of all contracts of one workflow."""
+    fields = list(fields)
+    known = [tuple(map(_steps, field.names)) for field in fields]
+    inside: defaultdict[Path, list[int]] = defaultdict(list)  # fields with a name there or in it
+    exactly: defaultdict[Path, list[int]] = defaultdict(list)
+    for number, names in enumerate(known):
+        for name in names:
+            exactly[name].append(number)
+            for part in _beginnings(name):
+                inside[part].append(number)
+
+    at: set[Path] = set()
+    above: set[Path] = set()
+    pending = [number for number, field in enumerate(fields) if field.classified]
+    while pending:
+        for name in known[pending.pop()]:
+            if name not in at:
+                at.add(name)
+                pending += inside[name]
+
+    # What takes an object whole with something classified inside: nobody knows where it is then.
+    found = list(at)
+    while found:
+        path = found.pop()
+        holders = [known[number][0] for number in inside[path]]
+        for part in _beginnings(path[:-1]):
+            if part not in above:
+                above.add(part)
+                holders += [
+                    known[number][0] for number in exactly[part] if known[number][0] != part
+                ]
+        for name in holders:
+            if not any(part in at for part in _beginnings(name)):
+                at.add(name)
+                found.append(name)
+    return Classified(frozenset(at), frozenset(above))
+
+
+def _steps(name: str) -> Path:
+    return tuple(name.split("."))
+
+
+def _beginnings(path: Path) -> Iterator[Path]:
+    """A path's beginnings, the shortest first, and the path itself."""
+    for length in range(1, len(path) + 1):
+        yield path[:length]
+
+
+# --- from documents -------------------------------------------------------------------------------
+
+
+def fields_of(contract: HandoffContract) -> Iterator[Named]:
+    """The fields of a contract."""
+    for field in contract.fields:
+        yield Named((field.name, *field.from_), bool(field.classification))
+
+
+class _Field(Struct, rename={"from_": "from"}):
+    name: str
+    from_: str | list[str] | None = None
+    classification: str | list[str] | None = None
+
+
+class Outline(Struct):
+    """A contract that cannot be used, as far as it says what it classifies: that still holds."""
+
+    workflow: str
+    fields: list[_Field] = []
+
+    def named(self) -> Iterator[Named]:
+        """Its fields, as `fields_of` gives those of another."""
+        for field in self.fields:
+            paths = [field.from_] if isinstance(field.from_, str) else field.from_ or []
+            yield Named((field.name, *paths), bool(field.classification))
+
+
+def outline(value: bytes) -> Outline | None:
+    """What can be told of a record of `handoff.contracts` that is no usable document."""
+    try:
+        return msgspec.json.decode(value, type=Outline)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

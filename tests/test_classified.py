@@ -1,0 +1,412 @@
+"""What the contracts of a workflow classify together, and that it is masked where it is told."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.contracts.classified import Named, Outline, classify, outline
+from processors.contracts.tables import CONTRACTS, build_tables
+from processors.insights.processor import INSIGHTS
+from processors.integrity.processor import INTEGRITY
+from schemas.feed import PatternPart
+from schemas.flow import Arrival, Emit, Output, Record
+from schemas.records import Package
+from tests.core import CONTRACT, DAY_ONE, Registry, at_the_end, play, tables
+from tests.fed import fed
+from tests.test_core_properties import examples
+
+# --- which paths are classified -------------------------------------------------------------------
+
+LEAD = [
+    Named(("email", "mail", "crm.email"), True),
+    Named(("contact", "mail"), False),
+    Named(("address", "contact"), False),
+    Named(("email", "reach.at"), False),
+    Named(("domain", "crm.email.domain"), False),
+    Named(("profile", "crm"), False),
+    Named(("summary", "profile.text"), False),
+    Named(("phone", "crm.phone"), False),
+    Named(("crm", "crm"), False),
+]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "email",
+        "mail",
+        "crm.email",
+        "crm.email.domain",  # inside
+        "mail.domain.2.x",
+        "crm",  # leads there
+        "contact",  # another name, in another contract
+        "address",  # and another one for that
+        "reach.at",  # what another contract reads for it
+        "reach",
+        "domain",
+        "profile",  # takes what has it inside
+        "profile.anything",
+        "summary",
+    ],
+)
+def test_what_is_classified_is_so_under_each_name_and_path(path: str) -> None:
+    assert classify(LEAD).covers(path)
+
+
+@pytest.mark.parametrize("path", ["phone", "crm.phone", "crm.emails", "emai", "reach.by", "other"])
+def test_what_stands_beside_it_is_not(path: str) -> None:
+    assert not classify(LEAD).covers(path)
+
+
+def test_nothing_is_classified_where_no_field_is() -> None:
+    found = classify([Named(("a", "b"), False)])
+    assert not found.covers("a")
+    assert not found.at
+
+
+def test_an_object_taken_out_of_another_one_hides_what_it_has_inside() -> None:
+    found = classify([Named(("a", "a.b"), False), Named(("z", "a.b.c"), True)])
+    assert found.covers("a.c"), "what was a.b.c is there in the package"
+    assert found.covers("a.b.c")
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("notes.0.text", "notes.0.text"),
+        ("crm.phone.x", "crm.phone.x"),
+        ("crm.email.kim@example.com", "crm.email"),
+        ("mail.kim@example.com", "mail"),
+    ],
+)
+def test_a_place_is_told_as_far_as_its_names_are_nobodys_values(place: str, told: str) -> None:
+    assert classify(LEAD).cut(place) == told
+
+
+NAMES = st.sampled_from(["a", "b", "c", "a.b", "b.c", "c.a.b", "d"])
+FIELDS = st.lists(
+    st.builds(
+        lambda name, paths, tagged: Named((name, *(paths or [name])), tagged),
+        st.sampled_from(["a", "b", "c", "d"]),
+        st.lists(NAMES, max_size=2, unique=True),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@examples
+@given(FIELDS, FIELDS)
+def test_another_contract_never_declassifies(some: list[Named], more: list[Named]) -> None:
+    alone, together = classify(some), classify([*some, *more])
+    for path in ("a", "b", "c", "d", "a.b", "b.c", "c.a", "c.a.b", "d.x"):
+        assert together.covers(path) or not alone.covers(path)
+
+
+# --- what is published ----------------------------------------------------------------------------
+
+SECRET = "zq-secret"
+RECEIVERS = [{"queue": "handoff.queue.marketing"}, {"id": "ops", "queue": "handoff.queue.ops"}]
+CLASSIFYING: dict[str, Any] = {
+    "id": "one",
+    "fields": [
+        {"name": "email", "from": ["email", "crm.email"], "classification": "pii"},
+        {"name": "profile", "type": "object", "classification": ["pii", "secret"]},
+        {"name": "phone", "type": "integer", "classification": "pii"},
+    ],
+}
+
+
+def repeating(*by: str, **more: Any) -> dict[str, Any]:
+    """A contract of the same workflow that classifies nothing."""
+    return {
+        "id": "two",
+        "from": {"stage": "score"},
+        "repeat": {"by": list(by), "threshold": 2, "within": "P1D", "receiver": "ops"},
+    } | more
+
+
+def handed(context: dict[str, Any], n: int = 0) -> dict[str, Any]:
+    return {
+        "at": f"10:0{n}",
+        "task": f"t{n}",
+        "stage": "score",
+        "context": context,
+        "handoff": {"to": "marketing", "contract": "two"},
+    }
+
+
+def told(contracts: list[dict[str, Any]], *inputs: dict[str, Any]) -> list[dict[str, str | None]]:
+    """The values of the repeats that insights is told of; the rest of them holds no secret."""
+    _, driver = play(
+        {"contracts": contracts, "receivers": RECEIVERS, "inputs": list(inputs)}, at_the_end
+    )
+    parts = fed(driver.published)
+    assert SECRET not in json.dumps([msgspec.to_builtins(part) for part in parts.values()])
+    repeats = [part for part in parts.values() if isinstance(part, PatternPart)]
+    return [part.repeated.values for part in repeats if part.repeated is not None]
+
+
+@pytest.mark.parametrize(
+    ("by", "context"),
+    [
+        ("context.email", {"email": SECRET}),
+        ("context.crm.email", {"crm": {"email": SECRET}}),
+        ("context.crm", {"crm": {"email": SECRET}}),
+        ("context.crm.email.domain", {"crm": {"email": {"domain": SECRET}}}),
+        ("context.profile.born", {"profile": {"born": SECRET}}),
+        ("context.crm.email", {"crm.email": SECRET}),
+        ("context.phone", {"phone": 7}),
+    ],
+)
+def test_a_repeat_by_what_another_contract_classifies_is_not_told(
+    by: str, context: dict[str, Any]
+) -> None:
+    (values,) = told([CLASSIFYING, repeating(by)], handed(context))
+    assert values == {by: None}
+
+
+def test_a_repeat_by_another_name_of_it_is_not_told() -> None:
+    renamed = [{"name": "reach", "from": ["email"]}, {"name": "all", "from": ["crm"]}]
+    contract = repeating("context.reach", "context.all.phone", fields=renamed)
+    context = {"email": SECRET, "crm": {"phone": SECRET}}
+    (values,) = told([CLASSIFYING, contract], handed(context))
+    assert values == {"context.reach": None, "context.all.phone": None}
+
+
+def test_what_is_not_classified_is_told_as_before() -> None:
+    contract = repeating("context.crm.tier", "context.code")
+    (values,) = told([CLASSIFYING, contract], handed({"crm": {"tier": "gold"}, "code": 4}))
+    assert values == {"context.crm.tier": '"gold"', "context.code": "4"}
+    other = repeating("context.email", workflow="other") | {"id": "two"}
+    (values,) = told(
+        [CLASSIFYING, other], handed({"email": "a@example.com"}) | {"workflow": "other"}
+    )
+    assert values == {"context.email": '"a@example.com"'}, "another workflow's is another thing"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "context"),
+    [
+        ({}, {"email": SECRET, "words": f"mail to {SECRET} soon"}),
+        ({}, {"profile": {"a": [SECRET]}, "words": [{"x": f"<{SECRET}>"}]}),
+        ({}, {"phone": 49301234, "words": "call 49301234 soon"}),
+        ({"email": SECRET}, {"words": f"mail to {SECRET} soon"}),
+        ({"crm": {"email": SECRET}}, {"words": f"mail to {SECRET} soon"}),
+        ({"crm.email": SECRET, "crm": {"email": 7}}, {"words": {"a": f"mail to {SECRET} soon"}}),
+    ],
+    ids=["beside it", "nested", "a number", "only in words", "captured", "captured before"],
+)
+def test_a_repeat_by_words_that_hold_it_is_not_told(
+    earlier: dict[str, Any], context: dict[str, Any]
+) -> None:
+    fields = [{"name": "email", "rebuild": False}, {"name": "phone", "required": False}]
+    contract = repeating("context.words", fields=fields)
+    before = [{"at": "09:00", "task": "t0", "context": earlier}] if earlier else []
+    (values,) = told([CLASSIFYING, contract], *before, handed(context))
+    assert values == {"context.words": None}
+    (values,) = told([CLASSIFYING, contract], *before, handed({**context, "words": "nothing"}))
+    assert values == {"context.words": '"nothing"'}
+
+
+def test_what_one_of_them_does_not_tell_all_of_them_do_not() -> None:
+    """Of the second task nobody knows that the words hold anything."""
+    contract = repeating("context.words")
+    words = {"words": f"mail to {SECRET} soon"}
+    for inputs in ([{**words, "email": SECRET}, words], [words, {**words, "email": SECRET}]):
+        (values,) = told(
+            [CLASSIFYING, contract], *(handed(each, n) for n, each in enumerate(inputs))
+        )
+        assert values == {"context.words": None}
+
+
+@pytest.mark.parametrize("status", ["active", "deprecated", "trial"])
+def test_a_version_that_judges_classifies(status: str) -> None:
+    (values,) = told(
+        [CLASSIFYING | {"status": status}, repeating("context.email")], handed({"email": SECRET})
+    )
+    assert values == {"context.email": None}
+
+
+def test_what_a_contract_that_cannot_be_used_classifies_stays_so() -> None:
+    story = {"contracts": [repeating("context.crm.email")], "receivers": RECEIVERS}
+    registry = Registry(story)
+    unusable = json.loads(json.dumps(CONTRACT | CLASSIFYING))
+    unusable["fields"][0]["schema"] = {"pattern": "(?=a)"}
+    registry.topics[CONTRACTS]["one@1"] = json.dumps(unusable).encode()
+    found = build_tables(registry.topics, None)
+    assert list(found.contracts) == ["two"]
+    repeat = found.contracts["two"].repeat
+    assert repeat is not None
+    assert repeat.tagged == {"context.crm.email"}
+    assert found.classified("lead").covers("email")
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (b"", None),
+        (b"[]", None),
+        (b'{"workflow": 1}', None),
+        (b'{"workflow": "w"}', []),
+        (b'{"workflow": "w", "fields": [{"name": "a", "classification": []}]}', [False]),
+        (
+            b'{"workflow": "w", "fields": [{"name": "a", "from": "b", "classification": "x"}]}',
+            [True],
+        ),
+        (b"[" * 3000, None),
+    ],
+)
+def test_the_outline_of_a_contract_that_cannot_be_used(value: bytes, found: Any) -> None:
+    left = outline(value)
+    assert (left and [each.classified for each in left.named()]) == found
+    assert left is None or isinstance(left, Outline)
+
+
+def test_names_in_a_classified_object_are_not_told_as_a_place() -> None:
+    outputs, _ = play(
+        {
+            "contracts": [{"fields": [{"name": "code"}]}, CLASSIFYING | {"from": {"stage": "x"}}],
+            "inputs": [
+                {"context": {"code": "E-4012"}},
+                {"at": "10:00", "context": {"profile": {SECRET: "E-4012"}}, "handoff": "marketing"},
+            ],
+        },
+        at_the_end,
+    )
+    (violation,) = [
+        json.loads(each.value or b"") for each in outputs if each.topic == "handoff.violations"
+    ]
+    assert (violation["kind"], violation["found_in"]) == ("context_unstructured", "profile")
+    assert SECRET not in json.dumps(violation)
+
+
+# --- insights -------------------------------------------------------------------------------------
+
+
+def test_insights_masks_what_it_was_told_before_it_was_classified() -> None:
+    """A value that an older version told, or one that is classified since, stays in no record and
+    in no state."""
+    before = tables({"contracts": [repeating("context.email")], "receivers": RECEIVERS})
+    after = tables({"contracts": [CLASSIFYING, repeating("context.email")], "receivers": RECEIVERS})
+    _, driver = play(
+        {
+            "contracts": [repeating("context.email")],
+            "receivers": RECEIVERS,
+            "inputs": [handed({"email": SECRET}, n) for n in range(3)],
+        },
+        at_the_end,
+    )
+    (record,) = [each for each in driver.published if (each.key or b"").startswith(b"repeat/")]
+    assert SECRET.encode() in (record.value or b""), "nobody classified it then"
+
+    def fold(state: Any, known: Any) -> tuple[Any, list[Any]]:
+        arrival = _arrived(record)
+        state, emits = INSIGHTS.advance(state, arrival, known, DAY_ONE)
+        return state, [each.record for each in emits if isinstance(each, Emit)]
+
+    state, published = fold(None, after)
+    assert published
+    assert SECRET not in repr(published) + repr(state)
+    assert published[0].values == {"context.email": None}
+    assert "context.email masked" in published[0].message
+
+    state, published = fold(None, before)
+    assert SECRET in repr(published)
+    for _ in range(3):
+        state, published = fold(state, after)
+    assert SECRET not in repr(published) + repr(state)
+
+
+def _arrived(record: Output) -> Arrival:
+    return INSIGHTS.parse(
+        Record(record.topic, 0, 0, record.key, record.value, DAY_ONE, record.headers), DAY_ONE
+    )
+
+
+# --- wherever a value goes ------------------------------------------------------------------------
+
+
+def _places(value: Any, path: tuple[str, ...] = ()) -> list[str]:
+    """Where in a context the secret stands."""
+    if isinstance(value, dict):
+        return [at for name, each in value.items() for at in _places(each, (*path, name))]
+    return [".".join(path)] if value == SECRET else []
+
+
+MEMBERS = st.sampled_from(["a", "b", "c"])
+NESTED = st.recursive(
+    st.sampled_from(["plain", "other", 7]),
+    lambda inner: st.dictionaries(MEMBERS, inner, min_size=1, max_size=3),
+    max_leaves=6,
+)
+DECLARED = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(["a", "b", "c", "d", "e"])},
+        optional={
+            "from": st.lists(NAMES, min_size=1, max_size=2, unique=True),
+            "classification": st.just("pii"),
+            "required": st.booleans(),
+        },
+    ),
+    max_size=4,
+    unique_by=lambda field: field["name"],
+)
+
+
+def _seed(value: Any, paths: list[tuple[str, ...]]) -> Any:
+    """A context with the secret at each of the paths that it has."""
+    if () in paths:
+        return SECRET
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _seed(each, [path[1:] for path in paths if path[:1] == (name,)])
+        for name, each in value.items()
+    }
+
+
+@examples
+@given(
+    st.lists(DECLARED, min_size=1, max_size=3),
+    st.lists(st.dictionaries(st.sampled_from("abcde"), NESTED, max_size=4), max_size=5),
+)
+def test_no_package_has_it_under_a_name_that_is_not_covered(
+    fields: list[list[dict[str, Any]]], contexts: list[dict[str, Any]]
+) -> None:
+    contracts = [
+        {"id": f"c{n}", "from": {"stage": f"s{n}"}, "fields": each} for n, each in enumerate(fields)
+    ]
+    paths = [
+        tuple(path.split("."))
+        for each in fields
+        for field in each
+        if "classification" in field
+        for path in (field["name"], *field.get("from", []))
+    ]
+    inputs: list[dict[str, Any]] = []
+    for n, context in enumerate(contexts):
+        number = n % len(contracts)
+        inputs.append(
+            {
+                "at": f"09:{n:02}",
+                "stage": f"s{number}",
+                "context": _seed(context, paths),
+                "handoff": {"to": "marketing", "contract": f"c{number}"},
+            }
+        )
+    story = {"contracts": contracts, "inputs": inputs}
+    classified = INTEGRITY.build_tables(Registry(story).topics, None).classified("lead")
+    outputs, _ = play(story, at_the_end)
+    for output in outputs:
+        if output.topic == "handoff.packages" and output.value is not None:
+            package = msgspec.json.decode(output.value, type=Package)
+            context = {name: json.loads(bytes(raw)) for name, raw in package.context.items()}
+            for place in _places(context):
+                assert classified.covers(place), (place, context)
+        elif output.topic != "handoff.held":
+            assert SECRET.encode() not in (output.value or b"")
