@@ -18,6 +18,7 @@ from processors.contracts.classified import MIN_TEXT, Classified
 MASK: Final = "••••"
 _MOST: Final = 1 << 26  # bytes of a value, times texts that are looked for in it
 _ENVELOPE: Final = ("context", "fields")  # where an output and an amendment have what is classified
+_WORD: Final = re.compile(r"[\w.+-]*")
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"?(\s*:)?|[-+.\w]+')
 
 
@@ -48,6 +49,12 @@ class Mask:
             return True
         value = bytes(raw)
         return (self._unplaced and b'"' in value) or self._names(value) or self._holds(value)
+
+    def may_quote(self, raw: Raw) -> bool:
+        """Whether a value that nobody declared, and so nobody cleared, has a text of more than a
+        plain word: it may quote what is classified."""
+        texts = values.texts(bytes(raw)) if self._classified.at else ()
+        return any(_WORD.fullmatch(text) is None for text in texts)
 
     def tells(self, text: str) -> bool:
         """Whether words hold the text of a classified value."""

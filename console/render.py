@@ -89,8 +89,13 @@ class Contracts:
         """
         if not self.knows(package):
             return set(package.context)
-        mask = self._mask(package)
-        return {name for name, raw in package.context.items() if mask.hides(name, raw)}
+        mask, found = self._mask(package), set()
+        for name, raw in package.context.items():
+            origin = package.provenance.get(name)
+            extra = origin is None or origin.how == "extra"
+            if mask.hides(name, raw) or (extra and mask.may_quote(raw)):
+                found.add(name)
+        return found
 
     def note(self, package: Package) -> str | None:
         """What the sender added for people, masked where it holds a classified value."""

@@ -63,13 +63,15 @@ def gone(pids: set[int]) -> bool:
 
 
 @contextmanager
-def up(directory: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def up(
+    directory: Path, *arguments: str, **settings: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`handoff up`, once its processor judges; with the address of its broker."""
     log = directory / "up.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [*COMMAND, "up", *arguments],
-            env=environment(web_port="0") | {"TMPDIR": str(directory)},
+            env=environment(web_port="0", **settings) | {"TMPDIR": str(directory)},
             cwd=directory,
             stdout=stream,
             stderr=stream,

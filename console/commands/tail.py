@@ -42,8 +42,8 @@ def tail(
 ) -> None:
     """Follow what the processor publishes, until Ctrl-C. Only committed records are shown.
 
-    In the form for people, values of classified fields are masked; `--output json` leaves them as
-    they are.
+    In the form for people, classified values are masked, and texts that may quote them;
+    `--output json` leaves them as they are.
     """
     cluster = connect()
     reader = Reader(cluster, [_TOPICS[what]], from_beginning=from_beginning)

@@ -97,7 +97,7 @@ def _field(old: ContractField, new: ContractField) -> Iterator[Change]:
         before, after = set(old.classification), set(new.classification)
         reason = "the tags say something else"
         if bool(before) != bool(after):
-            reason = "its values are masked now" if after else "its values are masked no more"
+            reason = "its values are masked now" if after else "it masks its values no more"
         what = f"{', '.join(old.classification) or 'none'} -> "
         yield Change(
             f"{at}.classification", what + (", ".join(new.classification) or "none"), reason

@@ -1,0 +1,128 @@
+"""What people are not shown of a context, and of an input that could not be understood."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from console.masking import MASK, Mask
+from console.render import Contracts
+from processors.contracts.classified import Named, Outline, classify
+from schemas import documents
+from schemas.documents import HandoffContract
+from tests.core import CONTRACT
+
+CLASSIFIED = classify([Named(("email", "mail", "crm.email"), True), Named(("pin",), True)])
+
+
+def raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value).encode())
+
+
+def context(**values: Any) -> dict[str, msgspec.Raw]:
+    return {name: raw(value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hidden"),
+    [
+        ("email", "a@b.example", True),
+        ("crm", {"tier": "gold"}, True),  # its e-mail may be there
+        ("wrap", {"a": [{"email": 7}]}, True),
+        ("text", "write to kim@b.example soon", True),
+        ("list", [1, {"x": "kim@b.example"}], True),
+        ("number", 4455667, True),
+        ("text", "kim", False),
+        ("tier", "gold", False),
+        ("other", {"tier": {"level": 3}}, False),
+        ("empty", {}, False),
+    ],
+)
+def test_what_of_a_context_is_hidden(name: str, value: Any, hidden: bool) -> None:
+    mask = Mask(CLASSIFIED, [context(email="kim@b.example", pin=4455667, tier="gold")])
+    assert mask.hides(name, raw(value)) is hidden
+
+
+def test_a_text_that_stands_somewhere_hides_all_that_are_texts() -> None:
+    mask = Mask(CLASSIFIED, [], unplaced=True)
+    assert mask.hides("text", raw(["any"]))
+    assert not mask.hides("number", raw([1, True]))
+
+
+@pytest.mark.parametrize(
+    ("value", "may"),
+    [
+        ("gold", False),
+        ("E-4012", False),
+        (["a", 4.5, None, {"x": "high"}], False),
+        ("two words", True),
+        ("a@b.example", True),
+        ('{"email":1}', True),
+        ({"x": [{"y": "said so"}]}, True),
+    ],
+)
+def test_what_nobody_declared_may_quote(value: Any, may: bool) -> None:
+    assert Mask(CLASSIFIED).may_quote(raw(value)) is may
+    assert not Mask(classify([])).may_quote(raw(value)), "nothing is classified"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (
+            {"id": "1", "workflow": ["w"], "context": {"email": "k@b", "tier": "gold"}},
+            {"id": "1", "workflow": ["w"], "context": {"email": MASK, "tier": "gold"}},
+        ),
+        (
+            {"email": "kim1", "context": {"a": [{"text": "said kim1"}], "n": 5, "t": "kim"}},
+            {"email": MASK, "context": {"a": [{"text": MASK}], "n": 5, "t": "kim"}},
+        ),
+        (
+            {"context": {"crm": {"email": 4455667, "tier": 2}, "n": 4455667, "crm.email": 1}},
+            {"context": {"crm": {"email": MASK, "tier": 2}, "n": MASK, "crm.email": MASK}},
+        ),
+        ({"fields": {"mail": {"x": 1}}}, {"fields": {"mail": MASK}}),
+        ([{"email": "x"}, "y"], [{"email": MASK}, "y"]),
+    ],
+)
+def test_a_dead_letter_that_is_json_shows_what_is_not_classified(value: Any, shown: Any) -> None:
+    veiled = Mask(CLASSIFIED).veiled(json.dumps(value).encode())
+    assert veiled is not None
+    assert json.loads(veiled) == shown
+
+
+@pytest.mark.parametrize("value", [{"id": "1", "context": {"tier": "gold"}}, [], {}, [1, "a"]])
+def test_a_dead_letter_without_anything_classified_is_shown_as_it_is(value: Any) -> None:
+    assert Mask(CLASSIFIED).veiled(json.dumps(value).encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b'{"email":"k@b" "x"}', f'{{"email":{MASK} {MASK}}}'),
+        (b'{"email" : k@b.c}', f'{{"email" : {MASK}@{MASK}}}'),
+        (b'{"a": 17, "b": "\\"k', f'{{"a": {MASK}, "b": {MASK}'),
+        (b'"kim"', MASK),
+        (b'\xff{"a":"kim"}', f'\\{MASK}{{"a":{MASK}}}'),
+    ],
+)
+def test_a_dead_letter_that_is_no_json_shows_its_names(value: bytes, shown: str) -> None:
+    assert Mask(CLASSIFIED).veiled(value) == shown
+    assert Mask(classify([])).veiled(value) is None
+
+
+def test_each_registered_contract_of_a_workflow_counts_whatever_its_status() -> None:
+    field = {"name": "email", "classification": "pii"}
+    found = []
+    for status in ("draft", "trial", "active", "deprecated", "retired"):
+        contract = documents.parse(CONTRACT | {"status": status, "fields": [field]})
+        assert isinstance(contract, HandoffContract)
+        found.append(Contracts([contract]).classified("lead").covers("email"))
+    assert all(found)
+    left = Outline("lead", [])
+    assert not Contracts([], [left]).classified("lead").covers("email")
+    left = msgspec.json.decode(json.dumps(CONTRACT | {"fields": [field]}), type=Outline)
+    assert Contracts([], [left]).classified("lead").covers("email")
+    assert Contracts([], [left]).classified(None).covers("email")
+    assert not Contracts([], [left]).classified("other").covers("email")
