@@ -27,6 +27,7 @@ MAX_ODD: Final = 1 << 15
 # As members of a list they all have one hash: whether they are unique takes each with each.
 MAX_ODD_UNIQUE: Final = 1 << 10
 MANY_PLACES: Final = 5_000  # fewer are taken by the engine, whatever they are
+_LONGEST_REASON: Final = 300  # characters: the validator quotes what is wrong, however long it is
 _ODD: Final = re.compile(rb"\d{16}|\d[eE]")
 
 _decode = msgspec.json.Decoder().decode
@@ -112,7 +113,7 @@ def _validator(schema: dict[str, Any]) -> Any:
         return jsonschema_rs.validator_for(schema, retriever=_refuse_remote, pattern_options=LINEAR)
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
         _refuse_patterns(schema)
-        reason = str(getattr(error, "message", None) or error).splitlines()[0]
+        reason = str(getattr(error, "message", None) or error).splitlines()[0][:_LONGEST_REASON]
         where = ".".join(str(step) for step in getattr(error, "instance_path", ()))
         raise SchemaError(
             f"not a valid JSON Schema{f' at {where}' if where else ''}: {reason}",
@@ -140,7 +141,7 @@ def _refuse_patterns(schema: dict[str, Any]) -> None:
                 )
             if (written_out := places(pattern)) > MANY_PLACES:
                 raise SchemaError(
-                    f"{name} has {written_out:,} characters with its repetitions written out, "
-                    "which is more than the engine takes",
+                    f"{name} has {written_out:,} places with its repetitions written out, which "
+                    "is more than the engine takes",
                     "give smaller repetitions",
                 )

@@ -14,6 +14,7 @@ LINEAR: Final = jsonschema_rs.RegexOptions()
 _BACKTRACKING: Final = jsonschema_rs.FancyRegexOptions()
 
 _TIMES: Final = re.compile(r"\{\s*(\d+)\s*(,)?\s*(\d*)\s*\}", re.ASCII)
+_MOST_TIMES: Final = 10**9  # more than any engine takes
 _GROUP: Final = re.compile(r"\(\?(?:P?<\w+>|[a-zA-Z-]*:?)")
 _BRACED: Final = frozenset("pPxuUbB")  # \p{L}: no repetition
 _CONSTRUCTS: Final = (
@@ -24,18 +25,18 @@ _CONSTRUCTS: Final = (
 
 
 def places(pattern: str) -> int:
-    """How many single characters a pattern names when its repetitions are written out, at least.
+    """How many places a pattern has when its repetitions are written out, at least: characters,
+    and signs between them.
 
-    `[a-z]{3}x*` has four. What is read otherwise than the engine reads it (verbose mode, sets in
-    sets) counts as more, never as fewer.
+    `(ab|c)*[a-z]{3}` has nine. What is read otherwise than the engine reads it (verbose mode, sets
+    in sets) counts as more, never as fewer.
     """
     open_groups: list[int] = []
     total = last = at = 0
     while at < len(pattern):
         char = pattern[at]
         if times := _TIMES.match(pattern, at):
-            least, comma, most = times.groups()
-            factor = max(int(most or least) + (1 if comma and not most else 0), 1)
+            factor = max(_most(*times.groups()), 1)
             total += last * (factor - 1)
             last *= factor
             at = times.end()
@@ -45,19 +46,25 @@ def places(pattern: str) -> int:
             at = opening.end() if opening else at + 1
             total = last = 0
         elif char == ")" and open_groups:
-            last = total
-            total += open_groups.pop()
-            at += 1
-        elif char in "|^$":
-            last = 0
+            last = total + 1
+            total = open_groups.pop() + last
             at += 1
         elif char in "*+?":
+            last += 1
+            total += 1
             at += 1
         else:
             last = 1
             total += 1
             at = _character_ends(pattern, at)
     return total + sum(open_groups)
+
+
+def _most(least: str, comma: str | None, most: str) -> int:
+    """How often something is repeated that is written `{least,most}`, at most or with a `*`."""
+    if len(least) > 9 or len(most) > 9:
+        return _MOST_TIMES
+    return int(most or least) + (1 if comma and not most else 0)
 
 
 def _character_ends(pattern: str, at: int) -> int:
@@ -92,6 +99,6 @@ def _taken(
 ) -> bool:
     try:
         jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=engine)
-    except jsonschema_rs.ValidationError:
+    except (ValueError, jsonschema_rs.ValidationError):  # the first, where it is no Unicode text
         return False
     return True

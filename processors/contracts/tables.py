@@ -256,8 +256,16 @@ def _named(
 
 def _by_stage(contracts: list[Contract]) -> dict[str, list[Contract]]:
     """The contracts at each stage that one of them names; at all other stages, those of '*'."""
-    stages = {stage for contract in contracts for stage in contract.stages}
-    return {stage: [c for c in contracts if c.specificity(stage)] for stage in stages}
+    found: defaultdict[str, list[tuple[int, Contract]]] = defaultdict(list)
+    for number, contract in enumerate(contracts):
+        for stage in contract.stages:
+            found[stage].append((number, contract))
+    anywhere = found.pop("*", [])
+    by_stage = {
+        stage: [contract for _, contract in sorted(here + anywhere, key=lambda each: each[0])]
+        for stage, here in found.items()
+    }
+    return by_stage | ({"*": [contract for _, contract in anywhere]} if anywhere else {})
 
 
 def _closest(contracts: list[Contract], stage: str) -> Contract:
