@@ -1,7 +1,7 @@
 """JSON Schemas of contracts, compiled so that to judge a value by one takes a bounded time.
 
 The validator holds the interpreter's lock while it works: no signal is obeyed, and no web page
-answers. So what one question may cost is bounded, to some two seconds at worst:
+answers. So what one question may cost is bounded, to some two seconds (of one core) at worst:
 
 - Patterns run on a linear engine. A pattern that it does not understand is refused.
 - A schema has a weight (`schemas.schema_work`). One that is too heavy for any value is refused, and
@@ -81,8 +81,8 @@ class Validator:
             return False
 
     def takes(self, value: Any) -> bool:
-        """The same of a value that a contract gives, as Python has it."""
-        return self.fits(msgspec.json.encode(value))
+        """The same of a value that a contract gives, as Python has it: of any size."""
+        return bool(self._validator.is_valid(value))
 
     def _too_odd(self, value: bytes, decoded: Any) -> bool:
         # The shortest odd number has four characters with what parts it from the next one.

@@ -386,6 +386,12 @@ def test_many_numbers_of_odd_size_do_not_fit_where_each_is_compared() -> None:
     assert not found.fits(raw([1e300] * 40_000))
 
 
+def test_a_value_of_the_contract_itself_may_have_any_size() -> None:
+    found = Validator({"enum": [2**70, "a"]})
+    assert found.takes(2**70)
+    assert not found.takes("b")
+
+
 @pytest.mark.parametrize("value", [b'"\\ud800"', b"1e999", b"[" * 2000 + b"]" * 2000, b""])
 def test_what_python_cannot_read_fits_no_schema(value: bytes) -> None:
     assert not Validator({}).fits(value)
