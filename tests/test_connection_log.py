@@ -111,7 +111,7 @@ def test_a_connection_that_breaks_is_seen(cluster: Cluster) -> None:
 
 def test_a_request_that_times_out_breaks_its_connection_each_time(cluster: Cluster) -> None:
     """Twice within what librdkafka takes for a repetition, which it does not log."""
-    with producer(cluster.servers, **{"socket.timeout.ms": "1000", "socket.max.fails": "0"}) as (
+    with producer(cluster.servers, **{"socket.timeout.ms": "1000"}) as (
         client,
         connections,
     ):

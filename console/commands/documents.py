@@ -257,8 +257,8 @@ def shown_by(cluster: Cluster) -> Contracts:
     """What all that is registered says about showing packages; nothing where there is no topic."""
     contracts: list[HandoffContract] = []
     unusable: list[Outline] = []
-    there = cluster.name(CONTRACTS) in cluster.metadata.topics
-    for value in (read_table(cluster, CONTRACTS) if there else {}).values():
+    found = read_table(cluster, CONTRACTS) if cluster.has(CONTRACTS) else {}
+    for value in found.values():
         try:
             document = documents.from_json(value)
         except ValidationError:
