@@ -3,7 +3,9 @@ command `handoff` as a user whose rights a test chooses."""
 
 import itertools
 import json
+import re
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,10 +87,23 @@ class Stage:
     def log(self) -> str:
         return self.instances.log(GUEST)
 
-    def logs(self, line: str) -> None:
-        """Wait for a line that is logged from now on."""
-        before = len(self.log)
-        wait_for(lambda: line in self.log[before:], 20, line)
+    def logs(self, line: str, since: int | None = None) -> None:
+        """Wait for a line that is logged from now on, or was since the log was so long."""
+        begin = len(self.log) if since is None else since
+        wait_for(lambda: line in self.log[begin:], 30, line)
+
+    def page(self, path: str) -> str:
+        """One of its web pages."""
+        found = re.search(r"web pages on (http://\S+?)/healthz", self.log)
+        assert found is not None
+        with urllib.request.urlopen(found[1] + path, timeout=5) as page:
+            text: str = page.read().decode()
+        return text
+
+    def ready(self) -> dict[str, bool]:
+        """Which processors say that they are ready."""
+        found = re.findall(r'^handoff_ready{processor="(\w+)"} (\S+)$', self.page("/metrics"), re.M)
+        return {name: float(value) == 1 for name, value in found}
 
     def grant(self, user: str, rights: set[Right]) -> None:
         """All of them; a transactional id is the beginning of many."""
