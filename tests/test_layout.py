@@ -46,6 +46,7 @@ WITHOUT_KAFKA = (
     "schemas",
     "topics.catalogue",
     "topics.plan",
+    "topics.rights",
     "processors.contracts",
     "processors.partitioning",
     "processors.processor",
