@@ -512,6 +512,32 @@ def test_what_the_system_says_of_the_place_deletes_nothing(
     store.close()
 
 
+def test_a_disk_that_writes_nothing_for_long_is_named_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RocksDB itself would wait as long as it takes, and hold the whole process meanwhile."""
+    monkeypatch.setattr(disk, "_STALL_SECONDS", 0.1)
+    store = DiskStore(tmp_path / "0")
+    store["k"] = b"v"
+    store.save(1)
+    real = store._db
+
+    class Stalled:
+        def property_int_value(self, name: str) -> int:
+            assert real.property_int_value(name) == 0  # the name is right
+            return 99
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    store._db = Stalled()
+    with pytest.raises(StateBlocked, match="which has written nothing for some seconds"):
+        store.save(2)
+    store = DiskStore(tmp_path / "0")
+    assert (store["k"], store.checkpoint) == (b"v", 1)
+    store.close()
+
+
 @pytest.mark.parametrize("words", ["Corruption: x", "IO error: Input/output error", "anything"])
 @pytest.mark.parametrize("use", [lambda s: s.get("k"), lambda s: s.save(2), list])
 def test_anything_else_deletes_the_content(

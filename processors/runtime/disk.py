@@ -31,12 +31,11 @@ log = logging.getLogger("handoff.state")
 # Written at once and in one file. A crash costs what was not written yet, to be restored.
 _WRITE_BUFFER = 16 << 20
 # So much must be free when a lane starts: for a buffer, and for a compaction of small files.
-ROOM = 2 * _WRITE_BUFFER
+ROOM, _TRIAL = 2 * _WRITE_BUFFER, "trial"
 _SLICE = 1_000
 _CLOSE_SECONDS, _PAUSE_SECONDS = 1.0, 0.01
-# It takes no more before files are written: for a moment under load, or for ever on a full disk,
-# where a call that waits for it never returns.
-_STALL, _STALL_SECONDS = "Write stall", 10.0
+_BUFFERS, _STALL_SECONDS = 2, 10.0
+_NEVER = 1 << 30
 
 _WRITE = "give the processor the right to write there"
 _LOCKED = "end the other process that has it open, or give each its own HANDOFF_ORDINAL"
@@ -51,6 +50,7 @@ _PLACE = {
     errno.EEXIST: "a directory must be there: move the file away",
     errno.ENOLCK: _LOCKED,
     errno.EAGAIN: _LOCKED,
+    errno.EBUSY: "look at the disk, which has written nothing for some seconds",
     errno.EMFILE: "raise the limit of open files",
     errno.ENFILE: "raise the limit of open files",
     errno.ENOMEM: "give the processor more memory",
@@ -101,6 +101,12 @@ class DiskStore(MutableMapping[str, bytes]):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         options = self._rocks.Options(raw_mode=True)
         options.set_write_buffer_size(_WRITE_BUFFER)
+        # Never as many as that: `save` waits for them.
+        options.set_max_write_buffer_number(_NEVER)
+        options.set_level_zero_slowdown_writes_trigger(_NEVER)
+        options.set_level_zero_stop_writes_trigger(_NEVER)
+        options.set_soft_pending_compaction_bytes_limit(0)
+        options.set_hard_pending_compaction_bytes_limit(0)
         options.set_keep_log_file_num(2)
         options.set_max_manifest_file_size(_MANIFEST_BYTES)
         _check_logs(self._path)
@@ -132,7 +138,7 @@ class DiskStore(MutableMapping[str, bytes]):
         """Delete the content, which is to blame for `error`. Raises `StateBlocked` where it is
         not, or where it cannot be deleted."""
         self.close()
-        if _number(error) is not None or _STALL in str(error):
+        if _number(error) is not None:
             raise _blocked(self._path, error) from None
         self._delete()
         return StateLost(
@@ -231,19 +237,24 @@ class DiskStore(MutableMapping[str, bytes]):
         self._changed[b"checkpoint"] = (
             None if checkpoint is None else f"{checkpoint} {self.saved_at} {self.log}".encode()
         )
-        limit = time.monotonic() + _STALL_SECONDS
-        while True:
-            try:
-                self._db.write(self._batch(), self._write)
-                break
-            except Exception as error:  # noqa: BLE001
-                if _STALL not in str(error) or time.monotonic() > limit:
-                    raise self._failed(error) from None
-            time.sleep(_PAUSE_SECONDS)
+        try:
+            self._wait_for_files()
+            self._db.write(self._batch(), self._write)
+        except Exception as error:  # noqa: BLE001
+            raise self._failed(error) from None
         self._changed.clear()
 
+    def _wait_for_files(self) -> None:
+        """As long as buffers wait to be written. RocksDB would wait, too, with the whole process,
+        and on a full disk for ever."""
+        limit = time.monotonic() + _STALL_SECONDS
+        while self._db.property_int_value("rocksdb.num-immutable-mem-table") > _BUFFERS:
+            if time.monotonic() > limit:
+                _try_room(self._path.parent)
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            time.sleep(_PAUSE_SECONDS)
+
     def _batch(self) -> Any:
-        """What has changed. Any attempt to write a batch uses it up."""
         batch = self._rocks.WriteBatch(raw_mode=True)
         for key, value in self._changed.items():
             if value is None:
@@ -286,17 +297,22 @@ def check_place(folder: Path) -> None:
     Asked before a lane joins its group: partitions that it could not hold would go to and fro.
     """
     _rocksdict()
-    trial = folder / "trial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with trial.open("wb") as file:
-                for _ in range(ROOM >> 20):
-                    file.write(bytes(1 << 20))
-        finally:
-            trial.unlink(missing_ok=True)
+        _try_room(folder)
     except OSError as error:
-        raise _blocked(trial, error) from None
+        raise _blocked(folder / _TRIAL, error) from None
+
+
+def _try_room(folder: Path) -> None:
+    """Raises `OSError` where `ROOM` bytes cannot be written to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = folder / _TRIAL
+    try:
+        with trial.open("wb") as file:
+            for _ in range(ROOM >> 20):
+                file.write(bytes(1 << 20))
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _rocksdict() -> Any:

@@ -245,6 +245,9 @@ class Holdings:
             if lacks:
                 raise (Fatal if self._settings.rebuild else Misconfigured)(self._lost(lacks))
         for number, now in self._watch.now.items():
+            at = self._logs[number]
+            if at.end <= at.first:  # it held nothing, so it may be another
+                self._logs[number] = now
             self._reached(number, now.end)
 
     def _committed_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
