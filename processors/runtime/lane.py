@@ -425,10 +425,11 @@ class Lane:
     def _offsets(self) -> list[TopicPartition]:
         """The next offset of every input of every partition whose state is touched."""
         reached = self._gate.reached(self._held.next)
+        marks = {number: self._held.mark(number) for number in sorted(self._touched)}
         return [
-            TopicPartition(topic, number, reached[topic, number], self._held.mark(number))
+            TopicPartition(topic, number, reached[topic, number], mark)
             for topic in self._inputs
-            for number in sorted(self._touched)
+            for number, mark in marks.items()
         ]
 
     def _pass_control_records(self) -> bool:
