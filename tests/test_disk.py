@@ -25,6 +25,7 @@ from processors.runtime.disk import DiskStore, StateBlocked, StateLost
 from processors.runtime.state import MemoryStore
 from schemas.flow import Record
 from tests.stores import LATER, NOW, Lanes, record, restore
+from tests.test_core_properties import examples
 from tests.toy import toy
 
 rocksdict = pytest.importorskip("rocksdict")
@@ -97,7 +98,7 @@ def traffic(count: int, seed: int) -> list[Record]:
 # --- after any damage of any file the outputs are those of state in memory ------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(examples, max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     harms=st.dictionaries(
@@ -534,7 +535,7 @@ def test_a_disk_that_writes_nothing_for_long_is_named_and_not_waited_for(
     with pytest.raises(StateBlocked, match="which has written nothing for some seconds"):
         store.save(2)
     store = DiskStore(tmp_path / "0")
-    assert (store["k"], store.checkpoint) == (b"v", 1)
+    assert (store["k"], store.checkpoint) == (b"v", 2)
     store.close()
 
 

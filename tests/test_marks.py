@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from processors.runtime.marks import Log, Mark, lacking, read
 from processors.runtime.watch import Watch
+from tests.test_core_properties import examples
 
 offsets = st.integers(0, 2**62)
 logs = st.builds(
@@ -21,6 +22,7 @@ logs = st.builds(
 )
 
 
+@examples
 @given(logs, st.integers(1, 10_000))
 def test_a_mark_survives_its_text(log: Log, partitions: int) -> None:
     mark = Mark(log, partitions)
@@ -47,6 +49,7 @@ def test_what_others_set_is_no_mark(metadata: str | None) -> None:
     assert read(metadata) is None
 
 
+@examples
 @given(logs, offsets)
 def test_a_changelog_that_only_grows_lacks_nothing(then: Log, more: int) -> None:
     """Compaction leaves the first offset and the end as they are."""
@@ -54,6 +57,7 @@ def test_a_changelog_that_only_grows_lacks_nothing(then: Log, more: int) -> None
     assert lacking(then, Log("", then.first, then.end + more)) is None  # no ids are told
 
 
+@examples
 @given(logs, logs, offsets)
 def test_what_held_nothing_lacks_nothing(then: Log, now: Log, at: int) -> None:
     """A partition with offsets, and never a state."""

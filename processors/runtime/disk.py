@@ -32,6 +32,7 @@ log = logging.getLogger("handoff.state")
 _WRITE_BUFFER = 16 << 20
 # So much must be free when a lane starts: for a buffer, and for a compaction of small files.
 ROOM, _TRIAL = 2 * _WRITE_BUFFER, "trial"
+_CHECKPOINT = b"checkpoint"  # all other keys begin with "="
 _SLICE = 1_000
 _CLOSE_SECONDS, _PAUSE_SECONDS = 1.0, 0.01
 _BUFFERS, _STALL_SECONDS = 2, 10.0
@@ -116,7 +117,7 @@ class DiskStore(MutableMapping[str, bytes]):
         self._changed: dict[bytes, bytes | None] = {}  # since the last save
         self.checkpoint: int | None = None
         self.saved_at, self.log = 0, ""
-        found = self._db.get(b"checkpoint")
+        found = self._db.get(_CHECKPOINT)
         if found is not None:
             offset, saved_at, *rest = found.decode().split(" ")
             self.checkpoint, self.saved_at, self.log = int(offset), int(saved_at), "".join(rest)
@@ -234,15 +235,24 @@ class DiskStore(MutableMapping[str, bytes]):
 
     def save(self, checkpoint: int | None) -> None:
         self.checkpoint, self.saved_at = checkpoint, time.time_ns() // 1_000_000
-        self._changed[b"checkpoint"] = (
+        self._changed[_CHECKPOINT] = (
             None if checkpoint is None else f"{checkpoint} {self.saved_at} {self.log}".encode()
         )
         try:
+            self._put(self._changed)
             self._wait_for_files()
-            self._db.write(self._batch(), self._write)
         except Exception as error:  # noqa: BLE001
             raise self._failed(error) from None
         self._changed.clear()
+
+    def _put(self, changes: dict[bytes, bytes | None]) -> None:
+        batch = self._rocks.WriteBatch(raw_mode=True)
+        for key, value in changes.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        self._db.write(batch, self._write)
 
     def _wait_for_files(self) -> None:
         """As long as buffers wait to be written. RocksDB would wait, too, with the whole process,
@@ -253,15 +263,7 @@ class DiskStore(MutableMapping[str, bytes]):
                 _try_room(self._path.parent)
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
             time.sleep(_PAUSE_SECONDS)
-
-    def _batch(self) -> Any:
-        batch = self._rocks.WriteBatch(raw_mode=True)
-        for key, value in self._changed.items():
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
-        return batch
+            self._put({_CHECKPOINT: self._changed[_CHECKPOINT]})  # tells why files are not written
 
     def measure(self) -> tuple[int, int]:
         try:
