@@ -10,15 +10,13 @@ from typing import Final, NamedTuple, get_args
 
 from pydantic_core import PydanticCustomError
 
+from console.yaml_text import scalar
 from schemas.documents import ANY_STAGE, EDIT
 from schemas.records import MAX_NAME_BYTES, Edge
 from schemas.values import JsonType, check_path
 
 REQUIRED_SHARE: Final = 0.95  # a field that nearly every move carried is a candidate for required
 _MAX_ID = 100
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
-# Words that YAML 1.1 or 1.2 reads as a truth value or as nothing.
-_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _TYPES: Final = frozenset(get_args(JsonType))
 
 
@@ -152,21 +150,3 @@ def _fields(edge: Edge) -> Iterator[str]:
 def _percent(share: float) -> str:
     """Never rounded up to all of them."""
     return f"{int(share * 1000 + 1e-6) / 10:g} %"
-
-
-def scalar(text: str) -> str:
-    """Text as a YAML scalar in one line, plain where that cannot be misread, also in a comment."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
-        return text
-    return '"' + "".join(map(_escaped, text)) + '"'
-
-
-def _escaped(char: str) -> str:
-    if char in '"\\':
-        return f"\\{char}"
-    if char.isprintable():
-        return char
-    code = ord(char)
-    return (
-        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-    )

@@ -5,6 +5,8 @@
 
 import click
 
+from console import output
+
 FOUND_PROBLEMS = 1  # doctor: something is not as it should be
 BAD_INPUT = 2  # bad input, a bad document, wrong usage (click's own code for usage)
 UNREACHABLE = 3  # no broker, or none that lets us in
@@ -20,7 +22,7 @@ class CommandError(click.ClickException):
 
     def show(self, file: object = None) -> None:
         """Print the message; click's own form puts "Error:" before it."""
-        click.echo(f"handoff: {self.message}", err=True)
+        output.say(f"handoff: {self.message}", err=True)
 
 
 class BadInputError(CommandError):

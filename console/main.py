@@ -25,7 +25,9 @@ from console.commands import (
     topics,
 )
 from console.errors import BadInputError
+from processors.runtime.logs import log_plainly
 from processors.runtime.settings import SettingsError
+from schemas.printable import plain_lines
 
 EPILOG = """\b
 Exit status: 0 done, 1 problems found, 2 bad input, 3 no broker, 4 refused.
@@ -54,12 +56,28 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             raise BadInputError(str(error)) from None
+        except click.ClickException as error:
+            raise _shown(error) from None
+
+    def make_context(self, *given: Any, **named: Any) -> click.Context:
+        """Read the arguments of the group itself."""
+        try:
+            return super().make_context(*given, **named)
+        except click.ClickException as error:
+            raise _shown(error) from None
+
+
+def _shown(error: click.ClickException) -> click.ClickException:
+    """The error, which may quote what was typed, fit to be shown."""
+    error.message = plain_lines(error.message)
+    return error
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="handoff-integrity", prog_name="handoff")
 def main() -> None:
     """Keep handoffs between tools, teams and people whole."""
+    log_plainly()
 
 
 @main.group(cls=Commands, name="topics")

@@ -75,7 +75,7 @@ def observe(recording: str | None, paths: Sequence[str], workflow: str | None) -
     else:
         found = _published()
     if not found.edges:
-        click.echo(
+        output.say(
             f"no edge was observed at {found.where}: no task has moved to another stage or was "
             "handed off",
             err=True,
@@ -84,7 +84,7 @@ def observe(recording: str | None, paths: Sequence[str], workflow: str | None) -
         chosen = tuple(edge for edge in found.edges if edge.workflow == workflow)
         if not chosen:
             known = ", ".join(sorted({repr(edge.workflow) for edge in found.edges}))
-            click.echo(f"no edge is of the workflow {workflow!r}; known: {known}", err=True)
+            output.say(f"no edge is of the workflow {workflow!r}; known: {known}", err=True)
         found = replace(found, edges=chosen)
     return found
 
@@ -101,7 +101,7 @@ def _published() -> Observed:
     if unread:
         name = cluster.name(EDGES)
         left = output.number(unread, "record")
-        click.echo(f"{name}: left out {left} of a newer version, or not ours", err=True)
+        output.say(f"{name}: left out {left} of a newer version, or not ours", err=True)
     contracts = read_documents(cluster, CONTRACTS).values()
     receivers = read_documents(cluster, RECEIVERS).values()
     return Observed(
@@ -132,7 +132,7 @@ def _recorded(recording: str, paths: Sequence[str]) -> Observed:
     progress.end()
     left = dry.verdicts()["dead_letters"]
     if left:
-        click.echo(
+        output.say(
             f"{recording}: left out {output.number(left, 'line')} that cannot be understood; see "
             "them with: handoff dry-run",
             err=True,

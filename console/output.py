@@ -13,7 +13,8 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from console.render import console, plain
+from console.render import console
+from schemas.printable import plain, plain_json, plain_lines
 
 _PROGRESS_SECONDS = 2.0
 
@@ -27,9 +28,14 @@ as_json = click.option(
 )
 
 
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Text for people, of one line or several, on standard output or standard error (`err`)."""
+    click.echo(plain_lines(text), err=err, nl=nl)
+
+
 def line(data: bytes, *, flush: bool = False) -> None:
     """One line of JSON on standard output; flush where a reader waits for each."""
-    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.write(plain_json(data) + b"\n")
     if flush:
         sys.stdout.buffer.flush()
 
@@ -46,7 +52,7 @@ def columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(padded).rstrip())
+        say("  ".join(padded).rstrip())
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
@@ -97,9 +103,9 @@ class Progress:
         if now >= self._next:
             self._next = now + _PROGRESS_SECONDS
             self._said = True
-            click.echo(self._words(), err=True)
+            say(self._words(), err=True)
 
     def end(self) -> None:
         """How far it came in the end, where a line before said less."""
         if self._said:
-            click.echo(self._words(), err=True)
+            say(self._words(), err=True)

@@ -1,7 +1,7 @@
 """Packages, violations, signals and dead letters as a person wants to read them.
 
 Classified values are masked (`console/masking.py`). Everything that came from a record is put on
-the terminal as plain text: control characters are replaced and nothing is read as markup.
+the terminal as plain text: what is not printable is replaced, and nothing is read as markup.
 """
 
 import math
@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ from console.masking import MASK, Mask
 from processors.contracts.classified import Classified, Named, Outline, classify, fields_of
 from processors.integrity.handoff import HOLD_WITHOUT_CONTRACT
 from schemas.documents import HandoffContract
+from schemas.printable import plain, plain_lines
 from schemas.records import (
     DeadLetter,
     Package,
@@ -43,11 +45,25 @@ _HOW = {
 }
 
 
+class _Terminal(Console):
+    """Passes on what is printable, and line feeds; what makes the colours is added behind this."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of a renderable."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield segment._replace(text=plain_lines(segment.text))
+
+
 def console(*, stderr: bool = False) -> Console:
     """The terminal; 100 columns where there is none, so that pipes and logs read well."""
-    terminal = Console(stderr=stderr, highlight=False)
+    terminal = _Terminal(stderr=stderr, highlight=False)
     if not terminal.is_terminal:
-        terminal = Console(stderr=stderr, highlight=False, width=100)
+        terminal = _Terminal(stderr=stderr, highlight=False, width=100)
     return terminal
 
 
@@ -142,11 +158,6 @@ class Contracts:
             if not rebuilt and ("any" in hold_on or kind in hold_on):
                 found.setdefault(kind, []).extend([field] if field else [])
         return found
-
-
-def plain(text: str) -> str:
-    """Text that does nothing to a terminal: what is not printable becomes a question mark."""
-    return "".join(char if char.isprintable() else "�" for char in text)
 
 
 def shown(value: msgspec.Raw) -> str:

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from console import story
 from console.hops import OPTIONAL, PASSED_BY, Hop, Promise
-from console.render import SEVERITY_STYLE, clock, percent, plain, shown
+from console.render import SEVERITY_STYLE, clock, percent, shown
 from console.story import Story
+from schemas.printable import plain
 
 # So many handoffs stand beside each other in the grid.
 _ABREAST = 5

@@ -15,6 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from schemas.printable import plain, plain_lines
+
 At = tuple[str | int, ...]  # keys and indexes that lead to a value
 
 # Contracts nest eight deep at most; inline JSON Schemas more. Also ends an alias inside itself.
@@ -42,7 +44,10 @@ class Problem:
         place = f"{self.file}:{self.line}" if self.line else self.file
         path = f"{self.path}: " if self.path else ""
         warning = "warning: " if self.level == "warning" else ""
-        return f"{place}: {warning}{path}{self.message}; {self.suggestion}"
+        told = f"{plain(place)}: {warning}{plain(path)}{plain(self.message)}"
+        return (
+            f"{told}; {plain_lines(self.suggestion)}"  # which may show the place in an expression
+        )
 
 
 @dataclass(frozen=True)

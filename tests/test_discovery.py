@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from console.discovery import Draft, drafts, scalar
+from console.discovery import Draft, drafts
+from console.yaml_text import scalar
 from schemas.documents import UNKNOWN, HandoffContract
 from schemas.lint import lint
 from schemas.loading import load

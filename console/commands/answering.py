@@ -18,11 +18,12 @@ from console.answers import TOPICS, Answer, Asked, answer
 from console.commands.documents import registered_contracts
 from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError
 from console.kafka import Cluster, Judged, Reader, Writer, connect, read_all
-from console.render import Contracts, plain
+from console.render import Contracts
 from processors.integrity.processor import INTEGRITY
 from schemas import wire
 from schemas.documents import HandoffContract
 from schemas.flow import Refused
+from schemas.printable import plain
 from schemas.records import Ack, Amendment, Package
 
 ACKS, AMENDMENTS = "handoff.acks", "handoff.amendments"
@@ -341,15 +342,15 @@ def _show(cluster: Cluster, asked: Asked, found: Answer, output_: str) -> None:
         return
     message = plain(found.message)
     if found.kind in ("refused", "unseen"):
-        click.echo(f"handoff: {message}", err=True)
+        output.say(f"handoff: {message}", err=True)
         return
-    click.echo(message)
+    output.say(message)
     for kind, names in holders.items():
-        click.echo(f"  {kind}{': ' if names else ''}{', '.join(map(plain, names))}")
+        output.say(f"  {kind}{': ' if names else ''}{', '.join(map(plain, names))}")
     if package is not None and package.missing:
-        click.echo(f"missing: {', '.join(map(plain, package.missing))}")
+        output.say(f"missing: {', '.join(map(plain, package.missing))}")
     if holders:
-        click.echo(f"the whole of it: handoff held show {plain(asked.body.handoff_id)}")
+        output.say(f"the whole of it: handoff held show {plain(asked.body.handoff_id)}")
 
 
 def _note_undeclared(asked: Asked, contract: HandoffContract) -> None:
@@ -357,7 +358,7 @@ def _note_undeclared(asked: Asked, contract: HandoffContract) -> None:
     known = [field.name for field in contract.fields]
     unknown = [name for name in getattr(asked.body, "fields", ()) if name not in known]
     if unknown:
-        click.echo(
+        output.say(
             f"note: {contract.id}@{contract.version} declares no field "
             f"{', '.join(map(plain, unknown))}; it declares {', '.join(known)}",
             err=True,

@@ -12,6 +12,7 @@ from console import output, render
 from console.audit import Answer, Audit, Offender
 from console.audit import audit as answer
 from console.observed import observe, sources
+from schemas.printable import plain
 
 _STYLE = {"yes": "bold green", "no": "bold red", "unknown": "bold yellow"}
 
@@ -44,7 +45,7 @@ def audit(
             output.document({"source": found.where, **msgspec.to_builtins(told)})
         elif output_ == "markdown":
             for line in page(told, found.where):
-                click.echo(line)
+                output.say(line)
         else:
             terminal = render.console()
             for text in _form(told, terminal.width):
@@ -81,7 +82,7 @@ def _form(told: Audit, width: int) -> Iterator[Text]:
 
 
 def _indented(text: str, width: int, style: str = "") -> Iterator[Text]:
-    for line in textwrap.wrap(render.plain(text), max(width - 3, 20)):
+    for line in textwrap.wrap(plain(text), max(width - 3, 20)):
         yield Text(f"   {line}", style)
 
 
@@ -118,4 +119,4 @@ def _section(number: int, each: Answer) -> Iterator[str]:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is (commonmark.org, 2.4: ASCII punctuation may be escaped)."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|~&!" else c for c in render.plain(text))
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|~&!" else c for c in plain(text))

@@ -140,9 +140,9 @@ def _alone(old: HandoffContract | None, new: HandoffContract | None) -> Change:
 
 def _tell(found: list[_Compared]) -> None:
     for each in found:
-        click.echo(_heading(each))
+        output.say(_heading(each))
         if each.version_must_rise:
-            click.echo(
+            output.say(
                 f"  raise the version to {(each.old_version or 0) + 1}: "
                 "a registered version never changes but in its status"
             )
@@ -160,7 +160,7 @@ def _tell(found: list[_Compared]) -> None:
             output.columns(["  ", "for the", "at", "change", "why"], rows)
     breaking = sum(change.breaking for each in found for change in each.changes)
     total = sum(len(each.changes) for each in found)
-    click.echo(f"{output.number(total, 'change')}, {breaking} breaking")
+    output.say(f"{output.number(total, 'change')}, {breaking} breaking")
 
 
 def _heading(each: _Compared) -> str:

@@ -171,19 +171,19 @@ def _tell(found: Difference, before: Run, after: Run) -> None:
     tried = ", ".join(found.contracts)
     if len(found.contracts) > 3:
         tried = output.number(len(found.contracts), "contract")
-    click.echo(
+    output.say(
         f"{tried}: {output.number(numbers.before, 'handoff')} before, "
         f"{numbers.after:,} after; {numbers.concerned:,} under it, before or after"
     )
     if before.dead_letters:
         letters = output.number(before.dead_letters, "line")
-        click.echo(f"{letters} could not be understood, and count for nothing", err=True)
+        output.say(f"{letters} could not be understood, and count for nothing", err=True)
     if not numbers.concerned:
         workflows = sorted(
             {each.workflow for run in (before, after) for each in run.handoffs.values()}
         )
         seen = ", ".join(workflows[:5]) or "none"
-        click.echo(
+        output.say(
             f"nothing was tested: no handoff falls under it; workflows with handoffs: {seen}"
         )
         return
@@ -197,9 +197,9 @@ def _tell(found: Difference, before: Run, after: Run) -> None:
     ]
     if rows:
         output.columns(["", "what", "at", "handoffs", "errors", "tasks, for example"], rows)
-    click.echo(f"fidelity      {_shares(found.fidelity)}")
-    click.echo(f"completeness  {_shares(found.completeness)}")
-    click.echo(
+    output.say(f"fidelity      {_shares(found.fidelity)}")
+    output.say(f"completeness  {_shares(found.completeness)}")
+    output.say(
         f"{output.number(found.newly_failing.handoffs, 'handoff')} newly failing, "
         f"{found.newly_held.handoffs:,} newly held, {found.newly_passing.handoffs:,} newly passing"
     )

@@ -11,9 +11,9 @@ from console.dry_run import printed
 from console.errors import BadInputError
 from console.kafka import Cluster, connect, read_all
 from console.masking import Mask
-from console.render import plain
 from schemas import wire
 from schemas.flow import Record
+from schemas.printable import plain
 from schemas.records import DeadLetter
 
 
@@ -32,7 +32,7 @@ def list_letters(output_: str) -> None:
                 output.line(msgspec.json.encode({"id": f"{partition}/{offset}", **members}))
             return
         if not found:
-            click.echo("no dead letters", err=True)
+            output.say("no dead letters", err=True)
             return
         output.columns(
             ["id", "topic", "partition", "offset", "exception", "message"],
@@ -48,7 +48,7 @@ def list_letters(output_: str) -> None:
                 for partition, offset, letter in found
             ],
         )
-        click.echo("the whole of one: handoff dead-letters show ID", err=True)
+        output.say("the whole of one: handoff dead-letters show ID", err=True)
 
 
 @click.command("show")
@@ -66,27 +66,23 @@ def show(output_: str, letter_id: str) -> None:
         output.line(printed(record.topic, record.key, record.value, record.headers))
         return
     key = "none" if record.key is None else plain(record.key.decode("utf-8", "backslashreplace"))
-    click.echo(f"key: {key}")
+    output.say(f"key: {key}")
     for name, content in record.headers:
         text = (content or b"").decode("utf-8", "backslashreplace").rstrip("\n")
         shown = "\n    ".join(plain(part) for part in text.split("\n"))
-        click.echo(f"{plain(name)}: {shown}".rstrip())
-    click.echo("value: none (a tombstone)" if record.value is None else "value:")
+        output.say(f"{plain(name)}: {shown}".rstrip())
+    output.say("value: none (a tombstone)" if record.value is None else "value:")
     if record.value is not None:
         veiled = Mask(shown_by(cluster).classified(None)).veiled(record.value)
-        click.echo(_shown(record.value) if veiled is None else _plain(veiled))
+        output.say(_shown(record.value) if veiled is None else veiled)
         if veiled is not None:
-            click.echo("what is classified is masked; as it is: --output json", err=True)
-
-
-def _plain(text: str) -> str:
-    return "\n".join(plain(part) for part in text.split("\n"))
+            output.say("what is classified is masked; as it is: --output json", err=True)
 
 
 def _shown(value: bytes) -> str:
     """The value as text, or its bytes in hexadecimal, sixteen a line."""
     try:
-        return _plain(value.decode("utf-8"))
+        return value.decode("utf-8")
     except UnicodeDecodeError:
         rows = (value[at : at + 16] for at in range(0, len(value), 16))
         return "\n".join(f"{at * 16:08x}  {row.hex(' ')}" for at, row in enumerate(rows))

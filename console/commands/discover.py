@@ -32,11 +32,11 @@ def discover(
     with output.ends_cleanly():
         if directory is None:
             for number, draft in enumerate(made):
-                click.echo(("---\n" if number else "") + draft.text, nl=False)
+                output.say(("---\n" if number else "") + draft.text, nl=False)
         else:
             _write(directory, {f"{draft.id}.yaml": draft.text for draft in made})
     for edge in unnameable:
-        click.echo(
+        output.say(
             f"no draft for the edge {edge.from_!r} to {edge.to!r} of {edge.workflow!r}: a contract "
             "cannot name it; let the tool name its stage",
             err=True,
@@ -44,13 +44,13 @@ def discover(
     if made:
         drafted = output.number(len(made), "draft")
         where = f" in {directory}" if directory else ""
-        click.echo(
+        output.say(
             f"{drafted}{where}: name an owner, a receiver and an action in each, then see what it "
             "finds with: handoff contracts lint, handoff contracts test",
             err=True,
         )
     elif found.edges and not unnameable:
-        click.echo("every observed edge is documented", err=True)
+        output.say("every observed edge is documented", err=True)
 
 
 def _write(directory: Path, files: dict[str, str]) -> None:

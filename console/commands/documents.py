@@ -1,6 +1,5 @@
 """`handoff contracts` and `handoff receivers`: check, register and read documents."""
 
-import io
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,9 +8,8 @@ from datetime import UTC, date, datetime
 import click
 import msgspec
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 
-from console import output
+from console import output, yaml_text
 from console.errors import BadInputError, DeclinedError
 from console.kafka import Cluster, connect, read_table, write_all
 from console.render import Contracts
@@ -55,8 +53,8 @@ def lint(output_: str, paths: tuple[str, ...]) -> None:
         output.document([msgspec.to_builtins(problem) for problem in problems])
     else:
         for problem in problems:
-            click.echo(str(problem))
-        click.echo(_verdict(found, problems))
+            output.say(str(problem))
+        output.say(_verdict(found, problems))
     if any(problem.level == "error" for problem in problems):
         sys.exit(2)
 
@@ -88,7 +86,7 @@ def apply_contracts(paths: tuple[str, ...]) -> None:
     register_contracts(cluster, found)
     if found.receivers:
         left = output.number(len(found.receivers), "receiver")
-        click.echo(f"left {left}; register with: handoff receivers apply {' '.join(paths)}")
+        output.say(f"left {left}; register with: handoff receivers apply {' '.join(paths)}")
 
 
 def register_contracts(cluster: Cluster, found: Documents, *, quiet: bool = False) -> None:
@@ -143,13 +141,13 @@ def apply_receivers(paths: tuple[str, ...]) -> None:
     seen = cluster.look(queues)
     lacking = [queue for queue in queues if queue not in seen.topics and queue not in seen.hidden]
     if lacking:
-        click.echo(f"not there yet: {', '.join(lacking)}; make it with: handoff topics apply")
+        output.say(f"not there yet: {', '.join(lacking)}; make it with: handoff topics apply")
     if seen.hidden:
         hidden = missing(Right("DESCRIBE", "topic", queue) for queue in seen.hidden)
-        click.echo(f"whether each queue is there cannot be seen: {hidden}")
+        output.say(f"whether each queue is there cannot be seen: {hidden}")
     if found.contracts:
         left = output.number(len(found.contracts), "contract")
-        click.echo(f"left {left}; register with: handoff contracts apply {' '.join(paths)}")
+        output.say(f"left {left}; register with: handoff contracts apply {' '.join(paths)}")
 
 
 def register_receivers(cluster: Cluster, found: Documents, *, quiet: bool = False) -> None:
@@ -206,7 +204,7 @@ def _lint_or_stop(found: Documents, cluster: Cluster, quiet: bool) -> None:
         raise BadInputError(f"nothing was registered:\n{listed}")
     if not quiet:
         for problem in problems:
-            click.echo(str(problem), err=True)
+            output.say(str(problem), err=True)
 
 
 def _register(
@@ -216,7 +214,7 @@ def _register(
         write_all(cluster, topic, changed.items())
     if not quiet:
         for sentence in said or ["nothing of this kind is there"]:
-            click.echo(sentence)
+            output.say(sentence)
 
 
 def read_documents(cluster: Cluster, topic: str) -> dict[str, Document]:
@@ -307,10 +305,8 @@ def show(output_: str, contract: str) -> None:
     if output_ == "json":
         output.document(msgspec.Raw(documents.to_json(fitting[-1])))
         return
-    text = io.StringIO()
     written = fitting[-1].model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    YAML().dump(written, text)
-    click.echo(text.getvalue(), nl=False)
+    output.say(yaml_text.document(written), nl=False)
 
 
 @click.command("list")

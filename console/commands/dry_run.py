@@ -99,16 +99,16 @@ def _summarise(dry: DryRun) -> None:
     ends = ", ".join(
         output.number(number, *_ENDS.get(name, (name, name))) for name, number in verdicts.items()
     )
-    click.echo(f"{output.number(summary.inputs, 'input')}: {ends or 'none'}", err=True)
+    output.say(f"{output.number(summary.inputs, 'input')}: {ends or 'none'}", err=True)
     sent = sum(each for each, _, _ in summary.handoffs.values())
     total = output.number(len(summary.handoffs), "handoff")
-    click.echo(f"{total}: {sent:,} sent, {len(summary.handoffs) - sent:,} held", err=True)
+    output.say(f"{total}: {sent:,} sent, {len(summary.handoffs) - sent:,} held", err=True)
     if summary.deadlines:
         passed = output.number(summary.deadlines, "task")
-        click.echo(f"{passed} woken by a deadline", err=True)
+        output.say(f"{passed} woken by a deadline", err=True)
     shares = summary.shares()
     if shares is not None:
-        click.echo(
+        output.say(
             f"arrived from the senders (fidelity) {percent(shares[0])}, "
             f"the receivers get (completeness) {percent(shares[1])}, "
             "the mean of all that a contract covers",
@@ -120,9 +120,9 @@ def _summarise(dry: DryRun) -> None:
         ("records", summary.topics),
     ):
         if counter:
-            click.echo(f"{title}:", err=True)
+            output.say(f"{title}:", err=True)
             for name, number in sorted(counter.items()):
-                click.echo(f"  {number:>8,}  {name}", err=True)
+                output.say(f"  {number:>8,}  {name}", err=True)
     if dry.now:
         ended = datetime.fromtimestamp(dry.now / 1000, UTC)
-        click.echo(f"the clock ended at {ended:%Y-%m-%dT%H:%M:%SZ}", err=True)
+        output.say(f"the clock ended at {ended:%Y-%m-%dT%H:%M:%SZ}", err=True)

@@ -8,7 +8,8 @@ import click
 
 from console import output
 from console.observed import observe, sources
-from console.render import percent, plain
+from console.render import percent
+from schemas.printable import plain
 from schemas.records import Edge
 from schemas.values import format_duration
 
@@ -49,13 +50,13 @@ def edges(
             output.document(chosen)
         elif output_ == "dot":
             for line in drawing(chosen):
-                click.echo(line)
+                output.say(line)
         elif chosen:
             output.columns(_HEADINGS, [_row(edge) for edge in chosen])
             bare = sum(not edge.documented for edge in chosen)
             total = output.number(len(chosen), "edge")
             drafts = "; drafts for them: handoff discover" if bare else ""
-            click.echo(f"{total}, {bare} undocumented{drafts}", err=True)
+            output.say(f"{total}, {bare} undocumented{drafts}", err=True)
 
 
 def _row(edge: Edge) -> list[str]:

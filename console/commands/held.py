@@ -11,6 +11,7 @@ from console import output, render
 from console.commands.documents import shown_by
 from console.errors import BadInputError
 from console.kafka import Cluster, connect, read_all, read_table
+from schemas.printable import plain
 from schemas.records import Package, Violation
 
 HELD, VIOLATIONS = "handoff.held", "handoff.violations"
@@ -42,10 +43,10 @@ def list_held(workflow: str | None, receiver: str | None, output_: str) -> None:
         if held:
             render.console().print(_table(held, contracts))
         if held:
-            click.echo("the whole of one: handoff held show ID", err=True)
+            output.say("the whole of one: handoff held show ID", err=True)
         else:
             asked = " of what was asked for" if workflow or receiver else ""
-            click.echo(f"nothing{asked} is held", err=True)
+            output.say(f"nothing{asked} is held", err=True)
 
 
 def held_packages(cluster: Cluster) -> list[Package]:
@@ -55,9 +56,8 @@ def held_packages(cluster: Cluster) -> list[Package]:
         try:
             found.append(_package(value))
         except msgspec.DecodeError:
-            click.echo(
-                f"{cluster.name(HELD)}: {render.plain(key)} cannot be read: a newer version, "
-                "or not ours",
+            output.say(
+                f"{cluster.name(HELD)}: {plain(key)} cannot be read: a newer version, or not ours",
                 err=True,
             )
     return sorted(found, key=lambda each: (each.occurred_at, each.id))
@@ -72,13 +72,13 @@ def _table(held: list[Package], contracts: render.Contracts) -> Table:
         contract = "none" if each.contract is None else f"{each.contract}@{each.contract_version}"
         why = "; ".join(contracts.holding(each)) or "see its violations"
         told = Text.assemble(
-            f"task {render.plain(each.task_id)}, {render.plain(each.from_.stage)} → ",
-            f"{render.plain(each.to.receiver)}, contract {render.plain(contract)}\n",
-            (render.plain(why), "bold red"),
+            f"task {plain(each.task_id)}, {plain(each.from_.stage)} → ",
+            f"{plain(each.to.receiver)}, contract {plain(contract)}\n",
+            (plain(why), "bold red"),
             f"\nsince {render.clock(each.occurred_at)}, owner ",
-            render.plain(each.to.owner or "nobody"),
+            plain(each.to.owner or "nobody"),
         )
-        table.add_row(Text(render.plain(each.id), "bold"), told)
+        table.add_row(Text(plain(each.id), "bold"), told)
     return table
 
 
@@ -124,8 +124,8 @@ def show_held(handoff_id: str, output_: str) -> None:
     terminal.print(render.package(package, contracts))
     for each in violations:
         terminal.print(render.violation(each, brief=True))
-    click.echo(
-        f"the id is {render.plain(handoff_id)}; to repair it: handoff amend ID --set NAME=JSON; "
+    output.say(
+        f"the id is {plain(handoff_id)}; to repair it: handoff amend ID --set NAME=JSON; "
         "to send it as it is: handoff release ID --reason WHY; to close it: handoff discard ID",
         err=True,
     )

@@ -67,4 +67,4 @@ def openai_chat(
         except TranscriptError as error:
             raise BadInputError(str(error)) from None
     if not calls:
-        click.echo(f"{file}: no assistant message calls a tool, so there is no output", err=True)
+        output.say(f"{file}: no assistant message calls a tool, so there is no output", err=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from console import output
 from console.brokers import BrokerError, EmbeddedBroker
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.topics import make_topics
@@ -115,13 +116,13 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
                     register_receivers(connect(settings), found)
                     make_topics(connect(settings))  # the receivers' queues
                     register_contracts(connect(settings), found)
-                click.echo(f"broker     {broker.bootstrap_servers}")
+                output.say(f"broker     {broker.bootstrap_servers}")
                 if settings.web_port:  # else the processor finds a free one, and its log names it
-                    click.echo(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
-                click.echo("for other terminals:")
+                    output.say(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
+                output.say("for other terminals:")
                 servers = broker.bootstrap_servers
-                click.echo(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
-                click.echo("Ctrl-C ends it all.")
+                output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
+                output.say("Ctrl-C ends it all.")
                 status = run_app(settings, processors(settings))
         except (BrokerError, TopicError) as error:
             raise DeclinedError(str(error)) from None

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from console import output
 from console.commands.running import limits
 from console.dry_run import is_backfill
 from console.errors import BAD_INPUT, DeclinedError
@@ -50,7 +51,7 @@ def send(file: str) -> None:
             if problem is not None:
                 bad += 1
                 if bad <= _NAMED:
-                    click.echo(f"{file}, line {line.number}: {problem}", err=True)
+                    output.say(f"{file}, line {line.number}: {problem}", err=True)
             if line.key is not None and line.topic in INPUTS:
                 old = is_backfill(line, now - cluster.settings.backfill_after_ms)
                 headers = [(wire.BACKFILL_HEADER, b"1")] if old else []
@@ -58,10 +59,10 @@ def send(file: str) -> None:
                 writer.write(line.topic, line.key, line.value, headers, place)
     finally:
         writer.flush()
-        click.echo(_total(writer.delivered, bad), err=True)
+        output.say(_total(writer.delivered, bad), err=True)
     if writer.failed:
         for place, reason in writer.failed[:_NAMED]:
-            click.echo(f"{place}: not taken by the cluster: {reason}", err=True)
+            output.say(f"{place}: not taken by the cluster: {reason}", err=True)
         failed = number(len(writer.failed), "record")
         raise writer.error(f"the cluster did not take {failed}; send again")
     if bad:

@@ -23,6 +23,7 @@ from processors.runtime.settings import load_settings
 from schemas import documents, wire
 from schemas.documents import HandoffContract
 from schemas.flow import Record
+from schemas.printable import plain
 from schemas.records import Package, ToolOutput
 from topics.catalogue import DEFAULT_PARTITIONS
 
@@ -97,7 +98,7 @@ def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str
     """The workflow to tell of. Raises `CommandError` when there is none, or several."""
     if not found:
         raise CommandError(f"nobody has heard of a task {task!r} at {where}", FOUND_PROBLEMS)
-    listed = ", ".join(map(render.plain, found))
+    listed = ", ".join(map(plain, found))
     if asked is None and len(found) > 1:
         raise BadInputError(
             f"several workflows have a task {task!r}: {listed}; say which: --workflow NAME"
@@ -115,7 +116,7 @@ def _reveals(
     """Which captured values may be shown: none while a contract of the story is not at hand."""
     known = {documents.key(each) for each in contracts}
     if not story.versions(events) <= known:
-        click.echo("a contract of this task is not at hand, so no value is shown", err=True)
+        output.say("a contract of this task is not at hand, so no value is shown", err=True)
         return lambda name, raw: False
     bodies = [each.body for each in events if isinstance(each.body, (ToolOutput, Package))]
     mask = Mask(classified, [body.context for body in bodies])

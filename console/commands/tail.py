@@ -15,6 +15,7 @@ from console.dry_run import printed
 from console.kafka import Cluster, Reader, connect
 from schemas import wire
 from schemas.flow import Record
+from schemas.printable import plain
 from schemas.records import Package, Pattern, Signal, Violation
 
 _TOPICS = {
@@ -102,7 +103,7 @@ def _rendered(what: str, record: Record, contracts: _Contracts) -> RenderableTyp
             return render.dead_letter(handle, wire.read_dead_letter(record))
         if record.value is None:
             key = (record.key or b"").decode("utf-8", "replace")
-            return Text.assemble("  no longer held: ", (render.plain(key), "bold"))
+            return Text.assemble("  no longer held: ", (plain(key), "bold"))
         if what == "violations":
             return render.violation(_violation(record.value))
         if what == "patterns":

@@ -67,8 +67,8 @@ def plan(output_: str) -> None:
         output.document(msgspec.to_builtins(changes))
     else:
         for change in changes:
-            click.echo(str(change))
-        click.echo(output.number(len(changes), "change") if changes else "nothing to change")
+            output.say(str(change))
+        output.say(output.number(len(changes), "change") if changes else "nothing to change")
     if any(isinstance(change, Refusal) for change in changes):
         raise DeclinedError("`handoff topics apply` would refuse this plan")
 
@@ -81,6 +81,6 @@ def apply() -> None:
     except TopicError as error:
         raise DeclinedError(str(error)) from None
     for change in changes:
-        click.echo(f"done: {change}")
+        output.say(f"done: {change}")
     if not changes:
-        click.echo("nothing to change")
+        output.say("nothing to change")

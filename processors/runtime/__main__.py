@@ -9,6 +9,7 @@ from typing import Any
 
 from processors.processor import Processor
 from processors.runtime.app import EXIT_SETTINGS, run
+from processors.runtime.logs import complain
 from processors.runtime.settings import SettingsError, load_settings
 
 
@@ -25,7 +26,7 @@ def main(references: list[str]) -> int:
     try:
         settings = load_settings()
     except SettingsError as error:
-        print(f"handoff: {error}", file=sys.stderr)  # noqa: T201
+        complain(str(error))
         return EXIT_SETTINGS
     return run(settings, [named(reference) for reference in references])
 

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from processors.runtime.batch import Batch, Worker
 from processors.runtime.cluster import check_topics
 from processors.runtime.connection import Unreachable, reach
 from processors.runtime.keeper import Keeper
+from processors.runtime.logs import complain, log_lines
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import LaneError, Misconfigured
@@ -50,7 +50,7 @@ def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
         status, sentence = EXIT_SETTINGS, str(error)
     except (Misconfigured, LaneError) as error:
         status, sentence = EXIT_FAILED, str(error)
-    print(f"handoff: {sentence}", file=sys.stderr)  # noqa: T201
+    complain(sentence)
     return status
 
 
@@ -189,11 +189,7 @@ def _free_port(host: str) -> int:
 
 def _log_lines() -> None:
     """One line an event on standard error, unless the caller has set logging up already."""
-    logging.basicConfig(
-        level=os.environ.get("HANDOFF_LOG_LEVEL", "INFO").upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
+    log_lines()
     # Faust's App logs under the name of the module that its class stands in.
     for name in ("faust", "mode", "aiohttp", "asyncio", __name__):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -19,6 +19,7 @@ from typing import Any
 
 from processors.processor import Processor
 from processors.runtime.app import EXIT_OK, STOP_SECONDS, run
+from processors.runtime.logs import log_lines
 from processors.runtime.settings import Settings
 
 log = logging.getLogger("handoff.instances")
@@ -104,11 +105,7 @@ def _instance(settings: Settings, processors: Sequence[Processor[Any]], parent: 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     # They share one standard error, so each line says whose it is. `run` keeps what it finds set.
-    logging.basicConfig(
-        level=os.environ.get("HANDOFF_LOG_LEVEL", "INFO").upper(),
-        format=f"%(asctime)s %(levelname)s instance {settings.ordinal} %(name)s %(message)s",
-        stream=sys.stderr,
-    )
+    log_lines(settings.ordinal)
     sys.exit(run(settings, processors))
 
 
