@@ -22,6 +22,7 @@ from schemas.records import (
     HandoffRequest,
     ToolOutput,
 )
+from tests.commands import Handoff, on_topic
 
 NOW = 1_795_338_900_000
 OUTPUT = {"id": "1", "task_id": "t", "workflow": "w", "stage": "s", "tool": "x", "team": "a"}
@@ -126,3 +127,26 @@ def test_a_dry_run_says_what_is_too_long(tmp_path: Path) -> None:
     headers = line["headers"]
     assert headers["__streams.errors.exception"] == "member_too_long"
     assert headers["__streams.errors.message"].startswith("stage has 600 bytes")
+
+
+def test_what_people_say_is_checked_before_it_is_written(handoff: Handoff) -> None:
+    about = ("h-1", "--task", "t", "--workflow", "w")
+    for arguments, told in (
+        (("ack", *about, "--status", "accepted", "--by", "x" * 513), "by has 513 bytes"),
+        (("discard", *about, "--reason", "é" * 2049), "reason has 4,098 bytes"),
+        (("release", "h" * 600, *about[1:], "--reason", "r"), "handoff_id has 600 bytes"),
+    ):
+        refused = handoff(*arguments)
+        assert refused.exit_code == 2
+        assert f"{told}, the limit is " in refused.stderr
+        assert refused.stderr.endswith("; nothing was written\n")
+    assert on_topic("handoff.acks") == on_topic("handoff.amendments") == []
+
+
+def test_send_names_what_becomes_a_dead_letter(handoff: Handoff) -> None:
+    lines = msgspec.json.encode(WHOLE["handoff.tool-outputs"] | {"tool": "x" * 600})
+    sent = handoff("send", "-", lines=lines)
+    assert sent.exit_code == 2
+    assert "line 1: sent, and becomes a dead letter: tool has 600 bytes, the limit is 512" in (
+        sent.stderr
+    )
