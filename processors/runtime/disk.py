@@ -83,7 +83,7 @@ class DiskStore(MutableMapping[str, bytes]):
 
     def __init__(self, path: Path) -> None:
         self._rocks = _rocksdict()
-        self._path = path.absolute()
+        self._path = path
         self._closed = True
         self._write = self._rocks.WriteOptions()
         self._write.disable_wal = self._write.no_slowdown = True

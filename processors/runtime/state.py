@@ -75,4 +75,4 @@ def _folder(settings: Settings, processor: str) -> Path:
     # One folder an ordinal: a partition moves to another instance while the one that had it, frozen
     # or slow, still holds RocksDB's lock.
     owner = "" if settings.ordinal is None else f"-{settings.ordinal}"
-    return settings.state_dir / f"{settings.application_id}-{processor}{owner}"
+    return settings.state_dir.absolute() / f"{settings.application_id}-{processor}{owner}"
