@@ -99,6 +99,12 @@ def test_the_number_of_open_handoffs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [handoff.part for handoff in task.open] == ["1", "2"]
 
 
+def test_the_bytes_that_one_record_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, topic in ((100_000, "handoff.held"), (1024, "handoff.dead-letters")):
+        outputs, _ = judged(monkeypatch, "max_output_bytes", most, {"handoff": "nobody"})
+        assert outputs[0].topic == topic
+
+
 def test_the_age_of_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     for age, is_backfill in ((1_000, True), (60_000, False)):
         outputs, _ = judged(monkeypatch, "backfill_after_ms", age, {"handoff": "nobody"})
