@@ -4,8 +4,6 @@ import signal
 import threading
 import time
 
-import pytest
-
 from processors.driver import Driver
 from processors.runtime.app import STOP_SECONDS
 from processors.runtime.batch import Batch, Worker
@@ -13,14 +11,12 @@ from processors.runtime.holdings import Holdings
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas.flow import Output, Record
-from tests.lanes import Bench, wait_for
+from tests.lanes import Bench, Instance, wait_for
 from tests.toy import Tally, toy
 
 
-@pytest.mark.parametrize(
-    ("records", "each"), [(1, "busy:60"), (600, "busy:0.1")], ids=["one record", "many records"]
-)
-def test_a_stop_is_obeyed_while_records_take_long(bench: Bench, records: int, each: str) -> None:
+def busy(bench: Bench, records: int, each: str) -> Instance:
+    """An instance that judges records which take long."""
     bench.create()
     instance = bench.start().ready()
     bench.send("before")
@@ -32,6 +28,11 @@ def test_a_stop_is_obeyed_while_records_take_long(bench: Bench, records: int, ea
     wait_for(lambda: " is busy" in instance.log, 20, "the first of them is judged")
     assert instance.page("/healthz") == (200, '{"status":"alive"}')
     assert instance.page("/metrics")[0] == 200
+    return instance
+
+
+def test_a_stop_is_obeyed_while_one_record_takes_long(bench: Bench) -> None:
+    instance = busy(bench, 1, "busy:60")
     began = time.monotonic()
     instance.signal(signal.SIGTERM)
     assert instance.wait(STOP_SECONDS + 10) == 1
@@ -39,6 +40,15 @@ def test_a_stop_is_obeyed_while_records_take_long(bench: Bench, records: int, ea
     assert time.monotonic() - began < STOP_SECONDS + 6
     assert "a lane did not settle in time; its open transaction is aborted" in instance.log
     bench.check_outputs()  # nothing of what was under way
+
+
+def test_a_stop_is_obeyed_while_many_records_take_long(bench: Bench) -> None:
+    """Their batch is cut, what is judged is committed, and the others come again."""
+    instance = busy(bench, 600, "busy:0.1")
+    began = time.monotonic()
+    instance.signal(signal.SIGTERM)
+    assert instance.wait(STOP_SECONDS + 10) == 0
+    assert time.monotonic() - began < STOP_SECONDS + 6
 
 
 def record(offset: int) -> Record:
