@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help install check test kafka demo bench stall chaos simulate lock clean
+.PHONY: help install check test kafka demo bench stall chaos reliability simulate lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ stall: install ## how soon a stall is signalled, with 100,000 open handoffs in s
 chaos: install ## kill and freeze instances, compare every record; SEED=n repeats a run
 	@tests/kafka/fetch
 	@HANDOFF_REQUIRE_KAFKA=1 HANDOFF_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/test_chaos_apache.py tests/test_life_apache.py
+
+reliability: install ## let every fault happen RUNS times, 3 by default; make the table of docs/reliability.md
+	@tests/kafka/fetch
+	@$(BIN)/python -m tests.reliability $(or $(RUNS),3)
 
 simulate: install ## play seeded worlds through the core; SEED=n SEEDS=count, default 1 and 100
 	@$(BIN)/python -m tests.simulation $(or $(SEED),1) $(or $(SEEDS),$(if $(SEED),1,100))

@@ -18,6 +18,7 @@ from processors.partitioning import partition_of
 from schemas.documents import key, to_json
 from schemas.flow import Headers, Output, Record
 from schemas.loading import Documents
+from tests.outcomes import Outcome, note
 
 INPUT = "handoff.tool-outputs"
 IN_FLIGHT = 400
@@ -260,6 +261,7 @@ def _kept(headers: Headers) -> tuple[tuple[str, bytes], ...]:
 def differences(expected: Mapping[Any, list[Published]], found: Story) -> list[str]:
     """What was lost, came too often, or in another order; a sentence each."""
     said: list[str] = []
+    missing = extra = disordered = 0
     for place in sorted({*expected, *found}, key=repr):
         must, is_ = expected.get(place, []), found.get(place, [])
         if place[1] is None:  # without a key they lie on any partition, and have no order
@@ -269,8 +271,11 @@ def differences(expected: Mapping[Any, list[Published]], found: Story) -> list[s
         lost, more = Counter(must) - Counter(is_), Counter(is_) - Counter(must)
         said += [f"{place}: lost {_short(each)}" for each in lost.elements()]
         said += [f"{place}: too many {_short(each)}" for each in more.elements()]
+        missing, extra = missing + lost.total(), extra + more.total()
         if not lost and not more:
+            disordered += 1
             said.append(f"{place}: {len(must)} records in another order")
+    note(Outcome(sum(map(len, expected.values())), missing, extra, disordered))
     return said
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
+from tests import outcomes
 from tests.commands import Handoff
 from tests.lanes import Bench
 from tests.secured import SecuredKafka
@@ -128,10 +129,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.when == "call" and call.excinfo is None:
-        item.config.stash[PASSED].update(tiers(item))
+    if call.when == "call":
+        if call.excinfo is None:
+            item.config.stash[PASSED].update(tiers(item))
+        if (fault := item.get_closest_marker("fault")) is not None and not report.skipped:
+            outcomes.write(fault.args[0], passed=call.excinfo is None)
     return report
 
 

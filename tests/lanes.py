@@ -25,6 +25,7 @@ from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas.flow import Headers
+from tests.outcomes import note_sequences
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTITIONS = 3
@@ -127,6 +128,7 @@ class Bench:
         found: dict[str, list[int]] = {key: [] for key in self.expected}
         for message in self.read("out", sum(self.expected.values()), seconds):
             found[text(message.key())].append(number(message))
+        note_sequences(found, self.expected)
         assert {key: sorted(n) for key, n in found.items()} == {
             key: list(range(1, count + 1)) for key, count in self.expected.items()
         }

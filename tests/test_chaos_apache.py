@@ -70,6 +70,7 @@ def schedule(strikes: list[Strike], seed: int) -> list[tuple[float, int]]:
     return [(at, int(total := total + number)) for at, number in sorted(sent)]
 
 
+@pytest.mark.fault("instances killed, frozen and stopped")
 @pytest.mark.slow
 def test_every_record_exactly_once_while_instances_die_and_freeze(
     apache: str, prefix: str, tmp_path: Path

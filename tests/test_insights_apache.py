@@ -20,6 +20,7 @@ from console.kafka import connect, read_table
 from processors.runtime.settings import Settings
 from tests.instances import Instances, Strike, judged
 from tests.lanes import wait_for
+from tests.outcomes import note_counts
 from topics.catalogue import physical
 
 EDGES = "handoff.edges"
@@ -131,10 +132,13 @@ def mapped(apache: str, prefix: str, directory: Path, outputs: list[dict[str, An
 
         wanted = {edge: (n, len(expected.tasks[edge])) for edge, n in expected.moves.items()}
         wait_for(lambda: found() == wanted, 60, f"the map is\n{found()}\nand not\n{wanted}")
+        moves = Counter({edge: n for edge, (n, _) in found().items()})
+        note_counts(moves, expected.moves)
     finally:
         instances.end()
 
 
+@pytest.mark.fault("insights instances killed")
 @pytest.mark.slow
 def test_every_move_is_counted_once_while_instances_die(
     apache: str, prefix: str, tmp_path: Path

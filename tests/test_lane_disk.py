@@ -44,6 +44,7 @@ def no_record_suffered(bench: Bench, instance: Instance) -> None:
     assert "Traceback" not in instance.log
 
 
+@pytest.mark.fault("a file of the disk state damaged")
 def test_damaged_state_is_restored_with_one_sentence_a_partition(
     bench: Bench, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_damaged_state_is_restored_with_one_sentence_a_partition(
     bench.check_outputs()
 
 
+@pytest.mark.fault("a file where the state directory should be")
 def test_a_file_in_the_way_is_waited_for(bench: Bench, tmp_path: Path) -> None:
     bench.create()
     feed(bench, 300)
@@ -107,6 +109,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+@pytest.mark.fault("the disk of the state is full")
 def test_a_disk_that_is_full_is_waited_for(bench: Bench, small: Path) -> None:
     bench.create()
     instance = bench.start(environment=on_disk(small)).ready()
@@ -127,6 +130,7 @@ def test_a_disk_that_is_full_is_waited_for(bench: Bench, small: Path) -> None:
     no_record_suffered(bench, instance)
 
 
+@pytest.mark.fault("disk state that a lane left open")
 def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

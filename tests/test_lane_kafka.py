@@ -45,6 +45,7 @@ def has_read_all(instance: Instance) -> bool:
     return instance.metric("handoff_lag_records") == 0
 
 
+@pytest.mark.fault("one instance killed")
 def test_a_killed_instance_comes_back_where_it_was(bench: Bench) -> None:
     bench.create()
     feed(bench, 2000)
@@ -59,6 +60,7 @@ def test_a_killed_instance_comes_back_where_it_was(bench: Bench) -> None:
     assert "restored 0 records" not in instance.log
 
 
+@pytest.mark.fault("one of two instances killed")
 def test_two_instances_share_the_partitions_and_take_over(bench: Bench) -> None:
     bench.create()
     feed(bench, 1000)
@@ -75,6 +77,7 @@ def test_two_instances_share_the_partitions_and_take_over(bench: Bench) -> None:
     assert first.metric("handoff_restarts_total") == 0
 
 
+@pytest.mark.fault("an instance frozen past its session, then awake")
 def test_a_stopped_instance_is_fenced_when_it_wakes(bench: Bench) -> None:
     bench.create()
     quick = {"HANDOFF_KAFKA__SESSION_TIMEOUT_MS": "6000"}
@@ -94,6 +97,7 @@ def test_a_stopped_instance_is_fenced_when_it_wakes(bench: Bench) -> None:
     bench.check_outputs(60)
 
 
+@pytest.mark.fault("two instances with one transactional id")
 def test_of_two_twins_one_ends_with_a_sentence(bench: Bench) -> None:
     bench.create()
     twins = [bench.start(0).ready()]
@@ -111,6 +115,7 @@ def test_of_two_twins_one_ends_with_a_sentence(bench: Bench) -> None:
     bench.check_outputs()
 
 
+@pytest.mark.fault("a record that the broker refuses")
 def test_what_the_broker_refuses_becomes_a_dead_letter(bench: Bench) -> None:
     bench.create(out={"max.message.bytes": "10000"})
     feed(bench, 500)
@@ -149,6 +154,7 @@ def test_records_that_retention_took_stop_it_or_are_skipped(bench: Bench) -> Non
     bench.check_outputs()
 
 
+@pytest.mark.fault("the broker killed and started")
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_a_broker_that_goes_and_comes_back_costs_nothing(prefix: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from processors.runtime.marks import read
 from tests.conftest import cannot_run
 from tests.instances import ends
 from tests.lanes import PARTITIONS, Bench, Instance, number, text, wait_for
+from tests.outcomes import note_counts
 
 REBUILD = {"HANDOFF_REBUILD": "true"}
 SENTENCE = "holds less than the offsets of"
@@ -203,6 +204,7 @@ def test_a_changelog_that_is_deleted_under_a_running_processor_stops_it(
     assert len(bench.read("dead-letters", 0)) == 0
 
 
+@pytest.mark.fault("a rebuild killed")
 def test_a_rebuild_that_is_killed_goes_on_where_it_was(bench: Bench) -> None:
     bench.create()
     feed(bench, 3000)
@@ -216,6 +218,8 @@ def test_a_rebuild_that_is_killed_goes_on_where_it_was(bench: Bench) -> None:
     # Partitions that had not committed anything are still as they were; so, again with the flag.
     bench.start(environment=REBUILD).ready()
     found = counts(bench, 6000)
+    each = Counter((key, n) for key, numbers in found.items() for n in numbers)
+    note_counts(each, Counter({(k, n): 2 for k in bench.expected for n in range(1, 101)}))
     assert found == {key: [*range(1, 101), *range(1, 101)] for key in bench.expected}
 
 
@@ -293,6 +297,7 @@ def test_every_commit_marks_how_far_its_changelog_came(bench: Bench) -> None:
         assert 0 < mark.log.end <= last[at.partition] + 1
 
 
+@pytest.mark.fault("changelog compacted, broker killed and started")
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_compaction_and_a_restart_of_the_broker_are_no_loss(prefix: str, tmp_path: Path) -> None:
@@ -370,6 +375,7 @@ def test_retention_of_a_changelog_that_deletes_is_a_loss(only_apache: Bench) -> 
 # --- more partitions ------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("partitions raised under a running processor")
 @pytest.mark.parametrize("topic", ["in0", "log"])
 def test_partitions_raised_under_a_running_processor_stop_it_as_at_a_start(
     bench: Bench, topic: str

@@ -44,6 +44,7 @@ def judged(bench: Bench, kept: keeper.Keeper) -> None:
     bench.check_outputs()
 
 
+@pytest.mark.fault("a record whose state cannot be encoded")
 @pytest.mark.slow
 def test_a_state_that_cannot_be_encoded_costs_its_record(bench: Bench) -> None:
     feed(bench, "huge")
@@ -63,6 +64,7 @@ def test_a_state_that_cannot_be_encoded_costs_its_record(bench: Bench) -> None:
         assert kept.status.restarts >= 8  # thrice with 1,000 records, then 100, 10, and thrice 1
 
 
+@pytest.mark.fault("a record that is judged for too long")
 @pytest.mark.slow
 def test_a_record_that_is_not_judged_in_time_costs_itself(
     bench: Bench, monkeypatch: pytest.MonkeyPatch

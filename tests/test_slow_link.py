@@ -17,6 +17,7 @@ from console.commands.topics import make_topics
 from console.kafka import connect, read_all
 from processors.runtime.settings import Settings
 from tests.lanes import Bench, wait_for
+from tests.outcomes import note_counts
 
 LINK = 12_500_000  # bytes/s: 100 Mbit/s
 FAT, PARTS = 12, 8  # each is published in 16 packages of 0.9 MB that nothing compresses
@@ -64,6 +65,7 @@ def record(task: str, parts: int, text: str = "") -> bytes:
     return json.dumps(body | more).encode()
 
 
+@pytest.mark.fault("large records behind a link of 100 Mbit/s")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
 def test_records_that_cause_much_behind_a_link_of_100_mbit(real: Bench) -> None:
     application = f"{real.prefix}app"
@@ -110,6 +112,7 @@ def test_records_that_cause_much_behind_a_link_of_100_mbit(real: Bench) -> None:
     found: Counter[str] = Counter()
     for each in read_all(connect(settings), ["handoff.packages"]):
         found[(each.key or b"").decode()] += 1
+    note_counts(found, wanted)
     assert found == wanted, "each once, the good ones too"
     letters = list(read_all(connect(settings), ["handoff.dead-letters"]))
     reasons = {dict(letter.headers)["__streams.errors.exception"] for letter in letters}
