@@ -11,9 +11,10 @@ import argparse
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,12 +23,12 @@ from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
 from processors.integrity.state import Task, decode
 from processors.processor import Processor
-from schemas.flow import Output, Record
+from schemas.flow import Record
 from tests.fed import closes, fed, same
 from tests.fed import told as told_
 from tests.simulated.known import Broken, must
 from tests.simulated.ledger import Ledger
-from tests.simulated.machine import Machine, Published
+from tests.simulated.machine import Machine
 from tests.simulated.shrink import shrunken
 from tests.simulated.story import HOUR, MINUTE, Fault, Plan, Registry, Step, Story, silence
 from tests.simulated.telling import told
@@ -47,25 +48,57 @@ class Outcome(NamedTuple):
     seen: Counter[tuple[str, str]]
 
 
-def simulate(seed: int, core: Core = integrity) -> Outcome:
-    """Play one seed in all its ways."""
+@dataclass
+class Drawn:
+    """A seed as it was drawn: its story, without the ways in which it goes wrong, and the run
+    without faults, in which it was drawn. `random` draws what is still to be drawn."""
+
+    story: Story
+    broken: Broken | None
+    machine: Machine
+    ledger: Ledger
+    registry: Registry
+    random: Random
+
+
+def draw(
+    seed: int,
+    core: Core = integrity,
+    worlds: type[World] = World,
+    traffic: type[Traffic] = Traffic,
+) -> Drawn:
+    """Draw what happens in a seed, and play it straight on meanwhile."""
     random = Random(seed)
-    world = World(random)
+    world = worlds(random)
     registry = Registry(world.limits)
     ledger = Ledger(world.limits)
     machine = Machine(ledger.watch(core(world.limits)), registry, on_commit=ledger.committed)
     steps: list[Step] = []
+    broken: Broken | None = None
     try:
-        for step in Traffic(world, ledger, random.choice(SIZES)).steps():
+        for step in traffic(world, ledger, random.choice(SIZES)).steps():
             steps.append(step)
             machine.play([step])
         machine.play(silence(steps))
         finish(machine, ledger)
-    except Broken as broken:
-        return Outcome(Story(seed, world.limits, tuple(steps), ()), broken, ledger.seen)
-    plans = (_strikes(random, steps, outages=False), _strikes(random, steps, outages=True))
-    story = Story(seed, world.limits, tuple(steps), plans)
-    return Outcome(story, judge(story, core, registry, machine), ledger.seen)
+    except Broken as found:
+        broken = found
+    story = Story(seed, world.limits, tuple(steps), ())
+    return Drawn(story, broken, machine, ledger, registry, random)
+
+
+def simulate(seed: int, core: Core = integrity) -> Outcome:
+    """Play one seed in all its ways."""
+    drawn = draw(seed, core)
+    story, broken, steps = drawn.story, drawn.broken, list(drawn.story.steps)
+    if broken is None:
+        plans = (
+            _strikes(drawn.random, steps, outages=False),
+            _strikes(drawn.random, steps, outages=True),
+        )
+        story = replace(story, plans=plans)
+        broken = judge(story, core, drawn.registry, drawn.machine)
+    return Outcome(story, broken, drawn.ledger.seen)
 
 
 def judge(
@@ -113,7 +146,9 @@ def finish(machine: Machine, ledger: Ledger) -> None:
 
 def _same(first: Machine, again: Machine) -> None:
     """What was published of each task is the same, in the same order, and so are the counts."""
-    ours, theirs = by_task(first.published), by_task(again.published)
+    ours, theirs = (
+        by_task([each.output for each in machine.published]) for machine in (first, again)
+    )
     for task in sorted(ours.keys() | theirs.keys()):
         for at, (one, other) in enumerate(zip(ours[task], theirs[task], strict=False)):
             must(one == other, "same", f"record {at + 1} of {task} is another one after a crash")
@@ -143,21 +178,35 @@ class _Place(Struct):
 _place = msgspec.json.Decoder(_Place).decode
 
 
-def by_task(published: list[Published]) -> dict[str, list[Output]]:
-    """The records of each task; a tombstone and a signal are of the task of their package, dead
-    letters of no task, but of their key."""
+class Placed(Protocol):
+    """A published record, of whatever type."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+Some = TypeVar("Some", bound=Placed)
+
+
+def by_task(published: Iterable[Some]) -> dict[str, list[Some]]:
+    """The records of each task, `workflow/task_id`; a tombstone and a signal are of the task of
+    their package, dead letters of no task, but of their key."""
     tasks: dict[str, str] = {}  # of handoffs
-    found: dict[str, list[Output]] = defaultdict(list)
-    for _, _, output in published:
-        key = (output.key or b"").decode()
-        if output.value is None:
+    found: dict[str, list[Some]] = defaultdict(list)
+    for record in published:
+        key = (record.key or b"").decode(errors="replace")
+        if record.value is None:
             key = tasks.get(key, key)
-        elif output.topic != "handoff.dead-letters":
-            place = _place(output.value)
+        elif record.topic != "handoff.dead-letters":
+            place = _place(record.value)
             if place.handoff_id is None:
                 tasks[place.id] = f"{place.workflow}/{place.task_id}"
             key = tasks.get(place.handoff_id or place.id, f"{place.workflow}/{place.task_id}")
-        found[key].append(output)
+        found[key].append(record)
     return found
 
 

@@ -1,11 +1,13 @@
 """Makes a failing story small: whatever can go while the same thing fails, goes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from tests.simulated.known import Broken
 from tests.simulated.story import Plan, Step, Story
 
+Item = TypeVar("Item")
 Judge = Callable[[Story], Broken | None]
 MOST = 1_500  # tries: a story of some hundred steps takes a third of that
 
@@ -49,18 +51,23 @@ def _without_tasks(story: Story, fails: Callable[[Story], bool]) -> Story:
 
 
 def _without_steps(story: Story, fails: Callable[[Story], bool]) -> Story:
-    """Halves first, then ever smaller parts."""
-    size = len(story.steps) // 2
+    return _keeping(story, fewer(story.steps, lambda steps: fails(_keeping(story, steps))))
+
+
+def fewer(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool]) -> Sequence[Item]:
+    """What is left of `items` that still `fails`: halves are left out first, then ever smaller
+    parts."""
+    size = len(items) // 2
     while size:
         at = 0
-        while at < len(story.steps):
-            other = _keeping(story, story.steps[:at] + story.steps[at + size :])
+        while at < len(items):
+            other = [*items[:at], *items[at + size :]]
             if fails(other):
-                story = other
+                items = other
             else:
                 at += size
         size //= 2
-    return story
+    return items
 
 
 def _without_faults(story: Story, fails: Callable[[Story], bool]) -> Story:

@@ -20,7 +20,7 @@ def told(story: Story, core: Callable[[Limits], Processor[Task]]) -> str:
 
     What breaks while a run is checked does not stop the telling: it is played without a ledger.
     """
-    lines = [f"limits: {_limits(story.limits)}"]
+    lines = [f"limits: {limits(story.limits)}"]
     registry = Registry(story.limits)
     for plan in (Plan(), *story.plans):
         machine = Machine(core(story.limits), registry, plan)
@@ -41,11 +41,12 @@ def _title(plan: Plan) -> str:
     return f"\n--- with faults: {faults}; commits after {commits}"
 
 
-def _limits(limits: Limits) -> str:
+def limits(given: Limits) -> str:
+    """Those that are not the defaults."""
     differing = [
-        f"{name} {getattr(limits, name)}"
-        for name in limits.__struct_fields__
-        if getattr(limits, name) != getattr(DEFAULT_LIMITS, name)
+        f"{name} {getattr(given, name)}"
+        for name in given.__struct_fields__
+        if getattr(given, name) != getattr(DEFAULT_LIMITS, name)
     ]
     return ", ".join(differing)
 
@@ -62,7 +63,7 @@ def _timeline(machine: Machine) -> Iterator[str]:
         before = [record for record in published[step.number] if record.now < step.at]
         for record in before:
             yield _line(record)
-        yield f"{_time(step.at)}  [{step.number}] {_what(step)}"
+        yield f"{_time(step.at)}  [{step.number}] {what(step)}"
         for strike in struck[step.number]:
             yield f"{'':16}{strike.fate.upper()}"
         for record in published[step.number][len(before) :]:
@@ -76,7 +77,8 @@ def _time(at: int) -> str:
     return f"day {day + 1} {clock}" + (f".{thousandth:03}" if thousandth else "")
 
 
-def _what(step: Step) -> str:
+def what(step: Step) -> str:
+    """What happens in a step."""
     if step.what is None:
         return "time passes"
     if isinstance(step.what, Change):
@@ -114,21 +116,24 @@ def _record(record: Record) -> str:
 
 
 def _line(published: Published) -> str:
-    return f"{_time(published.now):16}    -> {_output(published.output)}"
+    return f"{_time(published.now):16}    -> {output(published.output)}"
 
 
-def _output(output: Output) -> str:
-    topic = output.topic.removeprefix("handoff.")
-    if output.value is None:
-        return f"{topic} {(output.key or b'').decode()}: gone"
-    if output.topic == "handoff.dead-letters":
-        return f"{topic}: {dict(output.headers)['__streams.errors.exception'].decode()}"
-    body: dict[str, Any] = json.loads(output.value)
+def output(published: Output) -> str:
+    """A published record in one line."""
+    topic = published.topic.removeprefix("handoff.")
+    if published.value is None:
+        return f"{topic} {(published.key or b'').decode()}: gone"
+    if topic == "dead-letters":
+        return f"{topic}: {dict(published.headers)['__streams.errors.exception'].decode()}"
+    body: dict[str, Any] = json.loads(published.value)
     if topic == "violations":
         return f"{topic} {body['status']} {body['id']} episode {body['episode']}" + (
             f" ({body['resolution']})" if body["resolution"] else f": {body['message']}"
         )
     if topic == "signals":
         return f"{topic} {body['id']}"
+    if "provenance" not in body:
+        return f"{topic} {published.value.decode()}"
     carried = {name: origin["how"] for name, origin in body["provenance"].items()}
     return f"{topic} {json.dumps({name: body[name] for name in PACKAGE} | {'context': carried})}"

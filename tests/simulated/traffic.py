@@ -4,11 +4,12 @@ Drawn step by step, so that an ack can speak of a handoff that was really publis
 draws the same all the same, as what is published depends on nothing but what was drawn before.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
+
+import msgspec
 
 from schemas.flow import Record
 from tests.simulated.known import Known
@@ -67,6 +68,7 @@ class Traffic:
     sent: list[tuple[int, Step]] = field(default_factory=list)  # records, to be repeated
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     ids: int = 0
+    names: tuple[str, ...] = NAMES
 
     @property
     def random(self) -> Random:
@@ -77,13 +79,25 @@ class Traffic:
         for change in self.world.beginning():
             yield self._step(change)
         while self.tasks or self.walks:
-            self.now += self.random.choices(GAPS, LIKELY)[0]
+            self.now += self._gap()
             step = self._draw()
             if step is not None:
                 yield step
         for _ in range(self.random.randint(0, 3)):
-            self.now += self.random.choices(GAPS, LIKELY)[0]
+            self.now += self._gap()
             yield self._answer() or self._step(None)
+
+    def _gap(self) -> int:
+        """How long nothing happens (ms)."""
+        return self.random.choices(GAPS, LIKELY)[0]
+
+    def _length(self) -> int:
+        """How many outputs a task has."""
+        return self.random.choice(LENGTHS)
+
+    def _parts(self) -> int:
+        """How many handoffs an output declares."""
+        return self.random.choice((1, 1, 1, 1, 2, 3))
 
     def _draw(self) -> Step | None:
         kind = self.random.choices(
@@ -107,7 +121,7 @@ class Traffic:
             self.tasks -= 1
             # A task id may come in two workflows: they are two tasks.
             name = f"t{random.randint(0, 2)}" if random.random() < 0.2 else f"t{self.tasks + 3}"
-            walk = Walk(random.choice(self.world.workflows), name, random.choice(LENGTHS))
+            walk = Walk(random.choice(self.world.workflows), name, self._length())
             self.walks.append(walk)
             return walk
         return random.choice(self.walks[-6:])
@@ -125,7 +139,7 @@ class Traffic:
         if random.random() < 0.04:
             return None  # lost before it reached Kafka
         self.ids += 1
-        names = random.sample(NAMES, random.randint(0, 4))
+        names = random.sample(self.names, random.randint(0, 4))
         body: Data = {
             "id": f"e{self.ids}",
             "workflow": walk.workflow,
@@ -137,9 +151,9 @@ class Traffic:
         if random.random() < 0.4:
             body["team"] = "sales"
         if random.random() < 0.08:
-            body["retracted"] = random.sample(NAMES, random.randint(1, 2))
+            body["retracted"] = random.sample(self.names, random.randint(1, 2))
         if random.random() < 0.5:
-            requests = [self._request(walk) for _ in range(random.choice((1, 1, 1, 1, 2, 3)))]
+            requests = [self._request(walk) for _ in range(self._parts())]
             if len(requests) > 1 and random.random() < 0.8:  # else some are in one slot twice
                 requests = [r | {"part": f"p{at}"} for at, r in enumerate(requests)]
             body["handoff"] = requests if len(requests) > 1 else requests[0]
@@ -209,7 +223,7 @@ class Traffic:
         if random.random() < 0.85:
             made["reason"] = "asked the lead"
         if action == "set" and random.random() < 0.95:
-            names = [*known.package.missing, *NAMES]
+            names = [*known.package.missing, *self.names]
             picked = random.sample(names, random.randint(1, 2))
             made["fields"] = {name: self._value(name) for name in picked}
         return made
@@ -231,7 +245,7 @@ class Traffic:
         if random.random() < 0.1:
             headers.append(("traceparent", b"00-ab-cd-01"))
         key = body["task_id"]
-        value = json.dumps(body).encode()
+        value = msgspec.json.encode(body)
         return self._arrives(topic, key, value, timestamp, headers)
 
     def _arrives(
