@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
-from processors.integrity.feed import FEED, MAX_NAME, MAX_SUBJECT
-from processors.integrity.state import Task
+from processors.insights.processor import FEED
 from schemas.feed import EDGE_COUNTS, EdgePart, Part, PatternPart, subject, total
 from schemas.flow import Output
 from schemas.wire import utc
 
+MAX_SUBJECT: Final = 1000  # characters of a subject, and of a name in a part
+MAX_NAME: Final = 200
 WAYS: Final = ("completed", "returned", "rejected", "superseded", "discarded", "expired")
 
 _part = msgspec.json.Decoder[Part](Part).decode
@@ -44,8 +45,9 @@ def told(parts: dict[str, Part]) -> dict[str, Any]:
     return found
 
 
-def closes(parts: dict[str, Part], tasks: Iterable[Task]) -> None:
-    """Of each edge of handoffs, begun = open + closed; and no part is larger than it may be."""
+def closes(parts: dict[str, Part], tasks: Iterable[Any]) -> None:
+    """Of each edge of handoffs, begun = open + closed (`tasks` are the states that there are); and
+    no part is larger than it may be."""
     still: Counter[str] = Counter()
     for task in tasks:
         still.update(subject("handoff", task.workflow, h.stage, h.receiver) for h in task.open)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from processors.integrity.limits import Limits
 from tests.simulated.traffic import Traffic
-from tests.simulated.world import FIELDS, NAMES, RECEIVERS, Data, World
+from tests.simulated.world import FIELDS, NAMES, Data, World
 
 ODD_NAMES: Final = ("lead.name", "lead.deep", "lead.deep.a", "a", "a.b", "a.b.c", "ünïcode", "a b")
 ODD_FIELDS: Final[tuple[Data, ...]] = (
@@ -22,11 +22,6 @@ ODD_FIELDS: Final[tuple[Data, ...]] = (
     {"name": "text", "from": ["notes", "topic"], "schema": {"type": "string", "maxLength": 12}},
     {"name": "personal", "from": ["lead", "lead.name"], "classification": "pii"},
     {"name": "ünïcode", "required": False, "weight": 7},
-)
-REPEATS: Final[tuple[Data, ...]] = (
-    {"by": ["context.topic"], "threshold": 2, "within": "PT6H", "receiver": "support"},
-    {"by": ["context.score", "context.lead.name"], "threshold": 3, "within": "P1D"}
-    | {"receiver": "billing"},
 )
 # As they are spelled: equal values in several ways, and what a parser may stumble over.
 SCALARS: Final = (
@@ -60,8 +55,6 @@ class Wild(World):
         random, made = self.random, super()._contract(id_, version)
         wild = random.sample((*FIELDS, *ODD_FIELDS), random.randint(0, 8))
         made["fields"] = list({each["name"]: each for each in (*made["fields"], *wild)}.values())
-        if random.random() < 0.2:
-            made["repeat"] = random.choice(REPEATS)
         return made
 
 
@@ -108,6 +101,3 @@ def _json(random: Random, depth: int) -> str:
         return "[" + f",{space}".join(inner) + "]"
     members = (f"{json.dumps(random.choice(MEMBERS))}:{space}{each}" for each in inner)
     return "{" + space + f",{space}".join(members) + space + "}"
-
-
-assert set(RECEIVERS) >= {each["receiver"] for each in REPEATS}

@@ -36,6 +36,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SHARED: Final = ROOT.parent / "shared" / "data"
 AIRLINE: Final = ROOT / "examples" / "airline" / "contracts.yaml"
 BENCHMARK: Final = ROOT / "bench" / "documents.yaml"
+CORE: Final = integrity(Limits())
 OUTPUTS: Final = "handoff.tool-outputs"
 MOVES: Final = 20  # of the most frequent ones each gets a contract
 # Of the limits those by which a task is cut; times stay as a world has them.
@@ -137,7 +138,7 @@ class _Scribe:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self._number = 0
-        self._machine = Machine(integrity(Limits()), Registry(Limits()))
+        self._machine = Machine(CORE, Registry(CORE))
 
     def take(self, at: int, what: Record | Change | None) -> list[Output]:
         """One more step; what follows from it."""

@@ -1,19 +1,19 @@
-"""What a handoff, a package and a state must be like in themselves, whatever came before."""
+"""What is known of a handoff and of a task from their records, and what a package must be like."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-
-from msgspec import Struct
+from typing import Final
 
 from processors.contracts.compiled import Contract
-from processors.contracts.tables import Tables
-from processors.integrity import state
-from processors.integrity.state import Task
-from processors.processor import Processor
-from schemas.flow import Arrival, Input, Output
+from schemas.flow import Output
 from schemas.records import Package, Violation
+from schemas.wire import epoch_ms
+from tests.simulated.watched import Call
+
+MAX_EVENTS: Final = 256  # last events of a task by which a repeated one is known
 
 
 class Broken(Exception):
@@ -29,28 +29,21 @@ def must(holds: object, rule: str, sentence: str) -> None:
         raise Broken(rule, sentence)
 
 
-class Call(Struct, frozen=True):
-    """One advance: what the core was given, and what it gave."""
-
-    task: str
-    given: Input
-    now: int
-    tables: Tables
-    before: Task | None
-    after: Task | None
-    emitted: int  # records
-
-
 @dataclass
 class Known:
-    """A handoff as its records tell of it."""
+    """A handoff as its records tell of it. Times are epoch ms; 0: there is none."""
 
     id: str
     task: str
     package: Package
     state: str  # held, sent, accepted, closed
+    partition: int = 0
+    begun_at: int = 0
+    release_by: int = 0
+    closes_at: int = 0  # by itself: accepted before it was sent, and nothing more is promised
     backfill: bool = False
     took: bool = False  # somebody accepted it, or one before it in its slot
+    ended: bool = False  # it may have been completed before it was told so
     way: str = ""
     signals: int = 0
     told: str = ""  # what the sender was told last: held or sent
@@ -58,11 +51,53 @@ class Known:
     open: dict[str, Violation] = field(default_factory=dict)
     trial: set[str] = field(default_factory=set)  # which of the open a trial version found
     episodes: dict[str, int] = field(default_factory=dict)
+    missed: set[str] = field(default_factory=set)  # deadlines, by the kind of their violation
+
+    def deadlines(self) -> dict[str, int]:
+        """All that were ever promised, by the kind of violation that they lead to."""
+        by = {kind: promised(self.package, kind) for kind in ("not_accepted", "not_completed")}
+        by["held_too_long"] = self.release_by
+        return {kind: at for kind, at in by.items() if at}
+
+    def running(self) -> dict[str, int]:
+        """The deadlines that run."""
+        kinds = {"held": {"held_too_long"}, "sent": {"not_accepted", "not_completed"}}
+        run = kinds.get(self.state, {"not_completed"}) - self.missed
+        return {kind: at for kind, at in self.deadlines().items() if kind in run}
+
+
+@dataclass
+class Remembered:
+    """A task that the processor has not forgotten."""
+
+    partition: int
+    last_input_at: int
+    events: deque[tuple[str, ...]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+
+
+def promised(package: Package, kind: str) -> int:
+    """The deadline of a package whose violation is of this kind (epoch ms); 0: there is none."""
+    by = package.accept_by if kind == "not_accepted" else package.complete_by
+    return 0 if by is None else epoch_ms(by)
+
+
+def contract_of(call: Call, package: Package) -> Contract | None:
+    """The contract version that a package names."""
+    found: Contract | None = call.tables.version(package.contract, package.contract_version)
+    return found
+
+
+def is_all(call: Call, package: Package) -> bool:
+    """Whether nothing is promised beyond acceptance."""
+    contract = contract_of(call, package)
+    if contract is None:
+        return package.complete_by is None
+    return contract.complete_within is None
 
 
 def is_whole(call: Call, known: Known, package: Package, released: bool) -> None:
     """Its missing fields, its shares and its violations agree with what it carries."""
-    contract = call.tables.version(package.contract, package.contract_version)
+    contract = contract_of(call, package)
     id_ = package.id
     must(package.context.keys() == package.provenance.keys(), "provenance", id_)
     if contract is None:
@@ -94,16 +129,27 @@ def is_whole(call: Call, known: Known, package: Package, released: bool) -> None
         "listed",
         f"{id_} lists {listed}, open are {[v.id for v in own]}",
     )
-    _is_rightly_held(package, contract, own, released)
+    # What a version found on trial holds nothing, and stands where it is in force by now.
+    earlier = [
+        v
+        for v in known.open.values()
+        if v.id in known.trial and v.contract_version == package.contract_version
+    ]
+    _is_rightly_held(package, contract, own, earlier, released)
 
 
 def _is_rightly_held(
-    package: Package, contract: Contract | None, own: Iterable[Violation], released: bool
+    package: Package,
+    contract: Contract | None,
+    own: Iterable[Violation],
+    earlier: Iterable[Violation],
+    released: bool,
 ) -> None:
     hold_on = contract.hold_on if contract is not None else {"receiver_missing"}
+    found = [*own, *earlier] if package.disposition == "held" else own
     holding = [
         v.kind
-        for v in own
+        for v in found
         if (v.kind in hold_on or "any" in hold_on)
         and v.kind != "held_too_long"
         and not (v.field in package.provenance and package.provenance[v.field].how == "rebuilt")
@@ -117,23 +163,6 @@ def _is_rightly_held(
             "hold",
             f"{package.id} is sent although {holding} hold it",
         )
-
-
-def is_pure(
-    processor: Processor[Task], task: Task | None, encoded: bytes, after: Task | None
-) -> None:
-    if task is not None:
-        must(processor.encode(task) == encoded, "pure", "advance changed its task")
-    if after is not None and after is not task:
-        again = processor.decode(processor.encode(after))
-        must(again == after, "state", "a state is another one when it is read back")
-
-
-def task_key(task: Task | None, given: Input) -> str:
-    if task is None:
-        assert isinstance(given, Arrival)
-        return state.state_key(given.body.workflow, given.body.task_id)
-    return state.state_key(task.workflow, task.task_id)
 
 
 def _share(contract: Contract, names: Sequence[str]) -> float:

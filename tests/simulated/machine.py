@@ -6,15 +6,16 @@ again from the position, as the lane does.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple, Protocol
 
 from processors.driver import Driver
-from processors.integrity.state import Task
 from processors.processor import Processor
 from processors.timeline import Timeline
 from schemas.flow import Output, Record
-from tests.simulated.story import PARTITIONS, SILENCE, Change, Fate, Plan, Registry, Step
+from tests.simulated.known import must
+from tests.simulated.story import PARTITIONS, Change, Fate, Plan, Registry, Step
+from tests.simulated.watched import Call, counted, watched
 
 
 class Published(NamedTuple):
@@ -47,32 +48,38 @@ class _Position(NamedTuple):
     tables: Any
 
 
+class Audit(Protocol):
+    """Who looks on: at each call of the driver, and at what becomes of its transaction."""
+
+    def called(self, call: Call) -> None: ...
+    def committed(self, counts: Counter[tuple[str, str]]) -> None: ...
+    def dropped(self) -> None: ...
+
+
 class Machine:
-    """Plays steps through a driver. `on_commit` gets what each transaction published, `on_drop`
-    is called for a transaction that was not committed."""
+    """Plays steps through a driver, of the kind `driver`."""
 
     def __init__(
         self,
-        processor: Processor[Task],
+        processor: Processor[Any],
         registry: Registry,
         plan: Plan = Plan(),  # noqa: B008 - frozen
-        on_commit: Callable[[list[Output]], None] = lambda _: None,
-        on_drop: Callable[[], None] = lambda: None,
+        audit: Audit | None = None,
+        driver: type[Driver[Any]] = Driver,
     ) -> None:
         self.processor = processor
         self.steps: list[Step] = []
         self.published: list[Published] = []
-        self.told: list[Output] = []  # to insights
+        self.told: list[Published] = []  # to insights
         self.struck: list[Struck] = []
         self.counts: Counter[tuple[str, str, str]] = Counter()
-        self.changelog: list[tuple[int, str, bytes | None]] = []
-        self.before_silence: dict[str, bytes] = {}  # the state
+        self.changelog: list[tuple[int, Any, bytes | None]] = []
         self._registry = registry
         self._changes: list[Step] = []
         self._plan = plan
         self._faults = {(fault.step, fault.place): fault for fault in plan.faults}
-        self._on_commit = on_commit
-        self._on_drop = on_drop
+        self._audit = audit
+        self._kind = driver if audit is None else watched(driver, audit.called)
         self._pending: list[Published] = []
         self._index = 0  # of the step at hand
         self._moments = 0  # at which it could be struck so far
@@ -102,7 +109,7 @@ class Machine:
             except _Strike as struck:
                 strike = struck
                 self._pending.clear()
-                self._on_drop()
+                self._dropped()
                 index = self._position.step
                 self.struck.append(
                     Struck(self.steps[self._index].number, struck.fate, len(self.published))
@@ -110,9 +117,9 @@ class Machine:
         self._index = index
         self._commit(index)
 
-    def state(self) -> dict[str, bytes]:
+    def state(self) -> dict[Any, bytes]:
         """What the changelog holds, compacted."""
-        found: dict[str, bytes] = {}
+        found: dict[Any, bytes] = {}
         for _, key, value in self.changelog:
             if value is None:
                 found.pop(key, None)
@@ -122,9 +129,6 @@ class Machine:
 
     def _play(self, index: int, step: Step) -> None:
         self._index, self._moments = index, 0
-        if step.number == SILENCE:
-            self._commit(index)
-            self.before_silence = self.state()
         self._moment()
         if step.at < self._away_until:
             # Read after an outage: nobody is blamed before all that waited has been read.
@@ -136,19 +140,36 @@ class Machine:
             self._tables = self._registry.after(changes)
             self._publish(self._clock.exchange(self._tables))
         elif isinstance(step.what, Record):
-            assert self._clock.now is not None
-            self._publish(self._driver.step(step.what, self._clock.now))
+            self._publish(self._read(step.what))
         else:
             self._publish(self._clock.through(step.at))
         self._moment()
         if self._plan.commits is None or step.number in self._plan.commits:
             self._commit(index + 1)
             self._moment()
+            if self._plan.restarts:
+                self._begin()
 
-    def _publish(self, outputs: Any) -> None:
-        number = self.steps[self._index].number
-        for output in outputs:
-            self._pending.append(Published(number, self._clock.now or 0, output))
+    def _read(self, record: Record) -> list[Output]:
+        assert self._clock.now is not None
+        outputs = self._driver.step(record, self._clock.now)
+        if self._plan.aborts and not self._pending:
+            self._driver.drop()
+            self._dropped()
+            again = self._driver.step(record, self._clock.now)
+            must(outputs == again, "pure", f"{record.offset} is published otherwise after an abort")
+        return outputs
+
+    def _dropped(self) -> None:
+        if self._audit is not None:
+            self._audit.dropped()
+
+    def _publish(self, outputs: Iterable[Output]) -> None:
+        self._pending += map(self._published, outputs)
+
+    def _published(self, output: Output) -> Published:
+        step = self.steps[min(self._index, len(self.steps) - 1)]
+        return Published(step.number, self._clock.now or 0, output)
 
     def _settle(self) -> tuple[Output, ...]:
         self._moment()
@@ -159,9 +180,10 @@ class Machine:
     def _commit(self, index: int) -> None:
         changes = list(self._driver.changelog())
         self.changelog += changes
-        self.told += self._driver.sums()
+        self.told += map(self._published, self._driver.sums())
         self._driver.merge(changes)
-        self._on_commit([published.output for published in self._pending])
+        if self._audit is not None:
+            self._audit.committed(counted(self.counts))
         self.published += self._pending
         self._pending.clear()
         self._position = _Position(index, self._clock.now, self._tables)
@@ -174,24 +196,28 @@ class Machine:
             raise _Strike(fault.fate, fault.outage)
 
     def _recover(self, strike: _Strike) -> None:
+        if strike.fate == "abort":
+            self._driver.drop()
+        self._begin(strike.outage, anew=strike.fate == "crash")
+
+    def _begin(self, outage: int = 0, anew: bool = True) -> None:
+        """Go on from what is committed, in a process of its own if `anew`."""
         position = self._position
         self._index, self._moments = position.step, -1_000  # it is not struck while it restores
         self._tables = position.tables
-        if strike.fate == "abort":
-            self._driver.drop()
-        else:
+        if anew:
             self._driver = self._new_driver()
         self._clock = Timeline(self._driver, self._settle)
         if position.now is not None:
             self._clock.now = position.now
-            if strike.outage:
-                self._away_until = self._clock.now = position.now + strike.outage
+            if outage:
+                self._away_until = self._clock.now = position.now + outage
             self._publish(self._clock.exchange(self._tables))
 
-    def _new_driver(self) -> Driver[Task]:
+    def _new_driver(self) -> Driver[Any]:
         """A process of its own: all that it knows is from the changelog."""
-        driver = Driver(self.processor, self._tables, self.counts)
-        stores: list[dict[str, bytes]] = [{} for _ in range(PARTITIONS)]
+        driver = self._kind(self.processor, self._tables, self.counts)
+        stores: list[dict[Any, bytes]] = [{} for _ in range(PARTITIONS)]
         for partition, key, value in self.changelog:
             if value is None:
                 stores[partition].pop(key, None)

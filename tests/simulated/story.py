@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS
+from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.insights.limits import DEFAULT_LIMITS as INSIGHTS_LIMITS
+from processors.insights.limits import Limits as InsightsLimits
 from processors.integrity.limits import Limits
-from processors.integrity.processor import integrity
+from processors.processor import Processor
 from schemas import documents
 from schemas.flow import Record
 
@@ -59,20 +61,26 @@ class Fault:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run goes wrong. A transaction ends after the steps in `commits` (None: each step)."""
+    """How a run goes wrong. A transaction ends after the steps in `commits` (None: each step), and
+    with `restarts` the process too; with `aborts` each record is read, aborted and read again."""
 
     commits: frozenset[int] | None = None
     faults: tuple[Fault, ...] = ()
+    restarts: bool = False
+    aborts: bool = False
 
 
 @dataclass(frozen=True)
 class Story:
-    """The world of one seed and what happened in it; `plans` are the runs beside the first."""
+    """The world of one seed and what happened in it; `plans` are the runs beside the first, and
+    `insights` is how the second processor goes wrong (by the numbers of its own steps)."""
 
     seed: int
     limits: Limits
     steps: tuple[Step, ...]
     plans: tuple[Plan, ...]
+    second: InsightsLimits = INSIGHTS_LIMITS
+    insights: Plan | None = None
 
 
 def silence(steps: Sequence[Step]) -> list[Step]:
@@ -91,8 +99,9 @@ def entry(data: dict[str, Any]) -> tuple[str, str, bytes]:
 class Registry:
     """The tables after each change, built once for all the runs of a seed."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._build = integrity(limits).build_tables
+    def __init__(self, processor: Processor[Any]) -> None:
+        self._build = processor.build_tables
+        self._names = processor.tables
         self._built: dict[tuple[int, ...], Any] = {}
 
     def after(self, changes: Sequence[Step]) -> Any:
@@ -100,12 +109,13 @@ class Registry:
         numbers = tuple(step.number for step in changes)
         found = self._built.get(numbers)
         if found is None:
-            topics: dict[str, dict[str, bytes]] = {CONTRACTS: {}, RECEIVERS: {}, LIVENESS: {}}
+            topics: dict[str, dict[str, bytes]] = {name: {} for name in self._names}
             existing: frozenset[str] | None = None
             for step in changes:
                 assert isinstance(step.what, Change)
                 for topic, key, value in step.what.entries:
-                    topics[topic][key] = value
+                    if topic in topics:
+                        topics[topic][key] = value
                 existing = step.what.existing or existing
             found = self._built[numbers] = self._build(topics, existing)
         return found

@@ -2,12 +2,12 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from processors.driver import Driver
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
-from processors.integrity.state import Task
-from processors.processor import Processor
+from processors.integrity.processor import integrity
 from schemas.flow import Output, Record
 from tests.simulated.machine import Machine, Published, Struck
 from tests.simulated.story import DAY, START, Change, Plan, Registry, Step, Story, silence
@@ -15,15 +15,16 @@ from tests.simulated.story import DAY, START, Change, Plan, Registry, Step, Stor
 PACKAGE = ("id", "revision", "disposition", "contract", "contract_version", "begun", "missing")
 
 
-def told(story: Story, core: Callable[[Limits], Processor[Task]]) -> str:
+def told(story: Story, core: type[Driver[Any]]) -> str:
     """The story and what it publishes; a run with faults, where it has one, after the one without.
 
     What breaks while a run is checked does not stop the telling: it is played without a ledger.
     """
     lines = [f"limits: {limits(story.limits)}"]
-    registry = Registry(story.limits)
+    processor = integrity(story.limits)
+    registry = Registry(processor)
     for plan in (Plan(), *story.plans):
-        machine = Machine(core(story.limits), registry, plan)
+        machine = Machine(processor, registry, plan, driver=core)
         machine.play([*story.steps, *silence(story.steps)])
         lines += [_title(plan), *_timeline(machine)]
     return "\n".join(lines)
@@ -37,6 +38,7 @@ def _title(plan: Plan) -> str:
         + (f", away for {f.outage // 60_000} min" if f.outage else "")
         for f in plan.faults
     )
+    faults += " restarts after each commit" if plan.restarts else ""
     commits = "each step" if plan.commits is None else str(sorted(plan.commits))
     return f"\n--- with faults: {faults}; commits after {commits}"
 

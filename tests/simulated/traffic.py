@@ -1,6 +1,8 @@
 """What comes in: tasks on their way, acks, amendments, and all that goes wrong on the way there.
 
-Drawn step by step, so that an ack can speak of a handoff that was really published; the same seed
+Much of it comes at the very moment of something that happens by itself, or a millisecond before or
+after it: deadlines, ends of graces and of times to live, an owner's last midnight. Drawn step by
+step, so that an ack can speak of a handoff that was really published; the same seed
 draws the same all the same, as what is published depends on nothing but what was drawn before.
 """
 
@@ -42,6 +44,12 @@ GAPS: Final = (0, 1, SECOND, 30 * SECOND, 3 * MINUTE, 20 * MINUTE, 2 * HOUR, 9 *
 LIKELY: Final = (4, 2, 20, 25, 25, 14, 6, 2, 0.6)
 LENGTHS: Final = (2, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9, 9, 30)  # outputs of a task
 SHORTEST_LIFE: Final = 5 * HOUR  # a task is not forgotten sooner
+MAX_AGE: Final = 2 * HOUR  # of what one of the fields is rebuilt from
+AHEAD: Final = 5 * MINUTE  # an event may be so far ahead of its record
+
+
+def _when(found: tuple[str, int, Known | None]) -> int:
+    return found[1]
 
 
 @dataclass
@@ -69,6 +77,11 @@ class Traffic:
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     ids: int = 0
     names: tuple[str, ...] = NAMES
+    declares: float = 0.5  # this share of the outputs hands off
+    exact: bool = False  # the clock stands at a boundary
+    near: Known | None = None  # the handoff whose boundary it is
+    last_at: dict[str, int] = field(default_factory=dict)  # event times, by task
+    last_timestamp: int = START
 
     @property
     def random(self) -> Random:
@@ -76,6 +89,7 @@ class Traffic:
 
     def steps(self) -> Iterator[Step]:
         """All that happens."""
+        self.declares = self.random.choice((0.5, 0.5, 0.25, 0.1))
         for change in self.world.beginning():
             yield self._step(change)
         while self.tasks or self.walks:
@@ -89,7 +103,25 @@ class Traffic:
 
     def _gap(self) -> int:
         """How long nothing happens (ms)."""
+        self.exact, self.near = False, None
+        if self.random.random() < 0.25:
+            ahead = [found for found in self._boundaries() if found[1] >= self.now]
+            if ahead:
+                kind = self.random.choice(sorted({kind for kind, _, _ in ahead}))
+                alike = [found for found in ahead if found[0] == kind]
+                _, at, self.near = min(self.random.sample(alike, min(2, len(alike))), key=_when)
+                self.exact = True
+                return max(at + self.random.choice((-1, 0, 1)) - self.now, 0)
         return self.random.choices(GAPS, LIKELY)[0]
+
+    def _boundaries(self) -> list[tuple[str, int, Known | None]]:
+        """What happens by itself, when, and to which handoff."""
+        return [
+            *self.ledger.moments(),
+            *(("tables", at, None) for at in self.world.moments(self.now)),
+            # A lost field is rebuilt from what is not older than this.
+            *(("age", at + MAX_AGE, None) for at in self.last_at.values()),
+        ]
 
     def _length(self) -> int:
         """How many outputs a task has."""
@@ -100,9 +132,8 @@ class Traffic:
         return self.random.choice((1, 1, 1, 1, 2, 3))
 
     def _draw(self) -> Step | None:
-        kind = self.random.choices(
-            ("output", "answer", "repeat", "table", "bad"), (60, 25, 5, 6, 2)
-        )[0]
+        weights = (60, 25, 5, 6, 2) if self.near is None else (40, 55, 2, 3, 0)
+        kind = self.random.choices(("output", "answer", "repeat", "table", "bad"), weights)[0]
         if kind == "answer":
             return self._answer()
         if kind == "table":
@@ -117,6 +148,14 @@ class Traffic:
 
     def _walk(self) -> Walk:
         random = self.random
+        if self.near is not None:
+            about = self.near.package
+            for walk in self.walks:
+                if (walk.workflow, walk.task_id) == (about.workflow, about.task_id):
+                    return walk
+            walk = Walk(about.workflow, about.task_id, 1, about.from_.stage)
+            self.walks.append(walk)
+            return walk
         if self.tasks and (not self.walks or random.random() < 0.25):
             self.tasks -= 1
             # A task id may come in two workflows: they are two tasks.
@@ -133,7 +172,9 @@ class Traffic:
         walk.count += 1
         if not walk.left:
             self.walks.remove(walk)
-        if random.random() < 0.6:
+        if self.near is not None and self.near.package.to.stage and random.random() < 0.6:
+            walk.stage = self.near.package.to.stage
+        elif random.random() < 0.6:
             following = (STAGES.index(walk.stage) + 1) % len(STAGES)
             walk.stage = STAGES[following] if random.random() < 0.7 else random.choice(STAGES)
         if random.random() < 0.04:
@@ -152,7 +193,7 @@ class Traffic:
             body["team"] = "sales"
         if random.random() < 0.08:
             body["retracted"] = random.sample(self.names, random.randint(1, 2))
-        if random.random() < 0.5:
+        if random.random() < self.declares:
             requests = [self._request(walk) for _ in range(self._parts())]
             if len(requests) > 1 and random.random() < 0.8:  # else some are in one slot twice
                 requests = [r | {"part": f"p{at}"} for at, r in enumerate(requests)]
@@ -197,6 +238,8 @@ class Traffic:
         if not handoffs:
             return None
         known = random.choice(still if still and random.random() < 0.8 else handoffs[-20:])
+        if self.near is not None and random.random() < 0.9:
+            known = self.near
         self.ids += 1
         body: Data = {
             "id": f"e{self.ids}",
@@ -232,14 +275,7 @@ class Traffic:
 
     def _record(self, topic: str, body: Data) -> Step:
         random = self.random
-        timestamp = self.now - random.choice((0, 0, 5, 2 * SECOND, MINUTE))
-        if random.random() < 0.02:
-            timestamp -= 2 * DAY
-        occurred_at = timestamp - random.choice((0, 0, 0, SECOND))
-        if random.random() < 0.1:
-            occurred_at -= random.choice((10 * MINUTE, 5 * HOUR, 3 * DAY))
-        elif random.random() < 0.03:
-            occurred_at += random.choice((MINUTE, HOUR))
+        timestamp, occurred_at = self._times(body["task_id"])
         body["occurred_at"] = occurred_at
         headers = [("handoff-backfill", b"1")] if random.random() < 0.04 else []
         if random.random() < 0.1:
@@ -247,6 +283,30 @@ class Traffic:
         key = body["task_id"]
         value = msgspec.json.encode(body)
         return self._arrives(topic, key, value, timestamp, headers)
+
+    def _times(self, task: str) -> tuple[int, int]:
+        """When a record reached Kafka, by the clock there, and when its event was."""
+        random = self.random
+        if self.exact:
+            timestamp = self.now + random.choice((0, 0, -1, 1))
+            occurred_at = timestamp
+        else:
+            timestamp = self.now - random.choice((0, 0, 5, 2 * SECOND, MINUTE))
+            if random.random() < 0.1:
+                timestamp = min(self.last_timestamp + random.choice((-1, 0, 1)), self.now)
+            if random.random() < 0.03:
+                timestamp = self.now - random.choice((2 * DAY, DAY - 1, DAY, DAY + 1))
+            occurred_at = timestamp - random.choice((0, 0, 0, SECOND))
+        chance = random.random()
+        if chance < 0.1:
+            occurred_at -= random.choice((10 * MINUTE, 5 * HOUR, 3 * DAY))
+        elif chance < 0.13:
+            occurred_at += random.choice((MINUTE, HOUR, AHEAD - 1, AHEAD, AHEAD + 1))
+        elif chance < 0.28:
+            occurred_at = self.last_at.get(task, occurred_at) + random.choice((-1, 0, 0, 1))
+        self.last_timestamp = timestamp
+        self.last_at[task] = min(occurred_at, timestamp)
+        return timestamp, occurred_at
 
     def _arrives(
         self,

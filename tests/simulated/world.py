@@ -5,6 +5,7 @@ from random import Random
 from typing import Any, Final
 
 from processors.contracts.tables import LIVENESS
+from processors.insights.limits import Limits as InsightsLimits
 from processors.integrity.limits import Limits
 from tests.simulated.story import DAY, HOUR, MINUTE, START, Change, entry
 
@@ -34,6 +35,12 @@ RULES: Final[tuple[Data, ...]] = (
     {"name": "said", "expr": "has(context.topic) && size(context.topic) > 3", "message": "no"},
     {"name": "same", "expr": "context.topic != context.notes", "message": "m", "severity": "info"},
 )
+REPEATS: Final[tuple[Data, ...]] = (
+    {"by": ["context.topic"], "threshold": 2, "within": "PT6H", "receiver": "support"},
+    {"by": ["context.score"], "threshold": 3, "within": "P1D", "receiver": "billing"},
+    {"by": ["context.mood", "context.lead.name"], "threshold": 2, "within": "PT1H"}
+    | {"receiver": "gone"},
+)
 WHENS: Final = ("context.score >= 60", "has(context.mood) && context.mood == 'hot'")
 HOLDS: Final[tuple[list[str], ...]] = (
     [],
@@ -56,12 +63,15 @@ class World:
         self.workflows = ("lead", "order/eu", "care")[: random.choice((1, 1, 2, 3))]
         self.contracts: dict[str, list[Data]] = {}  # the versions of each
         self.receivers: dict[str, Data] = {}
-        self.live: dict[str, Data] = {}
         for number in range(random.randint(2, 7)):
             self.contracts[f"c{number}"] = [self._contract(f"c{number}", 1)]
         for id_ in RECEIVERS:
             self.receivers[id_] = self._receiver(id_, START)
+        self.silent_at: list[int] = []
         self.limits = self._limits()
+        self.insights = InsightsLimits(
+            random.choice((HOUR, DAY)), random.choice((1, 10_000, 3 * MINUTE))
+        )
 
     def _limits(self) -> Limits:
         random = self.random
@@ -74,6 +84,11 @@ class World:
             task_ttl_ms=random.choice((6 * HOUR, 2 * DAY, 3 * DAY)),
             stale_liveness_ms=365 * DAY,
         )
+
+    def moments(self, now: int) -> list[int]:
+        """When the tables say something else by themselves (epoch ms): a receiver has been silent
+        for too long, or somebody's last day is over."""
+        return [*self.silent_at, now - (now - START) % DAY + DAY]
 
     def beginning(self) -> list[Change]:
         """What is registered at the start; some of it comes later, or never."""
@@ -108,6 +123,7 @@ class World:
             ago = random.choice((0, 5 * MINUTE, HOUR))
             live = random.random() < 0.4
             found = {"receiver": id_, "live": live, "checked_at": now, "last_live_at": now - ago}
+            self.silent_at = [now - ago + 10 * MINUTE, now - ago + 30 * MINUTE]
             return Change(((LIVENESS, id_, json.dumps(found).encode()),))
         if kind == "topics":
             queues = [f"q.{name}" for name in RECEIVERS if random.random() < 0.8]
@@ -150,6 +166,8 @@ class World:
             made["to"]["stage"] = target
         if random.random() < 0.35:
             made["when"] = random.choice(WHENS)
+        if random.random() < 0.2:
+            made["repeat"] = random.choice(REPEATS)
         if random.random() < 0.7:
             made["hold_on"] = random.choice(HOLDS)
         if random.random() < 0.3:

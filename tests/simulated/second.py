@@ -1,0 +1,159 @@
+"""Insights behind the first processor: the steps that it reads, and what it must tell of them."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.feed import EdgePart, Part, PatternPart, subject, total
+from schemas.flow import Record
+from schemas.records import Edge, Pattern
+from schemas.wire import epoch_ms
+from tests.simulated.known import must
+from tests.simulated.machine import Machine, Published
+from tests.simulated.story import MINUTE, PARTITIONS, Change, Step
+
+EDGES: Final = "handoff.edges"
+PATTERNS: Final = "handoff.patterns"
+
+AHEAD: Final = 5 * MINUTE
+
+_part = msgspec.json.Decoder[Part](Part).decode
+_edge = msgspec.json.Decoder(Edge).decode
+_pattern = msgspec.json.Decoder(Pattern).decode
+
+
+def steps_behind(steps: Sequence[Step], told: Sequence[Published]) -> list[Step]:
+    """What insights goes through: each sum when it was told, each change of the tables."""
+    found: list[Step] = []
+    offsets: Counter[int] = Counter()
+    by_step: defaultdict[int, list[Published]] = defaultdict(list)
+    for each in told:
+        by_step[each.step].append(each)
+
+    def read(sums: Sequence[Published]) -> Iterator[Step]:
+        for each in sums:
+            key = each.output.key or b""
+            partition = sum(key) % PARTITIONS
+            record = Record(
+                each.output.topic, partition, offsets[partition], key, each.output.value, each.now
+            )
+            offsets[partition] += 1
+            yield Step(0, each.now, record, key.decode())
+
+    for step in steps:
+        sums = by_step[step.number]
+        found += read([each for each in sums if each.now < step.at])
+        if isinstance(step.what, Change):
+            found.append(step)
+        found += read([each for each in sums if each.now >= step.at])
+    return [
+        Step(number, step.at, step.what, step.task) for number, step in enumerate(found, start=1)
+    ]
+
+
+def by_subject(published: Sequence[Published]) -> dict[str, list[Published]]:
+    """What insights publishes, by topic and key; the moment counts, the step does not."""
+    found: dict[str, list[Published]] = defaultdict(list)
+    for each in published:
+        key = (each.output.key or b"").decode()
+        found[f"{each.output.topic} {key}"].append(each._replace(step=0))
+    return found
+
+
+def adds_up(machine: Machine) -> None:
+    """What insights told of edges and patterns at last is what it was told. Raises `Broken`."""
+    came: defaultdict[str, list[Part]] = defaultdict(list)
+    for step in machine.steps:
+        if isinstance(step.what, Record):
+            came[step.task].append(_bounded(_part(step.what.value or b""), step.at + AHEAD))
+    parts = {name: total(each) for name, each in came.items()}
+    letters = sum(n for (name, _, _), n in machine.counts.items() if name == "dead_letters")
+    failed = sum(n for (name, _, _), n in machine.counts.items() if name == "failed_wakes")
+    must((letters, failed) == (0, 0), "insights", f"{letters} dead letters, {failed} failed wakes")
+    edges: dict[str, Edge] = {}
+    patterns: defaultdict[str, list[Pattern]] = defaultdict(list)
+    for _, _, output in machine.published:
+        key = (output.key or b"").decode()
+        if output.topic == EDGES:
+            edges[key] = _edge(output.value or b"")
+        elif output.topic == PATTERNS:
+            patterns[key].append(_pattern(output.value or b""))
+    for name, part in parts.items():
+        if isinstance(part, EdgePart):
+            _is_edge(name, part, edges.pop(name, None))
+    must(not edges, "insights", f"edges of nothing: {sorted(edges)}")
+    for name, told in patterns.items():
+        _is_pattern(name, parts, told)
+
+
+def _bounded(part: Part, latest: int) -> Part:
+    """An edge is not seen later than a clock may be ahead."""
+    if isinstance(part, PatternPart):
+        return part
+    first_seen, last_seen = min(part.first_seen, latest), min(part.last_seen, latest)
+    return replace(part, first_seen=first_seen, last_seen=last_seen)
+
+
+def _is_edge(name: str, part: EdgePart, edge: Edge | None) -> None:
+    must(edge is not None, "insights", f"the edge {name} is not published")
+    assert edge is not None
+    counts = part.counts
+    told = {**edge.counts, "moves": edge.moves, "tasks": edge.tasks}
+    expected = {"tasks": 0, **counts}
+    must(told == expected, "insights", f"{name}: {told}, and it was told {expected}")
+    times = (epoch_ms(edge.first_seen), epoch_ms(edge.last_seen))
+    must(times == (part.first_seen, part.last_seen), "insights", f"{name} was seen at {times}")
+    moves = counts["moves"]
+    for field, types in part.fields.items():
+        share = min(sum(types.values()) / moves, 1.0)
+        must(_close(edge.fields[field], share), "insights", f"{name}: the share of {field}")
+    must(edge.fields.keys() == part.fields.keys(), "insights", f"{name}: other fields")
+    if part.kind == "move":
+        return
+    must(edge.open == moves - counts.get("closed", 0), "insights", f"{name}: {edge.open} open")
+    judged = counts.get("judged", 0)
+    for figure, sum_ in ((edge.fidelity, part.fidelity), (edge.completeness, part.completeness)):
+        mean = sum_ / judged if judged else None
+        same = figure is mean if mean is None or figure is None else _close(figure, mean)
+        must(same, "insights", f"{name}: {figure}, and {mean} is the mean")
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, abs_tol=1e-6)
+
+
+def _is_pattern(name: str, parts: dict[str, Part], told: list[Pattern]) -> None:
+    """Opened, updated, closed, again and again; all counts together are what came."""
+    counted, before = 0, None
+    for pattern in told:
+        must(pattern.fingerprint == name, "insights", f"{pattern.id} lies under {name}")
+        if before is None:
+            must(pattern.status == "opened", "insights", f"{pattern.id}: {pattern.status} first")
+        else:
+            must(pattern.id == before.id, "insights", f"{pattern.id} before {before.id} is closed")
+            must(pattern.status != "opened", "insights", f"{pattern.id} is opened twice")
+            must(pattern.count >= before.count, "insights", f"{pattern.id} counts less")
+        before = pattern
+        if pattern.status == "closed":
+            counted, before = counted + pattern.count, None
+    must(before is None, "insights", f"{name} is open for ever")
+    part = parts.get(name)
+    if isinstance(part, PatternPart):
+        came = sum(part.minutes.values())
+        must(counted <= came, "insights", f"{name} counts {counted} of {came}")
+        if part.errors == came:
+            must(counted == came, "insights", f"{name} counts {counted} of {came} errors")
+    else:  # the moves that nobody documented are a part of their edge
+        edge = parts.get(subject("move", *_between(name)))
+        must(edge is not None, "insights", f"{name} is a pattern of nothing")
+        assert isinstance(edge, EdgePart)
+        must(counted <= edge.counts.get("bare", 0), "insights", f"{name} counts {counted}")
+
+
+def _between(name: str) -> list[str]:
+    """Workflow and stages of `edge/WORKFLOW/FROM/TO/KIND`."""
+    return [part.replace("%2F", "/").replace("%25", "%") for part in name.split("/")[1:4]]
