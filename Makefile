@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help install check test kafka demo bench stall chaos reliability simulate sidebyside lock clean
+.PHONY: help install check test kafka demo bench stall chaos reliability simulate sidebyside mutants lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ reliability: install ## let every fault happen RUNS times, 3 by default; make th
 
 simulate: install ## play seeded worlds through the core; SEED=n SEEDS=count, default 1 and 100
 	@$(BIN)/python -m tests.simulation $(or $(SEED),1) $(or $(SEEDS),$(if $(SEED),1,100))
+
+sidebyside: install ## whether the checkout OTHER=path publishes the same as this one
+	@$(BIN)/python -m tests.sidebyside $(OTHER)
+
+mutants: install ## change one operator of the core at a time: what does no test see? FILES="a b:12"
+	@$(BIN)/python -m tests.mutants $(FILES)
 
 lock: ## make the three requirements files from pyproject.toml; UPGRADE=--upgrade for the newest releases
 	@mkdir -p build

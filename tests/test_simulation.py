@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, get_args
@@ -16,7 +17,8 @@ from schemas.flow import Output, Record
 from schemas.records import Begun, How, SignalKind, ViolationKind
 from tests.simulation import judge, report, simulate
 
-SEEDS = 1_000
+ALL = 1_000
+SEEDS = int(os.environ.get("HANDOFF_SEEDS", ALL))  # fewer where only mistakes are asked for
 BROKEN_SEEDS = 60  # in so many a defect has to show
 PACKAGES, HELD = "handoff.packages", "handoff.held"
 VIOLATIONS, SIGNALS = "handoff.violations", "handoff.signals"
@@ -30,8 +32,11 @@ def test_a_thousand_seeds_hold() -> None:
     for seed in range(SEEDS):
         story, broken, found = simulate(seed)
         if broken is not None:
-            pytest.fail(report(seed, story, broken), pytrace=False)
+            told = report(seed, story, broken) if SEEDS >= ALL else f"seed {seed}: {broken}"
+            pytest.fail(told, pytrace=False)
         seen += found
+    if SEEDS < ALL:
+        return
     # They must come across everything there is, or else they prove less than they seem to.
     boundaries = [f"{what} {ms:+}" for what in BOUNDARIES for ms in (-1, 0, 1)]
     for what, kinds in (
