@@ -3,8 +3,8 @@
     python -m tests.mutants [FILE[:LINE[-LINE]] ...] [--jobs N]
 
 Each mutant is a copy of the tree in which one comparison, `and`, `or`, `not`, `+` or `-` is another
-one. A mutant dies when a test fails, or when the tests take far longer than they do without it. What
-survives is told with its place: either a test is missing, or nobody could see what has changed.
+one. A mutant dies when a test fails, or when the tests take far longer than they do without it.
+What survives is told with its place: either a test is missing, or nobody could see the difference.
 """
 
 import argparse
