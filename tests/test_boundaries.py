@@ -140,10 +140,11 @@ def test_retracted_names_have_64_kibibytes(size: int, known: bool) -> None:
 @pytest.mark.parametrize(("size", "told"), [(1_000, True), (1_001, False)])
 def test_an_edge_is_told_unless_its_names_are_too_long(size: int, told: bool) -> None:
     task = Task({})
-    to = "x" * (size - len("move/lead/s/"))
-    for stage in ("s", to):
+    from_ = "s" * 500
+    to = "x" * (size - len(f"move/lead/{from_}/"))
+    for stage in (from_, to):
         task.said("tool-outputs", stage=stage, tool="t")
-    assert (f"move/lead/s/{to}" in task.parts) is told
+    assert (f"move/lead/{from_}/{to}" in task.parts) is told
     assert task.count("feed_skipped") == (not told)
 
 
