@@ -206,8 +206,9 @@ def test_a_move_tells_of_so_many_names(names: int, told: int) -> None:
 @pytest.mark.parametrize(("size", "told"), [(1_000, True), (1_001, False)])
 def test_a_pattern_is_told_unless_its_names_are_too_long(size: int, told: bool) -> None:
     task = Task({})
-    stage = "x" * (size - len("edge/lead//marketing/contract_missing"))
-    task.hands_off(stage=stage)
-    subject = f"edge/lead/{stage}/marketing/contract_missing"
+    to = "t" * 500
+    stage = "x" * (size - len(f"edge/lead//{to}/contract_missing"))
+    task.hands_off(stage=stage, handoff={"to": to})
+    subject = f"edge/lead/{stage}/{to}/contract_missing"
     assert (subject in task.parts) is told
     assert task.count("feed_skipped") == (not told)
