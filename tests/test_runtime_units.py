@@ -8,15 +8,25 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
+from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients, metrics
 from processors.runtime.disk import DiskStore
 from processors.runtime.restoration import Bounds, Start, check_anchored, starts
 from processors.runtime.settings import Settings, SettingsError, load_settings
 from processors.runtime.state import MemoryStore, Store, open_store
 from processors.runtime.status import LaneStatus
-from processors.runtime.transactions import Cause, Kind, Misconfigured, cause_of, is_fenced, kind_of
+from processors.runtime.tables import Tables
+from processors.runtime.transactions import (
+    Cause,
+    Fatal,
+    Kind,
+    Misconfigured,
+    cause_of,
+    is_fenced,
+    kind_of,
+)
 
 IN0, IN1 = ("in0", 0), ("in1", 0)
 _ROOT = Path(__file__).resolve().parents[1]
@@ -317,3 +327,24 @@ def test_a_signal_while_instances_are_still_started_ends_them_all(seconds: float
             assert parent.wait(15) in (0, -signal.SIGTERM)
         finally:
             parent.kill()
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+class _Silent:
+    """An admin client whose broker does not answer."""
+
+    def list_topics(self, timeout: float) -> None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+def test_no_queue_counts_as_missing_because_nobody_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The receivers whose queues are not known to be there would have their handoffs held."""
+    tables = Tables(Settings(kafka_bootstrap_servers="127.0.0.1:1"), INTEGRITY)
+    monkeypatch.setattr(tables, "_admin", _Silent())
+    with pytest.raises(Fatal, match="the topics cannot be listed: "):
+        tables.start(lambda: False)
+    assert tables.current is None

@@ -65,7 +65,12 @@ class Tables:
         self._thread.start()
 
     def _read_to_the_end(self, stopping: Callable[[], bool]) -> None:
-        self._list_topics()
+        try:
+            self._list_topics()
+        except KafkaException as error:
+            # Not to know whether a queue is there is not to know that it is missing.
+            why = f"the topics cannot be listed: {reason(error.args[0])}"
+            raise ended_by(error.args[0], why) from None
         ends = self._assign()
         while ends:
             if stopping():
@@ -164,15 +169,12 @@ class Tables:
         return changed
 
     def _list_topics(self) -> bool:
-        """Look which topics exist; whether that changed. What is known stays, if nobody answers.
+        """Look which topics exist; whether that changed. Raises `KafkaException` if nobody answers.
 
         Ours do not count: a receiver whose queue is one of them has none, or its packages would be
         our inputs.
         """
-        try:
-            listed = self._admin.list_topics(timeout=_CALL_SECONDS).topics
-        except KafkaException:
-            return False
+        listed = self._admin.list_topics(timeout=_CALL_SECONDS).topics
         found = frozenset(listed) - self._ours
         changed = found != self._existing
         self._existing = found
