@@ -251,6 +251,7 @@ def ends(
         except KafkaException as error:
             if error.args[0].code() != KafkaError.FENCED_LEADER_EPOCH or time.monotonic() > limit:
                 raise
+            admin.list_topics(timeout=10)  # the client learns the new epoch
 
 
 def judged(admin: AdminClient, settings: Settings) -> int:

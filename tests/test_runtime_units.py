@@ -345,7 +345,10 @@ def test_no_queue_counts_as_missing_because_nobody_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The receivers whose queues are not known to be there would have their handoffs held."""
-    quiet = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+    quiet: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": "127.0.0.1:1",
+        "log_level": 0,
+    }
     monkeypatch.setattr(clients, "admin", lambda _: _Silent(quiet))
     tables = Tables(Settings(kafka_bootstrap_servers="127.0.0.1:1"), INTEGRITY)
     with pytest.raises(Fatal, match="the topics cannot be listed: "):
