@@ -20,10 +20,11 @@ from processors.processor import Processor
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
 from processors.runtime.caution import Caution
-from processors.runtime.keeper import Keeper
-from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES
+from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
+from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
+from processors.runtime.tables import Tables
 from schemas.flow import Headers
 from tests.outcomes import note_sequences
 
@@ -134,15 +135,32 @@ class Bench:
         }
 
 
-def fresh(status: LaneStatus) -> tuple[Caution, Blockage]:
-    """What a first lane has met: nothing."""
-    return Caution(BATCH_RECORDS, SLICE_WAKES), Blockage(status)
+def new_lane(
+    settings: Settings,
+    processor: Processor[Any],
+    *,
+    instance: str,
+    tables: Tables,
+    status: LaneStatus,
+    judge: Callable[[Batch], None] = Batch.run,
+) -> Lane:
+    """A lane that knows of no failed one before it."""
+    return Lane(
+        settings,
+        processor,
+        instance=instance,
+        tables=tables,
+        status=status,
+        judge=judge,
+        caution=Caution(BATCH_RECORDS, SLICE_WAKES),
+        blockage=Blockage(status),
+    )
 
 
 @contextmanager
-def keeping(
+def supervised(
     bench: Bench, processor: Processor[Any], judge: Callable[[Batch], None] = Batch.run
-) -> Iterator[Keeper]:
+) -> Iterator[LaneSupervisor]:
     """A processor kept running in this process; it must not be given up."""
     settings = Settings(
         kafka_bootstrap_servers=bench.servers,
@@ -150,13 +168,13 @@ def keeping(
         application_id=bench.prefix + "app",
     )
     given_up: list[str] = []
-    keeper = Keeper(settings, processor, judge, given_up.append)
-    keeper.start()
+    supervisor = LaneSupervisor(settings, processor, judge, given_up.append)
+    supervisor.start()
     try:
-        yield keeper
+        yield supervisor
     finally:
-        keeper.stop()
-        assert keeper.join(30)
+        supervisor.stop()
+        assert supervisor.join(30)
     assert not given_up
 
 

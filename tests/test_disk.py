@@ -410,7 +410,7 @@ def test_a_full_disk_waits_for_room_and_goes_on_exactly(
     records = [record(n, f"k{n}", "watch:" + dice.randbytes(3000).hex()) for n in range(1500)]
 
     def opened() -> DiskStore:
-        """As its keeper does it; at the third time a person has made room."""
+        """As a lane's supervisor does it; at the third time a person has made room."""
         if len(lanes.failures) == 2:
             small("size=100m")
         disk.check_place(folder)

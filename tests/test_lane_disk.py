@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 
 from processors.runtime import clients
-from processors.runtime.batch import Batch
-from processors.runtime.lane import Lane
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import LaneError
-from tests.lanes import Bench, Instance, fresh, wait_for
+from tests.lanes import Bench, Instance, new_lane, wait_for
 from tests.toy import toy
 
 pytest.importorskip("rocksdict")
@@ -151,7 +149,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     released = threading.Event()
     instance = clients.instance_id(settings, "toy")
     status = LaneStatus("toy")
-    hanging = Lane(settings, processor, instance, tables, status, Batch.run, *fresh(status))
+    hanging = new_lane(settings, processor, instance=instance, tables=tables, status=status)
     monkeypatch.setattr(hanging, "_let_go", lambda: released.wait(60))
 
     def hang() -> None:
@@ -163,7 +161,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     bench.check_outputs()
     assert any(hanging._held.stores)
     hanging.leave()
-    following = Lane(settings, processor, instance, tables, status, Batch.run, *fresh(status))
+    following = new_lane(settings, processor, instance=instance, tables=tables, status=status)
     lanes.append(threading.Thread(target=following.run, daemon=True))
     lanes[1].start()
     try:

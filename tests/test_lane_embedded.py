@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from processors.runtime import keeper
+from processors.runtime import lane_supervisor
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
 from tests.lanes import Bench, headers, number, text
@@ -182,7 +182,7 @@ def test_outputs_tell_where_they_came_from(bench: Bench) -> None:
 
 
 def test_a_lane_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "STUCK_SECONDS", 0.1)
+    monkeypatch.setattr(lane_supervisor, "STUCK_SECONDS", 0.1)
     released = threading.Event()
 
     class Hanging:
@@ -195,7 +195,9 @@ def test_a_lane_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> No
         def leave(self) -> None:
             self.left = True
 
-    made = keeper.Keeper(Settings(), toy("t."), lambda batch: None, lambda sentence: None)
+    made = lane_supervisor.LaneSupervisor(
+        Settings(), toy("t."), lambda batch: None, lambda sentence: None
+    )
     lane = Hanging()
     with pytest.raises(Fatal, match="has not returned for"):
         made._run(lane)  # type: ignore[arg-type]

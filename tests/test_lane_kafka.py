@@ -15,13 +15,12 @@ from confluent_kafka import Producer, TopicPartition
 from console.brokers import ApacheKafka, BrokerError
 from processors.runtime.batch import Batch
 from processors.runtime.groups import committed
-from processors.runtime.lane import Lane
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from tests.conftest import cannot_run
 from tests.instances import ends
-from tests.lanes import PARTITIONS, Bench, Instance, fresh, headers, wait_for
+from tests.lanes import PARTITIONS, Bench, Instance, headers, new_lane, wait_for
 from tests.toy import toy
 
 
@@ -209,7 +208,9 @@ def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench:
             batch.run()
 
     status = LaneStatus("toy")
-    failing = Lane(settings, processor, "one", tables, status, judge, *fresh(status))
+    failing = new_lane(
+        settings, processor, instance="one", tables=tables, status=status, judge=judge
+    )
     never = threading.Timer(30, failing.stop)
     never.start()
     with pytest.raises(ZeroDivisionError):
@@ -218,7 +219,7 @@ def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench:
     committed = sum(n for (name, *_), n in status.counts.items() if name == "applied")
     assert len(bench.read("out", 0)) == committed
     # The next one has the same id, so it ends the transaction that was left open.
-    following = Lane(settings, processor, "one", tables, status, Batch.run, *fresh(status))
+    following = new_lane(settings, processor, instance="one", tables=tables, status=status)
     thread = threading.Thread(target=following.run, daemon=True)
     thread.start()
     try:

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from processors.runtime import blockage, keeper, lane
+from processors.runtime import blockage, lane, lane_supervisor
 from processors.runtime.batch import Batch
 from processors.runtime.caution import HEAVY_BYTES, may_be_a_record
 from processors.runtime.transactions import Cause
 from schemas.flow import Emitted, Input
-from tests.lanes import Bench, headers, keeping, wait_for
+from tests.lanes import Bench, headers, supervised, wait_for
 from tests.toy import Tally, toy
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "_BACK_OFF", (0.0, 0.0))
+    monkeypatch.setattr(lane_supervisor, "_BACK_OFF", (0.0, 0.0))
     monkeypatch.setattr(blockage, "_PAUSE_SECONDS", 0.0)
 
 
@@ -32,12 +32,12 @@ def feed(bench: Bench, bad: str) -> None:
     bench.flush()
 
 
-def judged(bench: Bench, kept: keeper.Keeper) -> None:
+def judged(bench: Bench, supervisor: lane_supervisor.LaneSupervisor) -> None:
     """Everything but the bad record is judged, once. Outputs are read when that is done: a reader
     that was there before the aborts may miss records on the embedded broker."""
 
     def all_counted() -> bool:
-        counted = sum(n for (name, *_), n in kept.status.counts.items() if name == "counted")
+        counted = sum(n for (name, *_), n in supervisor.status.counts.items() if name == "counted")
         return counted >= sum(bench.expected.values())
 
     wait_for(all_counted, 120, "all records judged")
@@ -55,13 +55,15 @@ def test_a_state_that_cannot_be_encoded_costs_its_record(bench: Bench) -> None:
             raise ZeroDivisionError("no such state")
         return sound.encode(state)
 
-    with keeping(bench, dataclasses.replace(sound, encode=encode)) as kept:
-        judged(bench, kept)
+    with supervised(bench, dataclasses.replace(sound, encode=encode)) as supervisor:
+        judged(bench, supervisor)
         (letter,) = bench.read("dead-letters", 1)
         assert letter.value() == b"huge"
         assert headers(letter)["__streams.errors.exception"] == "not_publishable"
         assert "ZeroDivisionError" in headers(letter)["__streams.errors.message"]
-        assert kept.status.restarts >= 8  # thrice with 1,000 records, then 100, 10, and thrice 1
+        assert (
+            supervisor.status.restarts >= 8
+        )  # thrice with 1,000 records, then 100, 10, and thrice 1
 
 
 @pytest.mark.fault("a record that is judged for too long")
@@ -86,8 +88,8 @@ def test_a_record_that_is_not_judged_in_time_costs_itself(
         threading.Thread(target=batch.run, daemon=True).start()
 
     try:
-        with keeping(bench, dataclasses.replace(sound, advance=advance), judge) as kept:
-            judged(bench, kept)
+        with supervised(bench, dataclasses.replace(sound, advance=advance), judge) as supervisor:
+            judged(bench, supervisor)
             (letter,) = bench.read("dead-letters", 1)
             assert letter.value() == b"slow"
             assert "did not judge" in headers(letter)["__streams.errors.message"]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from processors.runtime import blockage, keeper
+from processors.runtime import blockage, lane_supervisor
 from processors.runtime.batch import Batch
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import Fatal
-from tests.lanes import Bench, keeping, wait_for
+from tests.lanes import Bench, supervised, wait_for
 from tests.toy import toy
 
 RESTARTS = int(os.environ.get("HANDOFF_RESTARTS", "20"))
@@ -37,8 +37,8 @@ def memory() -> int:
     return int(line.split()[1])
 
 
-def has_restarted(kept: keeper.Keeper, times: int) -> bool:
-    return kept.status.restarts >= times
+def has_restarted(supervisor: lane_supervisor.LaneSupervisor, times: int) -> bool:
+    return supervisor.status.restarts >= times
 
 
 def fails_while_judging(patch: pytest.MonkeyPatch) -> Callable[[Batch], None]:
@@ -86,12 +86,12 @@ def test_a_lane_that_keeps_failing_leaves_nothing_behind(
     bench.create()
     bench.send("k")
     bench.flush()
-    monkeypatch.setattr(keeper, "_BACK_OFF", (0.0, 0.0))
+    monkeypatch.setattr(lane_supervisor, "_BACK_OFF", (0.0, 0.0))
     monkeypatch.setattr(blockage, "_PAUSE_SECONDS", 0.0)
     seen = []
-    with keeping(bench, toy(bench.prefix), failure(monkeypatch)) as kept:
+    with supervised(bench, toy(bench.prefix), failure(monkeypatch)) as supervisor:
         for restarts in (RESTARTS // 10, RESTARTS):
-            wait_for(partial(has_restarted, kept, restarts), 10 * RESTARTS, "restarts")
+            wait_for(partial(has_restarted, supervisor, restarts), 10 * RESTARTS, "restarts")
             gc.collect()
             seen.append((open_files(), threads(), memory()))
     (files, running, held), (files_later, running_later, held_later) = seen

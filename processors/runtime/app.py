@@ -20,7 +20,7 @@ from processors.runtime import clients, metrics
 from processors.runtime.batch import Batch, Worker
 from processors.runtime.cluster import check_topics
 from processors.runtime.connection import Unreachable, reach
-from processors.runtime.keeper import Keeper
+from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.logs import complain, log_lines
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
@@ -81,11 +81,11 @@ class _App:
 
         port = self._settings.web_port or _free_port(self._settings.web_host)
         app = _faust_app(self._settings, port)
-        keepers = [
-            Keeper(self._settings, processor, _agent(app, processor.name, loop), give_up)
+        supervisors = [
+            LaneSupervisor(self._settings, processor, _agent(app, processor.name, loop), give_up)
             for processor in self._processors
         ]
-        _pages(app, [keeper.status for keeper in keepers])
+        _pages(app, [supervisor.status for supervisor in supervisors])
         # A Faust channel blocks every `put` until this has been called once.
         app.flow_control.resume()
         try:
@@ -98,17 +98,17 @@ class _App:
         log.info(
             "web pages on http://%s:%d/healthz /readyz /metrics", self._settings.web_host, port
         )
-        for keeper in keepers:
-            keeper.start()
+        for supervisor in supervisors:
+            supervisor.start()
         await stopping.wait()
         log.info("stopping")
         # The lanes before the agents: a batch under way still needs its agent.
-        for keeper in keepers:
-            keeper.stop()
+        for supervisor in supervisors:
+            supervisor.stop()
         limit = time.monotonic() + STOP_SECONDS
         ended = [
-            await asyncio.to_thread(keeper.join, max(0.0, limit - time.monotonic()))
-            for keeper in keepers
+            await asyncio.to_thread(supervisor.join, max(0.0, limit - time.monotonic()))
+            for supervisor in supervisors
         ]
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(app.stop(), 3)

@@ -94,6 +94,7 @@ class Lane:
         self,
         settings: Settings,
         processor: Processor[Any],
+        *,
         instance: str,
         tables: Tables,
         status: LaneStatus,
@@ -109,7 +110,7 @@ class Lane:
         self._stop = threading.Event()
         self._left = False  # it failed or hangs: nothing of it may be committed any more
         self._behind = False  # it hangs, and another lane has taken its place
-        self.seen = time.monotonic()  # when it last came by; its keeper looks
+        self.seen = time.monotonic()  # when its thread last reported; its supervisor reads it
         self._interval = settings.commit_interval_ms / 1000
         prefix = settings.topic_prefix
         self._inputs = {physical(name, prefix): name for name in processor.inputs}

@@ -11,7 +11,7 @@ SESSION_TIMEOUT_MS = 10_000  # of the group's members, unless set; Kafka's own d
 HEARTBEAT_MS, MAX_POLL_MS = 3_000, 300_000
 # Between two polls a turn may wait 30 s each for its batch to be judged (`lane.AGENT_SECONDS`), for
 # the offsets, the commit and an abort (`transactions.LIMIT_SECONDS`). A lane that is left behind
-# for its silence is so long before (`keeper.STUCK_SECONDS`).
+# for its silence is so long before (`lane_supervisor.STUCK_SECONDS`).
 LONGEST_TURN_MS = 120_000
 # The largest record with its framing. One that the buffer cannot take would wait for ever.
 LEAST_BUFFER_KBYTES = 8 * 1024

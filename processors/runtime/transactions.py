@@ -3,7 +3,7 @@
     LaneError
     ├── Abortable      abort, drop the overlay, seek back: the transaction is tried again
     ├── Unknown        nobody knows whether it was committed: a new producer, and restore
-    └── Fatal          the lane ends, the keeper starts it anew
+    └── Fatal          the lane ends, its supervisor starts a new one
         ├── Blocked    something outside is missing (a right, room on a disk): try again and again
         └── Fenced     another instance runs with our ids
     Misconfigured      no restart would help: the process ends with this sentence

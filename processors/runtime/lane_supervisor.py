@@ -1,4 +1,4 @@
-"""Keeps a lane running: starts it anew when it failed, and leaves it behind when it hangs."""
+"""Keeps one lane of a processor running: restarts it when it fails, abandons it when it hangs."""
 
 import gc
 import logging
@@ -19,24 +19,26 @@ from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import Blocked, Fatal, Fenced, LaneError, Misconfigured
 
-log = logging.getLogger("handoff.keeper")
+log = logging.getLogger("handoff.supervisor")
 
 _BACK_OFF = (0.5, 30.0)
 _HEALTHY_SECONDS = 60.0
-# Fenced so often in so short a time: not our own earlier self, but a twin.
+# A lane that is fenced once may be fenced by its own earlier attempt. One that is fenced so often
+# in so short a time runs beside another instance with the same ids.
 _FENCED_TIMES, _FENCED_SECONDS = 3, 120.0
-# Longer than any single call that a lane makes may take. Every other time that a broker comes back,
-# `send_offsets_to_transaction`, called with a limit of 5 s, never returns (librdkafka 2.16).
+# Longer than any single call of a lane may take. When a broker comes back, about every second call
+# of `send_offsets_to_transaction` with a limit of 5 s never returns (librdkafka 2.16).
 STUCK_SECONDS = 25.0
 _LOOK_SECONDS = 0.5
 
 
-class Keeper:
+class LaneSupervisor:
     """Keeps one processor's lane running.
 
-    A lane that ends with an error is started anew, after a pause that doubles while it keeps
-    failing; what no restart would mend is handed to `give_up`. A lane that hangs in a client is
-    left behind: whatever it still does is fenced by its successor, which has the same ids.
+    When a lane ends with an error, a new one is started after a pause, which doubles while lanes
+    keep failing. When no restart would help, `give_up` gets the sentence for a person. When a lane
+    hangs in a Kafka client, it is abandoned and a new one is started: the new one has the same ids,
+    so the broker fences whatever the old one still sends.
     """
 
     def __init__(
@@ -53,10 +55,10 @@ class Keeper:
         self._give_up = give_up
         self._stopping = threading.Event()
         self._lane: Lane | None = None
-        # One id for the life of the process: a lane that is started anew fences its predecessor.
+        # One id for the life of the process, so that a new lane fences the one before it.
         self._instance = clients.instance_id(settings, processor.name)
         self._thread = threading.Thread(
-            target=self._keep, name=f"keeper-{processor.name}", daemon=True
+            target=self._keep, name=f"supervisor-{processor.name}", daemon=True
         )
 
     def start(self) -> None:
@@ -88,16 +90,16 @@ class Keeper:
                     tables = made
                     probe = Probe(self._settings, self._processor, tables, self.status)
                     probe.start()
-                    _quiet_the_collector()
+                    _run_collector_seldom()
                 self._lane = Lane(
                     self._settings,
                     self._processor,
-                    self._instance,
-                    tables,
-                    self.status,
-                    self._judge,
-                    caution,
-                    blockage,
+                    instance=self._instance,
+                    tables=tables,
+                    status=self.status,
+                    judge=self._judge,
+                    caution=caution,
+                    blockage=blockage,
                 )
                 if not self._stopping.is_set():
                     self._run(self._lane)
@@ -128,7 +130,7 @@ class Keeper:
                     pause = _BACK_OFF[0]
                 log.info("%s: starts anew in %.1f s", self._processor.name, pause)
                 wait, pause = pause, min(2 * pause, longest)
-            # Nothing of the lane stays: the collector, which is quiet, would come much later.
+            # Free the old lane now: the garbage collector runs seldom (`_run_collector_seldom`).
             self._lane = None
             gc.collect()
             self._stopping.wait(wait)
@@ -159,12 +161,12 @@ class Keeper:
             try:
                 raise failure[0]
             finally:
-                failure.clear()  # the error knows this frame: a circle that would keep the lane
+                failure.clear()  # the error refers to this frame: a cycle would keep the lane alive
 
 
-def _quiet_the_collector() -> None:
-    """The garbage collector costs 2.5 times in decoding: what is there now stays, and the rest is
-    looked at seldom. Records and states are structs without cycles."""
+def _run_collector_seldom() -> None:
+    """Have the garbage collector skip what exists now and run seldom: with its defaults decoding
+    takes 2.5 times as long. Records and states are structs without cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
