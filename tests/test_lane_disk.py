@@ -159,7 +159,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     lanes = [threading.Thread(target=hang, daemon=True)]
     lanes[0].start()
     bench.check_outputs()
-    assert any(hanging._held.stores)
+    assert any(hanging._assignment.stores)
     hanging.leave()
     following = new_lane(settings, processor, instance=instance, tables=tables, status=status)
     lanes.append(threading.Thread(target=following.run, daemon=True))

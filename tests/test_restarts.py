@@ -49,7 +49,7 @@ def fails_when_partitions_come(patch: pytest.MonkeyPatch) -> Callable[[Batch], N
     def take(*_: object) -> None:
         raise Fatal("no partition")
 
-    patch.setattr("processors.runtime.holdings.Holdings.take", take)
+    patch.setattr("processors.runtime.assignment.Assignment.take", take)
     return Batch.run
 
 

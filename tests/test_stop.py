@@ -6,8 +6,8 @@ import time
 
 from processors.driver import Driver
 from processors.runtime.app import STOP_SECONDS
+from processors.runtime.assignment import Assignment
 from processors.runtime.batch import Batch, Worker
-from processors.runtime.holdings import Holdings
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas.flow import Output, Record
@@ -71,17 +71,17 @@ def test_a_batch_that_its_lane_gave_up_ends_with_the_record_under_way() -> None:
     worker.give(given_up)
     assert entered.wait(20)
     unused: object = None
-    holdings = Holdings(
+    assignment = Assignment(
         Settings(),
         processor,
-        driver,
-        unused,  # type: ignore[arg-type]
-        unused,  # type: ignore[arg-type]
-        LaneStatus("toy"),
-        lambda: None,
-        lambda: False,
+        driver=driver,
+        consumer=unused,  # type: ignore[arg-type]
+        admin=unused,  # type: ignore[arg-type]
+        status=LaneStatus("toy"),
+        beat=lambda: None,
+        stopping=lambda: False,
     )
-    holdings.close()
+    assignment.close()
     worker.give(next_one)  # of the lane that comes after it
     next_one.done.result(20)
     assert not given_up.done.done()

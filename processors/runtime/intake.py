@@ -6,8 +6,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.ordering import in_order
+from processors.runtime.assignment import Assignment
 from processors.runtime.gate import Gate
-from processors.runtime.holdings import Holdings
 from processors.runtime.restoration import PASSING, Place
 from processors.runtime.transactions import ended_by
 from schemas.flow import Record
@@ -17,18 +17,18 @@ from topics.rights import Right, reason
 class Intake:
     """Reads a lane's inputs. `inputs` maps physical names to canonical.
 
-    It moves `Holdings.next` on. `first` is where each input was when the open transaction began.
-    Rebalance callbacks run in each of its calls, so that what is held may be another's after it.
-    Any of them raises `Fenced` or `Fatal` for what a consumer does not get over by itself.
+    It advances `Assignment.positions`. `first` is where each input was when the open transaction
+    began. Rebalance callbacks run in each of its calls, so that what is held may be another's after
+    it. Any of them raises `Fenced` or `Fatal` for what a consumer does not get over by itself.
     """
 
     def __init__(
-        self, inputs: Mapping[str, str], consumer: Consumer, gate: Gate, held: Holdings
+        self, inputs: Mapping[str, str], consumer: Consumer, gate: Gate, assignment: Assignment
     ) -> None:
         self._inputs = inputs
         self._consumer = consumer
         self._gate = gate
-        self._held = held
+        self._assignment = assignment
         self.first: dict[Place, int] = {}
 
     def at_once(self, most: int) -> list[Record]:
@@ -53,8 +53,8 @@ class Intake:
     def go_back(self, places: Mapping[Place, int]) -> None:
         """Read again from these offsets, where the input is still held."""
         for place, offset in places.items():
-            if place in self._held.next:
-                self._held.next[place] = offset
+            if place in self._assignment.positions:
+                self._assignment.positions[place] = offset
                 self._gate.sought(place)
                 self._consumer.seek(TopicPartition(*place, offset))
 
@@ -70,8 +70,8 @@ class Intake:
         """The records to judge: not those of partitions that are gone or that came before."""
         records: list[Record] = []
         inputs, first = self._inputs, self.first
-        following, stores = self._held.next, self._held.stores
-        restoring = self._held.restoration is not None
+        positions, stores = self._assignment.positions, self._assignment.stores
+        restoring = self._assignment.restoration is not None
         for message in messages:
             error = message.error()
             topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -85,9 +85,9 @@ class Intake:
             assert partition is not None
             assert offset is not None
             place = (topic, partition)
-            if restoring or partition not in stores or offset < following[place]:
+            if restoring or partition not in stores or offset < positions[place]:
                 continue
-            following[place] = offset + 1
+            positions[place] = offset + 1
             first.setdefault(place, offset)
             headers: Any = message.headers()
             records.append(
@@ -106,5 +106,5 @@ class Intake:
     def _check(self, error: KafkaError, topic: str | None) -> None:
         if error.code() not in PASSING:
             asked = [Right("READ", "topic", name) for name in ([topic] if topic else self._inputs)]
-            why = reason(error, Right("READ", "group", self._held.group), *asked)
+            why = reason(error, Right("READ", "group", self._assignment.group), *asked)
             raise ended_by(error, f"the inputs cannot be read: {why}")

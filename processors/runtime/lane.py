@@ -30,12 +30,12 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from processors.driver import Driver
 from processors.processor import Processor
 from processors.runtime import clients
+from processors.runtime.assignment import Assignment
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
 from processors.runtime.caution import Caution, may_be_a_record
 from processors.runtime.cluster import refused
 from processors.runtime.gate import Gate
-from processors.runtime.holdings import Holdings
 from processors.runtime.intake import Intake
 from processors.runtime.lookout import Lookout
 from processors.runtime.outlet import Outlet
@@ -143,17 +143,17 @@ class Lane:
         self._admin = clients.admin(settings)
         self._gate = Gate(self._admin, list(self._inputs))
         self._consumer = clients.group_consumer(settings, processor.name, instance)
-        self._held = Holdings(
+        self._assignment = Assignment(
             settings,
             processor,
-            self._driver,
-            self._consumer,
-            self._admin,
-            status,
-            self._beat,
-            self._stop.is_set,
+            driver=self._driver,
+            consumer=self._consumer,
+            admin=self._admin,
+            status=status,
+            beat=self._beat,
+            stopping=self._stop.is_set,
         )
-        self._intake = Intake(self._inputs, self._consumer, self._gate, self._held)
+        self._intake = Intake(self._inputs, self._consumer, self._gate, self._assignment)
         self._outlet = Outlet(
             self._transactions, processor.changelog, prefix, self._beat, self._why, report=report
         )
@@ -162,7 +162,7 @@ class Lane:
             self._consumer,
             self._gate,
             Standstill(self._admin),
-            self._held,
+            self._assignment,
             self._driver,
             status,
         )
@@ -195,7 +195,7 @@ class Lane:
             while not self._stop.is_set():
                 self.turn()
             self._settle()
-            if self._held.restoration is None and not self._unknown:
+            if self._assignment.restoration is None and not self._unknown:
                 self._pass_control_records()
                 self._settle()
         except (KafkaException, SystemError) as error:
@@ -235,7 +235,7 @@ class Lane:
     def turn(self) -> None:
         """One turn of the loop; the numbers are those of the module's docstring."""
         self._beat()
-        if self._held.restoration is not None:
+        if self._assignment.restoration is not None:
             self._restore()
             self._lookout.clear()
             return
@@ -362,7 +362,7 @@ class Lane:
         next_due = {number: driver.next_due(number, now) for number in driver.partitions}
         waiting = {number: due for number, due in next_due.items() if due is not None}
         due = {number: at for number, at in waiting.items() if at <= now}
-        may_fire = self._gate.open(due, self._held.next, now)
+        may_fire = self._gate.open(due, self._assignment.positions, now)
         if not may_fire and not driver.sweeping:
             later = min((at - now for at in waiting.values() if at > now), default=1_000) / 1000
             self._wait = ASKING_SECONDS if self._gate.asking else min(later, IDLE_SECONDS)
@@ -404,15 +404,15 @@ class Lane:
         offsets = self._offsets()
         self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
         self._check_place()
-        self._held.committed.update({(at.topic, at.partition): at.offset for at in offsets})
+        self._assignment.committed.update({(at.topic, at.partition): at.offset for at in offsets})
         self._caution.wakes_committed(len(self._driver.woken))
-        self._held.written()
+        self._assignment.changelog_committed()
         self._driver.merge(changes)
         self._committed_at = time.monotonic()
         if self._report:
             self._transactions.producer.poll(0)
             for number in {number for number, _, _ in changes}:
-                self._held.stores[number].save(self._outlet.written.get(number))
+                self._assignment.stores[number].save(self._outlet.written.get(number))
         if self._blockage.met_any:
             self._blockage.over()
         status = self._status
@@ -421,12 +421,14 @@ class Lane:
         status.outputs.update(self._outlet.published)
         status.observe_commit(self._committed_at - began)
         self._clear()
-        self._caution.committed(self._held.next)
+        self._caution.committed(self._assignment.positions)
 
     def _offsets(self) -> list[TopicPartition]:
         """The next offset of every input of every partition whose state is touched."""
-        reached = self._gate.reached(self._held.next)
-        marks = {number: self._held.mark(number) for number in sorted(self._touched)}
+        reached = self._gate.reached(self._assignment.positions)
+        marks = {
+            number: self._assignment.mark_to_commit(number) for number in sorted(self._touched)
+        }
         return [
             TopicPartition(topic, number, reached[topic, number], mark)
             for topic in self._inputs
@@ -437,8 +439,8 @@ class Lane:
         """Begin a transaction of offsets alone, where only control records lie between the group's
         offsets and what was read. They are never delivered; once retention takes them, they would
         look like records that were missed."""
-        reached = self._gate.reached(self._held.next)
-        committed = self._held.committed
+        reached = self._gate.reached(self._assignment.positions)
+        committed = self._assignment.committed
         behind = {
             number for (topic, number), at in reached.items() if at > committed[topic, number]
         }
@@ -458,7 +460,7 @@ class Lane:
     def _abort(self, error: Abortable) -> None:
         """Abort, and read again from where the transaction began."""
         self._check_place()
-        reached = dict(self._held.next)
+        reached = dict(self._assignment.positions)
         first = dict(self._intake.first)
         woken = list(self._driver.woken)
         suspect = may_be_a_record(error.cause, self._outlet.weight)
@@ -501,7 +503,7 @@ class Lane:
         cautious there. Any thread may call it; the lane does not go on."""
         first = dict(self._intake.first)
         if first:
-            self._set_aside(first, dict(self._held.next), why)
+            self._set_aside(first, dict(self._assignment.positions), why)
 
     def _wait_before_the_next(self, seconds: float) -> None:
         limit = time.monotonic() + seconds
@@ -535,10 +537,10 @@ class Lane:
         self._clear()
         self._status.aborted += 1
         self._transactions.renew()
-        held = [TopicPartition(*place) for place in self._held.next]
-        self._release(held)
-        if held:
-            self._take(held)
+        assigned = [TopicPartition(*place) for place in self._assignment.positions]
+        self._release(assigned)
+        if assigned:
+            self._take(assigned)
 
     # --- partitions come and go -------------------------------------------------------------
 
@@ -554,22 +556,22 @@ class Lane:
     def _take(self, partitions: list[TopicPartition]) -> None:
         self._gate.clear()
         self._lookout.clear()
-        self._held.take(partitions)
+        self._assignment.take(partitions)
 
     def _restore(self) -> None:
         """A slice of the restoration; the paused consumer is polled, so that it stays a member."""
-        before = self._held.restoration
+        before = self._assignment.restoration
         self._intake.stay()
-        if before is self._held.restoration:  # else the partitions changed just now
-            self._held.restore()
+        if before is self._assignment.restoration:  # else the partitions changed just now
+            self._assignment.restore()
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Settle before they go: what is open is committed, or else aborted."""
         if self._left:
             return
         self._settle()
-        if self._held.restoration is None and not self._unknown and not self._stop.is_set():
-            self._held.keep(partitions)
+        if self._assignment.restoration is None and not self._unknown and not self._stop.is_set():
+            self._assignment.retain_stores(partitions)
         self._release(partitions)
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -598,7 +600,7 @@ class Lane:
         self._caution.no_wakes()
         for place in partitions:
             self._caution.revoked((place.topic, place.partition))
-        self._held.release(partitions)
+        self._assignment.release(partitions)
 
     def _let_go(self) -> None:
         """End the transaction, leave the group, close the stores. Closing the consumer calls
@@ -606,7 +608,7 @@ class Lane:
         if self._left:
             self._transactions.leave()
         clients.close(self._consumer.close, "the consumer of the inputs")
-        self._held.close()
+        self._assignment.close()
 
 
 def _now() -> int:

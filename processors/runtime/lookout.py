@@ -9,8 +9,8 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from processors.driver import Driver
+from processors.runtime.assignment import Assignment
 from processors.runtime.gate import Gate
-from processors.runtime.holdings import Holdings
 from processors.runtime.standstill import STILL_SECONDS, Standstill
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Fatal
@@ -29,7 +29,7 @@ class Lookout:
         consumer: Consumer,
         gate: Gate,
         standstill: Standstill,
-        held: Holdings,
+        assignment: Assignment,
         driver: Driver[Any],
         status: LaneStatus,
     ) -> None:
@@ -37,7 +37,7 @@ class Lookout:
         self._consumer = consumer
         self._gate = gate
         self._standstill = standstill
-        self._held = held
+        self._assignment = assignment
         self._driver = driver
         self._status = status
         self._looked = 0.0
@@ -54,25 +54,25 @@ class Lookout:
         if now - self._looked < _EVERY_SECONDS:
             return
         self._looked = now
-        reached = self._gate.reached(self._held.next)
+        reached = self._gate.reached(self._assignment.positions)
         still = self._standstill.find(reached)
         if still is not None:
             raise Fatal(
                 f"nothing came from {still[0]}-{still[1]} for {STILL_SECONDS:.0f} s, "
                 "although records wait there"
             )
-        self._held.look()
+        self._assignment.check_topics_again()
         self._warn_of_misplaced()
         for (topic, number), at in reached.items():
             _, end = self._consumer.get_watermark_offsets(
                 TopicPartition(topic, number), cached=True
             )
             self._status.lag[self._inputs[topic], number] = max(0, end - at)
-        for number, store in self._held.stores.items():
+        for number, store in self._assignment.stores.items():
             self._status.state[number] = store.measure()
-        for number, held in self._driver.partitions.items():
-            self._status.deadlines[number] = held.wakes.deadlines
-            self._status.sweeps[number] = held.wakes.waiting
+        for number, partition in self._driver.partitions.items():
+            self._status.deadlines[number] = partition.wakes.deadlines
+            self._status.sweeps[number] = partition.wakes.waiting
 
     def _warn_of_misplaced(self) -> None:
         misplaced = sum(n for (name, *_), n in self._status.counts.items() if name == "misplaced")

@@ -1,9 +1,15 @@
-"""The partitions that a lane holds: where each input goes on, and the state that belongs to it.
+"""The partitions that are assigned to a lane: the position in each input, and the state of each.
 
-They come in this order: the group's committed offsets, and what their marks say of the changelog;
-the ends of changelog and inputs; where each input starts; assigned, and paused; the changelog read
-into the stores; the stores given to the driver; resumed. The last three take a while and are done
-in slices, so that the lane can poll.
+When partitions are assigned, these steps follow one another:
+
+1. read the group's committed offsets, and compare the marks in them with the changelog;
+2. look up the ends of changelog and inputs, and from them where each input starts;
+3. assign the consumer, and pause it;
+4. read the changelog into the stores;
+5. give the stores to the driver;
+6. resume the consumer.
+
+Steps 4 and 5 take long. They are done in slices, so that the lane can poll in between.
 """
 
 import logging
@@ -38,26 +44,30 @@ from topics.rights import Right, reason
 log = logging.getLogger("handoff.lane")
 
 SLICE_SECONDS = 0.2
-# Nobody's transaction lives that long: 10 s, and as many until its coordinator looks. What is not
-# answered by then may never be, by this client: a new one finds its coordinator anew.
+# No transaction is open that long: it times out after 10 s, and the coordinator looks every 10 s.
+# If this client has no answer by then, it may never get one: a new client looks its coordinator up.
 PENDING_SECONDS = 30.0
-# A broker that just came back may tell of a topic as it was.
+# A broker that has just restarted may describe a topic as it was before.
 _LOOKS, _LOOK_SECONDS = 3, 0.7
-_NAMED = 5  # partitions in one sentence
+_NAMED = 5  # partitions that one sentence lists
 
 
-class Holdings:
-    """What a lane holds, as a member of `group`. `next` is the offset that comes next in each
-    input, by physical name, and `committed` the group's, as far as it is known here; `stores` holds
-    the committed state by partition, which the driver has once it is restored.
+class Assignment:
+    """What is assigned to a lane as a member of `group`.
 
-    `beat` is called before each attempt of a call that is repeated; `stopping` ends the repeating.
+    `positions` is the next offset to read of each input partition (topics by their names on the
+    cluster), `committed` the group's committed offset of it as far as this lane knows. `stores` is
+    the committed state by partition number; the driver gets a store once it is restored.
+
+    `beat` is called before each attempt of a call that is repeated. When `stopping` returns true, a
+    call is not repeated any more.
     """
 
     def __init__(
         self,
         settings: Settings,
         processor: Processor[Any],
+        *,
         driver: Driver[Any],
         consumer: Consumer,
         admin: AdminClient,
@@ -76,19 +86,19 @@ class Holdings:
         self.group = clients.group_id(settings, processor.name)
         self._inputs = [physical(name, settings.topic_prefix) for name in processor.inputs]
         self._changelog = physical(processor.changelog, settings.topic_prefix)
-        self.next: dict[Place, int] = {}
+        self.positions: dict[Place, int] = {}
         self.committed: dict[Place, int] = {}
         self.stores: dict[int, Store] = {}
-        self._kept: dict[int, Store] = {}  # given back, complete up to their checkpoint
+        self._retained: dict[int, Store] = {}  # revoked, and complete up to their checkpoint
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
-        self._anew: set[Place] = set()  # inputs that are read anew
-        self._logs: dict[int, Log] = {}  # the changelog, by partition: `end` is what it reached
+        self._reread: set[Place] = set()  # inputs that are read again from their first record
+        self._logs: dict[int, Log] = {}  # the changelog by partition; `end` is the highest end seen
         self._watch = Watch(admin, self._inputs, self._changelog)
         self.restoration: Restoration | None = None
-        self._indexing: Iterator[None] | None = None  # after it
+        self._indexing: Iterator[None] | None = None  # step 5, after the restoration
 
     def take(self, partitions: list[TopicPartition]) -> None:
-        """Look up where to start, open the stores, begin to restore.
+        """Steps 1 to 3, then open the stores and begin to restore.
 
         Raises `Fatal` and `Misconfigured`.
         """
@@ -106,48 +116,50 @@ class Holdings:
         if lacks and not self._settings.rebuild:
             raise Misconfigured(self._lost(lacks))
         has = bounds(self._admin, places)
-        self.next, self.committed, self._unanchored, self._anew = {}, {}, set(), set()
+        self.positions, self.committed, self._unanchored, self._reread = {}, {}, set(), set()
         for number in numbers:
             own = {place: has[place] for place in places if place[1] == number}
             if number in lacks:
-                self._begin_anew(own, committed, lacks[number])
+                self._begin_at_the_first(own, committed, lacks[number])
             else:
                 self._begin(own, committed)
-        self._consumer.assign([TopicPartition(*place, at) for place, at in self.next.items()])
-        self._consumer.pause([TopicPartition(*place) for place in self.next])
+        self._consumer.assign([TopicPartition(*place, at) for place, at in self.positions.items()])
+        self._consumer.pause([TopicPartition(*place) for place in self.positions])
         for number in numbers:
-            store = self._kept.pop(number, None)
+            store = self._retained.pop(number, None)
             if store is None:
                 store = open_store(self._settings, self._processor.name, number)
             self.stores[number] = store
             if number in lacks:
-                store.wipe()  # it must not hold what its changelog will never have
-        for store in self._kept.values():
+                store.wipe()  # it may hold records that the changelog has lost
+        for store in self._retained.values():
             store.close()
-        self._kept.clear()
+        self._retained.clear()
         self._status.phase = "restoring"
         self.restoration = Restoration(
             clients.reader(self._settings), self._changelog, self.stores, self._logs
         )
 
     def _begin(self, own: dict[Place, Bounds], committed: dict[Place, int]) -> None:
-        """Go on with the inputs of one partition number."""
+        """Set the positions of the inputs of one partition number."""
         if all(committed[place] < 0 for place in own):
             self._unanchored.add(next(iter(own))[1])
         for place, start in starts(committed, own, self._settings.gap).items():
-            self.next[place] = self.committed[place] = start.offset
+            self.positions[place] = self.committed[place] = start.offset
             if start.lost:
                 self._status.lost_to_gaps += start.lost
                 log.error(
                     "%s-%d: %s records were gone before they were judged", *place, f"{start.lost:,}"
                 )
 
-    def _begin_anew(self, own: dict[Place, Bounds], committed: dict[Place, int], why: str) -> None:
-        """Read the inputs of one partition number from their first records, as its changelog lacks
-        something."""
+    def _begin_at_the_first(
+        self, own: dict[Place, Bounds], committed: dict[Place, int], why: str
+    ) -> None:
+        """Read the inputs of one partition number from their first records, because its changelog
+        has lost something."""
         for place, has in own.items():
-            self.next[place] = self.committed[place] = has.first
-            self._anew.add(place)
+            self.positions[place] = self.committed[place] = has.first
+            self._reread.add(place)
             log.warning(
                 "%s-%d is read anew from %d, and was judged up to %d: of its changelog, %s",
                 *place,
@@ -156,15 +168,16 @@ class Holdings:
                 why,
             )
 
-    # --- the changelog and what the offsets say of it ------------------------------------------
+    # --- the changelog, compared with the marks in the committed offsets ------------------------
 
     def _committed(
         self, places: list[Place], count: int
     ) -> tuple[dict[Place, int], dict[int, Mark]]:
-        """The group's offsets (negative where it has none), and the marks of our partitions.
+        """The group's offsets (negative where it has none), and the marks by partition number.
 
-        Of the first input all `count` partitions are looked at: a new one has no mark that says
-        how many there were. Raises `Misconfigured` where that was another number.
+        All `count` partitions of the first input are read, not only the assigned ones: when a
+        partition was added, it has no mark, and only the others say how many there were. Raises
+        `Misconfigured` when a mark has another number of partitions.
         """
         looked = {*places, *((self._inputs[0], number) for number in range(count))}
         found = self._committed_offsets([TopicPartition(*place) for place in sorted(looked)])
@@ -180,7 +193,7 @@ class Holdings:
     def _compare(
         self, marks: dict[int, Mark], numbers: list[int]
     ) -> tuple[dict[int, Log], dict[int, str]]:
-        """The changelog of our partitions as it is, and what it lacks where it does."""
+        """The changelog of these partitions as it is now, and what it has lost, where it has."""
         for look in range(_LOOKS):
             if look:
                 time.sleep(_LOOK_SECONDS)
@@ -217,14 +230,14 @@ class Holdings:
             "handoff run --rebuild"
         )
 
-    def mark(self, number: int) -> str:
-        """What the offsets of a partition are to say of its changelog, when what is open now is
-        committed."""
+    def mark_to_commit(self, number: int) -> str:
+        """The mark for the offsets of a partition: its changelog as it is after the commit of the
+        open transaction."""
         at, coming = self._logs[number], len(self._driver.partitions[number].overlay)
         return Mark(at._replace(end=at.end + coming), self._driver.partition_count).text()
 
-    def written(self) -> None:
-        """What was open is committed, and is merged next."""
+    def changelog_committed(self) -> None:
+        """The open transaction was committed. Called before the driver merges it."""
         for number, partition in self._driver.partitions.items():
             if partition.overlay:
                 self._reached(number, self._logs[number].end + len(partition.overlay))
@@ -233,9 +246,9 @@ class Holdings:
         at = self._logs[number]
         self._logs[number] = at._replace(end=max(at.end, end))
 
-    def look(self) -> None:
-        """See whether topics have changed. Raises `Misconfigured`, and `Fatal` where a new lane
-        reads the inputs anew."""
+    def check_topics_again(self) -> None:
+        """Look whether topics have changed since the start. Raises `Misconfigured`; with the
+        setting `rebuild` it raises `Fatal`, and the next lane reads the inputs again."""
         count = self._driver.partition_count
         if self._watch.suspects(self._logs, count):
             self._beat()
@@ -246,19 +259,20 @@ class Holdings:
                 raise (Fatal if self._settings.rebuild else Misconfigured)(self._lost(lacks))
         for number, now in self._watch.now.items():
             at = self._logs[number]
-            if at.end <= at.first:  # it held nothing, so it may be another
+            if at.end <= at.first:  # it was empty, so the topic may have been made again
                 self._logs[number] = now
             self._reached(number, now.end)
 
     def _committed_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The group's offsets. It waits for those that a transaction has pending (KIP-447)."""
+        """The group's offsets. When a transaction has offsets pending, wait until it ends
+        (KIP-447)."""
         limit = time.monotonic() + PENDING_SECONDS
         while True:
             self._beat()
             try:
                 found = self._consumer.committed(partitions, 5.0)
                 for place in found:
-                    if place.error is not None:  # its offset reads like that of a new group
+                    if place.error is not None:  # its offset looks like that of a new group
                         raise KafkaException(place.error)
                 return found
             except KafkaException as error:
@@ -269,11 +283,10 @@ class Holdings:
                     raise ended_by(error.args[0], sentence) from None
                 log.info("waiting for the group's offsets: %s", error.args[0].str())
 
-    # --- restored, kept, released --------------------------------------------------------------
+    # --- restore, retain, release --------------------------------------------------------------
 
     def restore(self) -> None:
-        """A slice of the restoration, and of what the driver finds in the stores. Raises `Fatal`
-        and `Misconfigured`."""
+        """One slice of steps 4 to 6. Raises `Fatal` and `Misconfigured`."""
         restoration = self.restoration
         assert restoration is not None
         if not restoration.done:
@@ -286,11 +299,11 @@ class Holdings:
             if time.monotonic() > limit:
                 return
         self._end_restoration()
-        # Nothing counts as committed there, so that something is soon, and with it a mark.
-        self.committed.update(dict.fromkeys(self._anew, -1))
+        # As if nothing were committed there: then offsets are committed soon, and a mark with them.
+        self.committed.update(dict.fromkeys(self._reread, -1))
         self._status.restore_seconds = restoration.seconds
         self._status.restored_records += restoration.records
-        self._consumer.resume([TopicPartition(*place) for place in self.next])
+        self._consumer.resume([TopicPartition(*place) for place in self.positions])
         self._status.phase = "running"
         log.info(
             "%s runs on partitions %s; restored %s records in %.2f s",
@@ -301,16 +314,16 @@ class Holdings:
         )
 
     def _assigning(self) -> Iterator[None]:
-        """Give the restored stores to the driver, a slice at a time."""
+        """Step 5, a slice at a time."""
         for number, store in self.stores.items():
             if number in self._unanchored:
                 check_anchored(self._changelog, self.group, store)
             yield from self._driver.assigning(number, store)
 
-    def keep(self, partitions: list[TopicPartition]) -> None:
-        """They are about to be given back, and all of ours is committed: keep their stores in case
-        they come back. Nobody wrote their changelog since our commit, so they are complete up to
-        its end as it is now."""
+    def retain_stores(self, partitions: list[TopicPartition]) -> None:
+        """Keep the stores of partitions that are about to be revoked, in case they are assigned
+        again. Only when everything is committed: nobody else has written to the changelog since, so
+        the stores are complete up to its present end."""
         numbers = {place.partition for place in partitions} & self.stores.keys()
         try:
             has = bounds(self._admin, [(self._changelog, number) for number in numbers])
@@ -318,19 +331,19 @@ class Holdings:
             return
         for number in numbers:
             self.stores[number].save(has[self._changelog, number].end)
-            self._kept[number] = self.stores[number]
+            self._retained[number] = self.stores[number]
 
     def release(self, partitions: list[TopicPartition]) -> None:
-        """Let go of them; what is not kept is closed."""
+        """Forget revoked partitions; close the stores that are not retained."""
         self._end_restoration()
         self._watch.clear()
         for place in partitions:
             self._logs.pop(place.partition, None)
-            self.next.pop((place.topic, place.partition), None)
+            self.positions.pop((place.topic, place.partition), None)
             self.committed.pop((place.topic, place.partition), None)
             self._driver.revoke(place.partition)
             store = self.stores.pop(place.partition, None)
-            if store is not None and place.partition not in self._kept:
+            if store is not None and place.partition not in self._retained:
                 store.close()
         self._status.stands_by()
 
@@ -340,9 +353,9 @@ class Holdings:
         self.restoration = self._indexing = None
 
     def close(self) -> None:
-        """Close all stores, and what reads the changelog. A batch that the lane has given up ends
-        with the record under way."""
+        """Close all stores and the reader of the changelog. When the lane has abandoned a batch,
+        the batch ends after the record that it is judging."""
         self._end_restoration()
         self._driver.partitions.clear()
-        for store in [*self.stores.values(), *self._kept.values()]:
+        for store in [*self.stores.values(), *self._retained.values()]:
             store.close()
