@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.runtime.marks import Log, Mark, lacking, read
-from processors.runtime.watch import Watch
+from processors.runtime.topic_watcher import TopicWatcher
 from tests.test_core_properties import examples
 
 offsets = st.integers(0, 2**62)
@@ -126,8 +126,8 @@ class Cluster:
 HELD = {0: Log("l", 0, 10), 1: Log("l", 0, 0)}
 
 
-def watched(cluster: Cluster) -> Watch:
-    return Watch(cast(AdminClient, cluster), ["in"], "log")
+def watched(cluster: Cluster) -> TopicWatcher:
+    return TopicWatcher(cast(AdminClient, cluster), ["in"], "log")
 
 
 def suspects(cluster: Cluster, held: dict[int, Log] = HELD, partitions: int = 2) -> bool:

@@ -36,8 +36,8 @@ from processors.runtime.restoration import (
 from processors.runtime.settings import Settings
 from processors.runtime.state import Store, open_store
 from processors.runtime.status import LaneStatus
+from processors.runtime.topic_watcher import TopicWatcher
 from processors.runtime.transactions import Fatal, Misconfigured, ended_by
-from processors.runtime.watch import Watch
 from topics.catalogue import physical
 from topics.rights import Right, reason
 
@@ -93,7 +93,7 @@ class Assignment:
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
         self._reread: set[Place] = set()  # inputs that are read again from their first record
         self._logs: dict[int, Log] = {}  # the changelog by partition; `end` is the highest end seen
-        self._watch = Watch(admin, self._inputs, self._changelog)
+        self._topic_watcher = TopicWatcher(admin, self._inputs, self._changelog)
         self.restoration: Restoration | None = None
         self._indexing: Iterator[None] | None = None  # step 5, after the restoration
 
@@ -109,7 +109,7 @@ class Assignment:
             raise Fatal(f"partitions of one number were split between instances: {missing}")
         count = check_topics(self._admin, self._settings, self._processor)
         self._driver.partition_count = count
-        self._watch.clear()
+        self._topic_watcher.clear()
         committed, marks = self._committed(places, count)
         self._beat()
         self._logs, lacks = self._compare(marks, numbers)
@@ -250,14 +250,14 @@ class Assignment:
         """Look whether topics have changed since the start. Raises `Misconfigured`; with the
         setting `rebuild` it raises `Fatal`, and the next lane reads the inputs again."""
         count = self._driver.partition_count
-        if self._watch.suspects(self._logs, count):
+        if self._topic_watcher.suspects(self._logs, count):
             self._beat()
             self._check_count(count, check_topics(self._admin, self._settings, self._processor))
             marks = {number: Mark(log, count) for number, log in self._logs.items()}
             _, lacks = self._compare(marks, sorted(marks))
             if lacks:
                 raise (Fatal if self._settings.rebuild else Misconfigured)(self._lost(lacks))
-        for number, now in self._watch.now.items():
+        for number, now in self._topic_watcher.now.items():
             at = self._logs[number]
             if at.end <= at.first:  # it was empty, so the topic may have been made again
                 self._logs[number] = now
@@ -336,7 +336,7 @@ class Assignment:
     def release(self, partitions: list[TopicPartition]) -> None:
         """Forget revoked partitions; close the stores that are not retained."""
         self._end_restoration()
-        self._watch.clear()
+        self._topic_watcher.clear()
         for place in partitions:
             self._logs.pop(place.partition, None)
             self.positions.pop((place.topic, place.partition), None)

@@ -13,7 +13,8 @@ A turn of the loop, numbered as in `Lane.turn`:
    into the partition of its input; the next offset of every input whose state was touched; commit.
 5. Only then does the overlay become the state.
 
-Once a second it looks whether the inputs come, and tells its figures (`lookout`).
+Once a second `lane_monitor` checks that records arrive and that topics are as they were, and writes
+the figures for the web pages.
 
 What can go wrong in 3 and 4 has four classes (`transactions`); each has one handler here.
 """
@@ -37,11 +38,11 @@ from processors.runtime.caution import Caution, may_be_a_record
 from processors.runtime.cluster import refused
 from processors.runtime.gate import Gate
 from processors.runtime.intake import Intake
-from processors.runtime.lookout import Lookout
+from processors.runtime.lane_monitor import LaneMonitor
 from processors.runtime.outlet import Outlet
 from processors.runtime.restoration import Place
 from processors.runtime.settings import Settings
-from processors.runtime.standstill import Standstill
+from processors.runtime.stalled_input_detector import StalledInputDetector
 from processors.runtime.state import check_place
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
@@ -157,14 +158,14 @@ class Lane:
         self._outlet = Outlet(
             self._transactions, processor.changelog, prefix, self._beat, self._why, report=report
         )
-        self._lookout = Lookout(
+        self._monitor = LaneMonitor(
             self._inputs,
-            self._consumer,
-            self._gate,
-            Standstill(self._admin),
-            self._assignment,
-            self._driver,
-            status,
+            consumer=self._consumer,
+            gate=self._gate,
+            stalled_inputs=StalledInputDetector(self._admin),
+            assignment=self._assignment,
+            driver=self._driver,
+            status=status,
         )
 
     def stop(self) -> None:
@@ -237,7 +238,7 @@ class Lane:
         self._beat()
         if self._assignment.restoration is not None:
             self._restore()
-            self._lookout.clear()
+            self._monitor.clear()
             return
         # 1
         records = self._poll()
@@ -271,7 +272,7 @@ class Lane:
             and not self._transactions.open
         ):
             self._blockage.over()
-        self._lookout.look()
+        self._monitor.check()
 
     # --- 1: poll ----------------------------------------------------------------------------
 
@@ -555,7 +556,7 @@ class Lane:
 
     def _take(self, partitions: list[TopicPartition]) -> None:
         self._gate.clear()
-        self._lookout.clear()
+        self._monitor.clear()
         self._assignment.take(partitions)
 
     def _restore(self) -> None:
@@ -596,7 +597,7 @@ class Lane:
 
     def _release(self, partitions: list[TopicPartition]) -> None:
         self._gate.clear()
-        self._lookout.clear()
+        self._monitor.clear()
         self._caution.no_wakes()
         for place in partitions:
             self._caution.revoked((place.topic, place.partition))

@@ -1,10 +1,10 @@
-"""Finds an input that stands still: records wait in it, and the consumer does not give them.
+"""Finds a stalled input: records wait in a partition, and the consumer delivers none of them.
 
-Seen once on librdkafka 2.16: after a seek while its broker came back, a consumer gave nothing of a
-partition any more, without an error. A new consumer reads on.
+Seen once on librdkafka 2.16: a consumer did a seek while its broker restarted. From then on it
+delivered nothing of one partition, without an error. A new consumer reads on.
 
-What waits is asked of Kafka, up to the last stable offset: what lies behind the open transaction of
-another producer cannot be read by anybody.
+Kafka is asked for the end of the partition, which is its last stable offset: records after it
+belong to an open transaction of another producer, and no read_committed consumer gets them yet.
 """
 
 import time
@@ -19,31 +19,31 @@ from processors.runtime import clients
 from processors.runtime.restoration import CALL_SECONDS, Place
 
 ASK_SECONDS = 10.0
-# Aborted records are read and not given: a consumer gets over gigabytes of them in this time.
-STILL_SECONDS = 60.0
+# A consumer skips aborted records without delivering any: in this time it skips gigabytes of them.
+STALLED_SECONDS = 60.0
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
-class Standstill:
-    """Asks for the ends of the inputs now and then, without waiting, and remembers since when an
-    input has been behind its end at the same offset."""
+class StalledInputDetector:
+    """Asks for the ends of the inputs every `ASK_SECONDS`, without waiting for the answer.
+    Remembers since when an input has been at the same offset, before its end."""
 
     def __init__(self, admin: AdminClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._admin = admin
         self._clock = clock
         self._asked: dict[TopicPartition, Future[Any]] = {}
-        self._at: dict[Place, int] = {}  # where they stood when that was asked
+        self._at: dict[Place, int] = {}  # how far they were read when the question was sent
         self._ask_at = clock() + ASK_SECONDS
-        self._since: dict[Place, tuple[int, float]] = {}  # behind at this offset, since when
+        self._since: dict[Place, tuple[int, float]] = {}  # where, since when
 
     def clear(self) -> None:
-        """The partitions changed, or were not read on purpose."""
+        """The assignment has changed, or the inputs are paused: start to measure again."""
         self._asked = {}
         self._since.clear()
         self._ask_at = self._clock() + ASK_SECONDS
 
     def find(self, reached: Mapping[Place, int]) -> Place | None:
-        """An input that stands still; `reached` is how far each one was read."""
+        """A stalled input, if there is one; `reached` is how far each input was read."""
         now = self._clock()
         if self._asked:
             if not all(future.done() for future in self._asked.values()):
@@ -52,7 +52,7 @@ class Standstill:
         elif now >= self._ask_at:
             self._ask(reached, now)
         for place, (_, since) in self._since.items():
-            if now - since >= STILL_SECONDS:
+            if now - since >= STALLED_SECONDS:
                 return place
         return None
 
@@ -70,7 +70,7 @@ class Standstill:
                 request_timeout=CALL_SECONDS,
             )
         except KafkaException:
-            self._since.clear()  # nobody knows what waits
+            self._since.clear()  # it is not known whether records wait
 
     def _answered(self, reached: Mapping[Place, int], now: float) -> None:
         asked, self._asked = self._asked, {}

@@ -1,7 +1,7 @@
-"""Looks at the topics under a running lane: what a start checks may change while it runs.
+"""Checks the topics while a lane runs: what was right at the start may change later.
 
-It asks without waiting. What it finds is a suspicion, as a broker that has just come back may tell
-of topics as they were: whoever is told checks as at a start.
+It asks without waiting for the answer. What it finds is only a suspicion, because a broker that has
+just restarted may describe topics as they were before. So its caller repeats the checks of a start.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ from processors.runtime.restoration import CALL_SECONDS
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
-class Watch:
+class TopicWatcher:
     """Watches a lane's inputs and its changelog, by their names on the cluster."""
 
     def __init__(self, admin: AdminClient, inputs: Iterable[str], changelog: str) -> None:
@@ -35,18 +35,18 @@ class Watch:
         self.clear()
 
     def clear(self) -> None:
-        """The partitions changed."""
+        """The assignment has changed: forget what was asked."""
         self._then: dict[int, Log] = {}
         self._described: Mapping[str, Future[Any]] = {}
         self._firsts: Mapping[TopicPartition, Future[Any]] = {}
         self._ends: Mapping[TopicPartition, Future[Any]] = {}
-        self.now: dict[int, Log] = {}  # the changelog, as it was answered last
+        self.now: dict[int, Log] = {}  # the changelog as the last answer describes it
 
     def suspects(self, logs: Mapping[int, Log], partitions: int) -> bool:
-        """Whether something has changed, for all that the last answer tells; and ask again.
+        """Whether the last answer shows that something has changed; then ask again.
 
-        `logs` is what is known of the changelog, by partition, and `partitions` how many it and the
-        inputs had.
+        `logs` is what is known of the changelog, by partition. `partitions` is the number of
+        partitions that it and each input had.
         """
         found = bool(self._described) and self._answer(partitions)
         if not self._described and logs:
@@ -55,7 +55,7 @@ class Watch:
 
     def _ask(self, logs: Mapping[int, Log]) -> None:
         places = [TopicPartition(self._changelog, number) for number in logs]
-        self._then = dict(logs)  # what comes after the question is not in the answer
+        self._then = dict(logs)  # records that come after the question are not in the answer
         try:
             self._firsts, self._ends = (
                 self._admin.list_offsets(
@@ -79,7 +79,7 @@ class Watch:
         try:
             return self._differs(described, partitions)
         except KafkaException:
-            return False  # nobody knows, and it is asked again
+            return False  # no answer, and it is asked again
 
     def _differs(self, described: Mapping[str, Future[Any]], partitions: int) -> bool:
         id_ = ""

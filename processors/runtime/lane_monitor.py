@@ -1,5 +1,5 @@
-"""What a lane looks at once a second: whether its inputs come, whether topics have changed, and the
-figures of the web pages."""
+"""What a lane checks once a second: whether an input is stalled, whether a topic has changed. Then
+it writes the figures for the web pages."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from processors.driver import Driver
 from processors.runtime.assignment import Assignment
 from processors.runtime.gate import Gate
-from processors.runtime.standstill import STILL_SECONDS, Standstill
+from processors.runtime.stalled_input_detector import STALLED_SECONDS, StalledInputDetector
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Fatal
 
@@ -20,15 +20,16 @@ log = logging.getLogger("handoff.lane")
 _EVERY_SECONDS = 1.0
 
 
-class Lookout:
-    """Looks at what a lane holds, and tells `status`. `inputs` maps physical names to canonical."""
+class LaneMonitor:
+    """Checks a lane's assignment and writes `status`. `inputs` maps physical names to canonical."""
 
     def __init__(
         self,
         inputs: Mapping[str, str],
+        *,
         consumer: Consumer,
         gate: Gate,
-        standstill: Standstill,
+        stalled_inputs: StalledInputDetector,
         assignment: Assignment,
         driver: Driver[Any],
         status: LaneStatus,
@@ -36,29 +37,29 @@ class Lookout:
         self._inputs = inputs
         self._consumer = consumer
         self._gate = gate
-        self._standstill = standstill
+        self._stalled_inputs = stalled_inputs
         self._assignment = assignment
         self._driver = driver
         self._status = status
-        self._looked = 0.0
+        self._checked_at = 0.0
         self._misplaced = 0
 
     def clear(self) -> None:
-        """The partitions changed, or were not read on purpose."""
-        self._standstill.clear()
+        """The assignment has changed, or the inputs are paused: start to measure again."""
+        self._stalled_inputs.clear()
 
-    def look(self) -> None:
-        """Look, when a second has passed. Raises `Fatal` where an input stands still, and
-        `Misconfigured` where a topic is not any more what it was at the start."""
+    def check(self) -> None:
+        """Check, if a second has passed since the last time. Raises `Fatal` when an input is
+        stalled, and `Misconfigured` when a topic is not what it was at the start."""
         now = time.monotonic()
-        if now - self._looked < _EVERY_SECONDS:
+        if now - self._checked_at < _EVERY_SECONDS:
             return
-        self._looked = now
+        self._checked_at = now
         reached = self._gate.reached(self._assignment.positions)
-        still = self._standstill.find(reached)
-        if still is not None:
+        stalled = self._stalled_inputs.find(reached)
+        if stalled is not None:
             raise Fatal(
-                f"nothing came from {still[0]}-{still[1]} for {STILL_SECONDS:.0f} s, "
+                f"nothing came from {stalled[0]}-{stalled[1]} for {STALLED_SECONDS:.0f} s, "
                 "although records wait there"
             )
         self._assignment.check_topics_again()
