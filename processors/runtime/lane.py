@@ -2,13 +2,13 @@
 
 A turn of the loop, numbered as in `Lane.turn`:
 
-1. Poll (`intake`): records of co-partitioned inputs come in order. Rebalance callbacks run in here:
-   a revoked partition's transaction is settled before it goes, an assigned one is looked up
+1. Poll (`input_poller`): records of co-partitioned inputs come in order. Rebalance callbacks run in
+   here: a revoked partition's transaction is settled before it goes, an assigned one is looked up
    (`_take`) and then restored while its inputs are paused.
 2. Give the batch to the processor's agent, which steps the driver over it: the new state goes to
    the overlay, never to the state. Then a slice of the tasks whose deadlines have passed, or else
    of those that are to be swept because the tables changed, in the same way.
-3. Produce (`outlet`) what it published, in an open transaction.
+3. Produce (`transactional_writer`) what it published, in an open transaction.
 4. When the backlog is drained, or the transaction is old enough: one changelog record a dirty key,
    into the partition of its input; the next offset of every input whose state was touched; commit.
 5. Only then does the overlay become the state.
@@ -37,15 +37,15 @@ from processors.runtime.blockage import Blockage
 from processors.runtime.caution import Caution, may_be_a_record
 from processors.runtime.cluster import refused
 from processors.runtime.gate import Gate
-from processors.runtime.intake import Intake
+from processors.runtime.input_poller import InputPoller
 from processors.runtime.lane_monitor import LaneMonitor
-from processors.runtime.outlet import Outlet
 from processors.runtime.restoration import Place
 from processors.runtime.settings import Settings
 from processors.runtime.stalled_input_detector import StalledInputDetector
 from processors.runtime.state import check_place
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
+from processors.runtime.transactional_writer import TransactionalWriter
 from processors.runtime.transactions import (
     Abortable,
     Cause,
@@ -154,8 +154,8 @@ class Lane:
             beat=self._beat,
             stopping=self._stop.is_set,
         )
-        self._intake = Intake(self._inputs, self._consumer, self._gate, self._assignment)
-        self._outlet = Outlet(
+        self._poller = InputPoller(self._inputs, self._consumer, self._gate, self._assignment)
+        self._writer = TransactionalWriter(
             self._transactions, processor.changelog, prefix, self._beat, self._why, report=report
         )
         self._monitor = LaneMonitor(
@@ -177,7 +177,7 @@ class Lane:
         files of its state are let go, for the lane that comes after it."""
         self._left = self._behind = True
         self._stop.set()
-        if may_be_a_record(Cause.TIME, self._outlet.weight):
+        if may_be_a_record(Cause.TIME, self._writer.size):
             self._suspect("a Kafka client hung")
         threading.Thread(target=self._let_go, daemon=True).start()
 
@@ -279,9 +279,9 @@ class Lane:
     def _poll(self) -> list[Record]:
         most = min(self._caution.limit, self._most)
         if self._transactions.open:
-            return self._intake.at_once(most)
+            return self._poller.poll_now(most)
         gap = self._committed_at + GAP_SECONDS - time.monotonic()
-        return self._intake.when_they_come(most, gap, self._wait)
+        return self._poller.poll(most, gap, self._wait)
 
     # --- 2, 3: judge and produce ------------------------------------------------------------
 
@@ -306,13 +306,13 @@ class Lane:
 
         outputs = self._judged(judge)
         if judged < len(records):
-            self._intake.give_back(records[judged:])
+            self._poller.read_again(records[judged:])
             self._most = judged  # as the next ones may be like these
         else:
             self._most = min(2 * self._most, BATCH_RECORDS)
         self._begin()
         self._touched.update({record.partition for record in records[:judged]})
-        self._outlet.publish(outputs)
+        self._writer.publish(outputs)
 
     def _judged(self, work: Callable[[list[Output]], None]) -> list[Output]:
         """What the processor's agent makes of a piece of work on the driver."""
@@ -388,7 +388,7 @@ class Lane:
         if woken:
             self._begin()
             self._touched.update(number for number, _, _ in woken)
-            self._outlet.publish(outputs)
+            self._writer.publish(outputs)
         elif not self._transactions.open:
             driver.merge(())  # nothing to commit, and what was looked at need not be again
         self._wait = 0.0
@@ -399,9 +399,9 @@ class Lane:
     def _commit(self) -> None:
         """Changelog, offsets, commit, merge. Raises `Abortable`, `Unknown`, `Fatal`."""
         began = time.monotonic()
-        self._outlet.publish(self._driver.sums())
+        self._writer.publish(self._driver.sums())
         changes = list(self._driver.changelog())
-        self._outlet.write(changes)
+        self._writer.write_changelog(changes)
         offsets = self._offsets()
         self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
         self._check_place()
@@ -413,13 +413,13 @@ class Lane:
         if self._report:
             self._transactions.producer.poll(0)
             for number in {number for number, _, _ in changes}:
-                self._assignment.stores[number].save(self._outlet.written.get(number))
+                self._assignment.stores[number].save(self._writer.changelog_ends.get(number))
         if self._blockage.met_any:
             self._blockage.over()
         status = self._status
         status.committed += 1
         status.renewed = self._transactions.renewals
-        status.outputs.update(self._outlet.published)
+        status.outputs.update(self._writer.published)
         status.observe_commit(self._committed_at - began)
         self._clear()
         self._caution.committed(self._assignment.positions)
@@ -452,9 +452,9 @@ class Lane:
         return True
 
     def _clear(self) -> None:
-        self._intake.first.clear()
+        self._poller.began_at.clear()
         self._touched.clear()
-        self._outlet.clear()
+        self._writer.clear()
 
     # --- what goes wrong --------------------------------------------------------------------
 
@@ -462,14 +462,14 @@ class Lane:
         """Abort, and read again from where the transaction began."""
         self._check_place()
         reached = dict(self._assignment.positions)
-        first = dict(self._intake.first)
+        first = dict(self._poller.began_at)
         woken = list(self._driver.woken)
-        suspect = may_be_a_record(error.cause, self._outlet.weight)
+        suspect = may_be_a_record(error.cause, self._writer.size)
         needed = self._needed()
         self._drop()
         if error.cause is not Cause.BLOCKED:
             log.warning("transaction aborted, trying again: %s", error)
-        self._intake.go_back(first)
+        self._poller.seek(first)
         if suspect:
             if first:
                 self._set_aside(first, reached, str(error))
@@ -486,7 +486,7 @@ class Lane:
     def _needed(self) -> list[Right]:
         """The rights that the open transaction needs."""
         prefix = self._settings.topic_prefix
-        written = {self._processor.changelog, *self._outlet.published}
+        written = {self._processor.changelog, *self._writer.published}
         return [
             *(Right("WRITE", "topic", physical(name, prefix)) for name in sorted(written)),
             *(Right("READ", "topic", topic) for topic in self._inputs),
@@ -502,7 +502,7 @@ class Lane:
     def _suspect(self, why: str) -> None:
         """The lane ends, perhaps because of a record in the open transaction: its successor will be
         cautious there. Any thread may call it; the lane does not go on."""
-        first = dict(self._intake.first)
+        first = dict(self._poller.began_at)
         if first:
             self._set_aside(first, dict(self._assignment.positions), why)
 
@@ -517,7 +517,7 @@ class Lane:
         if self._caution.limit > 1:
             return None
         (record,) = records
-        ((place, _),) = self._intake.first.items()
+        ((place, _),) = self._poller.began_at.items()
         why = self._caution.refusal(place, record.offset)
         if why is None:
             return None
@@ -562,7 +562,7 @@ class Lane:
     def _restore(self) -> None:
         """A slice of the restoration; the paused consumer is polled, so that it stays a member."""
         before = self._assignment.restoration
-        self._intake.stay()
+        self._poller.keep_membership()
         if before is self._assignment.restoration:  # else the partitions changed just now
             self._assignment.restore()
 

@@ -1,4 +1,4 @@
-"""What comes into a lane: Kafka's messages become records, those that are ours to judge."""
+"""Polls the inputs of a lane: Kafka's messages become records in the order of judgement."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,12 +14,13 @@ from schemas.flow import Record
 from topics.rights import Right, reason
 
 
-class Intake:
-    """Reads a lane's inputs. `inputs` maps physical names to canonical.
+class InputPoller:
+    """Polls a lane's inputs. `inputs` maps physical names to canonical.
 
-    It advances `Assignment.positions`. `first` is where each input was when the open transaction
-    began. Rebalance callbacks run in each of its calls, so that what is held may be another's after
-    it. Any of them raises `Fenced` or `Fatal` for what a consumer does not get over by itself.
+    It advances `Assignment.positions`. `began_at` is the first offset of each input partition in
+    the open transaction. Rebalance callbacks run inside each of its calls, so after a call
+    partitions may be gone. When the consumer reports an error that it does not recover from by
+    itself, each call raises `Fenced` or `Fatal`.
     """
 
     def __init__(
@@ -29,15 +30,15 @@ class Intake:
         self._consumer = consumer
         self._gate = gate
         self._assignment = assignment
-        self.first: dict[Place, int] = {}
+        self.began_at: dict[Place, int] = {}
 
-    def at_once(self, most: int) -> list[Record]:
-        """What is there, `most` records."""
+    def poll_now(self, most: int) -> list[Record]:
+        """The records that are there now, at most `most`; does not wait."""
         return self._records(self._consumer.consume(most, 0))
 
-    def when_they_come(self, most: int, gap: float, wait: float) -> list[Record]:
-        """What has come after `gap` seconds, or else what comes first within `wait` seconds and
-        what is there with it."""
+    def poll(self, most: int, gap: float, wait: float) -> list[Record]:
+        """The records that come within `gap` seconds, at most `most`. If there are none: wait up to
+        `wait` seconds for the first one, and take what is there with it."""
         messages = self._consumer.consume(most, gap) if gap > 0 else []
         if not messages:
             # `consume` waits for the whole time or the whole number; `poll` returns at once.
@@ -46,30 +47,31 @@ class Intake:
                 messages = [first, *(self._consumer.consume(most - 1, 0) if most > 1 else [])]
         return self._records(messages)
 
-    def stay(self) -> None:
-        """Poll while the inputs are paused, so that the consumer stays a member."""
+    def keep_membership(self) -> None:
+        """Poll while the inputs are paused, so that the consumer stays a member of its group."""
         self._records(self._consumer.consume(1, 0.01))
 
-    def go_back(self, places: Mapping[Place, int]) -> None:
-        """Read again from these offsets, where the input is still held."""
+    def seek(self, places: Mapping[Place, int]) -> None:
+        """Go back to these offsets; partitions that are not assigned any more are left out."""
         for place, offset in places.items():
             if place in self._assignment.positions:
                 self._assignment.positions[place] = offset
                 self._gate.sought(place)
                 self._consumer.seek(TopicPartition(*place, offset))
 
-    def give_back(self, records: Iterable[Record]) -> None:
-        """Read these again: they were not judged."""
+    def read_again(self, records: Iterable[Record]) -> None:
+        """Go back to the first of these records in each partition: they were not judged."""
         physical = {canonical: name for name, canonical in self._inputs.items()}
         places: dict[Place, int] = {}
         for record in records:
             places.setdefault((physical[record.topic], record.partition), record.offset)
-        self.go_back(places)
+        self.seek(places)
 
     def _records(self, messages: Iterable[Message]) -> list[Record]:
-        """The records to judge: not those of partitions that are gone or that came before."""
+        """The records to judge. Left out: records of partitions that are gone, and records before
+        the position, which a consumer may still deliver after a seek."""
         records: list[Record] = []
-        inputs, first = self._inputs, self.first
+        inputs, began_at = self._inputs, self.began_at
         positions, stores = self._assignment.positions, self._assignment.stores
         restoring = self._assignment.restoration is not None
         for message in messages:
@@ -88,7 +90,7 @@ class Intake:
             if restoring or partition not in stores or offset < positions[place]:
                 continue
             positions[place] = offset + 1
-            first.setdefault(place, offset)
+            began_at.setdefault(place, offset)
             headers: Any = message.headers()
             records.append(
                 Record(
@@ -97,8 +99,8 @@ class Intake:
                     offset,
                     message.key(),
                     message.value(),
-                    message.timestamp()[1],
-                    headers or [],
+                    timestamp=message.timestamp()[1],
+                    headers=headers or [],
                 )
             )
         return in_order(records) if len(inputs) > 1 else records

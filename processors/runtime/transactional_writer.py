@@ -1,4 +1,4 @@
-"""What goes out of a lane: outputs and changelog records, into the open transaction."""
+"""Produces outputs and changelog records into the open transaction of a lane."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,13 +12,13 @@ from schemas.flow import Output
 from topics.catalogue import physical
 
 
-class Outlet:
-    """Produces what a transaction holds, and waits where the producer's buffer is full.
+class TransactionalWriter:
+    """Produces the records of a transaction. When the producer's buffer is full, it waits.
 
-    `published` counts it by canonical topic, `weight` is the bytes of its values, and `clear`
-    forgets both. With `report`, `written` is the offset after the last changelog record that was
-    delivered, by partition. `beat` is called before each attempt of a call that is repeated; `why`
-    tells what an error of `produce` to a topic means, and that is raised.
+    `published` counts the outputs of the open transaction by canonical topic. `size` is the bytes
+    of all its values. With `report`, `changelog_ends` is the offset after the last changelog record
+    that was delivered, by partition. `beat` is called before each attempt of a call that is
+    repeated. When `produce` to a topic fails, the error that `why` returns is raised.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class Outlet:
         self._report = report
         self._names: dict[str, str] = {}  # canonical -> physical
         self.published: Counter[str] = Counter()
-        self.weight = 0
-        self.written: dict[int, int] = {}
+        self.size = 0
+        self.changelog_ends: dict[int, int] = {}
 
     def publish(self, outputs: Iterable[Output]) -> None:
         """Produce outputs, in their order."""
@@ -57,14 +57,14 @@ class Outlet:
             except KafkaException as error:
                 raise self._why(error, topic) from None
             published[output.topic] += 1
-            self.weight += len(output.value or b"")
+            self.size += len(output.value or b"")
         self._transactions.producer.poll(0)
 
-    def write(self, changes: list[tuple[int, str, bytes | None]]) -> None:
-        """Produce the changelog of a transaction: (input partition, state key, encoded state).
+    def write_changelog(self, changes: list[tuple[int, str, bytes | None]]) -> None:
+        """Produce changelog records: (input partition, state key, encoded state).
 
-        Where offsets are to be reported, the last record of each partition reports its own. Raises
-        `Abortable` for a state that is too large.
+        With `report`, the last record of each partition reports its offset. Raises `Abortable` when
+        a state is too large.
         """
         last = {number: key for number, key, _ in changes} if self._report else {}
         topic, most = self._changelog, wire.MAX_RECORD_BYTES
@@ -74,27 +74,27 @@ class Outlet:
                 raise Abortable(
                     f"a state of {len(state):,} bytes is too large for the changelog", Cause.RECORD
                 )
-            told = self._on_written if last.get(number) == key else None
+            on_delivery = self._on_changelog_delivered if last.get(number) == key else None
             try:
-                produce(topic, state, key.encode(), number, told)
+                produce(topic, state, key.encode(), number, on_delivery)
             except BufferError:
-                self._produce(topic, state, key.encode(), number, told)
+                self._produce(topic, state, key.encode(), number, on_delivery)
             except KafkaException as error:
                 raise self._why(error, topic) from None
-            self.weight += len(state or b"")
+            self.size += len(state or b"")
 
     def clear(self) -> None:
-        """The transaction has ended."""
+        """The transaction has ended: reset `published` and `size`."""
         self.published.clear()
-        self.weight = 0
+        self.size = 0
 
-    def _on_written(self, error: KafkaError | None, message: Message) -> None:
+    def _on_changelog_delivered(self, error: KafkaError | None, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
         if error is None and partition is not None and offset is not None:
-            self.written[partition] = offset + 1
+            self.changelog_ends[partition] = offset + 1
 
     def _produce(self, topic: str, *given: Any, **named: Any) -> None:
-        """Produce as soon as there is room in the buffer, which is full."""
+        """Wait until the full buffer has room, then produce."""
         producer = self._transactions.producer
         while True:
             self._beat()
