@@ -6,7 +6,7 @@ from processors.runtime.stalled_input_detector import (
     STALLED_SECONDS,
     StalledInputDetector,
 )
-from tests.test_runtime_gate import Admin
+from tests.test_timer_barrier import Admin
 
 A, B = ("outputs", 0), ("acks", 0)
 

@@ -7,8 +7,8 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.ordering import in_order
 from processors.runtime.assignment import Assignment
-from processors.runtime.gate import Gate
 from processors.runtime.restoration import PASSING, Place
+from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactions import ended_by
 from schemas.flow import Record
 from topics.rights import Right, reason
@@ -24,11 +24,15 @@ class InputPoller:
     """
 
     def __init__(
-        self, inputs: Mapping[str, str], consumer: Consumer, gate: Gate, assignment: Assignment
+        self,
+        inputs: Mapping[str, str],
+        consumer: Consumer,
+        timer_barrier: TimerBarrier,
+        assignment: Assignment,
     ) -> None:
         self._inputs = inputs
         self._consumer = consumer
-        self._gate = gate
+        self._timer_barrier = timer_barrier
         self._assignment = assignment
         self.began_at: dict[Place, int] = {}
 
@@ -56,7 +60,7 @@ class InputPoller:
         for place, offset in places.items():
             if place in self._assignment.positions:
                 self._assignment.positions[place] = offset
-                self._gate.sought(place)
+                self._timer_barrier.on_seek(place)
                 self._consumer.seek(TopicPartition(*place, offset))
 
     def read_again(self, records: Iterable[Record]) -> None:
@@ -68,8 +72,8 @@ class InputPoller:
         self.seek(places)
 
     def _records(self, messages: Iterable[Message]) -> list[Record]:
-        """The records to judge. Left out: records of partitions that are gone, and records before
-        the position, which a consumer may still deliver after a seek."""
+        """The records to judge. Left out: records of partitions that are gone or not restored yet,
+        and records before the position."""
         records: list[Record] = []
         inputs, began_at = self._inputs, self.began_at
         positions, stores = self._assignment.positions, self._assignment.stores
@@ -81,7 +85,7 @@ class InputPoller:
                 if error.code() != KafkaError._PARTITION_EOF:
                     self._check(error, topic)
                 elif topic is not None and partition is not None and offset is not None:
-                    self._gate.at_end((topic, partition), offset)
+                    self._timer_barrier.on_partition_eof((topic, partition), offset)
                 continue
             assert topic is not None
             assert partition is not None

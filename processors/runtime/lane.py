@@ -36,7 +36,6 @@ from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
 from processors.runtime.caution import Caution, may_be_a_record
 from processors.runtime.cluster import refused
-from processors.runtime.gate import Gate
 from processors.runtime.input_poller import InputPoller
 from processors.runtime.lane_monitor import LaneMonitor
 from processors.runtime.restoration import Place
@@ -45,6 +44,7 @@ from processors.runtime.stalled_input_detector import StalledInputDetector
 from processors.runtime.state import check_place
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
+from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactional_writer import TransactionalWriter
 from processors.runtime.transactions import (
     Abortable,
@@ -142,7 +142,7 @@ class Lane:
         )
         self._report = report
         self._admin = clients.admin(settings)
-        self._gate = Gate(self._admin, list(self._inputs))
+        self._timer_barrier = TimerBarrier(self._admin, list(self._inputs))
         self._consumer = clients.group_consumer(settings, processor.name, instance)
         self._assignment = Assignment(
             settings,
@@ -154,14 +154,16 @@ class Lane:
             beat=self._beat,
             stopping=self._stop.is_set,
         )
-        self._poller = InputPoller(self._inputs, self._consumer, self._gate, self._assignment)
+        self._poller = InputPoller(
+            self._inputs, self._consumer, self._timer_barrier, self._assignment
+        )
         self._writer = TransactionalWriter(
             self._transactions, processor.changelog, prefix, self._beat, self._why, report=report
         )
         self._monitor = LaneMonitor(
             self._inputs,
             consumer=self._consumer,
-            gate=self._gate,
+            timer_barrier=self._timer_barrier,
             stalled_inputs=StalledInputDetector(self._admin),
             assignment=self._assignment,
             driver=self._driver,
@@ -363,17 +365,17 @@ class Lane:
         next_due = {number: driver.next_due(number, now) for number in driver.partitions}
         waiting = {number: due for number, due in next_due.items() if due is not None}
         due = {number: at for number, at in waiting.items() if at <= now}
-        may_fire = self._gate.open(due, self._assignment.positions, now)
-        if not may_fire and not driver.sweeping:
+        passable = self._timer_barrier.passable(due, self._assignment.positions, now)
+        if not passable and not driver.sweeping:
             later = min((at - now for at in waiting.values() if at > now), default=1_000) / 1000
-            self._wait = ASKING_SECONDS if self._gate.asking else min(later, IDLE_SECONDS)
+            self._wait = ASKING_SECONDS if self._timer_barrier.asking else min(later, IDLE_SECONDS)
             if not due and not self._transactions.open:
                 self._caution.no_wakes()
             return False
         before = len(driver.woken)
 
         def fire(outputs: list[Output]) -> None:
-            for number, until in may_fire.items():
+            for number, until in passable.items():
                 fired = len(driver.woken) - before
                 if fired < most:
                     outputs += driver.fire(number, until, now, most - fired)
@@ -381,9 +383,9 @@ class Lane:
         def sweep(outputs: list[Output]) -> None:
             outputs += driver.sweep(now, most)
 
-        outputs = self._judged(fire if may_fire else sweep)
-        if may_fire:
-            self._status.observe_lateness((now - min(due[n] for n in may_fire)) / 1000)
+        outputs = self._judged(fire if passable else sweep)
+        if passable:
+            self._status.observe_lateness((now - min(due[n] for n in passable)) / 1000)
         woken = driver.woken[before:]
         if woken:
             self._begin()
@@ -426,7 +428,7 @@ class Lane:
 
     def _offsets(self) -> list[TopicPartition]:
         """The next offset of every input of every partition whose state is touched."""
-        reached = self._gate.reached(self._assignment.positions)
+        reached = self._timer_barrier.reached(self._assignment.positions)
         marks = {
             number: self._assignment.mark_to_commit(number) for number in sorted(self._touched)
         }
@@ -440,7 +442,7 @@ class Lane:
         """Begin a transaction of offsets alone, where only control records lie between the group's
         offsets and what was read. They are never delivered; once retention takes them, they would
         look like records that were missed."""
-        reached = self._gate.reached(self._assignment.positions)
+        reached = self._timer_barrier.reached(self._assignment.positions)
         committed = self._assignment.committed
         behind = {
             number for (topic, number), at in reached.items() if at > committed[topic, number]
@@ -555,7 +557,7 @@ class Lane:
             self._status.phase = "standing by"
 
     def _take(self, partitions: list[TopicPartition]) -> None:
-        self._gate.clear()
+        self._timer_barrier.clear()
         self._monitor.clear()
         self._assignment.take(partitions)
 
@@ -596,7 +598,7 @@ class Lane:
             self._transactions.open = False
 
     def _release(self, partitions: list[TopicPartition]) -> None:
-        self._gate.clear()
+        self._timer_barrier.clear()
         self._monitor.clear()
         self._caution.no_wakes()
         for place in partitions:

@@ -1,10 +1,13 @@
-"""Until when the deadlines of a partition may fire: nobody is blamed before the waiting is read.
+"""The moment up to which the timers of a partition may fire.
 
-A deadline at D fires when every input of its partition has been read to the end that it had at D or
-later: after an outage, the acks that wait in the topic come first. The end is the last stable
-offset, which is as far as a read_committed consumer can read. What was read is the next offset, or
-the offset of an end-of-partition event: control records at the end are never delivered, so the
-records alone may never reach it. librdkafka gives such an event once, so it is remembered.
+A timer that is due at D fires only after every input of its partition has been read to the end that
+the input had at D or later. So after an outage, an ack that waits in the topic is read before the
+timer that it would have stopped.
+
+The end is the last stable offset: a read_committed consumer cannot read further. How far an input
+was read is the consumer's position, or the offset of an end-of-partition event if that is higher:
+control records at the end of a partition are never delivered, so the position alone may never reach
+the end. librdkafka reports such an event once, so it is remembered.
 """
 
 import logging
@@ -20,24 +23,27 @@ from processors.runtime import clients
 from processors.runtime.restoration import CALL_SECONDS, Place
 from topics.rights import Right, reason
 
-log = logging.getLogger("handoff.gate")
+log = logging.getLogger("handoff.timers")
 
 _ASK_SECONDS = 0.05  # between two questions
 _RETRY_SECONDS = 0.5  # after one that failed
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
-class Gate:
-    """The ends of the inputs, asked for without waiting, and the moments that they open.
+class TimerBarrier:
+    """Asks for the ends of the inputs, without waiting for the answer, and lets timers pass.
 
-    A partition waits for one end at a time: under load a newer one would always lie ahead.
+    A partition waits for one end at a time. Under load a newer end would always lie ahead of what
+    was read, and no timer would ever pass.
     """
 
     def __init__(self, admin: AdminClient, topics: list[str]) -> None:
         self._admin = admin
         self._topics = topics
-        self._open: dict[int, int] = {}  # deadlines up to this moment (epoch ms) may fire
-        self._ends: dict[int, tuple[int, dict[Place, int]]] = {}  # to be read to: moment, ends
+        self._passed: dict[int, int] = {}  # timers up to this moment (epoch ms) may fire
+        self._ends: dict[
+            int, tuple[int, dict[Place, int]]
+        ] = {}  # asked at this moment: the ends to read to
         self._eof: dict[Place, int] = {}
         self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
         self._ask_at = 0.0
@@ -47,57 +53,58 @@ class Gate:
         """Whether an answer is on its way."""
         return self._asked is not None
 
-    def at_end(self, place: Place, offset: int) -> None:
-        """An end-of-partition event."""
+    def on_partition_eof(self, place: Place, offset: int) -> None:
+        """The consumer has reported the end of a partition."""
         self._eof[place] = max(offset, self._eof.get(place, 0))
 
-    def sought(self, place: Place) -> None:
-        """An input goes back: what it had reached has to be reached again."""
+    def on_seek(self, place: Place) -> None:
+        """The consumer goes back in an input: timers wait until the end is reached again."""
         self._eof.pop(place, None)
-        self._open.pop(place[1], None)
+        self._passed.pop(place[1], None)
         self._ends.pop(place[1], None)
 
-    def reached(self, following: Mapping[Place, int]) -> dict[Place, int]:
-        """How far each input was read, control records at its end counted."""
-        return {place: max(at, self._eof.get(place, 0)) for place, at in following.items()}
+    def reached(self, positions: Mapping[Place, int]) -> dict[Place, int]:
+        """How far each input was read, including control records at its end."""
+        return {place: max(at, self._eof.get(place, 0)) for place, at in positions.items()}
 
     def clear(self) -> None:
-        """The partitions changed."""
-        self._open.clear()
+        """The assignment has changed."""
+        self._passed.clear()
         self._ends.clear()
         self._eof.clear()
         self._asked = None
 
-    def open(
-        self, due: Mapping[int, int], following: Mapping[Place, int], now: int
+    def passable(
+        self, due: Mapping[int, int], positions: Mapping[Place, int], now: int
     ) -> dict[int, int]:
-        """For each partition whose earliest deadline `due` may fire: until when they all may.
+        """For each partition whose earliest timer may fire: the moment up to which all may.
 
-        `following` is what comes next in each input, `now` epoch ms. Asks for the ends that it
-        needs; the answers count at a later call.
+        `due` is the earliest timer of each partition, `now` the present moment (epoch ms both),
+        `positions` the next offset of each input partition. Asks for the ends that it needs; a
+        later call uses the answers.
         """
         self._answers()
         found: dict[int, int] = {}
         unknown: list[int] = []
         for number, at in due.items():
-            self._read_to_end(number, following)
-            opened = self._open.get(number)
-            if opened is not None and at <= opened:
-                found[number] = opened
+            self._read_to_end(number, positions)
+            passed = self._passed.get(number)
+            if passed is not None and at <= passed:
+                found[number] = passed
             elif number not in self._ends:
                 unknown.append(number)
         if unknown and self._asked is None and time.monotonic() >= self._ask_at:
             self._ask(unknown, now)
         return found
 
-    def _read_to_end(self, number: int, following: Mapping[Place, int]) -> None:
+    def _read_to_end(self, number: int, positions: Mapping[Place, int]) -> None:
         if number not in self._ends:
             return
         moment, ends = self._ends[number]
         if all(
-            max(following[place], self._eof.get(place, 0)) >= end for place, end in ends.items()
+            max(positions[place], self._eof.get(place, 0)) >= end for place, end in ends.items()
         ):
-            self._open[number] = moment
+            self._passed[number] = moment
             del self._ends[number]
 
     def _ask(self, numbers: list[int], now: int) -> None:
@@ -115,7 +122,7 @@ class Gate:
             self._asked = now, futures
 
     def _answers(self) -> None:
-        """Take the answer, when all of it is there."""
+        """Take the answer, if it is complete."""
         if self._asked is None:
             return
         moment, futures = self._asked
