@@ -19,9 +19,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from processors.processor import Processor
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
-from processors.runtime.caution import Caution
 from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
 from processors.runtime.lane_supervisor import LaneSupervisor
+from processors.runtime.poison_record_isolator import PoisonRecordIsolator
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
@@ -152,7 +152,7 @@ def new_lane(
         tables=tables,
         status=status,
         judge=judge,
-        caution=Caution(BATCH_RECORDS, SLICE_WAKES),
+        isolator=PoisonRecordIsolator(BATCH_RECORDS, SLICE_WAKES),
         blockage=Blockage(status),
     )
 

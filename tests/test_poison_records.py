@@ -8,7 +8,7 @@ import pytest
 
 from processors.runtime import blockage, lane, lane_supervisor
 from processors.runtime.batch import Batch
-from processors.runtime.caution import HEAVY_BYTES, may_be_a_record
+from processors.runtime.poison_record_isolator import HEAVY_BYTES, may_be_a_record
 from processors.runtime.transactions import Cause
 from schemas.flow import Emitted, Input
 from tests.lanes import Bench, headers, supervised, wait_for

@@ -34,10 +34,10 @@ from processors.runtime import clients
 from processors.runtime.assignment import Assignment
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
-from processors.runtime.caution import Caution, may_be_a_record
 from processors.runtime.cluster import refused
 from processors.runtime.input_poller import InputPoller
 from processors.runtime.lane_monitor import LaneMonitor
+from processors.runtime.poison_record_isolator import PoisonRecordIsolator, may_be_a_record
 from processors.runtime.restoration import Place
 from processors.runtime.settings import Settings
 from processors.runtime.stalled_input_detector import StalledInputDetector
@@ -85,7 +85,7 @@ class TooSlow(Fatal):
 
 
 class Lane:
-    """One processor on its partitions. `judge` hands a batch to the agent that runs it. `caution`
+    """One processor on its partitions. `judge` hands a batch to the agent that runs it. `isolator`
     and `blockage` are what earlier lanes met.
 
     `run` blocks until `stop`, or raises `LaneError` (start a new lane) or `Misconfigured`.
@@ -100,7 +100,7 @@ class Lane:
         tables: Tables,
         status: LaneStatus,
         judge: Callable[[Batch], None],
-        caution: Caution,
+        isolator: PoisonRecordIsolator,
         blockage: Blockage,
     ) -> None:
         self._settings = settings
@@ -119,7 +119,7 @@ class Lane:
         self._touched: set[int] = set()
         self._began = 0.0
         self._committed_at = 0.0
-        self._caution = caution
+        self._isolator = isolator
         self._blockage = blockage
         self._failed_at = time.monotonic()
         self._most = BATCH_RECORDS  # for the next batch
@@ -248,12 +248,12 @@ class Lane:
             self._notice()
             if records:
                 self._process(records)  # 2, 3
-            if self._transactions.open and self._caution.active:
+            if self._transactions.open and self._isolator.isolating:
                 self._commit()
             more = self._wake()  # 2, 3
             if self._transactions.open and (
                 not (records or more)
-                or self._caution.active
+                or self._isolator.isolating
                 or self._driver.full
                 or len(self._driver.woken) >= TRANSACTION_WAKES
                 or time.monotonic() - self._began >= self._interval
@@ -279,7 +279,7 @@ class Lane:
     # --- 1: poll ----------------------------------------------------------------------------
 
     def _poll(self) -> list[Record]:
-        most = min(self._caution.limit, self._most)
+        most = min(self._isolator.max_records, self._most)
         if self._transactions.open:
             return self._poller.poll_now(most)
         gap = self._committed_at + GAP_SECONDS - time.monotonic()
@@ -361,7 +361,7 @@ class Lane:
     def _wake(self) -> bool:
         """Wake a slice of the tasks whose deadlines have passed, or else of those that are to be
         swept; whether more may follow at once."""
-        driver, now, most = self._driver, _now(), self._caution.wakes
+        driver, now, most = self._driver, _now(), self._isolator.max_wakes
         next_due = {number: driver.next_due(number, now) for number in driver.partitions}
         waiting = {number: due for number, due in next_due.items() if due is not None}
         due = {number: at for number, at in waiting.items() if at <= now}
@@ -370,7 +370,7 @@ class Lane:
             later = min((at - now for at in waiting.values() if at > now), default=1_000) / 1000
             self._wait = ASKING_SECONDS if self._timer_barrier.asking else min(later, IDLE_SECONDS)
             if not due and not self._transactions.open:
-                self._caution.no_wakes()
+                self._isolator.no_wakes_left()
             return False
         before = len(driver.woken)
 
@@ -408,7 +408,7 @@ class Lane:
         self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
         self._check_place()
         self._assignment.committed.update({(at.topic, at.partition): at.offset for at in offsets})
-        self._caution.wakes_committed(len(self._driver.woken))
+        self._isolator.wakes_committed(len(self._driver.woken))
         self._assignment.changelog_committed()
         self._driver.merge(changes)
         self._committed_at = time.monotonic()
@@ -424,7 +424,7 @@ class Lane:
         status.outputs.update(self._writer.published)
         status.observe_commit(self._committed_at - began)
         self._clear()
-        self._caution.committed(self._assignment.positions)
+        self._isolator.committed(self._assignment.positions)
 
     def _offsets(self) -> list[TopicPartition]:
         """The next offset of every input of every partition whose state is touched."""
@@ -475,7 +475,7 @@ class Lane:
         if suspect:
             if first:
                 self._set_aside(first, reached, str(error))
-            elif self._caution.wakes_aborted(len(woken)):
+            elif self._isolator.wakes_aborted(len(woken)):
                 for wake in woken:
                     self._driver.give_up(wake)
                     log.error("a wake (%s) is given up: %s", wake.kind, error)
@@ -497,7 +497,7 @@ class Lane:
 
     def _set_aside(self, first: dict[Place, int], reached: dict[Place, int], why: str) -> None:
         """Note a failed transaction of records, and which of them is given up, if one is."""
-        given_up = self._caution.aborted(first, reached, why)
+        given_up = self._isolator.aborted(first, reached, why)
         if given_up is not None:
             log.error("%s-%d offset %d becomes a dead letter: %s", *given_up, first[given_up], why)
 
@@ -516,11 +516,11 @@ class Lane:
         self._failed_at = time.monotonic()
 
     def _refusal(self, records: list[Record]) -> Refused | None:
-        if self._caution.limit > 1:
+        if self._isolator.max_records > 1:
             return None
         (record,) = records
         ((place, _),) = self._poller.began_at.items()
-        why = self._caution.refusal(place, record.offset)
+        why = self._isolator.why_refused(place, record.offset)
         if why is None:
             return None
         return Refused("not_publishable", f"Kafka did not take what follows from it: {why}")
@@ -600,9 +600,9 @@ class Lane:
     def _release(self, partitions: list[TopicPartition]) -> None:
         self._timer_barrier.clear()
         self._monitor.clear()
-        self._caution.no_wakes()
+        self._isolator.no_wakes_left()
         for place in partitions:
-            self._caution.revoked((place.topic, place.partition))
+            self._isolator.partition_revoked((place.topic, place.partition))
         self._assignment.release(partitions)
 
     def _let_go(self) -> None:

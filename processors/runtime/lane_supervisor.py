@@ -11,8 +11,8 @@ from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
-from processors.runtime.caution import Caution
 from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
+from processors.runtime.poison_record_isolator import PoisonRecordIsolator
 from processors.runtime.probe import Probe
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
@@ -80,7 +80,7 @@ class LaneSupervisor:
         pause, longest = _BACK_OFF
         fenced: list[float] = []
         tables = probe = None
-        caution, blockage = Caution(BATCH_RECORDS, SLICE_WAKES), Blockage(self.status)
+        isolator, blockage = PoisonRecordIsolator(BATCH_RECORDS, SLICE_WAKES), Blockage(self.status)
         while not self._stopping.is_set():
             began, wait = time.monotonic(), 0.0
             try:
@@ -98,7 +98,7 @@ class LaneSupervisor:
                     tables=tables,
                     status=self.status,
                     judge=self._judge,
-                    caution=caution,
+                    isolator=isolator,
                     blockage=blockage,
                 )
                 if not self._stopping.is_set():
