@@ -25,7 +25,7 @@ from console.output import Progress
 from processors.partitioning import partition_of
 from processors.runtime import clients
 from processors.runtime.connection import Unreachable, reach
-from processors.runtime.restoration import PASSING_READER
+from processors.runtime.restoration import TRANSIENT_READER_ERRORS
 from processors.runtime.settings import Settings, load_settings
 from schemas.flow import Headers, Record
 from topics.catalogue import physical
@@ -289,7 +289,7 @@ class Reader:
                 self._waiting.discard((message.topic(), message.partition()))
                 if self.at_end():
                     return None
-            elif error.code() not in PASSING_READER and not error.retriable():
+            elif error.code() not in TRANSIENT_READER_ERRORS and not error.retriable():
                 topic = message.topic()
                 needed = [Right("READ", "topic", topic)] if topic else []
                 raise failed(self._settings, error, *needed)

@@ -9,7 +9,7 @@ import pytest
 from processors.runtime import blockage, lane, lane_supervisor
 from processors.runtime.batch import Batch
 from processors.runtime.poison_record_isolator import HEAVY_BYTES, may_be_a_record
-from processors.runtime.transactions import Cause
+from processors.runtime.transactions import AbortCause
 from schemas.flow import Emitted, Input
 from tests.lanes import Bench, headers, supervised, wait_for
 from tests.toy import Tally, toy
@@ -98,14 +98,14 @@ def test_a_record_that_is_not_judged_in_time_costs_itself(
 
 
 def test_what_was_not_delivered_in_time_was_too_much_or_the_cluster_is_the_reason() -> None:
-    assert may_be_a_record(Cause.TIME, HEAVY_BYTES)
-    assert not may_be_a_record(Cause.TIME, HEAVY_BYTES - 1)
+    assert may_be_a_record(AbortCause.TIME, HEAVY_BYTES)
+    assert not may_be_a_record(AbortCause.TIME, HEAVY_BYTES - 1)
 
 
-@pytest.mark.parametrize("cause", [Cause.BLOCKED, Cause.PASSING])
-def test_what_is_missing_outside_is_never_held_against_a_record(cause: Cause) -> None:
+@pytest.mark.parametrize("cause", [AbortCause.BLOCKED, AbortCause.TRANSIENT])
+def test_what_is_missing_outside_is_never_held_against_a_record(cause: AbortCause) -> None:
     assert not may_be_a_record(cause, 1 << 30)
 
 
 def test_a_record_that_is_refused_is_suspected_however_small() -> None:
-    assert may_be_a_record(Cause.RECORD, 1)
+    assert may_be_a_record(AbortCause.RECORD, 1)

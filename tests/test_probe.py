@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from processors.contracts.tables import LIVENESS, Tables, build_tables
 from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients
-from processors.runtime.groups import Groups, Untold
+from processors.runtime.groups import GroupQueryFailed, Groups
 from processors.runtime.probe import Probe, liveness
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
@@ -134,7 +134,7 @@ class World:
 
     def _lags(self, pairs: object) -> dict[tuple[str, str], int]:
         if isinstance(self.lags, str):
-            raise Untold(self.lags)
+            raise GroupQueryFailed(self.lags)
         return self.lags
 
     def probe(self, table: bytes | None = None) -> Probe:

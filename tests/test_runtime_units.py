@@ -21,9 +21,9 @@ from processors.runtime.state import MemoryStore, Store, open_store
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
 from processors.runtime.transactions import (
-    Cause,
+    AbortCause,
+    ErrorKind,
     Fatal,
-    Kind,
     Misconfigured,
     cause_of,
     is_fenced,
@@ -137,38 +137,38 @@ def test_ids_are_stable_with_an_ordinal_and_unique_without() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (KafkaError(KafkaError._TIMED_OUT, retriable=True), Kind.RETRIABLE),
-        (KafkaError(KafkaError.NOT_COORDINATOR, retriable=True), Kind.RETRIABLE),
-        (KafkaError(KafkaError.UNKNOWN_MEMBER_ID, txn_requires_abort=True), Kind.ABORTABLE),
-        (KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, txn_requires_abort=True), Kind.ABORTABLE),
-        (KafkaError(KafkaError._TIMED_OUT), Kind.UNKNOWN),
-        (KafkaError(KafkaError._TRANSPORT), Kind.UNKNOWN),
-        (KafkaError(KafkaError._FENCED, fatal=True), Kind.FATAL),
+        (KafkaError(KafkaError._TIMED_OUT, retriable=True), ErrorKind.RETRIABLE),
+        (KafkaError(KafkaError.NOT_COORDINATOR, retriable=True), ErrorKind.RETRIABLE),
+        (KafkaError(KafkaError.UNKNOWN_MEMBER_ID, txn_requires_abort=True), ErrorKind.ABORTABLE),
+        (KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, txn_requires_abort=True), ErrorKind.ABORTABLE),
+        (KafkaError(KafkaError._TIMED_OUT), ErrorKind.UNKNOWN),
+        (KafkaError(KafkaError._TRANSPORT), ErrorKind.UNKNOWN),
+        (KafkaError(KafkaError._FENCED, fatal=True), ErrorKind.FATAL),
         # A fenced member may also need an abort: it is over all the same.
-        (KafkaError(KafkaError.FENCED_INSTANCE_ID, txn_requires_abort=True), Kind.FATAL),
-        (KafkaError(KafkaError._STATE), Kind.FATAL),
+        (KafkaError(KafkaError.FENCED_INSTANCE_ID, txn_requires_abort=True), ErrorKind.FATAL),
+        (KafkaError(KafkaError._STATE), ErrorKind.FATAL),
     ],
 )
-def test_each_error_has_one_class(error: KafkaError, kind: Kind) -> None:
+def test_each_error_has_one_class(error: KafkaError, kind: ErrorKind) -> None:
     assert kind_of(error) is kind
 
 
 @pytest.mark.parametrize(
     ("code", "cause"),
     [
-        (KafkaError.MSG_SIZE_TOO_LARGE, Cause.RECORD),
-        (KafkaError.INVALID_RECORD, Cause.RECORD),
-        (KafkaError._MSG_TIMED_OUT, Cause.TIME),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Cause.BLOCKED),
-        (KafkaError.POLICY_VIOLATION, Cause.BLOCKED),
-        (KafkaError.REBALANCE_IN_PROGRESS, Cause.PASSING),
-        (KafkaError.KAFKA_STORAGE_ERROR, Cause.PASSING),
+        (KafkaError.MSG_SIZE_TOO_LARGE, AbortCause.RECORD),
+        (KafkaError.INVALID_RECORD, AbortCause.RECORD),
+        (KafkaError._MSG_TIMED_OUT, AbortCause.TIME),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, AbortCause.BLOCKED),
+        (KafkaError.POLICY_VIOLATION, AbortCause.BLOCKED),
+        (KafkaError.REBALANCE_IN_PROGRESS, AbortCause.TRANSIENT),
+        (KafkaError.KAFKA_STORAGE_ERROR, AbortCause.TRANSIENT),
         # What nobody has met yet is never held against a record.
-        (KafkaError.UNSUPPORTED_VERSION, Cause.PASSING),
-        (KafkaError.UNKNOWN, Cause.PASSING),
+        (KafkaError.UNSUPPORTED_VERSION, AbortCause.TRANSIENT),
+        (KafkaError.UNKNOWN, AbortCause.TRANSIENT),
     ],
 )
-def test_only_what_lies_in_the_records_counts_against_them(code: int, cause: Cause) -> None:
+def test_only_what_lies_in_the_records_counts_against_them(code: int, cause: AbortCause) -> None:
     assert cause_of(KafkaError(code)) is cause
 
 

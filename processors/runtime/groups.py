@@ -1,17 +1,19 @@
-"""What Kafka tells of other people's consumer groups: how many members, how far behind.
+"""Asks Kafka about the consumer groups of receivers: how many members, how far behind.
 
 Classic groups and those of KIP-848 alike. Topics here are the cluster's names.
 
-A defect of librdkafka shapes this (its issue 4605, seen on 2.16): a request to a group's
-coordinator that times out while the coordinator is away stays in the client, and when the
-coordinator is back, the client aborts the whole process. So no such request may time out inside of
-the client: it is given an hour, we wait for seconds, and a client that has not answered is closed
-with all that is pending in it. That also mends a client that does not find its way back to a
-coordinator that was away (seen on 2.16, too).
+Two defects of librdkafka decide how this asks.
 
-Another one: where the coordinator answers that it is going, an admin client that asks for a group's
-offsets brings the whole process down (`rd_kafka_handle_OffsetFetch` takes every client for a
-consumer). So it is a consumer that asks, one that never joins.
+Issue 4605 of librdkafka, seen on 2.16: when a request to a group's coordinator times out while the
+coordinator is down, the request stays in the client. When the coordinator is back, the client
+aborts the whole process. So no such request may time out inside the client: its time-out is an
+hour, this module waits a few seconds, and then closes the client with all requests that are pending
+in it. That also helps a client that does not find a coordinator again after it was down (seen on
+2.16, too).
+
+When a coordinator shuts down and an admin client asks it for a group's offsets, the whole process
+crashes (`rd_kafka_handle_OffsetFetch` takes every client for a consumer). So a consumer asks for
+them, one that never joins the group.
 """
 
 import time
@@ -33,19 +35,20 @@ from processors.runtime.settings import Settings
 from topics.rights import Right, reason
 
 CALL_SECONDS = 4.0
-# Longer than any client lives that does not answer, and as long as librdkafka allows.
+# A client that does not answer is closed long before this. It is the longest that librdkafka
+# allows.
 _NEVER_SECONDS = 3600.0
 _ABSENT = (ConsumerGroupState.DEAD, ConsumerGroupState.EMPTY)
 
 Key = TypeVar("Key", str, Place)
 
 
-class Untold(Exception):
-    """Kafka does not tell it now; the text is the reason."""
+class GroupQueryFailed(Exception):
+    """Kafka did not answer a question about a group; the text is the reason."""
 
 
 class Groups:
-    """The consumer groups of a cluster. For one thread at a time."""
+    """Asks about the consumer groups of a cluster. Not safe for several threads at once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -53,16 +56,16 @@ class Groups:
         self._broken = False
 
     def close(self) -> None:
-        """Give the connections back. What is asked afterwards opens new ones."""
+        """Close the connections. The next question opens new ones."""
         if self._open is not None:
             clients.close_admin(self._open)
             self._open = None
         self._broken = False
 
     def members(self, groups: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
-        """The number of members of each group, and of the others why it is not told.
+        """The number of members by group, and for each group that Kafka did not describe, why.
 
-        At least one group. Raises `SettingsError`.
+        `groups` has at least one. Raises `SettingsError`.
         """
         asked = self._admin().describe_consumer_groups(
             sorted(groups), request_timeout=_NEVER_SECONDS
@@ -76,17 +79,19 @@ class Groups:
         return counts, reasons
 
     def lags(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        """How many offsets each (group, topic) is behind the end that a read_committed reader sees.
+        """The lag of each (group, topic) in offsets, up to the end that a read_committed reader
+        sees.
 
-        A group that has no offset in the topic is left out; where it has some, a partition without
-        one counts from its first record. In a topic that is written in transactions the end is one
-        offset past the last record, for the transaction's marker. Raises `Untold`, `SettingsError`.
+        When a group has no offset in a topic, the pair is left out. When it has some, a partition
+        without an offset counts from its first record. In a topic that is written in transactions,
+        the end is one offset past the last record, because of the transaction's marker. Raises
+        `GroupQueryFailed`, `SettingsError`.
         """
         try:
             return self._lags(pairs)
         except KafkaException as error:
             self._broken = True
-            raise Untold(reason(error.args[0])) from None
+            raise GroupQueryFailed(reason(error.args[0])) from None
         finally:
             self._close_broken()
 
@@ -119,7 +124,7 @@ class Groups:
             self._broken = True
             topic, _ = places[0]
             needed = Right("DESCRIBE", "group", group), Right("DESCRIBE", "topic", topic)
-            raise Untold(reason(error.args[0], *needed)) from None
+            raise GroupQueryFailed(reason(error.args[0], *needed)) from None
 
     def _offsets(self, places: set[Place], spec: OffsetSpec) -> dict[Place, int]:
         if not places:
@@ -132,7 +137,7 @@ class Groups:
         named = {(place.topic, place.partition): answer for place, answer in asked.items()}
         found, reasons = self._answers(named, "topic")
         for why in reasons.values():
-            raise Untold(why)
+            raise GroupQueryFailed(why)
         return {place: clients.offset_of(answer) for place, answer in found.items()}
 
     # --- the client ---------------------------------------------------------------------------
@@ -149,8 +154,7 @@ class Groups:
     def _answers(
         self, asked: Mapping[Key, "Future[Any]"], kind: Literal["group", "topic"]
     ) -> tuple[dict[Key, Any], dict[Key, str]]:
-        """What was answered of each group or place within `CALL_SECONDS`, and of the rest why it
-        was not."""
+        """The answers that came within `CALL_SECONDS`, and for each of the others, why not."""
         limit = time.monotonic() + CALL_SECONDS
         found: dict[Key, Any] = {}
         reasons: dict[Key, str] = {}
@@ -164,7 +168,7 @@ class Groups:
             if error is None:
                 found[key] = answer.result()
             elif isinstance(error, KafkaException):
-                # A negative code is the client's own, and no broker's.
+                # A negative code is an error of the client, not of a broker.
                 self._broken = self._broken or error.args[0].code() < 0
                 name = key if isinstance(key, str) else key[0]
                 reasons[key] = reason(error.args[0], Right("DESCRIBE", kind, name))

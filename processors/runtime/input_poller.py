@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.ordering import in_order
 from processors.runtime.assignment import Assignment
-from processors.runtime.restoration import PASSING, Place
+from processors.runtime.restoration import TRANSIENT_ERRORS, Place
 from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactions import ended_by
 from schemas.flow import Record
@@ -110,7 +110,7 @@ class InputPoller:
         return in_order(records) if len(inputs) > 1 else records
 
     def _check(self, error: KafkaError, topic: str | None) -> None:
-        if error.code() not in PASSING:
+        if error.code() not in TRANSIENT_ERRORS:
             asked = [Right("READ", "topic", name) for name in ([topic] if topic else self._inputs)]
             why = reason(error, Right("READ", "group", self._assignment.group), *asked)
             raise ended_by(error, f"the inputs cannot be read: {why}")

@@ -48,12 +48,12 @@ from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactional_writer import TransactionalWriter
 from processors.runtime.transactions import (
     Abortable,
-    Cause,
+    AbortCause,
     Fatal,
     LaneError,
     Misconfigured,
+    OutcomeUnknown,
     Transactions,
-    Unknown,
     ended_by,
 )
 from schemas.flow import Output, Record, Refused
@@ -123,7 +123,7 @@ class Lane:
         self._blockage = blockage
         self._failed_at = time.monotonic()
         self._most = BATCH_RECORDS  # for the next batch
-        self._unknown = False
+        self._outcome_unknown = False
         self._wait = IDLE_SECONDS  # for records, where no transaction is open
         self._noticed = 0.0
         group = clients.group_id(settings, processor.name)
@@ -179,7 +179,7 @@ class Lane:
         files of its state are let go, for the lane that comes after it."""
         self._left = self._behind = True
         self._stop.set()
-        if may_be_a_record(Cause.TIME, self._writer.size):
+        if may_be_a_record(AbortCause.TIME, self._writer.size):
             self._suspect("a Kafka client hung")
         threading.Thread(target=self._let_go, daemon=True).start()
 
@@ -198,7 +198,7 @@ class Lane:
             while not self._stop.is_set():
                 self.turn()
             self._settle()
-            if self._assignment.restoration is None and not self._unknown:
+            if self._assignment.restoration is None and not self._outcome_unknown:
                 self._pass_control_records()
                 self._settle()
         except (KafkaException, SystemError) as error:
@@ -264,10 +264,10 @@ class Lane:
                 self._commit()
         except Abortable as error:
             self._abort(error)
-        except Unknown as error:
+        except OutcomeUnknown as error:
             self._renew(error)
-        if self._unknown:
-            self._renew(Unknown("the transaction of revoked partitions"))
+        if self._outcome_unknown:
+            self._renew(OutcomeUnknown("the transaction of revoked partitions"))
         if (
             self._blockage.met_any
             and time.monotonic() - self._failed_at >= UNDISTURBED_SECONDS
@@ -399,7 +399,7 @@ class Lane:
     # --- 4, 5: commit -----------------------------------------------------------------------
 
     def _commit(self) -> None:
-        """Changelog, offsets, commit, merge. Raises `Abortable`, `Unknown`, `Fatal`."""
+        """Changelog, offsets, commit, merge. Raises `Abortable`, `OutcomeUnknown`, `Fatal`."""
         began = time.monotonic()
         self._writer.publish(self._driver.sums())
         changes = list(self._driver.changelog())
@@ -469,7 +469,7 @@ class Lane:
         suspect = may_be_a_record(error.cause, self._writer.size)
         needed = self._needed()
         self._drop()
-        if error.cause is not Cause.BLOCKED:
+        if error.cause is not AbortCause.BLOCKED:
             log.warning("transaction aborted, trying again: %s", error)
         self._poller.seek(first)
         if suspect:
@@ -482,7 +482,7 @@ class Lane:
         why = str(error)
         if error.refusal is not None:
             why = refused(self._admin, error.refusal, *needed)
-        pause = self._blockage.met(why, passing=error.cause is not Cause.BLOCKED)
+        pause = self._blockage.met(why, passing=error.cause is not AbortCause.BLOCKED)
         self._wait_before_the_next(pause)
 
     def _needed(self) -> list[Right]:
@@ -532,10 +532,10 @@ class Lane:
         self._status.aborted += 1
         self._transactions.abort()
 
-    def _renew(self, error: Unknown) -> None:
+    def _renew(self, error: OutcomeUnknown) -> None:
         """Nobody knows what became of the transaction: fence it, and take everything anew."""
         log.warning("the outcome of a transaction is unknown, starting over: %s", error)
-        self._unknown = False
+        self._outcome_unknown = False
         self._driver.drop()
         self._clear()
         self._status.aborted += 1
@@ -573,7 +573,11 @@ class Lane:
         if self._left:
             return
         self._settle()
-        if self._assignment.restoration is None and not self._unknown and not self._stop.is_set():
+        if (
+            self._assignment.restoration is None
+            and not self._outcome_unknown
+            and not self._stop.is_set()
+        ):
             self._assignment.retain_stores(partitions)
         self._release(partitions)
 
@@ -593,8 +597,8 @@ class Lane:
         except Abortable as error:
             log.warning("transaction aborted before the partitions went: %s", error)
             self._drop()
-        except Unknown:
-            self._unknown = True
+        except OutcomeUnknown:
+            self._outcome_unknown = True
             self._transactions.open = False
 
     def _release(self, partitions: list[TopicPartition]) -> None:

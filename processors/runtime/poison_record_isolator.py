@@ -10,7 +10,7 @@ It outlives the lane, so a record that makes the lane itself fail is isolated in
 """
 
 from processors.runtime.restoration import Place
-from processors.runtime.transactions import Blocked, Cause
+from processors.runtime.transactions import AbortCause, Blocked
 
 ABORTS_AT_ONE_START = 3
 # When a transaction was not delivered in time: if it had more bytes than this, a record in it may
@@ -18,9 +18,9 @@ ABORTS_AT_ONE_START = 3
 HEAVY_BYTES = 1 << 20
 
 
-def may_be_a_record(cause: Cause, size: int) -> bool:
+def may_be_a_record(cause: AbortCause, size: int) -> bool:
     """Whether a transaction of `size` bytes may have failed because of a record in it."""
-    return cause is Cause.RECORD or (cause is Cause.TIME and size >= HEAVY_BYTES)
+    return cause is AbortCause.RECORD or (cause is AbortCause.TIME and size >= HEAVY_BYTES)
 
 
 class PoisonRecordIsolator:

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from processors.contracts.tables import LIVENESS, STALE_INTERVALS
 from processors.processor import Processor
 from processors.runtime import clients
-from processors.runtime.groups import CALL_SECONDS, Groups, Untold
+from processors.runtime.groups import CALL_SECONDS, GroupQueryFailed, Groups
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
 from processors.runtime.tables import Tables
@@ -183,7 +183,7 @@ class Probe:
         """Rights may be missing for this alone: then the lag is not known, and the rest is."""
         try:
             found = self._groups.lags(pairs)
-        except Untold as error:
+        except GroupQueryFailed as error:
             self._say("lag", f"the lag of receivers is not known: {error}")
             return {}
         self._say("lag", "")

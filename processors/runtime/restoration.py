@@ -40,7 +40,7 @@ _SAVE_EVERY = 10_000
 DELETE_RETENTION_MS = 86_400_000
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 # What a consumer reports and gets over by itself.
-PASSING = frozenset(
+TRANSIENT_ERRORS = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._TRANSPORT,
@@ -59,7 +59,7 @@ PASSING = frozenset(
     }
 )
 # A reader never joins its group: that it may not use it does not matter.
-PASSING_READER = PASSING | {KafkaError.GROUP_AUTHORIZATION_FAILED}
+TRANSIENT_READER_ERRORS = TRANSIENT_ERRORS | {KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class Restoration:
                 self._at.pop(number, None)
                 self._stores[number].save(offset)
                 self._reader.pause([TopicPartition(self._topic, number)])
-        elif error.code() not in PASSING_READER:
+        elif error.code() not in TRANSIENT_READER_ERRORS:
             why = reason(error, Right("READ", "topic", self._topic))
             raise ended_by(error, f"{self._topic} cannot be read: {why}")
 

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from processors.processor import Processor
 from processors.runtime import clients
-from processors.runtime.restoration import PASSING_READER, Place, bounds
+from processors.runtime.restoration import TRANSIENT_READER_ERRORS, Place, bounds
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Blocked, Fatal, ended_by
 from topics.catalogue import NAMES, physical
@@ -147,7 +147,7 @@ class Tables:
                 if offset is not None and offset >= ends.get(place, offset + 1):
                     del ends[place]
                 return False
-            if error.code() in PASSING_READER:
+            if error.code() in TRANSIENT_READER_ERRORS:
                 return False
             why = reason(error, Right("READ", "topic", topic or "?"))
             raise ended_by(error, f"{topic} cannot be read: {why}")

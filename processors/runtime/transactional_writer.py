@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from processors.runtime.transactions import Abortable, Cause, LaneError, Transactions
+from processors.runtime.transactions import Abortable, AbortCause, LaneError, Transactions
 from schemas import wire
 from schemas.flow import Output
 from topics.catalogue import physical
@@ -72,7 +72,8 @@ class TransactionalWriter:
         for number, key, state in changes:
             if state is not None and len(state) + len(key) > most:
                 raise Abortable(
-                    f"a state of {len(state):,} bytes is too large for the changelog", Cause.RECORD
+                    f"a state of {len(state):,} bytes is too large for the changelog",
+                    AbortCause.RECORD,
                 )
             on_delivery = self._on_changelog_delivered if last.get(number) == key else None
             try:

@@ -1,21 +1,22 @@
 """One Kafka transaction after another, and what each kind of failure means.
 
     LaneError
-    ├── Abortable      abort, drop the overlay, seek back: the transaction is tried again
-    ├── Unknown        nobody knows whether it was committed: a new producer, and restore
-    └── Fatal          the lane ends, its supervisor starts a new one
-        ├── Blocked    something outside is missing (a right, room on a disk): try again and again
-        └── Fenced     another instance runs with our ids
-    Misconfigured      no restart would help: the process ends with this sentence
+    ├── Abortable       abort, drop the overlay, seek back: the transaction is tried again
+    ├── OutcomeUnknown  no answer, so it may be committed or not: a new producer, and restore
+    └── Fatal           the lane ends, its supervisor starts a new one
+        ├── Blocked     a right or room on a disk is missing: try again until a person gives it
+        └── Fenced      another instance runs with the same ids
+    Misconfigured       no restart would help: the process ends with this sentence
 
-The fourth kind, retriable, never gets out of here: the same call is repeated.
+Errors of the fourth kind, retriable, do not leave this module: the same call is repeated.
 
 **Late requests** (KAFKA-17754). When a connection breaks, librdkafka repeats the request that was
-under way, and the first copy may reach the broker later, within the next transaction. A late EndTxn
-with the same producer epoch would end that transaction when it is half written. Two things prevent
-that. If a connection broke during a transaction, the next one begins with a new producer, whose new
-epoch makes the broker refuse whatever the old one sent (`renew`). And the outputs are delivered
-before the offsets are sent, so that offsets are never in Kafka without their outputs.
+under way. The first copy may reach the broker later, during the next transaction. If it is an
+EndTxn with the same producer epoch, it ends that transaction when only half of it is written. Two
+rules prevent that. When a connection broke during a transaction, the next transaction begins with a
+new producer: its epoch is higher, so the broker refuses whatever the old one sent (`renew`). And
+the outputs are delivered before the offsets are sent, so offsets are never in Kafka without their
+outputs.
 """
 
 import enum
@@ -34,13 +35,14 @@ log = logging.getLogger("handoff.transactions")
 
 CALL_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
-# Longer than the broker lets a transaction live, so a commit that is still unanswered is unknown.
+# Longer than the broker lets a transaction live. When a commit has no answer by then, its outcome
+# is unknown.
 LIMIT_SECONDS = 30.0
-# Once we were asked to stop, waiting for a broker that does not answer is no use.
+# After a request to stop, a broker that does not answer is given only this long.
 STOP_SECONDS = 3.0
 
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.FENCED_INSTANCE_ID})
-# The broker, or the client itself, refuses a record because of what it is.
+# The broker, or the client itself, refuses a record because of its content or size.
 _REFUSED_RECORD = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -56,7 +58,7 @@ _REFUSED_RECORD = frozenset(
 _TOOK_TOO_LONG = frozenset(
     {KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
 )
-# Only a person mends these, and a missing right.
+# Only a person can put these right, and a missing right.
 _BLOCKED = frozenset(
     {
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -71,45 +73,47 @@ OnDelivery = Callable[[KafkaError | None, Message], None]
 
 
 class LaneError(Exception):
-    """Something ended a transaction or a lane."""
+    """An error that ends a transaction or a lane."""
 
 
-class Cause(enum.Enum):
+class AbortCause(enum.Enum):
     """Why a transaction has to be aborted."""
 
-    RECORD = "record"  # something refuses a record of it, and will refuse it again
-    TIME = "time"  # it could not be delivered in time: too much, or too slow a link
-    BLOCKED = "blocked"  # something outside is missing, and a person has to see to it
-    PASSING = "passing"  # something happened around it: a rebalance, a broken connection
+    RECORD = "record"  # a record of it was refused, and will be refused again
+    TIME = "time"  # not delivered in time: it is too large, or the connection too slow
+    BLOCKED = "blocked"  # something outside is missing, and a person must act
+    TRANSIENT = "transient"  # it passes by itself: a rebalance, a broken connection
 
 
 class Abortable(LaneError):
-    """This transaction cannot be committed. `refusal` is the error where Kafka refused something
-    for want of a right."""
+    """This transaction cannot be committed. When a right is missing, `refusal` is Kafka's error."""
 
-    def __init__(self, message: str, cause: Cause, refusal: KafkaError | None = None) -> None:
+    def __init__(self, message: str, cause: AbortCause, refusal: KafkaError | None = None) -> None:
         super().__init__(message)
         self.cause = cause
         self.refusal = refusal
 
 
-class Unknown(LaneError):
-    """A commit was not answered in time."""
+class OutcomeUnknown(LaneError):
+    """A call had no answer in time, so it is not known what became of the transaction. Only a
+    commit raises it to the caller."""
 
 
 class Fatal(LaneError):
-    """This lane cannot go on."""
+    """This lane has to end."""
 
 
 class Blocked(Fatal):
-    """A right, a topic or room is missing: the lane goes on by itself once that is mended."""
+    """A right, a topic or room on a disk is missing. Once a person puts that right, the lane goes
+    on by itself."""
 
 
 class Fenced(Fatal):
-    """Another producer or consumer took our ids: a twin, or our own earlier self.
+    """Another producer or consumer has used the same ids: another instance, or an earlier attempt
+    of this one.
 
-    A static member fences itself when it has to join again and the broker's answer to its first
-    attempt was lost (seen when a broker restarts), so once is no proof.
+    When a broker restarts and its answer to a static member that joins is lost, the member joins
+    again and fences itself. So to be fenced once is no proof of another instance.
     """
 
 
@@ -117,50 +121,50 @@ class Misconfigured(Exception):
     """No restart would help; the text is one sentence for a person, with what to do."""
 
 
-class Kind(enum.Enum):
+class ErrorKind(enum.Enum):
     RETRIABLE = "retriable"
     ABORTABLE = "abortable"
     FATAL = "fatal"
     UNKNOWN = "unknown"
 
 
-def kind_of(error: KafkaError) -> Kind:
-    """The class of an error from a call of the transactional API (KIP-98, KIP-447, KIP-1050)."""
+def kind_of(error: KafkaError) -> ErrorKind:
+    """The kind of an error from a call of the transactional API (KIP-98, KIP-447, KIP-1050)."""
     if error.fatal() or error.code() in _FENCED:
-        return Kind.FATAL
+        return ErrorKind.FATAL
     if error.txn_requires_abort():
-        return Kind.ABORTABLE
+        return ErrorKind.ABORTABLE
     if error.retriable():
-        return Kind.RETRIABLE
+        return ErrorKind.RETRIABLE
     if error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
-        return Kind.UNKNOWN
-    return Kind.FATAL
+        return ErrorKind.UNKNOWN
+    return ErrorKind.FATAL
 
 
 def is_fenced(error: KafkaError) -> bool:
-    """Whether another member or producer with our ids took over."""
+    """Whether another member or producer with the same ids took over."""
     fatal = error.fatal() or error.code() == KafkaError._FATAL
-    # A consumer's fatal error has only a text to tell which it is.
+    # Of a consumer's fatal error only the text tells which it is.
     return error.code() in _FENCED or (fatal and "fenced" in error.str().lower())
 
 
-def cause_of(error: KafkaError) -> Cause:
-    """Why a transaction failed that failed with this. What is not known is nobody's fault."""
+def cause_of(error: KafkaError) -> AbortCause:
+    """Why a transaction with this error failed. An error that is not listed counts as transient."""
     code = error.code()
     if code in _REFUSED_RECORD:
-        return Cause.RECORD
+        return AbortCause.RECORD
     if code in _TOOK_TOO_LONG:
-        return Cause.TIME
-    return Cause.BLOCKED if is_blocked(error) else Cause.PASSING
+        return AbortCause.TIME
+    return AbortCause.BLOCKED if is_blocked(error) else AbortCause.TRANSIENT
 
 
 def is_blocked(error: KafkaError) -> bool:
-    """Whether something is missing that a person has to see to."""
+    """Whether something outside is missing, so that a person must act."""
     return is_refusal(error) or error.code() in _BLOCKED
 
 
 def ended_by(error: KafkaError, sentence: str) -> Fatal:
-    """How a lane ends by an error of Kafka's, told in a sentence."""
+    """The exception that ends a lane after an error of Kafka's, with `sentence` as its text."""
     if is_fenced(error):
         return Fenced(sentence)
     return Blocked(sentence) if is_blocked(error) else Fatal(sentence)
@@ -169,9 +173,9 @@ def ended_by(error: KafkaError, sentence: str) -> Fatal:
 class Transactions:
     """The transactional producer of a lane.
 
-    `make` makes one that tells what was not delivered, and the log of its connections. `needs` are
-    the rights that its own calls need. `stopping` tells that waiting is no longer worth it; `beat`
-    is called before each attempt.
+    `make` makes a producer, which reports what was not delivered to the given callback, and the log
+    of its connections. `needs` are the rights that the producer's own calls need. When `stopping`
+    returns true, waiting is cut short. `beat` is called before each attempt of a call.
     """
 
     def __init__(
@@ -193,27 +197,27 @@ class Transactions:
         self.renewals = 0
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        """Why a record was not delivered: a failed commit only tells how many were not."""
+        """Note why a record was not delivered: a failed commit says only how many were not."""
         if error is not None and error.code() not in _PURGED:
             self._undelivered = error, message.topic()
 
     def initialise(self) -> None:
-        """Fence our predecessors and end what they left open.
+        """Fence earlier producers with the same id, and end the transaction that they left open.
 
-        A broker that has just come back may refuse this for a while, or not answer: it is repeated
-        as long as the failure is retriable. Raises `Fatal`.
+        A broker that has just restarted may refuse this for a while, or not answer. The call is
+        repeated as long as the error is retriable. Raises `Fatal`.
         """
         try:
             self._call(
                 "init_transactions", lambda: self.producer.init_transactions(CALL_SECONDS), None
             )
-        except (Abortable, Unknown) as error:
+        except (Abortable, OutcomeUnknown) as error:
             raise Fatal(str(error)) from None
 
     def renew(self) -> None:
-        """A new producer with the same id, and so with a new epoch: the broker refuses whatever the
-        old one still has under way. A ready producer cannot get a new epoch by itself. Raises
-        `Fatal`."""
+        """Make a new producer with the same id. It gets a higher epoch, so the broker refuses
+        requests of the old one that are still under way. A producer in use cannot get a new epoch.
+        Raises `Fatal`."""
         self.close()
         self.producer, self._connections = self._make(self._on_delivery)
         self.open = self._doubtful = False
@@ -225,7 +229,7 @@ class Transactions:
         if self._doubtful:
             log.info("a connection broke during the last transaction: a new producer epoch")
             self.renew()
-        self.producer.poll(0)  # what the client logged while no transaction was open
+        self.producer.poll(0)  # handles the client's log lines from before this transaction
         self._lost_before = self._connections.lost
         try:
             self.producer.begin_transaction()
@@ -235,8 +239,8 @@ class Transactions:
         self._undelivered = None
 
     def commit(self, offsets: list[TopicPartition], group: Any) -> None:
-        """Commit outputs, changelog and `offsets` as one. `offsets` is never empty: a transaction
-        without them is not fenced by the group. Raises `Abortable`, `Unknown`, `Fatal`."""
+        """Commit outputs, changelog and `offsets` in one. `offsets` is never empty: without offsets
+        the group does not fence the transaction. Raises `Abortable`, `OutcomeUnknown`, `Fatal`."""
         assert offsets
         self._deliver()
         self._send_offsets(offsets, group)
@@ -257,7 +261,7 @@ class Transactions:
                 break
             if waited > (STOP_SECONDS if self._stopping() else LIMIT_SECONDS):
                 raise Abortable(
-                    f"{left:,} records were not delivered in {waited:.0f} s", Cause.TIME
+                    f"{left:,} records were not delivered in {waited:.0f} s", AbortCause.TIME
                 )
             self._beat()
         if self._undelivered is not None:
@@ -272,24 +276,23 @@ class Transactions:
                 lambda: self.producer.abort_transaction(CALL_SECONDS),
                 LIMIT_SECONDS,
             )
-        except (Abortable, Unknown) as error:
+        except (Abortable, OutcomeUnknown) as error:
             raise Fatal(str(error)) from None
         self._ended()
 
     def _ended(self) -> None:
-        """The transaction has ended, and every request of it was answered, or its connection
-        broke."""
+        """The transaction has ended: each of its requests was answered, or its connection broke."""
         self.open = False
-        self.producer.poll(0)  # hands over what the client has logged
+        self.producer.poll(0)  # handles the client's log lines
         connections = self._connections
-        # If the log does not show that a connection was made, it cannot be trusted to show a loss.
+        # A log that shows no connection at all may not show a broken one either.
         self._doubtful = not connections.made or connections.lost != self._lost_before
 
     def leave(self) -> None:
-        """End what is open as far as that goes; what is left a successor's `initialise` ends.
+        """Try to abort the open transaction. If that fails, the next lane's `initialise` ends it.
 
-        Not only for its sake: a record that is under way when the successor comes would be taken by
-        a broker that does not tell the two apart, and block its readers.
+        To leave it to the next lane would not do: a broker that does not tell the two producers
+        apart would accept a late record of this one, and its open transaction would block readers.
         """
         if self.open:
             self.open = False
@@ -300,8 +303,8 @@ class Transactions:
         self.producer.purge(blocking=False)
 
     def close(self) -> None:
-        """Close the producer, without waiting for what it still holds. Only for the thread that
-        makes the calls: a producer must not be closed under a call."""
+        """Close the producer without waiting for its records. Only the thread that makes the calls
+        may do it: a producer must not be closed during a call."""
 
         def end() -> None:
             self.producer.purge()
@@ -312,8 +315,8 @@ class Transactions:
     def why(
         self, error: KafkaError, topic: str, offsets: list[TopicPartition], group: Any
     ) -> LaneError:
-        """What is behind an error of `produce` to a topic: once a transaction has failed, `produce`
-        only says "erroneous state", while sending the offsets gives the reason."""
+        """The exception for an error of `produce` to a topic. When the transaction has failed
+        before, `produce` says only "erroneous state"; then sending the offsets gives the reason."""
         if error.code() == KafkaError._STATE:
             try:
                 self._send_offsets(offsets, group)
@@ -340,12 +343,12 @@ class Transactions:
                 lambda: self.producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS),
                 LIMIT_SECONDS,
             )
-        except Unknown as error:
-            # Nothing was decided yet, so nothing is unknown.
-            raise Abortable(str(error), Cause.PASSING) from None
+        except OutcomeUnknown as error:
+            # The commit has not begun, so its outcome is not in question.
+            raise Abortable(str(error), AbortCause.TRANSIENT) from None
 
     def _call(self, name: str, call: Callable[[], None], limit: float | None) -> None:
-        """Repeat `call` while its failure is retriable, at most `limit` seconds."""
+        """Make `call`, and repeat it while its error is retriable, for at most `limit` seconds."""
         began = time.monotonic()
         pause = 0.05
         while True:
@@ -356,15 +359,15 @@ class Transactions:
             except KafkaException as failure:
                 error = failure.args[0]
             kind = kind_of(error)
-            if kind is Kind.FATAL:
+            if kind is ErrorKind.FATAL:
                 raise self._fatal(error, name)
-            if kind is Kind.ABORTABLE:
+            if kind is ErrorKind.ABORTABLE:
                 raise self._abortable(error, name)
-            if kind is Kind.UNKNOWN:
-                raise Unknown(f"{name}: {error.str()}")
+            if kind is ErrorKind.UNKNOWN:
+                raise OutcomeUnknown(f"{name}: {error.str()}")
             waited = time.monotonic() - began
             if limit is not None and waited > (STOP_SECONDS if self._stopping() else limit):
-                raise Unknown(f"{name}: no answer in {waited:.0f} s: {error.str()}")
+                raise OutcomeUnknown(f"{name}: no answer in {waited:.0f} s: {error.str()}")
             if limit is None and self._stopping():
                 raise Fatal(f"{name}: stopped while waiting: {error.str()}")
             log.info("%s: %s; trying again", name, error.str())
