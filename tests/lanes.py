@@ -19,12 +19,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from processors.processor import Processor
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
 from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
 from schemas.flow import Headers
 from tests.outcomes import note_sequences
 
@@ -140,7 +140,7 @@ def new_lane(
     processor: Processor[Any],
     *,
     instance: str,
-    tables: Tables,
+    tables: GlobalTables,
     status: LaneStatus,
     judge: Callable[[Batch], None] = Batch.run,
 ) -> Lane:

@@ -16,8 +16,8 @@ from console.errors import UnreachableError
 from console.kafka import Writer, connect, read_table, write_all
 from console.main import main
 from processors.integrity.processor import INTEGRITY
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.settings import load_settings
-from processors.runtime.tables import Tables
 from schemas import wire
 from schemas.flow import Record
 from tests.commands import Handoff, on_topic
@@ -133,7 +133,7 @@ def test_a_processor_takes_no_topic_of_ours_for_a_queue(handoff: Handoff, prefix
             for name, q in queues.items()
         ),
     )
-    tables = Tables(load_settings(), INTEGRITY)
+    tables = GlobalTables(load_settings(), INTEGRITY)
     tables.start(lambda: False)
     try:
         found = tables.current

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from processors.runtime import clients
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
 from processors.runtime.transactions import LaneError
 from tests.lanes import Bench, Instance, new_lane, wait_for
 from tests.toy import toy
@@ -144,7 +144,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
         state_dir=tmp_path / "state",
     )
     processor = toy(bench.prefix)
-    tables = Tables(settings, processor)
+    tables = GlobalTables(settings, processor)
     tables.start(lambda: False)
     released = threading.Event()
     instance = clients.instance_id(settings, "toy")

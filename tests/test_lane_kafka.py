@@ -14,10 +14,10 @@ from confluent_kafka import Producer, TopicPartition
 
 from console.brokers import ApacheKafka, BrokerError
 from processors.runtime.batch import Batch
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.groups import committed
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
 from tests.conftest import cannot_run
 from tests.instances import ends
 from tests.lanes import PARTITIONS, Bench, Instance, headers, new_lane, wait_for
@@ -196,7 +196,7 @@ def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench:
         commit_interval_ms=5000,
     )
     processor = toy(bench.prefix)
-    tables = Tables(settings, processor)
+    tables = GlobalTables(settings, processor)
     tables.start(lambda: False)
 
     def judge(batch: Batch) -> None:

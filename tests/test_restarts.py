@@ -14,7 +14,7 @@ import pytest
 
 from processors.runtime import blockage, lane_supervisor
 from processors.runtime.batch import Batch
-from processors.runtime.tables import Tables
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.transactions import Fatal
 from tests.lanes import Bench, supervised, wait_for
 from tests.toy import toy
@@ -63,7 +63,7 @@ def fails_while_restoring(patch: pytest.MonkeyPatch) -> Callable[[Batch], None]:
 
 
 def fails_to_build_the_tables(patch: pytest.MonkeyPatch) -> Callable[[Batch], None]:
-    patch.setattr(Tables, "_try", lambda *_, **__: False)
+    patch.setattr(GlobalTables, "_try", lambda *_, **__: False)
     return Batch.run
 
 

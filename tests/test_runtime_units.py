@@ -15,11 +15,11 @@ from confluent_kafka.admin import AdminClient
 from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients, metrics
 from processors.runtime.disk import DiskStore
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.restoration import Bounds, Start, check_anchored, starts
 from processors.runtime.settings import Settings, SettingsError, load_settings
 from processors.runtime.state import MemoryStore, Store, open_store
 from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
 from processors.runtime.transactions import (
     AbortCause,
     ErrorKind,
@@ -350,7 +350,7 @@ def test_no_queue_counts_as_missing_because_nobody_answered(
         "log_level": 0,
     }
     monkeypatch.setattr(clients, "admin", lambda _: _Silent(quiet))
-    tables = Tables(Settings(kafka_bootstrap_servers="127.0.0.1:1"), INTEGRITY)
+    tables = GlobalTables(Settings(kafka_bootstrap_servers="127.0.0.1:1"), INTEGRITY)
     with pytest.raises(Fatal, match="the topics cannot be listed: "):
         tables.start(lambda: False)
     assert tables.current is None

@@ -35,6 +35,7 @@ from processors.runtime.assignment import Assignment
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
 from processors.runtime.cluster import refused
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.input_poller import InputPoller
 from processors.runtime.lane_monitor import LaneMonitor
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator, may_be_a_record
@@ -43,7 +44,6 @@ from processors.runtime.settings import Settings
 from processors.runtime.stalled_input_detector import StalledInputDetector
 from processors.runtime.state import check_place
 from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
 from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactional_writer import TransactionalWriter
 from processors.runtime.transactions import (
@@ -97,7 +97,7 @@ class Lane:
         processor: Processor[Any],
         *,
         instance: str,
-        tables: Tables,
+        tables: GlobalTables,
         status: LaneStatus,
         judge: Callable[[Batch], None],
         isolator: PoisonRecordIsolator,

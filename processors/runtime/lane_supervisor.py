@@ -11,12 +11,12 @@ from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
 from processors.runtime.blockage import Blockage
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
 from processors.runtime.probe import Probe
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
 from processors.runtime.transactions import Blocked, Fatal, Fenced, LaneError, Misconfigured
 
 log = logging.getLogger("handoff.supervisor")
@@ -85,7 +85,7 @@ class LaneSupervisor:
             began, wait = time.monotonic(), 0.0
             try:
                 if tables is None:
-                    made = Tables(self._settings, self._processor)
+                    made = GlobalTables(self._settings, self._processor)
                     made.start(self._stopping.is_set)
                     tables = made
                     probe = Probe(self._settings, self._processor, tables, self.status)

@@ -19,10 +19,10 @@ from confluent_kafka import KafkaError, Message, Producer
 from processors.contracts.tables import LIVENESS, STALE_INTERVALS
 from processors.processor import Processor
 from processors.runtime import clients
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.groups import CALL_SECONDS, GroupQueryFailed, Groups
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
-from processors.runtime.tables import Tables
 from schemas import wire
 from schemas.records import Liveness
 from topics.catalogue import physical
@@ -75,7 +75,11 @@ class Probe:
     """
 
     def __init__(
-        self, settings: Settings, processor: Processor[Any], tables: Tables, status: LaneStatus
+        self,
+        settings: Settings,
+        processor: Processor[Any],
+        tables: GlobalTables,
+        status: LaneStatus,
     ) -> None:
         self._settings = settings
         self._processor = processor

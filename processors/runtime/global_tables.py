@@ -1,7 +1,9 @@
-"""Global tables: every instance reads all of the compacted topics, to their end first.
+"""Global tables: every instance reads all partitions of some compacted topics, as a GlobalKTable of
+Kafka Streams does.
 
-A thread follows them afterwards. What the core sees is an immutable value that `build_tables` made;
-the lane takes the current one between two batches, so one batch is judged by one set of tables.
+First they are read to their end, then a thread follows them. The core gets an immutable value that
+`build_tables` makes of them. The lane takes the current value between two batches, so one batch is
+judged by one set of tables.
 """
 
 import logging
@@ -23,17 +25,17 @@ from topics.rights import Right, missing, reason
 
 log = logging.getLogger("handoff.tables")
 
-# Contracts change a few times a day; when many change at once, they are taken together.
+# Contracts change a few times a day. When many change at once, the tables are built once for all.
 _REBUILD_SECONDS = 0.3
 _TOPICS_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _CALL_SECONDS = 10.0
 
 
-class Tables:
-    """The tables of one processor. `current` is what `build_tables` made of them last.
+class GlobalTables:
+    """The tables of one processor. `current` is the last value that `build_tables` made of them.
 
-    `unreadable` counts the records that had to be skipped; their content is never logged.
+    `unreadable` counts the records that were skipped; their content is never logged.
     """
 
     def __init__(self, settings: Settings, processor: Processor[Any]) -> None:
@@ -89,11 +91,12 @@ class Tables:
             self._thread.join(_CALL_SECONDS)
 
     def value(self, topic: str, key: str) -> bytes | None:
-        """The last value of a key of a table (canonical name), as it came. From any thread."""
+        """The last value of a key in a table (canonical name), as bytes. Any thread may call it."""
         return self._values[topic].get(key)
 
     def _assign(self) -> dict[Place, int]:
-        """Read from the first record of each partition; where their ends are."""
+        """Assign each partition from its first record. Returns the ends of those that have
+        records."""
         try:
             found = look(self._admin, self._topics, _CALL_SECONDS)
         except KafkaException as error:
@@ -138,7 +141,7 @@ class Tables:
         clients.close_admin(self._admin)
 
     def _take(self, message: Message, ends: dict[Place, int]) -> bool:
-        """Apply one record; whether something changed."""
+        """Apply one record. Returns whether that changed a table."""
         topic, number, offset = message.topic(), message.partition(), message.offset()
         error = message.error()
         if error is not None:
@@ -169,10 +172,11 @@ class Tables:
         return changed
 
     def _list_topics(self) -> bool:
-        """Look which topics exist; whether that changed. Raises `KafkaException` if nobody answers.
+        """Look which topics exist. Returns whether that has changed. Raises `KafkaException` when
+        no broker answers.
 
-        Ours do not count: a receiver whose queue is one of them has none, or its packages would be
-        our inputs.
+        Topics of this project are left out: a receiver must not have one of them as its queue, or
+        its packages would be read as inputs.
         """
         listed = self._admin.list_topics(timeout=_CALL_SECONDS).topics
         found = frozenset(listed) - self._ours
@@ -181,8 +185,8 @@ class Tables:
         return changed
 
     def _warn_of_hidden(self) -> None:
-        """A queue that may not be seen counts as missing, and its receiver's handoffs are held: say
-        so once, until it changes."""
+        """Warn of queues that this processor has no right to see: they count as missing, so the
+        handoffs to their receivers are held. Warns once, until the set of queues changes."""
         unseen = set(self._processor.queues(self.current)) - self._existing - self._ours
         try:
             hidden = look(self._admin, unseen, _CALL_SECONDS).hidden
@@ -198,11 +202,11 @@ class Tables:
         self._hidden = hidden
 
     def _build(self) -> None:
-        """Exchange `current`; records that make it fail are left out of it."""
+        """Build a new `current`. Records that make `build_tables` fail are left out."""
         snapshot = {topic: dict(values) for topic, values in self._values.items()}
         if self._try(snapshot):
             return
-        # One record that the core cannot bear must not take the others with it.
+        # Find the records that make it fail, each by itself, and build the tables without them.
         for topic, values in snapshot.items():
             for key, value in list(values.items()):
                 alone = {name: {key: value} if name == topic else {} for name in snapshot}
@@ -216,7 +220,7 @@ class Tables:
     def _try(self, topics: dict[str, dict[str, bytes]], *, keep: bool = True) -> bool:
         try:
             made = self._processor.build_tables(topics, self._existing)
-        except Exception as error:  # noqa: BLE001 - a core's defect; its text may quote a value
+        except Exception as error:  # noqa: BLE001 - a defect of a core; its text may quote a value
             log.warning("%s: tables fail with %s", self._processor.name, type(error).__name__)
             return False
         if keep:
