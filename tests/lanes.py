@@ -18,11 +18,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from processors.processor import Processor
 from processors.runtime.batch import Batch
-from processors.runtime.blockage import Blockage
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
 from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
+from processors.runtime.retry_backoff import RetryBackoff
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas.flow import Headers
@@ -153,7 +153,7 @@ def new_lane(
         status=status,
         judge=judge,
         isolator=PoisonRecordIsolator(BATCH_RECORDS, SLICE_WAKES),
-        blockage=Blockage(status),
+        backoff=RetryBackoff(status),
     )
 
 

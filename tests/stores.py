@@ -7,7 +7,7 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from processors.driver import Driver, StoreError
-from processors.runtime.marks import Log
+from processors.runtime.changelog_marks import ChangelogBounds
 from processors.runtime.restoration import Restoration
 from processors.runtime.state import Store
 from schemas.flow import Output, Record
@@ -69,8 +69,8 @@ class Reader:
 def restore(store: Store, changes: list[Change], id_: str = "id", first: int = 0) -> int | None:
     """Restore a store from a changelog; from which offset it was read, None where it was not."""
     reader = Reader(changes, first)
-    logs = {0: Log(id_, first, first + len(changes))}
-    restoration = Restoration(cast(Consumer, reader), TOPIC, {0: store}, logs)
+    changelogs = {0: ChangelogBounds(id_, first, first + len(changes))}
+    restoration = Restoration(cast(Consumer, reader), TOPIC, {0: store}, changelogs)
     limit = time.monotonic() + 20
     while not restoration.done:
         assert time.monotonic() < limit

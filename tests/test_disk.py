@@ -148,7 +148,7 @@ from processors.runtime import disk
 from tests.test_disk import changes_of
 disk._WRITE_BUFFER = 1 << 16
 store = disk.DiskStore(Path({path!r}))
-store.log = "id"
+store.changelog_id = "id"
 for number, (key, value) in enumerate(changes_of(1)[:{count}], start=1):
     store[key] = value
     if number % 3 == 0:
@@ -627,6 +627,6 @@ def test_a_checkpoint_of_an_earlier_version_is_understood(tmp_path: Path) -> Non
     store._db.put(b"checkpoint", b"1 %d" % store.saved_at)
     store.close()
     store = DiskStore(tmp_path / "0")
-    assert (store.checkpoint, store.log) == (1, "")
+    assert (store.checkpoint, store.changelog_id) == (1, "")
     assert restore(store, [("k0", b"v"), ("k1", b"v")]) == 1
     store.close()

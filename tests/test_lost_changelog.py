@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewP
 from confluent_kafka.admin import AlterConfigOpType as Op
 
 from console.brokers import ApacheKafka, BrokerError
-from processors.runtime.marks import read
+from processors.runtime.changelog_marks import read
 from tests.conftest import cannot_run
 from tests.instances import ends
 from tests.lanes import PARTITIONS, Bench, Instance, number, text, wait_for
@@ -254,7 +254,7 @@ def test_partitions_that_never_had_a_state_are_no_loss(bench: Bench) -> None:
     settle(bench, bench.start())
     marks = {at.partition: read(at.metadata) for at in offsets(bench)}
     assert all(mark is not None for mark in marks.values())
-    (full,) = [n for n, mark in marks.items() if mark and mark.log.end > mark.log.first]
+    (full,) = [n for n, mark in marks.items() if mark and mark.bounds.end > mark.bounds.first]
     cut(bench, *({0, 1, 2} - {full}))
     settle(bench, bench.start())
     make_anew(bench)
@@ -292,9 +292,9 @@ def test_every_commit_marks_how_far_its_changelog_came(bench: Bench) -> None:
         mark = read(at.metadata)
         assert mark is not None
         assert mark.partitions == PARTITIONS
-        assert mark.log.first == 0
+        assert mark.bounds.first == 0
         # Exact for the first transaction; later ones lie behind markers, which are not counted.
-        assert 0 < mark.log.end <= last[at.partition] + 1
+        assert 0 < mark.bounds.end <= last[at.partition] + 1
 
 
 @pytest.mark.fault("changelog compacted, broker killed and started")

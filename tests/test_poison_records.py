@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processors.runtime import blockage, lane, lane_supervisor
+from processors.runtime import lane, lane_supervisor, retry_backoff
 from processors.runtime.batch import Batch
 from processors.runtime.poison_record_isolator import HEAVY_BYTES, may_be_a_record
 from processors.runtime.transactions import AbortCause
@@ -18,7 +18,7 @@ from tests.toy import Tally, toy
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_supervisor, "_BACK_OFF", (0.0, 0.0))
-    monkeypatch.setattr(blockage, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(retry_backoff, "_PAUSE_SECONDS", 0.0)
 
 
 def feed(bench: Bench, bad: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.runtime import blockage, lane_supervisor
+from processors.runtime import lane_supervisor, retry_backoff
 from processors.runtime.batch import Batch
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.transactions import Fatal
@@ -87,7 +87,7 @@ def test_a_lane_that_keeps_failing_leaves_nothing_behind(
     bench.send("k")
     bench.flush()
     monkeypatch.setattr(lane_supervisor, "_BACK_OFF", (0.0, 0.0))
-    monkeypatch.setattr(blockage, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(retry_backoff, "_PAUSE_SECONDS", 0.0)
     seen = []
     with supervised(bench, toy(bench.prefix), failure(monkeypatch)) as supervisor:
         for restarts in (RESTARTS // 10, RESTARTS):

@@ -23,8 +23,8 @@ from confluent_kafka.admin import AdminClient
 from processors.driver import Driver
 from processors.processor import Processor
 from processors.runtime import clients
+from processors.runtime.changelog_marks import ChangelogBounds, ChangelogMark, loss, read
 from processors.runtime.cluster import check_topics, topic_id
-from processors.runtime.marks import Log, Mark, lacking, read
 from processors.runtime.restoration import (
     Bounds,
     Place,
@@ -92,7 +92,9 @@ class Assignment:
         self._retained: dict[int, Store] = {}  # revoked, and complete up to their checkpoint
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
         self._reread: set[Place] = set()  # inputs that are read again from their first record
-        self._logs: dict[int, Log] = {}  # the changelog by partition; `end` is the highest end seen
+        self._changelogs: dict[
+            int, ChangelogBounds
+        ] = {}  # the changelog by partition; `end` is the highest end seen
         self._topic_watcher = TopicWatcher(admin, self._inputs, self._changelog)
         self.restoration: Restoration | None = None
         self._indexing: Iterator[None] | None = None  # step 5, after the restoration
@@ -112,7 +114,7 @@ class Assignment:
         self._topic_watcher.clear()
         committed, marks = self._committed(places, count)
         self._beat()
-        self._logs, lacks = self._compare(marks, numbers)
+        self._changelogs, lacks = self._compare(marks, numbers)
         if lacks and not self._settings.rebuild:
             raise Misconfigured(self._lost(lacks))
         has = bounds(self._admin, places)
@@ -137,7 +139,7 @@ class Assignment:
         self._retained.clear()
         self._status.phase = "restoring"
         self.restoration = Restoration(
-            clients.reader(self._settings), self._changelog, self.stores, self._logs
+            clients.reader(self._settings), self._changelog, self.stores, self._changelogs
         )
 
     def _begin(self, own: dict[Place, Bounds], committed: dict[Place, int]) -> None:
@@ -172,7 +174,7 @@ class Assignment:
 
     def _committed(
         self, places: list[Place], count: int
-    ) -> tuple[dict[Place, int], dict[int, Mark]]:
+    ) -> tuple[dict[Place, int], dict[int, ChangelogMark]]:
         """The group's offsets (negative where it has none), and the marks by partition number.
 
         All `count` partitions of the first input are read, not only the assigned ones: when a
@@ -181,18 +183,18 @@ class Assignment:
         """
         looked = {*places, *((self._inputs[0], number) for number in range(count))}
         found = self._committed_offsets([TopicPartition(*place) for place in sorted(looked)])
-        marks: dict[int, Mark] = {}
+        marks: dict[int, ChangelogMark] = {}
         for at in found:
             mark = read(at.metadata)
             if mark is not None:
                 self._check_count(mark.partitions, count)
                 before = marks.get(at.partition, mark)
-                marks[at.partition] = max(before, mark, key=lambda mark: mark.log.end)
+                marks[at.partition] = max(before, mark, key=lambda mark: mark.bounds.end)
         return {(at.topic, at.partition): at.offset for at in found}, marks
 
     def _compare(
-        self, marks: dict[int, Mark], numbers: list[int]
-    ) -> tuple[dict[int, Log], dict[int, str]]:
+        self, marks: dict[int, ChangelogMark], numbers: list[int]
+    ) -> tuple[dict[int, ChangelogBounds], dict[int, str]]:
         """The changelog of these partitions as it is now, and what it has lost, where it has."""
         for look in range(_LOOKS):
             if look:
@@ -200,15 +202,17 @@ class Assignment:
             self._beat()
             id_ = topic_id(self._admin, self._changelog)
             has = bounds(self._admin, [(self._changelog, number) for number in numbers])
-            logs = {number: Log(id_, at.first, at.end) for (_, number), at in has.items()}
+            changelogs = {
+                number: ChangelogBounds(id_, at.first, at.end) for (_, number), at in has.items()
+            }
             lacks = {
                 number: why
-                for number, now in logs.items()
-                if number in marks and (why := lacking(marks[number].log, now)) is not None
+                for number, now in changelogs.items()
+                if number in marks and (why := loss(marks[number].bounds, now)) is not None
             }
             if not lacks:
                 break
-        return logs, lacks
+        return changelogs, lacks
 
     def _check_count(self, then: int, now: int) -> None:
         if then != now:
@@ -233,34 +237,34 @@ class Assignment:
     def mark_to_commit(self, number: int) -> str:
         """The mark for the offsets of a partition: its changelog as it is after the commit of the
         open transaction."""
-        at, coming = self._logs[number], len(self._driver.partitions[number].overlay)
-        return Mark(at._replace(end=at.end + coming), self._driver.partition_count).text()
+        at, coming = self._changelogs[number], len(self._driver.partitions[number].overlay)
+        return ChangelogMark(at._replace(end=at.end + coming), self._driver.partition_count).text()
 
     def changelog_committed(self) -> None:
         """The open transaction was committed. Called before the driver merges it."""
         for number, partition in self._driver.partitions.items():
             if partition.overlay:
-                self._reached(number, self._logs[number].end + len(partition.overlay))
+                self._reached(number, self._changelogs[number].end + len(partition.overlay))
 
     def _reached(self, number: int, end: int) -> None:
-        at = self._logs[number]
-        self._logs[number] = at._replace(end=max(at.end, end))
+        at = self._changelogs[number]
+        self._changelogs[number] = at._replace(end=max(at.end, end))
 
     def check_topics_again(self) -> None:
         """Look whether topics have changed since the start. Raises `Misconfigured`; with the
         setting `rebuild` it raises `Fatal`, and the next lane reads the inputs again."""
         count = self._driver.partition_count
-        if self._topic_watcher.suspects(self._logs, count):
+        if self._topic_watcher.suspects(self._changelogs, count):
             self._beat()
             self._check_count(count, check_topics(self._admin, self._settings, self._processor))
-            marks = {number: Mark(log, count) for number, log in self._logs.items()}
+            marks = {number: ChangelogMark(at, count) for number, at in self._changelogs.items()}
             _, lacks = self._compare(marks, sorted(marks))
             if lacks:
                 raise (Fatal if self._settings.rebuild else Misconfigured)(self._lost(lacks))
         for number, now in self._topic_watcher.now.items():
-            at = self._logs[number]
+            at = self._changelogs[number]
             if at.end <= at.first:  # it was empty, so the topic may have been made again
-                self._logs[number] = now
+                self._changelogs[number] = now
             self._reached(number, now.end)
 
     def _committed_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
@@ -338,7 +342,7 @@ class Assignment:
         self._end_restoration()
         self._topic_watcher.clear()
         for place in partitions:
-            self._logs.pop(place.partition, None)
+            self._changelogs.pop(place.partition, None)
             self.positions.pop((place.topic, place.partition), None)
             self.committed.pop((place.topic, place.partition), None)
             self._driver.revoke(place.partition)

@@ -116,11 +116,15 @@ class DiskStore(MutableMapping[str, bytes]):
         _open[self._path] = self
         self._changed: dict[bytes, bytes | None] = {}  # since the last save
         self.checkpoint: int | None = None
-        self.saved_at, self.log = 0, ""
+        self.saved_at, self.changelog_id = 0, ""
         found = self._db.get(_CHECKPOINT)
         if found is not None:
             offset, saved_at, *rest = found.decode().split(" ")
-            self.checkpoint, self.saved_at, self.log = int(offset), int(saved_at), "".join(rest)
+            self.checkpoint, self.saved_at, self.changelog_id = (
+                int(offset),
+                int(saved_at),
+                "".join(rest),
+            )
 
     def _open_empty(self) -> None:
         try:
@@ -236,7 +240,9 @@ class DiskStore(MutableMapping[str, bytes]):
     def save(self, checkpoint: int | None) -> None:
         self.checkpoint, self.saved_at = checkpoint, time.time_ns() // 1_000_000
         self._changed[_CHECKPOINT] = (
-            None if checkpoint is None else f"{checkpoint} {self.saved_at} {self.log}".encode()
+            None
+            if checkpoint is None
+            else f"{checkpoint} {self.saved_at} {self.changelog_id}".encode()
         )
         try:
             self._put(self._changed)

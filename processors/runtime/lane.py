@@ -33,13 +33,13 @@ from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.assignment import Assignment
 from processors.runtime.batch import Batch
-from processors.runtime.blockage import Blockage
 from processors.runtime.cluster import refused
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.input_poller import InputPoller
 from processors.runtime.lane_monitor import LaneMonitor
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator, may_be_a_record
 from processors.runtime.restoration import Place
+from processors.runtime.retry_backoff import RetryBackoff
 from processors.runtime.settings import Settings
 from processors.runtime.stalled_input_detector import StalledInputDetector
 from processors.runtime.state import check_place
@@ -86,7 +86,7 @@ class TooSlow(Fatal):
 
 class Lane:
     """One processor on its partitions. `judge` hands a batch to the agent that runs it. `isolator`
-    and `blockage` are what earlier lanes met.
+    and `backoff` are what earlier lanes met.
 
     `run` blocks until `stop`, or raises `LaneError` (start a new lane) or `Misconfigured`.
     """
@@ -101,7 +101,7 @@ class Lane:
         status: LaneStatus,
         judge: Callable[[Batch], None],
         isolator: PoisonRecordIsolator,
-        blockage: Blockage,
+        backoff: RetryBackoff,
     ) -> None:
         self._settings = settings
         self._processor = processor
@@ -120,7 +120,7 @@ class Lane:
         self._began = 0.0
         self._committed_at = 0.0
         self._isolator = isolator
-        self._blockage = blockage
+        self._backoff = backoff
         self._failed_at = time.monotonic()
         self._most = BATCH_RECORDS  # for the next batch
         self._outcome_unknown = False
@@ -269,11 +269,11 @@ class Lane:
         if self._outcome_unknown:
             self._renew(OutcomeUnknown("the transaction of revoked partitions"))
         if (
-            self._blockage.met_any
+            self._backoff.failing
             and time.monotonic() - self._failed_at >= UNDISTURBED_SECONDS
             and not self._transactions.open
         ):
-            self._blockage.over()
+            self._backoff.succeeded()
         self._monitor.check()
 
     # --- 1: poll ----------------------------------------------------------------------------
@@ -416,8 +416,8 @@ class Lane:
             self._transactions.producer.poll(0)
             for number in {number for number, _, _ in changes}:
                 self._assignment.stores[number].save(self._writer.changelog_ends.get(number))
-        if self._blockage.met_any:
-            self._blockage.over()
+        if self._backoff.failing:
+            self._backoff.succeeded()
         status = self._status
         status.committed += 1
         status.renewed = self._transactions.renewals
@@ -482,7 +482,7 @@ class Lane:
         why = str(error)
         if error.refusal is not None:
             why = refused(self._admin, error.refusal, *needed)
-        pause = self._blockage.met(why, passing=error.cause is not AbortCause.BLOCKED)
+        pause = self._backoff.failed(why, transient=error.cause is not AbortCause.BLOCKED)
         self._wait_before_the_next(pause)
 
     def _needed(self) -> list[Right]:

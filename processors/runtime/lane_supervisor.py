@@ -10,11 +10,11 @@ from typing import Any
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
-from processors.runtime.blockage import Blockage
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
 from processors.runtime.probe import Probe
+from processors.runtime.retry_backoff import RetryBackoff
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Blocked, Fatal, Fenced, LaneError, Misconfigured
@@ -80,7 +80,10 @@ class LaneSupervisor:
         pause, longest = _BACK_OFF
         fenced: list[float] = []
         tables = probe = None
-        isolator, blockage = PoisonRecordIsolator(BATCH_RECORDS, SLICE_WAKES), Blockage(self.status)
+        isolator, backoff = (
+            PoisonRecordIsolator(BATCH_RECORDS, SLICE_WAKES),
+            RetryBackoff(self.status),
+        )
         while not self._stopping.is_set():
             began, wait = time.monotonic(), 0.0
             try:
@@ -99,7 +102,7 @@ class LaneSupervisor:
                     status=self.status,
                     judge=self._judge,
                     isolator=isolator,
-                    blockage=blockage,
+                    backoff=backoff,
                 )
                 if not self._stopping.is_set():
                     self._run(self._lane)
@@ -117,7 +120,7 @@ class LaneSupervisor:
                     )
                     break
             except Blocked as error:
-                wait = blockage.met(str(error))
+                wait = backoff.failed(str(error))
             except LaneError as error:
                 log.error("%s: %s", self._processor.name, error)
             except Exception:

@@ -24,7 +24,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from processors.runtime import clients
-from processors.runtime.marks import Log
+from processors.runtime.changelog_marks import ChangelogBounds
 from processors.runtime.state import Store
 from processors.runtime.transactions import Fatal, Misconfigured, ended_by
 from topics.rights import Right, reason
@@ -146,12 +146,12 @@ def check_anchored(topic: str, group: str, store: Store) -> None:
         )
 
 
-def _goes_on_at(store: Store, has: Log) -> int | None:
+def _goes_on_at(store: Store, has: ChangelogBounds) -> int | None:
     """From where on the changelog completes what a store holds; None where that is of no use."""
     at = store.checkpoint
     if at is None or not has.first <= at <= has.end:
         return None
-    if store.log and has.id and store.log != has.id:
+    if store.changelog_id and has.id and store.changelog_id != has.id:
         return None  # of a topic that is gone
     age = time.time_ns() // 1_000_000 - store.saved_at
     return at if abs(age) <= DELETE_RETENTION_MS else None
@@ -161,7 +161,11 @@ class Restoration:
     """Reads the changelog of some partitions into their stores, a slice of time at a time."""
 
     def __init__(
-        self, reader: Consumer, topic: str, stores: Mapping[int, Store], logs: Mapping[int, Log]
+        self,
+        reader: Consumer,
+        topic: str,
+        stores: Mapping[int, Store],
+        changelogs: Mapping[int, ChangelogBounds],
     ) -> None:
         self._reader = reader
         self._topic = topic
@@ -174,12 +178,12 @@ class Restoration:
         assigned = []
         self._to_read = 0
         for number, store in stores.items():
-            has = logs[number]
+            has = changelogs[number]
             start = _goes_on_at(store, has)
             if start is None:
                 store.wipe()
                 start = has.first
-            store.log = has.id
+            store.changelog_id = has.id
             if start < has.end:
                 self._ends[number] = has.end
                 self._to_read += has.end - start

@@ -3,8 +3,8 @@
 Both hold encoded bytes by state key: compact, and nothing for the garbage collector to walk. Only
 what a committed transaction changed ever gets here. `checkpoint` is the changelog offset up to
 which the content is complete, so restoration can go on from there; None means read it from its
-start. It was taken at `saved_at` (epoch ms), from the changelog whose topic id is `log`, which is
-empty where that is not known.
+start. It was taken at `saved_at` (epoch ms), from the changelog whose topic id is `changelog_id`
+(empty when it is not known).
 """
 
 import time
@@ -26,7 +26,7 @@ class MemoryStore(dict[str, bytes]):
     def __init__(self) -> None:
         super().__init__()
         self.checkpoint: int | None = None
-        self.saved_at, self.log = 0, ""
+        self.saved_at, self.changelog_id = 0, ""
         self._bytes = 0
 
     def __setitem__(self, key: str, value: bytes) -> None:

@@ -18,8 +18,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from processors.runtime import clients
+from processors.runtime.changelog_marks import ChangelogBounds, loss
 from processors.runtime.cluster import id_of
-from processors.runtime.marks import Log, lacking
 from processors.runtime.restoration import CALL_SECONDS
 
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -36,26 +36,26 @@ class TopicWatcher:
 
     def clear(self) -> None:
         """The assignment has changed: forget what was asked."""
-        self._then: dict[int, Log] = {}
+        self._then: dict[int, ChangelogBounds] = {}
         self._described: Mapping[str, Future[Any]] = {}
         self._firsts: Mapping[TopicPartition, Future[Any]] = {}
         self._ends: Mapping[TopicPartition, Future[Any]] = {}
-        self.now: dict[int, Log] = {}  # the changelog as the last answer describes it
+        self.now: dict[int, ChangelogBounds] = {}  # the changelog as the last answer describes it
 
-    def suspects(self, logs: Mapping[int, Log], partitions: int) -> bool:
+    def suspects(self, changelogs: Mapping[int, ChangelogBounds], partitions: int) -> bool:
         """Whether the last answer shows that something has changed; then ask again.
 
-        `logs` is what is known of the changelog, by partition. `partitions` is the number of
+        `changelogs` is what is known of the changelog, by partition. `partitions` is the number of
         partitions that it and each input had.
         """
         found = bool(self._described) and self._answer(partitions)
-        if not self._described and logs:
-            self._ask(logs)
+        if not self._described and changelogs:
+            self._ask(changelogs)
         return found
 
-    def _ask(self, logs: Mapping[int, Log]) -> None:
-        places = [TopicPartition(self._changelog, number) for number in logs]
-        self._then = dict(logs)  # records that come after the question are not in the answer
+    def _ask(self, changelogs: Mapping[int, ChangelogBounds]) -> None:
+        places = [TopicPartition(self._changelog, number) for number in changelogs]
+        self._then = dict(changelogs)  # records that come after the question are not in the answer
         try:
             self._firsts, self._ends = (
                 self._admin.list_offsets(
@@ -94,11 +94,13 @@ class TopicWatcher:
                 return True
             if name == self._changelog:
                 id_ = id_of(topic)
-        if any(lacking(log, log._replace(id=id_)) for log in self._then.values()):
+        if any(loss(then, then._replace(id=id_)) for then in self._then.values()):
             return True
         firsts, ends = (
             {place.partition: clients.offset_of(future.result()) for place, future in asked.items()}
             for asked in (self._firsts, self._ends)
         )
-        self.now = {number: Log(id_, firsts[number], ends[number]) for number in self._then}
-        return any(lacking(self._then[number], log) for number, log in self.now.items())
+        self.now = {
+            number: ChangelogBounds(id_, firsts[number], ends[number]) for number in self._then
+        }
+        return any(loss(self._then[number], now) for number, now in self.now.items())

@@ -9,13 +9,13 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.runtime.marks import Log, Mark, lacking, read
+from processors.runtime.changelog_marks import ChangelogBounds, ChangelogMark, loss, read
 from processors.runtime.topic_watcher import TopicWatcher
 from tests.test_core_properties import examples
 
 offsets = st.integers(0, 2**62)
 logs = st.builds(
-    lambda id_, first, more: Log(id_, first, first + more),
+    lambda id_, first, more: ChangelogBounds(id_, first, first + more),
     st.text("abcXYZ019+/", max_size=22),
     offsets,
     offsets,
@@ -24,8 +24,8 @@ logs = st.builds(
 
 @examples
 @given(logs, st.integers(1, 10_000))
-def test_a_mark_survives_its_text(log: Log, partitions: int) -> None:
-    mark = Mark(log, partitions)
+def test_a_mark_survives_its_text(log: ChangelogBounds, partitions: int) -> None:
+    mark = ChangelogMark(log, partitions)
     assert read(mark.text()) == mark
     assert len(mark.text()) < 100
 
@@ -51,32 +51,42 @@ def test_what_others_set_is_no_mark(metadata: str | None) -> None:
 
 @examples
 @given(logs, offsets)
-def test_a_changelog_that_only_grows_lacks_nothing(then: Log, more: int) -> None:
+def test_a_changelog_that_only_grows_lacks_nothing(then: ChangelogBounds, more: int) -> None:
     """Compaction leaves the first offset and the end as they are."""
-    assert lacking(then, then._replace(end=then.end + more)) is None
-    assert lacking(then, Log("", then.first, then.end + more)) is None  # no ids are told
+    assert loss(then, then._replace(end=then.end + more)) is None
+    assert loss(then, ChangelogBounds("", then.first, then.end + more)) is None  # no ids are told
 
 
 @examples
 @given(logs, logs, offsets)
-def test_what_held_nothing_lacks_nothing(then: Log, now: Log, at: int) -> None:
+def test_what_held_nothing_lacks_nothing(
+    then: ChangelogBounds, now: ChangelogBounds, at: int
+) -> None:
     """A partition with offsets, and never a state."""
-    assert lacking(then._replace(first=at, end=at), now) is None
+    assert loss(then._replace(first=at, end=at), now) is None
 
 
 @pytest.mark.parametrize(
     ("then", "now", "why"),
     [
-        (Log("a", 0, 9), Log("b", 0, 0), "made anew"),
-        (Log("a", 0, 9), Log("b", 0, 90), "made anew"),
-        (Log("a", 0, 9), Log("a", 9, 9), "its records before 9 were deleted"),
-        (Log("a", 3, 9), Log("a", 4, 90), "its records before 4 were deleted"),
-        (Log("a", 0, 9), Log("a", 0, 0), "it ends at 0, and had reached 9"),
-        (Log("", 0, 9), Log("", 0, 8), "it ends at 8, and had reached 9"),
+        (ChangelogBounds("a", 0, 9), ChangelogBounds("b", 0, 0), "made anew"),
+        (ChangelogBounds("a", 0, 9), ChangelogBounds("b", 0, 90), "made anew"),
+        (
+            ChangelogBounds("a", 0, 9),
+            ChangelogBounds("a", 9, 9),
+            "its records before 9 were deleted",
+        ),
+        (
+            ChangelogBounds("a", 3, 9),
+            ChangelogBounds("a", 4, 90),
+            "its records before 4 were deleted",
+        ),
+        (ChangelogBounds("a", 0, 9), ChangelogBounds("a", 0, 0), "it ends at 0, and had reached 9"),
+        (ChangelogBounds("", 0, 9), ChangelogBounds("", 0, 8), "it ends at 8, and had reached 9"),
     ],
 )
-def test_what_is_missing_is_told(then: Log, now: Log, why: str) -> None:
-    assert why in (lacking(then, now) or "")
+def test_what_is_missing_is_told(then: ChangelogBounds, now: ChangelogBounds, why: str) -> None:
+    assert why in (loss(then, now) or "")
 
 
 # --- the look -------------------------------------------------------------------------------------
@@ -123,14 +133,16 @@ class Cluster:
         return future
 
 
-HELD = {0: Log("l", 0, 10), 1: Log("l", 0, 0)}
+HELD = {0: ChangelogBounds("l", 0, 10), 1: ChangelogBounds("l", 0, 0)}
 
 
 def watched(cluster: Cluster) -> TopicWatcher:
     return TopicWatcher(cast(AdminClient, cluster), ["in"], "log")
 
 
-def suspects(cluster: Cluster, held: dict[int, Log] = HELD, partitions: int = 2) -> bool:
+def suspects(
+    cluster: Cluster, held: dict[int, ChangelogBounds] = HELD, partitions: int = 2
+) -> bool:
     """What the answer to the first question says."""
     watch = watched(cluster)
     assert not watch.suspects(held, partitions)
@@ -177,7 +189,7 @@ def test_an_answer_is_held_against_what_was_known_at_the_question() -> None:
     watch = watched(cluster)
     for end in range(10, 20):
         cluster.logs[0] = (0, end)
-        assert not watch.suspects({0: Log("l", 0, end)}, 2)
+        assert not watch.suspects({0: ChangelogBounds("l", 0, end)}, 2)
     assert watch.now[0].end == 18
 
 
