@@ -177,7 +177,7 @@ class Broker:
         self.calls = 0
         self._now, self._seconds, self._silent = 0.0, seconds, silent
         monkeypatch.setattr("processors.runtime.connection.time.monotonic", lambda: self._now)
-        monkeypatch.setattr(clients, "admin", lambda settings, ear: self)
+        monkeypatch.setattr(clients, "admin", lambda settings, errors: self)
 
     def list_topics(self, timeout: float) -> Any:
         self.calls += 1

@@ -367,8 +367,8 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "afile").write_text("x")
     sentence = f"no state can be kept in {tmp_path / 'afile'} "
     for start in (
-        lambda: disk.check_place(tmp_path / "afile" / "app-toy"),
-        lambda: disk.check_place(tmp_path / "afile"),
+        lambda: disk.check_state_dir(tmp_path / "afile" / "app-toy"),
+        lambda: disk.check_state_dir(tmp_path / "afile"),
         lambda: DiskStore(tmp_path / "afile"),
         lambda: DiskStore(tmp_path / "afile" / "app-toy" / "0"),
     ):
@@ -378,7 +378,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         assert "move the file away, or set HANDOFF_STATE_DIR" in str(caught.value)
     assert (tmp_path / "afile").read_text() == "x"
     (tmp_path / "afile").unlink()
-    disk.check_place(tmp_path / "afile" / "app-toy")
+    disk.check_state_dir(tmp_path / "afile" / "app-toy")
     DiskStore(tmp_path / "afile" / "app-toy" / "0").close()
 
 
@@ -413,7 +413,7 @@ def test_a_full_disk_waits_for_room_and_goes_on_exactly(
         """As a lane's supervisor does it; at the third time a person has made room."""
         if len(lanes.failures) == 2:
             small("size=100m")
-        disk.check_place(folder)
+        disk.check_state_dir(folder)
         return DiskStore(folder / "0")
 
     def filling(at: int, store: object) -> None:
@@ -456,7 +456,7 @@ def test_a_read_only_place_is_named_and_its_state_kept(
     store.close()
     small("ro")
     for start in (
-        lambda: disk.check_place(tmp_path / "small"),
+        lambda: disk.check_state_dir(tmp_path / "small"),
         lambda: DiskStore(tmp_path / "small" / "0"),
         lambda: DiskStore(tmp_path / "small" / "1"),
     ):
@@ -474,7 +474,7 @@ def test_a_missing_right_is_named(tmp_path: Path) -> None:
     try:
         if user == 0:  # who may write everywhere
             os.seteuid(65534)
-        for start in (disk.check_place, lambda folder: DiskStore(folder / "0")):
+        for start in (disk.check_state_dir, lambda folder: DiskStore(folder / "0")):
             with pytest.raises(StateBlocked, match=r"\(Permission denied\): give the processor"):
                 start(tmp_path / "theirs")
     finally:

@@ -14,7 +14,7 @@ from processors.contracts.tables import LIVENESS, Tables, build_tables
 from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients
 from processors.runtime.groups import GroupQueryFailed, Groups
-from processors.runtime.probe import Probe, liveness
+from processors.runtime.liveness_probe import LivenessProbe, liveness
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas import wire
@@ -137,9 +137,9 @@ class World:
             raise GroupQueryFailed(self.lags)
         return self.lags
 
-    def probe(self, table: bytes | None = None) -> Probe:
+    def probe(self, table: bytes | None = None) -> LivenessProbe:
         tables: Any = Table(table)
-        return Probe(Settings(probe_interval=0.5), WATCHING, tables, self.status)
+        return LivenessProbe(Settings(probe_interval=0.5), WATCHING, tables, self.status)
 
     @property
     def published(self) -> list[Liveness]:
@@ -240,11 +240,11 @@ def test_it_looks_while_the_lane_runs_on_partition_0_and_survives_every_error(
 ) -> None:
     looks = threading.Semaphore(0)
 
-    def look(_: Probe) -> None:
+    def look(_: LivenessProbe) -> None:
         looks.release()
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Probe, "look", look)
+    monkeypatch.setattr(LivenessProbe, "look", look)
     probe = world.probe()
     world.status.phase = "running"
     world.status.state = {1: (0, 0)}

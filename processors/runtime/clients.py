@@ -1,7 +1,7 @@
-"""Kafka clients, all made here: what each role needs, over what the user passes through.
+"""Makes all Kafka clients: the properties that each role needs override those that the user passes.
 
-Figures that are not librdkafka's defaults were measured: with `retry.backoff.ms` at 100 each of two
-transactions back to back costs 97 ms, with 5 it costs 3 to 5.
+Values other than librdkafka's defaults were measured: when two transactions follow each other at
+once, each takes 97 ms with `retry.backoff.ms` at 100, and 3 to 5 ms with 5.
 """
 
 import logging
@@ -22,13 +22,14 @@ from processors.runtime.settings import Settings, SettingsError
 
 log = logging.getLogger("handoff.kafka")
 
-# `max.message.bytes` of our topics; a producer that refuses earlier or later would disagree.
+# As `max.message.bytes` of the topics, so that producer and broker refuse the same records.
 MAX_MESSAGE_BYTES = 4 << 20
-# How long a zombie can hold the changelog back; librdkafka's default is a minute.
+# How long a zombie's open transaction can block readers of the changelog. librdkafka's default is a
+# minute.
 TRANSACTION_TIMEOUT_MS = 10_000
 _QUIET_SECONDS = 10.0
-# A client closes within milliseconds, or after the network time-out of a consumer that leaves its
-# group; one that hangs does so for ever.
+# A client closes within milliseconds. A consumer that leaves its group may take one network
+# time-out. A client that hangs never closes.
 CLOSE_SECONDS = 8.0
 # Properties that name a file, or a directory of them.
 _FILES = frozenset(
@@ -41,11 +42,11 @@ _FILES = frozenset(
         "https.ca.location",
     }
 )
-_SHORTEST = 4  # a shorter value is no secret, and may stand in any text
+_SHORTEST = 4  # a shorter value is no secret, and may be part of any text
 
 
 class RateLimit(logging.Filter):
-    """Lets one line of a kind through in ten seconds: librdkafka repeats itself 20 times a second.
+    """Lets one line of a kind pass in ten seconds: librdkafka repeats a line 20 times a second.
 
     The kind is librdkafka's facility (`FAIL`, `ERROR`, ...), the word at the start of its message.
     """
@@ -56,7 +57,7 @@ class RateLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = record.getMessage().partition(" ")[0]
-        if kind == "CONFWARN":  # a property for consumers was passed to a producer: on purpose
+        if kind == "CONFWARN":  # consumer properties are passed to producers on purpose
             return False
         now = time.monotonic()
         if now - self._last.get(kind, -_QUIET_SECONDS) < _QUIET_SECONDS:
@@ -66,12 +67,13 @@ class RateLimit(logging.Filter):
 
 
 log.addFilter(RateLimit())
-# A producer whose transaction has failed for good says so once more when it is closed.
+# A producer that has failed for good warns again when it is closed.
 warnings.filterwarnings("ignore", "Producer .* failed during close", RuntimeWarning)
 
 
 def instance_id(settings: Settings, processor: str) -> str:
-    """The `group.instance.id` and `transactional.id` of a lane: stable with an ordinal."""
+    """The `group.instance.id` and `transactional.id` of a lane. It is stable only with an
+    ordinal."""
     ordinal = uuid.uuid4().hex[:12] if settings.ordinal is None else settings.ordinal
     return f"{settings.application_id}-{processor}-{ordinal}"
 
@@ -82,7 +84,7 @@ def group_id(settings: Settings, processor: str) -> str:
 
 
 def group_consumer(settings: Settings, processor: str, instance: str) -> Consumer:
-    """The consumer of a lane's inputs; static where the settings give an ordinal.
+    """The consumer of a lane's inputs. With an ordinal in the settings it is a static member.
 
     Raises `SettingsError` for a property that librdkafka does not know.
     """
@@ -98,10 +100,10 @@ def group_consumer(settings: Settings, processor: str, instance: str) -> Consume
         },
         {
             "group.id": group_id(settings, processor),
-            # By number: partition n of every input goes to one member, as its state does.
+            # Partition n of every input goes to the same member, because their state is one.
             "partition.assignment.strategy": "range",
             "auto.offset.reset": "error",
-            # Deadlines wait until the inputs are read to their ends: records alone do not tell.
+            # Timers wait until the inputs are read to their ends, and only this event tells.
             "enable.partition.eof": True,
             **member,
         },
@@ -109,17 +111,17 @@ def group_consumer(settings: Settings, processor: str, instance: str) -> Consume
 
 
 def reader(settings: Settings) -> Consumer:
-    """An assign-only read_committed consumer that reports the end of each partition."""
+    """A read_committed consumer that never joins a group and reports the end of each partition."""
     return _consumer(
         settings,
         {
             "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
             "fetch.queue.backoff.ms": 10,
-            # The end of an empty partition is reported by a fetch that has waited this long.
+            # For an empty partition the end is reported after a fetch has waited this long.
             "fetch.wait.max.ms": 50,
         },
         {
-            # Never joined: librdkafka wants a group's name even so.
+            # It never joins, but librdkafka requires a group id.
             "group.id": f"{settings.application_id}-reader",
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
@@ -139,17 +141,18 @@ def transactional_producer(
     *,
     report: bool,
 ) -> tuple[Producer, ConnectionLog]:
-    """The producer of a lane, and the log of its connections. `on_delivery` hears of records that
-    were not delivered; `report` asks for word of the others too, so that a callback of their own
-    gets their offsets."""
+    """The producer of a lane, and the log of its connections. `on_delivery` is called for records
+    that were not delivered. With `report`, delivered records are reported too, to the callback that
+    `produce` was given: it gets their offsets."""
     debug = settings.kafka.get("debug")
     connections = ConnectionLog(log, verbose=debug is not None)
     producer: Producer = _make(
         Producer,
         {
             **_common(settings),
-            # A commit waits for none of it. With 5 the client's thread costs 10 microseconds of CPU
-            # an input, with 20 it costs 6; with 100 no less, and large commits take longer.
+            # A commit does not wait for it. With 5 the client's thread needs 10 microseconds of CPU
+            # for each input, with 20 it needs 6. With 100 it needs no less, and large commits take
+            # longer.
             "linger.ms": 20,
             "batch.size": 1 << 20,
             "compression.type": "lz4",
@@ -172,8 +175,8 @@ def transactional_producer(
 
 
 def plain_producer(settings: Settings, give_up_seconds: float) -> Producer:
-    """An idempotent producer outside of any transaction; a record that is not delivered in time is
-    given up."""
+    """An idempotent producer without transactions. A record that is not delivered within
+    `give_up_seconds` is dropped with an error."""
     producer: Producer = _make(
         Producer,
         {
@@ -190,42 +193,43 @@ def plain_producer(settings: Settings, give_up_seconds: float) -> Producer:
     return producer
 
 
-class Ear:
-    """Hears why a client has no connection: calls only time out, and say nothing of it.
+class ConnectionErrors:
+    """Collects why a client has no connection: a call only times out, and gives no reason.
 
-    The reasons come with the callbacks of errors and with the lines of the log, and both are
-    delivered while the client is polled. `heard` holds code (None for a line) and text of each.
+    The reasons come in error callbacks and in log lines. Both are delivered while the client is
+    polled. `found` holds the code (None for a log line) and the text of each, in their order.
     """
 
     def __init__(self) -> None:
-        self.heard: list[tuple[int | None, str]] = []
+        self.found: list[tuple[int | None, str]] = []
 
     def on_error(self, error: KafkaError) -> None:
         """As `error_cb`."""
-        self.heard.append((error.code(), error.str()))
+        self.found.append((error.code(), error.str()))
 
     def log(self, level: int, line: str, facility: str, *given: object) -> None:
-        """As `logger`. What is no failed connection goes on to ours."""
+        """As `logger`. Lines that are not about a failed connection go to the log of this
+        module."""
         if facility == "FAIL":
-            self.heard.append((None, str(given[-1])))
+            self.found.append((None, str(given[-1])))
         else:
             log.log(level, line, facility, *given)
 
 
-def admin(settings: Settings, ear: Ear | None = None) -> AdminClient:
-    """A client for metadata and offsets, to which `ear` listens."""
+def admin(settings: Settings, errors: ConnectionErrors | None = None) -> AdminClient:
+    """A client for metadata and offsets. `errors` collects why it has no connection."""
     config = {**_common(settings), **settings.kafka}
-    if ear is not None:
-        config["error_cb"] = ear.on_error
-    client: AdminClient = _make(AdminClient, config, ear or log)
+    if errors is not None:
+        config["error_cb"] = errors.on_error
+    client: AdminClient = _make(AdminClient, config, errors or log)
     return client
 
 
 def failure_of(error: BaseException) -> KafkaError | None:
-    """The error of Kafka's behind an exception, if it is one.
+    """Kafka's error in an exception, or None if there is none.
 
-    A producer that has failed for good says so out of `poll` and `flush`, and not by its callback;
-    where a callback of ours is under way then, as the cause of a `SystemError`.
+    When a producer has failed for good, `poll` and `flush` raise it, and no callback is called.
+    When that happens inside of a callback, it is the cause of a `SystemError`.
     """
     cause = error.__cause__ if isinstance(error, SystemError) else error
     return cause.args[0] if isinstance(cause, KafkaException) else None
@@ -234,7 +238,7 @@ def failure_of(error: BaseException) -> KafkaError | None:
 def offset_of(answer: Any) -> int:
     """The offset in an answer of `list_offsets`. Raises `KafkaException`.
 
-    While a broker comes and goes, librdkafka 2.16 tells of an offset of -1001 and of no error.
+    While a broker restarts, librdkafka 2.16 answers with the offset -1001 and no error.
     """
     offset = int(answer.offset)
     if offset < 0:
@@ -274,8 +278,8 @@ def _on_error(error: KafkaError) -> None:
 
 
 def close(call: Callable[[], object], what: str) -> None:
-    """Close a client by `call`, for `CLOSE_SECONDS` at most: then it is left behind, which costs
-    its threads and connections. `what` names it in the log."""
+    """Close a client with `call`, and wait for `CLOSE_SECONDS` at most. A client that is not closed
+    by then is left as it is, with its threads and connections. `what` names it in the log."""
 
     def body() -> None:
         try:
@@ -291,7 +295,7 @@ def close(call: Callable[[], object], what: str) -> None:
 
 
 def close_admin(client: AdminClient) -> None:
-    """Close an admin client; it has no other way to be closed than as a context manager."""
+    """Close an admin client: it can be closed only as a context manager."""
     close(lambda: client.__exit__(None, None, None), "an admin client")
 
 
@@ -308,10 +312,10 @@ def _make(kind: Any, config: dict[str, Any], logger: Any = log) -> Any:
 
 
 def _check_file(name: str, path: str) -> None:
-    """Raises `SettingsError` where a file cannot be read, or holds no certificate where these are
-    needed. librdkafka does not say so in words, and 2.16 aborts the process where it is to sign in
-    with OAUTHBEARER, too."""
-    if path in ("", "probe"):  # none, or wherever the system has them
+    """Raises `SettingsError` when a file cannot be read, or when a certificate is needed and it
+    holds none. librdkafka does not say so in words, and 2.16 aborts the process when it signs in
+    with OAUTHBEARER besides."""
+    if path in ("", "probe"):  # none, or librdkafka looks for the system's own
         return
     try:
         with open(path, "rb"):
@@ -334,8 +338,8 @@ def _check_file(name: str, path: str) -> None:
 
 
 def without_values(text: str, config: Mapping[str, Any]) -> str:
-    """A text of librdkafka's with stars for the values of properties: it quotes some that it does
-    not understand, and that may be a secret in the wrong place."""
+    """`text` of librdkafka with stars in place of the values of properties. librdkafka quotes
+    values that it does not understand, and such a value may be a secret in the wrong property."""
     for value in config.values():
         long = isinstance(value, str) and len(value) >= _SHORTEST
         if long and not any(value in name for name in config):

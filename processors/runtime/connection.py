@@ -1,7 +1,7 @@
-"""Whether a broker answers and lets us in; and where not, why not and what to look at.
+"""Connects to a broker; when that fails, says why and what to check.
 
-To a client, a wrong password looks like a broker that is away: the call times out. What it was is
-told beside the call, and heard by an `Ear`. `explained` makes the sentence of it, and is pure.
+With a wrong password a call times out, just as with a broker that is down. The reason comes apart
+from the call, and `ConnectionErrors` collects it. `explained` makes the sentence, and is pure.
 """
 
 import re
@@ -16,24 +16,23 @@ from processors.runtime.settings import Settings
 from processors.runtime.transactions import Misconfigured
 
 CALL_SECONDS = 6.0  # with the start of Python it stays within ten seconds
-_STOPPED_SECONDS = 2.0  # a call that ends so much too late did not run all the time
-# Before a text of librdkafka stands the broker's address, after it how long that has been so.
+_STOPPED_SECONDS = 2.0  # when a call ends so much later than it may, the process was stopped
+# librdkafka puts the broker's address before a text, and after it how long that has been so.
 _ADDRESS, _SINCE = re.compile(r"^(\S+ )?\S+/(bootstrap|\d+): "), re.compile(r" \(after .*\)$")
 
 
 class Unreachable(Misconfigured):
-    """No broker answers, or none lets us in."""
+    """No broker answers, or none accepts the sign-in."""
 
 
 def reach(settings: Settings) -> tuple[AdminClient, ClusterMetadata]:
-    """A client whose broker has answered, with what it said of brokers and topics.
+    """A client whose broker has answered, and the metadata of brokers and topics.
 
-    Raises `Unreachable` within ten seconds, and `SettingsError`. A call that took longer than it
-    may was not the broker's fault: this process was stopped meanwhile (SIGSTOP, a machine that
-    sleeps), and asks again.
+    Raises `Unreachable` within ten seconds, and `SettingsError`. When the call took longer than its
+    time-out, this process was stopped meanwhile (SIGSTOP, a machine that sleeps): it asks again.
     """
-    ear = clients.Ear()
-    admin = clients.admin(settings, ear)
+    errors = clients.ConnectionErrors()
+    admin = clients.admin(settings, errors)
     while True:
         began = time.monotonic()
         try:
@@ -41,16 +40,16 @@ def reach(settings: Settings) -> tuple[AdminClient, ClusterMetadata]:
         except KafkaException as error:
             if time.monotonic() - began > CALL_SECONDS + _STOPPED_SECONDS:
                 continue
-            admin.poll(0)  # the ear hears it now
+            admin.poll(0)  # delivers what `errors` collects
             raise Unreachable(
-                explained(settings, [*ear.heard, (None, error.args[0].str())])
+                explained(settings, [*errors.found, (None, error.args[0].str())])
             ) from None
 
 
-def explained(settings: Settings, heard: Iterable[tuple[int | None, str]]) -> str:
-    """Why no broker could be reached, in a sentence with what to look at. `heard` is code and text
-    of each error and line of librdkafka's, the least of them last."""
-    said = [(code, _plain(text)) for code, text in heard if code != KafkaError._ALL_BROKERS_DOWN]
+def explained(settings: Settings, found: Iterable[tuple[int | None, str]]) -> str:
+    """Why no broker could be reached, in a sentence with what to check. `found` is code and text of
+    each error and log line of librdkafka, the least informative last."""
+    said = [(code, _plain(text)) for code, text in found if code != KafkaError._ALL_BROKERS_DOWN]
 
     def first(*signs: int | str) -> str | None:
         """The first text with one of these codes, or with one of these words in it."""

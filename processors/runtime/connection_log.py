@@ -1,8 +1,8 @@
-"""Whether a client's connections held, read from its debug log: nothing else tells at once.
+"""Notices broken connections of a client from its debug log: nothing else shows them at once.
 
 When a connection breaks while a request is under way, librdkafka sends the request again on another
-connection. The call that waits for it returns without an error, and the first copy of the request
-may reach the broker later. `Transactions` has to know.
+connection. The call that waits for the answer returns without an error, and the first copy of the
+request may reach the broker later. `Transactions` has to know that.
 
 What this relies on, in librdkafka (`rd_kafka_broker_set_state`, `rd_kafka_broker_fail`): with
 `debug=broker` each change of a connection's state is a line of the facility STATE that ends in
@@ -22,9 +22,9 @@ _IN_USE = frozenset({"UP", "REAUTH"})
 
 class ConnectionLog:
     """The logger of one client. `made` counts the connections that came into use, `lost` those that
-    were in use and broke.
+    broke while they were in use.
 
-    Lines above DEBUG go on to `log`; the others too, where `verbose`.
+    Lines above the level DEBUG go on to `log`; with `verbose`, all lines do.
     """
 
     DEBUG = "broker"  # the client's property `debug` has to hold this

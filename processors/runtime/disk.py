@@ -298,7 +298,7 @@ def _check_logs(path: Path) -> None:
             at += _HEADER + int.from_bytes(data[at + 4 : at + 6], "little")
 
 
-def check_place(folder: Path) -> None:
+def check_state_dir(folder: Path) -> None:
     """Raises `StateBlocked` when a lane that keeps its state there could not begin, and
     `SettingsError` without the package.
 

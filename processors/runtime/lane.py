@@ -42,7 +42,7 @@ from processors.runtime.restoration import Place
 from processors.runtime.retry_backoff import RetryBackoff
 from processors.runtime.settings import Settings
 from processors.runtime.stalled_input_detector import StalledInputDetector
-from processors.runtime.state import check_place
+from processors.runtime.state import check_state_dir
 from processors.runtime.status import LaneStatus
 from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactional_writer import TransactionalWriter
@@ -186,7 +186,7 @@ class Lane:
     def run(self) -> None:
         """Turn until stopped. Raises `LaneError` or `Misconfigured`."""
         try:
-            check_place(self._settings, self._processor.name)
+            check_state_dir(self._settings, self._processor.name)
             self._transactions.initialise()
             self._consumer.subscribe(
                 list(self._inputs),
@@ -230,7 +230,7 @@ class Lane:
     def _beat(self) -> None:
         self.seen = time.monotonic()
 
-    def _check_place(self) -> None:
+    def _check_not_replaced(self) -> None:
         """Raises `Fatal` where another lane has taken this one's place: nothing counts any more."""
         if self._behind:
             raise Fatal("another lane has taken the place of this one, which hung")
@@ -406,7 +406,7 @@ class Lane:
         self._writer.write_changelog(changes)
         offsets = self._offsets()
         self._transactions.commit(offsets, self._consumer.consumer_group_metadata())
-        self._check_place()
+        self._check_not_replaced()
         self._assignment.committed.update({(at.topic, at.partition): at.offset for at in offsets})
         self._isolator.wakes_committed(len(self._driver.woken))
         self._assignment.changelog_committed()
@@ -462,7 +462,7 @@ class Lane:
 
     def _abort(self, error: Abortable) -> None:
         """Abort, and read again from where the transaction began."""
-        self._check_place()
+        self._check_not_replaced()
         reached = dict(self._assignment.positions)
         first = dict(self._poller.began_at)
         woken = list(self._driver.woken)

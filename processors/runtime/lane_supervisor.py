@@ -12,8 +12,8 @@ from processors.runtime import clients
 from processors.runtime.batch import Batch
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
+from processors.runtime.liveness_probe import LivenessProbe
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
-from processors.runtime.probe import Probe
 from processors.runtime.retry_backoff import RetryBackoff
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
@@ -91,7 +91,7 @@ class LaneSupervisor:
                     made = GlobalTables(self._settings, self._processor)
                     made.start(self._stopping.is_set)
                     tables = made
-                    probe = Probe(self._settings, self._processor, tables, self.status)
+                    probe = LivenessProbe(self._settings, self._processor, tables, self.status)
                     probe.start()
                     _run_collector_seldom()
                 self._lane = Lane(

@@ -1,10 +1,10 @@
-"""Where the state of one partition lies between transactions: in memory, or on disk (`disk`).
+"""The store for the committed state of one partition: in memory, or on disk (`disk`).
 
-Both hold encoded bytes by state key: compact, and nothing for the garbage collector to walk. Only
-what a committed transaction changed ever gets here. `checkpoint` is the changelog offset up to
-which the content is complete, so restoration can go on from there; None means read it from its
-start. It was taken at `saved_at` (epoch ms), from the changelog whose topic id is `changelog_id`
-(empty when it is not known).
+Both hold encoded bytes by state key, which is compact and gives the garbage collector nothing to
+walk. Only changes of committed transactions are written to it. `checkpoint` is the changelog offset
+up to which the content is complete, and restoration goes on from there; when it is None, the
+changelog is read from its start. It was taken at `saved_at` (epoch ms), from the changelog whose
+topic id is `changelog_id` (empty when it is not known).
 """
 
 import time
@@ -19,9 +19,9 @@ from processors.runtime.settings import Settings
 class MemoryStore(dict[str, bytes]):
     """State in memory. It counts its bytes as they come and go."""
 
-    # The methods beside the mapping, here and in `DiskStore`: `save` makes all changes since the
-    # last one last, together with their checkpoint; `wipe` forgets everything, the checkpoint too;
-    # `measure` is (keys, bytes), an estimate where the state is on disk.
+    # The methods beside the mapping, here and in `DiskStore`: `save` writes all changes since the
+    # last `save` together with their checkpoint. `wipe` deletes everything, the checkpoint too.
+    # `measure` is (keys, bytes), on disk an estimate.
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,21 +58,21 @@ class MemoryStore(dict[str, bytes]):
 Store = MemoryStore | DiskStore
 
 
-def check_place(settings: Settings, processor: str) -> None:
-    """Raises `StateBlocked` where no state can be kept, and `SettingsError`."""
+def check_state_dir(settings: Settings, processor: str) -> None:
+    """Raises `StateBlocked` when no state can be kept in its folder, and `SettingsError`."""
     if settings.state == "disk":
-        disk.check_place(_folder(settings, processor))
+        disk.check_state_dir(_folder(settings, processor))
 
 
 def open_store(settings: Settings, processor: str, partition: int) -> Store:
-    """The store of one partition, as the settings want it. Raises what `check_place` does."""
+    """The store of one partition, as the settings want it. Raises what `check_state_dir` does."""
     if settings.state == "memory":
         return MemoryStore()
     return DiskStore(_folder(settings, processor) / str(partition))
 
 
 def _folder(settings: Settings, processor: str) -> Path:
-    # One folder an ordinal: a partition moves to another instance while the one that had it, frozen
-    # or slow, still holds RocksDB's lock.
+    # A folder for each ordinal: a partition may move to another instance while the one that had it
+    # is frozen or slow and still holds RocksDB's lock.
     owner = "" if settings.ordinal is None else f"-{settings.ordinal}"
     return settings.state_dir.absolute() / f"{settings.application_id}-{processor}{owner}"

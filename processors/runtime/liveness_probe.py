@@ -1,11 +1,12 @@
-"""Whether somebody reads the receivers' queues: their consumer groups, described every few seconds.
+"""A thread that finds out whether receivers are live: it describes their consumer groups every few
+seconds.
 
-One instance does it, the one whose lane runs on input partition 0, in a thread of its own. What it
-finds goes to `handoff.receiver-liveness`, which every instance reads as a table. For a moment two
-instances may do it, when the partition moves; both tell the truth, so that does no harm.
+Only the instance whose lane runs on input partition 0 probes. What it finds goes to
+`handoff.receiver-liveness`, which every instance reads as a table. When the partition moves, two
+instances may probe for a moment. Both publish what is true, so that does no harm.
 
-A group that cannot be described publishes nothing: its last record grows old, and a record that is
-older than `STALE_INTERVALS` intervals is no knowledge, which counts as live.
+When a group cannot be described, nothing is published. When the last record of a receiver is older
+than `STALE_INTERVALS` intervals, nothing is known of the receiver, and it counts as live.
 """
 
 import logging
@@ -30,7 +31,7 @@ from topics.rights import reason, rights_of_a_producer
 
 log = logging.getLogger("handoff.probe")
 
-# Who probes is looked at so often: the time that a takeover costs, once the lane runs.
+# How often an instance looks whether it is the one that probes.
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 2.0
 
@@ -45,12 +46,13 @@ def liveness(
     now: int,
     stale_after: int,
 ) -> Liveness:
-    """What is known of a receiver whose group has `members` at `now` (epoch ms).
+    """The liveness record of a receiver whose group has `members` at `now` (epoch ms).
 
-    `last_live_at` is the last moment at which it was live or counted as live, so that a grace can
-    be measured from it: a receiver that was never seen with a member counts from its first probe,
-    and one whose last record was live and is older than `stale_after` (ms) from now, because nobody
-    looked meanwhile. It is never in the future, whatever the clock of the probe before was.
+    `last_live_at` is the last moment at which it was live or counted as live; a grace period is
+    measured from it. For a receiver that never had a member it is the moment of its first probe.
+    When the last record says live and is older than `stale_after` (ms), it is `now`, because
+    nothing is known of the time between. It is never in the future, whatever the clock of the last
+    probe said.
     """
     last = now
     if not members and previous is not None and previous.last_live_at is not None:
@@ -67,11 +69,11 @@ def liveness(
     )
 
 
-class Probe:
+class LivenessProbe:
     """The thread that probes for one processor while its lane runs on partition 0.
 
-    It never stops the lane: what goes wrong is counted in `status.probes` (by outcome: live,
-    not_live, failed) and logged once, until it changes.
+    It never stops the lane. What goes wrong is counted in `status.probes` (by outcome: live,
+    not_live, failed), and is logged once until it changes.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Probe:
         self._published: dict[str, Liveness] = {}
         self._said: dict[str, str] = {}  # subject -> what was logged of it last
         self._groups = Groups(settings)
-        self._producer: Producer | None = None  # most instances never need one
+        self._producer: Producer | None = None  # made when first needed: most instances never probe
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"probe-{processor.name}", daemon=True
@@ -103,7 +105,7 @@ class Probe:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, or leave it behind in a call that a broker does not answer."""
+        """End the thread. If it waits for a broker that does not answer, do not wait for it."""
         self._stop.set()
         self._thread.join(_STOP_SECONDS)
 
@@ -119,14 +121,14 @@ class Probe:
             except SettingsError as error:
                 self._status.probes["failed"] += 1
                 self._say("probe", f"the receivers cannot be probed: {error}")
-            except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
+            except Exception as error:  # noqa: BLE001 - no error here may stop the lane
                 self._status.probes["failed"] += 1
                 failure = clients.failure_of(error)
                 if failure is None:
                     what = f"our defect; the receivers are not probed: {type(error).__name__}"
                     self._say("probe", what, defect=True)
                 else:
-                    # Not even taken: an idempotent producer that has failed for good.
+                    # `produce` itself raised: the idempotent producer has failed for good.
                     self._producer = None
                     why = reason(failure, *self._needed)
                     self._say("probe", f"the receivers cannot be probed: {why}")
@@ -170,7 +172,8 @@ class Probe:
             self._producer.flush(CALL_SECONDS + 1)
 
     def _previous(self, receiver: str) -> Liveness | None:
-        """The record before: ours, or one that another instance has published since."""
+        """The last record of a receiver: from this instance, or a newer one from another
+        instance."""
         ours = self._published.get(receiver)
         value = self._tables.value(LIVENESS, receiver)
         if value is None:
@@ -184,7 +187,8 @@ class Probe:
         return ours
 
     def _lags(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        """Rights may be missing for this alone: then the lag is not known, and the rest is."""
+        """The lags of these (group, topic) pairs. When the rights for it are missing, only the lag
+        is unknown: members are reported all the same."""
         try:
             found = self._groups.lags(pairs)
         except GroupQueryFailed as error:
@@ -220,7 +224,8 @@ class Probe:
     def _say(
         self, subject: str, what: str, level: int = logging.WARNING, *, defect: bool = False
     ) -> None:
-        """Log what is wrong with a subject, once until it changes; nothing where all is well."""
+        """Log what is wrong with a subject, once until it changes. An empty `what`: nothing is
+        wrong."""
         before = self._said.get(subject, "")
         if what == before:
             return
