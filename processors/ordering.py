@@ -1,4 +1,4 @@
-"""In which order records are judged."""
+"""The order in which records are judged."""
 
 from collections import defaultdict
 from heapq import merge
@@ -10,10 +10,11 @@ _timestamp = attrgetter("timestamp")
 
 
 def in_order(records: list[Record]) -> list[Record]:
-    """Records of co-partitioned inputs as they are to be judged.
+    """Records of co-partitioned inputs in the order in which they are judged.
 
-    Offset order within each partition of each topic, always; between the topics of one partition
-    number the head with the older timestamp goes first, as far as they were read together.
+    Within a partition of a topic the order is that of the offsets, always. Of the next records of
+    the topics of one partition number, the one with the oldest timestamp comes first, as far as
+    they were read together.
     """
     queues: defaultdict[int, defaultdict[str, list[Record]]]
     queues = defaultdict(lambda: defaultdict(list))
@@ -21,7 +22,7 @@ def in_order(records: list[Record]) -> list[Record]:
         queues[record.partition][record.topic].append(record)
     ordered: list[Record] = []
     for topics in queues.values():
-        # Of the heads it takes the lowest, and of equal ones the first topic's: no queue has to be
-        # in the order of its timestamps.
+        # `merge` takes the head with the lowest timestamp, and of equal ones that of the first
+        # topic. A queue need not be in the order of its timestamps.
         ordered.extend(merge(*topics.values(), key=_timestamp))
     return ordered

@@ -1,8 +1,8 @@
-"""The clock of a driver where no time passes by itself: in `dry-run`, in stories, in simulations.
+"""A virtual clock for a driver: for `dry-run`, stories and simulations, where no real time passes.
 
-Between one input and the next everything happens that a running processor would have done
-meanwhile, each at its moment: deadlines pass, and what the tables say changes with the time (an
-owner's last day ends, a receiver has been silent for too long).
+Between two inputs everything happens that would have happened in a running processor, each at its
+moment: deadlines pass, and what the tables say changes with time (an owner's last day ends, a
+receiver has been silent for too long).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +16,10 @@ _SLICE = 1_000
 
 
 class Timeline(Generic[State]):
-    """Moves the clock of a driver on, and wakes what is to be woken.
+    """Advances the clock of a driver, and wakes tasks at their moments.
 
-    `settle` commits the driver's open transaction, and may add what that publishes. `now` is the
-    clock, epoch ms, None before it was first set. `fired` counts the deadlines.
+    `settle` commits the driver's open transaction and returns what that publishes besides. `now` is
+    the clock in epoch ms, None before it was first set. `fired` counts the deadlines that fired.
     """
 
     def __init__(self, driver: Driver[State], settle: Callable[[], Iterable[Output]]) -> None:
@@ -29,18 +29,18 @@ class Timeline(Generic[State]):
         self.fired = 0
 
     def to(self, moment: int) -> Iterator[Output]:
-        """Move on to a moment at which something else happens: what falls due just then waits, as
-        an ack at the deadline is in time. A moment in the past moves nothing."""
+        """Advance to the moment of the next input. Deadlines at that very moment do not fire yet,
+        because an ack at the deadline is in time. A moment in the past changes nothing."""
         moment = max(moment, self.now or 0)
         yield from self._pass(moment, moment - 1)
 
     def through(self, moment: int) -> Iterator[Output]:
-        """Move on past a moment: what falls due just then has passed too."""
+        """Advance past a moment: deadlines at that very moment fire, too."""
         moment = max(moment, self.now or 0)
         yield from self._pass(moment, moment)
 
     def exchange(self, tables: Any) -> Iterator[Output]:
-        """From now on these are the tables."""
+        """Exchange the tables of the driver."""
         self._driver.tables = tables
         yield from self._sweep()
 
@@ -68,8 +68,11 @@ class Timeline(Generic[State]):
         return min((due for due in found if due is not None and due <= deadline), default=None)
 
     def _next_change(self, until: int) -> int | None:
-        """The first moment up to `until` at which the tables say something new (halving the time
-        between: one that says the old thing again before `until` may stay unseen)."""
+        """The first moment up to `until` at which the tables say something new.
+
+        It is found by bisection. So when the tables say something new and, still before `until`,
+        the old thing again, that may not be found.
+        """
         low, high = self.now or 0, until
         if high < low or not self._driver.news(high):
             return None

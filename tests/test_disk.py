@@ -497,7 +497,7 @@ class Faulty:
         return fails
 
 
-@pytest.mark.parametrize("number", sorted(disk._PLACE), ids=lambda number: errno.errorcode[number])
+@pytest.mark.parametrize("number", sorted(disk._ADVICE), ids=lambda number: errno.errorcode[number])
 @pytest.mark.parametrize("use", [lambda s: s.get("k"), lambda s: s.save(2), list])
 def test_what_the_system_says_of_the_place_deletes_nothing(
     tmp_path: Path, number: int, use: Callable[[DiskStore], object]

@@ -1,6 +1,6 @@
 """`python -m processors.runtime [MODULE:PROCESSOR ...]`: run processors with the settings at hand.
 
-What `handoff run` does, for tests and for processors that the command does not know.
+As `handoff run`, for tests and for processors that the command does not know.
 """
 
 import sys

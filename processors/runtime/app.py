@@ -1,8 +1,8 @@
-"""The process: a Faust app with one agent a processor, the lanes beneath it, and its web pages.
+"""The process: a Faust app with one agent for each processor, the lanes, and the web pages.
 
-Faust is the application layer: app, agents, web. Its own Kafka transport stays off; an agent reads
-whole batches from an in-memory channel and has a thread run them, and a lane's thread feeds it and
-waits for the batch. So the event loop is free for signals and pages, whatever is judged.
+Faust gives app, agents and web server; its own Kafka transport is off. A lane's thread puts a batch
+into the in-memory channel of its agent and waits for it; the agent gives the batch to a thread. So
+the event loop stays free for signals and web pages while records are judged.
 """
 
 import asyncio
@@ -29,16 +29,17 @@ from processors.runtime.transactions import LaneError, Misconfigured
 log = logging.getLogger("handoff.app")
 
 EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_UNREACHABLE = 0, 1, 2, 3
-# Long enough for a commit that is under way, short enough for an orchestrator's patience.
+# Long enough for a commit that is under way, and shorter than an orchestrator waits before it
+# kills.
 STOP_SECONDS = 12.0
 
 
 def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
     """Run the processors until SIGTERM or SIGINT; the exit status.
 
-    0 after a signal, 2 for settings that Kafka clients refuse, 3 when no broker answers or lets us
-    in at the start within ten seconds, 1 for anything that only a person can mend. One sentence on
-    standard error says which.
+    0 after a signal, 2 for settings that Kafka clients refuse, 3 when at the start no broker
+    answers or accepts the sign-in within ten seconds, 1 for anything else that only a person can
+    put right. One sentence on standard error says why.
     """
     _log_lines()
     try:
@@ -86,7 +87,7 @@ class _App:
             for processor in self._processors
         ]
         _pages(app, [supervisor.status for supervisor in supervisors])
-        # A Faust channel blocks every `put` until this has been called once.
+        # A Faust channel blocks each `put` until this has been called once.
         app.flow_control.resume()
         try:
             await app.start()
@@ -102,7 +103,7 @@ class _App:
             supervisor.start()
         await stopping.wait()
         log.info("stopping")
-        # The lanes before the agents: a batch under way still needs its agent.
+        # The lanes stop before the agents: a batch under way still needs its agent.
         for supervisor in supervisors:
             supervisor.stop()
         limit = time.monotonic() + STOP_SECONDS
@@ -131,7 +132,7 @@ def _faust_app(settings: Settings, port: int) -> Any:
         BootStrategy = WithoutKafka
 
         def _create_directories(self) -> None:
-            """Nothing of ours lies in Faust's data directory."""
+            """This app stores nothing in Faust's data directory."""
 
     return App(
         settings.application_id,
@@ -145,7 +146,7 @@ def _faust_app(settings: Settings, port: int) -> Any:
 
 
 def _agent(app: Any, name: str, loop: asyncio.AbstractEventLoop) -> Any:
-    """The agent of one processor, and how its lane's thread reaches it."""
+    """Make the agent of one processor. Returns the function by which its lane gives it a batch."""
     channel = app.channel(maxsize=4)
     worker = Worker(f"judge-{name}")
 
@@ -188,8 +189,8 @@ def _free_port(host: str) -> int:
 
 
 def _log_lines() -> None:
-    """One line an event on standard error, unless the caller has set logging up already."""
+    """Log to standard error, one line for each event, unless the caller has set logging up."""
     log_lines()
-    # Faust's App logs under the name of the module that its class stands in.
+    # Faust's App logs under the name of the module in which its class is defined.
     for name in ("faust", "mode", "aiohttp", "asyncio", __name__):
         logging.getLogger(name).setLevel(logging.ERROR)

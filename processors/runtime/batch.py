@@ -1,4 +1,4 @@
-"""What a lane hands to the agent of its processor: one piece of work at a time."""
+"""The work that a lane gives to the agent of its processor, and the thread that runs it."""
 
 import concurrent.futures
 import threading
@@ -9,7 +9,7 @@ from schemas.flow import Output
 
 
 class Batch:
-    """Work on the driver. `done` is resolved when all of it is done; `outputs` is what it made."""
+    """Work on the driver. `outputs` gets its results; `done` is resolved when it has ended."""
 
     __slots__ = ("_work", "done", "outputs")
 
@@ -19,7 +19,7 @@ class Batch:
         self.done: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def run(self) -> None:
-        """Do it; whatever is raised reaches the lane through `done`."""
+        """Run the work. An exception reaches the lane through `done`."""
         try:
             self._work(self.outputs)
         except BaseException as error:  # noqa: BLE001 - the lane raises it again
@@ -29,11 +29,11 @@ class Batch:
 
 
 class Worker:
-    """Runs batches in a thread of its own, so that the event loop is free meanwhile: however long
-    a record takes, web pages are answered and signals obeyed.
+    """Runs batches in a thread of its own. So the event loop can answer web pages and signals,
+    however long a record takes.
 
-    A lane hands over one batch at a time. One that comes before the last one is done is of a lane
-    whose predecessor gave up waiting: it does not wait as well, but gets another thread.
+    A lane gives one batch at a time. When a batch comes before the last one has ended, the lane of
+    the last one was abandoned: the new batch does not wait, but gets another thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,11 +42,11 @@ class Worker:
         self._given: SimpleQueue[Batch | None] = SimpleQueue()
 
     def give(self, batch: Batch) -> None:
-        """Have it run. Returns at once."""
+        """Run the batch in the thread. Returns at once."""
         if self._last is None or not self._last.done.done():
-            self._given.put(None)  # the thread that is busy, if any, ends when it is done
+            self._given.put(None)  # a thread that is still busy ends after its batch
             self._given = SimpleQueue()
-            # No process waits for it to end: the open transaction is aborted.
+            # A daemon: when the process stops, the open transaction is aborted anyway.
             threading.Thread(
                 target=_run_all, args=(self._given,), name=self._name, daemon=True
             ).start()
@@ -57,4 +57,4 @@ class Worker:
 def _run_all(given: "SimpleQueue[Batch | None]") -> None:
     while (batch := given.get()) is not None:
         batch.run()
-        del batch  # its outputs may be large, and the next one may come late
+        del batch  # frees its outputs now: the next batch may come late

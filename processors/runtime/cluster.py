@@ -1,4 +1,4 @@
-"""What the cluster must have before a processor may run: the topics, the rights, equal counts."""
+"""What the cluster must have before a processor may run: topics, rights, equal partition counts."""
 
 import contextlib
 import time
@@ -17,17 +17,18 @@ from topics.rights import Right, missing, reason
 
 _NO_ID = "A" * 22  # 16 bytes of zero: a broker that gives topics no ids
 CALL_SECONDS = 6.0
-# A topic that was just created, or a broker that just came back, may not show it at once.
+# A topic that was just created, or one on a broker that has just restarted, may not be seen at
+# once.
 _LOOKS, _LOOK_SECONDS = 3, 0.7
 
 
 def check_topics(admin: AdminClient, settings: Settings, processor: Processor[Any]) -> int:
     """The number of partitions that the processor's inputs and its changelog have.
 
-    Raises `Misconfigured` for a missing topic, and for inputs and changelog whose partition counts
-    differ: a task's state would not lie where its next input arrives. Raises `Blocked` for a
-    missing right, which somebody may grant in the meantime, and `Fatal` where the cluster does not
-    answer.
+    Raises `Misconfigured` when a topic is missing, or when inputs and changelog have different
+    numbers of partitions: the state of a task would not be in the partition of its next input.
+    Raises `Blocked` when a right is missing, because somebody may grant it, and `Fatal` when the
+    cluster does not answer.
     """
     needed = rights_on_topics(processor, settings.topic_prefix)
     names = list(dict.fromkeys(right.name for right in needed))
@@ -57,7 +58,7 @@ def check_topics(admin: AdminClient, settings: Settings, processor: Processor[An
 
 
 def rights_on_topics(processor: Processor[Any], prefix: str) -> list[Right]:
-    """What a processor does with topics all the time, its inputs and its changelog first."""
+    """The rights on topics that a processor needs all the time, inputs and changelog first."""
     read = (*processor.inputs, processor.changelog, *processor.tables)
     written = (processor.changelog, *processor.outputs, DEAD_LETTERS)
     return [
@@ -67,9 +68,9 @@ def rights_on_topics(processor: Processor[Any], prefix: str) -> list[Right]:
     ]
 
 
-def refused(admin: AdminClient, error: KafkaError, *needed: Right) -> str:
-    """Which right is missing, in a sentence: Kafka has refused a request that needs these. Of
-    several topics it does not say which one it means, so they are looked up."""
+def refusal_reason(admin: AdminClient, error: KafkaError, *needed: Right) -> str:
+    """The sentence for a request that Kafka has refused: which of the `needed` rights is missing.
+    When several topics are concerned, Kafka does not say which one, so they are looked up."""
     topics = [right for right in needed if right.kind == "topic"]
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         with contextlib.suppress(LaneError):
@@ -88,8 +89,8 @@ def _look(admin: AdminClient, names: list[str]) -> Look:
 
 
 def topic_id(admin: AdminClient, topic: str) -> str:
-    """The id of a topic (KIP-516), which one of the same name that is made anew does not have;
-    empty where the broker gives none. Raises `Fatal`."""
+    """The id of a topic (KIP-516), empty when the broker gives none. A topic that is deleted and
+    created again has another id. Raises `Fatal`."""
     try:
         (asked,) = admin.describe_topics(
             TopicCollection([topic]), request_timeout=CALL_SECONDS

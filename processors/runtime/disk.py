@@ -1,16 +1,17 @@
-"""State on disk, in RocksDB (the extra `disk`): a cache of the changelog, so no repair is worth it.
+"""State on disk, in RocksDB (the extra `disk`): a cache of the changelog, which is never repaired.
 
-What is wrong with its content (a checksum that does not fit, a file that is gone) is mended by
-deleting it: it is restored from the changelog. What is wrong with the place is for a person: no
-room, no right, a file in the way, another process that has it. A lane then waits (`Blocked`).
+When its content is damaged (a wrong checksum, a missing file), it is deleted and restored from the
+changelog. When its directory cannot be used (no room, no right, a file in its way, another process
+has it open), a person has to act, and the lane waits (`Blocked`).
 
-Three things were found out with RocksDB 9.8 as rocksdict 0.3 has it, and are tested:
+Three things were found with RocksDB 9.8 in rocksdict 0.3, and are tested:
 
-- It has no write-ahead log here. After a crash there is the state of an earlier moment, with the
-  checkpoint of that moment, and never anything between. With a log, a MANIFEST that has lost its
-  end opens without an error, to a state with a gap in the middle.
-- An iterator that comes to a damaged block ends as if that were all; only `status` tells.
-- An iterator keeps the directory locked, even when its database is closed.
+- The store has no write-ahead log. After a crash it has the state of one earlier moment and the
+  checkpoint of the same moment. With a log, a MANIFEST that has lost its end opens without an
+  error, and the state has a gap in the middle.
+- When an iterator comes to a damaged block, it ends as if there were no more keys. Only `status`
+  shows the error.
+- An iterator keeps the directory locked, even after its database is closed.
 """
 
 import errno
@@ -28,9 +29,9 @@ from processors.runtime.transactions import Blocked, Fatal
 
 log = logging.getLogger("handoff.state")
 
-# Written at once and in one file. A crash costs what was not written yet, to be restored.
+# Written in one file when it is full. After a crash, what was not written yet is restored.
 _WRITE_BUFFER = 16 << 20
-# So much must be free when a lane starts: for a buffer, and for a compaction of small files.
+# So much must be free when a lane starts: for one buffer, and for a compaction of small files.
 ROOM, _TRIAL = 2 * _WRITE_BUFFER, "trial"
 _CHECKPOINT = b"checkpoint"  # all other keys begin with "="
 _SLICE = 1_000
@@ -40,8 +41,8 @@ _NEVER = 1 << 30
 
 _WRITE = "give the processor the right to write there"
 _LOCKED = "end the other process that has it open, or give each its own HANDOFF_ORDINAL"
-# What the operating system says of a place, and what a person can do about it.
-_PLACE = {
+# An error of the operating system, and what a person can do about it.
+_ADVICE = {
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "raise the quota",
     errno.EROFS: _WRITE,
@@ -56,29 +57,30 @@ _PLACE = {
     errno.ENFILE: "raise the limit of open files",
     errno.ENOMEM: "give the processor more memory",
 }
-# A MANIFEST is written in blocks, as records with a header of checksum (4 bytes), length (2) and
-# type (1): full, first, middle, last. Where the type is one of a recycled log, RocksDB 9.8 reads
-# for ever, and the whole process with it. A new one is begun when it is so large.
+# A MANIFEST consists of blocks of records. The header of a record is checksum (4 bytes), length (2)
+# and type (1): full, first, middle, last. When the type is one of a recycled log, RocksDB 9.8 reads
+# in an endless loop, and the whole process stands still. At this size a new MANIFEST is begun.
 _BLOCK, _HEADER, _LAST = 32 << 10, 7, 4
 _MANIFEST_BYTES = 4 << 20
-# Of this process, by directory. A lane that hangs is left behind, and its successor takes what it
-# had open.
+# The open stores of this process, by directory. When a lane hangs and is abandoned, the next lane
+# closes the stores that it had open.
 _open: dict[Path, "DiskStore"] = {}
 
 
 class StateLost(Fatal, StoreError):
-    """The store is gone, and what it held is in the changelog: a new lane restores it."""
+    """The store was deleted or closed; the next lane restores it from the changelog."""
 
 
 class StateBlocked(Blocked, StoreError):
-    """No state can be kept in its place until a person mends that."""
+    """No state can be kept in the directory until a person puts that right."""
 
 
 class DiskStore(MutableMapping[str, bytes]):
     """The state of one partition in RocksDB: data and checkpoint in one write batch.
 
-    What is damaged is deleted: when it is opened, it is empty then; later, `StateLost` is raised.
-    Raises `StateBlocked` where the place is not fit, and `SettingsError` without the package.
+    A damaged store is deleted. If that happens when it is opened, it is empty afterwards; if later,
+    `StateLost` is raised. Raises `StateBlocked` when the directory cannot be used, and
+    `SettingsError` without the package.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,7 +91,7 @@ class DiskStore(MutableMapping[str, bytes]):
         self._write.disable_wal = self._write.no_slowdown = True
         try:
             self._open()
-        except Exception as error:  # noqa: BLE001 - nothing more special is raised
+        except Exception as error:  # noqa: BLE001 - RocksDB raises no special type
             log.warning("%s", self._mended(error))
             self._open_empty()
 
@@ -102,7 +104,7 @@ class DiskStore(MutableMapping[str, bytes]):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         options = self._rocks.Options(raw_mode=True)
         options.set_write_buffer_size(_WRITE_BUFFER)
-        # Never as many as that: `save` waits for them.
+        # RocksDB itself must never stop a write: `save` waits instead (`_wait_for_files`).
         options.set_max_write_buffer_number(_NEVER)
         options.set_level_zero_slowdown_writes_trigger(_NEVER)
         options.set_level_zero_stop_writes_trigger(_NEVER)
@@ -134,14 +136,14 @@ class DiskStore(MutableMapping[str, bytes]):
             raise _blocked(self._path, error) from None
 
     def _failed(self, error: Exception) -> StoreError:
-        """What an error of an open store means; raises `StateBlocked`, too."""
-        if self._closed:  # by another thread: the directory may be another lane's already
+        """The exception for an error of an open store. Raises `StateBlocked`."""
+        if self._closed:  # by another thread, and another lane may use the directory now
             return StateLost(f"the state in {self._path} is closed")
         return self._mended(error)
 
     def _mended(self, error: Exception) -> StateLost:
-        """Delete the content, which is to blame for `error`. Raises `StateBlocked` where it is
-        not, or where it cannot be deleted."""
+        """Delete the content, because `error` says that it is damaged. Raises `StateBlocked` when
+        `error` comes from the directory, or when the content cannot be deleted."""
         self.close()
         if _number(error) is not None:
             raise _blocked(self._path, error) from None
@@ -165,7 +167,7 @@ class DiskStore(MutableMapping[str, bytes]):
         self._open_empty()
 
     def close(self) -> None:
-        """Write what is not written yet, as far as that goes: the rest is in the changelog."""
+        """Try to write what is not written yet; what is not written is in the changelog."""
         if self._closed:
             return
         self._closed = True
@@ -175,7 +177,7 @@ class DiskStore(MutableMapping[str, bytes]):
         while time.monotonic() < limit:
             try:
                 self._db.close()
-            except RuntimeError:  # another thread, of a lane that was left behind, is inside
+            except RuntimeError:  # a thread of an abandoned lane is in a call
                 time.sleep(_PAUSE_SECONDS)
                 continue
             except Exception:  # noqa: BLE001 - what is not written is restored
@@ -204,7 +206,7 @@ class DiskStore(MutableMapping[str, bytes]):
         self._changed[b"=" + key.encode()] = None
 
     def pop(self, key: str, default: Any = None, /) -> Any:
-        # Not looked up first: nobody needs what was there, and a delete of nothing is harmless.
+        # Without a look-up: no caller uses the old value, and to delete a missing key does no harm.
         del self[key]
         return default
 
@@ -216,7 +218,8 @@ class DiskStore(MutableMapping[str, bytes]):
             keys = self._keys(keys[-1] + b"\0")
 
     def _keys(self, first: bytes) -> list[bytes]:
-        """The next keys from `first` on, in an iterator of their own."""
+        """The next keys from `first` on, read with an iterator that is closed before they are
+        used."""
         keys: list[bytes] = []
         found: Any = None
         try:
@@ -230,7 +233,7 @@ class DiskStore(MutableMapping[str, bytes]):
                 found.next()
             found.status()
         except Exception as error:  # noqa: BLE001
-            del found  # a traceback would hold it, and it would hold the lock
+            del found  # else the traceback keeps the iterator, and the iterator keeps the lock
             raise self._failed(error) from None
         return keys
 
@@ -261,15 +264,16 @@ class DiskStore(MutableMapping[str, bytes]):
         self._db.write(batch, self._write)
 
     def _wait_for_files(self) -> None:
-        """As long as buffers wait to be written. RocksDB would wait, too, with the whole process,
-        and on a full disk for ever."""
+        """Wait while more than `_BUFFERS` buffers are not written to files yet. If RocksDB waited
+        itself, the whole process would stand still, on a full disk for ever."""
         limit = time.monotonic() + _STALL_SECONDS
         while self._db.property_int_value("rocksdb.num-immutable-mem-table") > _BUFFERS:
             if time.monotonic() > limit:
                 _try_room(self._path.parent)
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
             time.sleep(_PAUSE_SECONDS)
-            self._put({_CHECKPOINT: self._changed[_CHECKPOINT]})  # tells why files are not written
+            # A write raises the reason why files are not written.
+            self._put({_CHECKPOINT: self._changed[_CHECKPOINT]})
 
     def measure(self) -> tuple[int, int]:
         try:
@@ -281,7 +285,7 @@ class DiskStore(MutableMapping[str, bytes]):
 
 
 def _check_logs(path: Path) -> None:
-    """Raises `ValueError` for what RocksDB must not even open."""
+    """Raises `ValueError` for files that RocksDB must not open."""
     for file in path.glob("*.log"):
         if file.stat().st_size:
             raise ValueError(f"{file.name} is a write-ahead log, and there must be none")
@@ -299,10 +303,11 @@ def _check_logs(path: Path) -> None:
 
 
 def check_state_dir(folder: Path) -> None:
-    """Raises `StateBlocked` when a lane that keeps its state there could not begin, and
+    """Raises `StateBlocked` when a lane could not keep its state in this folder, and
     `SettingsError` without the package.
 
-    Asked before a lane joins its group: partitions that it could not hold would go to and fro.
+    Called before a lane joins its group. If the lane joined and failed then, its partitions would
+    move between instances again and again.
     """
     _rocksdict()
     try:
@@ -312,7 +317,7 @@ def check_state_dir(folder: Path) -> None:
 
 
 def _try_room(folder: Path) -> None:
-    """Raises `OSError` where `ROOM` bytes cannot be written to a folder."""
+    """Raises `OSError` when `ROOM` bytes cannot be written to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     trial = folder / _TRIAL
     try:
@@ -334,22 +339,22 @@ def _rocksdict() -> Any:
 
 
 def _number(error: Exception) -> int | None:
-    """By which number the operating system refused a place; None where the content is to blame.
+    """The `errno` of an error that comes from the directory; None when the content is damaged.
 
-    RocksDB tells it in words only, those of the C library.
+    RocksDB gives it only as a text, that of the C library.
     """
-    if isinstance(error, OSError) and error.errno in _PLACE:
+    if isinstance(error, OSError) and error.errno in _ADVICE:
         return error.errno
     text = str(error)
-    return next((number for number in _PLACE if os.strerror(number) in text), None)
+    return next((number for number in _ADVICE if os.strerror(number) in text), None)
 
 
 def _blocked(path: Path, error: Exception) -> StateBlocked:
-    """That what is to lie at `path` cannot; the same sentence for all that lies beside it."""
+    """The exception when `path` cannot be used; the same sentence for all paths beside it."""
     number = _number(error)
     why, what = _text(error), "look at the disk"
     if number is not None:
-        why, what = os.strerror(number), _PLACE[number]
+        why, what = os.strerror(number), _ADVICE[number]
     place = next((place for place in (path, *path.parents) if os.path.isfile(place)), path.parent)
     return StateBlocked(
         f"no state can be kept in {place} ({why}): {what}, or set HANDOFF_STATE_DIR; "

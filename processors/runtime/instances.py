@@ -1,7 +1,7 @@
 """`--instances N`: N processes with the ordinals 0 to N-1 share the partitions on one machine.
 
-Each has its web pages on a port of its own, `web_port` plus its ordinal. They end with the parent,
-however it ends. They are forked before anything here has a thread or a Kafka client.
+Each has its web pages on the port `web_port` plus its ordinal. They end when the parent ends, even
+if it is killed. They are forked before this process has a thread or a Kafka client.
 """
 
 import logging
@@ -24,7 +24,7 @@ from processors.runtime.settings import Settings
 
 log = logging.getLogger("handoff.instances")
 
-# A child that was killed is started anew, but not in a busy loop.
+# The pause before a child that was killed is started again.
 _AGAIN_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -33,8 +33,8 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run_instances(settings: Settings, processors: Sequence[Processor[Any]], count: int) -> int:
     """Run `count` instances until SIGTERM or SIGINT; the exit status.
 
-    An instance that was killed is started anew. One that ends by itself has said why: the others
-    are ended too, and its status is returned.
+    When an instance is killed, it is started again. When one ends by itself, it has said why: the
+    others are ended too, and its status is returned.
     """
     made = _Instances(settings, list(processors))
     for number in _STOP_SIGNALS:
@@ -85,7 +85,8 @@ class _Instances:
             args=(self._settings.model_copy(update=own), self._processors, os.getpid()),
             name=f"handoff-{ordinal}",
         )
-        # Until the child is noted here and has let go of our handlers, a signal would be lost.
+        # A signal that comes before the child is in `_children` and has its own handlers would be
+        # lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             if not self._stopping:
@@ -104,13 +105,15 @@ def _instance(settings: Settings, processors: Sequence[Processor[Any]], parent: 
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    # They share one standard error, so each line says whose it is. `run` keeps what it finds set.
+    # The instances share one standard error, so each line names its instance. `run` does not change
+    # the logging that it finds.
     log_lines(settings.ordinal)
     sys.exit(run(settings, processors))
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its parent is gone, even killed: gently first, then for sure."""
+    """End this process when its parent has ended, even by a kill: with SIGTERM, then with
+    `_exit`."""
     while os.getppid() == parent:
         time.sleep(_LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -33,7 +33,7 @@ from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.assignment import Assignment
 from processors.runtime.batch import Batch
-from processors.runtime.cluster import refused
+from processors.runtime.cluster import refusal_reason
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.input_poller import InputPoller
 from processors.runtime.lane_monitor import LaneMonitor
@@ -481,7 +481,7 @@ class Lane:
                     log.error("a wake (%s) is given up: %s", wake.kind, error)
         why = str(error)
         if error.refusal is not None:
-            why = refused(self._admin, error.refusal, *needed)
+            why = refusal_reason(self._admin, error.refusal, *needed)
         pause = self._backoff.failed(why, transient=error.cause is not AbortCause.BLOCKED)
         self._wait_before_the_next(pause)
 

@@ -1,4 +1,4 @@
-"""What a processor writes to standard error: one line an event, and nothing but printable text."""
+"""What a processor writes to standard error: one line for each event, and only printable text."""
 
 import logging
 import os
@@ -8,16 +8,16 @@ from schemas.printable import plain_lines
 
 
 class _Formatter(logging.Formatter):
-    """Lines for people and for programs that collect them. Names of documents and records stand in
-    them: what is not printable is replaced, and a second line is indented, as no event is."""
+    """Lines for people and for programs that collect them. They contain names from documents and
+    records: what is not printable is replaced, and further lines of an event are indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _indented(super().format(record))
 
 
 def log_lines(instance: int | None = None) -> None:
-    """Log to standard error, unless the caller has set logging up already. Each line says whose it
-    is where several instances share it."""
+    """Log to standard error, unless the caller has set logging up already. With `instance`, each
+    line names it, because several instances share standard error."""
     whose = "" if instance is None else f"instance {instance} "
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)s {whose}%(name)s %(message)s"))
@@ -26,7 +26,7 @@ def log_lines(instance: int | None = None) -> None:
 
 
 def log_plainly() -> None:
-    """Where nobody sets logging up, as in most commands, what is logged is printable, too."""
+    """Log only printable text where logging is not set up, as in most commands."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Formatter("%(message)s"))
 

@@ -1,6 +1,6 @@
 """The page `/metrics`: what the lanes count, in Prometheus' text format (version 0.0.4).
 
-The hot path counts in plain numbers; they become metrics only when somebody asks.
+The hot path counts in plain numbers. They are made into metrics only when the page is read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from processors.runtime.status import LaneStatus
 
-# The driver's own counts that make up `handoff_input_records`; its other names are the core's.
+# Counts of the driver that `handoff_input_records` shows. Its other counts come from the core.
 OUTCOMES = ("applied", "duplicates", "refused", "dead_letters")
 
 

@@ -1,7 +1,7 @@
 """librdkafka properties that a user passes through: which are refused, and which must fit together.
 
-Those that carry the promise of exactly-once, or that the lane goes by, are ours. The times of the
-others are checked here: librdkafka's own sentences name no number, and some it does not check.
+Properties that exactly-once or the lane depends on are refused. The time-outs of the others are
+checked here, because librdkafka checks only some of them and its messages give no numbers.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 SESSION_TIMEOUT_MS = 10_000  # of the group's members, unless set; Kafka's own default is 45 s
 # librdkafka's defaults of what is checked against each other.
 HEARTBEAT_MS, MAX_POLL_MS = 3_000, 300_000
-# Between two polls a turn may wait 30 s each for its batch to be judged (`lane.AGENT_SECONDS`), for
-# the offsets, the commit and an abort (`transactions.LIMIT_SECONDS`). A lane that is left behind
-# for its silence is so long before (`lane_supervisor.STUCK_SECONDS`).
+# Between two polls a turn may wait 30 s each for its batch (`lane.AGENT_SECONDS`), for the offsets,
+# for the commit and for an abort (`transactions.LIMIT_SECONDS`). A lane that hangs is abandoned
+# much earlier (`lane_supervisor.STUCK_SECONDS`).
 LONGEST_TURN_MS = 120_000
-# The largest record with its framing. One that the buffer cannot take would wait for ever.
+# The largest record with its framing. A record that does not fit into the buffer would wait for
+# ever.
 LEAST_BUFFER_KBYTES = 8 * 1024
 
 _SECRET_WORDS = ("password", "passphrase", "secret", "key.pem", "jaas", "token", "bearer.config")
@@ -104,7 +105,7 @@ def _number(given: Mapping[str, str], name: str, default: int) -> int:
 
 
 def masked(properties: Mapping[str, str]) -> dict[str, str]:
-    """Properties fit to be shown: secrets are replaced by stars."""
+    """The properties with stars in place of secrets, to be shown to people."""
     return {
         name: "***" if any(word in name for word in _SECRET_WORDS) else value
         for name, value in properties.items()

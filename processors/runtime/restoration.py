@@ -1,10 +1,10 @@
-"""From an assignment to a partition that may be judged: where its inputs start, what its state is.
+"""After an assignment: where the inputs of a partition start, and how its state is restored.
 
-The end to restore to is the changelog's high watermark, asked for with READ_UNCOMMITTED: the last
-stable offset, which a read_committed query gives, can lie before records that are committed
-(KAFKA-10167). The reading itself is read_committed, and goes on until the end-of-partition event is
-at or past that end: control records and aborted ones are never delivered, so the last record that
-arrives says nothing.
+The state is restored up to the changelog's high watermark, which is asked for with
+READ_UNCOMMITTED. A read_committed query would give the last stable offset, and that can lie before
+committed records (KAFKA-10167). The records are read with read_committed, until an end-of-partition
+event is at or past the high watermark. The offset of the last record would not show the end:
+control records and aborted records at the end are never delivered.
 """
 
 import logging
@@ -35,11 +35,11 @@ Place = tuple[str, int]  # topic, partition
 CALL_SECONDS = 10.0
 _PROGRESS_SECONDS = 2.0
 _SAVE_EVERY = 10_000
-# Tombstones older than this may be gone from the changelog (its `delete.retention.ms`), so a store
-# that is older could keep keys that were deleted meanwhile.
+# Tombstones older than this may be gone from the changelog (its `delete.retention.ms`), so an older
+# store could keep keys that were deleted since then.
 DELETE_RETENTION_MS = 86_400_000
 _EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
-# What a consumer reports and gets over by itself.
+# Errors that a consumer reports and recovers from by itself.
 TRANSIENT_ERRORS = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
@@ -58,13 +58,13 @@ TRANSIENT_ERRORS = frozenset(
         KafkaError.KAFKA_STORAGE_ERROR,
     }
 )
-# A reader never joins its group: that it may not use it does not matter.
+# A reader never joins its group, so a missing right on the group does not matter.
 TRANSIENT_READER_ERRORS = TRANSIENT_ERRORS | {KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The first offset that a partition still has, and the one that its next record gets."""
+    """The first offset that a partition still has, and the offset that its next record gets."""
 
     first: int
     end: int
@@ -72,14 +72,14 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Start:
-    """Where an input partition is read from, and how many records before it are gone for ever."""
+    """The first offset to read of an input partition, and how many records before it are lost."""
 
     offset: int
     lost: int = 0
 
 
 def bounds(admin: AdminClient, places: list[Place]) -> dict[Place, Bounds]:
-    """First offset and high watermark of each partition. Raises `Fatal` when Kafka does not say."""
+    """First offset and high watermark of each partition. Raises `Fatal` without an answer."""
     found: dict[str, dict[Place, int]] = {"first": {}, "end": {}}
     asked = {name: [TopicPartition(*place) for place in places] for name in found}
     futures = {
@@ -109,9 +109,10 @@ def starts(
 ) -> dict[Place, Start]:
     """Where each input of one partition number starts. `committed` is negative where there is none.
 
-    The committed offset, and where the log no longer has it, `gap` decides. The earliest record
-    where there is no committed offset: whether that may be, the restored state has to say.
-    Raises `Misconfigured` when records are missing and `gap` is stop.
+    An input starts at its committed offset. When the partition no longer has that offset, `gap`
+    decides: skip starts at the first record, stop raises `Misconfigured`. When there is no
+    committed offset, it starts at the first record; `check_anchored` says later whether that is
+    right.
     """
     found: dict[Place, Start] = {}
     for place, has in inputs.items():
@@ -133,10 +134,11 @@ def starts(
 
 
 def check_anchored(topic: str, group: str, store: Store) -> None:
-    """For a partition without any committed offset: raises `Misconfigured` when it has state.
+    """For a partition without any committed offset: raises `Misconfigured` when it has state,
+    because it is not known then which inputs that state contains.
 
-    Nobody knows then which inputs that state has seen. The changelog's end alone does not tell: a
-    first transaction that was aborted has moved it.
+    The end of the changelog does not show whether there is state: an aborted first transaction has
+    moved it.
     """
     if next(iter(store), None) is not None:
         raise Misconfigured(
@@ -147,12 +149,12 @@ def check_anchored(topic: str, group: str, store: Store) -> None:
 
 
 def _goes_on_at(store: Store, has: ChangelogBounds) -> int | None:
-    """From where on the changelog completes what a store holds; None where that is of no use."""
+    """The offset from which the changelog completes a store; None when the store must be wiped."""
     at = store.checkpoint
     if at is None or not has.first <= at <= has.end:
         return None
     if store.changelog_id and has.id and store.changelog_id != has.id:
-        return None  # of a topic that is gone
+        return None  # the store belongs to a topic that was deleted
     age = time.time_ns() // 1_000_000 - store.saved_at
     return at if abs(age) <= DELETE_RETENTION_MS else None
 
@@ -171,7 +173,7 @@ class Restoration:
         self._topic = topic
         self._stores = dict(stores)
         self._ends: dict[int, int] = {}
-        self._at: dict[int, int] = {}  # partitions under way: the offset they are complete up to
+        self._at: dict[int, int] = {}  # the next offset to read of each incomplete partition
         self._unsaved = 0
         self.records = 0
         self._began = self._shown = time.monotonic()
@@ -232,7 +234,7 @@ class Restoration:
             key = message.key()
             value = message.value()
             if key is None:
-                return  # none of ours: a changelog record always has a key
+                return  # of another program: the records of a changelog have keys
             store = self._stores[number]
             if value is None:
                 store.pop(key.decode(), None)
@@ -255,5 +257,5 @@ class Restoration:
             raise ended_by(error, f"{self._topic} cannot be read: {why}")
 
     def close(self) -> None:
-        """Let the consumer go."""
+        """Close the consumer."""
         clients.close(self._reader.close, "the reader of the changelog")

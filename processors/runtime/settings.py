@@ -1,7 +1,7 @@
-"""Settings: environment variables `HANDOFF_*`, over `handoff.toml`, over defaults that work here.
+"""Settings: environment variables `HANDOFF_*`, then `handoff.toml`, then defaults for this machine.
 
 Every librdkafka property can be passed through (`kafka` in the file, `HANDOFF_KAFKA__...` in the
-environment), but for those that carry the promise of exactly-once: these are refused with a reason.
+environment). Those that exactly-once depends on are refused with a reason.
 """
 
 import logging
@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     """How this instance runs. Times are milliseconds where the name says `_ms`, else seconds.
 
     `ordinal` numbers the instances of one application from 0 and makes them static members of their
-    group: a restarted one gets its partitions back without a rebalance. None makes it dynamic.
+    group: a restarted instance gets its partitions back without a rebalance. With None an instance
+    is a dynamic member.
     """
 
     model_config = SettingsConfigDict(
@@ -153,7 +154,7 @@ def load_settings(**given: Any) -> Settings:
 
 
 def _environment() -> dict[str, Any]:
-    """What the environment says, and only that."""
+    """The settings that the environment has, without the others."""
     found = Settings()
     return {name: getattr(found, name) for name in found.model_fields_set}
 

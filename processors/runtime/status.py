@@ -1,7 +1,7 @@
-"""What a lane tells the outside: readiness, accounting, measures. The web pages read it.
+"""What the web pages show of a lane: readiness, counts, sizes, times.
 
-It outlives the lane: a lane that is started anew goes on counting. Each number is written by the
-lane's thread alone and read by others, so a reader may see it a moment late and never torn.
+It outlives the lane, so a new lane goes on counting. Only the lane's thread writes a number; other
+threads read it, perhaps a moment late.
 """
 
 from collections import Counter
@@ -15,14 +15,14 @@ _LATENESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.
 
 @dataclass
 class LaneStatus:
-    """One processor's state of affairs.
+    """What is known of the lane of one processor.
 
     `phase` is starting, standing by (joined, no partition), restoring, running or stopped.
     `counts` is the driver's accounting: (name, input topic, label) -> number. `outputs` counts the
     committed records by topic, `lag` the records not yet judged by (topic, partition), `state`
     holds (keys, bytes) by partition, `deadlines` the tasks that have one, `sweeps` those that wait
-    to be looked at again. `probes` counts what became of the probes of receivers. `blocked` says
-    what is missing outside while the lane waits for it; it is empty when nothing is.
+    to be swept. `probes` counts the probes of receivers by outcome. `blocked` says what is missing
+    outside while the lane waits for it, and is empty otherwise.
     `renewed` counts the producers exchanged because a connection had broken in a transaction.
     """
 
@@ -62,16 +62,17 @@ class LaneStatus:
         self.observe_lateness = self.lateness.labels(self.processor).observe
 
     def stands_by(self) -> None:
-        """It holds no partition now."""
+        """No partition is assigned to the lane now."""
         self.phase = "standing by"
         for figures in (self.lag, self.state, self.deadlines, self.sweeps):
             figures.clear()
 
     def runs_on(self, partition: int) -> bool:
-        """Whether the lane runs on this partition; told within a second of a change."""
+        """Whether the lane runs on this partition. Up to a second late after a change."""
         return self.phase == "running" and partition in self.state
 
     @property
     def ready(self) -> bool:
-        """Whether it does all that it can do now: it runs, or it stands by without a partition."""
+        """Whether nothing is amiss: the lane runs, or stands by without a partition, and is not
+        blocked."""
         return self.phase in ("running", "standing by") and not self.blocked
