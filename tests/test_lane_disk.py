@@ -150,7 +150,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     instance = clients.instance_id(settings, "toy")
     status = LaneStatus("toy")
     hanging = new_lane(settings, processor, instance=instance, tables=tables, status=status)
-    monkeypatch.setattr(hanging, "_let_go", lambda: released.wait(60))
+    monkeypatch.setattr(hanging, "_close", lambda: released.wait(60))
 
     def hang() -> None:
         with contextlib.suppress(LaneError):  # it is fenced, or finds its store closed
@@ -160,7 +160,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     lanes[0].start()
     bench.check_outputs()
     assert any(hanging._assignment.stores)
-    hanging.leave()
+    hanging.abandon()
     following = new_lane(settings, processor, instance=instance, tables=tables, status=status)
     lanes.append(threading.Thread(target=following.run, daemon=True))
     lanes[1].start()

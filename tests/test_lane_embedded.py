@@ -187,13 +187,13 @@ def test_a_lane_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> No
 
     class Hanging:
         seen = time.monotonic()
-        left = False
+        abandoned = False
 
         def run(self) -> None:
             released.wait(30)
 
-        def leave(self) -> None:
-            self.left = True
+        def abandon(self) -> None:
+            self.abandoned = True
 
     made = lane_supervisor.LaneSupervisor(
         Settings(), toy("t."), lambda batch: None, lambda sentence: None
@@ -201,5 +201,5 @@ def test_a_lane_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> No
     lane = Hanging()
     with pytest.raises(Fatal, match="has not returned for"):
         made._run(lane)  # type: ignore[arg-type]
-    assert lane.left
+    assert lane.abandoned
     released.set()

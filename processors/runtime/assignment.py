@@ -92,9 +92,7 @@ class Assignment:
         self._retained: dict[int, Store] = {}  # revoked, and complete up to their checkpoint
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
         self._reread: set[Place] = set()  # inputs that are read again from their first record
-        self._changelogs: dict[
-            int, ChangelogBounds
-        ] = {}  # the changelog by partition; `end` is the highest end seen
+        self._changelogs: dict[int, ChangelogBounds] = {}  # `end` is the highest end seen
         self._topic_watcher = TopicWatcher(admin, self._inputs, self._changelog)
         self.restoration: Restoration | None = None
         self._indexing: Iterator[None] | None = None  # step 5, after the restoration

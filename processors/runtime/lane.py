@@ -1,22 +1,23 @@
-"""One processor's I/O thread: the exactly-once loop between a consumer and a producer.
+"""The lane: one processor's thread, which does the exactly-once loop of poll, judge and commit.
 
 A turn of the loop, numbered as in `Lane.turn`:
 
-1. Poll (`input_poller`): records of co-partitioned inputs come in order. Rebalance callbacks run in
-   here: a revoked partition's transaction is settled before it goes, an assigned one is looked up
-   (`_take`) and then restored while its inputs are paused.
-2. Give the batch to the processor's agent, which steps the driver over it: the new state goes to
-   the overlay, never to the state. Then a slice of the tasks whose deadlines have passed, or else
-   of those that are to be swept because the tables changed, in the same way.
-3. Produce (`transactional_writer`) what it published, in an open transaction.
-4. When the backlog is drained, or the transaction is old enough: one changelog record a dirty key,
-   into the partition of its input; the next offset of every input whose state was touched; commit.
-5. Only then does the overlay become the state.
+1. Poll (`input_poller`). Records of co-partitioned inputs come in order. Rebalance callbacks run
+   here: before a partition is revoked, the open transaction is settled; when one is assigned, it is
+   looked up (`_take`), and then restored while its inputs are paused.
+2. Give the batch to the processor's agent, which steps the driver over it. New state goes to the
+   overlay, never to the stores. Then, in the same way, wake a slice of tasks: those whose deadlines
+   have passed, or if there are none, those that are swept because the tables changed.
+3. Produce (`transactional_writer`) the outputs in an open transaction.
+4. When no record waits, or the transaction is old enough: produce one changelog record for each
+   changed state, into the partition of its input; send the next offset of every input whose state
+   was changed; commit.
+5. Only after the commit, the driver merges the overlay into the stores.
 
 Once a second `lane_monitor` checks that records arrive and that topics are as they were, and writes
 the figures for the web pages.
 
-What can go wrong in 3 and 4 has four classes (`transactions`); each has one handler here.
+Steps 3 and 4 can fail with four kinds of errors (`transactions`); each kind has one handler here.
 """
 
 import concurrent.futures
@@ -63,20 +64,20 @@ from topics.rights import Right, reason
 log = logging.getLogger("handoff.lane")
 
 BATCH_RECORDS = 1_000
-# A batch whose records take long ends after so long, and what is left of it is read again: the
-# agent has to answer, and the consumer to be polled.
+# A batch ends after this time, and the consumer reads its other records again: the agent must
+# answer, and the consumer must be polled.
 BATCH_SECONDS = 1.0
-# Between a commit and the next transaction's first record. A transaction that begins sooner meets
-# the coordinator still writing the last one's markers, and waits for it with a back-off.
+# Between a commit and the first record of the next transaction. If it begins sooner, the
+# coordinator still writes the markers of the last one, and the client retries with a back-off.
 GAP_SECONDS = 0.005
 IDLE_SECONDS = 0.1
-QUIET_SECONDS = 10.0  # without a commit, until one is worth it for offsets alone
-ASKING_SECONDS = 0.005  # while an answer is on its way that deadlines wait for
-NOTICE_SECONDS = 0.1  # what the tables say changes with the time, too
-# Tasks woken at once: records that arrive meanwhile wait for so many. And in one transaction.
+QUIET_SECONDS = 10.0  # without a commit, until offsets alone are committed
+ASKING_SECONDS = 0.005  # between two polls, while deadlines wait for an answer of Kafka
+NOTICE_SECONDS = 0.1  # between two looks at the tables: time alone changes what they say
+# Tasks that are woken in one slice (records that arrive meanwhile wait), and in one transaction.
 SLICE_WAKES, TRANSACTION_WAKES = 200, 1_000
 AGENT_SECONDS, BEAT_SECONDS = 30.0, 5.0
-# After an attempt that failed: so long without another failure, and what blocked it is over.
+# When nothing has failed for so long after a failed attempt, the cause counts as gone.
 UNDISTURBED_SECONDS = 10.0
 
 
@@ -85,8 +86,8 @@ class TooSlow(Fatal):
 
 
 class Lane:
-    """One processor on its partitions. `judge` hands a batch to the agent that runs it. `isolator`
-    and `backoff` are what earlier lanes met.
+    """Runs one processor on its partitions. `judge` gives a batch to the agent that runs it.
+    `isolator` and `backoff` outlive the lane: they know of the failures of earlier lanes.
 
     `run` blocks until `stop`, or raises `LaneError` (start a new lane) or `Misconfigured`.
     """
@@ -109,22 +110,22 @@ class Lane:
         self._status = status
         self._judge = judge
         self._stop = threading.Event()
-        self._left = False  # it failed or hangs: nothing of it may be committed any more
-        self._behind = False  # it hangs, and another lane has taken its place
+        self._failed = False  # or it hangs: nothing more may be committed
+        self._replaced = False  # it hung, and another lane runs in its place
         self.seen = time.monotonic()  # when its thread last reported; its supervisor reads it
         self._interval = settings.commit_interval_ms / 1000
         prefix = settings.topic_prefix
         self._inputs = {physical(name, prefix): name for name in processor.inputs}
         self._driver: Driver[Any] = Driver(processor, tables.current, status.counts)
         self._touched: set[int] = set()
-        self._began = 0.0
+        self._began_at = 0.0
         self._committed_at = 0.0
         self._isolator = isolator
         self._backoff = backoff
         self._failed_at = time.monotonic()
-        self._most = BATCH_RECORDS  # for the next batch
+        self._batch_limit = BATCH_RECORDS  # records of the next batch, at most
         self._outcome_unknown = False
-        self._wait = IDLE_SECONDS  # for records, where no transaction is open
+        self._wait = IDLE_SECONDS  # seconds to wait for records while no transaction is open
         self._noticed = 0.0
         group = clients.group_id(settings, processor.name)
         self._calls_need = [
@@ -174,17 +175,17 @@ class Lane:
         """Ask the lane to settle and leave. Any thread may call it."""
         self._stop.set()
 
-    def leave(self) -> None:
-        """Give up a lane that hangs in a client, from another thread. Its group membership and the
-        files of its state are let go, for the lane that comes after it."""
-        self._left = self._behind = True
+    def abandon(self) -> None:
+        """Abandon a lane that hangs in a Kafka client; called by another thread. It leaves its
+        group and closes its stores, so that the next lane can have both."""
+        self._failed = self._replaced = True
         self._stop.set()
         if may_be_a_record(AbortCause.TIME, self._writer.size):
-            self._suspect("a Kafka client hung")
-        threading.Thread(target=self._let_go, daemon=True).start()
+            self._note_suspect("a Kafka client hung")
+        threading.Thread(target=self._close, daemon=True).start()
 
     def run(self) -> None:
-        """Turn until stopped. Raises `LaneError` or `Misconfigured`."""
+        """Take turns until `stop`. Raises `LaneError` or `Misconfigured`."""
         try:
             check_state_dir(self._settings, self._processor.name)
             self._transactions.initialise()
@@ -202,28 +203,28 @@ class Lane:
                 self._pass_control_records()
                 self._settle()
         except (KafkaException, SystemError) as error:
-            self._left = True
+            self._failed = True
             cause = clients.failure_of(error)
             if cause is None:
                 raise
             raise ended_by(cause, reason(cause, *self._needed())) from None
         except TooSlow as error:
-            self._left = True
-            self._suspect(str(error))
+            self._failed = True
+            self._note_suspect(str(error))
             raise
         except (LaneError, Misconfigured):
-            self._left = True
+            self._failed = True
             raise
         except BaseException as error:
-            self._left = True
-            self._suspect(f"the lane ended with {type(error).__name__}")
+            self._failed = True
+            self._note_suspect(f"the lane ended with {type(error).__name__}")
             raise
         finally:
             self._beat()
-            if not self._behind:
+            if not self._replaced:
                 self._status.phase = "stopped"
-                self._let_go()
-            # The calls that hung are over: nobody uses these any more.
+                self._close()
+            # Here no call hangs any more, so the clients can be closed.
             self._transactions.close()
             clients.close_admin(self._admin)
 
@@ -231,8 +232,8 @@ class Lane:
         self.seen = time.monotonic()
 
     def _check_not_replaced(self) -> None:
-        """Raises `Fatal` where another lane has taken this one's place: nothing counts any more."""
-        if self._behind:
+        """Raises `Fatal` when another lane runs in place of this one, which hung."""
+        if self._replaced:
             raise Fatal("another lane has taken the place of this one, which hung")
 
     def turn(self) -> None:
@@ -256,7 +257,7 @@ class Lane:
                 or self._isolator.isolating
                 or self._driver.full
                 or len(self._driver.woken) >= TRANSACTION_WAKES
-                or time.monotonic() - self._began >= self._interval
+                or time.monotonic() - self._began_at >= self._interval
             ):
                 self._commit()  # 4, 5
             quiet = time.monotonic() - self._committed_at >= QUIET_SECONDS
@@ -279,7 +280,7 @@ class Lane:
     # --- 1: poll ----------------------------------------------------------------------------
 
     def _poll(self) -> list[Record]:
-        most = min(self._isolator.max_records, self._most)
+        most = min(self._isolator.max_records, self._batch_limit)
         if self._transactions.open:
             return self._poller.poll_now(most)
         gap = self._committed_at + GAP_SECONDS - time.monotonic()
@@ -288,8 +289,8 @@ class Lane:
     # --- 2, 3: judge and produce ------------------------------------------------------------
 
     def _process(self, records: list[Record]) -> None:
-        """Judge records, and produce what follows. Once the transaction is full, or it has taken
-        long, the others are given back: they come again after the commit."""
+        """Judge records and produce their outputs. When the transaction is full, or the batch has
+        taken `BATCH_SECONDS`, the other records are read again after the commit."""
         refusal = self._refusal(records)
         driver, now = self._driver, _now()
         ends = time.monotonic() + BATCH_SECONDS
@@ -309,15 +310,15 @@ class Lane:
         outputs = self._judged(judge)
         if judged < len(records):
             self._poller.read_again(records[judged:])
-            self._most = judged  # as the next ones may be like these
+            self._batch_limit = judged  # the next records may take as long
         else:
-            self._most = min(2 * self._most, BATCH_RECORDS)
+            self._batch_limit = min(2 * self._batch_limit, BATCH_RECORDS)
         self._begin()
         self._touched.update({record.partition for record in records[:judged]})
         self._writer.publish(outputs)
 
     def _judged(self, work: Callable[[list[Output]], None]) -> list[Output]:
-        """What the processor's agent makes of a piece of work on the driver."""
+        """The outputs of some work on the driver, which the processor's agent runs."""
         began = time.monotonic()
         batch = Batch(work)
         self._judge(batch)
@@ -340,7 +341,7 @@ class Lane:
         if gap > 0:
             time.sleep(gap)
         self._transactions.begin()
-        self._began = time.monotonic()
+        self._began_at = time.monotonic()
 
     def _why(self, error: KafkaException, topic: str) -> LaneError:
         return self._transactions.why(
@@ -350,7 +351,7 @@ class Lane:
     # --- wakes ------------------------------------------------------------------------------
 
     def _notice(self) -> None:
-        """Take the tables as they are now, and see whether they say something new."""
+        """Give the present tables to the driver, which looks whether they say something new."""
         tables, now = self._tables.current, time.monotonic()
         if tables is self._driver.tables and now - self._noticed < NOTICE_SECONDS:
             return
@@ -359,8 +360,8 @@ class Lane:
         self._driver.notice(_now())
 
     def _wake(self) -> bool:
-        """Wake a slice of the tasks whose deadlines have passed, or else of those that are to be
-        swept; whether more may follow at once."""
+        """Wake a slice of the tasks whose deadlines have passed, or if there are none, of those
+        that are to be swept. Returns whether more may follow at once."""
         driver, now, most = self._driver, _now(), self._isolator.max_wakes
         next_due = {number: driver.next_due(number, now) for number in driver.partitions}
         waiting = {number: due for number, due in next_due.items() if due is not None}
@@ -392,7 +393,7 @@ class Lane:
             self._touched.update(number for number, _, _ in woken)
             self._writer.publish(outputs)
         elif not self._transactions.open:
-            driver.merge(())  # nothing to commit, and what was looked at need not be again
+            driver.merge(())  # nothing to commit; these tasks need not be looked at again
         self._wait = 0.0
         return True
 
@@ -427,7 +428,7 @@ class Lane:
         self._isolator.committed(self._assignment.positions)
 
     def _offsets(self) -> list[TopicPartition]:
-        """The next offset of every input of every partition whose state is touched."""
+        """The next offset of every input, for each partition whose state was changed."""
         reached = self._timer_barrier.reached(self._assignment.positions)
         marks = {
             number: self._assignment.mark_to_commit(number) for number in sorted(self._touched)
@@ -439,9 +440,9 @@ class Lane:
         ]
 
     def _pass_control_records(self) -> bool:
-        """Begin a transaction of offsets alone, where only control records lie between the group's
-        offsets and what was read. They are never delivered; once retention takes them, they would
-        look like records that were missed."""
+        """Begin a transaction of offsets alone for inputs with control records after the group's
+        offset. They are never delivered. When retention deletes them, the committed offset would be
+        before the first one that is left, and it would look as if records were lost."""
         reached = self._timer_barrier.reached(self._assignment.positions)
         committed = self._assignment.committed
         behind = {
@@ -461,20 +462,20 @@ class Lane:
     # --- what goes wrong --------------------------------------------------------------------
 
     def _abort(self, error: Abortable) -> None:
-        """Abort, and read again from where the transaction began."""
+        """Abort, and read again from the first records of the transaction."""
         self._check_not_replaced()
         reached = dict(self._assignment.positions)
         first = dict(self._poller.began_at)
         woken = list(self._driver.woken)
         suspect = may_be_a_record(error.cause, self._writer.size)
         needed = self._needed()
-        self._drop()
+        self._abort_transaction()
         if error.cause is not AbortCause.BLOCKED:
             log.warning("transaction aborted, trying again: %s", error)
         self._poller.seek(first)
         if suspect:
             if first:
-                self._set_aside(first, reached, str(error))
+                self._note_abort(first, reached, str(error))
             elif self._isolator.wakes_aborted(len(woken)):
                 for wake in woken:
                     self._driver.give_up(wake)
@@ -483,7 +484,7 @@ class Lane:
         if error.refusal is not None:
             why = refusal_reason(self._admin, error.refusal, *needed)
         pause = self._backoff.failed(why, transient=error.cause is not AbortCause.BLOCKED)
-        self._wait_before_the_next(pause)
+        self._pause(pause)
 
     def _needed(self) -> list[Right]:
         """The rights that the open transaction needs."""
@@ -495,20 +496,21 @@ class Lane:
             *self._calls_need,
         ]
 
-    def _set_aside(self, first: dict[Place, int], reached: dict[Place, int], why: str) -> None:
-        """Note a failed transaction of records, and which of them is given up, if one is."""
+    def _note_abort(self, first: dict[Place, int], reached: dict[Place, int], why: str) -> None:
+        """Note that a transaction of records has aborted, and log which record becomes a dead
+        letter."""
         given_up = self._isolator.aborted(first, reached, why)
         if given_up is not None:
             log.error("%s-%d offset %d becomes a dead letter: %s", *given_up, first[given_up], why)
 
-    def _suspect(self, why: str) -> None:
-        """The lane ends, perhaps because of a record in the open transaction: its successor will be
-        cautious there. Any thread may call it; the lane does not go on."""
+    def _note_suspect(self, why: str) -> None:
+        """Note that the lane ends, perhaps because of a record in the open transaction: the next
+        lane isolates it. Any thread may call it; the lane does not go on afterwards."""
         first = dict(self._poller.began_at)
         if first:
-            self._set_aside(first, dict(self._assignment.positions), why)
+            self._note_abort(first, dict(self._assignment.positions), why)
 
-    def _wait_before_the_next(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         limit = time.monotonic() + seconds
         while not self._stop.is_set() and (left := limit - time.monotonic()) > 0:
             self._beat()
@@ -525,15 +527,15 @@ class Lane:
             return None
         return Refused("not_publishable", f"Kafka did not take what follows from it: {why}")
 
-    def _drop(self) -> None:
-        """Abort the transaction and forget what was in it. Raises `Fatal`."""
+    def _abort_transaction(self) -> None:
+        """Abort the open transaction and drop the overlay. Raises `Fatal`."""
         self._driver.drop()
         self._clear()
         self._status.aborted += 1
         self._transactions.abort()
 
     def _renew(self, error: OutcomeUnknown) -> None:
-        """Nobody knows what became of the transaction: fence it, and take everything anew."""
+        """The transaction may be committed or not: fence it, and restore all partitions."""
         log.warning("the outcome of a transaction is unknown, starting over: %s", error)
         self._outcome_unknown = False
         self._driver.drop()
@@ -548,7 +550,7 @@ class Lane:
     # --- partitions come and go -------------------------------------------------------------
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        if self._left:
+        if self._failed:
             return
         if partitions:
             self._take(partitions)
@@ -562,15 +564,16 @@ class Lane:
         self._assignment.take(partitions)
 
     def _restore(self) -> None:
-        """A slice of the restoration; the paused consumer is polled, so that it stays a member."""
+        """A slice of the restoration. The paused consumer is polled, so that it stays a member."""
         before = self._assignment.restoration
         self._poller.keep_membership()
-        if before is self._assignment.restoration:  # else the partitions changed just now
+        if before is self._assignment.restoration:  # else a rebalance came in the poll
             self._assignment.restore()
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        """Settle before they go: what is open is committed, or else aborted."""
-        if self._left:
+        """Before partitions are revoked, the open transaction is committed, or if that fails
+        aborted."""
+        if self._failed:
             return
         self._settle()
         if (
@@ -582,11 +585,11 @@ class Lane:
         self._release(partitions)
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        """They are another's already: nothing of it may be committed."""
-        if self._left:
+        """Another member has these partitions already, so the open transaction is aborted."""
+        if self._failed:
             return
         if self._transactions.open:
-            self._drop()
+            self._abort_transaction()
         self._release(partitions)
 
     def _settle(self) -> None:
@@ -596,7 +599,7 @@ class Lane:
             self._commit()
         except Abortable as error:
             log.warning("transaction aborted before the partitions went: %s", error)
-            self._drop()
+            self._abort_transaction()
         except OutcomeUnknown:
             self._outcome_unknown = True
             self._transactions.open = False
@@ -609,10 +612,10 @@ class Lane:
             self._isolator.partition_revoked((place.topic, place.partition))
         self._assignment.release(partitions)
 
-    def _let_go(self) -> None:
+    def _close(self) -> None:
         """End the transaction, leave the group, close the stores. Closing the consumer calls
         `_on_revoke`."""
-        if self._left:
+        if self._failed:
             self._transactions.leave()
         clients.close(self._consumer.close, "the consumer of the inputs")
         self._assignment.close()

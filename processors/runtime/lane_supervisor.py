@@ -158,7 +158,7 @@ class LaneSupervisor:
             thread.join(_LOOK_SECONDS)
             silent = time.monotonic() - lane.seen
             if silent > STUCK_SECONDS:
-                lane.leave()
+                lane.abandon()
                 raise Fatal(f"a Kafka client has not returned for {silent:.0f} s")
         if failure:
             try:

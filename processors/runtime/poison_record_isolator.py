@@ -35,9 +35,7 @@ class PoisonRecordIsolator:
         self._wake_aborts = 0
         self._wakes_left = 0  # wakes of the failed transaction
         self._until: dict[Place, int] = {}  # transactions are small up to this offset
-        self._starts: dict[
-            Place, tuple[int, int]
-        ] = {}  # first offset, aborts of transactions that began there
+        self._starts: dict[Place, tuple[int, int]] = {}  # first offset, aborts from there
         self._refused: dict[Place, tuple[int, str]] = {}  # offset, why
 
     @property

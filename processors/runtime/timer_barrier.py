@@ -41,9 +41,8 @@ class TimerBarrier:
         self._admin = admin
         self._topics = topics
         self._passed: dict[int, int] = {}  # timers up to this moment (epoch ms) may fire
-        self._ends: dict[
-            int, tuple[int, dict[Place, int]]
-        ] = {}  # asked at this moment: the ends to read to
+        # By partition: when the ends were asked for, and the ends to read to.
+        self._ends: dict[int, tuple[int, dict[Place, int]]] = {}
         self._eof: dict[Place, int] = {}
         self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
         self._ask_at = 0.0
