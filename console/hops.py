@@ -1,7 +1,7 @@
 """The handoffs of a task as they stand: state, owner, what became of each field. Pure.
 
-Nothing publishes a state. It follows from a handoff's packages and signals, as the lifecycle table
-(DESIGN section 5) has it: `states`. What broke follows from the last record of each violation.
+No record holds the state of a handoff. It follows from the handoff's packages and signals:
+`states`. What broke follows from the last record of each violation.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The limits of what a task remembers (DESIGN section 3), at their edges."""
+"""The limits of what a task remembers, at their edges."""
 
 import json
 from typing import Any, Final

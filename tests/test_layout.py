@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
-# Each part and what it may import beside itself (DESIGN section 10), the most special name first.
+# Each part, and what it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
     "schemas": set(),
     "topics": {"schemas"},

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AclOperation, AdminClient
 
 from topics.catalogue import catalogue
 from topics.look import Look, Seen, look
-from topics.plan import Found, FoundTopic, plan
+from topics.plan import ClusterTopics, FoundTopic, plan
 from topics.rights import Right, is_refusal, missing, reason, rights_of_a_producer
 
 ACKS = Right("READ", "topic", "handoff.acks")
@@ -145,7 +145,7 @@ def test_a_plan_does_not_create_what_it_may_not_see() -> None:
     hidden = frozenset(list(there)[:7])
     for name in hidden:
         del there[name]
-    (refusal,) = plan(wanted, Found(there, hidden))
+    (refusal,) = plan(wanted, ClusterTopics(there, hidden))
     assert str(refusal) == (
         "what exists cannot be seen: rights are missing: DESCRIBE on the topics handoff.acks, "
         "handoff.amendments, handoff.contracts, handoff.packages, handoff.receiver-liveness "

@@ -11,9 +11,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from topics.apply import apply, read_cluster
 from topics.catalogue import NAMES, Spread, Topic, TopicError, catalogue, physical
-from topics.plan import Change, Create, Found, FoundTopic, Refusal, plan
+from topics.plan import Change, ClusterTopics, Create, FoundTopic, Refusal, plan
 
-DESIGN_TOPICS = [
+TOPICS = [
     "acks",
     "amendments",
     "contracts",
@@ -41,8 +41,8 @@ def as_data(changes: list[Change]) -> Any:
     return msgspec.to_builtins(changes)
 
 
-def test_the_catalogue_has_the_topics_of_the_design() -> None:
-    assert sorted(NAMES) == [f"handoff.{name}" for name in DESIGN_TOPICS]
+def test_the_catalogue_has_these_topics() -> None:
+    assert sorted(NAMES) == [f"handoff.{name}" for name in TOPICS]
 
 
 def test_task_topics_share_the_partition_count() -> None:
@@ -111,7 +111,7 @@ def test_a_catalogue_that_kafka_would_refuse(arguments: dict[str, Any], message:
 
 
 def test_an_empty_cluster_gets_every_topic() -> None:
-    changes = plan(catalogue("eu1.", 4, ["desk"]), Found({}))
+    changes = plan(catalogue("eu1.", 4, ["desk"]), ClusterTopics({}))
     assert all(isinstance(change, Create) for change in changes)
     data = {change["topic"]: change for change in as_data(changes)}
     assert len(data) == len(NAMES) + 1
@@ -139,10 +139,10 @@ def test_an_empty_cluster_gets_every_topic() -> None:
 
 def test_a_cluster_as_wanted_needs_nothing() -> None:
     wanted = catalogue(queues=["desk"])
-    assert plan(wanted, Found(as_found(wanted))) == []
+    assert plan(wanted, ClusterTopics(as_found(wanted))) == []
 
 
-def change_found(name: str, partitions: int | None = None, **config: str | None) -> Found:
+def change_found(name: str, partitions: int | None = None, **config: str | None) -> ClusterTopics:
     """The cluster as wanted, but for one topic; `cleanup_policy=` stands for `cleanup.policy`."""
     topics = as_found(catalogue(queues=["desk"]))
     there = topics[name]
@@ -152,7 +152,7 @@ def change_found(name: str, partitions: int | None = None, **config: str | None)
         if value is not None:
             settings[key.replace("_", ".")] = value
     topics[name] = FoundTopic(partitions or there.partitions, settings)
-    return Found(topics)
+    return ClusterTopics(topics)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def change_found(name: str, partitions: int | None = None, **config: str | None)
         ),
     ],
 )
-def test_one_difference_is_one_change(found: Found, expected: Any) -> None:
+def test_one_difference_is_one_change(found: ClusterTopics, expected: Any) -> None:
     assert as_data(plan(catalogue(queues=["desk"]), found)) == expected
 
 
@@ -234,7 +234,7 @@ def test_one_difference_is_one_change(found: Found, expected: Any) -> None:
     ],
     ids=["retention for ever", "longer retention", "larger records", "more", "a queue of theirs"],
 )
-def test_what_somebody_chose_is_kept(found: Found) -> None:
+def test_what_somebody_chose_is_kept(found: ClusterTopics) -> None:
     assert plan(catalogue(queues=["desk"]), found) == []
 
 
@@ -302,7 +302,7 @@ def test_a_refused_plan_changes_nothing(embedded: str, prefix: str) -> None:
     ]
     with pytest.raises(TopicError, match=r"^First reason\.\nSecond reason\.$"):
         apply(admin, changes)
-    assert read_cluster(admin, [prefix + "new"]) == Found({})
+    assert read_cluster(admin, [prefix + "new"]) == ClusterTopics({})
 
 
 def test_a_setting_that_the_cluster_refuses_is_named(embedded: str, prefix: str) -> None:

@@ -1,4 +1,4 @@
-"""Reading a cluster's topics, and carrying a plan out on it."""
+"""Reads the topics of a cluster, and carries out a plan on it."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ from confluent_kafka.admin import (
 
 from topics.catalogue import TopicError
 from topics.look import look
-from topics.plan import AddPartitions, Change, Create, Found, FoundTopic, Refusal, SetConfig
+from topics.plan import AddPartitions, Change, ClusterTopics, Create, FoundTopic, Refusal, SetConfig
 from topics.rights import Right, is_refusal, missing, reason
 
 LOOK_SECONDS = 10.0
 CARRY_OUT_SECONDS = 30.0  # for one request, and until new topics can be seen
 
 
-def read_cluster(admin: AdminClient, names: Sequence[str]) -> Found:
+def read_cluster(admin: AdminClient, names: Sequence[str]) -> ClusterTopics:
     """Those of the topics `names` (as on the cluster) that exist, with their settings in force.
 
-    Raises TopicError when the cluster does not tell, and `KafkaException` when nobody answers.
+    Raises TopicError when a setting cannot be read, and `KafkaException` without an answer.
     """
     seen = look(admin, names, LOOK_SECONDS)
     if not seen.topics:
-        return Found({}, seen.hidden)
+        return ClusterTopics({}, seen.hidden)
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in seen.topics]
     answers = admin.describe_configs(resources, request_timeout=CARRY_OUT_SECONDS)
-    told = _results(
+    results = _results(
         {resource.name: answer for resource, answer in answers.items()},
         "The settings of {} cannot be read",
         "DESCRIBE_CONFIGS",
     )
     topics = {}
-    for name, entries in told.items():
+    for name, entries in results.items():
         values = {entry.name: entry.value for entry in entries.values() if entry.value is not None}
         topics[name] = FoundTopic(len(seen.topics[name].leaders), values)
-    return Found(topics, seen.hidden)
+    return ClusterTopics(topics, seen.hidden)
 
 
 def apply(admin: AdminClient, changes: Sequence[Change]) -> None:
     """Carry out a plan, and wait until every topic of it can be used.
 
-    Nothing is done when the plan holds a refusal: its reasons are raised as one TopicError. A topic
-    that somebody else made in the meantime is left as it is. Raises TopicError, or `KafkaException`
-    when nobody answers; what was done until then stays, and applying a new plan goes on from there.
+    When the plan has a refusal, nothing is done, and its reasons are raised as one TopicError. A
+    topic that somebody else has created in the meantime is left as it is. Raises TopicError, or
+    `KafkaException` without an answer. What was done before the error stays; a new plan goes on
+    from there.
     """
     if refused := [change.reason for change in changes if isinstance(change, Refusal)]:
         raise TopicError("\n".join(refused))
@@ -69,7 +70,7 @@ def apply(admin: AdminClient, changes: Sequence[Change]) -> None:
 
 
 def _create(admin: AdminClient, changes: Iterable[Create]) -> None:
-    # Without a replication factor: the cluster's default holds.
+    # Without a replication factor, so that the cluster's default is used.
     new = [NewTopic(each.topic, each.partitions, config=each.config) for each in changes]
     if not new:
         return
@@ -108,7 +109,7 @@ def _set_config(admin: AdminClient, changes: Iterable[SetConfig]) -> None:
 
 
 def _wait_until_usable(admin: AdminClient, counts: Mapping[str, int]) -> None:
-    """Until every topic shows that many partitions, each with a leader."""
+    """Wait until every topic has that many partitions, each with a leader."""
     limit = time.monotonic() + CARRY_OUT_SECONDS
     while True:
         seen = look(admin, counts, CARRY_OUT_SECONDS).topics
@@ -131,13 +132,14 @@ def _wait_until_usable(admin: AdminClient, counts: Mapping[str, int]) -> None:
 def _results(
     answers: Mapping[str, Future[Any]], what: str, operation: str, unless: int | None = None
 ) -> dict[str, Any]:
-    """What was answered for each topic. Raises TopicError where one failed, with all topics for
-    which the right to the operation is missing; `what` has a place for the name of one."""
-    told: dict[str, Any] = {}
+    """The answer for each topic. Raises TopicError when one failed, with all topics for which the
+    right to the operation is missing. `what` has a place for the name of a topic. An error with the
+    code `unless` is passed over."""
+    results: dict[str, Any] = {}
     lacking: list[Right] = []
     for name, answer in answers.items():
         try:
-            told[name] = answer.result()
+            results[name] = answer.result()
         except KafkaException as error:
             cause = error.args[0]
             right = Right(operation, "topic", name)
@@ -147,4 +149,4 @@ def _results(
                 raise TopicError(f"{what.format(name)}: {reason(cause, right)}") from error
     if lacking:
         raise TopicError(f"{what.format(lacking[0].name)}: {missing(lacking)}")
-    return told
+    return results

@@ -20,29 +20,29 @@ SUBJECT_PARTITIONS: Final = 3
 
 DAY_MS: Final = 86_400_000
 WEEK: Final = {"retention.ms": str(7 * DAY_MS)}
-# Long enough for a receiver, or whoever reads the ledger, to come back from a holiday.
+# Long enough for a receiver, or a person who reads the records, to come back from a holiday.
 MONTH: Final = {"retention.ms": str(30 * DAY_MS)}
-# What one record may weigh on any topic of ours. The producer allows as much, or a record that was
-# judged well would be refused at commit, for ever.
+# The largest record on any topic of ours. The producer has the same limit: if the topic's limit
+# were lower, the output of a good record would be refused at each commit.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-# A changelog is read whole at each restoration: small segments let compaction keep it short, and
-# tombstones stay a day, so that a state on disk of yesterday still learns of them.
+# A changelog is read whole at each restoration. Small segments let compaction keep it short.
+# Tombstones stay for a day, so that a state on disk of yesterday still gets them.
 CHANGELOG: Final = {
     "segment.bytes": str(64 * 1024 * 1024),
     "segment.ms": str(60 * 60 * 1000),
     "delete.retention.ms": str(DAY_MS),
 }
-# A table that is written every few seconds and read whole at each start: compacted hourly, and not
-# weekly, as is Kafka's default for what is small.
+# For a table that is written every few seconds and read whole at each start: it is compacted each
+# hour. By Kafka's default a small topic is compacted once a week.
 HOURLY: Final = {"segment.ms": str(60 * 60 * 1000)}
 
 
 class TopicError(Exception):
-    """Something about topics that a person has to settle; the text is a sentence for them."""
+    """A problem with topics that a person has to solve; the text is a sentence for that person."""
 
 
 class Spread(Enum):
-    """How many partitions a topic gets, and which topics must agree on it."""
+    """How many partitions a topic gets, and which topics must have the same number."""
 
     TASK = "task"  # the inputs and the changelog of integrity: the same count, for ever
     SUBJECT = "subject"  # the feed and the changelog of insights: the same count, for ever
@@ -51,7 +51,7 @@ class Spread(Enum):
 
     @property
     def fixed(self) -> bool:
-        """Whether state lies by partition, so that the count cannot change."""
+        """Whether state is kept by partition, so that the number cannot change."""
         return self in (Spread.TASK, Spread.SUBJECT)
 
 
@@ -74,7 +74,7 @@ class Topic(Struct, frozen=True, kw_only=True):
     queue: bool = False
 
 
-class Row(Struct, frozen=True):
+class CatalogueRow(Struct, frozen=True):
     name: str
     spread: Spread
     cleanup: str
@@ -86,38 +86,54 @@ class Row(Struct, frozen=True):
 
 # fmt: off
 TABLE: Final = (
-    Row("handoff.tool-outputs", Spread.TASK, "delete", WEEK, "task_id", "tools",
-        "what the tools produced"),
-    Row("handoff.acks", Spread.TASK, "delete", WEEK, "task_id", "receivers",
-        "handoffs that were accepted, completed or rejected"),
-    Row("handoff.amendments", Spread.TASK, "delete", WEEK, "task_id", "people",
-        "values set by hand, and held handoffs released or discarded"),
-    Row("handoff.contracts", Spread.ONE, "compact", {}, "id@version", "handoff contracts apply",
-        "the registered contracts"),
-    Row("handoff.receivers", Spread.ONE, "compact", {}, "id", "handoff receivers apply",
-        "the registered receivers"),
-    Row("handoff.receiver-liveness", Spread.ONE, "compact", HOURLY, "receiver", "the probe",
-        "whether somebody reads a receiver's queue"),
-    Row("handoff.packages", Spread.MANY, "delete", MONTH, "task_id", "integrity",
-        "the handoffs, with what their receivers need"),
-    Row("handoff.violations", Spread.MANY, "delete", MONTH, "task_id", "integrity",
-        "broken promises, opened and resolved"),
-    Row("handoff.signals", Spread.MANY, "delete", MONTH, "task_id", "integrity",
-        "what the originating teams are told"),
-    Row("handoff.held", Spread.MANY, "compact", {}, "handoff id", "integrity",
-        "the handoffs that wait for a repair"),
-    Row("handoff.dead-letters", Spread.MANY, "delete", MONTH, "as the source", "processors",
-        "inputs that could not be understood, untouched"),
-    Row("handoff.integrity-state", Spread.TASK, "compact", CHANGELOG, "state key", "integrity",
-        "the changelog of the tasks"),
-    Row("handoff.internal.feed", Spread.SUBJECT, "delete", {"retention.ms": str(DAY_MS)}, "subject",
-        "integrity", "what insights counts"),
-    Row("handoff.insights-state", Spread.SUBJECT, "compact", CHANGELOG, "state key", "insights",
-        "the changelog of patterns and edges"),
-    Row("handoff.edges", Spread.ONE, "compact", {}, "edge", "insights",
-        "the map: who hands to whom, and how well"),
-    Row("handoff.patterns", Spread.ONE, "compact", {}, "fingerprint", "insights",
-        "what people and pagers read: one entry a cause"),
+    CatalogueRow("handoff.tool-outputs", Spread.TASK, "delete", WEEK,
+        key="task_id", writer="tools",
+        meaning="what the tools produced"),
+    CatalogueRow("handoff.acks", Spread.TASK, "delete", WEEK,
+        key="task_id", writer="receivers",
+        meaning="handoffs that were accepted, completed or rejected"),
+    CatalogueRow("handoff.amendments", Spread.TASK, "delete", WEEK,
+        key="task_id", writer="people",
+        meaning="values set by hand, and held handoffs released or discarded"),
+    CatalogueRow("handoff.contracts", Spread.ONE, "compact", {},
+        key="id@version", writer="handoff contracts apply",
+        meaning="the registered contracts"),
+    CatalogueRow("handoff.receivers", Spread.ONE, "compact", {},
+        key="id", writer="handoff receivers apply",
+        meaning="the registered receivers"),
+    CatalogueRow("handoff.receiver-liveness", Spread.ONE, "compact", HOURLY,
+        key="receiver", writer="the probe",
+        meaning="whether somebody reads a receiver's queue"),
+    CatalogueRow("handoff.packages", Spread.MANY, "delete", MONTH,
+        key="task_id", writer="integrity",
+        meaning="the handoffs, with what their receivers need"),
+    CatalogueRow("handoff.violations", Spread.MANY, "delete", MONTH,
+        key="task_id", writer="integrity",
+        meaning="broken promises, opened and resolved"),
+    CatalogueRow("handoff.signals", Spread.MANY, "delete", MONTH,
+        key="task_id", writer="integrity",
+        meaning="what the originating teams are told"),
+    CatalogueRow("handoff.held", Spread.MANY, "compact", {},
+        key="handoff id", writer="integrity",
+        meaning="the handoffs that wait for a repair"),
+    CatalogueRow("handoff.dead-letters", Spread.MANY, "delete", MONTH,
+        key="as the source", writer="processors",
+        meaning="inputs that could not be understood, untouched"),
+    CatalogueRow("handoff.integrity-state", Spread.TASK, "compact", CHANGELOG,
+        key="state key", writer="integrity",
+        meaning="the changelog of the tasks"),
+    CatalogueRow("handoff.internal.feed", Spread.SUBJECT, "delete", {"retention.ms": str(DAY_MS)},
+        key="subject", writer="integrity",
+        meaning="what insights counts"),
+    CatalogueRow("handoff.insights-state", Spread.SUBJECT, "compact", CHANGELOG,
+        key="state key", writer="insights",
+        meaning="the changelog of patterns and edges"),
+    CatalogueRow("handoff.edges", Spread.ONE, "compact", {},
+        key="edge", writer="insights",
+        meaning="the map: who hands to whom, and how well"),
+    CatalogueRow("handoff.patterns", Spread.ONE, "compact", {},
+        key="fingerprint", writer="insights",
+        meaning="what people and pagers read: one entry a cause"),
 )
 # fmt: on
 
@@ -135,7 +151,7 @@ def catalogue(
     partitions: int = DEFAULT_PARTITIONS,
     queues: Iterable[str] = (),
 ) -> list[Topic]:
-    """All topics as they should be: ours in the order of DESIGN section 7, then the queues.
+    """All topics as they should be: ours in the order of `TABLE`, then the queues.
 
     `partitions` is the count of the task topics, `queues` the names from the receivers' documents.
     Raises TopicError for a prefix or queue that Kafka would refuse, and for a queue that is named

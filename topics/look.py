@@ -1,7 +1,8 @@
-"""Topics looked up by their names, with what this client may do with them.
+"""Looks topics up by their names, with what this client may do with them.
 
-A list of all topics leaves out those that a client may not see: they would look as if they did not
-exist. Asked by name, Kafka says that it does not tell. Nothing is created by asking.
+In a list of all topics those are left out that the client may not see, as if they did not exist.
+When Kafka is asked for a topic by its name, it says that the right is missing. The question creates
+no topic.
 """
 
 from collections.abc import Iterable
@@ -14,28 +15,28 @@ from topics.rights import Right
 
 _ABSENT = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.LEADER_NOT_AVAILABLE,  # it is just being made
+    KafkaError.LEADER_NOT_AVAILABLE,  # it is being created
     KafkaError.TOPIC_EXCEPTION,  # no topic can have such a name
 )
 
 
 class Seen(Struct, frozen=True):
-    """A topic that is there: the broker that leads each partition (-1: none yet), and the
-    operations that are allowed on it, None where the cluster does not tell."""
+    """A topic that exists: the broker that leads each partition (-1: none yet), and the operations
+    that this client may do on it (None when the cluster does not say)."""
 
     leaders: dict[int, int]
     allowed: frozenset[str] | None
 
 
 class Look(Struct, frozen=True):
-    """The topics that are there, and the names of those that this client may not see: nobody tells
-    it whether they exist. Whatever else was asked for does not exist."""
+    """The topics that exist, and the names that are `hidden`: this client may not see whether they
+    exist. All other names that were asked for do not exist."""
 
     topics: dict[str, Seen]
     hidden: frozenset[str]
 
     def lacks(self, needed: Iterable[Right]) -> list[Right]:
-        """Those rights on topics that are missing, as far as the cluster tells."""
+        """Those of the `needed` rights on topics that are missing, as far as the cluster says."""
         return [right for right in needed if not self._allows(right)]
 
     def _allows(self, right: Right) -> bool:
@@ -46,8 +47,8 @@ class Look(Struct, frozen=True):
 
 
 def look(admin: AdminClient, names: Iterable[str], seconds: float) -> Look:
-    """Look the topics `names` up (DescribeTopics, KIP-430). Raises `KafkaException` when nobody
-    answers within `seconds`."""
+    """Look up the topics `names` (DescribeTopics, KIP-430). Raises `KafkaException` without an
+    answer within `seconds`."""
     wanted = sorted(set(names))
     if not wanted:
         return Look({}, frozenset())
@@ -58,7 +59,7 @@ def look(admin: AdminClient, names: Iterable[str], seconds: float) -> Look:
     hidden: set[str] = set()
     for name, answer in answers.items():
         try:
-            told = answer.result()
+            described = answer.result()
         except KafkaException as error:
             code = error.args[0].code()
             if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
@@ -67,13 +68,17 @@ def look(admin: AdminClient, names: Iterable[str], seconds: float) -> Look:
                 raise
             continue
         topics[name] = Seen(
-            {each.id: -1 if each.leader is None else each.leader.id for each in told.partitions},
-            _allowed(told.authorized_operations),
+            {
+                each.id: -1 if each.leader is None else each.leader.id
+                for each in described.partitions
+            },
+            _allowed(described.authorized_operations),
         )
     return Look(topics, frozenset(hidden))
 
 
-def _allowed(told: list[AclOperation] | None) -> frozenset[str] | None:
-    """Who sees a topic may describe it: where that is not among them, the cluster does not tell."""
-    allowed = frozenset(each.name for each in told or ())
+def _allowed(operations: list[AclOperation] | None) -> frozenset[str] | None:
+    """A client that sees a topic has the right to describe it. When that right is not in the
+    answer, the cluster does not say which rights there are: None."""
+    allowed = frozenset(each.name for each in operations or ())
     return allowed if AclOperation.DESCRIBE.name in allowed else None

@@ -13,7 +13,7 @@ from msgspec import Struct
 from topics.catalogue import Topic
 from topics.rights import Right, missing
 
-# Settings where more than we need is somebody's choice, and is kept; -1 is without limit.
+# Settings where a higher value than needed is somebody's choice, and is kept; -1 means no limit.
 AT_LEAST = frozenset({"retention.ms", "delete.retention.ms", "max.message.bytes"})
 
 
@@ -24,9 +24,9 @@ class FoundTopic(Struct, frozen=True):
     config: dict[str, str]
 
 
-class Found(Struct, frozen=True):
-    """What a cluster has, by the topics' names there. Of `hidden` it does not tell whether they
-    exist."""
+class ClusterTopics(Struct, frozen=True):
+    """The topics that a cluster has, by their names there. `hidden` are names of which this client
+    may not see whether they exist."""
 
     topics: dict[str, FoundTopic]
     hidden: frozenset[str] = frozenset()
@@ -44,7 +44,7 @@ class Create(Struct, frozen=True, tag="create"):
 
 
 class SetConfig(Struct, frozen=True, tag="config"):
-    """Change settings of a topic; `before` is None where the cluster did not know the setting."""
+    """Change settings of a topic; `before` is None for a setting that the cluster did not have."""
 
     topic: str
     before: dict[str, str | None]
@@ -56,7 +56,7 @@ class SetConfig(Struct, frozen=True, tag="config"):
 
 
 class AddPartitions(Struct, frozen=True, tag="partitions"):
-    """Give a topic more partitions; keys may lie in another one from then on."""
+    """Give a topic more partitions; from then on a key may be in another partition."""
 
     topic: str
     before: int
@@ -79,10 +79,10 @@ class Refusal(Struct, frozen=True, tag="refusal"):
 Change = Create | SetConfig | AddPartitions | Refusal
 
 
-def plan(wanted: Sequence[Topic], found: Found) -> list[Change]:
+def plan(wanted: Sequence[Topic], found: ClusterTopics) -> list[Change]:
     """The changes that make `found` as `wanted`, in the order of `wanted`; none when it is.
 
-    The topics that may not be seen are one refusal, which comes first.
+    When some topics may not be seen, the first change is a refusal that names them.
     """
     changes: list[Change] = []
     hidden = [topic.physical for topic in wanted if topic.physical in found.hidden]
@@ -104,7 +104,7 @@ def plan(wanted: Sequence[Topic], found: Found) -> list[Change]:
 def _partition_change(topic: Topic, there: FoundTopic) -> list[Change]:
     has, needs = there.partitions, topic.partitions
     if has == needs or not topic.spread.fixed:
-        # Readers of the other topics do not mind more partitions; a queue keeps what it has.
+        # Other topics may have more partitions than wanted; a queue keeps the number that it has.
         return (
             [AddPartitions(topic.physical, has, needs)] if has < needs and not topic.queue else []
         )
@@ -122,7 +122,7 @@ def _partition_change(topic: Topic, there: FoundTopic) -> list[Change]:
 
 
 def _config_change(topic: Topic, there: FoundTopic) -> list[Change]:
-    # A queue that is there may be the receiver's own topic: it only has to take our records.
+    # An existing queue may be the receiver's own topic: only its limit of size must fit.
     wanted = (
         {key: topic.config[key] for key in ("max.message.bytes",)} if topic.queue else topic.config
     )

@@ -1,7 +1,7 @@
-"""Kafka's rights in plain words: which one is missing, when Kafka refuses a request for want of it.
+"""Kafka's rights in plain words: which one is missing when Kafka refuses a request.
 
-Kafka tells the kind of the resource, and neither its name nor the operation. So whoever asks says
-which rights the request needs, and this picks those that the error may be about. Pure.
+Kafka's error gives the kind of the resource, but neither its name nor the operation. So the caller
+says which rights the request needs, and this picks those that fit the error. Pure.
 """
 
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 Kind = Literal["topic", "group", "transactional id", "cluster"]
 
-# Error codes of the protocol (Kafka's protocol guide, "Error Codes"), and what they are about.
+# Error codes of the protocol (Kafka's protocol guide, "Error Codes"), and the kind of resource.
 _KINDS: Final[dict[int, Kind]] = {
     29: "topic",
     30: "group",
     31: "cluster",
     53: "transactional id",
 }
-_NAMED = 5  # names in a sentence; the others are counted
+_NAMED = 5  # names that a sentence lists; the others are counted
 
 
 class Right(NamedTuple):
@@ -37,7 +37,7 @@ def rights_of_a_producer(topic: str) -> tuple[Right, ...]:
 
 
 class Error(Protocol):
-    """What is needed of a `KafkaError`."""
+    """The part of a `KafkaError` that is used here."""
 
     def code(self) -> int: ...
     def name(self) -> str: ...
@@ -45,16 +45,16 @@ class Error(Protocol):
 
 
 def is_refusal(error: Error) -> bool:
-    """Whether Kafka refused something for want of a right."""
+    """Whether Kafka refused a request because a right is missing."""
     return error.code() in _KINDS
 
 
 def reason(error: Error, *asked: Right) -> str:
-    """An error in words. `asked` are the rights that the request needs: where one of them is
-    missing, the words say which, and what to do."""
+    """An error in words. `asked` are the rights that the request needs: when one of them is
+    missing, the words say which one, and what to do."""
     kind = _KINDS.get(error.code())
     if kind is None:
-        # The text of some errors is no more than the name of the call.
+        # The text of some errors is only the name of the call.
         return f"{error.name()}: {error.str()}".rstrip(": ")
     fitting = [right for right in asked if right.kind == kind]
     if not fitting:
@@ -63,7 +63,7 @@ def reason(error: Error, *asked: Right) -> str:
 
 
 def missing(rights: Iterable[Right]) -> str:
-    """The sentence that these rights are missing, at least one, and what to do."""
+    """The sentence that these rights (at least one) are missing, and what to do."""
     lacking = sorted(set(rights))
     if len(lacking) == 1:
         return f"the right {lacking[0]} is missing; grant it to the user of these settings"
