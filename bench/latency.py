@@ -29,13 +29,13 @@ class Latency(msgspec.Struct):
     p99: float
 
 
-class _Package(msgspec.Struct):
+class _PackageTime(msgspec.Struct):
     """The one member that is looked at: when the tool output was produced."""
 
     occurred_at: datetime
 
 
-_package = msgspec.json.Decoder(_Package).decode
+_package = msgspec.json.Decoder(_PackageTime).decode
 
 
 def measure(

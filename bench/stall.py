@@ -47,7 +47,7 @@ class Stall(NamedTuple):
     read: float
 
 
-class Row(NamedTuple):
+class LatencyRow(NamedTuple):
     """A line of the table: milliseconds from the deadline (or from being back) to the signal."""
 
     title: str
@@ -119,7 +119,7 @@ def _measure(servers: str, directory: Path, tasks: int) -> bool:
     _say(f"{os.cpu_count()} cores, {_load()}; loading {tasks:,} handoffs that have a day")
     began = time.monotonic()
     site.load(_far(tasks))
-    rows: list[Row] = []
+    rows: list[LatencyRow] = []
     stalls = Stalls(site)
     sent = 0
     away = AWAY_SECONDS * RATE
@@ -189,7 +189,7 @@ def _leave(site: Site, process: Process, sent: int, how: signal.Signals) -> floa
     return time.monotonic()
 
 
-def _away(process: Process, stalls: Stalls, word: str, left: float, sent: int) -> list[Row]:
+def _away(process: Process, stalls: Stalls, word: str, left: float, sent: int) -> list[LatencyRow]:
     """What stalled since the processor was ended: it is on its way back."""
     wait_for("running again", process, lambda: RUNS in process.log())
     back, away = time.time_ns() // 1_000_000, time.monotonic() - left
@@ -210,9 +210,9 @@ def _keys(process: Process) -> float | None:
         return None
 
 
-def _row(title: str, stalls: list[Stall]) -> Row:
+def _row(title: str, stalls: list[Stall]) -> LatencyRow:
     written = [float(stall.written - stall.deadline) for stall in stalls]
-    return Row(title, written, [stall.read - stall.deadline for stall in stalls])
+    return LatencyRow(title, written, [stall.read - stall.deadline for stall in stalls])
 
 
 def _check(site: Site, stalls: Stalls, sent: int) -> None:
@@ -228,7 +228,7 @@ def _check(site: Site, stalls: Stalls, sent: int) -> None:
         raise BenchError(f"{len(told):,} handoffs stalled, {sent:,} were to, each once, in time")
 
 
-def _show(rows: list[Row]) -> bool:
+def _show(rows: list[LatencyRow]) -> bool:
     print(f"\n{'ms':40}{'stalls':>7}{'p50':>7}{'p99':>7}{'max':>7}{'reader: p99':>13}{'max':>7}")
     for title, written, read in rows:
         if len(written) < 2:

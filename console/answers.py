@@ -1,9 +1,9 @@
 """What an ack or amendment came to: found in what the processor published after it. Pure.
 
-`Asked` is the record that a person wrote. `answer` looks at one published record at a time and says
-whether it is the answer: that of another who asks the same of the same handoff is not. A signal is
-about the task at the very time of what was asked (an ack may follow a successor), a package holds
-the values that were set.
+`SentCommand` is the record that a person wrote. `answer` looks at one published record at a time
+and says whether it is the answer: that of another who asks the same of the same handoff is not. A
+signal is about the task at the very time of what was asked (an ack may follow a successor), a
+package holds the values that were set.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ _signal = msgspec.json.Decoder(Signal).decode
 
 
 @dataclass(frozen=True)
-class Asked:
+class SentCommand:
     """An ack or amendment, and where it lies: canonical topic, partition, offset."""
 
     body: Ack | Amendment
@@ -58,7 +58,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What it came to, in a word and a sentence; `package` where one was published for it."""
 
     kind: Kind
@@ -66,7 +66,7 @@ class Answer:
     package: Package | None = None
 
 
-def answer(asked: Asked, record: Record) -> Answer | None:
+def answer(asked: SentCommand, record: Record) -> CommandResult | None:
     """What `record` says of what was asked; None when it is about something else."""
     if record.topic == wire.DEAD_LETTERS:
         return _dead_letter(asked, record)
@@ -82,7 +82,7 @@ def answer(asked: Asked, record: Record) -> Answer | None:
         return None
 
 
-def _dead_letter(asked: Asked, record: Record) -> Answer | None:
+def _dead_letter(asked: SentCommand, record: Record) -> CommandResult | None:
     try:
         letter = wire.read_dead_letter(record)
     except ValueError:
@@ -91,30 +91,30 @@ def _dead_letter(asked: Asked, record: Record) -> Answer | None:
     if place != (asked.topic, asked.partition, asked.offset):
         return None
     handle = f"{record.partition}/{record.offset}"
-    return Answer(
+    return CommandResult(
         "refused",
         f"it became a dead letter ({letter.exception}): {letter.message}; "
         f"the whole of it: handoff dead-letters show {handle}",
     )
 
 
-def _refusal(asked: Asked, found: Violation) -> Answer | None:
+def _refusal(asked: SentCommand, found: Violation) -> CommandResult | None:
     if found.kind != "unknown_handoff" or found.event_id != asked.body.id:
         return None
     reason = f", {found.reason}" if found.reason else ""
-    return Answer("refused", f"{found.message} ({found.kind}{reason})")
+    return CommandResult("refused", f"{found.message} ({found.kind}{reason})")
 
 
-def _told(asked: Asked, found: Signal) -> Answer | None:
+def _told(asked: SentCommand, found: Signal) -> CommandResult | None:
     if found.kind not in _SIGNALS[asked.wish] or found.task_id != asked.body.task_id:
         return None
     if not _at(asked, found.occurred_at):
         return None
     late = ", late" if found.late else ""
-    return Answer("applied", f"{found.kind}{late}: {found.message}")
+    return CommandResult("applied", f"{found.kind}{late}: {found.message}")
 
 
-def _published(asked: Asked, found: Package) -> Answer | None:
+def _published(asked: SentCommand, found: Package) -> CommandResult | None:
     if asked.wish != "set" or found.id != asked.body.handoff_id:
         return None
     if not any(kept.event_id == asked.body.id for kept in found.provenance.values()):
@@ -122,10 +122,10 @@ def _published(asked: Asked, found: Package) -> Answer | None:
     held = found.disposition == "held"
     where = f"{found.to.receiver}, revision {found.revision}"
     if held:
-        return Answer("held", f"still held for {where}", found)
+        return CommandResult("held", f"still held for {where}", found)
     owner = found.to.owner or "nobody"
-    return Answer("applied", f"sent to {where}, owner {owner}", found)
+    return CommandResult("applied", f"sent to {where}, owner {owner}", found)
 
 
-def _at(asked: Asked, when: datetime) -> bool:
+def _at(asked: SentCommand, when: datetime) -> bool:
     return wire.epoch_ms(when) == wire.epoch_ms(asked.body.occurred_at)

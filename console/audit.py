@@ -41,7 +41,7 @@ class Offender(Struct, frozen=True, rename={"from_": "from"}):
     why: str
 
 
-class Answer(Struct, frozen=True):
+class AuditAnswer(Struct, frozen=True):
     """One question: its answer, by which rule, from which figures, and what to do about a no.
 
     Shares in `figures` are 0 to 1, null where there is nothing to take them of.
@@ -65,7 +65,7 @@ class Audit(Struct, frozen=True):
     crossings: int
     first_seen: datetime | None
     last_seen: datetime | None
-    answers: list[Answer]
+    answers: list[AuditAnswer]
 
 
 class _Traffic:
@@ -108,7 +108,7 @@ def audit(
 ) -> Audit:
     """Answer the six questions. `today` (UTC) decides which owners are in force."""
     traffic = _Traffic(edges)
-    answers: list[Answer] = [
+    answers: list[AuditAnswer] = [
         _known_format(traffic),
         _carried(traffic),
         _named_owner(traffic, list(contracts), list(receivers), today),
@@ -129,7 +129,7 @@ def audit(
     )
 
 
-def _headline(answers: list[Answer]) -> str:
+def _headline(answers: list[AuditAnswer]) -> str:
     refused = [each for each in answers if each.answer == "no"]
     unknown = [each for each in answers if each.answer == "unknown"]
     if len(unknown) == len(answers):
@@ -174,10 +174,10 @@ def _of(words: str) -> Callable[[Edge, float], str]:
     return why
 
 
-def _known_format(traffic: _Traffic) -> Answer:
+def _known_format(traffic: _Traffic) -> AuditAnswer:
     judged = traffic.sum("judged")
     share = traffic.share(judged)
-    return Answer(
+    return AuditAnswer(
         "Is the format each receiver expects known?",
         _verdict(traffic, _at_least(share, COVERED)),
         f"a contract covers {judged:,} of {traffic.crossings:,} crossings ({percent(share)})",
@@ -188,7 +188,7 @@ def _known_format(traffic: _Traffic) -> Answer:
     )
 
 
-def _carried(traffic: _Traffic) -> Answer:
+def _carried(traffic: _Traffic) -> AuditAnswer:
     judged, required = traffic.sum("judged"), traffic.sum("required")
     arrived = sum(
         edge.fidelity * edge.counts.get("judged", 0)
@@ -235,7 +235,7 @@ def _carried(traffic: _Traffic) -> Answer:
             f"{number(edge.counts.get('lost', 0), 'field')} lost"
         )
 
-    return Answer(
+    return AuditAnswer(
         "Is context carried automatically?",
         _verdict(traffic, kept),
         evidence,
@@ -256,7 +256,7 @@ def _carried(traffic: _Traffic) -> Answer:
 
 def _named_owner(
     traffic: _Traffic, contracts: list[HandoffContract], receivers: list[Receiver], today: date
-) -> Answer:
+) -> AuditAnswer:
     owned = traffic.sum("owned")
     share = traffic.share(owned)
     # A handoff on a contract goes to the contract's receiver, whatever the sender wrote.
@@ -268,7 +268,7 @@ def _named_owner(
     if nobodys:
         listed = ", ".join(nobodys[:WORST]) + (" and others" if len(nobodys) > WORST else "")
         evidence += f"; without an owner on {today.isoformat()}: {listed}"
-    return Answer(
+    return AuditAnswer(
         "Is there a named owner for each step?",
         _verdict(traffic, _at_least(share, OWNED) and not nobodys),
         evidence,
@@ -294,7 +294,7 @@ def _is_owned(receiver: Receiver | None, today: date) -> bool:
     )
 
 
-def _visible_stalls(traffic: _Traffic) -> Answer:
+def _visible_stalls(traffic: _Traffic) -> AuditAnswer:
     promised = traffic.sum("promised")
     share = traffic.share(promised)
     sent, accepted = traffic.sum("sent"), traffic.sum("accepted")
@@ -305,7 +305,7 @@ def _visible_stalls(traffic: _Traffic) -> Answer:
         f"({percent(share)}); {accepted:,} of {sent:,} sent were accepted, {acked:,} by an ack; "
         f"open: {open_:,}, stalled: {stalled:,}"
     )
-    return Answer(
+    return AuditAnswer(
         "Are stalls visible?",
         _verdict(traffic, _at_least(share, PROMISED) and accepted > 0),
         evidence,
@@ -325,13 +325,13 @@ def _visible_stalls(traffic: _Traffic) -> Answer:
     )
 
 
-def _mapped(traffic: _Traffic) -> Answer:
+def _mapped(traffic: _Traffic) -> AuditAnswer:
     undocumented = [edge for edge in traffic.edges if not edge.documented]
     habits = [edge for edge in undocumented if edge.moves >= HABIT]
     total = sum(edge.moves for edge in traffic.edges)
     mapped = sum(edge.moves for edge in traffic.edges if edge.documented)
     share = traffic.share(mapped, total)
-    return Answer(
+    return AuditAnswer(
         "Is the workflow mapped end to end?",
         _verdict(traffic, _at_least(share, MAPPED) and not habits),
         f"{len(undocumented):,} of {len(traffic.edges):,} edges are undocumented, {len(habits):,} "
@@ -353,11 +353,11 @@ def _mapped(traffic: _Traffic) -> Answer:
     )
 
 
-def _structured(traffic: _Traffic) -> Answer:
+def _structured(traffic: _Traffic) -> AuditAnswer:
     declared, triggered = traffic.sum("declared"), traffic.sum("triggered")
     bare = traffic.crossings - declared - triggered
     share = traffic.share(bare)
-    return Answer(
+    return AuditAnswer(
         "Do tools talk through a structured layer?",
         _verdict(traffic, share is not None and share <= BARE),
         f"{declared:,} handoffs were declared and {triggered:,} triggered by a contract; "

@@ -227,7 +227,7 @@ def write_all(cluster: Cluster, topic: str, records: Iterable[tuple[str, bytes]]
         )
 
 
-class Reader:
+class TopicReader:
     """Reads canonical topics from `begin` to now, or on and on; read_committed, without a group.
 
     `only` names the partitions to read of a topic; of the topics that it does not name, all.
@@ -333,9 +333,9 @@ def read_all(
 ) -> Iterator[Record]:
     """All that canonical topics hold, from their beginning to now; progress on standard error.
 
-    `what` is what the progress counts; `only` and what is raised are as of `Reader`.
+    `what` is what the progress counts; `only` and what is raised are as of `TopicReader`.
     """
-    reader = Reader(cluster, topics, from_beginning=True, only=only)
+    reader = TopicReader(cluster, topics, from_beginning=True, only=only)
     read = 0
     progress = Progress(lambda: f"{read:,} {what} read")
     try:
@@ -359,7 +359,7 @@ def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
     return table
 
 
-class Judged:
+class ProcessorProgress:
     """Asks how far a processor is: whether it has committed past a record of ours.
 
     `lacking` is the right that is missing for it, once that is known.

@@ -54,7 +54,7 @@ Broken = tuple[str, str | None, str | None]  # kind, field, rule
 
 
 @dataclass
-class Handoff:
+class ReplayedHandoff:
     """What one run made of a handoff.
 
     `held` says whether it was held when it was judged first. `broken` has the highest rank of each
@@ -80,7 +80,7 @@ class Run:
     """The handoffs of one run, by id, in the order in which they began."""
 
     def __init__(self) -> None:
-        self.handoffs: dict[str, Handoff] = {}
+        self.handoffs: dict[str, ReplayedHandoff] = {}
         self.dead_letters = 0
 
     def note(self, output: Output) -> None:
@@ -99,7 +99,7 @@ class Run:
         if known is not None:
             known.completeness = found.completeness
             return
-        self.handoffs[found.id] = Handoff(
+        self.handoffs[found.id] = ReplayedHandoff(
             found.id,
             found.workflow,
             found.task_id,
@@ -130,7 +130,7 @@ class Sample(Struct):
     handoffs: int = 0
     tasks: list[str] = []
 
-    def note(self, handoff: Handoff) -> None:
+    def note(self, handoff: ReplayedHandoff) -> None:
         """Count one."""
         self.handoffs += 1
         if len(self.tasks) < SAMPLES and handoff.task_id not in self.tasks:
@@ -206,7 +206,7 @@ class Difference(Struct):
         return bool(self.newly_failing.handoffs or self.newly_held.handoffs)
 
 
-Pair = tuple[Handoff | None, Handoff | None]
+Pair = tuple[ReplayedHandoff | None, ReplayedHandoff | None]
 
 
 def compare(before: Run, after: Run, tried: Iterable[str], since: int | None = None) -> Difference:
@@ -256,20 +256,20 @@ def compare(before: Run, after: Run, tried: Iterable[str], since: int | None = N
     )
 
 
-def matched(before: Iterable[Handoff], after: Iterable[Handoff]) -> Iterator[Pair]:
+def matched(before: Iterable[ReplayedHandoff], after: Iterable[ReplayedHandoff]) -> Iterator[Pair]:
     """Each handoff with its like in the other run, None where it has none there.
 
     By id; of the rest by output and receiver, and what is left then by output alone, in the order
     in which they began.
     """
-    keys: tuple[Callable[[Handoff], Hashable], ...] = (
+    keys: tuple[Callable[[ReplayedHandoff], Hashable], ...] = (
         lambda each: each.id,
         lambda each: (each.workflow, each.task_id, each.event_id, each.receiver),
         lambda each: (each.workflow, each.task_id, each.event_id),
     )
     left, right = list(before), list(after)
     for key in keys:
-        waiting: dict[Hashable, list[Handoff]] = defaultdict(list)
+        waiting: dict[Hashable, list[ReplayedHandoff]] = defaultdict(list)
         for now in reversed(right):
             waiting[key(now)].append(now)
         rest, taken = [], set()
@@ -307,7 +307,7 @@ def _failures(pairs: Iterable[Pair]) -> Failures:
     return Failures(handoffs, sorted(by, key=lambda each: (-each.handoffs, str(each))))
 
 
-def _begins(handoffs: Iterable[Handoff | None]) -> list[Begins]:
+def _begins(handoffs: Iterable[ReplayedHandoff | None]) -> list[Begins]:
     found: dict[str, Sample] = defaultdict(Sample)
     for each in handoffs:
         if each is not None:

@@ -37,7 +37,7 @@ _TYPES: dict[str, type[Struct]] = {
 _decoders = {topic: msgspec.json.Decoder(kind).decode for topic, kind in _TYPES.items()}
 
 
-class Read(NamedTuple):
+class ReadRecord(NamedTuple):
     """A record and what it says; `body` is None where it cannot be read.
 
     `refused` is the reason where the processor made a dead letter of it.
@@ -57,7 +57,7 @@ class Event(NamedTuple):
     refused: str | None = None
 
 
-def of_task(records: Iterable[Record], task: str) -> list[Read]:
+def of_task(records: Iterable[Record], task: str) -> list[ReadRecord]:
     """Those of the records that belong to the task, decoded; tombstones are left out."""
     key = task.encode()
     found = []
@@ -78,7 +78,7 @@ def of_task(records: Iterable[Record], task: str) -> list[Read]:
             body = None
         if held and (not isinstance(body, Package) or body.task_id != task):
             continue
-        found.append(Read(record, body))  # type: ignore[arg-type]  # the table above says which
+        found.append(ReadRecord(record, body))  # type: ignore[arg-type]  # the table above says which
     return [each._replace(refused=refused.get(_place(each.record))) for each in found]
 
 
@@ -86,7 +86,7 @@ def _place(record: Record) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset
 
 
-def in_order(found: Iterable[Read]) -> list[Event]:
+def in_order(found: Iterable[ReadRecord]) -> list[Event]:
     """The events of a task in order."""
     found = list(found)
     inputs = _merged([each for each in found if each.record.topic in INPUTS])
@@ -98,7 +98,7 @@ def in_order(found: Iterable[Read]) -> list[Event]:
     for _, named, at in made:
         if named is not None:
             stepped[named] = min(at, stepped.get(named, at))
-    rows: list[tuple[int, float, int, int, Read]] = []
+    rows: list[tuple[int, float, int, int, ReadRecord]] = []
     now, when = 0, []
     for index, each in enumerate(inputs):
         now = max(now, stepped.get(index, each.record.timestamp))
@@ -118,9 +118,9 @@ def in_order(found: Iterable[Read]) -> list[Event]:
     return [Event(at, *each) for at, _, _, _, each in rows]
 
 
-def _merged(inputs: list[Read]) -> list[Read]:
+def _merged(inputs: list[ReadRecord]) -> list[ReadRecord]:
     """The inputs in offset order within each partition, the head with the older timestamp first."""
-    queues: dict[tuple[str, int], list[Read]] = {}
+    queues: dict[tuple[str, int], list[ReadRecord]] = {}
     for each in sorted(inputs, key=lambda each: each.record.offset):
         queues.setdefault((each.record.topic, each.record.partition), []).append(each)
     # A head cannot be passed, so a record counts as young as the youngest before it.
@@ -134,7 +134,7 @@ def _merged(inputs: list[Read]) -> list[Read]:
     return [each for _, _, each in sorted(rows, key=lambda row: row[:2])]
 
 
-def _causes(inputs: list[Read], outputs: list[Read]) -> dict[int, int | None]:
+def _causes(inputs: list[ReadRecord], outputs: list[ReadRecord]) -> dict[int, int | None]:
     """For each output (by `id()`) the number of the input that it follows from, where it tells.
 
     Packages and violations name their event: ids are unique within a tool, and the event of an
@@ -168,7 +168,7 @@ def _causes(inputs: list[Read], outputs: list[Read]) -> dict[int, int | None]:
     return found
 
 
-def _at(each: Read) -> int:
+def _at(each: ReadRecord) -> int:
     """When the processor made an output. Of a package the record's timestamp, a moment later."""
     body = each.body
     if isinstance(body, Violation):
@@ -179,7 +179,7 @@ def _at(each: Read) -> int:
     return each.record.timestamp
 
 
-def _sent_at(outputs: list[Read]) -> dict[int, int]:
+def _sent_at(outputs: list[ReadRecord]) -> dict[int, int]:
     """By `id()` of each handoff's first package that was sent: when, to the millisecond."""
     first: dict[str, tuple[int, int, int]] = {}
     for each in outputs:

@@ -61,7 +61,7 @@ class Amended(Struct, frozen=True, tag_field="what", tag="amendment"):
     refused: str | None
 
 
-class Published(Struct, frozen=True, tag_field="what", tag="package"):
+class PublishedRevision(Struct, frozen=True, tag_field="what", tag="package"):
     """One revision of a package. `how` counts its fields by the way they got there."""
 
     at: datetime
@@ -90,7 +90,7 @@ class Broke(Struct, frozen=True, tag_field="what", tag="violation"):
     message: str
 
 
-class Told(Struct, frozen=True, tag_field="what", tag="signal"):
+class SignalSent(Struct, frozen=True, tag_field="what", tag="signal"):
     """What the originating team was told."""
 
     at: datetime
@@ -110,10 +110,10 @@ class Unread(Struct, frozen=True, tag_field="what", tag="unread"):
     offset: int
 
 
-Entry = Captured | Acked | Amended | Published | Broke | Told | Unread
+Entry = Captured | Acked | Amended | PublishedRevision | Broke | SignalSent | Unread
 
 
-class Story(Struct, frozen=True):
+class TaskStory(Struct, frozen=True):
     """All of it. `open` holds the ids of the handoffs that are open, in their order."""
 
     task_id: str
@@ -152,7 +152,7 @@ def tell(
     workflow: str,
     contracts: Mapping[str, HandoffContract],
     reveals: Reveals = lambda name, raw: False,
-) -> Story:
+) -> TaskStory:
     """The story of a task from its events in order (`console/sequence.py:in_order`).
 
     `contracts` by `id@version` say which handoffs end with their acceptance; `reveals` says of a
@@ -184,7 +184,7 @@ def tell(
     hops.sort(key=lambda each: each.hop)
     promises = [promise(records, hops) for records in violations.values()]
     mark_losses(hops, promises)
-    return Story(
+    return TaskStory(
         task_id=task_id,
         workflow=workflow,
         timeline=[_entry(event, reveals) for event in events],
@@ -239,7 +239,7 @@ def _entry(event: Event, reveals: Reveals) -> Entry:
             how: dict[str, int] = {}
             for each in body.provenance.values():
                 how[each.how] = how.get(each.how, 0) + 1
-            return Published(
+            return PublishedRevision(
                 at,
                 body.id,
                 body.hop,
@@ -264,7 +264,7 @@ def _entry(event: Event, reveals: Reveals) -> Entry:
                 body.message,
             )
         case Signal():
-            return Told(at, body.kind, body.handoff_id, body.to_team, body.late, body.message)
+            return SignalSent(at, body.kind, body.handoff_id, body.to_team, body.late, body.message)
         case None:
             record = event.record
             return Unread(at, record.topic, record.partition, record.offset)

@@ -11,7 +11,7 @@ from rich.text import Text
 from console import story
 from console.hops import OPTIONAL, PASSED_BY, Hop, Promise
 from console.render import SEVERITY_STYLE, clock, percent, shown
-from console.story import Story
+from console.story import TaskStory
 from schemas.printable import plain
 
 # So many handoffs stand beside each other in the grid.
@@ -20,7 +20,7 @@ _GOOD = {"arrived": "✓", "translated": "✓", "gathered": "✓"}
 _BACK = {"rebuilt": "↺", "late": "↺", "amended": "✎", "extra": "+"}
 
 
-def rendered(told: Story, now: datetime) -> Iterator[RenderableType]:
+def rendered(told: TaskStory, now: datetime) -> Iterator[RenderableType]:
     """The story in parts; `now` says which deadlines have passed."""
     yield Text.assemble(
         "task ", (plain(told.task_id), "bold"), "  workflow ", (plain(told.workflow), "bold")
@@ -54,7 +54,7 @@ def _rows(*columns: int | None) -> Table:
 # --- what happened ------------------------------------------------------------------------------
 
 
-def _timeline(told: Story) -> Table:
+def _timeline(told: TaskStory) -> Table:
     table = _rows(19, 9, None)
     hops = {each.id: each for each in told.handoffs}
     before = ""
@@ -70,7 +70,7 @@ def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
     match entry:
         case story.Captured():
             return Text("output", "bold"), _captured(entry).append(_refused(entry.refused))
-        case story.Published():
+        case story.PublishedRevision():
             held = entry.disposition == "held"
             style = "red" if held else "green"
             return Text(f"hop {entry.hop}", style), _published(entry, style)
@@ -79,7 +79,7 @@ def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
         case story.Broke():
             style = SEVERITY_STYLE.get(entry.severity, "")  # type: ignore[call-overload]
             return Text(entry.severity, style), Text(f"{entry.kind}: {plain(entry.message)}")
-        case story.Told():
+        case story.SignalSent():
             late = ", late" if entry.late else ""
             to = plain(entry.to_team or "the originator")
             words = f"{entry.kind}{late}, to {to}: {plain(entry.message)}"
@@ -116,7 +116,7 @@ def _captured(entry: story.Captured) -> Text:
     return Text(": ".join((words[0], "; ".join(words[1:]))))
 
 
-def _published(entry: story.Published, style: str) -> Text:
+def _published(entry: story.PublishedRevision, style: str) -> Text:
     begun = "" if entry.begun == "declared" else f", {entry.begun}"
     again = f", revision {entry.revision}" if entry.revision > 1 else ""
     verb = "held, for" if entry.disposition == "held" else "sent to"
@@ -161,7 +161,7 @@ def _state(each: Hop) -> Text:
     return text
 
 
-def _handoffs(told: Story) -> Table:
+def _handoffs(told: TaskStory) -> Table:
     headings = ("hop", "from → to", "contract", "state", "arrived", "gets", "id")
     table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in table.columns:
@@ -181,7 +181,7 @@ def _handoffs(told: Story) -> Table:
     return table
 
 
-def _grid(told: Story) -> Iterator[Table]:
+def _grid(told: TaskStory) -> Iterator[Table]:
     for start in range(0, len(told.handoffs), _ABREAST):
         these = told.handoffs[start : start + _ABREAST]
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -212,7 +212,7 @@ def _cell(word: str | None) -> Text:
 # --- violations and owners ----------------------------------------------------------------------
 
 
-def _violations(told: Story) -> Table:
+def _violations(told: TaskStory) -> Table:
     table = _rows(8, 6, None)
     for each in sorted(told.violations, key=lambda each: each.status == "resolved"):
         open_ = each.status == "opened"
@@ -240,7 +240,7 @@ def _promise(each: Promise) -> Text:
     return text
 
 
-def _owners(told: Story, now: datetime) -> Iterator[Text]:
+def _owners(told: TaskStory, now: datetime) -> Iterator[Text]:
     hops = {each.id: each for each in told.handoffs}
     for handoff in told.open:
         yield _owner(hops[handoff], now)

@@ -7,7 +7,7 @@ from console.main import main
 from schemas.flow import Record
 
 
-class Handoff:
+class HandoffCommand:
     """The command `handoff` against one broker and topic prefix."""
 
     def __init__(self, servers: str, prefix: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
 from tests import outcomes
-from tests.commands import Handoff
+from tests.commands import HandoffCommand
 from tests.lanes import Bench
 from tests.secured import SecuredKafka
 
@@ -91,10 +91,12 @@ def real(apache: str, prefix: str, tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def handoff(embedded: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handoff:
+def handoff(
+    embedded: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> HandoffCommand:
     """The command `handoff` on an embedded broker with all topics; the environment names both."""
     monkeypatch.chdir(tmp_path)
-    command = Handoff(embedded, prefix)
+    command = HandoffCommand(embedded, prefix)
     for name, value in command.environment.items():
         monkeypatch.setenv(name, value)
     assert command("topics", "apply").exit_code == 0

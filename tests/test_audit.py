@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from console.audit import Answer, Audit, audit
+from console.audit import Audit, AuditAnswer, audit
 from console.commands.audit import escaped, page
 from schemas.documents import HandoffContract, Receiver, parse
 from schemas.records import Edge
@@ -33,7 +33,7 @@ def answers(*edges: Edge, receivers: tuple[Receiver, ...] = (DESK,)) -> list[str
     return [each.answer for each in of(*edges, receivers=receivers).answers]
 
 
-def one(number: int, *edges: Edge) -> Answer:
+def one(number: int, *edges: Edge) -> AuditAnswer:
     return of(*edges).answers[number]
 
 

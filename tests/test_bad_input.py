@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.topics import make_topics
-from console.kafka import Cluster, Reader, connect, read_all
+from console.kafka import Cluster, TopicReader, connect, read_all
 from processors.integrity.limits import DEFAULT_LIMITS
 from processors.runtime.settings import Settings
 from schemas.flow import Headers, Record
@@ -121,7 +121,7 @@ def send(cluster: Cluster, records: list[Sent]) -> dict[tuple[int, int], Sent]:
 
 def await_records(cluster: Cluster, topic: str, enough: int) -> None:
     """Wait until `enough` records of a topic are committed."""
-    reader = Reader(cluster, [topic], from_beginning=True)
+    reader = TopicReader(cluster, [topic], from_beginning=True)
     found = 0
     limit = time.monotonic() + 60
     try:

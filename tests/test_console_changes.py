@@ -9,9 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from console.main import main
-from console.replay import Handoff as Judged
-from console.replay import matched
-from tests.commands import Handoff
+from console.replay import ReplayedHandoff, matched
+from tests.commands import HandoffCommand
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "console" / "demo"
@@ -353,8 +352,8 @@ def test_bad_input_is_told(
     assert words in result.stderr
 
 
-def judged(id_: str, event: str, receiver: str = "r") -> Judged:
-    return Judged(id_, "w", "t", event, None, receiver, "declared", False, None, None, 0)
+def judged(id_: str, event: str, receiver: str = "r") -> ReplayedHandoff:
+    return ReplayedHandoff(id_, "w", "t", event, None, receiver, "declared", False, None, None, 0)
 
 
 def test_handoffs_are_matched_by_id_then_by_where_they_came_from() -> None:
@@ -403,7 +402,7 @@ def test_the_airlines_transcripts_under_a_stricter_contract(shared: Path, tmp_pa
     assert insurance["errors"] == insurance["handoffs"] <= 36, "36 were rebuilt before"
 
 
-def test_against_a_cluster(handoff: Handoff, old: Path, tmp_path: Path) -> None:
+def test_against_a_cluster(handoff: HandoffCommand, old: Path, tmp_path: Path) -> None:
     changed = new(tmp_path, ("type: number}", "type: number, rebuild: false}"))
     lines = recording(tmp_path)
     for arguments in (

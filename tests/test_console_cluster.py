@@ -20,12 +20,12 @@ from processors.runtime.global_tables import GlobalTables
 from processors.runtime.settings import load_settings
 from schemas import wire
 from schemas.flow import Record
-from tests.commands import Handoff, on_topic
+from tests.commands import HandoffCommand, on_topic
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 
 
-def judged(handoff: Handoff, story: str = "sales") -> list[dict[str, object]]:
+def judged(handoff: HandoffCommand, story: str = "sales") -> list[dict[str, object]]:
     """Put on the topics what the processor would publish, without the queues."""
     result = handoff("dry-run", "--contracts", str(DEMO), str(DEMO / f"{story}.jsonl"))
     found = [json.loads(line) for line in result.stdout.splitlines()]
@@ -40,14 +40,16 @@ def judged(handoff: Handoff, story: str = "sales") -> list[dict[str, object]]:
     return found
 
 
-def test_topics_are_made_once(handoff: Handoff) -> None:
+def test_topics_are_made_once(handoff: HandoffCommand) -> None:
     again = handoff("topics", "apply")
     assert (again.exit_code, again.stdout) == (0, "nothing to change\n")
     assert handoff("topics", "plan").stdout == "nothing to change\n"
     assert json.loads(handoff("topics", "plan", "--output", "json").stdout) == []
 
 
-def test_documents_are_registered_once_and_never_change(handoff: Handoff, tmp_path: Path) -> None:
+def test_documents_are_registered_once_and_never_change(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
     path = tmp_path / "sales.yaml"
     path.write_text((DEMO / "sales.yaml").read_text())
     first = handoff("contracts", "apply", str(path))
@@ -86,7 +88,9 @@ def test_documents_are_registered_once_and_never_change(handoff: Handoff, tmp_pa
     assert "registered: lead-to-nurture@1" in unknown.stderr
 
 
-def test_nothing_is_registered_when_one_document_is_wrong(handoff: Handoff, tmp_path: Path) -> None:
+def test_nothing_is_registered_when_one_document_is_wrong(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
     path = tmp_path / "two.yaml"
     good = (DEMO / "operations.yaml").read_text()
     path.write_text(good.replace("accept_within: PT12H", "accept_within: PT4H"))
@@ -105,7 +109,7 @@ def test_nothing_is_registered_when_one_document_is_wrong(handoff: Handoff, tmp_
 
 @pytest.mark.parametrize("command", ["receivers", "contracts"])
 def test_a_queue_that_is_a_topic_of_ours_is_refused(
-    handoff: Handoff, prefix: str, tmp_path: Path, command: str
+    handoff: HandoffCommand, prefix: str, tmp_path: Path, command: str
 ) -> None:
     path = tmp_path / "loop.yaml"
     for queue, why in (
@@ -122,7 +126,9 @@ def test_a_queue_that_is_a_topic_of_ours_is_refused(
         assert read_table(connect(), "handoff.contracts") == {}
 
 
-def test_a_processor_takes_no_topic_of_ours_for_a_queue(handoff: Handoff, prefix: str) -> None:
+def test_a_processor_takes_no_topic_of_ours_for_a_queue(
+    handoff: HandoffCommand, prefix: str
+) -> None:
     """Whoever wrote the document past `receivers apply`."""
     queues = {"a": f"{prefix}tool-outputs", "b": "handoff.tool-outputs", "c": "handoff.queue.c"}
     write_all(
@@ -144,7 +150,9 @@ def test_a_processor_takes_no_topic_of_ours_for_a_queue(handoff: Handoff, prefix
     assert not any(name.startswith(prefix) for name in found.queues)
 
 
-def test_lines_are_sent_to_the_partition_of_their_key(handoff: Handoff, tmp_path: Path) -> None:
+def test_lines_are_sent_to_the_partition_of_their_key(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     old = '{"id":"1","task_id":"t1","workflow":"w","stage":"s","tool":"x","occurred_at":0}\n'
     ack = (
@@ -166,7 +174,7 @@ def test_lines_are_sent_to_the_partition_of_their_key(handoff: Handoff, tmp_path
     assert acks[0].partition == same, "the same key, the same partition on every input"
 
 
-def test_a_dry_run_judges_what_is_on_the_topics(handoff: Handoff) -> None:
+def test_a_dry_run_judges_what_is_on_the_topics(handoff: HandoffCommand) -> None:
     contracts, lines = str(DEMO), str(DEMO / "support.jsonl")
     assert handoff("send", lines).exit_code == 0
     one = handoff("dry-run", "--contracts", contracts, "--from-topic")
@@ -187,7 +195,7 @@ def published(stdout: str) -> set[tuple[str, str]]:
     }
 
 
-def test_a_bad_line_is_named_and_the_others_are_sent(handoff: Handoff) -> None:
+def test_a_bad_line_is_named_and_the_others_are_sent(handoff: HandoffCommand) -> None:
     good = '{"id":"1","task_id":"t","workflow":"w","stage":"s","tool":"x","occurred_at":0}\n'
     result = handoff("send", "-", lines=good + "nonsense\n\n" + '{"task_id":"t"}\n' + good)
     assert result.exit_code == 2
@@ -212,7 +220,7 @@ def test_a_missing_file_is_noticed_before_the_broker_is_asked(
     assert "none.jsonl: cannot be read: No such file" in result.stderr
 
 
-def test_tail_shows_what_is_there_and_ends(handoff: Handoff) -> None:
+def test_tail_shows_what_is_there_and_ends(handoff: HandoffCommand) -> None:
     found = judged(handoff)
     handoff("contracts", "apply", str(DEMO / "sales.yaml"))
     text = handoff("tail", "packages", "--from-beginning", "--limit", "3").stdout
@@ -229,7 +237,7 @@ def test_tail_shows_what_is_there_and_ends(handoff: Handoff) -> None:
 
 
 @pytest.mark.parametrize("ends", ["ctrl-c", "closed pipe"])
-def test_a_quiet_tail_ends_cleanly(handoff: Handoff, ends: str) -> None:
+def test_a_quiet_tail_ends_cleanly(handoff: HandoffCommand, ends: str) -> None:
     write_all(connect(), "handoff.signals", [("t", b"{}")])
     process = subprocess.Popen(
         [sys.executable, "-m", "console.main", *["tail", "signals", "--from-beginning"]],
@@ -247,13 +255,13 @@ def test_a_quiet_tail_ends_cleanly(handoff: Handoff, ends: str) -> None:
     process.stderr.close()
 
 
-def test_tail_survives_records_that_are_not_ours_and_tombstones(handoff: Handoff) -> None:
+def test_tail_survives_records_that_are_not_ours_and_tombstones(handoff: HandoffCommand) -> None:
     write_all(connect(), "handoff.held", [("h-1", b"nonsense")])
     text = handoff("tail", "held", "--from-beginning", "--timeout", "1").stdout
     assert "cannot be read" in text
 
 
-def test_dead_letters_are_listed_and_shown_whole(handoff: Handoff) -> None:
+def test_dead_letters_are_listed_and_shown_whole(handoff: HandoffCommand) -> None:
     letters = [
         wire.dead_letter(
             Record("handoff.tool-outputs", 3, 17, b"t", value, 0, [("mine", b"1")]),
@@ -284,7 +292,7 @@ def test_dead_letters_are_listed_and_shown_whole(handoff: Handoff) -> None:
         assert why in missing.stderr
 
 
-def test_doctor_finds_what_is_missing_and_says_what_to_do(handoff: Handoff) -> None:
+def test_doctor_finds_what_is_missing_and_says_what_to_do(handoff: HandoffCommand) -> None:
     result = handoff("doctor", "--output", "json")
     found = {each["check"]: each for each in json.loads(result.stdout)}
     assert result.exit_code == 1
@@ -301,7 +309,7 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(handoff: Handoff) -> N
 
 
 def test_a_cluster_without_topics_is_told_apart_from_no_cluster(embedded: str, prefix: str) -> None:
-    bare = Handoff(embedded, prefix)
+    bare = HandoffCommand(embedded, prefix)
     for arguments in (["send", "-"], ["contracts", "list"], ["tail", "signals"]):
         result = bare(*arguments)
         assert result.exit_code == 4

@@ -11,16 +11,16 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from console.answers import Answer, Asked, answer
+from console.answers import CommandResult, SentCommand, answer
 from console.commands.answering import read_fields
 from console.commands.held import open_violations
 from console.errors import BadInputError
-from console.kafka import Reader, Writer, connect, write_all
+from console.kafka import TopicReader, Writer, connect, write_all
 from console.main import main
 from schemas import wire
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Provenance, Signal, To, Violation
-from tests.commands import Handoff, on_topic
+from tests.commands import HandoffCommand, on_topic
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 AT = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -51,12 +51,12 @@ def held_of(story: list[dict[str, Any]]) -> list[Package]:
 # --- the answer to an ack or amendment ----------------------------------------------------------
 
 
-def asked(wish: str) -> Asked:
+def asked(wish: str) -> SentCommand:
     named: Any = wish
     if wish in ("accepted", "completed", "rejected"):
-        return Asked(Ack("a1", "w", "t", "h-1", named, "me", AT), "handoff.acks", 2, 7)
+        return SentCommand(Ack("a1", "w", "t", "h-1", named, "me", AT), "handoff.acks", 2, 7)
     amendment = Amendment("a1", "w", "t", "h-1", named, "me", AT)
-    return Asked(amendment, "handoff.amendments", 2, 7)
+    return SentCommand(amendment, "handoff.amendments", 2, 7)
 
 
 def signal(kind: str, handoff: str = "h-1", at: datetime = AT, task: str = "t") -> Record:
@@ -126,7 +126,7 @@ def test_a_signal_answers_what_it_is_about(wish: str, kind: str, expected: str |
 
 
 def test_an_ack_that_followed_the_successor_is_answered_too() -> None:
-    assert answer(asked("accepted"), signal("accepted", handoff="h-2", at=AT)) == Answer(
+    assert answer(asked("accepted"), signal("accepted", handoff="h-2", at=AT)) == CommandResult(
         "applied", "accepted: It is so."
     )
 
@@ -154,7 +154,7 @@ def test_a_package_answers_an_amendment(
 
 def test_a_violation_or_a_dead_letter_of_it_is_a_refusal(story: list[dict[str, Any]]) -> None:
     ack = asked("accepted")
-    assert answer(ack, violation(story, "unknown_handoff", "a1")) == Answer(
+    assert answer(ack, violation(story, "unknown_handoff", "a1")) == CommandResult(
         "refused", "No. (unknown_handoff, closed)"
     )
     assert answer(ack, violation(story, "unknown_handoff", "a2")) is None
@@ -244,7 +244,7 @@ def test_of_each_violation_the_last_record_counts(story: list[dict[str, Any]]) -
 
 
 @pytest.fixture
-def handoff(handoff: Handoff, story: list[dict[str, Any]]) -> Handoff:
+def handoff(handoff: HandoffCommand, story: list[dict[str, Any]]) -> HandoffCommand:
     """The demo's tickets on the topics, as the processor would have put them there."""
     assert handoff("contracts", "apply", str(DEMO / "support.yaml")).exit_code == 0
     for topic in ("handoff.packages", "handoff.held", "handoff.violations", "handoff.signals"):
@@ -267,7 +267,7 @@ class Processor:
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> "Processor":
-        self._reader = Reader(connect(), [self._topic], from_beginning=False)
+        self._reader = TopicReader(connect(), [self._topic], from_beginning=False)
         self._thread.start()
         return self
 
@@ -290,7 +290,7 @@ class Processor:
 
 
 def test_held_list_says_why_and_never_a_value(
-    handoff: Handoff, story: list[dict[str, Any]]
+    handoff: HandoffCommand, story: list[dict[str, Any]]
 ) -> None:
     expected = held_of(story)
     assert len(expected) >= 2
@@ -321,7 +321,7 @@ def test_held_list_says_why_and_never_a_value(
 
 
 def test_an_amendment_is_found_by_its_id_written_and_waited_for(
-    handoff: Handoff, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    handoff: HandoffCommand, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("console.commands.answering._id", lambda: "a1")
     held = held_of(story)[0]
@@ -345,7 +345,7 @@ def test_an_amendment_is_found_by_its_id_written_and_waited_for(
 
 
 def test_still_held_says_why_without_a_value(
-    handoff: Handoff, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    handoff: HandoffCommand, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("console.commands.answering._id", lambda: "a1")
     held = next(each for each in held_of(story) if each.to.owner is None)
@@ -363,7 +363,7 @@ def test_still_held_says_why_without_a_value(
 
 @pytest.mark.parametrize("way", ["violation", "dead letter"])
 def test_a_refusal_is_exit_status_1(
-    handoff: Handoff,
+    handoff: HandoffCommand,
     story: list[dict[str, Any]],
     way: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -383,7 +383,7 @@ def test_a_refusal_is_exit_status_1(
     assert ("unknown_handoff, closed" if way == "violation" else "dead letter") in result.stderr
 
 
-def test_without_a_processor_it_is_written_and_said_to_wait(handoff: Handoff) -> None:
+def test_without_a_processor_it_is_written_and_said_to_wait(handoff: HandoffCommand) -> None:
     given = ("--task", "t", "--workflow", "w", "--status", "accepted")
     began = time.monotonic()
     result = handoff("ack", "h-x", *given, "--wait", "1")
@@ -395,7 +395,7 @@ def test_without_a_processor_it_is_written_and_said_to_wait(handoff: Handoff) ->
     assert len(on_topic("handoff.acks")) == 2
 
 
-def test_an_id_that_nobody_published_is_named(handoff: Handoff) -> None:
+def test_an_id_that_nobody_published_is_named(handoff: HandoffCommand) -> None:
     result = handoff("discard", "h-none")
     assert result.exit_code == 2
     assert "no package with the id h-none" in result.stderr
@@ -403,7 +403,7 @@ def test_an_id_that_nobody_published_is_named(handoff: Handoff) -> None:
 
 
 def test_a_task_that_is_not_the_handoffs_is_refused(
-    handoff: Handoff, story: list[dict[str, Any]]
+    handoff: HandoffCommand, story: list[dict[str, Any]]
 ) -> None:
     held = held_of(story)[0]
     result = handoff("discard", held.id, "--task", "other")

@@ -14,7 +14,7 @@ from console.kafka import connect, write_all
 from console.main import main
 from schemas import wire
 from schemas.feed import subject
-from tests.commands import Handoff
+from tests.commands import HandoffCommand
 from tests.edges import handoff as handed
 from tests.edges import move
 
@@ -268,7 +268,9 @@ def test_the_permit_log(shared: Path, tmp_path: Path) -> None:
 # --- from the topics ------------------------------------------------------------------------------
 
 
-def test_the_topics_are_read_where_no_recording_is_named(handoff: Handoff, tmp_path: Path) -> None:
+def test_the_topics_are_read_where_no_recording_is_named(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
     fresh = handoff("edges", "--output", "json")
     assert (fresh.exit_code, fresh.stdout) == (0, "[]\n")
     assert "no edge was observed at" in fresh.stderr

@@ -152,7 +152,7 @@ def signal(kind: Any, minute: float, handoff: str = "h-1", **more: Any) -> Recor
     return record("handoff.signals", body, minute)
 
 
-def told(records: list[Record], contract: dict[str, Any] | None = None) -> story.Story:
+def told(records: list[Record], contract: dict[str, Any] | None = None) -> story.TaskStory:
     made = HandoffContract.model_validate(
         {**CONTRACT, "fields": [{"name": "a"}], **(contract or {})}
     )
@@ -160,7 +160,7 @@ def told(records: list[Record], contract: dict[str, Any] | None = None) -> story
     return story.tell(events, "t", "lead", {"lead-to-nurture@1": made})
 
 
-def text_of(found: story.Story, now: datetime = NOON) -> str:
+def text_of(found: story.TaskStory, now: datetime = NOON) -> str:
     stream = io.StringIO()
     for part in story_render.rendered(found, now):
         Console(file=stream, width=160).print(part)

@@ -10,7 +10,7 @@ from pathlib import Path
 from click.testing import Result
 
 from console.kafka import Writer, connect
-from tests.commands import Handoff, on_topic
+from tests.commands import HandoffCommand, on_topic
 from tests.hostile import CLASSES, FORGED, check_shown, contract, lines, outputs, receiver, spelled
 from tests.lanes import ROOT, wait_for
 
@@ -20,7 +20,9 @@ TYPED = NAME.replace("\0", "").replace("\n", "")  # as far as a shell could pass
 RUN = [sys.executable, "-c", "from console.main import main; main()", "run"]
 
 
-def test_nothing_of_it_reaches_a_terminal_or_the_log(handoff: Handoff, tmp_path: Path) -> None:
+def test_nothing_of_it_reaches_a_terminal_or_the_log(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
     for file, document in (
         ("r.yaml", receiver(NAME)),
         ("c.yaml", contract(NAME, accept_within="PT4H")),

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from console.kafka import Cluster, Reader, read_all
+from console.kafka import Cluster, TopicReader, read_all
 from tests.instances import (
     GUEST,
     Instances,
@@ -87,7 +87,7 @@ class Stage:
         self._bursts = 0
         self._hushed = False
         self._cluster = cluster
-        self._reader = Reader(cluster, HEARD, from_beginning=True)
+        self._reader = TopicReader(cluster, HEARD, from_beginning=True)
         self._producer = Producer(
             {
                 "bootstrap.servers": cluster.settings.kafka_bootstrap_servers,

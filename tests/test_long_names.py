@@ -22,7 +22,7 @@ from schemas.records import (
     HandoffRequest,
     ToolOutput,
 )
-from tests.commands import Handoff, on_topic
+from tests.commands import HandoffCommand, on_topic
 
 NOW = 1_795_338_900_000
 OUTPUT = {"id": "1", "task_id": "t", "workflow": "w", "stage": "s", "tool": "x", "team": "a"}
@@ -129,7 +129,7 @@ def test_a_dry_run_says_what_is_too_long(tmp_path: Path) -> None:
     assert headers["__streams.errors.message"].startswith("stage has 600 bytes")
 
 
-def test_what_people_say_is_checked_before_it_is_written(handoff: Handoff) -> None:
+def test_what_people_say_is_checked_before_it_is_written(handoff: HandoffCommand) -> None:
     about = ("h-1", "--task", "t", "--workflow", "w")
     for arguments, told in (
         (("ack", *about, "--status", "accepted", "--by", "x" * 513), "by has 513 bytes"),
@@ -143,7 +143,7 @@ def test_what_people_say_is_checked_before_it_is_written(handoff: Handoff) -> No
     assert on_topic("handoff.acks") == on_topic("handoff.amendments") == []
 
 
-def test_send_names_what_becomes_a_dead_letter(handoff: Handoff) -> None:
+def test_send_names_what_becomes_a_dead_letter(handoff: HandoffCommand) -> None:
     lines = msgspec.json.encode(WHOLE["handoff.tool-outputs"] | {"tool": "x" * 600})
     sent = handoff("send", "-", lines=lines)
     assert sent.exit_code == 2

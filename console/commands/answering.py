@@ -14,10 +14,10 @@ import click
 import msgspec
 
 from console import output
-from console.answers import TOPICS, Answer, Asked, answer
+from console.answers import TOPICS, CommandResult, SentCommand, answer
 from console.commands.documents import registered_contracts
 from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError
-from console.kafka import Cluster, Judged, Reader, Writer, connect, read_all
+from console.kafka import Cluster, ProcessorProgress, TopicReader, Writer, connect, read_all
 from console.render import Contracts
 from processors.integrity.processor import INTEGRITY
 from schemas import wire
@@ -202,7 +202,7 @@ def _ask(
         raise BadInputError(f"{error.message}; nothing was written") from None
     # The reader's place is taken before the record is written: no answer can be missed.
     reader = (
-        Reader(cluster, TOPICS, from_beginning=False, only=_partitions(cluster, body))
+        TopicReader(cluster, TOPICS, from_beginning=False, only=_partitions(cluster, body))
         if wait
         else None
     )
@@ -264,7 +264,7 @@ def _published(cluster: Cluster, handoff_id: str, task: str | None) -> Package |
     return None
 
 
-def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> Asked:
+def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> SentCommand:
     writer = Writer(cluster)
     writer.write(topic, body.task_id.encode(), wire.encode(body), [], body.id)
     writer.flush()
@@ -272,17 +272,19 @@ def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> Asked:
         raise writer.error(
             f"{cluster.name(topic)} did not take it: {writer.failed[0][1]}; run the command again"
         )
-    return Asked(body, topic, *writer.place)
+    return SentCommand(body, topic, *writer.place)
 
 
-def _wait(cluster: Cluster, reader: Reader | None, asked: Asked, seconds: float) -> Answer:
+def _wait(
+    cluster: Cluster, reader: TopicReader | None, asked: SentCommand, seconds: float
+) -> CommandResult:
     """The answer, or that none came within `seconds`, and whether the processor has judged it."""
     if reader is None:
-        return Answer("written", "written; what comes of it was not waited for")
+        return CommandResult("written", "written; what comes of it was not waited for")
     limit = time.monotonic() + seconds
     ask_at = time.monotonic() + _ASK_SECONDS
     judged_at: float | None = None
-    judged = Judged(cluster, INTEGRITY.name)
+    judged = ProcessorProgress(cluster, INTEGRITY.name)
     while (now := time.monotonic()) < limit:
         record = reader.poll(min(0.1, limit - now))
         found = answer(asked, record) if record is not None else None
@@ -295,21 +297,21 @@ def _wait(cluster: Cluster, reader: Reader | None, asked: Asked, seconds: float)
         if judged_at is not None and record is None and now - judged_at > _SETTLE_SECONDS:
             break
     if judged_at is not None:
-        return Answer("unchanged", "judged, and nothing followed: it was so already")
+        return CommandResult("unchanged", "judged, and nothing followed: it was so already")
     if judged.lacking is not None:
-        return Answer(
+        return CommandResult(
             "unseen",
             f"written, and nothing followed within {seconds:g} s; whether it was judged is not "
             f"known: {judged.lacking}",
         )
-    return Answer(
+    return CommandResult(
         "unseen",
         f"written, and not yet judged after {seconds:g} s; it will be, once. "
         "Is a processor running? handoff doctor",
     )
 
 
-def _show(cluster: Cluster, asked: Asked, found: Answer, output_: str) -> None:
+def _show(cluster: Cluster, asked: SentCommand, found: CommandResult, output_: str) -> None:
     package = found.package
     holders: dict[str, list[str]] = {}
     if package is not None:
@@ -353,7 +355,7 @@ def _show(cluster: Cluster, asked: Asked, found: Answer, output_: str) -> None:
         output.say(f"the whole of it: handoff held show {plain(asked.body.handoff_id)}")
 
 
-def _note_undeclared(asked: Asked, contract: HandoffContract) -> None:
+def _note_undeclared(asked: SentCommand, contract: HandoffContract) -> None:
     """A name that the contract does not know may be a slip of the hand: it went as an extra."""
     known = [field.name for field in contract.fields]
     unknown = [name for name in getattr(asked.body, "fields", ()) if name not in known]

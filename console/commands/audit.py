@@ -9,7 +9,7 @@ import msgspec
 from rich.text import Text
 
 from console import output, render
-from console.audit import Answer, Audit, Offender
+from console.audit import Audit, AuditAnswer, Offender
 from console.audit import audit as answer
 from console.observed import observe, sources
 from schemas.printable import plain
@@ -102,7 +102,7 @@ def page(told: Audit, where: str) -> Iterator[str]:
         yield from _section(number, each)
 
 
-def _section(number: int, each: Answer) -> Iterator[str]:
+def _section(number: int, each: AuditAnswer) -> Iterator[str]:
     yield ""
     yield f"## {number}. {each.question}"
     yield ""

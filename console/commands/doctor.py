@@ -38,7 +38,7 @@ PROCESSORS: tuple[Processor[Any], ...] = (INTEGRITY, INSIGHTS)
 _STYLE = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
-class Finding(msgspec.Struct):
+class CheckResult(msgspec.Struct):
     """One check: `state` is ok, note or problem; `todo` is empty where nothing is to be done."""
 
     check: str
@@ -75,7 +75,7 @@ def doctor(output_: str) -> None:
         sys.exit(FOUND_PROBLEMS)
 
 
-def _as_far_as_told(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+def _as_far_as_told(check: str, findings: Iterator[CheckResult]) -> Iterator[CheckResult]:
     """The findings up to one that the cluster does not allow to make, which is one too."""
     try:
         yield from findings
@@ -83,23 +83,23 @@ def _as_far_as_told(check: str, findings: Iterator[Finding]) -> Iterator[Finding
         yield _declined(check, error)
 
 
-def _declined(check: str, error: DeclinedError) -> Finding:
+def _declined(check: str, error: DeclinedError) -> CheckResult:
     what, _, todo = error.message.rpartition("; ")
-    return Finding(check, "problem", what, todo)
+    return CheckResult(check, "problem", what, todo)
 
 
-def _broker(cluster: Cluster) -> Iterator[Finding]:
+def _broker(cluster: Cluster) -> Iterator[CheckResult]:
     brokers = cluster.brokers
     servers = cluster.settings.kafka_bootstrap_servers
     count = f"{len(brokers)} broker{'' if len(brokers) == 1 else 's'}"
-    yield Finding("broker", "ok", f"{servers} answers ({count})")
+    yield CheckResult("broker", "ok", f"{servers} answers ({count})")
     versions = [
         f"confluent-kafka {confluent_kafka.__version__}",
         f"librdkafka {confluent_kafka.libversion()[0]}",
     ]
     if told := _broker_version(cluster.admin, brokers[0]):
         versions.append(f"broker {told}")
-    yield Finding("versions", "ok", ", ".join(versions))
+    yield CheckResult("versions", "ok", ", ".join(versions))
 
 
 def _broker_version(admin: AdminClient, broker: int) -> str | None:
@@ -114,24 +114,24 @@ def _broker_version(admin: AdminClient, broker: int) -> str | None:
     return None if told is None else told.value
 
 
-def _topics(cluster: Cluster) -> Iterator[Finding]:
+def _topics(cluster: Cluster) -> Iterator[CheckResult]:
     try:
         changes = topic_changes(cluster)
     except TopicError as error:
-        yield Finding("topics", "problem", str(error), "correct the receiver, then apply again")
+        yield CheckResult("topics", "problem", str(error), "correct the receiver, then apply again")
         return
     for change in changes:
         if isinstance(change, Refusal):
             yield _declined("topics", DeclinedError(change.reason))
         else:
-            yield Finding("topics", "problem", f"to do: {change}", "handoff topics apply")
+            yield CheckResult("topics", "problem", f"to do: {change}", "handoff topics apply")
     if not changes:
-        yield Finding("topics", "ok", "all as the catalogue wants them")
+        yield CheckResult("topics", "ok", "all as the catalogue wants them")
     for processor in PROCESSORS:
         yield from _partitions(cluster, processor)
 
 
-def _partitions(cluster: Cluster, processor: Processor[Any]) -> Iterator[Finding]:
+def _partitions(cluster: Cluster, processor: Processor[Any]) -> Iterator[CheckResult]:
     topics = (*processor.inputs, processor.changelog)
     seen = cluster.look(topics).topics
     counts = {
@@ -142,13 +142,13 @@ def _partitions(cluster: Cluster, processor: Processor[Any]) -> Iterator[Finding
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{topic} {count}" for topic, count in counts.items())
         todo = "start with another topic prefix, or make the topics alike"
-        yield Finding("partitions", "problem", f"unequal: {listed}", todo)
+        yield CheckResult("partitions", "problem", f"unequal: {listed}", todo)
     elif counts:
         what = f"{next(iter(counts.values()))} on inputs and state of {processor.name}"
-        yield Finding("partitions", "ok", what)
+        yield CheckResult("partitions", "ok", what)
 
 
-def _documents(cluster: Cluster) -> Iterator[Finding]:
+def _documents(cluster: Cluster) -> Iterator[CheckResult]:
     found: list[HandoffContract | Receiver] = []
     all_read = True
     for topic in (CONTRACTS, RECEIVERS):
@@ -167,21 +167,23 @@ def _documents(cluster: Cluster) -> Iterator[Finding]:
             except ValidationError as error:
                 what = f"{key} cannot be used, and handoffs do without it: "
                 what += documents.complaint(error)
-                yield Finding(kind, "problem", what, f"correct it, then: handoff {kind} apply PATH")
+                yield CheckResult(
+                    kind, "problem", what, f"correct it, then: handoff {kind} apply PATH"
+                )
         if table:
-            yield Finding(kind, "ok", f"{len(table)} registered")
+            yield CheckResult(kind, "ok", f"{len(table)} registered")
         else:
-            yield Finding(kind, "note", "none registered", f"handoff {kind} apply PATH")
+            yield CheckResult(kind, "note", "none registered", f"handoff {kind} apply PATH")
     whole = Documents(
         tuple(each for each in found if isinstance(each, HandoffContract)),
         tuple(each for each in found if isinstance(each, Receiver)),
     )
     for problem in lint(whole, datetime.now(UTC).date()) if all_read else ():
         state = "problem" if problem.level == "error" else "note"
-        yield Finding(problem.file, state, problem.message, problem.suggestion)
+        yield CheckResult(problem.file, state, problem.message, problem.suggestion)
 
 
-def _processor(cluster: Cluster, processor: Processor[Any]) -> Iterator[Finding]:
+def _processor(cluster: Cluster, processor: Processor[Any]) -> Iterator[CheckResult]:
     group = clients.group_id(cluster.settings, processor.name)
     admin = cluster.admin
     try:
@@ -200,12 +202,12 @@ def _processor(cluster: Cluster, processor: Processor[Any]) -> Iterator[Finding]
     )
     if members:
         what = f"{output.number(members, 'member')} in {group}, {behind}"
-        yield Finding("processor", "ok", what)
+        yield CheckResult("processor", "ok", what)
     else:
-        yield Finding("processor", "problem", f"none runs in {group}; {behind}", "handoff run")
+        yield CheckResult("processor", "problem", f"none runs in {group}; {behind}", "handoff run")
 
 
-def _receivers(cluster: Cluster) -> Iterator[Finding]:
+def _receivers(cluster: Cluster) -> Iterator[CheckResult]:
     """What the probe found of each receiver that names a consumer group."""
     try:
         registered = read_documents(cluster, RECEIVERS) if cluster.has(RECEIVERS) else {}
@@ -222,17 +224,17 @@ def _receivers(cluster: Cluster) -> Iterator[Finding]:
         if record is None:
             what = f"{receiver.id}: nobody has looked at {group} of late; it counts as live"
             todo = "handoff run, or the right to describe the group"
-            yield Finding("liveness", "note", what, todo)
+            yield CheckResult("liveness", "note", what, todo)
             continue
         lag = "" if record.lag is None else f", {output.number(record.lag, 'record')} behind"
         if record.live:
             members = output.number(record.members, "member")
-            yield Finding("liveness", "ok", f"{receiver.id}: {members} in {group}{lag}")
+            yield CheckResult("liveness", "ok", f"{receiver.id}: {members} in {group}{lag}")
         else:
             at = record.last_live_at
             last = "" if at is None else f" since {clock(wire.utc(wire.epoch_ms(at)))}"
             what = f"{receiver.id}: nobody in {group}{last}{lag}"
-            yield Finding("liveness", "note", what, "start whoever reads the receiver's queue")
+            yield CheckResult("liveness", "note", what, "start whoever reads the receiver's queue")
 
 
 def _lag(cluster: Cluster, admin: AdminClient, group: str, inputs: tuple[str, ...]) -> int | None:

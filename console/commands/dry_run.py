@@ -12,7 +12,7 @@ from console import output
 from console.commands.documents import load_documents
 from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun, internal, printed
-from console.kafka import Reader, connect
+from console.kafka import TopicReader, connect
 from console.lines import INPUTS, Line, lines_of, moment, read_lines
 from console.render import percent
 from processors.contracts.tables import CONTRACTS, RECEIVERS
@@ -86,7 +86,7 @@ def dry_run(
 
 def _on_topics() -> Iterator[Line]:
     """All that the input topics hold, as lines."""
-    reader = Reader(connect(), INPUTS, from_beginning=True)
+    reader = TopicReader(connect(), INPUTS, from_beginning=True)
     try:
         records = list(reader.to_end())
     finally:

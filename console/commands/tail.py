@@ -12,7 +12,7 @@ from rich.text import Text
 from console import output, render
 from console.commands.documents import shown_by
 from console.dry_run import printed
-from console.kafka import Cluster, Reader, connect
+from console.kafka import Cluster, TopicReader, connect
 from schemas import wire
 from schemas.flow import Record
 from schemas.printable import plain
@@ -47,7 +47,7 @@ def tail(
     `--output json` leaves them as they are.
     """
     cluster = connect()
-    reader = Reader(cluster, [_TOPICS[what]], from_beginning=from_beginning)
+    reader = TopicReader(cluster, [_TOPICS[what]], from_beginning=from_beginning)
     show = _json if output_ == "json" else _text(cluster, what)
     seen, quiet_since = 0, time.monotonic()
     try:

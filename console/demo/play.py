@@ -21,7 +21,7 @@ from console.commands.documents import (
     register_receivers,
 )
 from console.commands.topics import make_topics
-from console.demo.stage import Stage
+from console.demo.stage import DemoStage
 from console.demo.stories import STORIES
 from console.kafka import Cluster, connect
 from processors.runtime.settings import Settings
@@ -37,7 +37,7 @@ def play() -> None:
         broker = stack.enter_context(EmbeddedBroker(directory / "broker"))
         cluster = _prepared(broker.bootstrap_servers)
         processor = stack.enter_context(_Processor(directory, broker.bootstrap_servers))
-        stage = Stage(terminal, cluster, processor)
+        stage = DemoStage(terminal, cluster, processor)
         stack.callback(stage.close)
         for story in STORIES:
             stage.play(story)

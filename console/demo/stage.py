@@ -25,17 +25,17 @@ from console.commands.documents import (
 )
 from console.demo.stories import (
     STORIES,
-    Answer,
     Appointment,
     Crowd,
+    DemoStory,
+    ReceiverReply,
     Repair,
     Scene,
     Silence,
-    Story,
     Tools,
 )
 from console.errors import FOUND_PROBLEMS, CommandError
-from console.kafka import Cluster, Reader, Writer, connect
+from console.kafka import Cluster, TopicReader, Writer, connect
 from console.lines import TOOL_OUTPUTS, Line, read_lines
 from processors.contracts.tables import RECEIVERS
 from schemas.documents import Receiver, ReceiverOwner
@@ -62,7 +62,7 @@ _TOPICS = (
 )
 
 
-class Processor(Protocol):
+class ProcessorProcess(Protocol):
     """The process that judges."""
 
     def ended(self) -> bool:
@@ -73,7 +73,7 @@ class Processor(Protocol):
 
 
 @dataclass
-class Outcome:
+class HandoffOutcome:
     """What has become of one handoff so far. `fresh` is what was not shown yet, as it came."""
 
     package: Package | None = None
@@ -98,21 +98,21 @@ class Outcome:
         return all(violation.status == "resolved" for violation in self.violations.values())
 
 
-class Stage:
+class DemoStage:
     """Plays stories one after the other, on one cluster."""
 
-    def __init__(self, terminal: Console, cluster: Cluster, processor: Processor) -> None:
+    def __init__(self, terminal: Console, cluster: Cluster, processor: ProcessorProcess) -> None:
         self._terminal = terminal
         self._processor = processor
         self._cluster = cluster
         self._writer = Writer(cluster)
-        self._reader = Reader(cluster, _TOPICS, from_beginning=True)
+        self._reader = TopicReader(cluster, _TOPICS, from_beginning=True)
         self._contracts = shown_by(cluster)
-        self._outcomes: dict[str, Outcome] = {}  # by handoff id
-        self._handoffs: dict[str, dict[str, Outcome]] = {}  # by story, by event id
+        self._outcomes: dict[str, HandoffOutcome] = {}  # by handoff id
+        self._handoffs: dict[str, dict[str, HandoffOutcome]] = {}  # by story, by event id
         self._patterns: dict[str, Pattern] = {}  # by id, as they are now
 
-    def play(self, story: Story) -> None:
+    def play(self, story: DemoStory) -> None:
         """One story, from its first output to its last word."""
         self._terminal.print()
         self._terminal.print(Rule(Text(story.title, "bold"), align="left"))
@@ -123,7 +123,7 @@ class Stage:
         self._terminal.print()
         self._terminal.print(Text(story.after, "italic"))
 
-    def _scene(self, scene: Scene, begun: dict[str, Outcome]) -> None:
+    def _scene(self, scene: Scene, begun: dict[str, HandoffOutcome]) -> None:
         match scene:
             case Tools():
                 self._tools(scene, begun)
@@ -131,7 +131,7 @@ class Stage:
                 self._crowd(scene)
             case Silence():
                 self._silence(scene, begun[scene.handoff])
-            case Answer():
+            case ReceiverReply():
                 self._answer(scene, begun[scene.handoff])
             case Repair():
                 self._repair(scene, begun[scene.handoff])
@@ -140,7 +140,7 @@ class Stage:
 
     # --- scenes -------------------------------------------------------------------------------
 
-    def _tools(self, scene: Tools, begun: dict[str, Outcome]) -> None:
+    def _tools(self, scene: Tools, begun: dict[str, HandoffOutcome]) -> None:
         for line, output in _outputs(scene.file):
             self._writer.write(TOOL_OUTPUTS, output.task_id.encode(), line, [], output.id)
             if output.handoff is None and output.id not in scene.implicit:
@@ -176,7 +176,7 @@ class Stage:
         for each in repeated():
             self._terminal.print(render.pattern(each, self._contracts))
 
-    def _silence(self, scene: Silence, outcome: Outcome) -> None:
+    def _silence(self, scene: Silence, outcome: HandoffOutcome) -> None:
         self._say(scene.told)
         self._until(
             lambda: "stalled" in outcome.signals and outcome.has("not_accepted", "opened"),
@@ -184,7 +184,7 @@ class Stage:
         )
         self._show(outcome)
 
-    def _answer(self, scene: Answer, outcome: Outcome) -> None:
+    def _answer(self, scene: ReceiverReply, outcome: HandoffOutcome) -> None:
         self._say(scene.told)
         self._write("handoff.acks", _ack(scene, _package(outcome)))
         # What is completed keeps no violation; what was late has one that ends now.
@@ -198,7 +198,7 @@ class Stage:
         )
         self._show(outcome, brief=scene.status == "completed")
 
-    def _repair(self, scene: Repair, outcome: Outcome) -> None:
+    def _repair(self, scene: Repair, outcome: HandoffOutcome) -> None:
         self._say(scene.told)
         before = _package(outcome)
         self._write("handoff.amendments", _amendment(scene, before))
@@ -216,7 +216,7 @@ class Stage:
         self._until(done, scene.handoff)
         self._show(outcome, package=scene.action != "discard", brief=scene.action == "discard")
 
-    def _appoint(self, scene: Appointment, begun: dict[str, Outcome]) -> None:
+    def _appoint(self, scene: Appointment, begun: dict[str, HandoffOutcome]) -> None:
         """Register a receiver again, with one person as its owner."""
         self._say(scene.told)
         found = read_documents(connect(self._cluster.settings), RECEIVERS)[scene.receiver]
@@ -244,10 +244,10 @@ class Stage:
         self._terminal.print()
         self._terminal.print(Text(told))
 
-    def _begun_by(self, event_id: str) -> Outcome:
+    def _begun_by(self, event_id: str) -> HandoffOutcome:
         """The handoff that an event began, once all of it was read."""
 
-        def found() -> Outcome | None:
+        def found() -> HandoffOutcome | None:
             for outcome in self._outcomes.values():
                 package = outcome.package
                 if package is not None and package.event_id == event_id and outcome.whole():
@@ -279,7 +279,7 @@ class Stage:
         if record.topic == "handoff.violations":
             violation = msgspec.json.decode(record.value, type=Violation)
             if violation.handoff_id is not None:
-                outcome = self._outcomes.setdefault(violation.handoff_id, Outcome())
+                outcome = self._outcomes.setdefault(violation.handoff_id, HandoffOutcome())
                 outcome.violations[violation.id] = violation
                 outcome.fresh.append(violation)
         elif record.topic == "handoff.patterns":
@@ -287,16 +287,16 @@ class Stage:
             self._patterns[pattern.id] = pattern
         elif record.topic == "handoff.signals":
             signal = msgspec.json.decode(record.value, type=Signal)
-            outcome = self._outcomes.setdefault(signal.handoff_id, Outcome())
+            outcome = self._outcomes.setdefault(signal.handoff_id, HandoffOutcome())
             outcome.signals[signal.kind] = signal
             outcome.fresh.append(signal)
         else:
             package = msgspec.json.decode(record.value, type=Package)
-            outcome = self._outcomes.setdefault(package.id, Outcome())
+            outcome = self._outcomes.setdefault(package.id, HandoffOutcome())
             if outcome.package is None or outcome.package.revision < package.revision:
                 outcome.package = package
 
-    def _show(self, outcome: Outcome, *, package: bool = False, brief: bool = False) -> None:
+    def _show(self, outcome: HandoffOutcome, *, package: bool = False, brief: bool = False) -> None:
         """What came since the last time: the package if wanted, violations, then signals.
 
         `brief` counts the violations that were resolved.
@@ -368,12 +368,12 @@ class Stage:
         self._reader.close()
 
 
-def _package(outcome: Outcome) -> Package:
+def _package(outcome: HandoffOutcome) -> Package:
     assert outcome.package is not None, "a scene follows the handoff that it is about"
     return outcome.package
 
 
-def _owned(outcome: Outcome, kind: SignalKind) -> bool:
+def _owned(outcome: HandoffOutcome, kind: SignalKind) -> bool:
     """Whether a handoff that lacked an owner has one now, and its sender was told."""
     return (
         kind in outcome.signals
@@ -382,7 +382,7 @@ def _owned(outcome: Outcome, kind: SignalKind) -> bool:
     )
 
 
-def _ack(scene: Answer, package: Package) -> Ack:
+def _ack(scene: ReceiverReply, package: Package) -> Ack:
     return Ack(
         f"{scene.status}-{scene.handoff}",
         package.workflow,

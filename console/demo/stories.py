@@ -36,7 +36,7 @@ class Crowd:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReceiverReply:
     """The receiver says what it did with a handoff: an ack. `late`: its deadline has passed."""
 
     told: str
@@ -81,11 +81,11 @@ class Appointment:
     reassigned: tuple[str, ...] = ()
 
 
-Scene = Tools | Crowd | Answer | Repair | Silence | Appointment
+Scene = Tools | Crowd | ReceiverReply | Repair | Silence | Appointment
 
 
 @dataclass(frozen=True)
-class Story:
+class DemoStory:
     """One zone."""
 
     name: str
@@ -96,7 +96,7 @@ class Story:
 
 
 STORIES: Final = (
-    Story(
+    DemoStory(
         "sales",
         "Sales to marketing: the conversation stays behind",
         "A call told sales what a lead fears, when it decides and what it can spend. What reaches "
@@ -132,19 +132,19 @@ STORIES: Final = (
                 "asked the lead on the phone",
                 {"budget": "20000"},
             ),
-            Answer(
+            ReceiverReply(
                 "Dana takes that first lead up, and sales is told.",
                 "crm-1",
                 "accepted",
                 "Dana Reyes",
             ),
-            Answer("Her track has run.", "crm-1", "completed", "Dana Reyes"),
+            ReceiverReply("Her track has run.", "crm-1", "completed", "Dana Reyes"),
         ),
         "Dropped fields came back from the same task's earlier outputs, each with its origin. "
         "Where nobody declares a handoff, the package comes when the next team has begun; "
         "declared, it is there before.",
     ),
-    Story(
+    DemoStory(
         "operations",
         "Operations to support: other words, other shapes",
         "Operations numbers its customers and speaks of SEV1; support files them by C-4411 and "
@@ -161,7 +161,7 @@ STORIES: Final = (
                 },
             ),
             Silence("The robot says nothing, and the second passes.", "ops-773"),
-            Answer(
+            ReceiverReply(
                 "It wakes up and takes the parcel. The stall is resolved, and it was late.",
                 "ops-773",
                 "accepted",
@@ -172,7 +172,7 @@ STORIES: Final = (
         "Support's deadline is 12 hours because support looks every 12: `handoff contracts lint` "
         "refuses a contract that promises an answer before anyone has looked.",
     ),
-    Story(
+    DemoStory(
         "support",
         "Support to engineering: the same failure, and nobody there",
         "Five customers, one failure. Each ticket is escalated in prose to a queue whose last "
