@@ -28,26 +28,35 @@ from processors.insights.processor import insights
 from processors.integrity.processor import integrity
 from tests.fed import closes, fed, same
 from tests.fed import told as told_
-from tests.simulated.known import Broken, must
+from tests.simulated.known import BrokenRule, must
 from tests.simulated.ledger import Ledger
 from tests.simulated.machine import Machine
 from tests.simulated.second import adds_up, by_subject, steps_behind
 from tests.simulated.shrink import shrunken
-from tests.simulated.story import HOUR, MINUTE, Fault, Plan, Registry, Step, Story, silence
+from tests.simulated.story import (
+    HOUR,
+    MINUTE,
+    Fault,
+    Plan,
+    Story,
+    StoryRegistry,
+    StoryStep,
+    silence,
+)
 from tests.simulated.telling import told
 from tests.simulated.traffic import Traffic
-from tests.simulated.world import World
+from tests.simulated.world import SimulatedWorld
 
 Core = type[Driver[Any]]
 SIZES = (1, 1, 2, 3, 5, 8)  # tasks of a seed
 
 
-class Outcome(NamedTuple):
+class SeedOutcome(NamedTuple):
     """What became of a seed: what happened in it, what does not hold, if anything, and what the run
     without faults came across."""
 
     story: Story
-    broken: Broken | None
+    broken: BrokenRule | None
     seen: Counter[tuple[str, str]]
 
 
@@ -57,7 +66,7 @@ class Drawn:
     without faults, in which it was drawn. `random` draws what is still to be drawn."""
 
     story: Story
-    broken: Broken | None
+    broken: BrokenRule | None
     machine: Machine
     ledger: Ledger
     random: Random
@@ -66,7 +75,7 @@ class Drawn:
 def draw(
     seed: int,
     core: Core = Driver,
-    worlds: type[World] = World,
+    worlds: type[SimulatedWorld] = SimulatedWorld,
     traffic: type[Traffic] = Traffic,
 ) -> Drawn:
     """Draw what happens in a seed, and play it straight on meanwhile."""
@@ -74,16 +83,16 @@ def draw(
     world = worlds(random)
     ledger = Ledger(world.limits)
     processor = integrity(world.limits)
-    machine = Machine(processor, Registry(processor), STRAIGHT, ledger, core)
-    steps: list[Step] = []
-    broken: Broken | None = None
+    machine = Machine(processor, StoryRegistry(processor), STRAIGHT, ledger, core)
+    steps: list[StoryStep] = []
+    broken: BrokenRule | None = None
     try:
         for step in traffic(world, ledger, random.choice(SIZES)).steps():
             steps.append(step)
             machine.play([step])
         machine.play(silence(steps))
         finish(machine, ledger)
-    except Broken as found:
+    except BrokenRule as found:
         broken = found
     story = Story(seed, world.limits, tuple(steps), (), world.insights)
     return Drawn(story, broken, machine, ledger, random)
@@ -93,7 +102,7 @@ def draw(
 STRAIGHT = Plan(aborts=True)
 
 
-def simulate(seed: int, core: Core = Driver) -> Outcome:
+def simulate(seed: int, core: Core = Driver) -> SeedOutcome:
     """Play one seed in all its ways."""
     drawn = draw(seed, core)
     story, broken = drawn.story, drawn.broken
@@ -106,13 +115,13 @@ def simulate(seed: int, core: Core = Driver) -> Outcome:
         behind = steps_behind(steps, drawn.machine.told)
         story = replace(story, plans=plans, insights=_strikes(random, behind, outages=False))
         broken = judge(story, core, drawn.machine)
-    return Outcome(story, broken, drawn.ledger.seen)
+    return SeedOutcome(story, broken, drawn.ledger.seen)
 
 
-def judge(story: Story, core: Core = Driver, first: Machine | None = None) -> Broken | None:
+def judge(story: Story, core: Core = Driver, first: Machine | None = None) -> BrokenRule | None:
     """Play a story in all its ways: what does not hold, or None. `first` is the run without
     faults, where it was played already."""
-    registry = Registry(integrity(story.limits))
+    registry = StoryRegistry(integrity(story.limits))
     try:
         first = first or play(story, STRAIGHT, core, registry)
         for plan in story.plans:
@@ -122,13 +131,13 @@ def judge(story: Story, core: Core = Driver, first: Machine | None = None) -> Br
                 _same(first, again)
         if story.insights is not None:
             play_insights(story, first, core)
-    except Broken as broken:
+    except BrokenRule as broken:
         return broken
     return None
 
 
-def play(story: Story, plan: Plan, core: Core, registry: Registry) -> Machine:
-    """One run of a story to its end, under the eyes of a ledger. Raises `Broken`."""
+def play(story: Story, plan: Plan, core: Core, registry: StoryRegistry) -> Machine:
+    """One run of a story to its end, under the eyes of a ledger. Raises `BrokenRule`."""
     late = any(fault.outage for fault in plan.faults)
     ledger = Ledger(story.limits, punctual=not late)
     machine = Machine(integrity(story.limits), registry, plan, ledger, core)
@@ -138,22 +147,22 @@ def play(story: Story, plan: Plan, core: Core, registry: Registry) -> Machine:
 
 
 def finish(machine: Machine, ledger: Ledger) -> None:
-    """Nothing more happens. Raises `Broken` where something is left over."""
+    """Nothing more happens. Raises `BrokenRule` where something is left over."""
     ledger.close(list(machine.state()))
     try:
         closes(fed(each.output for each in machine.told), ())
     except AssertionError as wrong:
-        raise Broken("feed", str(wrong)) from wrong
+        raise BrokenRule("feed", str(wrong)) from wrong
 
 
 def play_insights(story: Story, first: Machine, core: Core) -> None:
     """Insights over what the first run told it: it adds up, with and without faults, and these
-    change nothing. Raises `Broken`."""
+    change nothing. Raises `BrokenRule`."""
     steps = steps_behind(first.steps, first.told)
     if not steps:
         return
     processor = insights(story.second)
-    registry = Registry(processor)
+    registry = StoryRegistry(processor)
     runs = []
     for plan in (Plan(), story.insights or Plan()):
         machine = Machine(processor, registry, plan, driver=core)
@@ -227,7 +236,7 @@ def by_task(published: Iterable[Some]) -> dict[str, list[Some]]:
     return found
 
 
-def _strikes(random: Random, steps: Sequence[Step], outages: bool) -> Plan:
+def _strikes(random: Random, steps: Sequence[StoryStep], outages: bool) -> Plan:
     share = random.choice((1.0, 0.6, 0.2, 0.05))
     commits = frozenset(step.number for step in steps if random.random() < share)
     faults = []
@@ -240,7 +249,7 @@ def _strikes(random: Random, steps: Sequence[Step], outages: bool) -> Plan:
     return Plan(commits, tuple(faults))
 
 
-def report(seed: int, story: Story, broken: Broken, core: Core = Driver) -> str:
+def report(seed: int, story: Story, broken: BrokenRule, core: Core = Driver) -> str:
     """A failing seed for people: what does not hold, the shrunken story, how to see it again."""
     small = shrunken(story, broken.rule, lambda other: judge(other, core))
     again = judge(small, core) or broken

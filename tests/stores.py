@@ -19,7 +19,7 @@ TOPIC = "t.log"
 Change = tuple[str, bytes | None]
 
 
-class _Message:
+class _ChangelogMessage:
     def __init__(self, offset: int, change: Change | None) -> None:
         self._offset, self._change = offset, change
 
@@ -46,7 +46,7 @@ class Reader:
 
     def __init__(self, changes: list[Change], first: int = 0) -> None:
         self._changes, self._first = changes, first
-        self._given: Iterator[_Message] = iter(())
+        self._given: Iterator[_ChangelogMessage] = iter(())
         self.began: int | None = None  # the offset that was asked for
 
     def assign(self, places: list[TopicPartition]) -> None:
@@ -54,12 +54,12 @@ class Reader:
         self.began = place.offset
         self._given = self._messages(place.offset)
 
-    def _messages(self, at: int) -> Iterator[_Message]:
+    def _messages(self, at: int) -> Iterator[_ChangelogMessage]:
         for n in range(at, self._first + len(self._changes)):
-            yield _Message(n, self._changes[n - self._first])
-        yield _Message(self._first + len(self._changes), None)
+            yield _ChangelogMessage(n, self._changes[n - self._first])
+        yield _ChangelogMessage(self._first + len(self._changes), None)
 
-    def consume(self, most: int, seconds: float) -> list[_Message]:
+    def consume(self, most: int, seconds: float) -> list[_ChangelogMessage]:
         return [message for _, message in zip(range(most), self._given, strict=False)]
 
     def pause(self, places: list[TopicPartition]) -> None:

@@ -15,7 +15,7 @@ from tests.core import DAY_ONE, Story, tables
 FIELDS: Final = [{"name": "a"}, {"name": "b"}]
 
 
-class Task:
+class BoundaryTask:
     """One task under its own limits; each thing that happens is a second later."""
 
     def __init__(self, *contracts: Story, **limits: int) -> None:
@@ -71,7 +71,7 @@ def of_bytes(number: int) -> str:
 @pytest.mark.parametrize("before", [[], ["other"], [{"object": 1}]])
 def test_a_value_of_the_largest_size_is_kept(size: int, kept: bool, before: list[Any]) -> None:
     """Whatever stood under its name."""
-    task = Task({"fields": FIELDS[:1]}, value_bytes=20)
+    task = BoundaryTask({"fields": FIELDS[:1]}, value_bytes=20)
     for value in before:
         task.captures(a=value)
     task.captures(a=of_bytes(size))
@@ -83,7 +83,7 @@ def test_a_value_of_the_largest_size_is_kept(size: int, kept: bool, before: list
 
 @pytest.mark.parametrize(("size", "kept"), [(20, True), (21, False)])
 def test_a_value_that_a_person_set_is_kept_like_any_other(size: int, kept: bool) -> None:
-    task = Task({"fields": FIELDS[:1]}, value_bytes=20)
+    task = BoundaryTask({"fields": FIELDS[:1]}, value_bytes=20)
     (package,) = published(task.hands_off(), "packages")
     body = {"handoff_id": package["id"], "action": "set", "by": "Dana", "reason": "asked"}
     outputs = task.said("amendments", **body, fields={"a": of_bytes(size)})
@@ -93,7 +93,7 @@ def test_a_value_that_a_person_set_is_kept_like_any_other(size: int, kept: bool)
 
 @pytest.mark.parametrize(("others", "kept"), [(1, True), (2, False)])
 def test_the_oldest_name_goes_when_there_is_one_too_many(others: int, kept: bool) -> None:
-    task = Task({"fields": FIELDS[:1]}, fields=2)
+    task = BoundaryTask({"fields": FIELDS[:1]}, fields=2)
     task.captures(a=1)
     for number in range(others):
         task.captures(**{f"other{number}": number})
@@ -102,7 +102,7 @@ def test_the_oldest_name_goes_when_there_is_one_too_many(others: int, kept: bool
 
 
 def test_as_many_names_as_there_may_be_in_one_output() -> None:
-    task = Task({"fields": FIELDS}, fields=2)
+    task = BoundaryTask({"fields": FIELDS}, fields=2)
     task.captures(a=1, b=2)
     assert task.count("captures_forgotten") == 0
     assert context(task.hands_off()) == {"a": 1, "b": 2}
@@ -110,7 +110,7 @@ def test_as_many_names_as_there_may_be_in_one_output() -> None:
 
 @pytest.mark.parametrize(("handoffs", "expired"), [(2, 0), (3, 1), (5, 3)])
 def test_the_oldest_handoff_goes_when_there_is_one_too_many(handoffs: int, expired: int) -> None:
-    task = Task({"complete_within": "P1D"}, open_handoffs=2)
+    task = BoundaryTask({"complete_within": "P1D"}, open_handoffs=2)
     outputs: list[Output] = []
     for number in range(handoffs):
         outputs += task.hands_off(handoff={"to": "marketing", "part": str(number)})
@@ -121,7 +121,7 @@ def test_the_oldest_handoff_goes_when_there_is_one_too_many(handoffs: int, expir
 
 @pytest.mark.parametrize(("others", "known"), [(1, True), (2, False)])
 def test_as_many_retractions_are_known_as_names(others: int, known: bool) -> None:
-    task = Task({"fields": FIELDS[:1]}, fields=2)
+    task = BoundaryTask({"fields": FIELDS[:1]}, fields=2)
     for name in ["a", *(f"other{number}" for number in range(others))]:
         assert not task.said("tool-outputs", stage="s", tool="t", retracted=[name])
     (violation,) = published(task.hands_off(), "violations")
@@ -130,7 +130,7 @@ def test_as_many_retractions_are_known_as_names(others: int, known: bool) -> Non
 
 @pytest.mark.parametrize(("size", "known"), [(65_535, True), (65_536, False)])
 def test_retracted_names_have_64_kibibytes(size: int, known: bool) -> None:
-    task = Task({"fields": FIELDS[:1]})
+    task = BoundaryTask({"fields": FIELDS[:1]})
     for name in ("a", "x" * size):
         assert not task.said("tool-outputs", stage="s", tool="t", retracted=[name])
     (violation,) = published(task.hands_off(), "violations")
@@ -139,7 +139,7 @@ def test_retracted_names_have_64_kibibytes(size: int, known: bool) -> None:
 
 @pytest.mark.parametrize(("size", "told"), [(1_000, True), (1_001, False)])
 def test_an_edge_is_told_unless_its_names_are_too_long(size: int, told: bool) -> None:
-    task = Task({})
+    task = BoundaryTask({})
     from_ = "s" * 500
     to = "x" * (size - len(f"move/lead/{from_}/"))
     for stage in (from_, to):
@@ -153,7 +153,7 @@ def test_what_a_package_put_under_a_name_is_kept_like_any_other(size: int, kept:
     fields = [{"name": "renamed", "from": ["a"]}]
     onwards = {"id": "on", "from": {"stage": "nurture"}, "to": {"receiver": "marketing"}}
     second = onwards | {"fields": [{"name": "renamed"}]}
-    task = Task({"fields": fields}, second, value_bytes=20)
+    task = BoundaryTask({"fields": fields}, second, value_bytes=20)
     task.hands_off(context={"a": of_bytes(size)})
     outputs = task.hands_off(stage="nurture", handoff={"to": "marketing", "contract": "on"})
     assert context(outputs) == ({"renamed": of_bytes(size)} if kept else {})
@@ -161,7 +161,7 @@ def test_what_a_package_put_under_a_name_is_kept_like_any_other(size: int, kept:
 
 @pytest.mark.parametrize("long", ["stage", "tool", "id", "name"])
 def test_what_a_sender_makes_long_does_not_grow_the_state(long: str) -> None:
-    task = Task({}, state_bytes=10_000)
+    task = BoundaryTask({}, state_bytes=10_000)
     for number in range(60):
         text = f"{number:04}" + "x" * 2_000
         body: dict[str, Any] = {"stage": "s", "tool": "t", "context": {f"n{number}": 1}}
@@ -174,7 +174,7 @@ def test_what_a_sender_makes_long_does_not_grow_the_state(long: str) -> None:
 @pytest.mark.parametrize(("size", "told"), [(200, True), (201, False)])
 def test_a_name_is_told_unless_it_is_too_long(size: int, told: bool) -> None:
     """Stages and tools of patterns, and what a move carries."""
-    task = Task({})
+    task = BoundaryTask({})
     name = "x" * size
     task.said("tool-outputs", stage="s", tool="t")
     outputs = {"stage": name, "tool": name, "context": {name: 1}, "handoff": {"to": "gone"}}
@@ -187,7 +187,7 @@ def test_a_name_is_told_unless_it_is_too_long(size: int, told: bool) -> None:
 
 
 def test_an_answer_to_nobodys_handoff_names_no_stage_and_no_tool() -> None:
-    task = Task({})
+    task = BoundaryTask({})
     task.said("acks", handoff_id="h-1", status="accepted", by="Dana")
     pattern = task.parts["workflow/lead/unknown_handoff"]
     assert pattern["tasks"] == ["t1"]
@@ -196,7 +196,7 @@ def test_an_answer_to_nobodys_handoff_names_no_stage_and_no_tool() -> None:
 
 @pytest.mark.parametrize(("names", "told"), [(64, 64), (65, 64)])
 def test_a_move_tells_of_so_many_names(names: int, told: int) -> None:
-    task = Task({})
+    task = BoundaryTask({})
     task.said("tool-outputs", stage="s", tool="t")
     context = {f"n{number}": number for number in range(names)}
     task.said("tool-outputs", stage="u", tool="t", context=context)
@@ -205,7 +205,7 @@ def test_a_move_tells_of_so_many_names(names: int, told: int) -> None:
 
 @pytest.mark.parametrize(("size", "told"), [(1_000, True), (1_001, False)])
 def test_a_pattern_is_told_unless_its_names_are_too_long(size: int, told: bool) -> None:
-    task = Task({})
+    task = BoundaryTask({})
     to = "t" * 500
     stage = "x" * (size - len(f"edge/lead//{to}/contract_missing"))
     task.hands_off(stage=stage, handoff={"to": to})

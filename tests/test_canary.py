@@ -176,19 +176,19 @@ BROKEN = (
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator["World"]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator["CanaryWorld"]:
     directory = tmp_path_factory.mktemp("canary")
     (directory / "documents.yaml").write_text(DOCUMENTS)
     lines = [json.dumps(each) for each in outputs()]
     (directory / "lines.jsonl").write_text("\n".join(lines) + "\n")
     settings = {"log_level": "DEBUG", "edge_interval_ms": "500"}
     with up(directory, "--contracts", "documents.yaml", **settings) as (_, servers):
-        made = World(directory, servers)
+        made = CanaryWorld(directory, servers)
         made.play(lines)
         yield made
 
 
-class World:
+class CanaryWorld:
     """The processors with all of it judged."""
 
     def __init__(self, directory: Path, servers: str) -> None:
@@ -238,7 +238,9 @@ class World:
         return list(read_all(self.cluster, [topic]))
 
 
-def test_no_topic_but_those_of_its_readers_and_no_state_but_the_tasks_has_it(world: World) -> None:
+def test_no_topic_but_those_of_its_readers_and_no_state_but_the_tasks_has_it(
+    world: CanaryWorld,
+) -> None:
     holding = set()
     known = [*NAMES, "handoff.queue.nurture", "handoff.queue.ops"]
     seen = {topic: world.records(topic) for topic in known}
@@ -254,14 +256,14 @@ def test_no_topic_but_those_of_its_readers_and_no_state_but_the_tasks_has_it(wor
     assert seen["handoff.queue.ops"]
 
 
-def test_patterns_tell_of_repeats_and_none_of_their_values(world: World) -> None:
+def test_patterns_tell_of_repeats_and_none_of_their_values(world: CanaryWorld) -> None:
     found = [json.loads(each.value) for each in world.records("handoff.patterns")]
     repeats = {each["contract"]: each["values"] for each in found if each["kind"] == "repeat"}
     assert set(repeats) == {"elsewhere", "words", "inside"}
     assert all(value is None for values in repeats.values() for value in values.values())
 
 
-def test_neither_the_log_nor_a_page_has_it(world: World) -> None:
+def test_neither_the_log_nor_a_page_has_it(world: CanaryWorld) -> None:
     log = (world.directory / "up.log").read_text()
     base = re.search(r"(http://\S+)/healthz", log)
     assert base is not None
@@ -271,7 +273,7 @@ def test_neither_the_log_nor_a_page_has_it(world: World) -> None:
             assert not CANARY.search(answer.read().decode())
 
 
-def test_no_command_shows_it_to_people(world: World) -> None:
+def test_no_command_shows_it_to_people(world: CanaryWorld) -> None:
     lines, documents = str(world.directory / "lines.jsonl"), str(world.directory / "documents.yaml")
     for what in ("packages", "violations", "signals", "patterns", "held", "dead-letters"):
         assert world("tail", what, "--from-beginning", "--timeout", "3").stdout
@@ -314,7 +316,7 @@ def test_no_command_shows_it_to_people(world: World) -> None:
         assert not found, (said, text[max(0, found.start() - 200) : found.end() + 100])
 
 
-def test_a_dry_run_shows_it_in_packages_and_nowhere_else(world: World) -> None:
+def test_a_dry_run_shows_it_in_packages_and_nowhere_else(world: CanaryWorld) -> None:
     lines, documents = str(world.directory / "lines.jsonl"), str(world.directory / "documents.yaml")
     result = world("dry-run", "--internal", "--contracts", documents, lines)
     world.said.clear()
@@ -325,7 +327,7 @@ def test_a_dry_run_shows_it_in_packages_and_nowhere_else(world: World) -> None:
     assert not CANARY.search(result.stderr)
 
 
-def test_what_is_not_classified_is_still_shown(world: World) -> None:
+def test_what_is_not_classified_is_still_shown(world: CanaryWorld) -> None:
     packages = world("tail", "packages", "--from-beginning", "--timeout", "3").stdout
     assert '{"tier":"gold"}' not in packages, "it stands beside the e-mail"
     assert "••••" in packages

@@ -92,7 +92,7 @@ def test_what_is_missing_is_told(then: ChangelogBounds, now: ChangelogBounds, wh
 # --- the look -------------------------------------------------------------------------------------
 
 
-class Topic:
+class FakeTopic:
     """As `describe_topics` tells of one."""
 
     def __init__(self, id_: str, partitions: int) -> None:
@@ -104,11 +104,14 @@ class Offset:
         self.offset = offset
 
 
-class Cluster:
+class ChangingCluster:
     """Stands for an admin client; `answers` says whether anything comes."""
 
     def __init__(self) -> None:
-        self.topics: dict[str, Topic | KafkaError] = {"in": Topic("i", 2), "log": Topic("l", 2)}
+        self.topics: dict[str, FakeTopic | KafkaError] = {
+            "in": FakeTopic("i", 2),
+            "log": FakeTopic("l", 2),
+        }
         self.logs = {0: (0, 10), 1: (0, 0)}
         self.answers = True
 
@@ -136,12 +139,12 @@ class Cluster:
 HELD = {0: ChangelogBounds("l", 0, 10), 1: ChangelogBounds("l", 0, 0)}
 
 
-def watched(cluster: Cluster) -> TopicWatcher:
+def watched(cluster: ChangingCluster) -> TopicWatcher:
     return TopicWatcher(cast(AdminClient, cluster), ["in"], "log")
 
 
 def suspects(
-    cluster: Cluster, held: dict[int, ChangelogBounds] = HELD, partitions: int = 2
+    cluster: ChangingCluster, held: dict[int, ChangelogBounds] = HELD, partitions: int = 2
 ) -> bool:
     """What the answer to the first question says."""
     watch = watched(cluster)
@@ -150,42 +153,42 @@ def suspects(
 
 
 def test_nothing_is_suspected_where_nothing_changed() -> None:
-    assert not suspects(Cluster())
+    assert not suspects(ChangingCluster())
 
 
 def test_a_raised_input_or_changelog_is_suspected() -> None:
     for name in ("in", "log"):
-        cluster = Cluster()
-        cluster.topics[name] = Topic("l", 3)
+        cluster = ChangingCluster()
+        cluster.topics[name] = FakeTopic("l", 3)
         assert suspects(cluster)
-    cluster = Cluster()
-    cluster.topics = {"in": Topic("i", 3), "log": Topic("l", 3)}
+    cluster = ChangingCluster()
+    cluster.topics = {"in": FakeTopic("i", 3), "log": FakeTopic("l", 3)}
     assert suspects(cluster)
     assert not suspects(cluster, partitions=3)
 
 
 def test_a_missing_topic_is_suspected_and_an_unanswered_question_is_not() -> None:
-    cluster = Cluster()
+    cluster = ChangingCluster()
     cluster.topics["log"] = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     assert suspects(cluster)
     cluster.topics["log"] = KafkaError(KafkaError._TIMED_OUT)
     assert not suspects(cluster)
-    cluster = Cluster()
+    cluster = ChangingCluster()
     cluster.answers = False
     assert not suspects(cluster)
 
 
 def test_a_changelog_that_lacks_something_is_suspected() -> None:
-    cluster = Cluster()
-    cluster.topics["log"] = Topic("another", 2)
+    cluster = ChangingCluster()
+    cluster.topics["log"] = FakeTopic("another", 2)
     assert suspects(cluster)
-    cluster = Cluster()
+    cluster = ChangingCluster()
     cluster.logs[0] = (4, 10)
     assert suspects(cluster)
 
 
 def test_an_answer_is_held_against_what_was_known_at_the_question() -> None:
-    cluster = Cluster()
+    cluster = ChangingCluster()
     watch = watched(cluster)
     for end in range(10, 20):
         cluster.logs[0] = (0, end)
@@ -194,7 +197,7 @@ def test_an_answer_is_held_against_what_was_known_at_the_question() -> None:
 
 
 def test_an_answer_for_partitions_that_went_is_not_looked_at() -> None:
-    cluster = Cluster()
+    cluster = ChangingCluster()
     watch = watched(cluster)
     cluster.logs[0] = (4, 10)
     assert not watch.suspects(HELD, 2)
@@ -204,4 +207,4 @@ def test_an_answer_for_partitions_that_went_is_not_looked_at() -> None:
 
 
 def test_nothing_is_asked_without_partitions() -> None:
-    assert not suspects(cast(Cluster, None), {})
+    assert not suspects(cast(ChangingCluster, None), {})

@@ -17,7 +17,7 @@ from topics.look import Look, Seen
 from topics.rights import Right
 
 
-class Cluster:
+class FakeCluster:
     """A cluster with all topics, on which everything is allowed; a test changes that."""
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ def _leaders(count: int) -> dict[int, int]:
 
 
 @pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    made = Cluster()
+def there(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    made = FakeCluster()
     monkeypatch.setattr(cluster, "_look", made.look)
     monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0)
     return made
@@ -60,7 +60,7 @@ def check(processor: Processor[Any]) -> int:
     ],
 )
 def test_a_topic_that_is_written_is_missed_before_it_is(
-    processor: Processor[Any], missing: str, there: Cluster
+    processor: Processor[Any], missing: str, there: FakeCluster
 ) -> None:
     assert check(processor) > 0
     del there.topics[missing]
@@ -69,7 +69,7 @@ def test_a_topic_that_is_written_is_missed_before_it_is(
 
 
 @pytest.mark.parametrize("processor", [INTEGRITY, INSIGHTS], ids=["integrity", "insights"])
-def test_each_right_on_a_topic_is_missed(processor: Processor[Any], there: Cluster) -> None:
+def test_each_right_on_a_topic_is_missed(processor: Processor[Any], there: FakeCluster) -> None:
     needed = rights_on_topics(processor, "handoff.")
     for right in needed:
         others = {each.operation for each in needed if each.name == right.name} - {right.operation}
@@ -80,7 +80,7 @@ def test_each_right_on_a_topic_is_missed(processor: Processor[Any], there: Clust
     assert check(processor) > 0
 
 
-def test_a_hidden_topic_is_no_missing_one(there: Cluster) -> None:
+def test_a_hidden_topic_is_no_missing_one(there: FakeCluster) -> None:
     there.hidden = {"handoff.integrity-state", "handoff.acks"}
     with pytest.raises(Fatal) as info:
         check(INTEGRITY)
@@ -91,7 +91,7 @@ def test_a_hidden_topic_is_no_missing_one(there: Cluster) -> None:
     )
 
 
-def test_a_missing_right_is_told_before_a_missing_topic(there: Cluster) -> None:
+def test_a_missing_right_is_told_before_a_missing_topic(there: FakeCluster) -> None:
     """Who may not see the topics cannot be told that some do not exist."""
     del there.topics["handoff.signals"]
     there.allow("handoff.acks", "DESCRIBE")
@@ -99,7 +99,7 @@ def test_a_missing_right_is_told_before_a_missing_topic(there: Cluster) -> None:
         check(INTEGRITY)
 
 
-def test_what_a_cluster_does_not_tell_is_no_missing_right(there: Cluster) -> None:
+def test_what_a_cluster_does_not_tell_is_no_missing_right(there: FakeCluster) -> None:
     """Without an authorizer no operations are told; `look` gives None, too, for a list that cannot
     be right."""
     assert {seen.allowed for seen in there.topics.values()} == {None}
@@ -108,7 +108,7 @@ def test_what_a_cluster_does_not_tell_is_no_missing_right(there: Cluster) -> Non
 
 
 def test_a_right_that_comes_a_little_later_is_waited_for(
-    there: Cluster, monkeypatch: pytest.MonkeyPatch
+    there: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there.allow("handoff.acks", "DESCRIBE")
 

@@ -32,7 +32,7 @@ sys.stdin.read()
 """
 
 
-class Cluster:
+class MockCluster:
     """A mock cluster of one broker in a process of its own."""
 
     def __init__(self) -> None:
@@ -58,8 +58,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    made = Cluster()
+def cluster() -> Iterator[MockCluster]:
+    made = MockCluster()
     yield made
     made.end()
 
@@ -91,7 +91,9 @@ def breaks(client: Producer, connections: ConnectionLog, before: int) -> bool:
     return connections.lost > before
 
 
-def test_a_connection_that_is_made_is_seen_and_one_that_holds_is_not_lost(cluster: Cluster) -> None:
+def test_a_connection_that_is_made_is_seen_and_one_that_holds_is_not_lost(
+    cluster: MockCluster,
+) -> None:
     with producer(cluster.servers) as (client, connections):
         assert connections.made > 0
         transaction(client)
@@ -101,7 +103,7 @@ def test_a_connection_that_is_made_is_seen_and_one_that_holds_is_not_lost(cluste
         assert connections.lost == before
 
 
-def test_a_connection_that_breaks_is_seen(cluster: Cluster) -> None:
+def test_a_connection_that_breaks_is_seen(cluster: MockCluster) -> None:
     with producer(cluster.servers) as (client, connections):
         transaction(client)
         before = connections.lost
@@ -109,7 +111,7 @@ def test_a_connection_that_breaks_is_seen(cluster: Cluster) -> None:
         wait_for(partial(breaks, client, connections, before), 10, "a loss")
 
 
-def test_a_request_that_times_out_breaks_its_connection_each_time(cluster: Cluster) -> None:
+def test_a_request_that_times_out_breaks_its_connection_each_time(cluster: MockCluster) -> None:
     """Twice within what librdkafka takes for a repetition, which it does not log."""
     with producer(cluster.servers, **{"socket.timeout.ms": "1000"}) as (
         client,
@@ -129,7 +131,7 @@ def test_a_request_that_times_out_breaks_its_connection_each_time(cluster: Clust
 
 
 def test_a_request_that_is_sent_again_costs_its_caller_nothing_and_the_epoch(
-    cluster: Cluster,
+    cluster: MockCluster,
 ) -> None:
     """The reason for all of it: the commit returns without an error."""
     settings = Settings(

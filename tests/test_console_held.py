@@ -258,7 +258,7 @@ def handoff(handoff: HandoffCommand, story: list[dict[str, Any]]) -> HandoffComm
     return handoff
 
 
-class Processor:
+class FakeProcessor:
     """Stands for the processor: answers each ack or amendment with the records that it is given."""
 
     def __init__(self, topic: str, answers: list[Record]) -> None:
@@ -266,7 +266,7 @@ class Processor:
         self._topic, self._answers = topic, answers
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> "Processor":
+    def __enter__(self) -> "FakeProcessor":
         self._reader = TopicReader(connect(), [self._topic], from_beginning=False)
         self._thread.start()
         return self
@@ -327,7 +327,9 @@ def test_an_amendment_is_found_by_its_id_written_and_waited_for(
     held = held_of(story)[0]
     reply = package(story, "sent", held.id)
     key = held.task_id.encode()
-    with Processor("handoff.amendments", [msgspec.structs.replace(reply, key=key)]) as processor:
+    with FakeProcessor(
+        "handoff.amendments", [msgspec.structs.replace(reply, key=key)]
+    ) as processor:
         result = handoff("amend", held.id, "--text", "os=Linux", "--reason", "asked the customer")
     assert result.exit_code == 0, result.stderr
     assert "sent to engineering, revision 2, owner Priya Nair" in result.stdout
@@ -352,7 +354,7 @@ def test_still_held_says_why_without_a_value(
     provenance = amended(held, "a1")
     again = wire.encode(msgspec.structs.replace(held, revision=2, provenance=provenance))
     reply = Record("handoff.held", 0, 0, held.id.encode(), again, 0)
-    with Processor("handoff.amendments", [reply]):
+    with FakeProcessor("handoff.amendments", [reply]):
         result = handoff("amend", held.id, "--set", 'steps="a secret"', "--output", "json")
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
@@ -377,7 +379,7 @@ def test_a_refusal_is_exit_status_1(
         else Record(made.topic, 0, 0, made.key, made.value, 0, made.headers)
     )
     given = ("--task", "t", "--workflow", "w", "--status", "accepted")
-    with Processor("handoff.acks", [reply]):
+    with FakeProcessor("handoff.acks", [reply]):
         result = handoff("ack", "h-x", *given)
     assert result.exit_code == 1, result.output
     assert ("unknown_handoff, closed" if way == "violation" else "dead letter") in result.stderr

@@ -558,7 +558,7 @@ def test_anything_else_deletes_the_content(
 # --- what a failing store means to the driver -----------------------------------------------------
 
 
-class Broken(dict[str, bytes]):
+class UnreadableStore(dict[str, bytes]):
     """A store that cannot be read any more."""
 
     broken = False
@@ -575,7 +575,7 @@ class Broken(dict[str, bytes]):
 
 
 def test_a_store_that_fails_is_no_fault_of_a_record_or_a_wake() -> None:
-    store = Broken()
+    store = UnreadableStore()
     made = Driver(toy("t."), {})
     made.assign(0, store)
     for n in range(10):

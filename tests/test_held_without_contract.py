@@ -18,7 +18,7 @@ CONTRACT = {"fields": [{"name": "budget"}], "hold_on": ["never_captured"]}
 UNREADABLE = [None, b'{"kind": "HandoffContract", "of": "a newer version"}']
 
 
-class World:
+class HeldWorld:
     """One held handoff; `tell` plays one more input, `exchange` another record of its contract."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class World:
 
 @pytest.mark.parametrize("value", UNREADABLE, ids=["gone", "unreadable"])
 def test_it_waits_until_its_contract_is_back(value: bytes | None) -> None:
-    world = World()
+    world = HeldWorld()
     assert world.exchange(value) == []
     fields = {"handoff_id": "handoff of e1", "fields": {"budget": 9}}
     ((topic, package),) = world.tell({"at": "09:10", "amendment": fields})
@@ -69,7 +69,7 @@ def test_it_waits_until_its_contract_is_back(value: bytes | None) -> None:
 
 
 def test_a_person_may_send_it_all_the_same() -> None:
-    world = World()
+    world = HeldWorld()
     world.exchange(None)
     said = {"handoff_id": "handoff of e1", "action": "release", "reason": "They asked for it."}
     gone, (topic, package), signal = world.tell({"at": "09:10", "amendment": said})
@@ -97,7 +97,7 @@ def test_what_an_older_version_left_open_expires(disposition: str) -> None:
 
 def test_a_version_written_anew_without_a_field_keeps_no_retraction_from_being_heard() -> None:
     """A registered version changes in status only, but its topic takes what anybody writes."""
-    world = World()
+    world = HeldWorld()
     world.exchange(world.written("budget", "other"))
     world.tell({"at": "09:05", "handoff": "marketing"})
     ((_, learnt), *_) = world.tell({"at": "09:10", "context": {"budget": 9}})

@@ -77,7 +77,7 @@ def plan(seed: int) -> list[Strike]:
     return sorted(strikes)
 
 
-class Stage:
+class LifeStage:
     """Where the players speak and hear: what they say is produced, what is published is read."""
 
     def __init__(self, cluster: Cluster, players: Players) -> None:
@@ -150,7 +150,7 @@ def work(number: int, era: int, event: int) -> Saying:
 def interrupt(
     instances: Instances,
     ordinal: int,
-    stage: Stage,
+    stage: LifeStage,
     is_settled: Callable[[], bool],
 ) -> None:
     """Kill an instance within a transaction, and start it: it is frozen while all speak at once,
@@ -200,7 +200,7 @@ def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
         instances.start(1)
         wait_for(instances.all_run, 60, "both instances run")
         began, left = time.monotonic(), list(strikes)
-        stage = Stage(cluster, Players(seed, TASKS, now(), SECONDS))
+        stage = LifeStage(cluster, Players(seed, TASKS, now(), SECONDS))
         players = stage.players
         while left or not players.done:
             passed = time.monotonic() - began

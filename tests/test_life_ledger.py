@@ -26,7 +26,7 @@ PARTITIONS = 3
 QUEUE = "queue.settlers"
 
 
-class World:
+class LedgerWorld:
     """The players and the pure core, on a clock that is only a number; all records are kept."""
 
     def __init__(self, seed: int, tasks: int, documents: Documents) -> None:
@@ -99,14 +99,14 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
 @pytest.fixture(scope="module")
 def story(documents: Documents) -> Story:
     """Records in which nothing is wrong, and the time at their end."""
-    world = World(7, 52, documents)
+    world = LedgerWorld(7, 52, documents)
     now = world.play()
     return world.records, now
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_core_loses_nothing_and_does_nothing_twice(seed: int, documents: Documents) -> None:
-    world = World(seed, 260, documents)
+    world = LedgerWorld(seed, 260, documents)
     now = world.play()
     assert audit(world.records, now) == []
     kinds = Counter(json.loads(r.value or b"")["kind"] for r in world.records if r.topic == SIGNALS)

@@ -122,7 +122,7 @@ TABLES: Final = [tables(world) for world in WORLDS]
 MONTH: Final = 30 * 1440  # minutes
 
 
-class Said(NamedTuple):
+class AnyReply(NamedTuple):
     """An ack or an amendment of the nth handoff that began (from the last), or of none."""
 
     which: int
@@ -137,7 +137,7 @@ class Moved(NamedTuple):
     minutes: int
 
 
-class Changed(NamedTuple):
+class ChangedTables(NamedTuple):
     """The tables are others from now on."""
 
     world: int
@@ -181,8 +181,8 @@ outputs_ = st.fixed_dictionaries(
 which = st.sampled_from([0, 0, 0, 0, 1, 1, 2, -1])
 astray = st.sampled_from([False] * 9 + [True])
 said = st.one_of(
-    st.builds(Said, which, st.just("handoff.acks"), acks, astray),
-    st.builds(Said, which, st.just("handoff.amendments"), amendments, astray),
+    st.builds(AnyReply, which, st.just("handoff.acks"), acks, astray),
+    st.builds(AnyReply, which, st.just("handoff.amendments"), amendments, astray),
 )
 events = st.one_of(
     outputs_,
@@ -192,12 +192,12 @@ events = st.one_of(
     said,
     said,
     st.builds(Moved, st.sampled_from([1, 30, 130, 250, 400, MONTH + 1440])),
-    st.builds(Changed, st.integers(0, len(WORLDS) - 1)),
+    st.builds(ChangedTables, st.integers(0, len(WORLDS) - 1)),
 )
 lives = st.lists(events, min_size=4, max_size=20)
 
 
-class World:
+class LifeWorld:
     """A core that lives through events, at a clock of a minute an event."""
 
     def __init__(self, restarts: bool = False) -> None:
@@ -234,7 +234,7 @@ class World:
             self.now += event.minutes * MINUTE
             self.month += event.minutes > MONTH
             outputs += self.clock.through(self.now)
-        elif isinstance(event, Changed):
+        elif isinstance(event, ChangedTables):
             self.table = TABLES[event.world]
             outputs += self.clock.exchange(self.table)
         else:
@@ -247,7 +247,7 @@ class World:
                 self.begun.append((package["id"], package["task_id"]))
         return outputs
 
-    def record(self, event: Record | Said | dict[str, Any]) -> Record:
+    def record(self, event: Record | AnyReply | dict[str, Any]) -> Record:
         self.offset += 1
         if isinstance(event, dict):
             id_ = f"{event['id']}.{self.month}"
@@ -276,8 +276,8 @@ class World:
         return [state.decode(encoded) for encoded in self.store.values()]
 
 
-def lived(life: list[Any], restarts: bool = False) -> tuple[list[list[Output]], World]:
-    world = World(restarts)
+def lived(life: list[Any], restarts: bool = False) -> tuple[list[list[Output]], LifeWorld]:
+    world = LifeWorld(restarts)
     return [world.live(event) for event in life], world
 
 

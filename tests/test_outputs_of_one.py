@@ -20,7 +20,7 @@ FULL = driving.FULL
 DAY = 86_400_000
 
 
-class World:
+class OutputsWorld:
     """The integrity core over records of one partition."""
 
     def __init__(self, limits: Limits, **story: Any) -> None:
@@ -87,7 +87,7 @@ FAT: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
 def test_what_causes_too_much_is_a_dead_letter_and_memory_stays_flat(kind: str) -> None:
     declared, members = FAT[kind]
     limits = Limits(output_bytes=4 << 20)
-    world = World(limits, contracts=[{"fields": declared}])
+    world = OutputsWorld(limits, contracts=[{"fields": declared}])
     known = {f"f{n}": f"value-{n:04d}" for n in range(1000)}
     world.step(context=known)
     world.commit()
@@ -114,9 +114,9 @@ def test_what_causes_too_much_is_a_dead_letter_and_memory_stays_flat(kind: str) 
 
 def test_as_much_as_the_limit_goes_through() -> None:
     """The limit counts keys and values, exactly."""
-    whole = size(World(Limits(), contracts=[{"fields": fields(50)}]).step(parts=16))
+    whole = size(OutputsWorld(Limits(), contracts=[{"fields": fields(50)}]).step(parts=16))
     for most, is_refused in ((whole, False), (whole - 1, True)):
-        world = World(Limits(output_bytes=most), contracts=[{"fields": fields(50)}])
+        world = OutputsWorld(Limits(output_bytes=most), contracts=[{"fields": fields(50)}])
         outputs = world.step(parts=16)
         assert (outputs[0].topic == "handoff.dead-letters") is is_refused
 
@@ -139,7 +139,7 @@ def test_what_a_verdict_has_at_least_is_never_more_than_is_published(
         for declared in ([], fields(40), [{"name": "a", "translate": {"x": "y"}}]):
             story: dict[str, Any] = {"contracts": [{"fields": declared, "rules": rules}]}
             story["contracts"].append(CONTRACT | {"version": 2, "status": "trial"} | {"fields": []})
-            world = World(Limits(), **story)
+            world = OutputsWorld(Limits(), **story)
             least.clear()
             outputs = world.step(parts=2, context=context)
             assert 0 < sum(least) <= size(outputs)
@@ -148,9 +148,9 @@ def test_what_a_verdict_has_at_least_is_never_more_than_is_published(
 # --- wakes ----------------------------------------------------------------------------------------
 
 
-def opened(limits: Limits, number: int, **contract: Any) -> World:
+def opened(limits: Limits, number: int, **contract: Any) -> OutputsWorld:
     """A task with so many open handoffs, each with the violations of 50 fields."""
-    world = World(limits, contracts=[{"fields": fields(50)} | contract])
+    world = OutputsWorld(limits, contracts=[{"fields": fields(50)} | contract])
     for n in range(number):
         world.step(handoff={"to": "marketing", "part": str(n)})
     world.commit()
@@ -182,7 +182,7 @@ def test_deadlines_that_cause_too_much_are_passed_in_several_transactions(
 def test_a_sweep_that_causes_too_much_goes_on_until_all_is_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def swept(world: World) -> list[list[Output]]:
+    def swept(world: OutputsWorld) -> list[list[Output]]:
         """A new version lets all of the held ones go."""
         body = {"version": 2, "fields": fields(50), "hold_on": []}
         world.registry.register({"contracts": [body]}, NOW)
@@ -210,7 +210,7 @@ def test_a_sweep_that_causes_too_much_goes_on_until_all_is_looked_at(
 
 
 def test_a_transaction_is_full_of_what_it_publishes_and_changes() -> None:
-    world = World(Limits(), contracts=[{"fields": fields(200)}])
+    world = OutputsWorld(Limits(), contracts=[{"fields": fields(200)}])
     published = 0
     while not world.driver.full:
         published += size(world.step(f"t{published}", parts=16))
@@ -232,7 +232,7 @@ def test_a_transaction_is_full_of_what_it_publishes_and_changes() -> None:
 
 
 def test_no_wake_begins_in_a_full_transaction() -> None:
-    world = World(Limits(), contracts=[{"fields": []}])
+    world = OutputsWorld(Limits(), contracts=[{"fields": []}])
     for n in range(3):
         world.step(f"t{n}", parts=1)
     world.commit()
@@ -249,7 +249,7 @@ def test_no_wake_begins_in_a_full_transaction() -> None:
 
 def test_decoded_states_are_kept_up_to_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driving, "MAX_RECENT_BYTES", 300_000)
-    world = World(Limits())
+    world = OutputsWorld(Limits())
     kept = []
     for n in range(55):
         world.step(f"t{n}", context={"a": "x" * 20_000})

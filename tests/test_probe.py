@@ -114,7 +114,7 @@ class Table:
         return self._value
 
 
-class World:
+class ProbeWorld:
     """A probe on fakes: `members` and `lags` are what Kafka tells, or why it does not."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -148,11 +148,11 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
+def world(monkeypatch: pytest.MonkeyPatch) -> ProbeWorld:
+    return ProbeWorld(monkeypatch)
 
 
-def test_each_look_publishes_also_without_a_change(world: World) -> None:
+def test_each_look_publishes_also_without_a_change(world: ProbeWorld) -> None:
     world.lags = {("desk", "toy.out"): 12}
     probe = world.probe()
     probe.look()
@@ -161,7 +161,7 @@ def test_each_look_publishes_also_without_a_change(world: World) -> None:
     assert world.status.probes == {"live": 2}
 
 
-def test_what_another_instance_saw_is_gone_on_from(world: World) -> None:
+def test_what_another_instance_saw_is_gone_on_from(world: ProbeWorld) -> None:
     world.members = 0
     before = Liveness("desk", False, wire.utc(NOW), 0, None, wire.utc(NOW - 1))
     probe = world.probe(wire.encode(before))
@@ -171,7 +171,7 @@ def test_what_another_instance_saw_is_gone_on_from(world: World) -> None:
 
 
 @pytest.mark.parametrize("table", [b"\xff", b"[]", b'{"receiver": 1}'])
-def test_an_unreadable_record_is_as_none(world: World, table: bytes) -> None:
+def test_an_unreadable_record_is_as_none(world: ProbeWorld, table: bytes) -> None:
     world.members = 0
     world.probe(table).look()
     (found,) = world.published
@@ -179,7 +179,7 @@ def test_an_unreadable_record_is_as_none(world: World, table: bytes) -> None:
 
 
 def test_a_group_that_cannot_be_described_publishes_nothing_and_is_named_once(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: ProbeWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     world.members = "not authorized"
@@ -197,14 +197,14 @@ def test_a_group_that_cannot_be_described_publishes_nothing_and_is_named_once(
     assert caplog.messages[1:] == [f"no longer: {said}"]
 
 
-def test_an_unknown_lag_hides_no_liveness(world: World) -> None:
+def test_an_unknown_lag_hides_no_liveness(world: ProbeWorld) -> None:
     world.lags = "not authorized"
     world.probe().look()
     assert [(each.live, each.lag) for each in world.published] == [(True, None)]
 
 
 def test_a_record_that_is_not_delivered_costs_the_producer_and_no_more(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: ProbeWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.producers = [Producer(KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))]
     probe = world.probe()
@@ -218,7 +218,7 @@ def test_a_record_that_is_not_delivered_costs_the_producer_and_no_more(
 
 
 def test_a_producer_that_has_failed_for_good_is_replaced(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ProbeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = KafkaException(KafkaError(KafkaError._FATAL, "out of order"))
     broken, sound = Mock(), Producer()
@@ -236,7 +236,7 @@ def test_a_producer_that_has_failed_for_good_is_replaced(
 
 
 def test_it_looks_while_the_lane_runs_on_partition_0_and_survives_every_error(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ProbeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = threading.Semaphore(0)
 

@@ -23,7 +23,7 @@ PROCESSOR = "tests.watching:WATCHING"
 QUICK = {"HANDOFF_PROBE_INTERVAL": "0.5"}
 
 
-class Follower:
+class LivenessFollower:
     """All liveness records, as they come."""
 
     def __init__(self, bench: Bench) -> None:
@@ -89,7 +89,7 @@ def start(bench: Bench, ordinal: int | None = 0, **environment: str) -> Instance
 
 def test_a_receiver_comes_leaves_and_comes_back(bench: Bench) -> None:
     bench.create()
-    follower = Follower(bench)
+    follower = LivenessFollower(bench)
     instance = start(bench).ready()
     never = follower.until(False, "a record of a group that never was")
     assert (never.members, never.lag, never.last_live_at) == (0, None, never.checked_at)
@@ -150,7 +150,7 @@ def probes(instance: Instance) -> float:
 
 def test_one_of_two_instances_probes_and_the_other_takes_over(real: Bench) -> None:
     real.create()
-    follower = Follower(real)
+    follower = LivenessFollower(real)
     first = start(real, 0, HANDOFF_KAFKA__SESSION_TIMEOUT_MS="6000").ready([0, 1, 2])
     second = start(real, 1, HANDOFF_KAFKA__SESSION_TIMEOUT_MS="6000").ready()
     wait_for(lambda: first.log.count("runs on partitions") == 2, 30, first.log)
@@ -203,7 +203,7 @@ def test_a_broker_that_goes_and_comes_back_costs_the_probe_nothing(
     try:
         with Bench(broker.bootstrap_servers, prefix, tmp_path) as bench:
             bench.create()
-            follower = Follower(bench)
+            follower = LivenessFollower(bench)
             instance = start(bench).ready()
             desk = Desk(bench, prefix + "desk")
             follower.until(True, "its member")

@@ -77,28 +77,28 @@ class Node:
         self.leader = None if number < 0 else self
 
 
-class Told:
+class DescribedTopic:
     def __init__(self, leaders: list[int], operations: list[AclOperation] | None) -> None:
         self.authorized_operations = operations
-        self.partitions = [Partition(n, leader) for n, leader in enumerate(leaders)]
+        self.partitions = [DescribedPartition(n, leader) for n, leader in enumerate(leaders)]
 
 
-class Partition:
+class DescribedPartition:
     def __init__(self, number: int, leader: int) -> None:
         self.id = number
         self.leader = None if leader < 0 else Node(leader)
 
 
-class Admin:
+class TopicsAdmin:
     """Answers DescribeTopics with what it was given."""
 
-    def __init__(self, **answers: Told | int) -> None:
+    def __init__(self, **answers: DescribedTopic | int) -> None:
         self.answers = answers
 
-    def describe_topics(self, topics: Any, **_: object) -> dict[str, Future[Told]]:
+    def describe_topics(self, topics: Any, **_: object) -> dict[str, Future[DescribedTopic]]:
         found = {}
         for name in topics.topic_names:
-            future: Future[Told] = Future()
+            future: Future[DescribedTopic] = Future()
             answer = self.answers.get(name, KafkaError.UNKNOWN_TOPIC_OR_PART)
             if isinstance(answer, int):
                 future.set_exception(KafkaException(KafkaError(answer)))
@@ -108,14 +108,14 @@ class Admin:
         return found
 
 
-def looked(admin: Admin, *names: str) -> Look:
+def looked(admin: TopicsAdmin, *names: str) -> Look:
     return look(cast(AdminClient, admin), names, 1.0)
 
 
 def test_topics_are_there_hidden_or_missing() -> None:
-    admin = Admin(
-        a=Told([3, -1], [AclOperation.DESCRIBE, AclOperation.READ]),
-        b=Told([3], None),
+    admin = TopicsAdmin(
+        a=DescribedTopic([3, -1], [AclOperation.DESCRIBE, AclOperation.READ]),
+        b=DescribedTopic([3], None),
         c=KafkaError.TOPIC_AUTHORIZATION_FAILED,
         d=KafkaError.LEADER_NOT_AVAILABLE,
     )
@@ -130,13 +130,13 @@ def test_topics_are_there_hidden_or_missing() -> None:
 
 def test_operations_that_cannot_be_all_are_not_believed() -> None:
     """Who sees a topic has DESCRIBE: a list without it comes from a cluster that does not tell."""
-    assert looked(Admin(a=Told([1], [])), "a").topics["a"].allowed is None
+    assert looked(TopicsAdmin(a=DescribedTopic([1], [])), "a").topics["a"].allowed is None
 
 
 def test_no_answer_is_an_error_and_no_missing_topic() -> None:
     with pytest.raises(KafkaException):
-        looked(Admin(a=KafkaError._TIMED_OUT), "a")
-    assert looked(Admin()) == Look({}, frozenset())
+        looked(TopicsAdmin(a=KafkaError._TIMED_OUT), "a")
+    assert looked(TopicsAdmin()) == Look({}, frozenset())
 
 
 def test_a_plan_does_not_create_what_it_may_not_see() -> None:

@@ -12,7 +12,15 @@ import pytest
 
 from tests.sidebyside.__main__ import main
 from tests.sidebyside.compare import Pair
-from tests.sidebyside.worlds import ROOT, World, benchmark, fuzzed, lives, scenarios, simulated
+from tests.sidebyside.worlds import (
+    ROOT,
+    PlayedWorld,
+    benchmark,
+    fuzzed,
+    lives,
+    scenarios,
+    simulated,
+)
 
 # Each is written at the end of the copy's driver.
 ALTERED = {
@@ -108,7 +116,7 @@ def altered(copy: Path, what: str) -> Path:
     return copy
 
 
-def few() -> Iterator[World]:
+def few() -> Iterator[PlayedWorld]:
     yield from simulated(range(1, 25))
     yield from lives(range(1), tasks=20)
 

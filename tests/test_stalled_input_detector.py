@@ -6,7 +6,7 @@ from processors.runtime.stalled_input_detector import (
     STALLED_SECONDS,
     StalledInputDetector,
 )
-from tests.test_timer_barrier import Admin
+from tests.test_timer_barrier import AnsweringAdmin
 
 A, B = ("outputs", 0), ("acks", 0)
 
@@ -15,7 +15,7 @@ class Watched:
     """Looks once a second; each question is answered at once with `ends`."""
 
     def __init__(self) -> None:
-        self.admin = Admin()
+        self.admin = AnsweringAdmin()
         self.now = 0.0
         self.detector = StalledInputDetector(self.admin, lambda: self.now)  # type: ignore[arg-type]
         self.answered = 0

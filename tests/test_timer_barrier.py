@@ -15,7 +15,7 @@ from processors.runtime.transactions import Fatal
 A, B = ("outputs", 0), ("acks", 0)
 
 
-class Admin:
+class AnsweringAdmin:
     """Answers when it is told to."""
 
     def __init__(self) -> None:
@@ -34,19 +34,19 @@ class Admin:
 
 
 @pytest.fixture
-def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
+def admin(monkeypatch: pytest.MonkeyPatch) -> AnsweringAdmin:
     monkeypatch.setattr(timer_barrier, "_ASK_SECONDS", 0.0)
     monkeypatch.setattr(timer_barrier, "_RETRY_SECONDS", 0.0)
-    return Admin()
+    return AnsweringAdmin()
 
 
 @pytest.fixture
-def barrier(admin: Admin) -> TimerBarrier:
+def barrier(admin: AnsweringAdmin) -> TimerBarrier:
     return TimerBarrier(admin, ["outputs", "acks"])  # type: ignore[arg-type]
 
 
 def test_timers_pass_when_all_inputs_were_read_to_the_end_they_had(
-    barrier: TimerBarrier, admin: Admin
+    barrier: TimerBarrier, admin: AnsweringAdmin
 ) -> None:
     assert barrier.passable({0: 100}, {A: 5, B: 0}, 110) == {}
     assert barrier.asking
@@ -60,7 +60,9 @@ def test_timers_pass_when_all_inputs_were_read_to_the_end_they_had(
     assert len(admin.asked) == 2
 
 
-def test_the_end_of_a_partition_event_counts_as_read(barrier: TimerBarrier, admin: Admin) -> None:
+def test_the_end_of_a_partition_event_counts_as_read(
+    barrier: TimerBarrier, admin: AnsweringAdmin
+) -> None:
     barrier.passable({0: 100}, {A: 5, B: 0}, 110)
     admin.answer(outputs=7, acks=0)
     assert barrier.passable({0: 100}, {A: 5, B: 0}, 120) == {}
@@ -68,7 +70,9 @@ def test_the_end_of_a_partition_event_counts_as_read(barrier: TimerBarrier, admi
     assert barrier.passable({0: 100}, {A: 5, B: 0}, 130) == {0: 110}
 
 
-def test_what_is_sought_back_has_to_be_read_again(barrier: TimerBarrier, admin: Admin) -> None:
+def test_what_is_sought_back_has_to_be_read_again(
+    barrier: TimerBarrier, admin: AnsweringAdmin
+) -> None:
     barrier.passable({0: 100}, {A: 5, B: 0}, 110)
     barrier.on_partition_eof(A, 7)
     admin.answer(outputs=7, acks=0)
@@ -80,7 +84,9 @@ def test_what_is_sought_back_has_to_be_read_again(barrier: TimerBarrier, admin: 
     assert barrier.passable({0: 100}, {A: 7, B: 0}, 160) == {0: 140}
 
 
-def test_it_does_not_wait_for_an_end_that_runs_ahead(barrier: TimerBarrier, admin: Admin) -> None:
+def test_it_does_not_wait_for_an_end_that_runs_ahead(
+    barrier: TimerBarrier, admin: AnsweringAdmin
+) -> None:
     barrier.passable({0: 100}, {A: 5, B: 0}, 110)
     admin.answer(outputs=1000, acks=0)
     for read in (100, 500, 900):
@@ -90,7 +96,7 @@ def test_it_does_not_wait_for_an_end_that_runs_ahead(barrier: TimerBarrier, admi
 
 
 def test_a_broker_that_does_not_say_is_asked_again(
-    barrier: TimerBarrier, admin: Admin, caplog: pytest.LogCaptureFixture
+    barrier: TimerBarrier, admin: AnsweringAdmin, caplog: pytest.LogCaptureFixture
 ) -> None:
     barrier.passable({0: 100}, {A: 5, B: 0}, 110)
     for future in admin.asked[-1].values():
@@ -103,7 +109,7 @@ def test_a_broker_that_does_not_say_is_asked_again(
 
 
 def test_an_answer_for_partitions_that_went_meanwhile_is_not_taken(
-    barrier: TimerBarrier, admin: Admin
+    barrier: TimerBarrier, admin: AnsweringAdmin
 ) -> None:
     barrier.passable({0: 100}, {A: 5, B: 0}, 110)
     barrier.clear()
@@ -111,7 +117,9 @@ def test_an_answer_for_partitions_that_went_meanwhile_is_not_taken(
     assert barrier.passable({0: 100}, {A: 5, B: 0}, 120) == {}
 
 
-def test_an_end_that_was_not_told_lets_nothing_pass(barrier: TimerBarrier, admin: Admin) -> None:
+def test_an_end_that_was_not_told_lets_nothing_pass(
+    barrier: TimerBarrier, admin: AnsweringAdmin
+) -> None:
     barrier.passable({0: 100}, {A: 5, B: 0}, 110)
     admin.answer(outputs=5, acks=-1001)
     assert barrier.passable({0: 100}, {A: 5, B: 0}, 120) == {}

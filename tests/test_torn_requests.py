@@ -42,7 +42,7 @@ def broker(tmp_path: Path) -> Iterator[TearingKafka]:
     made.stop()
 
 
-class Feed:
+class RecordFeed:
     """Sends records, a few every few milliseconds, so that transactions follow each other."""
 
     def __init__(self, servers: str, topic: str) -> None:
@@ -102,7 +102,7 @@ def test_torn_requests_lose_nothing_and_double_nothing(
         for ordinal in range(INSTANCES):
             instances.start(ordinal)
         wait_for(instances.all_run, 60, "both instances run")
-        feed = Feed(broker.bootstrap_servers, physical(INPUT, prefix))
+        feed = RecordFeed(broker.bootstrap_servers, physical(INPUT, prefix))
         for number, tear in enumerate(tears):
             broker.tear(tear)
             feed.send(inputs[number * RECORDS_A_TEAR : (number + 1) * RECORDS_A_TEAR])

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.sidebyside import size, worlds
 from tests.sidebyside.compare import Compared, Pair
 from tests.sidebyside.showing import shown, timeline
-from tests.sidebyside.worlds import ROOT, SHARED, World
+from tests.sidebyside.worlds import ROOT, SHARED, PlayedWorld
 
 KINDS = ("scenarios", "simulated", "life", "fuzz", "benchmark", "chaos", "data")
 SHOWN = 3  # differences of a world
@@ -67,7 +67,7 @@ def _compare(pair: Pair, options: argparse.Namespace) -> int:
     return 1 if failing else 0
 
 
-def _show(pair: Pair, world: World, compared: Compared) -> None:
+def _show(pair: Pair, world: PlayedWorld, compared: Compared) -> None:
     title = f"{world.name} differs" + (", and reached a limit" if compared.cut else "")
     print(f"\n{title}: {len(compared.differences)} differences", flush=True)
     small = pair.shrunken(world, compared.differences[0])
@@ -77,9 +77,9 @@ def _show(pair: Pair, world: World, compared: Compared) -> None:
     print("\n".join(timeline(small)), flush=True)
 
 
-def _made(kind: str, options: argparse.Namespace) -> Iterator[World]:
+def _made(kind: str, options: argparse.Namespace) -> Iterator[PlayedWorld]:
     seeds = range(options.seed, options.seed + options.worlds)
-    made: dict[str, Callable[[], Iterator[World]]] = {
+    made: dict[str, Callable[[], Iterator[PlayedWorld]]] = {
         "scenarios": worlds.scenarios,
         "simulated": lambda: worlds.simulated(seeds),
         "life": lambda: worlds.lives(range(options.seed, options.seed + 3)),

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from tests.fed import fed, told
 from tests.sidebyside import player
 from tests.sidebyside.player import Out, Result
-from tests.sidebyside.worlds import World
+from tests.sidebyside.worlds import PlayedWorld
 from tests.simulated.shrink import fewer
 from tests.simulation import by_task
 
@@ -27,7 +27,7 @@ SUMS_MAY_DIFFER_BY: Final = 1e-9  # of a sum of fractions, relatively
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Difference(NamedTuple):
+class RunDifference(NamedTuple):
     """One thing that is not the same: `what` kind of thing, of which task or subject, a sentence,
     and the two sides (None: it is not there)."""
 
@@ -44,7 +44,7 @@ class Compared(NamedTuple):
 
     records: int
     cut: bool
-    differences: list[Difference]
+    differences: list[RunDifference]
 
 
 class Pair:
@@ -64,7 +64,7 @@ class Pair:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def play(self, world: World) -> tuple[Result, Result]:
+    def play(self, world: PlayedWorld) -> tuple[Result, Result]:
         """What both make of a world."""
         message = world.played()
         for each in self._players:
@@ -74,7 +74,7 @@ class Pair:
             raise SystemExit(f"a player ended while it played {world.name}")
         return ours, theirs
 
-    def compare(self, world: World) -> Compared:
+    def compare(self, world: PlayedWorld) -> Compared:
         """Play a world on both sides; what differs."""
         ours, theirs = self.play(world)
         counts = ours.counts.keys() | theirs.counts.keys()
@@ -82,16 +82,16 @@ class Pair:
         records = len(ours.records) + len(ours.insights)
         return Compared(records, cut, list(differences(ours, theirs)))
 
-    def shrunken(self, world: World, first: Difference) -> World:
+    def shrunken(self, world: PlayedWorld, first: RunDifference) -> PlayedWorld:
         """A smaller world in which the same kind of thing differs."""
         until = time.monotonic() + SECONDS
 
-        def fails(other: World) -> bool:
+        def fails(other: PlayedWorld) -> bool:
             if time.monotonic() > until:
                 return False
             return any(each.what == first.what for each in self.compare(other).differences)
 
-        def of(tasks: Sequence[str]) -> World:
+        def of(tasks: Sequence[str]) -> PlayedWorld:
             kept = {"", *tasks}
             return world.keeping(step for step in world.steps if step.task in kept)
 
@@ -126,7 +126,7 @@ def _pipe(stream: Any) -> Any:
 # --- what differs ---------------------------------------------------------------------------------
 
 
-def differences(ours: Result, theirs: Result) -> Iterator[Difference]:
+def differences(ours: Result, theirs: Result) -> Iterator[RunDifference]:
     """What two results do not have in common: records, counts, sums, then what insights tells.
 
     Records are compared byte by byte, in their order within a task; sums and what insights makes of
@@ -134,23 +134,23 @@ def differences(ours: Result, theirs: Result) -> Iterator[Difference]:
     for side, result in (("this checkout", ours), ("the other one", theirs)):
         if result.error:
             last = result.error.strip().splitlines()[-1]
-            yield Difference("fails", side, f"{side} fails: {last}", ours.error, theirs.error)
+            yield RunDifference("fails", side, f"{side} fails: {last}", ours.error, theirs.error)
     yield from _in_turn("records", by_task(ours.records), by_task(theirs.records))
     for name in sorted(ours.counts.keys() | theirs.counts.keys()):
         one, other = ours.counts.get(name, 0), theirs.counts.get(name, 0)
         if one != other:
-            yield Difference("counts", name, f"{name} is {one}, and {other} there")
+            yield RunDifference("counts", name, f"{name} is {one}, and {other} there")
     sums, others = _sums(ours.told), _sums(theirs.told)
     for subject in sorted(sums.keys() | others.keys()):
         one_sum, other_sum = sums.get(subject), others.get(subject)
         if not alike(one_sum, other_sum):
-            yield Difference("sums", subject, "insights is told other sums", one_sum, other_sum)
+            yield RunDifference("sums", subject, "insights is told other sums", one_sum, other_sum)
     yield from _in_turn("insights", _by_subject(ours.insights), _by_subject(theirs.insights))
 
 
 def _in_turn(
     what: str, ours: Mapping[str, list[Out]], theirs: Mapping[str, list[Out]]
-) -> Iterator[Difference]:
+) -> Iterator[RunDifference]:
     """The first record of each task that is another one, or that is missing."""
     for about in sorted(ours.keys() | theirs.keys()):
         mine, others = ours.get(about, []), theirs.get(about, [])
@@ -159,7 +159,7 @@ def _in_turn(
             one = mine[at] if at < len(mine) else None
             other = others[at] if at < len(others) else None
             if one is None or other is None or not _same(one, other, exact=what == "records"):
-                yield Difference(what, about, f"{size}; number {at + 1} differs", one, other)
+                yield RunDifference(what, about, f"{size}; number {at + 1} differs", one, other)
                 break
 
 

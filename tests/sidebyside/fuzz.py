@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from processors.integrity.limits import Limits
 from tests.simulated.traffic import Traffic
-from tests.simulated.world import FIELDS, NAMES, Data, World
+from tests.simulated.world import FIELDS, NAMES, Data, SimulatedWorld
 
 ODD_NAMES: Final = ("lead.name", "lead.deep", "lead.deep.a", "a", "a.b", "a.b.c", "ünïcode", "a b")
 ODD_FIELDS: Final[tuple[Data, ...]] = (
@@ -35,7 +35,7 @@ MEMBERS: Final = ("name", "deep", "a", "b", "c", "n", "topic", "", "x.y")
 SPACES: Final = ("", "", "", " ", "\n  ")
 
 
-class Wild(World):
+class Wild(SimulatedWorld):
     """A world whose contracts ask for more, and that seldom has tight limits."""
 
     def _limits(self) -> Limits:

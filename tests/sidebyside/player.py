@@ -113,7 +113,7 @@ def read(stream: BinaryIO, type_: Any) -> Any:
     return msgspec.msgpack.decode(stream.read(int.from_bytes(length, "big")), type=type_)
 
 
-class Lane:
+class CoreLane:
     """One processor, its clock, and its changelog: all that a restart leaves."""
 
     def __init__(self, processor: Any, partitions: int, settled: Any) -> None:
@@ -212,8 +212,8 @@ class Player:
 
     def __init__(self, world: Played) -> None:
         self.world = world
-        self.first = Lane(_within(integrity, world.limits), world.partitions, self._commit)
-        self.second = Lane(_within(insights, world.insights), 1, self._commit_second)
+        self.first = CoreLane(_within(integrity, world.limits), world.partitions, self._commit)
+        self.second = CoreLane(_within(insights, world.insights), 1, self._commit_second)
         self.told: list[Out] = []
         self._offset = 0
 

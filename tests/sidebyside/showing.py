@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.sidebyside.compare import Difference
+from tests.sidebyside.compare import RunDifference
 from tests.sidebyside.player import Out
-from tests.sidebyside.worlds import World
+from tests.sidebyside.worlds import PlayedWorld
 from tests.simulated import telling
 
 WIDTH = 600  # characters of a value or an input
 _NOT_THERE = "(nothing)"
 
 
-def shown(difference: Difference) -> Iterator[str]:
+def shown(difference: RunDifference) -> Iterator[str]:
     """What differs, member by member."""
     yield f"  {difference.what} of {difference.about}: {difference.sentence}"
     ours, theirs = difference.ours, difference.theirs
@@ -46,7 +46,7 @@ def _at_once(only: Any) -> str:
     )
 
 
-def timeline(world: World) -> Iterator[str]:
+def timeline(world: PlayedWorld) -> Iterator[str]:
     """The steps of a world, the last one last."""
     yield f"  {len(world.steps)} steps, limits: {telling.limits(world.limits) or 'the defaults'}"
     for step in world.steps:

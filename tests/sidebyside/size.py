@@ -9,8 +9,8 @@ import msgspec
 from processors.integrity.limits import Limits
 from schemas.flow import Record
 from tests.sidebyside.compare import Pair
-from tests.sidebyside.worlds import BENCHMARK, OUTPUTS, World, documents_of
-from tests.simulated.story import START, Step
+from tests.sidebyside.worlds import BENCHMARK, OUTPUTS, PlayedWorld, documents_of
+from tests.simulated.story import START, StoryStep
 
 OUTPUTS_A_TASK: Final = (4, 40, 400, 1000)
 WORDS: Final = ("hail", "roof", "gutter", "cellar", "water", "pump", "ceiling", "plaster", "boiler")
@@ -36,10 +36,10 @@ def table(pair: Pair) -> Iterator[str]:
             )
 
 
-def _task(outputs: int, names: str) -> tuple[World, int]:
+def _task(outputs: int, names: str) -> tuple[PlayedWorld, int]:
     """A claim of so many outputs, and the bytes of them all."""
     random = Random(outputs)
-    steps = [Step(1, START, documents_of(BENCHMARK.read_text()))]
+    steps = [StoryStep(1, START, documents_of(BENCHMARK.read_text()))]
     sent = 0
     for number in range(outputs):
         text = " ".join(random.choices(WORDS, k=TEXT))
@@ -61,5 +61,5 @@ def _task(outputs: int, names: str) -> tuple[World, int]:
         sent += len(value)
         at = START + number
         record = Record(OUTPUTS, 0, number, b"claim-1", value, at)
-        steps.append(Step(number + 2, at, record, "claim-1"))
-    return World(f"{outputs} outputs", Limits(), tuple(steps)).committed(), sent
+        steps.append(StoryStep(number + 2, at, record, "claim-1"))
+    return PlayedWorld(f"{outputs} outputs", Limits(), tuple(steps)).committed(), sent

@@ -29,7 +29,15 @@ from tests import chaos, core, insights_core, life, life_tales
 from tests.sidebyside.fuzz import Wild, WildTraffic
 from tests.sidebyside.player import Changed, Ending, Given, Played, Read
 from tests.simulated.machine import Machine
-from tests.simulated.story import PARTITIONS, START, Change, Registry, Step, entry, silence
+from tests.simulated.story import (
+    PARTITIONS,
+    START,
+    StoryRegistry,
+    StoryStep,
+    TablesChange,
+    entry,
+    silence,
+)
 from tests.simulation import draw
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -49,22 +57,22 @@ LIMITS: Final[dict[str, dict[str, int]]] = {
 
 
 @dataclass(frozen=True)
-class World:
+class PlayedWorld:
     """What happens, and what follows on each step (by number) where anything does. `note` says what
     the checkout at hand had to say while the world was drawn."""
 
     name: str
     limits: Limits
-    steps: tuple[Step, ...]
+    steps: tuple[StoryStep, ...]
     endings: Mapping[int, Ending] = field(default_factory=dict)
     insights: Mapping[str, int | None] = field(default_factory=dict)
     note: str = ""
 
-    def keeping(self, steps: Iterable[Step]) -> "World":
+    def keeping(self, steps: Iterable[StoryStep]) -> "PlayedWorld":
         """The world with these steps only."""
         return dataclasses.replace(self, steps=tuple(steps))
 
-    def committed(self) -> "World":
+    def committed(self) -> "PlayedWorld":
         """The world with a commit after each step, and nothing else."""
         return dataclasses.replace(self, endings={step.number: "commit" for step in self.steps})
 
@@ -78,16 +86,16 @@ class World:
         return Played(PARTITIONS, limits, dict(self.insights), steps)
 
 
-def _what(step: Step) -> Read | Changed | None:
+def _what(step: StoryStep) -> Read | Changed | None:
     match step.what:
         case Record(topic, partition, offset, key, value, timestamp, headers):
             return Read(topic, partition, offset, key, value, timestamp, headers)
-        case Change(entries, existing):
+        case TablesChange(entries, existing):
             return Changed(list(entries), None if existing is None else sorted(existing))
     return None
 
 
-def _ended(random: Random, steps: tuple[Step, ...]) -> dict[int, Ending]:
+def _ended(random: Random, steps: tuple[StoryStep, ...]) -> dict[int, Ending]:
     """Transactions of a step or of many; a few restarts and aborts."""
     commits = random.choice((1.0, 0.6, 0.2, 0.05))
     restarts = min(0.05, 6 / len(steps))
@@ -103,15 +111,17 @@ def _ended(random: Random, steps: tuple[Step, ...]) -> dict[int, Ending]:
     return found
 
 
-def _world(name: str, limits: Limits, steps: list[Step], seed: int = 1, note: str = "") -> World:
+def _world(
+    name: str, limits: Limits, steps: list[StoryStep], seed: int = 1, note: str = ""
+) -> PlayedWorld:
     whole = (*steps, *silence(steps))
-    return World(name, limits, whole, _ended(Random(seed), whole), note=note)
+    return PlayedWorld(name, limits, whole, _ended(Random(seed), whole), note=note)
 
 
 # --- drawn ----------------------------------------------------------------------------------------
 
 
-def simulated(seeds: range) -> Iterator[World]:
+def simulated(seeds: range) -> Iterator[PlayedWorld]:
     """The worlds of the simulation."""
     for seed in seeds:
         drawn = draw(seed)
@@ -121,7 +131,7 @@ def simulated(seeds: range) -> Iterator[World]:
         )
 
 
-def fuzzed(seeds: range) -> Iterator[World]:
+def fuzzed(seeds: range) -> Iterator[PlayedWorld]:
     """Worlds of odd values, of long tasks, of many handoffs."""
     for seed in seeds:
         drawn = draw(seed, worlds=Wild, traffic=WildTraffic)
@@ -136,15 +146,15 @@ class _Scribe:
     """Writes steps down and plays them at once."""
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[StoryStep] = []
         self._number = 0
-        self._machine = Machine(CORE, Registry(CORE))
+        self._machine = Machine(CORE, StoryRegistry(CORE))
 
-    def take(self, at: int, what: Record | Change | None) -> list[Output]:
+    def take(self, at: int, what: Record | TablesChange | None) -> list[Output]:
         """One more step; what follows from it."""
         self._number += 1
         key = what.key if isinstance(what, Record) else None
-        step = Step(self._number, at, what, (key or b"").decode(errors="replace"))
+        step = StoryStep(self._number, at, what, (key or b"").decode(errors="replace"))
         before = len(self._machine.published)
         self._machine.play([step])
         outputs = [each.output for each in self._machine.published[before:]]
@@ -153,7 +163,7 @@ class _Scribe:
         return outputs
 
 
-def scenarios() -> Iterator[World]:
+def scenarios() -> Iterator[PlayedWorld]:
     """All stories in `tests/scenarios` and `tests/insights`."""
     for path in sorted((ROOT / "tests" / "scenarios").glob("*.yaml")):
         yield _world(f"scenario {path.stem}", Limits(), _told(_loaded(path)))
@@ -166,7 +176,7 @@ def _loaded(path: Path) -> core.Story:
     return story
 
 
-def _registered(registry: core.Registry, known: dict[tuple[str, str], bytes]) -> Change:
+def _registered(registry: core.Registry, known: dict[tuple[str, str], bytes]) -> TablesChange:
     """What a registry holds by now and is not known yet."""
     fresh = [
         (topic, key, value)
@@ -176,7 +186,7 @@ def _registered(registry: core.Registry, known: dict[tuple[str, str], bytes]) ->
     ]
     known.update({(topic, key): value for topic, key, value in fresh})
     existing = None if registry.existing is None else frozenset(registry.existing)
-    return Change(tuple(fresh), existing)
+    return TablesChange(tuple(fresh), existing)
 
 
 def _moment(given: core.Story) -> int:
@@ -184,7 +194,7 @@ def _moment(given: core.Story) -> int:
     return core.ms(time)
 
 
-def _told(story: core.Story) -> list[Step]:
+def _told(story: core.Story) -> list[StoryStep]:
     scribe, registry, inputs = _Scribe(), core.Registry(story), core.Inputs()
     known: dict[tuple[str, str], bytes] = {}
     outputs = scribe.take(_moment(story["inputs"][0]), _registered(registry, known))
@@ -200,25 +210,25 @@ def _told(story: core.Story) -> list[Step]:
     return scribe.steps
 
 
-def _told_to_insights(name: str, story: core.Story) -> World:
+def _told_to_insights(name: str, story: core.Story) -> PlayedWorld:
     registry = core.Registry(story)
     known: dict[tuple[str, str], bytes] = {}
-    steps = [Step(1, _moment(story["inputs"][0]), _registered(registry, known))]
+    steps = [StoryStep(1, _moment(story["inputs"][0]), _registered(registry, known))]
     for number, given in enumerate(story["inputs"], start=2):
         at = _moment(given)
         if given.keys() == {"at"}:
-            steps.append(Step(number, at, None))
+            steps.append(StoryStep(number, at, None))
         elif given.keys().isdisjoint(core.REGISTERED):
             record, now = insights_core.record(given, number)
-            steps.append(Step(number, now, record))
+            steps.append(StoryStep(number, now, record))
         else:
             registry.register(given, at)
-            steps.append(Step(number, at, _registered(registry, known)))
+            steps.append(StoryStep(number, at, _registered(registry, known)))
     told = _world(f"insights scenario {name}", Limits(), steps)
-    return World(told.name, told.limits, told.steps, told.endings, story.get("limits", {}))
+    return PlayedWorld(told.name, told.limits, told.steps, told.endings, story.get("limits", {}))
 
 
-def lives(seeds: range, tasks: int = 52) -> Iterator[World]:
+def lives(seeds: range, tasks: int = 52) -> Iterator[PlayedWorld]:
     """The players of the life tests, who go by what is published."""
     for seed in seeds:
         scribe, offsets = _Scribe(), Counter[tuple[str, int]]()
@@ -237,13 +247,13 @@ def lives(seeds: range, tasks: int = 52) -> Iterator[World]:
         yield _world(f"life {seed}", Limits(), scribe.steps, seed)
 
 
-def documents_of(text: str) -> Change:
+def documents_of(text: str) -> TablesChange:
     """The contracts and receivers of a YAML text."""
     return _change(YAML(typ="safe", pure=True).load_all(text))
 
 
-def _change(documents: Iterable[dict[str, Any]]) -> Change:
-    return Change(tuple(map(entry, documents)))
+def _change(documents: Iterable[dict[str, Any]]) -> TablesChange:
+    return TablesChange(tuple(map(entry, documents)))
 
 
 def _record(
@@ -264,33 +274,33 @@ def _record(
 # --- measured -------------------------------------------------------------------------------------
 
 
-def benchmark(events: int) -> Iterator[World]:
+def benchmark(events: int) -> Iterator[PlayedWorld]:
     """The benchmark's claims."""
     made = workload.make(events, START, in_flight=min(workload.IN_FLIGHT, events // 8))
-    steps, offsets = [Step(1, START, documents_of(BENCHMARK.read_text()))], Counter[Any]()
+    steps, offsets = [StoryStep(1, START, documents_of(BENCHMARK.read_text()))], Counter[Any]()
     for number, (key, value) in enumerate(made.records, start=2):
         at = START + number
-        steps.append(Step(number, at, _record(offsets, OUTPUTS, key, value, at), key.decode()))
+        steps.append(StoryStep(number, at, _record(offsets, OUTPUTS, key, value, at), key.decode()))
     yield _world("benchmark", Limits(), steps)
 
 
-def under_chaos(seeds: range, events: int) -> Iterator[World]:
+def under_chaos(seeds: range, events: int) -> Iterator[PlayedWorld]:
     """The traffic of the exactly-once proof."""
     for seed in seeds:
-        steps = [Step(1, START, documents_of(chaos.DOCUMENTS))]
+        steps = [StoryStep(1, START, documents_of(chaos.DOCUMENTS))]
         offsets = Counter[Any]()
         inputs = chaos.traffic(seed, events, PARTITIONS, START)
         for number, (partition, key, value) in enumerate(inputs, start=2):
             at = START + number
             record = _record(offsets, chaos.INPUT, key, value, at, partition)
-            steps.append(Step(number, at, record, (key or b"").decode(errors="replace")))
+            steps.append(StoryStep(number, at, record, (key or b"").decode(errors="replace")))
         yield _world(f"chaos {seed}", Limits(), steps, seed)
 
 
 # --- recorded -------------------------------------------------------------------------------------
 
 
-def recorded(paths: list[Path]) -> Iterator[World]:
+def recorded(paths: list[Path]) -> Iterator[PlayedWorld]:
     """Files of tool outputs, one JSON object a line, or of chat transcripts, plain or gzip: under
     the airline's contracts, and under one contract for each of their most frequent moves."""
     airline = documents_of(AIRLINE.read_text())
@@ -314,15 +324,15 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         raise SystemExit(f"{path}: {error}") from None
 
 
-def _recorded(name: str, lines: list[dict[str, Any]], found: Change) -> World:
+def _recorded(name: str, lines: list[dict[str, Any]], found: TablesChange) -> PlayedWorld:
     now = min(_when(line) for line in lines)
-    steps, offsets = [Step(1, now, found)], Counter[Any]()
+    steps, offsets = [StoryStep(1, now, found)], Counter[Any]()
     for number, line in enumerate(lines, start=2):
         now = max(now, _when(line))
         task = line["task_id"]
         value = json.dumps(line, ensure_ascii=False).encode()
         record = _record(offsets, OUTPUTS, task.encode(), value, now)
-        steps.append(Step(number, now, record, task))
+        steps.append(StoryStep(number, now, record, task))
     return _world(name, Limits(), steps)
 
 
@@ -331,7 +341,7 @@ def _when(line: dict[str, Any]) -> int:
     return at if isinstance(at, int) else int(datetime.fromisoformat(at).timestamp() * 1000)
 
 
-def _contracts_of_moves(lines: list[dict[str, Any]]) -> Change:
+def _contracts_of_moves(lines: list[dict[str, Any]]) -> TablesChange:
     """A contract for each of the most frequent moves, that asks for what stood at both stages."""
     last: dict[str, str] = {}
     moves: Counter[tuple[str, str, str]] = Counter()
@@ -370,6 +380,6 @@ def _contracts_of_moves(lines: list[dict[str, Any]]) -> Change:
     return _change([*contracts, *receivers.values()])
 
 
-def within(world: World, limits: str) -> World:
+def within(world: PlayedWorld, limits: str) -> PlayedWorld:
     """The world under other limits: those of `LIMITS`."""
     return dataclasses.replace(world, limits=replace(world.limits, **LIMITS[limits]))

@@ -11,12 +11,12 @@ from processors.contracts.compiled import Contract
 from schemas.flow import Output
 from schemas.records import Package, Violation
 from schemas.wire import epoch_ms
-from tests.simulated.watched import Call
+from tests.simulated.watched import CoreCall
 
 MAX_EVENTS: Final = 256  # last events of a task by which a repeated one is known
 
 
-class Broken(Exception):
+class BrokenRule(Exception):
     """Something that must hold does not: `rule` names what, a stable word; then a sentence."""
 
     def __init__(self, rule: str, sentence: str) -> None:
@@ -26,7 +26,7 @@ class Broken(Exception):
 
 def must(holds: object, rule: str, sentence: str) -> None:
     if not holds:
-        raise Broken(rule, sentence)
+        raise BrokenRule(rule, sentence)
 
 
 @dataclass
@@ -81,13 +81,13 @@ def promised(package: Package, kind: str) -> int:
     return 0 if by is None else epoch_ms(by)
 
 
-def contract_of(call: Call, package: Package) -> Contract | None:
+def contract_of(call: CoreCall, package: Package) -> Contract | None:
     """The contract version that a package names."""
     found: Contract | None = call.tables.version(package.contract, package.contract_version)
     return found
 
 
-def is_all(call: Call, package: Package) -> bool:
+def is_all(call: CoreCall, package: Package) -> bool:
     """Whether nothing is promised beyond acceptance."""
     contract = contract_of(call, package)
     if contract is None:
@@ -95,7 +95,7 @@ def is_all(call: Call, package: Package) -> bool:
     return contract.complete_within is None
 
 
-def is_whole(call: Call, known: Known, package: Package, released: bool) -> None:
+def is_whole(call: CoreCall, known: Known, package: Package, released: bool) -> None:
     """Its missing fields, its shares and its violations agree with what it carries."""
     contract = contract_of(call, package)
     id_ = package.id

@@ -18,7 +18,7 @@ from schemas.flow import Arrival, Output, Record, Refused
 from schemas.records import Ack, Package, Signal, ToolOutput, Violation
 from schemas.wire import epoch_ms
 from tests.simulated.known import (
-    Broken,
+    BrokenRule,
     Known,
     Remembered,
     contract_of,
@@ -28,7 +28,7 @@ from tests.simulated.known import (
     promised,
     trace,
 )
-from tests.simulated.watched import Call
+from tests.simulated.watched import CoreCall
 
 PACKAGES: Final = "handoff.packages"
 HELD: Final = "handoff.held"
@@ -75,7 +75,7 @@ _signal = msgspec.json.Decoder(Signal).decode
 
 
 class Ledger:
-    """Reads what one run commits. Raises `Broken` at the first record that cannot be right.
+    """Reads what one run commits. Raises `BrokenRule` at the first record that cannot be right.
 
     `punctual`: no outage, so every deadline has to be met at its moment.
     """
@@ -87,7 +87,7 @@ class Ledger:
         self.tasks: dict[str, Remembered] = {}
         self.seen: Counter[tuple[str, str]] = Counter()  # what the run came across
         self._punctual = punctual
-        self._calls: list[Call] = []
+        self._calls: list[CoreCall] = []
         self._open: defaultdict[str, dict[str, Known]] = defaultdict(dict)  # by task
         self._counts: Counter[tuple[str, str]] = Counter()
         self._arrival: Arrival | None = None  # of the call at hand
@@ -97,7 +97,7 @@ class Ledger:
 
     # --- beside the driver --------------------------------------------------------------------
 
-    def called(self, call: Call) -> None:
+    def called(self, call: CoreCall) -> None:
         """The driver was given something; it counts when it is committed."""
         self._calls.append(call)
 
@@ -125,7 +125,7 @@ class Ledger:
 
     # --- one call -----------------------------------------------------------------------------
 
-    def _take(self, call: Call) -> None:
+    def _take(self, call: CoreCall) -> None:
         self._arrival = self._asked = None
         self._released.clear()
         self._closed.clear()
@@ -163,7 +163,7 @@ class Ledger:
         return f"{package.workflow}/{package.task_id}"
 
     def _read(
-        self, call: Call, task: str, outputs: list[Output], revised: dict[str, Package]
+        self, call: CoreCall, task: str, outputs: list[Output], revised: dict[str, Package]
     ) -> None:
         rank = 0
         for position, output in enumerate(outputs):
@@ -180,7 +180,7 @@ class Ledger:
 
     # --- a record -----------------------------------------------------------------------------
 
-    def _is_read(self, call: Call, record: Record) -> bool:
+    def _is_read(self, call: CoreCall, record: Record) -> bool:
         """Whether an input counts: it is understood, and it has not come before."""
         letters = [output for output in call.outputs if output.topic == DEAD_LETTERS]
         if letters:
@@ -191,7 +191,7 @@ class Ledger:
                 record, call.now, self.limits.record_bytes, self.limits.backfill_after_ms
             )
         except Refused as refused:
-            raise Broken("letter", f"{refused.code}, and there is no dead letter") from refused
+            raise BrokenRule("letter", f"{refused.code}, and there is no dead letter") from refused
         body = arrival.body
         task = f"{body.workflow}/{body.task_id}"
         is_output = isinstance(body, ToolOutput)
@@ -219,7 +219,7 @@ class Ledger:
                 self._asked = asked, asked.state
         return True
 
-    def _set_aside(self, call: Call, letter: Output) -> None:
+    def _set_aside(self, call: CoreCall, letter: Output) -> None:
         must(call.outputs == [letter], "letter", "a dead letter, and something beside it")
         headers = dict(letter.headers)
         self.seen["dead letter", headers["__streams.errors.exception"].decode()] += 1
@@ -229,7 +229,7 @@ class Ledger:
 
     # --- time ---------------------------------------------------------------------------------
 
-    def _has_slept(self, call: Call) -> None:
+    def _has_slept(self, call: CoreCall) -> None:
         """Nothing was to happen before this call that has not happened."""
         bound = call.given if isinstance(call.given, int) else call.now
         for open_ in self._open.values():
@@ -242,7 +242,7 @@ class Ledger:
             ends = remembered.last_input_at + self.limits.task_ttl_ms
             must(self._open[task] or ends >= bound, "deadline", f"{task} lives after {ends}")
 
-    def _passes(self, call: Call, until: int) -> None:
+    def _passes(self, call: CoreCall, until: int) -> None:
         """These deadlines of a partition have passed: what of them ran is violated or closed."""
         for open_ in self._open.values():
             for known in [known for known in open_.values() if known.partition == call.partition]:
@@ -285,7 +285,7 @@ class Ledger:
     # --- packages -----------------------------------------------------------------------------
 
     def _read_package(
-        self, call: Call, task: str, outputs: list[Output], position: int
+        self, call: CoreCall, task: str, outputs: list[Output], position: int
     ) -> Package | None:
         output = outputs[position]
         if output.topic == HELD:
@@ -322,14 +322,14 @@ class Ledger:
         self._revise(call, task, package)
         return package
 
-    def _queue(self, call: Call, package: Package) -> str | None:
+    def _queue(self, call: CoreCall, package: Package) -> str | None:
         receiver = call.tables.receivers.get(package.to.receiver)
         if receiver is None or call.tables.absence(receiver.id) is not None:
             return None
         found: str | None = receiver.queue
         return found
 
-    def _revise(self, call: Call, task: str, package: Package) -> None:
+    def _revise(self, call: CoreCall, task: str, package: Package) -> None:
         self.seen["begun", package.begun] += 1
         for origin in package.provenance.values():
             self.seen["how", origin.how] += 1
@@ -365,7 +365,7 @@ class Ledger:
             )
         known.package = package
 
-    def _begin(self, call: Call, task: str, package: Package) -> Known:
+    def _begin(self, call: CoreCall, task: str, package: Package) -> Known:
         must(package.revision == 1, "revision", f"{package.id} begins with {package.revision}")
         known = Known(
             package.id,
@@ -391,7 +391,7 @@ class Ledger:
         self._counts["handoffs_begun", package.disposition] += 1
         return known
 
-    def _sent(self, call: Call, known: Known, package: Package) -> None:
+    def _sent(self, call: CoreCall, known: Known, package: Package) -> None:
         """It leaves: its deadlines count from now, but for a replay's."""
         self._released.add(package.id)
         known.fidelity = package.fidelity
@@ -412,7 +412,7 @@ class Ledger:
 
     # --- violations ---------------------------------------------------------------------------
 
-    def _read_violation(self, call: Call, output: Output) -> None:
+    def _read_violation(self, call: CoreCall, output: Output) -> None:
         violation = _violation(output.value or b"")
         self.seen[violation.status, violation.resolution or violation.kind] += 1
         must(output.key == violation.task_id.encode(), "key", f"{violation.id}: not its task")
@@ -449,7 +449,7 @@ class Ledger:
             assert opened is not None
             must(opened.episode == violation.episode, "episode", f"{id_}: another one is resolved")
 
-    def _in_time(self, call: Call, known: Known, violation: Violation) -> None:
+    def _in_time(self, call: CoreCall, known: Known, violation: Violation) -> None:
         """A deadline's violation comes at the deadline, once, and none from a replay."""
         must(isinstance(call.given, int), "deadline", f"{violation.id}, and no deadline passed")
         must(not known.backfill, "backfill", f"{violation.id} pages for a replay")
@@ -462,7 +462,7 @@ class Ledger:
 
     # --- signals ------------------------------------------------------------------------------
 
-    def _read_signal(self, call: Call, output: Output) -> None:
+    def _read_signal(self, call: CoreCall, output: Output) -> None:
         signal = _signal(output.value or b"")
         self.seen["signal", signal.kind] += 1
         must(output.key == signal.task_id.encode(), "key", f"{signal.id}: not keyed by its task")
@@ -528,7 +528,7 @@ class Ledger:
 
     # --- after the call -----------------------------------------------------------------------
 
-    def _agree(self, call: Call) -> None:
+    def _agree(self, call: CoreCall) -> None:
         """What was read of a call agrees with itself, and with what was asked."""
         for known in self._closed:
             left = [violation.kind for violation in known.open.values()]
@@ -555,7 +555,7 @@ class Ledger:
         grace_ends = known.begun_at + self.limits.early_grace_ms
         return known.package.begun == "implicit" and now < grace_ends
 
-    def _answered(self, call: Call, known: Known, before: str, status: str) -> None:
+    def _answered(self, call: CoreCall, known: Known, before: str, status: str) -> None:
         """An ack of what is sent or accepted does what it says, or says again what is so."""
         if status == "rejected":
             must(known.way == "rejected", "ack", f"{known.id} was rejected, and is {known.state}")

@@ -14,11 +14,11 @@ from processors.processor import Processor
 from processors.timeline import Timeline
 from schemas.flow import Output, Record
 from tests.simulated.known import must
-from tests.simulated.story import PARTITIONS, Change, Fate, Plan, Registry, Step
-from tests.simulated.watched import Call, counted, watched
+from tests.simulated.story import PARTITIONS, Fate, Plan, StoryRegistry, StoryStep, TablesChange
+from tests.simulated.watched import CoreCall, counted, watched
 
 
-class Published(NamedTuple):
+class PublishedRecord(NamedTuple):
     """One committed record, with the step at (or before) which it was published, and the clock."""
 
     step: int
@@ -48,10 +48,10 @@ class _Position(NamedTuple):
     tables: Any
 
 
-class Audit(Protocol):
+class Onlooker(Protocol):
     """Who looks on: at each call of the driver, and at what becomes of its transaction."""
 
-    def called(self, call: Call) -> None: ...
+    def called(self, call: CoreCall) -> None: ...
     def committed(self, counts: Counter[tuple[str, str]]) -> None: ...
     def dropped(self) -> None: ...
 
@@ -62,25 +62,25 @@ class Machine:
     def __init__(
         self,
         processor: Processor[Any],
-        registry: Registry,
+        registry: StoryRegistry,
         plan: Plan = Plan(),  # noqa: B008 - frozen
-        audit: Audit | None = None,
+        audit: Onlooker | None = None,
         driver: type[Driver[Any]] = Driver,
     ) -> None:
         self.processor = processor
-        self.steps: list[Step] = []
-        self.published: list[Published] = []
-        self.told: list[Published] = []  # to insights
+        self.steps: list[StoryStep] = []
+        self.published: list[PublishedRecord] = []
+        self.told: list[PublishedRecord] = []  # to insights
         self.struck: list[Struck] = []
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.changelog: list[tuple[int, Any, bytes | None]] = []
         self._registry = registry
-        self._changes: list[Step] = []
+        self._changes: list[StoryStep] = []
         self._plan = plan
         self._faults = {(fault.step, fault.place): fault for fault in plan.faults}
         self._audit = audit
         self._kind = driver if audit is None else watched(driver, audit.called)
-        self._pending: list[Published] = []
+        self._pending: list[PublishedRecord] = []
         self._index = 0  # of the step at hand
         self._moments = 0  # at which it could be struck so far
         self._away_until = 0
@@ -94,7 +94,7 @@ class Machine:
         """The clock."""
         return self._clock.now
 
-    def play(self, steps: Collection[Step]) -> None:
+    def play(self, steps: Collection[StoryStep]) -> None:
         """Play further steps, through all that strikes meanwhile, and commit."""
         self.steps += steps
         index = self._index
@@ -127,7 +127,7 @@ class Machine:
                 found[key] = value
         return found
 
-    def _play(self, index: int, step: Step) -> None:
+    def _play(self, index: int, step: StoryStep) -> None:
         self._index, self._moments = index, 0
         self._moment()
         if step.at < self._away_until:
@@ -135,8 +135,8 @@ class Machine:
             self._clock.now = self._away_until
         else:
             self._publish(self._clock.to(step.at))
-        if isinstance(step.what, Change):
-            changes = [s for s in self.steps[: index + 1] if isinstance(s.what, Change)]
+        if isinstance(step.what, TablesChange):
+            changes = [s for s in self.steps[: index + 1] if isinstance(s.what, TablesChange)]
             self._tables = self._registry.after(changes)
             self._publish(self._clock.exchange(self._tables))
         elif isinstance(step.what, Record):
@@ -167,9 +167,9 @@ class Machine:
     def _publish(self, outputs: Iterable[Output]) -> None:
         self._pending += map(self._published, outputs)
 
-    def _published(self, output: Output) -> Published:
+    def _published(self, output: Output) -> PublishedRecord:
         step = self.steps[min(self._index, len(self.steps) - 1)]
-        return Published(step.number, self._clock.now or 0, output)
+        return PublishedRecord(step.number, self._clock.now or 0, output)
 
     def _settle(self) -> tuple[Output, ...]:
         self._moment()

@@ -13,8 +13,8 @@ from schemas.flow import Record
 from schemas.records import Edge, Pattern
 from schemas.wire import epoch_ms
 from tests.simulated.known import must
-from tests.simulated.machine import Machine, Published
-from tests.simulated.story import MINUTE, PARTITIONS, Change, Step
+from tests.simulated.machine import Machine, PublishedRecord
+from tests.simulated.story import MINUTE, PARTITIONS, StoryStep, TablesChange
 
 EDGES: Final = "handoff.edges"
 PATTERNS: Final = "handoff.patterns"
@@ -26,15 +26,15 @@ _edge = msgspec.json.Decoder(Edge).decode
 _pattern = msgspec.json.Decoder(Pattern).decode
 
 
-def steps_behind(steps: Sequence[Step], told: Sequence[Published]) -> list[Step]:
+def steps_behind(steps: Sequence[StoryStep], told: Sequence[PublishedRecord]) -> list[StoryStep]:
     """What insights goes through: each sum when it was told, each change of the tables."""
-    found: list[Step] = []
+    found: list[StoryStep] = []
     offsets: Counter[int] = Counter()
-    by_step: defaultdict[int, list[Published]] = defaultdict(list)
+    by_step: defaultdict[int, list[PublishedRecord]] = defaultdict(list)
     for each in told:
         by_step[each.step].append(each)
 
-    def read(sums: Sequence[Published]) -> Iterator[Step]:
+    def read(sums: Sequence[PublishedRecord]) -> Iterator[StoryStep]:
         for each in sums:
             key = each.output.key or b""
             partition = sum(key) % PARTITIONS
@@ -42,22 +42,23 @@ def steps_behind(steps: Sequence[Step], told: Sequence[Published]) -> list[Step]
                 each.output.topic, partition, offsets[partition], key, each.output.value, each.now
             )
             offsets[partition] += 1
-            yield Step(0, each.now, record, key.decode())
+            yield StoryStep(0, each.now, record, key.decode())
 
     for step in steps:
         sums = by_step[step.number]
         found += read([each for each in sums if each.now < step.at])
-        if isinstance(step.what, Change):
+        if isinstance(step.what, TablesChange):
             found.append(step)
         found += read([each for each in sums if each.now >= step.at])
     return [
-        Step(number, step.at, step.what, step.task) for number, step in enumerate(found, start=1)
+        StoryStep(number, step.at, step.what, step.task)
+        for number, step in enumerate(found, start=1)
     ]
 
 
-def by_subject(published: Sequence[Published]) -> dict[str, list[Published]]:
+def by_subject(published: Sequence[PublishedRecord]) -> dict[str, list[PublishedRecord]]:
     """What insights publishes, by topic and key; the moment counts, the step does not."""
-    found: dict[str, list[Published]] = defaultdict(list)
+    found: dict[str, list[PublishedRecord]] = defaultdict(list)
     for each in published:
         key = (each.output.key or b"").decode()
         found[f"{each.output.topic} {key}"].append(each._replace(step=0))

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from tests.simulated.known import Broken
-from tests.simulated.story import Plan, Step, Story
+from tests.simulated.known import BrokenRule
+from tests.simulated.story import Plan, Story, StoryStep
 
 Item = TypeVar("Item")
-Judge = Callable[[Story], Broken | None]
+Judge = Callable[[Story], BrokenRule | None]
 MOST = 1_500  # tries: a story of some hundred steps takes a third of that
 
 
@@ -38,7 +38,7 @@ def shrunken(story: Story, rule: str, judge: Judge) -> Story:
             return story
 
 
-def _keeping(story: Story, steps: Iterable[Step]) -> Story:
+def _keeping(story: Story, steps: Iterable[StoryStep]) -> Story:
     return replace(story, steps=tuple(steps))
 
 

@@ -26,7 +26,7 @@ SILENCE: Final = 1_000_000  # the number of the step after which nothing comes a
 
 
 @dataclass(frozen=True)
-class Change:
+class TablesChange:
     """The tables change: documents and liveness records as JSON by key, and the topics there are
     (None: nobody knows). What is not named stays as it was."""
 
@@ -35,13 +35,13 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Step:
+class StoryStep:
     """One thing that happens at `at` (epoch ms): a record is read, the tables change, or nothing
     (None): time passes."""
 
     number: int
     at: int
-    what: Record | Change | None
+    what: Record | TablesChange | None
     task: str = ""
 
 
@@ -77,16 +77,16 @@ class Story:
 
     seed: int
     limits: Limits
-    steps: tuple[Step, ...]
+    steps: tuple[StoryStep, ...]
     plans: tuple[Plan, ...]
     second: InsightsLimits = INSIGHTS_LIMITS
     insights: Plan | None = None
 
 
-def silence(steps: Sequence[Step]) -> list[Step]:
+def silence(steps: Sequence[StoryStep]) -> list[StoryStep]:
     """What follows on the last of these steps: such a long time that everything is over."""
     end = steps[-1].at if steps else START
-    return [Step(SILENCE, end, None), Step(SILENCE + 1, end + 60 * DAY, None)]
+    return [StoryStep(SILENCE, end, None), StoryStep(SILENCE + 1, end + 60 * DAY, None)]
 
 
 def entry(data: dict[str, Any]) -> tuple[str, str, bytes]:
@@ -96,7 +96,7 @@ def entry(data: dict[str, Any]) -> tuple[str, str, bytes]:
     return topic, documents.key(document), documents.to_json(document)
 
 
-class Registry:
+class StoryRegistry:
     """The tables after each change, built once for all the runs of a seed."""
 
     def __init__(self, processor: Processor[Any]) -> None:
@@ -104,7 +104,7 @@ class Registry:
         self._names = processor.tables
         self._built: dict[tuple[int, ...], Any] = {}
 
-    def after(self, changes: Sequence[Step]) -> Any:
+    def after(self, changes: Sequence[StoryStep]) -> Any:
         """The tables after these steps."""
         numbers = tuple(step.number for step in changes)
         found = self._built.get(numbers)
@@ -112,7 +112,7 @@ class Registry:
             topics: dict[str, dict[str, bytes]] = {name: {} for name in self._names}
             existing: frozenset[str] | None = None
             for step in changes:
-                assert isinstance(step.what, Change)
+                assert isinstance(step.what, TablesChange)
                 for topic, key, value in step.what.entries:
                     if topic in topics:
                         topics[topic][key] = value

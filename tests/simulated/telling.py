@@ -9,8 +9,17 @@ from processors.driver import Driver
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.processor import integrity
 from schemas.flow import Output, Record
-from tests.simulated.machine import Machine, Published, Struck
-from tests.simulated.story import DAY, START, Change, Plan, Registry, Step, Story, silence
+from tests.simulated.machine import Machine, PublishedRecord, Struck
+from tests.simulated.story import (
+    DAY,
+    START,
+    Plan,
+    Story,
+    StoryRegistry,
+    StoryStep,
+    TablesChange,
+    silence,
+)
 
 PACKAGE = ("id", "revision", "disposition", "contract", "contract_version", "begun", "missing")
 
@@ -22,7 +31,7 @@ def told(story: Story, core: type[Driver[Any]]) -> str:
     """
     lines = [f"limits: {limits(story.limits)}"]
     processor = integrity(story.limits)
-    registry = Registry(processor)
+    registry = StoryRegistry(processor)
     for plan in (Plan(), *story.plans):
         machine = Machine(processor, registry, plan, driver=core)
         machine.play([*story.steps, *silence(story.steps)])
@@ -54,7 +63,7 @@ def limits(given: Limits) -> str:
 
 
 def _timeline(machine: Machine) -> Iterator[str]:
-    published: dict[int, list[Published]] = defaultdict(list)
+    published: dict[int, list[PublishedRecord]] = defaultdict(list)
     struck: dict[int, list[Struck]] = defaultdict(list)
     for record in machine.published:
         published[record.step].append(record)
@@ -79,11 +88,11 @@ def _time(at: int) -> str:
     return f"day {day + 1} {clock}" + (f".{thousandth:03}" if thousandth else "")
 
 
-def what(step: Step) -> str:
+def what(step: StoryStep) -> str:
     """What happens in a step."""
     if step.what is None:
         return "time passes"
-    if isinstance(step.what, Change):
+    if isinstance(step.what, TablesChange):
         entries = [_document(value) for _, _, value in step.what.entries]
         if step.what.existing is not None:
             entries.append(f"topics {sorted(step.what.existing)}")
@@ -117,7 +126,7 @@ def _record(record: Record) -> str:
     return f"{head} (timestamp {_time(record.timestamp)}) {json.dumps(body)}"
 
 
-def _line(published: Published) -> str:
+def _line(published: PublishedRecord) -> str:
     return f"{_time(published.now):16}    -> {output(published.output)}"
 
 

@@ -16,8 +16,8 @@ import msgspec
 from schemas.flow import Record
 from tests.simulated.known import Known
 from tests.simulated.ledger import Ledger
-from tests.simulated.story import DAY, HOUR, MINUTE, PARTITIONS, SECOND, START, Step
-from tests.simulated.world import NAMES, NOBODY, RECEIVERS, STAGES, TOOLS, Data, World
+from tests.simulated.story import DAY, HOUR, MINUTE, PARTITIONS, SECOND, START, StoryStep
+from tests.simulated.world import NAMES, NOBODY, RECEIVERS, STAGES, TOOLS, Data, SimulatedWorld
 
 OUTPUTS: Final = "handoff.tool-outputs"
 ACKS: Final = "handoff.acks"
@@ -67,13 +67,13 @@ class Walk:
 class Traffic:
     """Draws the steps of one seed. `ledger` tells what was published so far."""
 
-    world: World
+    world: SimulatedWorld
     ledger: Ledger
     tasks: int
     now: int = START
     number: int = 0
     walks: list[Walk] = field(default_factory=list)
-    sent: list[tuple[int, Step]] = field(default_factory=list)  # records, to be repeated
+    sent: list[tuple[int, StoryStep]] = field(default_factory=list)  # records, to be repeated
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     ids: int = 0
     names: tuple[str, ...] = NAMES
@@ -87,7 +87,7 @@ class Traffic:
     def random(self) -> Random:
         return self.world.random
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[StoryStep]:
         """All that happens."""
         self.declares = self.random.choice((0.5, 0.5, 0.25, 0.1))
         for change in self.world.beginning():
@@ -131,7 +131,7 @@ class Traffic:
         """How many handoffs an output declares."""
         return self.random.choice((1, 1, 1, 1, 2, 3))
 
-    def _draw(self) -> Step | None:
+    def _draw(self) -> StoryStep | None:
         weights = (60, 25, 5, 6, 2) if self.near is None else (40, 55, 2, 3, 0)
         kind = self.random.choices(("output", "answer", "repeat", "table", "bad"), weights)[0]
         if kind == "answer":
@@ -165,7 +165,7 @@ class Traffic:
             return walk
         return random.choice(self.walks[-6:])
 
-    def _output(self) -> Step | None:
+    def _output(self) -> StoryStep | None:
         random = self.random
         walk = self._walk()
         walk.left -= 1
@@ -231,7 +231,7 @@ class Traffic:
 
     # --- what receivers and people say --------------------------------------------------------
 
-    def _answer(self) -> Step | None:
+    def _answer(self) -> StoryStep | None:
         random = self.random
         handoffs = list(self.ledger.handoffs.values())
         still = [known for known in handoffs if known.state != "closed"]
@@ -273,7 +273,7 @@ class Traffic:
 
     # --- how it travels -----------------------------------------------------------------------
 
-    def _record(self, topic: str, body: Data) -> Step:
+    def _record(self, topic: str, body: Data) -> StoryStep:
         random = self.random
         timestamp, occurred_at = self._times(body["task_id"])
         body["occurred_at"] = occurred_at
@@ -315,7 +315,7 @@ class Traffic:
         value: bytes | None,
         timestamp: int,
         headers: list[tuple[str, bytes]],
-    ) -> Step:
+    ) -> StoryStep:
         partition = sum(key.encode()) % PARTITIONS
         place = (topic, partition)
         offset = self.offsets.get(place, 0)
@@ -326,7 +326,7 @@ class Traffic:
             self.sent.append((self.now, step))
         return step
 
-    def _repeat(self) -> Step | None:
+    def _repeat(self) -> StoryStep | None:
         """A record once more: a producer that retried, or that was started anew."""
         recent = [step for at, step in self.sent[-40:] if self.now - at < SHORTEST_LIFE]
         if not recent:
@@ -341,7 +341,7 @@ class Traffic:
         self.sent = kept  # one that is repeated for ever would outlive its task
         return step
 
-    def _bad(self) -> Step:
+    def _bad(self) -> StoryStep:
         key = f"t{self.random.randint(0, 5)}"
         topic = self.random.choice((OUTPUTS, ACKS, AMENDMENTS))
         value = self.random.choice((None, b"{", b"[]", b'{"task_id": "t1"}', b"\xff"))
@@ -349,6 +349,6 @@ class Traffic:
         self.sent = [(at, sent) for at, sent in self.sent if sent is not step]
         return step
 
-    def _step(self, what: Any, task: str = "") -> Step:
+    def _step(self, what: Any, task: str = "") -> StoryStep:
         self.number += 1
-        return replace(Step(0, self.now, what, task), number=self.number)
+        return replace(StoryStep(0, self.now, what, task), number=self.number)

@@ -10,7 +10,7 @@ from processors.driver import Driver
 from schemas.flow import Output, Record
 
 
-class Call(Struct, frozen=True):
+class CoreCall(Struct, frozen=True):
     """What a driver was given, and what it published of that: a record, or a moment (epoch ms)
     whose deadlines have passed, or nothing (None): the tables have changed."""
 
@@ -21,7 +21,7 @@ class Call(Struct, frozen=True):
     outputs: list[Output]
 
 
-Note = Callable[[Call], None]
+Note = Callable[[CoreCall], None]
 
 
 def watched(kind: type[Driver[Any]], note: Note) -> type[Driver[Any]]:
@@ -32,17 +32,17 @@ def watched(kind: type[Driver[Any]], note: Note) -> type[Driver[Any]]:
 
         def step(self, record: Record, now: int) -> list[Output]:
             outputs: list[Output] = super().step(record, now)
-            note(Call(record, record.partition, now, self.tables, outputs))
+            note(CoreCall(record, record.partition, now, self.tables, outputs))
             return outputs
 
         def fire(self, number: int, until: int, now: int, most: int) -> list[Output]:
             outputs: list[Output] = super().fire(number, until, now, most)
-            note(Call(until, number, now, self.tables, outputs))
+            note(CoreCall(until, number, now, self.tables, outputs))
             return outputs
 
         def sweep(self, now: int, most: int) -> list[Output]:
             outputs: list[Output] = super().sweep(now, most)
-            note(Call(None, -1, now, self.tables, outputs))
+            note(CoreCall(None, -1, now, self.tables, outputs))
             return outputs
 
     return Watched

@@ -7,7 +7,7 @@ from typing import Any, Final
 from processors.contracts.tables import LIVENESS
 from processors.insights.limits import Limits as InsightsLimits
 from processors.integrity.limits import Limits
-from tests.simulated.story import DAY, HOUR, MINUTE, START, Change, entry
+from tests.simulated.story import DAY, HOUR, MINUTE, START, TablesChange, entry
 
 Data = dict[str, Any]
 
@@ -55,7 +55,7 @@ SHORT: Final = (None, "PT10M", "PT1H", "PT6H")
 LONG: Final = (None, None, "PT30M", "PT8H", "P1D")
 
 
-class World:
+class SimulatedWorld:
     """The documents of one seed as they are now; `random` says what they are and become."""
 
     def __init__(self, random: Random) -> None:
@@ -90,22 +90,22 @@ class World:
         for too long, or somebody's last day is over."""
         return [*self.silent_at, now - (now - START) % DAY + DAY]
 
-    def beginning(self) -> list[Change]:
+    def beginning(self) -> list[TablesChange]:
         """What is registered at the start; some of it comes later, or never."""
         random = self.random
         changes = [
-            Change((entry(versions[0]),))
+            TablesChange((entry(versions[0]),))
             for versions in self.contracts.values()
             if random.random() < 0.9
         ]
         changes += [
-            Change((entry(receiver),))
+            TablesChange((entry(receiver),))
             for receiver in self.receivers.values()
             if random.random() < 0.85
         ]
         return changes
 
-    def change(self, now: int) -> Change:
+    def change(self, now: int) -> TablesChange:
         """One change of the tables at `now` (epoch ms)."""
         random = self.random
         kind = random.choices(
@@ -115,19 +115,19 @@ class World:
         if kind == "receiver":
             retired = random.random() < 0.3
             self.receivers[id_] |= {"status": "retired" if retired else "active"}
-            return Change((entry(self.receivers[id_]),))
+            return TablesChange((entry(self.receivers[id_]),))
         if kind == "owners":
             self.receivers[id_] = self._receiver(id_, now)
-            return Change((entry(self.receivers[id_]),))
+            return TablesChange((entry(self.receivers[id_]),))
         if kind == "liveness":
             ago = random.choice((0, 5 * MINUTE, HOUR))
             live = random.random() < 0.4
             found = {"receiver": id_, "live": live, "checked_at": now, "last_live_at": now - ago}
             self.silent_at = [now - ago + 10 * MINUTE, now - ago + 30 * MINUTE]
-            return Change(((LIVENESS, id_, json.dumps(found).encode()),))
+            return TablesChange(((LIVENESS, id_, json.dumps(found).encode()),))
         if kind == "topics":
             queues = [f"q.{name}" for name in RECEIVERS if random.random() < 0.8]
-            return Change((), frozenset(["handoff.packages", *queues]))
+            return TablesChange((), frozenset(["handoff.packages", *queues]))
         versions = self.contracts[random.choice(sorted(self.contracts))]
         if kind == "version":
             fresh = self._contract(versions[0]["id"], len(versions) + 1)
@@ -135,11 +135,11 @@ class World:
                 kept = ("workflow", "from", "to", "when")
                 fresh |= {name: versions[-1][name] for name in kept if name in versions[-1]}
             versions.append(fresh)
-            return Change((entry(fresh),))
+            return TablesChange((entry(fresh),))
         version = random.choice(versions)
         statuses = ("trial", "active", "active", "deprecated", "retired")
         version["status"] = random.choice(statuses)
-        return Change((entry(version),))
+        return TablesChange((entry(version),))
 
     def _contract(self, id_: str, version: int) -> Data:
         random = self.random
