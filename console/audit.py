@@ -122,10 +122,10 @@ def audit(
         _headline(answers),
         sum(each.answer == "no" for each in answers),
         len(traffic.edges),
-        traffic.crossings,
-        min((edge.first_seen for edge in traffic.edges), default=None),
-        max((edge.last_seen for edge in traffic.edges), default=None),
-        answers,
+        crossings=traffic.crossings,
+        first_seen=min((edge.first_seen for edge in traffic.edges), default=None),
+        last_seen=max((edge.last_seen for edge in traffic.edges), default=None),
+        answers=answers,
     )
 
 
@@ -181,10 +181,13 @@ def _known_format(traffic: _Traffic) -> AuditAnswer:
         "Is the format each receiver expects known?",
         _verdict(traffic, _at_least(share, COVERED)),
         f"a contract covers {judged:,} of {traffic.crossings:,} crossings ({percent(share)})",
-        f"yes when it covers {percent(COVERED)} or more",
-        {"crossings": traffic.crossings, "covered": judged, "share": share},
-        traffic.worst(lambda edge: _without(edge, "judged"), _of("without a contract")),
-        "draft contracts for what is not covered with `handoff discover`, and edit and apply them.",
+        rule=f"yes when it covers {percent(COVERED)} or more",
+        figures={"crossings": traffic.crossings, "covered": judged, "share": share},
+        worst=traffic.worst(lambda edge: _without(edge, "judged"), _of("without a contract")),
+        first_step=(
+            "draft contracts for what is not covered with `handoff discover`, and edit and apply "
+            "them."
+        ),
     )
 
 
@@ -239,9 +242,12 @@ def _carried(traffic: _Traffic) -> AuditAnswer:
         "Is context carried automatically?",
         _verdict(traffic, kept),
         evidence,
-        f"yes when fidelity is {percent(FIDELITY)} or more, at most {percent(REENTERED)} of the "
-        f"handoffs had a field typed again, and contracts cover {percent(KNOWN)} of the crossings",
-        {
+        rule=(
+            f"yes when fidelity is {percent(FIDELITY)} or more, at most {percent(REENTERED)} of "
+            f"the handoffs had a field typed again, and contracts cover {percent(KNOWN)} of the "
+            "crossings"
+        ),
+        figures={
             "judged": judged,
             "judged_share": known,
             "fidelity": fidelity,
@@ -249,8 +255,10 @@ def _carried(traffic: _Traffic) -> AuditAnswer:
             "lost_share": lost,
             "reentered_share": reentered,
         },
-        traffic.worst(lacking, why),
-        "let the sending tools hand off all that the contract requires, the worst edge first.",
+        worst=traffic.worst(lacking, why),
+        first_step=(
+            "let the sending tools hand off all that the contract requires, the worst edge first."
+        ),
     )
 
 
@@ -272,17 +280,19 @@ def _named_owner(
         "Is there a named owner for each step?",
         _verdict(traffic, _at_least(share, OWNED) and not nobodys),
         evidence,
-        f"yes when {percent(OWNED)} or more had one, and every receiver in use has an owner in "
-        f"force on {today.isoformat()}",
-        {
+        rule=(
+            f"yes when {percent(OWNED)} or more had one, and every receiver in use has an owner in "
+            f"force on {today.isoformat()}"
+        ),
+        figures={
             "owned": owned,
             "share": share,
             "receivers": len(named),
             "receivers_without_owner": len(nobodys),
             "active_contracts": active,
         },
-        traffic.worst(lambda edge: _without(edge, "owned"), _of("without a named owner")),
-        "register a receiver with an owner for each step: `handoff receivers apply`.",
+        worst=traffic.worst(lambda edge: _without(edge, "owned"), _of("without a named owner")),
+        first_step="register a receiver with an owner for each step: `handoff receivers apply`.",
     )
 
 
@@ -309,8 +319,10 @@ def _visible_stalls(traffic: _Traffic) -> AuditAnswer:
         "Are stalls visible?",
         _verdict(traffic, _at_least(share, PROMISED) and accepted > 0),
         evidence,
-        f"yes when {percent(PROMISED)} or more have a deadline, and acceptance was seen at all",
-        {
+        rule=(
+            f"yes when {percent(PROMISED)} or more have a deadline, and acceptance was seen at all"
+        ),
+        figures={
             "promised": promised,
             "share": share,
             "sent": sent,
@@ -319,9 +331,11 @@ def _visible_stalls(traffic: _Traffic) -> AuditAnswer:
             "open": open_,
             "stalled": stalled,
         },
-        traffic.worst(lambda edge: _without(edge, "promised"), _of("without a deadline")),
-        "give each contract `accept_within`, and let receivers ack (`handoff ack`) or name the "
-        "stage that they run (`to.stage`).",
+        worst=traffic.worst(lambda edge: _without(edge, "promised"), _of("without a deadline")),
+        first_step=(
+            "give each contract `accept_within`, and let receivers ack (`handoff ack`) or name the "
+            "stage that they run (`to.stage`)."
+        ),
     )
 
 
@@ -337,19 +351,24 @@ def _mapped(traffic: _Traffic) -> AuditAnswer:
         f"{len(undocumented):,} of {len(traffic.edges):,} edges are undocumented, {len(habits):,} "
         f"of these with {HABIT} or more moves; {percent(share)} of all moves and handoffs went "
         "over documented ones",
-        f"yes when {percent(MAPPED)} or more went over documented edges, and no undocumented one "
-        f"has {HABIT} or more moves",
-        {
+        rule=(
+            f"yes when {percent(MAPPED)} or more went over documented edges, and no undocumented "
+            f"one has {HABIT} or more moves"
+        ),
+        figures={
             "edges": len(traffic.edges),
             "undocumented": len(undocumented),
             "undocumented_in_use": len(habits),
             "share": share,
         },
-        traffic.worst(
+        worst=traffic.worst(
             lambda edge: 0 if edge.documented else edge.moves,
             lambda edge, _: f"{number(edge.moves, edge.kind)}, no contract",
         ),
-        "write down the edges that nobody mapped: `handoff discover` drafts a contract for each.",
+        first_step=(
+            "write down the edges that nobody mapped: `handoff discover` drafts a contract for "
+            "each."
+        ),
     )
 
 
@@ -362,11 +381,14 @@ def _structured(traffic: _Traffic) -> AuditAnswer:
         _verdict(traffic, share is not None and share <= BARE),
         f"{declared:,} handoffs were declared and {triggered:,} triggered by a contract; "
         f"{bare:,} of {traffic.crossings:,} crossings were bare moves ({percent(share)})",
-        f"yes when {percent(BARE)} or less were bare",
-        {"declared": declared, "triggered": triggered, "bare": bare, "share": share},
-        traffic.worst(
+        rule=f"yes when {percent(BARE)} or less were bare",
+        figures={"declared": declared, "triggered": triggered, "bare": bare, "share": share},
+        worst=traffic.worst(
             lambda edge: _alone(edge) if edge.kind == "move" else edge.counts.get("implicit", 0),
             _of("that nobody declared"),
         ),
-        "let the tools declare their handoffs (`handoff: {to: ...}`), the busiest bare edge first.",
+        first_step=(
+            "let the tools declare their handoffs (`handoff: {to: ...}`), the busiest bare edge "
+            "first."
+        ),
     )

@@ -195,7 +195,15 @@ class DryRun:
         if is_backfill(line, self._backfill_before):
             headers.append((wire.BACKFILL_HEADER, b"1"))
         # A record arrives when the clock is at hand, so only the header makes it backfill.
-        record = Record(line.topic, partition, offset, key, line.value, self.now, headers)
+        record = Record(
+            line.topic,
+            partition,
+            offset,
+            key=key,
+            value=line.value,
+            timestamp=self.now,
+            headers=headers,
+        )
         self.summary.inputs += 1
         yield from self._driver.step(record, self.now)
         yield from self._settled()

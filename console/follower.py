@@ -42,7 +42,15 @@ class Follower:
             partition = partition_of(each.key, SUBJECT_PARTITIONS)
             offset = self._offsets[partition]
             self._offsets[partition] += 1
-            record = Record(each.topic, partition, offset, each.key, each.value, now, each.headers)
+            record = Record(
+                each.topic,
+                partition,
+                offset,
+                key=each.key,
+                value=each.value,
+                timestamp=now,
+                headers=each.headers,
+            )
             yield from self._driver.step(record, now)
         yield from committed(self._driver)
 

@@ -111,7 +111,9 @@ def lines_of(records: Iterable[Record]) -> Iterator[Line]:
         except (msgspec.DecodeError, RecursionError):
             occurred_at = None
         problem = "has no key" if record.key is None else None
-        yield Line(number, record.topic, record.key, value, occurred_at, problem)
+        yield Line(
+            number, record.topic, record.key, value=value, occurred_at=occurred_at, problem=problem
+        )
 
 
 @contextmanager
@@ -131,13 +133,13 @@ def _line(number: int, text: bytes) -> Line:
         outline = _decode(text)
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8: {error.reason} at byte {error.start}"
-        return Line(number, TOOL_OUTPUTS, None, text, None, problem)
+        return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
     except msgspec.ValidationError:
         problem = "is JSON, but not an object"
-        return Line(number, TOOL_OUTPUTS, None, text, None, problem)
+        return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
     except (msgspec.DecodeError, RecursionError) as error:
         problem = f"is not JSON: {error}"
-        return Line(number, TOOL_OUTPUTS, None, text, None, problem)
+        return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
     if outline.task_id is not None or outline.topic is None:
         return _keyed(number, TOOL_OUTPUTS, text, outline)
     if outline.topic in TABLES:
@@ -145,13 +147,13 @@ def _line(number: int, text: bytes) -> Line:
     if outline.topic not in INPUTS:
         problem = f"names a topic that is no input; the inputs are {', '.join(INPUTS)}"
         topic = outline.topic if isinstance(outline.topic, str) else TOOL_OUTPUTS
-        return Line(number, topic, None, text, None, problem)
+        return Line(number, topic, None, value=text, occurred_at=None, problem=problem)
     value = bytes(outline.value)
     try:
         return _keyed(number, outline.topic, value, _decode(value))
     except msgspec.DecodeError:
         problem = "has a topic, but no object as its value"
-        return Line(number, outline.topic, None, value, None, problem)
+        return Line(number, outline.topic, None, value=value, occurred_at=None, problem=problem)
 
 
 def _of_table(number: int, outline: _Outline) -> Line:
@@ -161,7 +163,7 @@ def _of_table(number: int, outline: _Outline) -> Line:
     if occurred_at is None and outline.topic == LIVENESS and value.startswith(b"{"):
         occurred_at = _time(_decode(value).checked_at)
     problem = None if value else "has a topic, but no value"
-    return Line(number, outline.topic, key, value, occurred_at, problem)
+    return Line(number, outline.topic, key, value=value, occurred_at=occurred_at, problem=problem)
 
 
 def _time(given: Any) -> int | None:
@@ -175,8 +177,10 @@ def _keyed(number: int, topic: str, value: bytes, outline: _Outline) -> Line:
     occurred_at = _time(outline.occurred_at)
     if not isinstance(outline.task_id, str) or not outline.task_id:
         problem = "has no task_id, so it has no key"
-        return Line(number, topic, None, value, occurred_at, problem)
-    return Line(number, topic, outline.task_id.encode(), value, occurred_at, None)
+        return Line(number, topic, None, value=value, occurred_at=occurred_at, problem=problem)
+    return Line(
+        number, topic, outline.task_id.encode(), value=value, occurred_at=occurred_at, problem=None
+    )
 
 
 def moment(text: str) -> int:

@@ -103,14 +103,14 @@ class Run:
             found.id,
             found.workflow,
             found.task_id,
-            found.event_id,
-            found.contract,
-            found.to.receiver,
-            found.begun,
-            found.disposition == "held",
-            found.fidelity,
-            found.completeness,
-            epoch_ms(found.occurred_at),
+            event_id=found.event_id,
+            contract=found.contract,
+            receiver=found.to.receiver,
+            begun=found.begun,
+            held=found.disposition == "held",
+            fidelity=found.fidelity,
+            completeness=found.completeness,
+            occurred_at=epoch_ms(found.occurred_at),
         )
 
     def _violation(self, found: _Violation) -> None:
@@ -240,16 +240,18 @@ def compare(before: Run, after: Run, tried: Iterable[str], since: int | None = N
         ),
         _failures((was, now) for was, now in pairs if now is not None),
         # Of what does not begin any more nothing passes.
-        _failures((now, was) for was, now in pairs if was is not None and now is not None),
-        held,
-        freed,
-        _begins(now for was, now in pairs if was is None),
-        _begins(was for was, now in pairs if now is None),
-        Shares(
+        newly_passing=_failures(
+            (now, was) for was, now in pairs if was is not None and now is not None
+        ),
+        newly_held=held,
+        no_longer_held=freed,
+        newly_begun=_begins(now for was, now in pairs if was is None),
+        not_begun=_begins(was for was, now in pairs if now is None),
+        fidelity=Shares(
             _mean(was.fidelity for was, _ in concerned if was is not None),
             _mean(now.fidelity for _, now in concerned if now is not None),
         ),
-        Shares(
+        completeness=Shares(
             _mean(was.completeness for was, _ in concerned if was is not None),
             _mean(now.completeness for _, now in concerned if now is not None),
         ),

@@ -223,17 +223,19 @@ def _entry(event: Event, reveals: Reveals) -> Entry:
             return _captured(body, reveals, refused)
         case Ack():
             when = _when(body.occurred_at)
-            return Acked(when, body.handoff_id, body.status, body.by, body.reason, refused)
+            return Acked(
+                when, body.handoff_id, body.status, by=body.by, reason=body.reason, refused=refused
+            )
         case Amendment():
             when = _when(body.occurred_at)
             return Amended(
                 when,
                 body.handoff_id,
                 body.action,
-                list(body.fields),
-                body.by,
-                body.reason,
-                refused,
+                names=list(body.fields),
+                by=body.by,
+                reason=body.reason,
+                refused=refused,
             )
         case Package():
             how: dict[str, int] = {}
@@ -243,28 +245,35 @@ def _entry(event: Event, reveals: Reveals) -> Entry:
                 at,
                 body.id,
                 body.hop,
-                body.revision,
-                body.disposition,
-                body.begun,
-                body.to.receiver,
-                how,
-                body.missing,
-                body.overridden,
-                body.supersedes,
-                body.backfill,
+                revision=body.revision,
+                disposition=body.disposition,
+                begun=body.begun,
+                receiver=body.to.receiver,
+                how=how,
+                missing=body.missing,
+                overridden=body.overridden,
+                supersedes=body.supersedes,
+                backfill=body.backfill,
             )
         case Violation():
             return Broke(
                 at,
                 body.id,
                 body.status,
-                body.kind,
-                body.severity,
-                body.handoff_id,
-                body.message,
+                kind=body.kind,
+                severity=body.severity,
+                handoff_id=body.handoff_id,
+                message=body.message,
             )
         case Signal():
-            return SignalSent(at, body.kind, body.handoff_id, body.to_team, body.late, body.message)
+            return SignalSent(
+                at,
+                body.kind,
+                body.handoff_id,
+                to_team=body.to_team,
+                late=body.late,
+                message=body.message,
+            )
         case None:
             record = event.record
             return Unread(at, record.topic, record.partition, record.offset)

@@ -78,7 +78,16 @@ def ack(status: Literal["accepted", "completed", "rejected"], **given: Any) -> N
     by, reason = _who_and_why(given, "a rejection" if status == "rejected" else None)
 
     def said(task: str, workflow: str) -> Ack:
-        return Ack(_id(), workflow, task, given["handoff_id"], status, by, _now(), reason)
+        return Ack(
+            _id(),
+            workflow,
+            task,
+            handoff_id=given["handoff_id"],
+            status=status,
+            by=by,
+            occurred_at=_now(),
+            reason=reason,
+        )
 
     _ask(said, ACKS, **given)
 
@@ -103,7 +112,15 @@ def amend(values: tuple[str, ...], texts: tuple[str, ...], **given: Any) -> None
 
     def said(task: str, workflow: str) -> Amendment:
         return Amendment(
-            _id(), workflow, task, given["handoff_id"], "set", by, _now(), fields, reason
+            _id(),
+            workflow,
+            task,
+            handoff_id=given["handoff_id"],
+            action="set",
+            by=by,
+            occurred_at=_now(),
+            fields=fields,
+            reason=reason,
         )
 
     _ask(said, AMENDMENTS, **given)
@@ -132,7 +149,17 @@ def _amendment(
     by, reason = _who_and_why(given, what)
 
     def said(task: str, workflow: str) -> Amendment:
-        return Amendment(_id(), workflow, task, given["handoff_id"], action, by, _now(), {}, reason)
+        return Amendment(
+            _id(),
+            workflow,
+            task,
+            handoff_id=given["handoff_id"],
+            action=action,
+            by=by,
+            occurred_at=_now(),
+            fields={},
+            reason=reason,
+        )
 
     _ask(said, AMENDMENTS, **given)
 

@@ -118,10 +118,10 @@ def _compared(old: HandoffContract | None, new: HandoffContract | None) -> _Comp
         one.id,
         kind,
         None if old is None else old.version,
-        None if new is None else new.version,
-        any(each.breaking for each in told),
-        rises,
-        told,
+        new_version=None if new is None else new.version,
+        breaking=any(each.breaking for each in told),
+        version_must_rise=rises,
+        changes=told,
     )
 
 

@@ -88,9 +88,16 @@ def test(
     new_contracts, new_receivers = _tables(tried)
     others = {key: value for key, value in contracts.items() if _id(key) not in ids}
     steady = [each for each in lines if not _registers(each, ids)]
-    before = _run(settings, lines, contracts, new_receivers | receivers, end, "as it is")
+    before = _run(
+        settings, lines, contracts, receivers=new_receivers | receivers, end=end, words="as it is"
+    )
     after = _run(
-        settings, steady, others | new_contracts, receivers | new_receivers, end, "as it would be"
+        settings,
+        steady,
+        others | new_contracts,
+        receivers=receivers | new_receivers,
+        end=end,
+        words="as it would be",
     )
     found = compare(before, after, new_contracts, begin)
     if output_ == "json":

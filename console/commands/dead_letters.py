@@ -108,4 +108,13 @@ def _read(record: Record) -> DeadLetter:
     try:
         return wire.read_dead_letter(record)
     except ValueError as error:
-        return DeadLetter("?", -1, -1, None, "unreadable", str(error), "", None)
+        return DeadLetter(
+            "?",
+            -1,
+            -1,
+            key=None,
+            exception="unreadable",
+            message=str(error),
+            stacktrace="",
+            size=None,
+        )

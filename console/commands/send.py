@@ -79,7 +79,9 @@ def _problem(line: Line, now: int, processor: Processor[Any]) -> str | None:
             "handoff contracts apply and handoff receivers apply"
         )
     try:
-        processor.parse(Record(line.topic, 0, 0, line.key, line.value, now), now)
+        processor.parse(
+            Record(line.topic, 0, 0, key=line.key, value=line.value, timestamp=now), now
+        )
     except Refused as error:
         return f"sent, and becomes a dead letter: {error.message}"
     return None

@@ -159,7 +159,15 @@ class _Rehearsal:
         )
         for number, made in enumerate(self._run.run(self._noted())):
             progress.tick()
-            yield Record(made.topic, 0, number, made.key, made.value, self._run.now, made.headers)
+            yield Record(
+                made.topic,
+                0,
+                number,
+                key=made.key,
+                value=made.value,
+                timestamp=self._run.now,
+                headers=made.headers,
+            )
         yield from self._inputs
 
     def _noted(self) -> Iterator[Line]:

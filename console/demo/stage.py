@@ -387,10 +387,10 @@ def _ack(scene: ReceiverReply, package: Package) -> Ack:
         f"{scene.status}-{scene.handoff}",
         package.workflow,
         package.task_id,
-        package.id,
-        scene.status,
-        scene.by,
-        datetime.now(UTC),
+        handoff_id=package.id,
+        status=scene.status,
+        by=scene.by,
+        occurred_at=datetime.now(UTC),
     )
 
 
@@ -399,12 +399,12 @@ def _amendment(scene: Repair, package: Package) -> Amendment:
         f"{scene.action}-{scene.handoff}",
         package.workflow,
         package.task_id,
-        package.id,
-        scene.action,
-        scene.by,
-        datetime.now(UTC),
-        {name: msgspec.Raw(value.encode()) for name, value in scene.fields.items()},
-        scene.reason,
+        handoff_id=package.id,
+        action=scene.action,
+        by=scene.by,
+        occurred_at=datetime.now(UTC),
+        fields={name: msgspec.Raw(value.encode()) for name, value in scene.fields.items()},
+        reason=scene.reason,
     )
 
 

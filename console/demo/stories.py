@@ -128,9 +128,9 @@ STORIES: Final = (
                 "who did it and why.",
                 "crm-2",
                 "set",
-                "Ilse Kramer",
-                "asked the lead on the phone",
-                {"budget": "20000"},
+                by="Ilse Kramer",
+                reason="asked the lead on the phone",
+                fields={"budget": "20000"},
             ),
             ReceiverReply(
                 "Dana takes that first lead up, and sales is told.",

@@ -166,7 +166,14 @@ class LivenessProbe:
             self._say(f"receiver {receiver}", "" if found else absent, logging.INFO)
             lag = lags.get((group, topic))
             self._publish(
-                liveness(receiver, self._previous(receiver), found, lag, now, self._stale_after)
+                liveness(
+                    receiver,
+                    self._previous(receiver),
+                    found,
+                    lag=lag,
+                    now=now,
+                    stale_after=self._stale_after,
+                )
             )
         if self._producer is not None:
             self._producer.flush(CALL_SECONDS + 1)
