@@ -1,4 +1,5 @@
-"""From the tool that produces a handoff to a receiver that holds its package."""
+"""From the tool that produces a handoff to a receiver that holds its package: our processor, and
+Kafka Streams with a commit interval of 100 ms."""
 
 import re
 import threading
@@ -10,23 +11,30 @@ from statistics import quantiles
 
 import msgspec
 
-from bench.site import PATIENCE, BenchError, Site, wait_for
+from bench.outcome import PACKAGES
+from bench.peer import Peer
+from bench.site import PATIENCE, BenchError, Site
 from bench.workload import Workload, make
 
 RATES = (1_000, 10_000)  # tool outputs a second
-WARM_UP_SECONDS = 5.0  # of packages that do not count: a young broker still compiles itself
+# Of packages that do not count: a young broker, and Kafka Streams, still compile themselves.
+WARM_UP_SECONDS = 10.0
 _IN_FLIGHT = 500
 _TIME = re.compile(rb'"occurred_at":\d{13}')
 
 
 class Latency(msgspec.Struct):
-    """Milliseconds from produce to the package, of `packages` of them, at `rate` outputs a
-    second."""
+    """Milliseconds from produce to the package, of `packages` of them, at `rate` outputs a second.
+    `program` is "integrity" or "streams"."""
 
+    program: str
     rate: int
     packages: int
     p50: float
     p99: float
+
+    def __str__(self) -> str:
+        return f"{self.program:10}{self.rate:6,}/s: p50 {self.p50:.0f} ms, p99 {self.p99:.0f} ms"
 
 
 class _PackageTime(msgspec.Struct):
@@ -39,30 +47,28 @@ _package = msgspec.json.Decoder(_PackageTime).decode
 
 
 def measure(
-    servers: str, seconds: float, directory: Path, say: Callable[[str], None]
+    servers: str, seconds: float, peer: bool, directory: Path, say: Callable[[str], None]
 ) -> list[Latency]:
-    """Each rate for `seconds`, after a warm-up, on an instance of the processor of its own."""
+    """Each rate for `seconds`, after a warm-up, on an instance of each program of its own."""
     found: list[Latency] = []
     for rate in RATES:
-        site = Site(servers, f"latency{rate}")
         workload = make(int(rate * (WARM_UP_SECONDS + seconds)), 10**12, in_flight=_IN_FLIGHT)
+        site = Site(servers, f"latency{rate}")
         with site.processor(directory) as process:
-            wait_for("ready", process, lambda: _ready(process.metrics))
-            found.append(_at(site, rate, workload))
-        last = found[-1]
-        say(f"  {rate:6,}/s: p50 {last.p50:.0f} ms, p99 {last.p99:.0f} ms")
+            site.until_shared(site.group(), [process])
+            found.append(_at(site, "integrity", PACKAGES, rate, workload))
+        say(f"  {found[-1]}")
+        if peer:
+            beside = Peer(Site(servers, f"latency{rate}streams"))
+            with beside.run(directory) as process:
+                beside.site.until_shared(beside.group, [process])
+                found.append(_at(beside.site, "streams", beside.packages, rate, workload))
+            say(f"  {found[-1]}")
     return found
 
 
-def _ready(metrics: Callable[[], dict[str, float]]) -> bool:
-    try:
-        return metrics().get("handoff_state_keys") is not None
-    except OSError:
-        return False
-
-
-def _at(site: Site, rate: int, workload: Workload) -> Latency:
-    consumer = site.receiver("handoff.packages")
+def _at(site: Site, program: str, packages: str, rate: int, workload: Workload) -> Latency:
+    consumer = site.receiver(packages)
     sender = threading.Thread(target=site.send, args=(_occurring(workload), rate), daemon=True)
     warm = (time.time() + WARM_UP_SECONDS) * 1000
     sender.start()
@@ -86,7 +92,7 @@ def _at(site: Site, rate: int, workload: Workload) -> Latency:
     sender.join()
     consumer.close()
     percentiles = quantiles(taken, n=100)
-    return Latency(rate, len(taken), percentiles[49], percentiles[98])
+    return Latency(program, rate, len(taken), percentiles[49], percentiles[98])
 
 
 def _occurring(workload: Workload) -> Iterator[tuple[bytes, bytes]]:

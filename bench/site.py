@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from console.brokers import (
@@ -137,6 +144,20 @@ class Site:
         consumer.assign(places)
         return consumer
 
+    def until_shared(self, group: str, processes: Sequence["Process"]) -> None:
+        """Wait until each of the processes has partitions, and their group rebalances no more."""
+        for process in processes:
+            wait_for("partitions", process, lambda: self._is_shared(group, len(processes)))
+
+    def _is_shared(self, group: str, instances: int) -> bool:
+        try:
+            (future,) = self.admin.describe_consumer_groups([group]).values()
+            found = future.result(10)
+        except KafkaException:  # nobody has joined it yet
+            return False
+        busy = [member for member in found.members if member.assignment.topic_partitions]
+        return found.state == ConsumerGroupState.STABLE and len(busy) == instances
+
     def committed(self, group: str) -> int:
         """How many tool outputs the group has committed, over all partitions."""
         request = [ConsumerGroupTopicPartitions(group)]
@@ -154,22 +175,24 @@ class Site:
         directory: Path,
         names: Sequence[str] = ("integrity",),
         module: str = "console.main",
+        ordinal: int = 0,
     ) -> Iterator["Process"]:
         """`handoff run` with the processors of these names, as anyone would run it: one process.
-        `module` is another one that is run like the command."""
+        `module` is another one that is run like the command; each instance has an `ordinal`."""
         port = free_port()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
         environment = clean | {
             "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
             "HANDOFF_TOPIC_PREFIX": self.settings.topic_prefix,
             "HANDOFF_APPLICATION_ID": self.settings.application_id,
-            "HANDOFF_ORDINAL": "0",
+            "HANDOFF_ORDINAL": str(ordinal),
             "HANDOFF_WEB_PORT": str(port),
             "PYTHONPATH": str(ROOT),
         }
         chosen = [word for name in names for word in ("--processor", name)]
         command = [sys.executable, "-m", module, "run", *chosen]
-        with _process(command, environment, directory / "processor.log", port) as process:
+        log = directory / f"processor-{ordinal}.log"
+        with running(command, environment, log, port) as process:
             yield process
 
     def pass_through(
@@ -193,7 +216,7 @@ class Site:
     ) -> AbstractContextManager["Process"]:
         servers = self.settings.kafka_bootstrap_servers
         command = [sys.executable, "-m", f"bench.{name}", servers, *arguments]
-        return _process(command, dict(os.environ, PYTHONPATH=str(ROOT)), directory / f"{name}.log")
+        return running(command, dict(os.environ, PYTHONPATH=str(ROOT)), directory / f"{name}.log")
 
     def group(self) -> str:
         """The consumer group of the processor."""
@@ -246,9 +269,10 @@ class Process:
 
 
 @contextmanager
-def _process(
+def running(
     command: list[str], environment: dict[str, str], log: Path, port: int | None = None
 ) -> Iterator[Process]:
+    """A process that writes to `log`, in the log's folder; it has ended on the way out."""
     with log.open("wb") as file:
         running = subprocess.Popen(
             dying_with_us(command),

@@ -2,9 +2,9 @@
 
 Each task is an insurance claim. It goes in rounds of four outputs: three captures and a handoff on
 the contract of `documents.yaml`. Where a claim has more than one round, each has new values for the
-contract's fields, under the same names, and notes under names of its own (`remarks_2`). A quarter of the
-handoffs lose one or two fields that an earlier output of their round captured. Many
-tasks are under way at once, so that consecutive records belong to different tasks.
+contract's fields, under the same names, and notes under names of its own (`remarks_2`). A quarter
+of the handoffs lose one or two fields that an earlier output of their round captured. Many tasks
+are under way at once, so that consecutive records belong to different tasks.
 """
 
 import random
