@@ -30,7 +30,7 @@ check: install ## ruff and mypy
 	@$(BIN)/mypy $(PACKAGES) tests
 
 test: check ## all tests: fast, embedded broker, then Apache Kafka where Java 17 and Maven are
-	@tests/kafka/fetch || [ "$${HANDOFF_REQUIRE_KAFKA:-}" != 1 ]
+	@{ tests/kafka/fetch && bench/streams/build; } || [ "$${HANDOFF_REQUIRE_KAFKA:-}" != 1 ]
 	@$(BIN)/pytest
 
 kafka: ## Apache Kafka's jars from Maven into .kafka/lib
@@ -39,9 +39,9 @@ kafka: ## Apache Kafka's jars from Maven into .kafka/lib
 demo: install ## play three stories of broken handoffs on the embedded broker
 	@$(BIN)/handoff demo
 
-bench: install ## events a second beside a bare pass-through
-	@tests/kafka/fetch || echo "measuring on the embedded broker"
-	@$(BIN)/python -m bench
+bench: install ## speed beside a bare pass-through and Kafka Streams; NAME=name saves the figures
+	@{ tests/kafka/fetch && bench/streams/build; } || echo "measuring without what is missing"
+	@$(BIN)/python -m bench $(if $(NAME),--name $(NAME))
 
 stall: install ## how soon a stall is signalled, with 100,000 open handoffs in state
 	@tests/kafka/fetch

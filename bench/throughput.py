@@ -4,7 +4,6 @@ records."""
 
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import msgspec
 
@@ -63,26 +62,6 @@ class Throughput(msgspec.Struct):
     state_bytes: float
     insights_bytes: float
     resident_bytes: float | None
-
-    @property
-    def ratio(self) -> float:
-        """The median of the rounds' ratios."""
-        return median(each.ratio for each in self.rounds)
-
-    @property
-    def limit(self) -> float:
-        """The median of the rounds' limits."""
-        return median(each.limit for each in self.rounds)
-
-    @property
-    def waited(self) -> float:
-        """The median of what is left of the rate by waiting."""
-        return median(each.waited for each in self.rounds)
-
-    @property
-    def share(self) -> float:
-        """The median of the rounds' shares."""
-        return median(each.share for each in self.rounds)
 
 
 def measure(

@@ -143,6 +143,7 @@ def test_both_tiers_run_the_same_kafka() -> None:
     found = re.search(r"<kafka.version>(.*)</kafka.version>", pom)
     assert found
     assert f"apache/kafka:{found[1]}\n" in (ROOT / "docker-compose.yml").read_text()
+    assert found[0] in (ROOT / "bench/streams/pom.xml").read_text()
 
 
 def test_no_two_classes_share_a_name() -> None:
