@@ -113,6 +113,7 @@ def read(path: Path) -> Report:
 
 def save(report: Report, page: Path = PAGE, results: Path = RESULTS) -> Path:
     """Write the report's JSON, and its tables with its picture onto the page; the JSON's path."""
+    results.mkdir(exist_ok=True)
     path = results / f"{report.stem}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     picture = f"![figures](../bench/results/{report.stem}.png)\n\n"

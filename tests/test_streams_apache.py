@@ -25,9 +25,9 @@ def test_they_hand_off_the_same(apache: str, prefix: str, tmp_path: Path) -> Non
     site.load(both.records)
     streams = peer.Peer(site)
     with site.processor(tmp_path) as process:
-        wait_for("our commits", process, lambda: site.committed(site.group()) == 2 * EVENTS)
+        wait_for("our commits", process, lambda: site.committed(site.group()) == 2 * EVENTS, 120)
     with streams.run(tmp_path) as process:
-        wait_for("its commits", process, lambda: site.committed(streams.group) == 2 * EVENTS)
+        wait_for("its commits", process, lambda: site.committed(streams.group) == 2 * EVENTS, 120)
     ours = outcome.published(site)
     outcome.check(ours, both)
     assert outcome.published(site, streams.packages, streams.violations) == ours
