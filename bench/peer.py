@@ -9,6 +9,7 @@ from bench.site import ROOT, Process, Site, running
 
 BUILT = ROOT / "build" / "streams"
 _LIB, _CLASSES = BUILT / "lib", BUILT / "classes"
+CACHE_BYTES = 64 << 20
 
 
 def is_built() -> bool:
@@ -29,8 +30,11 @@ class Peer:
         site.make_topic(self.packages)
         site.make_topic(self.violations)
 
-    def run(self, directory: Path, number: int = 0) -> AbstractContextManager[Process]:
-        """One instance. Each of a machine has a `number` of its own, and a folder by it."""
+    def run(
+        self, directory: Path, number: int = 0, cache_bytes: int = CACHE_BYTES
+    ) -> AbstractContextManager[Process]:
+        """One instance. Each of a machine has a `number` of its own, and a folder by it. Without
+        `cache_bytes` each state is written to the changelog, and not only the last of a commit."""
         state = directory / f"{self.group}-{number}"
         command = [
             *("java", "-Xmx2g", "-Dlog4j2.level=WARN", "-cp", f"{_CLASSES}:{_LIB}/*"),
@@ -41,5 +45,6 @@ class Peer:
             self.site.topic("handoff.tool-outputs"),
             self.packages,
             self.violations,
+            str(cache_bytes),
         ]
         return running(command, dict(os.environ), directory / f"streams-{number}.log")

@@ -104,11 +104,11 @@ def changelog_bytes(workload: Workload) -> float:
 
 
 def _streams_changelog_bytes(site: Site, workload: Workload, directory: Path) -> float:
-    """What Kafka Streams writes for an output. Its store is not cached: it writes a record for each
-    `put`, whenever it commits."""
+    """What Kafka Streams writes for an output. Without a cache that is a record for each, whenever
+    it commits."""
     peer, events = Peer(site), len(workload.records)
     site.load(workload.records)
-    with peer.run(directory) as process:
+    with peer.run(directory, cache_bytes=0) as process:
         wait_for("all committed", process, lambda: site.committed(peer.group) == events)
     written = count = 0
     for record in read_all(site.cluster(), [peer.changelog]):

@@ -19,7 +19,9 @@ import org.apache.kafka.streams.state.Stores;
 
 /**
  * The benchmark's job as Kafka Streams does it. Arguments: bootstrap servers, application id, a folder
- * for state, and the topics of tool outputs, packages and violations. SIGTERM ends it.
+ * for state, the topics of tool outputs, packages and violations, and the bytes of the cache that keeps
+ * a task's states of one commit from the changelog but for the last (0: each is written). SIGTERM ends
+ * it.
  */
 final class HandoffStreams {
   private HandoffStreams() {}
@@ -31,7 +33,9 @@ final class HandoffStreams {
     Topology topology = topology(arguments[3], arguments[4], arguments[5]);
 
     CountDownLatch ended = new CountDownLatch(1);
-    KafkaStreams streams = new KafkaStreams(topology, settings(servers, application, folder));
+    Properties settings = settings(servers, application, folder);
+    settings.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, Long.parseLong(arguments[6]));
+    KafkaStreams streams = new KafkaStreams(topology, settings);
     streams.setStateListener(
         (now, before) -> {
           if (now == KafkaStreams.State.ERROR || now == KafkaStreams.State.NOT_RUNNING) {
@@ -58,7 +62,10 @@ final class HandoffStreams {
         "integrity", () -> new IntegrityProcessor(Contract.CLAIM_TO_PAYOUT), "tool-outputs");
     topology.addStateStore(
         Stores.keyValueStoreBuilder(
-            Stores.inMemoryKeyValueStore(TASKS), Serdes.String(), new JsonSerde<>(TaskState.class)),
+                Stores.inMemoryKeyValueStore(TASKS),
+                Serdes.String(),
+                new JsonSerde<>(TaskState.class))
+            .withCachingEnabled(),
         "integrity");
     topology.addSink(
         PACKAGES, packages, key, new JsonSerde<>(HandoffPackage.class).serializer(), "integrity");
