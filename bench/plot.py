@@ -39,9 +39,9 @@ def draw(report: Report, path: Path) -> None:
     counts: list[_Row] = [
         (f"{each.instances}", each.integrity, each.streams) for each in report.instances
     ]
-    _rates(axes[1][0], "tasks of so many outputs: events/s", lengths, cpu=False)
-    _rates(axes[1][1], "tasks of so many outputs: events a CPU second", lengths, cpu=True)
-    _rates(axes[1][2], "so many instances: events/s", counts, cpu=False)
+    _rates(axes[1][0], "outputs a task: events/s", lengths, cpu=False)
+    _rates(axes[1][1], "outputs a task: events a CPU second", lengths, cpu=True)
+    _rates(axes[1][2], "instances: events/s", counts, cpu=False)
     of, here = report.versions, report.machine
     figure.suptitle(
         f"Handoff Integrity, {report.date}: {here.cores} cores shared with the broker "
@@ -54,27 +54,30 @@ def draw(report: Report, path: Path) -> None:
 
 def _programs(axes: Axes, report: Report) -> None:
     """Events a second and a CPU second, of whole runs."""
-    axes.set_title("events a second (wide) and a CPU second (narrow)")
+    axes.set_title("events a second (wide), a CPU second (narrow)")
     axes.set_xscale("log")
-    there = [
-        (name, title, runs)
-        for name, title in reversed(PROGRAMS)
-        if (runs := runs_of(report.throughput, name))
+    found = report.throughput
+    bars = [
+        (title, _COLORS.get(name, _GREY), [run.whole for run in runs_of(found, name)])
+        for name, title in PROGRAMS
     ]
-    for place, (name, _, runs) in enumerate(there):
-        wall, cpu = pace([run.whole for run in runs])
-        color = _COLORS.get(name, _GREY)
+    warm = [run.second_half for run in runs_of(found, "streams")]
+    bars.append(("Kafka Streams, second half", WARM, warm))
+    there = [each for each in reversed(bars) if each[2]]
+    for place, (_, color, rates) in enumerate(there):
+        wall, cpu = pace(rates)
         axes.barh(place + 0.12, wall, height=0.5, color=color)
         axes.text(wall, place + 0.12, f" {wall:,.0f}", va="center", fontsize=8)
         if cpu is not None:
             axes.barh(place - 0.28, cpu, height=0.2, color=color, alpha=0.6)
-    axes.set_yticks(range(len(there)), [title for _, title, _ in there], fontsize=8)
-    axes.margins(x=0.2)
+    axes.set_yticks(range(len(there)), [title for title, _, _ in there], fontsize=8)
+    walls = [pace(rates)[0] for _, _, rates in there]
+    axes.set_xlim(min(walls) / 4, max(walls) * 8)
 
 
 def _changelog(axes: Axes, shapes: Sequence[Shape]) -> None:
     """Bytes an output, by the length of tasks."""
-    axes.set_title("changelog bytes an output, a commit for each")
+    axes.set_title("changelog bytes an output")
     axes.set_xlabel("outputs a task")
     if not shapes:
         return
@@ -91,7 +94,7 @@ def _changelog(axes: Axes, shapes: Sequence[Shape]) -> None:
 
 def _latency(axes: Axes, report: Report) -> None:
     """Median as a bar, 99th percentile as a line above it."""
-    axes.set_title("latency, ms: median, and p99 as a line")
+    axes.set_title("latency, ms: median; p99 as a line")
     labels = []
     for place, each in enumerate(report.latency):
         color = OURS if each.program == "integrity" else THEIRS
