@@ -78,7 +78,7 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
     say(f"{len(outputs.records):,} tool outputs of {size:.0f} bytes, {outputs.handoffs:,} handoffs")
     rates = throughput.measure(servers, outputs, options.rounds, peer, directory, say)
     shapes: list[shape.Shape] = []
-    instances: list[shape.Instances] = []
+    instances: list[shape.InstanceRates] = []
     if not options.no_shapes:
         shapes = shape.measure(servers, options.events, peer, directory, say)
         instances = shape.instances(servers, outputs, peer, directory, say)

@@ -23,7 +23,7 @@ class _Provenance(msgspec.Struct):
     how: str
 
 
-class _Package(msgspec.Struct):
+class _PackageFields(msgspec.Struct):
     task_id: str
     event_id: str
     context: dict[str, msgspec.Raw]
@@ -34,7 +34,7 @@ class _Origin(msgspec.Struct):
     event_id: str
 
 
-class _Violation(msgspec.Struct):
+class _ViolationField(msgspec.Struct):
     task_id: str
     event_id: str
     kind: str
@@ -43,8 +43,8 @@ class _Violation(msgspec.Struct):
     status: str = "opened"  # Kafka Streams' job resolves none
 
 
-_package = msgspec.json.Decoder(_Package).decode
-_violation = msgspec.json.Decoder(_Violation).decode
+_package = msgspec.json.Decoder(_PackageFields).decode
+_violation = msgspec.json.Decoder(_ViolationField).decode
 
 
 def published(

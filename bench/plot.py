@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bench.rates import Run
+from bench.rates import MeasuredRun
 from bench.report import PROGRAMS, Report, pace, read, runs_of
 from bench.shape import Shape
 
@@ -23,7 +23,7 @@ _GREY = "#9aa5b1"
 _COLORS = {"integrity": OURS, "both": OURS, "streams": THEIRS}
 
 
-_Row = tuple[str, Run, Run | None]  # its label, integrity, Kafka Streams
+_Row = tuple[str, MeasuredRun, MeasuredRun | None]  # its label, integrity, Kafka Streams
 
 
 def draw(report: Report, path: Path) -> None:

@@ -33,7 +33,7 @@ class Rate(msgspec.Struct):
         return f"{self.a_second:9,.0f}/s" + (f", {cpu:9,.0f} a CPU second" if cpu else "")
 
 
-class Run(msgspec.Struct):
+class MeasuredRun(msgspec.Struct):
     """A run from its first commit on, and the half of it when a just-in-time compiler has warmed
     up."""
 
@@ -51,7 +51,7 @@ class _Look(NamedTuple):
         return Rate(later.committed - self.committed, later.at - self.at, cpu)
 
 
-def follow(site: Site, group: str, processes: Sequence[Process], events: int) -> Run:
+def follow(site: Site, group: str, processes: Sequence[Process], events: int) -> MeasuredRun:
     """Watch a group until it has committed all events.
 
     From the first commit that is seen to the last: starting up is not measured. What was done
@@ -75,7 +75,7 @@ def follow(site: Site, group: str, processes: Sequence[Process], events: int) ->
         raise BenchError(f"{group} committed {now.committed:,} of {events:,} tool outputs")
     if first.committed in (0, events):
         raise BenchError(f"{group} was done before it could be measured: take more --events")
-    return Run(first.until(now), half.until(now))
+    return MeasuredRun(first.until(now), half.until(now))
 
 
 def _look(site: Site, group: str, processes: Sequence[Process]) -> _Look:

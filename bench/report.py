@@ -14,8 +14,8 @@ import confluent_kafka
 import msgspec
 
 from bench.latency import Latency
-from bench.rates import Rate, Run
-from bench.shape import Instances, Shape
+from bench.rates import MeasuredRun, Rate
+from bench.shape import InstanceRates, Shape
 from bench.site import ROOT
 from bench.throughput import Round, Throughput
 from console.brokers import KAFKA_LIB
@@ -34,7 +34,7 @@ PROGRAMS = (
 TITLES = dict(PROGRAMS)
 
 
-class Machine(msgspec.Struct):
+class BenchMachine(msgspec.Struct):
     """Where it was measured. The broker shares it. `load` is the average of a minute, at the
     start."""
 
@@ -58,13 +58,13 @@ class Report(msgspec.Struct):
 
     name: str
     date: str
-    machine: Machine
+    machine: BenchMachine
     versions: Versions
     events: int
     bytes_an_event: float
     throughput: Throughput
     shapes: list[Shape]
-    instances: list[Instances]
+    instances: list[InstanceRates]
     latency: list[Latency]
 
     @property
@@ -78,7 +78,7 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def machine() -> Machine:
+def machine() -> BenchMachine:
     """This one."""
     cpu = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
@@ -90,7 +90,7 @@ def machine() -> Machine:
     if "SC_PHYS_PAGES" in names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return Machine(os.cpu_count() or 1, cpu, memory, load)
+    return BenchMachine(os.cpu_count() or 1, cpu, memory, load)
 
 
 def versions(*, apache: bool) -> Versions:
@@ -222,7 +222,7 @@ def _changelog(shapes: list[Shape]) -> str:
     )
 
 
-def _instances(found: list[Instances]) -> str:
+def _instances(found: list[InstanceRates]) -> str:
     return _table(
         ["instances", *_BESIDE],
         ([f"{each.instances}", *_beside(each.integrity, each.streams)] for each in found),
@@ -247,14 +247,14 @@ _BESIDE = ["integrity: events/s", "a CPU second"]
 _BESIDE += ["Kafka Streams: events/s", "a CPU second", "second half: events/s", "a CPU second"]
 
 
-def _beside(integrity: Run, streams: Run | None) -> list[str]:
+def _beside(integrity: MeasuredRun, streams: MeasuredRun | None) -> list[str]:
     theirs = ["-"] * 4
     if streams is not None:
         theirs = [*_pace([streams.whole]), *_pace([streams.second_half])]
     return [*_pace([integrity.whole]), *theirs]
 
 
-def runs_of(found: Throughput, program: str) -> list[Run]:
+def runs_of(found: Throughput, program: str) -> list[MeasuredRun]:
     """A program's run in each round; none where it was left out."""
     return [run for each in found.rounds if (run := getattr(each, program)) is not None]
 

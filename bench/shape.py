@@ -10,7 +10,7 @@ import msgspec
 
 from bench import outcome, throughput
 from bench.peer import Peer
-from bench.rates import Run, follow
+from bench.rates import MeasuredRun, follow
 from bench.site import DOCUMENTS, BenchError, Process, Site, wait_for
 from bench.workload import Workload, make
 from console.kafka import read_all
@@ -35,18 +35,18 @@ class Shape(msgspec.Struct):
 
     outputs_a_task: int
     input_bytes: float
-    integrity: Run
-    streams: Run | None
+    integrity: MeasuredRun
+    streams: MeasuredRun | None
     changelog_bytes: float
     streams_changelog_bytes: float | None
 
 
-class Instances(msgspec.Struct):
+class InstanceRates(msgspec.Struct):
     """So many processes that share the partitions."""
 
     instances: int
-    integrity: Run
-    streams: Run | None
+    integrity: MeasuredRun
+    streams: MeasuredRun | None
 
 
 def measure(
@@ -121,15 +121,15 @@ def _streams_changelog_bytes(site: Site, workload: Workload, directory: Path) ->
 
 def instances(
     servers: str, workload: Workload, peer: bool, directory: Path, say: Callable[[str], None]
-) -> list[Instances]:
+) -> list[InstanceRates]:
     """One and two processes. All have partitions before the first output is sent, and the rates
     begin when the last one is on the topic."""
-    found: list[Instances] = []
+    found: list[InstanceRates] = []
     for count in INSTANCES:
         say(f"instances: {count}")
         site = Site(servers, f"instances{count}")
         ours = [site.processor(directory, ordinal=number) for number in range(count)]
-        here = Instances(count, _together(site, site.group(), ours, workload), None)
+        here = InstanceRates(count, _together(site, site.group(), ours, workload), None)
         outcome.check(outcome.published(site), workload)
         say(f"  integrity    {here.integrity.whole}")
         if peer:
@@ -146,7 +146,7 @@ def instances(
 
 def _together(
     site: Site, group: str, starts: Sequence[AbstractContextManager[Process]], workload: Workload
-) -> Run:
+) -> MeasuredRun:
     with ExitStack() as stack:
         processes = [stack.enter_context(start) for start in starts]
         site.until_shared(group, processes)

@@ -9,7 +9,7 @@ import msgspec
 
 from bench import outcome
 from bench.peer import Peer
-from bench.rates import Run, follow
+from bench.rates import MeasuredRun, follow
 from bench.site import Process, Site, wait_for
 from bench.workload import Workload
 from processors.runtime.clients import group_id
@@ -25,12 +25,12 @@ class Round(msgspec.Struct):
     """The programs over the same records, one after the other; `streams` is None where Kafka
     Streams cannot run."""
 
-    bare: Run
-    free: Run
-    integrity: Run
-    unwaited: Run
-    both: Run
-    streams: Run | None = None
+    bare: MeasuredRun
+    free: MeasuredRun
+    integrity: MeasuredRun
+    unwaited: MeasuredRun
+    both: MeasuredRun
+    streams: MeasuredRun | None = None
 
     @property
     def limit(self) -> float:
@@ -83,7 +83,7 @@ def measure(
         sites = {name: Site(servers, f"bench{number}{name}") for name in programs}
         for site in sites.values():
             site.load(workload.records)
-        runs: dict[str, Run] = {}
+        runs: dict[str, MeasuredRun] = {}
         # Whoever comes later finds the records in the page cache, so they take turns in that too.
         for program in programs[:: 1 if number % 2 == 0 else -1]:
             site = sites[program]
@@ -106,7 +106,7 @@ def measure(
     return found
 
 
-def integrity(site: Site, workload: Workload, directory: Path) -> Run:
+def integrity(site: Site, workload: Workload, directory: Path) -> MeasuredRun:
     """Our processor alone, one process, on records that are on the topic already."""
     with site.processor(directory) as process:
         run = follow(site, site.group(), [process], len(workload.records))
@@ -114,7 +114,7 @@ def integrity(site: Site, workload: Workload, directory: Path) -> Run:
     return run
 
 
-def streams(site: Site, workload: Workload, directory: Path) -> Run:
+def streams(site: Site, workload: Workload, directory: Path) -> MeasuredRun:
     """Kafka Streams on the same, one process with one thread."""
     peer = Peer(site)
     with peer.run(directory) as process:
@@ -123,7 +123,7 @@ def streams(site: Site, workload: Workload, directory: Path) -> Run:
     return run
 
 
-def _copy(site: Site, program: str, workload: Workload, directory: Path) -> Run:
+def _copy(site: Site, program: str, workload: Workload, directory: Path) -> MeasuredRun:
     name, events = f"{site.settings.application_id}-copy", len(workload.records)
     start = site.pass_through if program == "bare" else site.free_core
     with start(directory, name, events) as process:
@@ -136,7 +136,7 @@ def _copy(site: Site, program: str, workload: Workload, directory: Path) -> Run:
 
 def _processor(
     site: Site, program: str, workload: Workload, directory: Path, found: Throughput
-) -> Run:
+) -> MeasuredRun:
     module = "bench.unwaited" if program == "unwaited" else "console.main"
     with site.processor(directory, _PROCESSORS[program], module) as process:
         run = follow(site, site.group(), [process], len(workload.records))

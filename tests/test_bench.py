@@ -9,13 +9,13 @@ import pytest
 from bench import outcome, plot, report, workload
 from bench.latency import Latency
 from bench.outcome import Handoff
-from bench.rates import Rate, Run, follow
-from bench.shape import Instances, Shape, changelog_bytes
+from bench.rates import MeasuredRun, Rate, follow
+from bench.shape import InstanceRates, Shape, changelog_bytes
 from bench.site import BenchError, Process, Site
 from bench.throughput import Round, Throughput
 from bench.workload import Place
 
-RUN = Run(Rate(200, 4.0, 2.0), Rate(100, 1.0, None))
+RUN = MeasuredRun(Rate(200, 4.0, 2.0), Rate(100, 1.0, None))
 LOST = workload.make(400, 10**12)
 
 
@@ -37,7 +37,7 @@ class Committing:
         return float(self._looks)
 
 
-def followed(*committed: int) -> Run:
+def followed(*committed: int) -> MeasuredRun:
     stub = Committing(*committed)
     return follow(cast(Site, stub), "group", [cast(Process, stub)], committed[-1])
 
@@ -88,7 +88,7 @@ def test_a_changelog_record_holds_at_least_what_its_output_said() -> None:
     assert changelog_bytes(LOST) > LOST.bytes_a_record
 
 
-def made(streams: Run | None, more: dict[str, Any]) -> report.Report:
+def made(streams: MeasuredRun | None, more: dict[str, Any]) -> report.Report:
     rounds = [Round(RUN, RUN, RUN, RUN, RUN, streams)] * 2
     return report.Report(
         name="test",
@@ -108,7 +108,7 @@ def reports() -> Iterator[report.Report]:
         RUN,
         {
             "shapes": [Shape(4, 600.0, RUN, RUN, 2e3, 3e3), Shape(40, 600.0, RUN, None, 9e3, None)],
-            "instances": [Instances(1, RUN, RUN), Instances(2, RUN, None)],
+            "instances": [InstanceRates(1, RUN, RUN), InstanceRates(2, RUN, None)],
             "latency": [Latency("integrity", 1_000, 9, 1.0, 2.0)],
         },
     )
