@@ -93,7 +93,7 @@ def made(streams: MeasuredRun | None, more: dict[str, Any]) -> report.Report:
     return report.Report(
         name="test",
         date="2026-01-31",
-        machine=report.Machine(2, "a CPU", None, 0.1),
+        machine=report.BenchMachine(2, "a CPU", None, 0.1),
         versions=report.Versions("3.11.0", "2.16.0", "a broker", None),
         events=400,
         bytes_an_event=600.0,
