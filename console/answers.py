@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from console.hops import absence
 from schemas import wire
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Signal, Violation
@@ -119,12 +120,39 @@ def _published(asked: SentCommand, found: Package) -> CommandResult | None:
         return None
     if not any(kept.event_id == asked.body.id for kept in found.provenance.values()):
         return None
-    held = found.disposition == "held"
-    where = f"{found.to.receiver}, revision {found.revision}"
-    if held:
+    if found.disposition == "held":
+        where = f"{found.to.receiver}, revision {found.revision}"
         return CommandResult("held", f"still held for {where}", found)
-    owner = found.to.owner or "nobody"
-    return CommandResult("applied", f"sent to {where}, owner {owner}", found)
+    return CommandResult("applied", _sent(found), found)
+
+
+def released(asked: SentCommand, record: Record) -> CommandResult | None:
+    """What the package of a released handoff says of it; None for every other record.
+
+    Whose release it was it does not say: that is for the signal.
+    """
+    if asked.wish != "release" or record.topic != "handoff.packages" or record.value is None:
+        return None
+    try:
+        found = _package(record.value)
+    except msgspec.DecodeError:
+        return None
+    if found.id != asked.body.handoff_id or not found.overridden:
+        return None
+    return CommandResult("applied", _sent(found), found)
+
+
+def _sent(found: Package) -> str:
+    """Where a package went: a person who sends it by hand has to know when nobody gets it."""
+    receiver, owner = found.to.receiver, found.to.owner or "nobody"
+    said = f"sent to {receiver}, revision {found.revision}, owner {owner}"
+    absent = absence(found)
+    if absent is None:
+        return said
+    said = f"released to no queue, revision {found.revision}: {absent}. It is on handoff.packages "
+    if found.to.team is None:
+        return said + "alone: look there, or register the receiver (handoff receivers apply PATH)"
+    return said + "alone: look there"
 
 
 def _at(asked: SentCommand, when: datetime) -> bool:

@@ -376,10 +376,11 @@ def _structured(traffic: _Traffic) -> AuditAnswer:
     declared, triggered = traffic.sum("declared"), traffic.sum("triggered")
     bare = traffic.crossings - declared - triggered
     share = traffic.share(bare)
+    were = "was" if declared == 1 else "were"
     return AuditAnswer(
         "Do tools talk through a structured layer?",
         _verdict(traffic, share is not None and share <= BARE),
-        f"{declared:,} handoffs were declared and {triggered:,} triggered by a contract; "
+        f"{number(declared, 'handoff')} {were} declared and {triggered:,} triggered by a contract; "
         f"{bare:,} of {traffic.crossings:,} crossings were bare moves ({percent(share)})",
         rule=f"yes when {percent(BARE)} or less were bare",
         figures={"declared": declared, "triggered": triggered, "bare": bare, "share": share},

@@ -54,7 +54,8 @@ _broken = msgspec.json.Decoder(_Broken).decode
 
 @dataclass
 class Summary:
-    """What a dry run published: records a topic, violations opened and resolved a kind, handoffs.
+    """What a dry run published: records a topic, violations opened and resolved a kind, handoffs;
+    `refused` counts the dead letters a reason.
 
     `handoffs` has of each handoff, by its id, whether it was sent at last, and the two shares;
     `deadlines` is how many tasks were woken by one.
@@ -65,6 +66,7 @@ class Summary:
     verdicts: Counter[str] = field(default_factory=Counter)
     opened: Counter[str] = field(default_factory=Counter)
     resolved: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
     handoffs: dict[str, tuple[bool, float | None, float | None]] = field(default_factory=dict)
     deadlines: int = 0
 
@@ -75,6 +77,8 @@ class Summary:
             again = _broken(output.value).status == "resolved"
             kinds = self.resolved if again else self.opened
             kinds[dict(output.headers)["handoff-kind"].decode()] += 1
+        elif output.topic == wire.DEAD_LETTERS:
+            self.refused[dict(output.headers)["__streams.errors.exception"].decode()] += 1
         elif output.topic in (PACKAGES, HELD) and output.value is not None:
             found = _judged(output.value)
             sent = found.disposition == "sent"

@@ -7,7 +7,7 @@ import click
 
 from console import output
 
-FOUND_PROBLEMS = 1  # doctor: something is not as it should be
+FOUND_PROBLEMS = 1  # something is not as it should be, and only a person can mend it
 BAD_INPUT = 2  # bad input, a bad document, wrong usage (click's own code for usage)
 UNREACHABLE = 3  # no broker, or none that lets us in
 REFUSED = 4  # understood, and not done

@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from schemas.documents import HandoffContract
+from schemas.printable import plain
 from schemas.records import Package, Signal, Violation
 
 State = Literal[
@@ -37,6 +38,7 @@ class Hop(Struct, frozen=True):
     """One handoff of the task, as it stands now.
 
     `cells` says of each field what became of it here; a field that it does not know is left out.
+    `absent` is why it is on no queue, where that is so (`absence`).
     """
 
     id: str
@@ -54,6 +56,7 @@ class Hop(Struct, frozen=True):
     stalled: bool
     owner: str | None
     owner_contact: str | None
+    absent: str | None
     to_act: list[str]
     accept_by: datetime | None
     complete_by: datetime | None
@@ -183,6 +186,7 @@ def hop(
         stalled=stalled,
         owner=owner,
         owner_contact=contact,
+        absent=absence(package),
         to_act=list(dict.fromkeys(to_act)),
         accept_by=package.accept_by,
         complete_by=package.complete_by,
@@ -192,6 +196,17 @@ def hop(
         supersedes=package.supersedes,
         cells=cells,
     )
+
+
+def absence(package: Package) -> str | None:
+    """Why a package that was sent is on no queue, in words; None where its receiver was there."""
+    kinds = (each.split(":", 3)[2] for each in package.violations)
+    if package.disposition == "held" or "receiver_missing" not in kinds:
+        return None
+    receiver = plain(package.to.receiver)
+    if package.to.team is None:  # each registered receiver has one
+        return f"{receiver} is not registered"
+    return f"{receiver} is retired, or its queue did not exist"
 
 
 def _cell(package: Package, name: str, kind: str | None) -> str:

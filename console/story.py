@@ -9,7 +9,7 @@ from datetime import datetime
 
 from msgspec import Raw, Struct
 
-from console.hops import OPEN, Hop, Promise, hop, mark_losses, promise, states
+from console.hops import OPEN, Hop, Promise, absence, hop, mark_losses, promise, states
 from console.sequence import Event
 from processors.contracts.values import is_empty
 from schemas import wire
@@ -62,7 +62,8 @@ class Amended(Struct, frozen=True, tag_field="what", tag="amendment"):
 
 
 class PublishedRevision(Struct, frozen=True, tag_field="what", tag="package"):
-    """One revision of a package. `how` counts its fields by the way they got there."""
+    """One revision of a package. `how` counts its fields by the way they got there, `absent` is why
+    it is on no queue, where that is so."""
 
     at: datetime
     handoff_id: str
@@ -71,6 +72,7 @@ class PublishedRevision(Struct, frozen=True, tag_field="what", tag="package"):
     disposition: str
     begun: str
     receiver: str
+    absent: str | None
     how: dict[str, int]
     missing: list[str]
     overridden: bool
@@ -249,6 +251,7 @@ def _entry(event: Event, reveals: Reveals) -> Entry:
                 disposition=body.disposition,
                 begun=body.begun,
                 receiver=body.to.receiver,
+                absent=absence(body),
                 how=how,
                 missing=body.missing,
                 overridden=body.overridden,

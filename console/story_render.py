@@ -121,6 +121,8 @@ def _published(entry: story.PublishedRevision, style: str) -> Text:
     again = f", revision {entry.revision}" if entry.revision > 1 else ""
     verb = "held, for" if entry.disposition == "held" else "sent to"
     text = Text.assemble((f"{verb} {plain(entry.receiver)}", style), f"{again}{begun}")
+    if entry.absent:
+        text.append(f", on handoff.packages alone ({entry.absent})", "bold red")
     if entry.overridden:
         text.append(", overridden", "magenta")
     if entry.backfill:
@@ -273,6 +275,8 @@ def _owner(each: Hop, now: datetime) -> Text:
         dues = []
         text.append(f", so it still lies with {plain(each.from_team or each.from_stage)}")
         text.append(f"; to act: {_listed(each.to_act) or 'nobody is named'}")
+    elif each.absent:
+        text.append(f"; it is on handoff.packages alone: {each.absent}", "bold red")
     if each.state == "sent":
         dues.insert(0, ("accept", each.accept_by))
     for word, due in dues:

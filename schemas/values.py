@@ -23,6 +23,9 @@ JsonScalar = str | int | float | bool | None
 MAX_PATH_SEGMENTS: Final = 16  # deeper than any context seen; bounds the work of one look-up
 MAX_DURATION: Final = dt.timedelta(days=3650)  # so that a deadline never leaves the calendar
 MAX_VERSION: Final = 2**31 - 1  # fits the int of every reader's language
+MAX_ID_BYTES: Final = 200
+MAX_QUEUE_BYTES: Final = 249  # Kafka's own, of a topic's name
+_SHOWN: Final = 80  # characters of a value in a message
 # What stands in every package or violation of a contract.
 MAX_SENTENCE_BYTES: Final = 8192
 # Each may become a violation in each handoff of an output: thousands are a log, not a contract.
@@ -134,38 +137,48 @@ def _within(most: int) -> AfterValidator:
     """At most so many bytes of UTF-8."""
 
     def check(value: str) -> str:
-        length = len(value.encode())
-        if length > most:
-            wrong(f"has {length:,} bytes, the limit is {most:,}", "shorten it")
+        _check_length(value, most)
         return value
 
     return AfterValidator(check)
 
 
-_ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+def _check_length(value: str, most: int) -> None:
+    length = len(value.encode())
+    if length > most:
+        wrong(f"has {length:,} bytes, the limit is {most:,}", "shorten it")
+
+
+_ID_PATTERN = f"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID_BYTES - 1}}}$"
 # `handoff.` begins our own topics; of those names only `handoff.queue.` is for receivers.
-_QUEUE_PATTERN = r"^(?!handoff\.(?!queue\.))[A-Za-z0-9._-]{1,249}$"
+_QUEUE_PATTERN = rf"^(?!handoff\.(?!queue\.))[A-Za-z0-9._-]{{1,{MAX_QUEUE_BYTES}}}$"
 
 
 def _id(value: str) -> str:
+    _check_length(value, MAX_ID_BYTES)
     if not re.fullmatch(_ID_PATTERN, value):
         wrong(
-            f"{value[:80]!r} is not an id",
-            "use letters, digits, '.', '_' and '-', a letter or digit first, at most 200",
+            f"{_shown(value)} is not an id",
+            "use letters, digits, '.', '_' and '-', a letter or digit first",
         )
     return value
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…")
 
 
 def _queue(value: str) -> str:
     if value.startswith("handoff.") and not value.startswith("handoff.queue."):
         wrong(
-            f"{value[:80]!r} is no name for a queue: 'handoff.' begins the processor's own topics",
+            f"{_shown(value)} is no name for a queue: 'handoff.' begins the processor's own topics",
             "name it handoff.queue.<receiver>, or anything that does not begin with 'handoff.'",
         )
+    _check_length(value, MAX_QUEUE_BYTES)
     if not re.fullmatch(_QUEUE_PATTERN, value) or value in (".", ".."):
         wrong(
-            f"{value[:80]!r} is not a name for a Kafka topic",
-            "use letters, digits, '.', '_' and '-', at most 249",
+            f"{_shown(value)} is not a name for a Kafka topic",
+            "use letters, digits, '.', '_' and '-'",
         )
     return value
 

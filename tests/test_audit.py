@@ -68,6 +68,11 @@ def test_a_move_that_a_contract_made_a_handoff_of_is_covered_and_not_structured(
     assert told.answers[STRUCTURED].worst[0].why == "100 of 100 handoffs that nobody declared"
 
 
+def test_one_handoff_is_counted_as_one() -> None:
+    told = of(handoff("agent", "desk", 1, {"declared": 1}))
+    assert told.answers[STRUCTURED].evidence.startswith("1 handoff was declared and 0 triggered")
+
+
 def test_bare_moves_alone_are_no_to_everything_and_that_is_the_headline() -> None:
     told = of(move("a", "b", 30), move("b", "c", 10), receivers=())
     assert told.no == 6

@@ -9,7 +9,14 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.runtime.changelog_marks import ChangelogBounds, ChangelogMark, loss, read
+from processors.runtime.changelog_marks import (
+    ChangelogBounds,
+    ChangelogMark,
+    loss,
+    lost,
+    newest,
+    read,
+)
 from processors.runtime.topic_watcher import TopicWatcher
 from tests.test_core_properties import examples
 
@@ -69,24 +76,49 @@ def test_what_held_nothing_lacks_nothing(
 @pytest.mark.parametrize(
     ("then", "now", "why"),
     [
-        (ChangelogBounds("a", 0, 9), ChangelogBounds("b", 0, 0), "made anew"),
-        (ChangelogBounds("a", 0, 9), ChangelogBounds("b", 0, 90), "made anew"),
+        (ChangelogBounds("a", 0, 9), ChangelogBounds("b", 0, 0), "the changelog was made anew"),
+        (ChangelogBounds("a", 0, 9), ChangelogBounds("b", 0, 90), "the changelog was made anew"),
         (
             ChangelogBounds("a", 0, 9),
             ChangelogBounds("a", 9, 9),
-            "its records before 9 were deleted",
+            "the changelog's records before 9 were deleted",
         ),
         (
             ChangelogBounds("a", 3, 9),
             ChangelogBounds("a", 4, 90),
-            "its records before 4 were deleted",
+            "the changelog's records before 4 were deleted",
         ),
-        (ChangelogBounds("a", 0, 9), ChangelogBounds("a", 0, 0), "it ends at 0, and had reached 9"),
-        (ChangelogBounds("", 0, 9), ChangelogBounds("", 0, 8), "it ends at 8, and had reached 9"),
+        (
+            ChangelogBounds("a", 0, 9),
+            ChangelogBounds("a", 0, 0),
+            "the changelog ends at 0 and had reached 9",
+        ),
+        (
+            ChangelogBounds("", 0, 9),
+            ChangelogBounds("", 0, 8),
+            "the changelog ends at 8 and had reached 9",
+        ),
     ],
 )
 def test_what_is_missing_is_told(then: ChangelogBounds, now: ChangelogBounds, why: str) -> None:
     assert why in (loss(then, now) or "")
+
+
+def test_of_several_inputs_the_mark_that_reached_furthest_counts() -> None:
+    early, late = (
+        ChangelogMark(ChangelogBounds("a", 0, 3), 6),
+        ChangelogMark(ChangelogBounds("a", 0, 9), 6),
+    )
+    found = newest([(1, early.text()), (1, late.text()), (1, None), (2, "a tool's")])
+    assert found == {1: late}
+
+
+def test_five_partitions_are_named_and_the_others_counted() -> None:
+    lacks = dict.fromkeys(range(7), "the changelog was made anew")
+    assert lost("log", "group", lacks) == (
+        "log holds less than the offsets of group say (partition 0, 1, 2, 3, 4 and 2 more: "
+        "the changelog was made anew)"
+    )
 
 
 # --- the look -------------------------------------------------------------------------------------

@@ -118,6 +118,19 @@ OAUTH = {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER"}
                 DOWN,
                 (
                     None,
+                    LINE + "Receive failed: Invalid response size 1213486160 (0..100000000): "
+                    "increase receive.message.max.bytes (after 0ms in state APIVERSION_QUERY)",
+                ),
+            ],
+            "what answers at 127.0.0.1:9092 does not speak Kafka's protocol; check the address and "
+            "port, and security.protocol where it wants TLS",
+        ),
+        (
+            {},
+            [
+                DOWN,
+                (
+                    None,
                     LINE + "Disconnected: connection closed by peer: receive 0 after POLLIN "
                     "(after 2ms in state APIVERSION_QUERY)",
                 ),
@@ -159,6 +172,7 @@ OAUTH = {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER"}
         "wrong authority",
         "TLS to a plain port",
         "no certificate of the client's",
+        "a port that speaks something else",
         "plain to a TLS port",
         "went away",
         "nothing said",

@@ -216,7 +216,12 @@ def test_five_tasks_stand_for_many_and_no_value_is_shown(old: Path, tmp_path: Pa
 
 
 def test_without_a_base_handoffs_are_those_that_nothing_covers(old: Path, tmp_path: Path) -> None:
-    found = outcome(old, "--against", recording(tmp_path))
+    against = recording(tmp_path)
+    told = contracts("test", old, "--against", against).stderr
+    assert "compared with no contract; name the present ones with --contracts" in told
+    told = contracts("test", old, "--contracts", old, "--against", against).stderr
+    assert "no contract" not in told
+    found = outcome(old, "--against", against)
     assert found["handoffs"] == {"before": 7, "after": 7, "concerned": 7}
     assert found["fidelity"]["before"] is None
     (passing,) = found["newly_passing"]["by"]

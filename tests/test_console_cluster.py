@@ -11,13 +11,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from console.errors import UnreachableError
 from console.kafka import Writer, connect, read_table, write_all
 from console.main import main
 from processors.integrity.processor import INTEGRITY
+from processors.runtime.changelog_marks import ChangelogBounds, ChangelogMark
+from processors.runtime.cluster import check_topics
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.settings import load_settings
+from processors.runtime.transactions import Misconfigured
 from schemas import wire
 from schemas.flow import Record
 from tests.commands import HandoffCommand, on_topic
@@ -45,6 +50,15 @@ def test_topics_are_made_once(handoff: HandoffCommand) -> None:
     assert (again.exit_code, again.stdout) == (0, "nothing to change\n")
     assert handoff("topics", "plan").stdout == "nothing to change\n"
     assert json.loads(handoff("topics", "plan", "--output", "json").stdout) == []
+
+
+def test_what_a_plan_refuses_is_counted_apart(handoff: HandoffCommand) -> None:
+    handoff.environment["HANDOFF_PARTITIONS"] = "9"
+    planned = handoff("topics", "plan")
+    lines = planned.stdout.splitlines()
+    assert planned.exit_code == 4
+    assert lines[-1] == "5 changes; 4 more cannot be done"
+    assert sum("Set HANDOFF_PARTITIONS=6" in line for line in lines) == 4
 
 
 def test_documents_are_registered_once_and_never_change(
@@ -306,6 +320,62 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(handoff: HandoffComman
     write_all(connect(), "handoff.contracts", [("x@1", b"{}")])
     broken = handoff("doctor")
     assert "x@1 cannot be used" in broken.stdout
+
+
+def judged_up_to(prefix: str, servers: str, reached: int) -> None:
+    """The group's offsets, as a processor would have committed them with this changelog."""
+    app = prefix.rstrip(".")
+    committing = Consumer({"bootstrap.servers": servers, "group.id": f"{app}-integrity"})
+    at = TopicPartition(
+        f"{prefix}tool-outputs", 2, 0, ChangelogMark(ChangelogBounds("", 0, reached), 6).text()
+    )
+    try:
+        committing.commit(offsets=[at], asynchronous=False)
+    finally:
+        committing.close()
+
+
+def test_doctor_finds_a_changelog_that_lost_something(
+    handoff: HandoffCommand, embedded: str, prefix: str
+) -> None:
+    def found() -> dict[str, tuple[str, str]]:
+        told = json.loads(handoff("doctor", "--output", "json").stdout)
+        kept = [each for each in told if "insights" not in each["what"]]
+        return {each["check"]: (each["what"], each["todo"]) for each in kept}
+
+    judged_up_to(prefix, embedded, 0)
+    assert "state" not in found()
+    judged_up_to(prefix, embedded, 9)
+    told = found()
+    assert told["processor"][1] == "handoff run --rebuild"
+    group, changelog = f"{prefix.rstrip('.')}-integrity", f"{prefix}integrity-state"
+    assert told["state"] == (
+        f"{changelog} holds less than the offsets of {group} say "
+        "(partition 2: the changelog ends at 0 and had reached 9)",
+        "to read the inputs anew: handoff run --rebuild",
+    )
+
+
+def test_a_missing_changelog_that_held_state_is_no_topic_like_another(
+    handoff: HandoffCommand, embedded: str, prefix: str
+) -> None:
+    group, changelog = f"{prefix.rstrip('.')}-integrity", f"{prefix}integrity-state"
+    sentence = f"{changelog} held the state of what {group} has judged, and that is gone"
+    admin = AdminClient({"bootstrap.servers": embedded})
+    admin.delete_topics([changelog])[changelog].result(20)
+    assert sentence not in handoff("topics", "plan").stderr
+    judged_up_to(prefix, embedded, 9)
+    assert sentence in handoff("doctor", "--output", "json").stdout
+    cluster = connect()
+    with pytest.raises(Misconfigured) as error:
+        check_topics(cluster.admin, cluster.settings, INTEGRITY)
+    assert f"create what is missing with: handoff topics apply. {sentence}" in str(error.value)
+    assert str(error.value).endswith("handoff run --rebuild")
+    planned = handoff("topics", "plan", "--output", "json")
+    assert (sentence in planned.stderr, len(json.loads(planned.stdout))) == (True, 1)
+    applied = handoff("topics", "apply")
+    assert (applied.exit_code, sentence in applied.stderr) == (0, True)
+    assert sentence not in handoff("topics", "apply").stderr
 
 
 def test_a_cluster_without_topics_is_told_apart_from_no_cluster(embedded: str, prefix: str) -> None:

@@ -179,6 +179,7 @@ def test_a_bad_line_becomes_a_dead_letter_and_the_next_is_judged(line: str, code
     assert letter["headers"]["__streams.errors.exception"] == code
     assert "handoff.held" in {each["topic"] for each in others}
     assert "2 inputs: 1 dead letter, 1 applied" in result.stderr
+    assert f"dead letters:\n         1  {code}\n" in result.stderr
 
 
 def test_an_input_that_the_processor_does_not_read_stops_with_its_line() -> None:

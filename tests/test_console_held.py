@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import Producer
 
-from console.answers import CommandResult, SentCommand, answer
+from console.answers import CommandResult, SentCommand, answer, released
 from console.commands.answering import read_fields
 from console.commands.held import open_violations
 from console.errors import BadInputError
@@ -150,6 +151,42 @@ def test_a_package_answers_an_amendment(
     assert answer(asked(wish), package(story, disposition, event="another's")) is None
     if found is not None:
         assert "engineering, revision 2" in found.message
+
+
+@pytest.mark.parametrize(
+    ("to", "kind", "expected"),
+    [
+        (TO, "owner_missing", "sent to engineering, revision 2, owner Priya Nair"),
+        (
+            To("nobody-there", None, None, None, None),
+            "receiver_missing",
+            "released to no queue, revision 2: nobody-there is not registered. It is on "
+            "handoff.packages alone: look there, or register the receiver (handoff receivers apply "
+            "PATH)",
+        ),
+        (
+            TO,
+            "receiver_missing",
+            "released to no queue, revision 2: engineering is retired, or its queue did not exist. "
+            "It is on handoff.packages alone: look there",
+        ),
+    ],
+)
+def test_the_package_of_a_release_says_where_it_went(
+    story: list[dict[str, Any]], to: To, kind: str, expected: str
+) -> None:
+    def sent(**more: Any) -> Record:
+        given = {"overridden": True, "to": to, "violations": [f"h-1:0:{kind}:"], **more}
+        found = msgspec.json.decode(package(story, "sent").value or b"", type=Package)
+        value = wire.encode(msgspec.structs.replace(found, **given))
+        return Record("handoff.packages", 0, 0, b"t", value, 0)
+
+    found = released(asked("release"), sent())
+    assert found is not None
+    assert (found.kind, found.message) == ("applied", expected)
+    assert released(asked("release"), sent(id="h-2")) is None
+    assert released(asked("release"), sent(overridden=False)) is None
+    assert released(asked("set"), sent()) is None
 
 
 def test_a_violation_or_a_dead_letter_of_it_is_a_refusal(story: list[dict[str, Any]]) -> None:
@@ -316,6 +353,17 @@ def test_held_list_says_why_and_never_a_value(
         assert not any(raw.decode() in text for raw in values if len(raw) > 6)
     told = json.loads(handoff("held", "show", unowned["id"], "--output", "json").stdout)
     assert [each["id"] for each in told["open"]] == told["violations"]
+    assert "handoff release ID --by YOU --reason WHY" in shown.stderr
+    cluster = connect()
+    place = cluster.name("handoff.held"), cluster.partition_of("handoff.held", unowned["id"])
+    producer = Producer({"bootstrap.servers": cluster.settings.kafka_bootstrap_servers})
+    producer.produce(place[0], None, unowned["id"].encode(), place[1])
+    assert producer.flush(20) == 0
+    tailed = handoff("tail", "held", "--from-beginning", "--timeout", "1").stdout
+    assert unowned["id"] not in tailed
+    assert tailed.count("HELD") == len(expected) - 1
+    raw = handoff("tail", "held", "--from-beginning", "--timeout", "1", "--output", "json").stdout
+    assert unowned["id"] in raw
     unknown = handoff("held", "show", "h-none")
     assert (unknown.exit_code, "is not held now" in unknown.stderr) == (2, True)
 
@@ -344,6 +392,31 @@ def test_an_amendment_is_found_by_its_id_written_and_waited_for(
     )
     assert (said.by, said.reason, said.action) == ("Ana Silva", "asked the customer", "set")
     assert bytes(said.fields["os"]) == b'"Linux"'
+
+
+@pytest.mark.parametrize("order", ["signal first", "package first"])
+def test_a_release_says_revision_and_owner_in_whatever_order_it_is_read(
+    handoff: HandoffCommand,
+    story: list[dict[str, Any]],
+    order: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("console.commands.answering._now", lambda: AT)
+    held = next(each for each in held_of(story) if each.to.owner is None)
+    key = held.task_id.encode()
+    sent = msgspec.structs.replace(held, disposition="sent", overridden=True, revision=2)
+    answers = [
+        msgspec.structs.replace(signal("released", held.id, task=held.task_id), key=key),
+        Record("handoff.packages", 0, 0, key, wire.encode(sent), 0),
+    ]
+    if order == "package first":
+        answers.reverse()
+    with FakeProcessor("handoff.amendments", answers):
+        result = handoff("release", held.id, "--reason", "the customer is down")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[0] == (
+        f"sent to {held.to.receiver}, revision 2, owner nobody"
+    )
 
 
 def test_still_held_says_why_without_a_value(

@@ -125,5 +125,17 @@ def test_a_held_handoff_is_amended_sent_accepted_and_told(
         assert "error_code=E-4012" in text
         assert "Ana Silva sets steps (hop 1): asked" in text
         assert "Priya Nair <priya@example.com> of engineering (engineering), accepted" in text
+
+        lost = {**output, "id": "2", "task_id": "T-2", "handoff": {"to": "nobody-there"}}
+        assert handoff("send", "-", lines=json.dumps(lost)).exit_code == 0
+        until(held, 30, "the handoff to nobody is held")
+        (row,) = held()
+        given = (str(row["id"]), "--reason", "hurry", "--wait", "30")
+        result = handoff("release", *given)
+        assert (result.exit_code, "released to no queue" in result.stdout) == (0, True)
+        assert "nobody-there is not registered" in result.stdout
+        text = " ".join(handoff("show", "T-2").stdout.split())
+        assert "sent to nobody-there, revision 2, on handoff.packages alone" in text
+        assert "sent; it is on handoff.packages alone: nobody-there is not registered" in text
     for result in seen:
         assert not any(secret in result.output for secret in SECRETS)

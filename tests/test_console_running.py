@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -208,6 +209,18 @@ def test_up_refuses_broken_documents_before_it_starts(tmp_path: Path) -> None:
     result = handoff("up", "--contracts", str(broken))
     assert result.returncode == 2
     assert f"{broken}:1: kind: unknown kind 'Nonsense'" in result.stderr
+
+
+def test_up_says_that_a_port_is_taken_before_it_starts_anything() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        pages = handoff("up", web_port=port)
+        broker = handoff("up", "--port", port, web_port="0")
+    assert (pages.returncode, pages.stdout) == (1, "")
+    assert f"the web pages cannot listen on 127.0.0.1:{port} (Address already" in pages.stderr
+    assert "set HANDOFF_WEB_PORT, 0 for any free port" in pages.stderr
+    assert (broker.returncode, broker.stdout) == (1, "")
+    assert f"port {port} is taken already" in broker.stderr
 
 
 def test_instances_say_in_each_line_of_the_log_which_they_are(

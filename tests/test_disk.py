@@ -363,6 +363,15 @@ store.close()
 # --- the place ------------------------------------------------------------------------------------
 
 
+def test_a_place_where_no_directory_can_be_made_is_told_in_words() -> None:
+    with pytest.raises(StateBlocked) as caught:
+        disk.check_state_dir(Path("/proc/none/app-toy"))
+    assert str(caught.value) == (
+        "no state can be kept in /proc/none/app-toy (No such file or directory); make that "
+        "directory, or set HANDOFF_STATE_DIR, and it goes on by itself"
+    )
+
+
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "afile").write_text("x")
     sentence = f"no state can be kept in {tmp_path / 'afile'} "
@@ -425,7 +434,7 @@ def test_a_full_disk_waits_for_room_and_goes_on_exactly(
     assert lanes.run() == Lanes(records, MemoryStore).run()
     first, second = lanes.failures
     assert first == second
-    assert "(No space left on device): make room there, or set HANDOFF_STATE_DIR" in first
+    assert "(No space left on device); make room there, or set HANDOFF_STATE_DIR" in first
 
 
 def test_a_disk_that_fills_while_it_runs_says_so_and_keeps_what_it_has(
@@ -460,7 +469,7 @@ def test_a_read_only_place_is_named_and_its_state_kept(
         lambda: DiskStore(tmp_path / "small" / "0"),
         lambda: DiskStore(tmp_path / "small" / "1"),
     ):
-        with pytest.raises(StateBlocked, match=r"\(Read-only file system\): give the processor"):
+        with pytest.raises(StateBlocked, match=r"\(Read-only file system\); give the processor"):
             start()
     small("rw")
     store = DiskStore(tmp_path / "small" / "0")
@@ -475,7 +484,7 @@ def test_a_missing_right_is_named(tmp_path: Path) -> None:
         if user == 0:  # who may write everywhere
             os.seteuid(65534)
         for start in (disk.check_state_dir, lambda folder: DiskStore(folder / "0")):
-            with pytest.raises(StateBlocked, match=r"\(Permission denied\): give the processor"):
+            with pytest.raises(StateBlocked, match=r"\(Permission denied\); give the processor"):
                 start(tmp_path / "theirs")
     finally:
         os.seteuid(user)

@@ -17,6 +17,7 @@ from processors.runtime import clients, metrics
 from processors.runtime.disk import DiskStore
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.restoration import Bounds, Start, check_anchored, starts
+from processors.runtime.retry_backoff import RetryBackoff
 from processors.runtime.settings import Settings, SettingsError, load_settings
 from processors.runtime.state import MemoryStore, Store, open_store
 from processors.runtime.status import LaneStatus
@@ -43,6 +44,28 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("HANDOFF_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+# --- what blocks a lane -------------------------------------------------------------------------
+
+
+def test_what_keeps_a_lane_from_running_is_over_once_it_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "handoff.lane")
+    status = LaneStatus("toy", "running")
+    blockage = RetryBackoff(status)
+    blockage.failed("no room (full); make some, and it goes on by itself", keeps_from_running=True)
+    assert not status.ready
+    blockage.runs()
+    assert (status.ready, blockage.failing) == (True, False)
+    assert caplog.messages[-1] == "toy goes on; it was blocked: no room (full)"
+    # What Kafka refuses is refused while it runs.
+    blockage.failed("the right WRITE is missing; grant it")
+    blockage.runs()
+    assert (status.ready, blockage.failing) == (False, True)
+    blockage.succeeded()
+    assert caplog.messages[-1] == "toy goes on; it was blocked: the right WRITE is missing"
 
 
 # --- settings -----------------------------------------------------------------------------------
@@ -88,10 +111,25 @@ def test_an_unknown_log_level_is_one_clear_sentence(monkeypatch: pytest.MonkeyPa
     [
         ("partitons = 3\n", "no setting partitons; did you mean partitions?"),
         ("partitions = 0\n", "HANDOFF_PARTITIONS, or partitions in handoff.toml"),
+        ("partitions = 0\n", "is wrong: 0 is given, and it must be at least 1"),
+        ("web_port = 99999\n", "99999 is given, and it must be at most 65,535"),
+        ('ordinal = "first"\n', "is wrong: it must be a whole number"),
+        ('rebuild = "often"\n', "is wrong: it must be true or false"),
+        ('state = "dsik"\n', "is wrong: it must be memory or disk; did you mean disk?"),
+        ('topic_prefix = "a b"\n', "is wrong: it must be letters, digits, '.', '_' and"),
         ("partitions = \n", "is not TOML"),
         ('[kafka]\n"group.id" = "x"\n', "group.id cannot be set: it follows from application_id"),
         ('[kafka]\nisolation.level = "x"\n', "only committed records may be judged"),
         ('[kafka]\nmetadata.broker.list = "x"\n', "set kafka_bootstrap_servers instead"),
+        (
+            "[kafka]\nmax.poll.interval.ms = 1000\n",
+            "wrong (HANDOFF_KAFKA__MAX_POLL_INTERVAL_MS, or max.poll.interval.ms under [kafka] in "
+            "handoff.toml): max.poll.interval.ms is 1,000, and",
+        ),
+        (
+            "[kafka]\nsession.timeout.ms = 400000\n",
+            "(HANDOFF_KAFKA__SESSION_TIMEOUT_MS, or session.timeout.ms under [kafka]",
+        ),
         ("kafka = 3\n", "a table of librdkafka properties is needed"),
     ],
 )
@@ -113,14 +151,15 @@ def test_secrets_are_never_shown() -> None:
 
 
 def test_unknown_properties_are_refused_by_name() -> None:
-    with pytest.raises(SettingsError, match=r"no\.such\.thing"):
+    says = r"see HANDOFF_KAFKA__NO_SUCH_THING, or no\.such\.thing under \[kafka\] in handoff\.toml"
+    with pytest.raises(SettingsError, match=says):
         clients.reader(Settings(kafka={"no.such.thing": "1"}))
 
 
 def test_a_refused_value_is_one_sentence() -> None:
     with pytest.raises(SettingsError) as caught:
         clients.reader(Settings(kafka={"socket.timeout.ms": "1"}))
-    assert "socket.timeout.ms" in str(caught.value)
+    assert "see HANDOFF_KAFKA__SOCKET_TIMEOUT_MS, or socket.timeout.ms" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -201,8 +201,9 @@ def change_found(name: str, partitions: int | None = None, **config: str | None)
                 {
                     "type": "refusal",
                     "topic": "handoff.tool-outputs",
-                    "reason": "handoff.tool-outputs has 3 partitions and 6 are wanted: more would "
-                    "move tasks away from their state. Keep 3, or start with another topic prefix.",
+                    "reason": "handoff.tool-outputs has 3 partitions and 6 are wanted "
+                    "(HANDOFF_PARTITIONS): more would move tasks away from their state. Set "
+                    "HANDOFF_PARTITIONS=3, or start with another topic prefix.",
                 }
             ],
         ),
@@ -212,8 +213,21 @@ def change_found(name: str, partitions: int | None = None, **config: str | None)
                 {
                     "type": "refusal",
                     "topic": "handoff.integrity-state",
-                    "reason": "handoff.integrity-state has 8 partitions and 6 are wanted: Kafka "
-                    "cannot take partitions away. Keep 8, or start with another topic prefix.",
+                    "reason": "handoff.integrity-state has 8 partitions and 6 are wanted "
+                    "(HANDOFF_PARTITIONS): Kafka cannot take partitions away. Set "
+                    "HANDOFF_PARTITIONS=8, or start with another topic prefix.",
+                }
+            ],
+        ),
+        (
+            change_found("handoff.insights-state", partitions=2),
+            [
+                {
+                    "type": "refusal",
+                    "topic": "handoff.insights-state",
+                    "reason": "handoff.insights-state has 2 partitions and 3 are wanted: more "
+                    "would move tasks away from their state. Keep 2, or start with another topic "
+                    "prefix.",
                 }
             ],
         ),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from topics.catalogue import Topic
+from topics.catalogue import Spread, Topic
 from topics.rights import Right, missing
 
 # Settings where a higher value than needed is somebody's choice, and is kept; -1 means no limit.
@@ -112,11 +112,15 @@ def _partition_change(topic: Topic, there: FoundTopic) -> list[Change]:
         why = "more would move tasks away from their state"
     else:
         why = "Kafka cannot take partitions away"
+    # Of the others the catalogue says it, and nobody can set it.
+    by_us = topic.spread is Spread.TASK
+    wanted = f"{needs} are wanted (HANDOFF_PARTITIONS)" if by_us else f"{needs} are wanted"
+    keep = f"Set HANDOFF_PARTITIONS={has}" if by_us else f"Keep {has}"
     return [
         Refusal(
             topic.physical,
-            f"{topic.physical} has {_partitions(has)} and {needs} are wanted: {why}. "
-            f"Keep {has}, or start with another topic prefix.",
+            f"{topic.physical} has {_partitions(has)} and {wanted}: {why}. "
+            f"{keep}, or start with another topic prefix.",
         )
     ]
 

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from console import output
-from console.answers import TOPICS, CommandResult, SentCommand, answer
+from console.answers import TOPICS, CommandResult, SentCommand, answer, released
 from console.commands.documents import registered_contracts
 from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError
 from console.kafka import Cluster, ProcessorProgress, TopicReader, Writer, connect, read_all
@@ -312,17 +312,23 @@ def _wait(
     ask_at = time.monotonic() + _ASK_SECONDS
     judged_at: float | None = None
     judged = ProcessorProgress(cluster, INTEGRITY.name)
+    # A release is answered by two records, on topics that are read in any order.
+    told = sent = None
     while (now := time.monotonic()) < limit:
         record = reader.poll(min(0.1, limit - now))
-        found = answer(asked, record) if record is not None else None
-        if found is not None:
-            return found
+        if record is not None:
+            told = told or answer(asked, record)
+            sent = sent or released(asked, record)
+        if told is not None and (sent or told.kind != "applied" or asked.wish != "release"):
+            return sent or told
         if judged_at is None and now >= ask_at:
             if judged.past(asked.topic, asked.partition, asked.offset):
                 judged_at = now
             ask_at = now + _ASK_SECONDS
         if judged_at is not None and record is None and now - judged_at > _SETTLE_SECONDS:
             break
+    if told is not None:
+        return told
     if judged_at is not None:
         return CommandResult("unchanged", "judged, and nothing followed: it was so already")
     if judged.lacking is not None:
@@ -341,7 +347,7 @@ def _wait(
 def _show(cluster: Cluster, asked: SentCommand, found: CommandResult, output_: str) -> None:
     package = found.package
     holders: dict[str, list[str]] = {}
-    if package is not None:
+    if package is not None and asked.wish == "set":
         contracts = registered_contracts(cluster)
         if package.disposition == "held":
             holders = Contracts(contracts).holders(package)

@@ -82,6 +82,10 @@ def test(
             contracts, receivers = _tables(load_documents(paths))
         else:
             contracts, receivers = read_table(cluster, CONTRACTS), read_table(cluster, RECEIVERS)
+    if not contracts and not any(line.topic == CONTRACTS for line in lines):
+        registered = from_topic and not paths
+        what = "none is registered" if registered else "name the present ones with --contracts"
+        output.say(f"compared with no contract; {what}", err=True)
     if end is not None:
         lines = [each for each in lines if each.occurred_at is None or each.occurred_at <= end]
     ids = {each.id for each in tried.contracts}

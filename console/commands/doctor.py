@@ -16,16 +16,25 @@ from rich.text import Text
 
 from console import output
 from console.commands.documents import known_liveness, read_documents
-from console.commands.topics import topic_changes
+from console.commands.topics import PROCESSORS, topic_changes
 from console.errors import FOUND_PROBLEMS, DeclinedError
 from console.kafka import ANSWER_SECONDS, Cluster, connect, read_table
 from console.render import clock
 from processors.contracts.tables import CONTRACTS, RECEIVERS
-from processors.insights.processor import INSIGHTS
-from processors.integrity.processor import INTEGRITY
 from processors.processor import Processor
 from processors.runtime import clients
-from processors.runtime.groups import committed
+from processors.runtime.changelog_marks import (
+    REBUILD,
+    ChangelogBounds,
+    ChangelogMark,
+    loss,
+    lost,
+    newest,
+)
+from processors.runtime.cluster import topic_id
+from processors.runtime.groups import held_state, offsets
+from processors.runtime.restoration import bounds
+from processors.runtime.transactions import Blocked, LaneError
 from schemas import documents, wire
 from schemas.documents import HandoffContract, Receiver
 from schemas.lint import lint
@@ -34,7 +43,6 @@ from topics.catalogue import TopicError
 from topics.plan import Refusal
 from topics.rights import Right, is_refusal, reason
 
-PROCESSORS: tuple[Processor[Any], ...] = (INTEGRITY, INSIGHTS)
 _STYLE = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
@@ -189,7 +197,9 @@ def _processor(cluster: Cluster, processor: Processor[Any]) -> Iterator[CheckRes
     try:
         described = admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
         members = len(described[group].result().members)
-        lag = _lag(cluster, admin, group, processor.inputs)
+        at = _offsets(cluster, group, processor.inputs)
+        lag = _lag(cluster, admin, at)
+        lacks = _lacks(cluster, processor, newest((p.partition, p.metadata) for p in at))
     except KafkaException as error:
         cause = error.args[0]
         why = f"the group {group} cannot be read: "
@@ -204,7 +214,10 @@ def _processor(cluster: Cluster, processor: Processor[Any]) -> Iterator[CheckRes
         what = f"{output.number(members, 'member')} in {group}, {behind}"
         yield CheckResult("processor", "ok", what)
     else:
-        yield CheckResult("processor", "problem", f"none runs in {group}; {behind}", "handoff run")
+        todo = REBUILD if lacks else "handoff run"
+        yield CheckResult("processor", "problem", f"none runs in {group}; {behind}", todo)
+    if lacks:
+        yield CheckResult("state", "problem", lacks, f"to read the inputs anew: {REBUILD}")
 
 
 def _receivers(cluster: Cluster) -> Iterator[CheckResult]:
@@ -237,18 +250,49 @@ def _receivers(cluster: Cluster) -> Iterator[CheckResult]:
             yield CheckResult("liveness", "note", what, "start whoever reads the receiver's queue")
 
 
-def _lag(cluster: Cluster, admin: AdminClient, group: str, inputs: tuple[str, ...]) -> int | None:
-    """Records of the inputs that the group has not judged; None when it never committed."""
-    there = [topic for topic in inputs if cluster.has(topic)]
-    if not there:
-        return None
+def _offsets(cluster: Cluster, group: str, inputs: tuple[str, ...]) -> list[TopicPartition]:
+    """What the group has committed of the inputs that are there, negative where nothing."""
     places = [
-        TopicPartition(cluster.name(topic), partition)
-        for topic in there
+        (cluster.name(topic), partition)
+        for topic in inputs
+        if cluster.has(topic)
         for partition in cluster.partitions(topic)
     ]
-    names = [(place.topic, place.partition) for place in places]
-    read = committed(cluster.settings, group, names, ANSWER_SECONDS)
+    return offsets(cluster.settings, group, places, ANSWER_SECONDS)
+
+
+def _lacks(
+    cluster: Cluster, processor: Processor[Any], marks: dict[int, ChangelogMark]
+) -> str | None:
+    """What the changelog lacks of all that the group's offsets say, in a sentence."""
+    if not marks:
+        return None
+    changelog = cluster.name(processor.changelog)
+    seen = cluster.look([processor.changelog])
+    if changelog in seen.hidden:
+        return None  # which was said of the topics
+    if changelog not in seen.topics:
+        return held_state(cluster.settings, processor, max(marks) + 1)
+    there = marks.keys() & seen.topics[changelog].leaders.keys()
+    try:
+        id_ = topic_id(cluster.admin, changelog)
+        has = bounds(cluster.admin, [(changelog, number) for number in sorted(there)])
+    except LaneError as error:
+        todo = "" if isinstance(error, Blocked) else "; look at the broker"
+        raise DeclinedError(f"{error}{todo}") from None
+    now = {number: ChangelogBounds(id_, at.first, at.end) for (_, number), at in has.items()}
+    lacks = {n: why for n in there if (why := loss(marks[n].bounds, now[n]))}
+    group = clients.group_id(cluster.settings, processor.name)
+    return lost(changelog, group, lacks) if lacks else None
+
+
+def _lag(cluster: Cluster, admin: AdminClient, at: list[TopicPartition]) -> int | None:
+    """Records of the inputs that the group has not judged; None when it never committed. `at` is
+    what it has committed."""
+    if not at:
+        return None
+    places = [TopicPartition(place.topic, place.partition) for place in at]
+    read = {(place.topic, place.partition): place.offset for place in at if place.offset >= 0}
     latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
     ends = admin.list_offsets(dict.fromkeys(places, latest), request_timeout=ANSWER_SECONDS)
     starts = admin.list_offsets(dict.fromkeys(places, earliest), request_timeout=ANSWER_SECONDS)

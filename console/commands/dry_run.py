@@ -117,6 +117,7 @@ def _summarise(dry: DryRun) -> None:
     for title, counter in (
         ("violations", summary.opened),
         ("of these resolved", summary.resolved),
+        ("dead letters", summary.refused),
         ("records", summary.topics),
     ):
         if counter:

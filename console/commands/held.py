@@ -125,8 +125,9 @@ def show_held(handoff_id: str, output_: str) -> None:
     for each in violations:
         terminal.print(render.violation(each, brief=True))
     output.say(
-        f"the id is {plain(handoff_id)}; to repair it: handoff amend ID --set NAME=JSON; "
-        "to send it as it is: handoff release ID --reason WHY; to close it: handoff discard ID",
+        f"the id is {plain(handoff_id)}; to repair it: handoff amend ID --by YOU --set NAME=JSON; "
+        "to send it as it is: handoff release ID --by YOU --reason WHY; "
+        "to close it: handoff discard ID --by YOU",
         err=True,
     )
 

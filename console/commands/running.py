@@ -13,7 +13,7 @@ from console.brokers import BrokerError, EmbeddedBroker
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.topics import make_topics
 from console.demo.play import play
-from console.errors import DeclinedError
+from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError
 from console.kafka import connect
 from processors.contracts.tables import STALE_INTERVALS
 from processors.insights.limits import Limits as InsightsLimits
@@ -21,9 +21,11 @@ from processors.insights.processor import INSIGHTS, insights
 from processors.integrity.limits import Limits
 from processors.integrity.processor import INTEGRITY, integrity
 from processors.processor import Processor
+from processors.runtime.app import check_web_port
 from processors.runtime.app import run as run_app
 from processors.runtime.instances import run_instances
 from processors.runtime.settings import Settings, load_settings
+from processors.runtime.transactions import Misconfigured
 from topics.catalogue import TopicError
 
 NAMES = (INTEGRITY.name, INSIGHTS.name)
@@ -107,6 +109,10 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
     """
     signal.signal(signal.SIGTERM, _end)
     found = load_documents(paths) if paths else None
+    try:
+        check_web_port(load_settings())
+    except Misconfigured as error:
+        raise CommandError(str(error), FOUND_PROBLEMS) from None
     with tempfile.TemporaryDirectory(prefix="handoff-up-") as directory:
         try:
             with EmbeddedBroker(directory, port) as broker:
@@ -124,7 +130,9 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
                 output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
                 output.say("Ctrl-C ends it all.")
                 status = run_app(settings, processors(settings))
-        except (BrokerError, TopicError) as error:
+        except BrokerError as error:
+            raise CommandError(str(error), FOUND_PROBLEMS) from None
+        except TopicError as error:
             raise DeclinedError(str(error)) from None
     sys.exit(status)
 
@@ -138,7 +146,9 @@ def demo() -> None:
     signal.signal(signal.SIGTERM, _end)
     try:
         play()
-    except (BrokerError, TopicError) as error:
+    except BrokerError as error:
+        raise CommandError(str(error), FOUND_PROBLEMS) from None
+    except TopicError as error:
         raise DeclinedError(str(error)) from None
 
 

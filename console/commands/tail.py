@@ -1,8 +1,9 @@
 """`handoff tail`: what the processor publishes, as it comes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import islice
 
 import click
 import msgspec
@@ -44,7 +45,8 @@ def tail(
     """Follow what the processor publishes, until Ctrl-C. Only committed records are shown.
 
     In the form for people, classified values are masked, and texts that may quote them;
-    `--output json` leaves them as they are.
+    `--output json` leaves them as they are. Of what was held before, that form shows only what
+    still is.
     """
     cluster = connect()
     reader = TopicReader(cluster, [_TOPICS[what]], from_beginning=from_beginning)
@@ -52,6 +54,11 @@ def tail(
     seen, quiet_since = 0, time.monotonic()
     try:
         with output.ends_cleanly(), suppress(KeyboardInterrupt):
+            if what == "held" and from_beginning and output_ == "text":
+                for held in islice(still_held(reader.to_end()), limit):
+                    show(held)
+                    seen += 1
+                quiet_since = time.monotonic()
             while limit is None or seen < limit:
                 record = reader.poll(0.2)
                 if record is not None:
@@ -64,6 +71,16 @@ def tail(
                     break
     finally:
         reader.close()
+
+
+def still_held(records: Iterable[Record]) -> list[Record]:
+    """Of the records of `handoff.held` the last of each key, without what is held no more."""
+    found: dict[bytes | None, Record] = {}
+    for record in records:
+        found.pop(record.key, None)
+        if record.value is not None:
+            found[record.key] = record
+    return list(found.values())
 
 
 def _json(record: Record) -> None:

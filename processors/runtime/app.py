@@ -92,10 +92,7 @@ class _App:
         try:
             await app.start()
         except OSError as error:
-            raise Misconfigured(
-                f"the web pages cannot listen on {self._settings.web_host}:{port} "
-                f"({os.strerror(error.errno or 0)}); set HANDOFF_WEB_PORT, 0 for any free port"
-            ) from None
+            raise _cannot_listen(self._settings, port, error) from None
         log.info(
             "web pages on http://%s:%d/healthz /readyz /metrics", self._settings.web_host, port
         )
@@ -180,6 +177,29 @@ def _pages(app: Any, statuses: Sequence[LaneStatus]) -> None:
 
     for path, view in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics_)):
         app.page(path)(view)
+
+
+def check_web_port(settings: Settings) -> None:
+    """Raises `Misconfigured` where the web pages could not listen, before anything is started."""
+    try:
+        where = socket.getaddrinfo(
+            settings.web_host, settings.web_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in where:
+            with socket.socket(family, kind, protocol) as trial:
+                # As the pages' own server: a port that was closed a moment ago is free.
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(address)
+                trial.listen()
+    except OSError as error:
+        raise _cannot_listen(settings, settings.web_port, error) from None
+
+
+def _cannot_listen(settings: Settings, port: int, error: OSError) -> Misconfigured:
+    return Misconfigured(
+        f"the web pages cannot listen on {settings.web_host}:{port} "
+        f"({os.strerror(error.errno or 0)}); set HANDOFF_WEB_PORT, 0 for any free port"
+    )
 
 
 def _free_port(host: str) -> int:

@@ -23,7 +23,15 @@ from confluent_kafka.admin import AdminClient
 from processors.driver import Driver
 from processors.processor import Processor
 from processors.runtime import clients
-from processors.runtime.changelog_marks import ChangelogBounds, ChangelogMark, loss, read
+from processors.runtime.changelog_marks import (
+    REBUILD,
+    ChangelogBounds,
+    ChangelogMark,
+    loss,
+    lost,
+    newest,
+    read,
+)
 from processors.runtime.cluster import check_topics, topic_id
 from processors.runtime.restoration import (
     Bounds,
@@ -49,7 +57,6 @@ SLICE_SECONDS = 0.2
 PENDING_SECONDS = 30.0
 # A broker that has just restarted may describe a topic as it was before.
 _LOOKS, _LOOK_SECONDS = 3, 0.7
-_NAMED = 5  # partitions that one sentence lists
 
 
 class Assignment:
@@ -115,6 +122,13 @@ class Assignment:
         self._changelogs, lacks = self._compare(marks, numbers)
         if lacks and not self._settings.rebuild:
             raise Misconfigured(self._lost(lacks))
+        if self._settings.rebuild and not lacks:
+            log.info(
+                "%s: nothing is missing in %s on partitions %s, so --rebuild does nothing",
+                self._processor.name,
+                self._changelog,
+                numbers,
+            )
         has = bounds(self._admin, places)
         self.positions, self.committed, self._unanchored, self._reread = {}, {}, set(), set()
         for number in numbers:
@@ -161,7 +175,7 @@ class Assignment:
             self.positions[place] = self.committed[place] = has.first
             self._reread.add(place)
             log.warning(
-                "%s-%d is read anew from %d, and was judged up to %d: of its changelog, %s",
+                "%s-%d is read anew from %d, and was judged up to %d: %s",
                 *place,
                 has.first,
                 max(0, committed[place]),
@@ -181,13 +195,11 @@ class Assignment:
         """
         looked = {*places, *((self._inputs[0], number) for number in range(count))}
         found = self._committed_offsets([TopicPartition(*place) for place in sorted(looked)])
-        marks: dict[int, ChangelogMark] = {}
         for at in found:
             mark = read(at.metadata)
             if mark is not None:
                 self._check_count(mark.partitions, count)
-                before = marks.get(at.partition, mark)
-                marks[at.partition] = max(before, mark, key=lambda mark: mark.bounds.end)
+        marks = newest((at.partition, at.metadata) for at in found)
         return {(at.topic, at.partition): at.offset for at in found}, marks
 
     def _compare(
@@ -221,15 +233,9 @@ class Assignment:
             )
 
     def _lost(self, lacks: dict[int, str]) -> str:
-        numbers = sorted(lacks)
-        named = ", ".join(map(str, numbers[:_NAMED]))
-        if len(numbers) > _NAMED:
-            named += f" and {len(numbers) - _NAMED} more"
         return (
-            f"{self._changelog} holds less than the offsets of "
-            f"{clients.group_id(self._settings, self._processor.name)} say (partition {named}: "
-            f"{lacks[numbers[0]]}); to read the inputs anew, where they still are, start with: "
-            "handoff run --rebuild"
+            f"{lost(self._changelog, self.group, lacks)}; "
+            f"to read the inputs anew, where they still are, start with: {REBUILD}"
         )
 
     def mark_to_commit(self, number: int) -> str:

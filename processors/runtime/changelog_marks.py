@@ -10,10 +10,13 @@ decreases by itself, and compaction changes none of the three.
 Pure: nothing here knows Kafka.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 _FORM = "handoff/1"  # the metadata begins with it; metadata of other programs does not
 _UNKNOWN = "-"
+REBUILD = "handoff run --rebuild"
+_NAMED = 5  # partitions that one sentence lists
 
 
 class ChangelogBounds(NamedTuple):
@@ -50,14 +53,44 @@ def read(metadata: str | None) -> ChangelogMark | None:
     return ChangelogMark(ChangelogBounds("" if id_ == _UNKNOWN else id_, first, end), partitions)
 
 
+def newest(offsets: Iterable[tuple[int, str | None]]) -> dict[int, ChangelogMark]:
+    """Of the (partition, metadata) of several inputs the mark that reached furthest, by partition.
+    A partition without a mark is left out."""
+    found: dict[int, ChangelogMark] = {}
+    for number, metadata in offsets:
+        mark = read(metadata)
+        if mark is not None:
+            before = found.get(number, mark)
+            found[number] = max(before, mark, key=lambda mark: mark.bounds.end)
+    return found
+
+
 def loss(then: ChangelogBounds, now: ChangelogBounds) -> str | None:
     """What a changelog has lost that was as `then`, in words; None when it has lost nothing."""
-    if then.end <= then.first:
-        return None  # it was empty
+    if not held(then):
+        return None
     if then.id and now.id and then.id != now.id:
-        return "the topic was made anew"
+        return "the changelog was made anew"
     if now.first > then.first:
-        return f"its records before {now.first} were deleted"
+        return f"the changelog's records before {now.first} were deleted"
     if now.end < then.end:
-        return f"it ends at {now.end}, and had reached {then.end}"
+        return f"the changelog ends at {now.end} and had reached {then.end}"
     return None
+
+
+def held(bounds: ChangelogBounds) -> bool:
+    """Whether a changelog had anything to lose."""
+    return bounds.end > bounds.first
+
+
+def lost(changelog: str, group: str, lacks: Mapping[int, str]) -> str:
+    """What a changelog has lost, in a sentence. `lacks` gives the reason by partition, at least
+    one. What to do about it is left to the caller."""
+    numbers = sorted(lacks)
+    named = ", ".join(map(str, numbers[:_NAMED]))
+    if len(numbers) > _NAMED:
+        named += f" and {len(numbers) - _NAMED} more"
+    return (
+        f"{changelog} holds less than the offsets of {group} say "
+        f"(partition {named}: {lacks[numbers[0]]})"
+    )

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from processors.runtime.connection_log import ConnectionLog
-from processors.runtime.properties import SESSION_TIMEOUT_MS
+from processors.runtime.properties import SESSION_TIMEOUT_MS, place
 from processors.runtime.settings import Settings, SettingsError
 
 log = logging.getLogger("handoff.kafka")
@@ -307,7 +307,7 @@ def _make(kind: Any, config: dict[str, Any], logger: Any = log) -> Any:
     except KafkaException as error:
         reason = without_values(error.args[0].str().strip(), config)
         raise SettingsError(
-            f"Kafka clients refuse the settings: {reason}; see kafka in the settings"
+            f"Kafka clients refuse the settings: {reason}; see {place(reason, config)}"
         ) from None
 
 
@@ -333,7 +333,7 @@ def _check_file(name: str, path: str) -> None:
     else:
         return
     raise SettingsError(
-        f"the file that {name} names cannot be used ({why}); see kafka in the settings"
+        f"the file that {name} names cannot be used ({why}); see {place(name, [name])}"
     )
 
 

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from processors.processor import Processor
+from processors.runtime.groups import held_state
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Blocked, Fatal, LaneError, Misconfigured, ended_by
 from schemas.wire import DEAD_LETTERS
@@ -44,7 +45,7 @@ def check_topics(admin: AdminClient, settings: Settings, processor: Processor[An
             raise Blocked(f"{processor.name} cannot run: {missing(lacking)}")
         raise Misconfigured(
             f"the topic {absent[0]} does not exist, and {processor.name} needs it; "
-            "create what is missing with: handoff topics apply"
+            "create what is missing with: handoff topics apply" + _lost(settings, processor, seen)
         )
     counts = {name: len(topic.leaders) for name, topic in seen.topics.items()}
     bound = names[: len(processor.inputs) + 1]
@@ -55,6 +56,16 @@ def check_topics(admin: AdminClient, settings: Settings, processor: Processor[An
             f"partitions, but {listed}; make them equal (and empty) before it runs"
         )
     return counts[bound[0]]
+
+
+def _lost(settings: Settings, processor: Processor[Any], seen: Look) -> str:
+    """What the group has judged, where the changelog alone is missing: a new one lacks it."""
+    first, *inputs = (physical(name, settings.topic_prefix) for name in processor.inputs)
+    changelog = physical(processor.changelog, settings.topic_prefix)
+    if changelog in seen.topics or any(name not in seen.topics for name in (first, *inputs)):
+        return ""
+    said = held_state(settings, processor, len(seen.topics[first].leaders))
+    return f". {said}" if said else ""
 
 
 def rights_on_topics(processor: Processor[Any], prefix: str) -> list[Right]:

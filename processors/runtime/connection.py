@@ -74,6 +74,11 @@ def explained(settings: Settings, found: Iterable[tuple[int | None, str]]) -> st
         )
     if why := first(KafkaError._RESOLVE, "Connect to "):
         return _silent(where, why)
+    if first("Invalid response size"):  # librdkafka's advice, to allow larger ones, helps nobody
+        return (
+            f"what answers at {where} does not speak Kafka's protocol; check the address and port, "
+            "and security.protocol where it wants TLS"
+        )
     if why := first("Disconnected"):
         protocol = kafka.get("security.protocol", "plaintext")
         return (

@@ -353,12 +353,16 @@ def _blocked(path: Path, error: Exception) -> StateBlocked:
     """The exception when `path` cannot be used; the same sentence for all paths beside it."""
     number = _number(error)
     why, what = _text(error), "look at the disk"
+    if isinstance(error, OSError) and error.strerror:
+        why = error.strerror
+        if error.errno == errno.ENOENT:  # as under /proc
+            what = "make that directory"
     if number is not None:
         why, what = os.strerror(number), _ADVICE[number]
     place = next((place for place in (path, *path.parents) if os.path.isfile(place)), path.parent)
     return StateBlocked(
-        f"no state can be kept in {place} ({why}): {what}, or set HANDOFF_STATE_DIR; "
-        "it goes on by itself then"
+        f"no state can be kept in {place} ({why}); {what}, or set HANDOFF_STATE_DIR, "
+        "and it goes on by itself"
     )
 
 

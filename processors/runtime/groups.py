@@ -29,9 +29,12 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from processors.processor import Processor
 from processors.runtime import clients
+from processors.runtime.changelog_marks import REBUILD, held, newest
 from processors.runtime.restoration import Place
 from processors.runtime.settings import Settings
+from topics.catalogue import physical
 from topics.rights import Right, reason
 
 CALL_SECONDS = 4.0
@@ -184,8 +187,16 @@ def committed(
 
     Waits for `seconds` at most. Raises `KafkaException`, `SettingsError`.
     """
+    found = offsets(settings, group, places, seconds)
+    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+
+
+def offsets(
+    settings: Settings, group: str, places: list[Place], seconds: float
+) -> list[TopicPartition]:
+    """As `committed`, with metadata; the offset is negative where the group has none."""
     if not places:
-        return {}
+        return []
     asked = clients.onlooker(settings, group)
     try:
         found = asked.committed([TopicPartition(*place) for place in places], seconds)
@@ -194,4 +205,26 @@ def committed(
     for place in found:
         if place.error is not None:
             raise KafkaException(place.error)
-    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+    return found
+
+
+def held_state(settings: Settings, processor: Processor[Any], partitions: int) -> str | None:
+    """What to say of a processor whose changelog is missing, although its group has judged records
+    of which state followed; None where it has not, or where nobody tells.
+
+    `partitions` is the number that its inputs have.
+    """
+    group = clients.group_id(settings, processor.name)
+    inputs = [physical(name, settings.topic_prefix) for name in processor.inputs]
+    places = [(topic, number) for topic in inputs for number in range(partitions)]
+    try:
+        found = offsets(settings, group, places, CALL_SECONDS)
+    except KafkaException:
+        return None
+    marks = newest((at.partition, at.metadata) for at in found)
+    if not any(held(mark.bounds) for mark in marks.values()):
+        return None
+    return (
+        f"{physical(processor.changelog, settings.topic_prefix)} held the state of what {group} "
+        f"has judged, and that is gone; to read the inputs anew, where they still are: {REBUILD}"
+    )

@@ -569,6 +569,8 @@ class Lane:
         self._poller.keep_membership()
         if before is self._assignment.restoration:  # else a rebalance came in the poll
             self._assignment.restore()
+            if self._assignment.restoration is None:
+                self._backoff.runs()
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Before partitions are revoked, the open transaction is committed, or if that fails

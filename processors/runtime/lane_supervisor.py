@@ -10,6 +10,7 @@ from typing import Any
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.batch import Batch
+from processors.runtime.disk import StateBlocked
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
 from processors.runtime.liveness_probe import LivenessProbe
@@ -120,7 +121,8 @@ class LaneSupervisor:
                     )
                     break
             except Blocked as error:
-                wait = backoff.failed(str(error))
+                of_state = isinstance(error, StateBlocked)
+                wait = backoff.failed(str(error), keeps_from_running=of_state)
             except LaneError as error:
                 log.error("%s: %s", self._processor.name, error)
             except Exception:

@@ -4,7 +4,7 @@ Properties that exactly-once or the lane depends on are refused. The time-outs o
 checked here, because librdkafka checks only some of them and its messages give no numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 SESSION_TIMEOUT_MS = 10_000  # of the group's members, unless set; Kafka's own default is 45 s
 # librdkafka's defaults of what is checked against each other.
@@ -102,6 +102,15 @@ def _number(given: Mapping[str, str], name: str, default: int) -> int:
     if not text.strip().isdecimal() or not text.isascii():
         raise ValueError(f"{name} must be a whole number, such as {default}")
     return int(text)
+
+
+def place(text: str, given: Iterable[str], file: str = "handoff.toml") -> str:
+    """Where the property of `given` stands that a text is about: variable and file."""
+    found = max((name for name in given if name in text), key=len, default=None)
+    if found is None:
+        return f"HANDOFF_KAFKA__..., or [kafka] in {file}"
+    variable = found.upper().replace(".", "_")
+    return f"HANDOFF_KAFKA__{variable}, or {found} under [kafka] in {file}"
 
 
 def masked(properties: Mapping[str, str]) -> dict[str, str]:

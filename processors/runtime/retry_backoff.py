@@ -22,15 +22,20 @@ class RetryBackoff:
     def __init__(self, status: LaneStatus) -> None:
         self._status = status
         self._times = 0
+        self._kept_from_running = False
 
     @property
     def failing(self) -> bool:
         """Whether the last attempt failed."""
         return self._times > 0
 
-    def failed(self, why: str, *, transient: bool = False) -> float:
+    def failed(
+        self, why: str, *, transient: bool = False, keeps_from_running: bool = False
+    ) -> float:
         """One more attempt failed. Returns the seconds to wait before the next one. When the error
-        is `transient`, `why` is reported only after `TRANSIENT_TIMES` failures in a row."""
+        is `transient`, `why` is reported only after `TRANSIENT_TIMES` failures in a row. When it
+        `keeps_from_running` a lane, it is over as soon as a lane runs."""
+        self._kept_from_running = keeps_from_running
         self._times += 1
         if not transient or self._times >= TRANSIENT_TIMES:
             if why != self._status.blocked:
@@ -38,9 +43,16 @@ class RetryBackoff:
             self._status.blocked = why
         return min(_LONGEST_SECONDS, _PAUSE_SECONDS * 2.0 ** min(self._times - 1, 10))
 
+    def runs(self) -> None:
+        """A lane runs: it can keep its state. Nothing is committed yet."""
+        if self._kept_from_running:
+            self.succeeded()
+
     def succeeded(self) -> None:
         """An attempt succeeded: begin to count anew."""
         self._times = 0
         if self._status.blocked:
-            log.info("%s goes on; it was blocked: %s", self._status.processor, self._status.blocked)
+            # What was to be done about it, after the last semicolon, is done.
+            was = self._status.blocked.rpartition("; ")[0] or self._status.blocked
+            log.info("%s goes on; it was blocked: %s", self._status.processor, was)
             self._status.blocked = ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,7 +22,7 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from processors.runtime.properties import masked, problem
+from processors.runtime.properties import masked, place, problem
 
 CONFIG_FILE = "handoff.toml"
 
@@ -79,20 +80,7 @@ class Settings(BaseSettings):
         """Dotted names of librdkafka from a TOML tree or `SECURITY_PROTOCOL` style names."""
         if not isinstance(given, dict):
             raise ValueError("a table of librdkafka properties is needed")
-        found: dict[str, str] = {}
-
-        def flatten(prefix: str, values: dict[str, Any]) -> None:
-            for name, value in values.items():
-                dotted = prefix + name.lower().replace("_", ".")
-                if isinstance(value, dict):
-                    flatten(dotted + ".", value)
-                elif isinstance(value, bool):
-                    found[dotted] = str(value).lower()
-                else:
-                    found[dotted] = str(value)
-
-        flatten("", given)
-        return found
+        return _flat("", given)
 
     @field_validator("kafka")
     @classmethod
@@ -143,11 +131,16 @@ def load_settings(**given: Any) -> Settings:
             merged["kafka"] = both
         return Settings(**merged)
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = str(problem["loc"][0]) if problem["loc"] else "settings"
-        message = problem["msg"].removeprefix("Value error, ")
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        if name == "kafka" and isinstance(first["input"], dict) and first["input"]:
+            message = _in_words(first)
+            where = place(message, _flat("", first["input"]), path.name)
+            raise SettingsError(
+                f"a property of Kafka's clients is wrong ({where}): {message}"
+            ) from None
         raise SettingsError(
-            f"the setting {name} ({_places(name, path)}) is wrong: {message}"
+            f"the setting {name} ({_places(name, path)}) is wrong: {_in_words(first)}"
         ) from None
     except SourceError as error:
         raise SettingsError(f"the environment cannot be read: {error}") from None
@@ -157,6 +150,50 @@ def _environment() -> dict[str, Any]:
     """The settings that the environment has, without the others."""
     found = Settings()
     return {name: getattr(found, name) for name in found.model_fields_set}
+
+
+def _flat(prefix: str, values: dict[str, Any]) -> dict[str, str]:
+    """Properties of a TOML tree or of variables, by their dotted names."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        dotted = prefix + name.lower().replace("_", ".")
+        if isinstance(value, dict):
+            found |= _flat(dotted + ".", value)
+        else:
+            found[dotted] = str(value).lower() if isinstance(value, bool) else str(value)
+    return found
+
+
+_NEEDED = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only",
+}
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """What is wrong with a setting, and what is allowed. Of what is given only a number is shown:
+    words may be a secret in the wrong place."""
+    kind, context, given = error["type"], error.get("ctx", {}), error["input"]
+    if kind == "literal_error":
+        options = context["expected"].replace("'", "")
+        near = get_close_matches(str(given).lower(), options.split(" or "), 1)
+        return f"it must be {options}" + (f"; did you mean {near[0]}?" if near else "")
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"{given} is given, and it must be {words} {context[name]:,}"
+    if kind in _NEEDED:
+        return f"it must be {_NEEDED[kind]}"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _places(name: str, path: Path) -> str:
