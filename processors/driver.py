@@ -13,12 +13,13 @@ in memory until then, and has to reach the broker before the transaction times o
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
 from msgspec import Struct
 
+from processors.journal import FRAME, Journal, Store, UnknownFormat
 from processors.partitioning import partition_of
 from processors.processor import Processor, State
 from processors.wakes import Kind, Wakes
@@ -40,15 +41,11 @@ from schemas.flow import (
 
 log = logging.getLogger("handoff.driver")
 
-Store = MutableMapping[str, bytes]  # state key -> encoded state
 _VERDICTS = frozenset({"duplicates", "refused"})  # what became of an input, if not applied
-# Decoded states kept a partition, as a task's inputs come close together; and their bytes, encoded.
-MAX_RECENT, MAX_RECENT_BYTES = 4096, 16 << 20
 # Bytes, about, of a transaction that is to be committed: outputs, parts of sums, changed states. Of
 # usual records it is more than comes in 100 ms. With what one more record may cause (16 MiB, unless
 # set otherwise) a link of 3 MB/s carries it in time.
 FULL = 8 << 20
-_FRAME = 300  # bytes of a record beside its key and value: headers, and what holds it in memory
 MAX_ROUNDS = 1_000  # of one task at one moment: a core that goes on longer does not end
 # Entries looked at in one call whose deadlines turn out to be later: a state is decoded for each.
 LOOKS = 1_000
@@ -74,16 +71,11 @@ class Woken(NamedTuple):
 class Partition(Generic[State]):
     """The state of one input partition: what is committed, and what the transaction changed.
 
-    `recent` holds what was committed last in its decoded form too, so that the next input of the
-    same task need not decode it.
+    `journal` has what is committed, in its decoded form too where that was used lately.
     """
 
-    store: Store
+    journal: Journal[State]
     wakes: Wakes = field(default_factory=Wakes)
-    recent: dict[str, State] = field(default_factory=dict)
-    # The bytes of states that were decoded or encoded lately, and their sum.
-    sizes: dict[str, int] = field(default_factory=dict)
-    recent_bytes: int = 0
     overlay: dict[str, State | None] = field(default_factory=dict)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
@@ -108,6 +100,7 @@ class Driver(Generic[State]):
         self.partition_count = 0  # of the inputs; 0 where nobody checks where keys lie
         self.woken: list[Woken] = []  # in the open transaction
         self._weight = 0  # of the open transaction
+        self._now = 0  # as the core was told last
         # Of the open transaction, by topic and key.
         self._parts: defaultdict[tuple[str, str], list[Part]] = defaultdict(list)
         self._facts: Mapping[str, Hashable] = {}
@@ -126,8 +119,8 @@ class Driver(Generic[State]):
         Each state is decoded once, for its deadline and for what it watches. Whoever watches
         anything is to be swept: nobody knows what changed while the partition was nobody's.
         """
-        made: Partition[State] = Partition(store)
-        for number, key in enumerate(store, start=1):
+        made: Partition[State] = Partition(Journal(self.processor, store))
+        for number, key in enumerate(made.journal.states(), start=1):
             self._index(made, key, None)
             if number % _ASSIGN_SLICE == 0:
                 yield
@@ -154,21 +147,24 @@ class Driver(Generic[State]):
         """
         processor = self.processor
         partition = self.partitions[record.partition]
+        self._now = now
         try:
             arrival = processor.parse(record, now)
             key = processor.state_key(arrival)
             before = self._state(partition, key)
             state, emits = processor.advance(before, arrival, self.tables, now)
             outputs, counted, added, weight = _encode(emits, arrival)
-        except StoreError:
+        except (StoreError, UnknownFormat):
             raise
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this record is set aside, and the next one is judged.
             return [self.set_aside(record, error)]
         self._weight += weight
         if state is not before:
+            size = len(record.value or b"")
+            self._weight += size
             if key not in partition.overlay:
-                self._weight += partition.sizes.get(key, 0) + len(record.value or b"")
+                self._weight += partition.journal.weight(key, state, size)
             partition.overlay[key] = state
         if added:
             self._add(added)
@@ -188,7 +184,7 @@ class Driver(Generic[State]):
         """The dead letter of a record that is not judged, or could not be."""
         self.partitions[record.partition].counts["dead_letters", record.topic, ""] += 1
         letter = wire.dead_letter(record, error)
-        self._weight += len(letter.value or b"") + _FRAME
+        self._weight += len(letter.value or b"") + FRAME
         return letter
 
     def _is_misplaced(self, record: Record) -> bool:
@@ -259,9 +255,9 @@ class Driver(Generic[State]):
     def _due(self, partition: Partition[State], key: str, *, committed: bool) -> int | None:
         """The deadline of a state; None too where it cannot be told: it could not be fired."""
         try:
-            state = (self._committed if committed else self._state)(partition, key)
+            state = partition.journal.get(key) if committed else self._state(partition, key)
             return None if state is None else self.processor.due(state)
-        except StoreError:
+        except (StoreError, UnknownFormat):
             raise
         except Exception as error:  # noqa: BLE001
             self._failed("a deadline cannot be told", self.counts, error)
@@ -340,12 +336,13 @@ class Driver(Generic[State]):
     ) -> list[Output]:
         """Give a task its wake. All that follows from it is taken, or nothing."""
         partition = self.partitions[number]
+        self._now = now
         try:
             before = self._state(partition, key)
             if before is None:
                 return []
             state, outputs, counted, added, weight = self._rounds(before, given, now)
-        except StoreError:
+        except (StoreError, UnknownFormat):
             raise
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this task sleeps until it changes, and the next one is woken.
@@ -355,7 +352,7 @@ class Driver(Generic[State]):
         self._weight += weight
         if state is not before:
             if key not in partition.overlay:
-                self._weight += partition.sizes.get(key, 0)
+                self._weight += partition.journal.weight(key, state, 0)
             partition.overlay[key] = state
         self._add(added)
         if state is not before or outputs:
@@ -427,58 +424,40 @@ class Driver(Generic[State]):
 
     def _state(self, partition: Partition[State], key: str) -> State | None:
         overlay = partition.overlay
-        return overlay[key] if key in overlay else self._committed(partition, key)
-
-    def _committed(self, partition: Partition[State], key: str) -> State | None:
-        state = partition.recent.get(key)
-        if state is not None:
-            return state
-        encoded = partition.store.get(key)
-        if encoded is None:
-            return None
-        partition.recent_bytes += len(encoded) - partition.sizes.get(key, 0)
-        partition.sizes[key] = len(encoded)
-        return self.processor.decode(encoded)
+        return overlay[key] if key in overlay else partition.journal.get(key)
 
     def _index(self, partition: Partition[State], key: str, state: State | None) -> None:
         """Note when a committed state wants to be woken; None: it is in the store only."""
         processor = self.processor
         try:
             if state is None:
-                state = processor.decode(partition.store[key])
+                state = partition.journal.read(key)
             partition.wakes.changed(key, processor.due(state), processor.watched(state))
-        except StoreError:
+        except (StoreError, UnknownFormat):
             raise
         except Exception as error:  # noqa: BLE001 - a record of the task will say what is wrong
             self._failed("a state does not tell when to wake it", self.counts, error)
 
     def changelog(self) -> Iterator[tuple[int, str, bytes | None]]:
-        """One entry a dirty key: (input partition, state key, encoded state or a tombstone)."""
+        """What is to be written of the dirty states: (input partition, key, value or tombstone)."""
         for number, partition in self.partitions.items():
-            for key, state in partition.overlay.items():
-                yield number, key, None if state is None else self.processor.encode(state)
+            for key, value in partition.journal.write(partition.overlay, self._now):
+                yield number, key, value
 
     def merge(self, changes: Iterable[tuple[int, str, bytes | None]]) -> None:
         """After the commit: `changes`, as `changelog` gave them, become the state."""
-        for partition in self.partitions.values():
-            if len(partition.recent) > MAX_RECENT or partition.recent_bytes > MAX_RECENT_BYTES:
-                partition.recent.clear()
-                partition.sizes.clear()
-                partition.recent_bytes = 0
         for number, key, encoded in changes:
             there = self.partitions.get(number)
             if there is None:
                 continue
             if encoded is None:
-                there.store.pop(key, None)
+                there.journal.store.pop(key, None)
             else:
-                there.store[key] = encoded
-                size = len(encoded)
-                there.recent_bytes += size - there.sizes.get(key, 0)
-                there.sizes[key] = size
+                there.journal.store[key] = encoded
         for partition in self.partitions.values():
             if partition.overlay:
                 self._remember(partition)
+            partition.journal.settle()
             partition.wakes.settle()
             if partition.counts:
                 self.counts.update(partition.counts)
@@ -489,13 +468,12 @@ class Driver(Generic[State]):
 
     def _remember(self, partition: Partition[State]) -> None:
         """The overlay of a partition was written: it is what is known of its states now."""
+        journal, wakes, timers = partition.journal, partition.wakes, self.processor.timers
         for key, state in partition.overlay.items():
+            before = journal.keep(key, state)
             if state is None:
-                partition.recent.pop(key, None)
-                partition.recent_bytes -= partition.sizes.pop(key, 0)
-                partition.wakes.forgotten(key)
-            else:
-                partition.recent[key] = state
+                wakes.forgotten(key)
+            elif before is None or timers(before) is not timers(state) or not wakes.awaits(key):
                 self._index(partition, key, state)
         partition.overlay.clear()
 
@@ -503,6 +481,7 @@ class Driver(Generic[State]):
         """After an abort: the transaction never happened."""
         for partition in self.partitions.values():
             partition.wakes.drop()
+            partition.journal.drop()
             partition.counts.clear()
             partition.overlay.clear()
         self._parts.clear()
@@ -521,7 +500,7 @@ def _encode(
     outputs: list[Output] = []
     counted: list[Count] = []
     added: list[Add] = []
-    weight = _FRAME * len(emits)
+    weight = FRAME * len(emits)
     record: Struct | None = None
     value: bytes | None = None
     headers: Headers = []

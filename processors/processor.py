@@ -21,6 +21,10 @@ def _no_groups(_: Any) -> Mapping[str, tuple[str, str]]:
     return {}
 
 
+def _as_it_is(state: Any) -> object:
+    return state
+
+
 def _no_facts(_: Any, __: int) -> Mapping[str, Hashable]:
     return {}
 
@@ -34,6 +38,12 @@ class Processor(Generic[State]):
     `tables` the compacted topics that `build_tables` makes the core's tables from: it is given
     `{topic: {key: value}}` and the names of the topics that exist, ours left out (None where nobody
     knows).
+
+    `format` numbers the form in which states are written: one that was written in another is not
+    read. `decode` makes a state of its whole form, as `encode` gives it, and of the changes since,
+    which `encode_change` gives, from the state before and the one after. Without it a state is
+    always written whole. `timers` gives what `due` and `watched` follow from: where it is the same
+    object as before, they are what they were, or later.
 
     `due` is the moment (epoch ms) at which a state wants a `Due`, None for never. `watched` are
     the subjects in the tables that a state waits for, and `facts` what the tables say of each
@@ -55,11 +65,14 @@ class Processor(Generic[State]):
     parse: Callable[[Record, int], Arrival]
     state_key: Callable[[Arrival], str]
     advance: Callable[[State | None, Input, Any, int], tuple[State | None, list[Emitted]]]
+    format: int
     encode: Callable[[State], bytes]
-    decode: Callable[[bytes], State]
+    decode: Callable[[bytes, list[bytes]], State]
+    encode_change: Callable[[State, State], bytes] | None = None
     outputs: tuple[str, ...] = ()
     due: Callable[[State], int | None] = _never
     watched: Callable[[State], Collection[str]] = _nothing
+    timers: Callable[[State], object] = _as_it_is
     facts: Callable[[Any, int], Mapping[str, Hashable]] = _no_facts
     queues: Callable[[Any], Collection[str]] = _nothing
     groups: Callable[[Any], Mapping[str, tuple[str, str]]] = _no_groups

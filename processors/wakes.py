@@ -59,6 +59,11 @@ class Wakes:
         if watched or key in self._watching:
             self._watch(key, frozenset(watched))
 
+    def awaits(self, key: str) -> bool:
+        """Whether a key has an entry, and no wake of it has failed: then a later deadline, and the
+        same subjects, need not be told."""
+        return key in self._scheduled and not self._failed
+
     def forgotten(self, key: str) -> None:
         """A state was deleted."""
         self.changed(key, None, ())

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.driver import Driver
-from processors.integrity import state
+from processors.integrity import stored
 from processors.integrity.limits import DEFAULT_LIMITS
 from processors.integrity.state import Task, holds
 from schemas.records import Package, Violation
 from tests.core import Story, at_the_end, each_time, play, totals
+from tests.states import captures, size, task_of
 
 KIB: Final = 1024
 
@@ -34,8 +35,7 @@ def published(story: Story) -> tuple[list[Package], list[Violation], Driver[Task
 
 
 def the_task(driver: Driver[Task]) -> Task:
-    (encoded,) = driver.partitions[0].store.values()
-    return state.decode(encoded)
+    return task_of(driver)
 
 
 def text(size: int) -> str:
@@ -109,7 +109,7 @@ def test_past_256_fields_the_oldest_goes() -> None:
             ],
         }
     )
-    assert len(the_task(driver).captures) == 256
+    assert len(captures(the_task(driver))) == 256
     assert packages[0].missing == ["n0"]
     assert [(v.kind, v.field) for v in violations] == [
         ("never_captured", "n0"),
@@ -129,7 +129,7 @@ def test_past_1_mib_the_oldest_goes() -> None:
     )
     assert packages[0].missing == ["n0", "n1", "n2"], "names and origins count too"
     captured = replace(the_task(driver), open=())
-    assert len(state.encode(captured)) <= DEFAULT_LIMITS.state_bytes
+    assert len(stored.encode(captured)) <= DEFAULT_LIMITS.state_bytes
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,8 @@ def test_no_input_makes_a_state_of_more_than_2_mib(grow: Any) -> None:
     }
     _, driver = play(story, each_time)
     assert totals(driver)["applied"] + totals(driver)["dead_letters"] == 24
-    sizes = [len(encoded) for encoded in driver.partitions[0].store.values()]
-    # Captures have the limit, and open handoffs have it again.
-    assert sum(sizes) <= 2 * DEFAULT_LIMITS.state_bytes + 64 * KIB
+    # Events have the limit, and open handoffs have it again.
+    assert size(driver) <= 2 * DEFAULT_LIMITS.state_bytes + 64 * KIB
 
 
 @pytest.mark.parametrize(("size", "accepted"), [(1 << 20, True), ((1 << 20) + 1, False)])

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processors.driver import Driver
-from processors.integrity import state
-from processors.integrity.capture import weight
+from processors.integrity import stored
+from processors.integrity.events import total_weight
+from processors.integrity.index import MAX_BEHIND, MAX_CANDIDATES
 from processors.integrity.limits import DEFAULT_LIMITS
 from processors.integrity.processor import INTEGRITY
-from processors.integrity.state import Task
+from processors.integrity.state import MAX_EVENTS, Task
 from schemas import documents, wire
 from schemas.documents import HandoffContract
 from schemas.feed import EdgePart, PatternPart, subject
@@ -28,6 +29,7 @@ from schemas.flow import Arrival, Output, Record, Refused
 from schemas.records import PUBLISHED, Package, Violation
 from tests.core import Feeding, first_revision
 from tests.fed import closes, fed, same, told
+from tests.states import captures, states_of, tasks_of
 
 TOPIC: Final = "handoff.tool-outputs"
 START: Final = 1_772_409_600_000
@@ -254,7 +256,7 @@ def test_nothing_raises_and_every_input_is_accounted_for(records: list[Record]) 
             assert "our defect" not in letter.message, letter.stacktrace
     assert counted["dead_letters"] == letters
     begun = sum(first_revision(output) for outputs in published for output in outputs)
-    tasks = [state.decode(encoded) for encoded in running.partitions[0].store.values()]
+    tasks = tasks_of(running)
     still_open = sum(len(task.open) for task in tasks)
     assert counted["handoffs_begun"] == begun == still_open + counted["handoffs_closed"]
 
@@ -276,7 +278,7 @@ def test_commits_and_aborts_are_nobodys_business(records: list[Record], sizes: l
         commit(again)
         repeated += kept
     assert list(map(plain, repeated)) == list(map(plain, published))
-    assert again.partitions[0].store == running.partitions[0].store
+    assert states_of(again) == states_of(running)
     assert again.counts == running.counts
 
 
@@ -297,20 +299,25 @@ def test_advance_never_changes_what_it_was_given(records: list[Record]) -> None:
         assert encoded == (None if before is None else INTEGRITY.encode(before))
         assert msgspec.json.encode(arrival) == input_
         if after is not None:
-            assert INTEGRITY.decode(INTEGRITY.encode(after)) == after
+            plain_ = msgspec.structs.replace(after, index=None)
+            assert INTEGRITY.decode(INTEGRITY.encode(after), []) == plain_
+            if before is not None:
+                change = stored.encode_change(before, after)
+                assert INTEGRITY.decode(INTEGRITY.encode(before), [change]) == plain_
             tasks[key] = after
             limits_hold(after)
 
 
 def limits_hold(task: Task) -> None:
-    held = [*task.captures.values(), *(b for c in task.captures.values() for b in c.behind)]
-    assert task.size >= sum(weight(name, capture) for name, capture in task.captures.items())
-    assert len(task.captures) <= DEFAULT_LIMITS.fields
+    under = captures(task)
+    held = [*under.values(), *(b for c in under.values() for b in c.behind)]
+    assert task.size >= total_weight(task.events)
+    assert len(under) <= DEFAULT_LIMITS.fields
     assert len(task.open) <= DEFAULT_LIMITS.open_handoffs
-    assert len(task.events) <= state.MAX_EVENTS * 8
+    assert len(task.heard) <= MAX_EVENTS * 8
     for capture in held:
-        assert len(capture.hashes) <= state.MAX_CANDIDATES
-        assert len(capture.behind) <= state.MAX_BEHIND
+        assert len(capture.hashes) <= MAX_CANDIDATES
+        assert len(capture.behind) <= MAX_BEHIND
 
 
 @settings(examples, max_examples=120)
@@ -360,7 +367,7 @@ def package_is_whole(package: Package, found: list[Violation], sent: dict[str, b
     for name, provenance in package.provenance.items():
         if provenance.how == "extra":
             assert bytes(package.context[name]) == sent[name], "spelled as it was sent"
-        assert 1 <= provenance.candidates <= state.MAX_CANDIDATES
+        assert 1 <= provenance.candidates <= MAX_CANDIDATES
     if package.contract is None:
         assert (package.fidelity, package.completeness, package.missing) == (None, None, [])
         return
@@ -413,7 +420,7 @@ def test_what_insights_is_told_is_what_was_published(
     assert not any(VALUE.search((o.key or b"") + (o.value or b"")) for o in sums)
     parts = fed(sums)
     assert same(told(parts), told(fed(one_by_one.published)))
-    closes(parts, [state.decode(s) for s in at_once.partitions[0].store.values()])
+    closes(parts, tasks_of(at_once))
     begun: Counter[str] = Counter()
     opened = 0
     for output in (output for outputs in published for output in outputs):

@@ -39,9 +39,9 @@ def test_state_changes_only_at_the_merge() -> None:
     assert store == {}
     assert made.counts == Counter()
     changes = list(made.changelog())
-    assert [(number, key) for number, key, _ in changes] == [(0, "k")]
+    assert [(number, key) for number, key, _ in changes] == [(0, f"k#{0:012x}")]
     made.merge(changes)
-    assert set(store) == {"k"}
+    assert set(store) == {f"k#{0:012x}"}
     assert made.counts["applied", "t.in0", ""] == 2
 
 

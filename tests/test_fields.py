@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from processors.contracts.compiled import compile_contract
-from processors.integrity.capture import Memory, carry
-from processors.integrity.fields import Source, assemble
-from processors.integrity.limits import DEFAULT_LIMITS
-from processors.integrity.state import Capture
+from processors.integrity.context import carry
+from processors.integrity.events import EventRef
+from processors.integrity.fields import assemble
+from processors.integrity.index import Capture, Index
 from schemas.documents import HandoffContract, parse
 
 DOCUMENT = parse(
@@ -34,7 +34,7 @@ DOCUMENT = parse(
 assert isinstance(DOCUMENT, HandoffContract)
 CONTRACT = compile_contract(DOCUMENT)
 LONG_WAY = replace(CONTRACT, fields=tuple(replace(f, plain=False) for f in CONTRACT.fields))
-NOW = Source("a", "tool", "now", 200)
+NOW = EventRef(2, "a", "tool", "now", 200, False, 0, 8)
 
 NAMES = st.sampled_from(["text", "count", "any", "other", "renamed", "extra"])
 VALUES = st.sampled_from(
@@ -49,7 +49,8 @@ def carried(draw: st.DrawFn) -> tuple[dict[str, bytes], dict[str, Capture]]:
     held = {}
     for name in draw(st.lists(NAMES, unique=True, min_size=3)):
         value = context.get(name) if draw(st.booleans()) else None
-        capture = Capture(value or draw(VALUES), "s", "earlier", f"e-{name}", 100, "topic", 0, 7)
+        ref = EventRef(1, "s", "earlier", f"e-{name}", 100, False, 0, 7)
+        capture = Capture(value or draw(VALUES), ref)
         hashes = draw(st.sampled_from([(), (b"12345678", b"abcdefgh")]))
         alias_of = draw(st.sampled_from([None, "text"]))
         held[name] = replace(capture, hashes=hashes, alias_of=alias_of)
@@ -61,7 +62,7 @@ def test_the_short_way_says_what_the_long_one_says(
     given_: tuple[dict[str, bytes], dict[str, Capture]],
 ) -> None:
     context, held = given_
-    memory = Memory(held, {}, 0, DEFAULT_LIMITS)
+    memory = Index(held, {})
     short = assemble(CONTRACT, carry(context), memory, NOW)
     long = assemble(LONG_WAY, carry(context), memory, NOW)
     # A finding names its field, which differs here in the way that it is judged by.

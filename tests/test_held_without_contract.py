@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import msgspec
 import pytest
 
 from processors.driver import Driver
@@ -77,22 +76,6 @@ def test_a_person_may_send_it_all_the_same() -> None:
     assert topic == "handoff.packages"
     assert package["overridden"]
     assert signal[1]["kind"] == "released"
-
-
-@pytest.mark.parametrize("disposition", ["sent", "held"])
-def test_what_an_older_version_left_open_expires(disposition: str) -> None:
-    """It kept no more of a handoff than its slot: there is nothing to judge or to send again."""
-    slot = ["h-1", "lead-to-nurture", 1, "marketing", None, disposition, 1, NOW]
-    old = ["lead", "t1", {}, {}, 0, 1, [slot], b"", NOW]
-    driver = Driver(INTEGRITY, Registry({"contracts": [CONTRACT]}).tables())
-    driver.assign(0, {"lead/t1": msgspec.msgpack.encode(old)})
-    driver.notice(NOW)
-    outputs = driver.sweep(NOW, 10)
-    assert outputs == []
-    outputs = driver.fire(0, NOW, NOW, 10)
-    held = ["handoff.held"] if disposition == "held" else []
-    assert [output.topic for output in outputs] == [*held, "handoff.signals"]
-    assert json.loads(outputs[-1].value or b"")["kind"] == "expired"
 
 
 def test_a_version_written_anew_without_a_field_keeps_no_retraction_from_being_heard() -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from processors.contracts.tables import build_tables
 from processors.driver import Driver
-from processors.integrity import state
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from processors.timeline import Timeline
@@ -23,6 +22,7 @@ from schemas import documents
 from schemas.flow import Output, Record
 from schemas.records import Package, Signal, Violation
 from tests.core import first_revision
+from tests.states import states
 from tests.test_core_properties import (
     CONTRACT,
     MINUTE,
@@ -273,7 +273,7 @@ class LifeWorld:
         return Record(event.topic, 0, self.offset, task.encode(), value, self.now)
 
     def tasks(self) -> list[Task]:
-        return [state.decode(encoded) for encoded in self.store.values()]
+        return list(states(self.store).values())
 
 
 def lived(life: list[Any], restarts: bool = False) -> tuple[list[list[Output]], LifeWorld]:

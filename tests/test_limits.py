@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from console.commands.running import processors
 from console.main import main
 from processors.driver import Driver
-from processors.integrity import state
 from processors.runtime.settings import load_settings
 from schemas.flow import Output, Record
 from tests.core import tables
+from tests.states import captures, tasks_of
 
 NOW = 1_795_338_900_000
 
@@ -44,8 +44,8 @@ def judged(
         )
         outputs += driver.step(record, NOW)
     driver.merge(list(driver.changelog()))
-    encoded = list(driver.partitions[0].store.values())
-    return outputs, state.decode(encoded[0]) if encoded else None
+    tasks = tasks_of(driver)
+    return outputs, tasks[0] if tasks else None
 
 
 def test_the_largest_record(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def test_the_largest_record(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_number_of_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     _, task = judged(monkeypatch, "max_fields", 2, {"a": 1}, {"b": 1}, {"c": 1})
-    assert list(task.captures) == ["b", "c"]
+    assert list(captures(task)) == ["b", "c"]
 
 
 def test_a_held_handoff_keeps_what_the_task_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_a_held_handoff_keeps_what_the_task_forgets(monkeypatch: pytest.MonkeyPa
     contexts = [{"a": 1}, {"handoff": "marketing"}, {"b": 1}, {"c": 1}, {"d": 1}]
     world = tables({"contracts": [contract | {"fields": fields}]})
     outputs, task = judged(monkeypatch, "max_fields", 2, *contexts, world=world)
-    assert list(task.captures) == ["c", "d"]
+    assert list(captures(task)) == ["c", "d"]
     assert [output.topic for output in outputs].count("handoff.held") == 1
     assert task.open[0].values["a"].how == "rebuilt"
 
@@ -79,18 +79,18 @@ def test_a_held_handoff_keeps_what_it_learnt(monkeypatch: pytest.MonkeyPatch) ->
     contexts = [{"handoff": "marketing"}, {"a": 1, "b": 2}, {"c": 1}, {"d": 1}]
     world = tables({"contracts": [contract | {"fields": fields}]})
     _, task = judged(monkeypatch, "max_fields", 2, *contexts, world=world)
-    assert list(task.captures) == ["c", "d"]
+    assert list(captures(task)) == ["c", "d"]
     assert task.open[0].values["a"].value == b"1"
 
 
 def test_the_largest_value(monkeypatch: pytest.MonkeyPatch) -> None:
     _, task = judged(monkeypatch, "max_value_bytes", 4, {"a": 1234, "b": 12345})
-    assert (task.captures["a"].value, task.captures["b"].value) == (b"1234", None)
+    assert (captures(task)["a"].value, captures(task)["b"].value) == (b"1234", None)
 
 
 def test_the_bytes_of_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
     _, task = judged(monkeypatch, "max_state_bytes", 1024, {"a": "x" * 900}, {"b": "x" * 900})
-    assert list(task.captures) == ["b"]
+    assert list(captures(task)) == ["b"]
 
 
 def test_the_number_of_open_handoffs(monkeypatch: pytest.MonkeyPatch) -> None:

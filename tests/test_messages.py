@@ -8,7 +8,7 @@ import pytest
 from processors.driver import Driver
 from processors.integrity import messages
 from processors.integrity.processor import INTEGRITY
-from processors.integrity.state import OpenViolation, Way
+from processors.integrity.state import CloseReason, OpenViolation
 from schemas.flow import Record
 from schemas.records import To, ViolationKind
 from tests.core import Story, each_time, play, tables
@@ -73,7 +73,7 @@ def test_a_traceparent_that_is_none_is_not_passed_on() -> None:
 
 KINDS = [kind for kind in get_args(ViolationKind) if kind != "unknown_handoff"]
 ENDS = ["sent_again", "released", "arrived_late", "amended", "accepted", "judged_again"]
-ENDS += ["owner_named", "receiver_there", *get_args(Way)]
+ENDS += ["owner_named", "receiver_there", *get_args(CloseReason)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -175,7 +175,7 @@ def test_deadlines_that_cause_too_much_are_passed_in_several_transactions(
     assert sorted(each.value or b"" for each in split) == sorted(
         each.value or b"" for each in whole
     )
-    assert not world.driver.partitions[0].store, "all of it is over, and the task forgotten"
+    assert not world.driver.partitions[0].journal.store, "all of it is over, and the task forgotten"
     assert world.driver.counts["failed_wakes", "", ""] == 0
 
 

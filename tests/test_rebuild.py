@@ -12,6 +12,7 @@ from schemas.flow import Output, Record
 from schemas.records import Package
 from schemas.wire import DEAD_LETTERS
 from tests.core import Feeding
+from tests.states import states_of
 from tests.test_core_properties import (
     MINUTE,
     START,
@@ -51,11 +52,11 @@ def test_what_was_lost_is_published_again_as_it_was_and_what_is_left_stays(
     records: list[Record], random: Any
 ) -> None:
     published, running = run(records)
-    whole = dict(running.partitions[0].store)
-    left = {key: state for key, state in whole.items() if random.random() < 0.5}
-    kept = set(left)
+    store, whole = running.partitions[0].journal.store, states_of(running)
+    kept = {key for key in whole if random.random() < 0.5}
+    left = {key: value for key, value in store.items() if key.rpartition("#")[0] in kept}
     repeated, again = anew(records, left)
-    assert again.partitions[0].store == whole
+    assert states_of(again) == whole
     for record, before, after in zip(records, published, repeated, strict=True):
         if key_of(record) not in kept:
             assert plain(after) == plain(before)
@@ -88,10 +89,10 @@ def test_acks_and_amendments_are_known_again_too() -> None:
     ]
     published, running = run(numbered(records))
     assert all(published)
-    whole = dict(running.partitions[0].store)
-    repeated, again = anew(records, dict(whole))
+    store, whole = running.partitions[0].journal.store, states_of(running)
+    repeated, again = anew(records, dict(store))
     assert repeated == [[], [], [], []]
-    assert again.partitions[0].store == whole
+    assert states_of(again) == whole
     repeated, again = anew(records, {})
     assert list(map(plain, repeated)) == list(map(plain, published))
-    assert again.partitions[0].store == whole
+    assert states_of(again) == whole

@@ -41,7 +41,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from processors.driver import Driver
-from processors.integrity.state import Task, decode
+from processors.integrity.state import Task
 from schemas.flow import Output
 from schemas.records import PUBLISHED
 from schemas.wire import utc
@@ -58,6 +58,7 @@ from tests.core import (
     totals,
 )
 from tests.fed import closes, same, told
+from tests.states import tasks_of
 
 SCENARIOS: Final = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
 KINDS: Final = {
@@ -103,7 +104,7 @@ def test_what_holds_for_every_scenario(story: Story) -> None:
         "the moments of commit are nobody's business"
     )
     assert same(told(driver.fed()), told(at_once.fed()))
-    closes(driver.fed(), [decode(state) for state in driver.partitions[0].store.values()])
+    closes(driver.fed(), tasks_of(driver))
     accounting_closes(driver, outputs, sum(map(is_record, story["inputs"])))
     for output in outputs:
         parses_back(output)
@@ -144,7 +145,7 @@ def accounting_closes(driver: Driver[Task], outputs: list[Output], inputs: int) 
     assert sum(counted[end] for end in ENDS) == inputs
     letters = [output for output in outputs if output.topic == "handoff.dead-letters"]
     assert counted["dead_letters"] == len(letters)
-    tasks = [decode(state) for state in driver.partitions[0].store.values()]
+    tasks = tasks_of(driver)
     begun = [o for o in outputs if first_revision(o)]
     assert counted["handoffs_begun"] == len(begun)
     assert len(begun) == sum(len(task.open) for task in tasks) + counted["handoffs_closed"]

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from processors.integrity import state
 from processors.integrity.limits import DEFAULT_LIMITS
 from schemas.wire import MAX_RECORD_BYTES
 from tests.core import each_time, play, totals
+from tests.states import size, task_of
 
 HELD = {"fields": [{"name": "never"}], "hold_on": ["never_captured"]}
 BIG = "x" * 900_000
@@ -27,7 +27,7 @@ def sizes(*inputs: dict[str, Any], contract: dict[str, Any] = HELD) -> tuple[lis
 
     def commit(driver: Any, number: int) -> None:
         each_time(driver, number)
-        found.append(sum(map(len, driver.partitions[0].store.values())))
+        found.append(size(driver))
 
     _, driver = play({"contracts": [contract], "inputs": list(inputs)}, commit)
     return found, driver
@@ -55,18 +55,15 @@ def test_what_makes_handoffs_heavy(inputs: list[dict[str, Any]]) -> None:
     assert max(found) <= MAX_RECORD_BYTES
     counts = totals(driver)
     begun, closed = counts["handoffs_begun"], counts["handoffs_closed"]
-    (encoded,) = driver.partitions[0].store.values()
     assert closed > 0
-    assert begun - closed == len(state.decode(encoded).open)
+    assert begun - closed == len(task_of(driver).open)
 
 
 def test_names_that_come_and_go_while_it_is_held() -> None:
-    """Not even each for a moment are they kept: what stood before them was nothing."""
+    """Not even each for a moment are they kept: they came after it."""
     names = [{"at": "09:10", "context": {f"{n}-{m}": 1 for m in range(250)}} for n in range(12)]
     found, driver = sizes(*parts(1), *names)
-    (encoded,) = driver.partitions[0].store.values()
-    (handoff,) = state.decode(encoded).open
-    assert handoff.before.keys() <= state.decode(encoded).captures.keys()
+    assert task_of(driver).forgotten == ()
     assert found[-1] < 2 * found[2]
 
 
@@ -82,8 +79,7 @@ def test_what_is_broken_and_missing_weighs_too(
     contract = {"fields": [{"name": f"{name}{n}"} for n in range(number)]} | more
     found, driver = sizes(*parts(40), contract=contract)
     assert max(found) <= DEFAULT_LIMITS.state_bytes + LARGEST_ALONE
-    (encoded,) = driver.partitions[0].store.values()
-    assert 0 < len(state.decode(encoded).open) < 40
+    assert 0 < len(task_of(driver).open) < 40
     assert totals(driver)["handoffs_closed"] > 0
 
 
@@ -92,6 +88,5 @@ def test_a_new_version_adds_no_more_than_fits() -> None:
     newer = HELD | {"version": 2, "fields": [{"name": f"{LONG}{n}"} for n in range(300)]}
     inputs = [*parts(30), {"at": "09:30", "contracts": [newer | {"hold_on": ["any"]}]}]
     _, driver = sizes(*inputs)
-    (encoded,) = driver.partitions[0].store.values()
-    assert len(encoded) <= DEFAULT_LIMITS.state_bytes + LARGEST_ALONE
+    assert size(driver) <= DEFAULT_LIMITS.state_bytes + LARGEST_ALONE
     assert totals(driver)["handoffs_closed"] > 0

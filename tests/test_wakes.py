@@ -133,7 +133,7 @@ def test_a_task_that_is_forgotten_wakes_no_more() -> None:
     step(made, "k", "forget")
     assert made.fire(0, 600, 600, 9) == []
     commit(made)
-    assert made.partitions[0].store == {}
+    assert made.partitions[0].journal.store == {}
     assert made.next_due(0, 9000) is None
     made.notice(0)
     assert made.sweep(0, 9) == []
@@ -187,7 +187,7 @@ def test_the_deadlines_of_a_partition_are_found_in_its_store() -> None:
     step(first, "w", "watch:a")
     commit(first)
     second = Driver(TOY, {FACTS: {"a": b"2"}})
-    second.assign(0, {**first.partitions[0].store, "odd": b"nonsense"})
+    second.assign(0, {**first.partitions[0].journal.store, f"odd#{0:012x}": b"\x01nonsense"})
     assert second.counts["failed_wakes", "", ""] == 1, "a state that cannot be read stops nobody"
     assert woken(second.fire(0, 500, 500, 9)) == [("a", "due"), ("b", "due")]
     assert woken(second.sweep(0, 9)) == [("w", "sweep:a=2")]
@@ -302,7 +302,7 @@ class Deadlines(RuleBasedStateMachine):
         self.made.drop()
         self.open = {}
         self.gone, self.unsure = set(), set()
-        self.made.assign(0, self.made.partitions[0].store)
+        self.made.assign(0, self.made.partitions[0].journal.store)
 
     @rule(after=st.integers(0, 40), most=st.integers(1, 3))
     def fire(self, after: int, most: int) -> None:

@@ -42,6 +42,7 @@ def insights(limits: Limits) -> Processor[State]:
         parse=parse,
         state_key=_state_key,
         advance=advance_within,
+        format=state.FORMAT,
         encode=state.encode,
         decode=state.decode,
         due=state.due,

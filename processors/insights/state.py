@@ -79,5 +79,13 @@ def watched(state: State) -> tuple[str, ...]:
     return (f"workflow {state.total.workflow}",) if isinstance(state, EdgeState) else ()
 
 
+# Of this form. A state that was written in another one is not read.
+FORMAT = 2
 encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(State).decode
+_decode = msgspec.msgpack.Decoder(State).decode
+
+
+def decode(whole: bytes, _: list[bytes]) -> State:
+    """A state as it was written; it is always written whole."""
+    state: State = _decode(whole)
+    return state

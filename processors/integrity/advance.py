@@ -9,7 +9,6 @@ open ones on, `publish` builds the records. `replies` takes what receivers and p
 handoff; deadlines and sweeps, which no record brings, are at the end of this file.
 """
 
-from collections.abc import Mapping
 from hashlib import blake2b
 
 from msgspec.structs import replace
@@ -17,16 +16,19 @@ from msgspec.structs import replace
 from processors.contracts import values
 from processors.contracts.tables import Tables
 from processors.integrity import feed, held, messages, replies
-from processors.integrity.begin import Beginning, declared, implicit, triggered
-from processors.integrity.capture import NO_CONTEXT, Carried, Memory, carry
-from processors.integrity.cause import Cause
-from processors.integrity.fields import Finding, Judged, Source
+from processors.integrity.begin import ProposedHandoff, declared, implicit, triggered
+from processors.integrity.context import NO_CONTEXT, Carried, carry
+from processors.integrity.events import EventRef
+from processors.integrity.fields import AssembledContext
 from processors.integrity.handoff import Verdict, decide, open_handoff
+from processors.integrity.index import Capture
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
+from processors.integrity.memory import Memory
 from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
-from processors.integrity.state import MAX_EVENTS, Capture, OpenHandoff, Task, holds
+from processors.integrity.state import MAX_EVENTS, OpenHandoff, Task, holds
+from processors.integrity.step import StepContext
 from schemas.flow import UNFINISHED, Arrival, Count, Due, Emitted, Input, Refused
 from schemas.records import Ack, Amendment, ToolOutput
 
@@ -52,7 +54,7 @@ def advance(
             event = _digest(body.tool, body.id)
         else:  # a receiver and a person number what they say on their own, too
             event = _digest("", f"{type(body).__name__}:{len(body.by)}:{body.by}{body.id}")
-        if task is not None and holds(task.events, event, _DIGEST):
+        if task is not None and holds(task.heard, event, _DIGEST):
             return task, [Count("duplicates")]
         if isinstance(body, ToolOutput):
             task = task or Task(body.workflow, body.task_id)
@@ -70,7 +72,7 @@ def _digest(source: str, id_: str) -> bytes:
 
 
 def _with(task: Task, event: bytes) -> bytes:
-    return (task.events + event)[-MAX_EVENTS * _DIGEST :]
+    return (task.heard + event)[-MAX_EVENTS * _DIGEST :]
 
 
 # --- a tool output --------------------------------------------------------------------------------
@@ -89,38 +91,45 @@ def _take_output(
     if output.retracted:
         memory.retract(output.retracted, arrival.occurred_at)
     context = carry(output.context)
+    source = memory.refer(
+        stage=output.stage,
+        tool=output.tool,
+        event_id=output.id,
+        occurred_at=arrival.occurred_at,
+        from_person=False,
+        partition=arrival.partition,
+        offset=arrival.offset,
+    )
     hop = task.hops + 1
 
-    beginnings = declared(output, tables)
-    nobody = implicit(task, output, arrival, beginnings, tables)
+    proposals = declared(output, tables)
+    nobody = implicit(task, output, arrival, proposals, tables)
     if nobody is not None:
-        beginnings.append(nobody)
-    if len(beginnings) > 1:
-        _refuse_same_slot(beginnings)
-    source = Source(output.stage, output.tool, output.id, arrival.occurred_at)
+        proposals.append(nobody)
+    if len(proposals) > 1:
+        _refuse_same_slot(proposals)
     # All of them are judged against what came before this output; then its own context counts.
-    judged: list[tuple[Beginning, Verdict]] = []
+    judged: list[tuple[ProposedHandoff, Verdict]] = []
     least = 0
-    beside: dict[str, Judged] | None = {} if len(beginnings) > 1 else None
-    for beginning in beginnings:
+    beside: dict[str, AssembledContext] | None = {} if len(proposals) > 1 else None
+    for proposed in proposals:
         if judged:
             least = _within(least + judged[-1][1].least, limits)
         verdict = decide(
-            beginning, task.workflow, source, context, memory, tables, now, beside=beside
+            proposed, task.workflow, source, context, memory.index, tables, now, beside=beside
         )
-        judged.append((beginning, verdict))
-    earlier = dict(memory.captures) if output.retracted else task.captures
-    memory.capture(context, output, arrival, hop if judged else 0)
+        judged.append((proposed, verdict))
+    typed_again = _typed_again(task, output, arrival, context, memory)
+    memory.add(source, context.filled(), hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
-    more, true, failed = triggered(task, output, memory, beginnings, tables)
-    for beginning in more:
+    more, true, failed = triggered(task, output, memory, proposals, tables)
+    for proposed in more:
         if judged:
             least = _within(least + judged[-1][1].least, limits)
-        verdict = decide(beginning, task.workflow, source, NO_CONTEXT, memory, tables, now)
-        judged.append((beginning, verdict))
+        verdict = decide(proposed, task.workflow, source, NO_CONTEXT, memory.index, tables, now)
+        judged.append((proposed, verdict))
 
     begun: list[OpenHandoff] = []
-    moved: list[tuple[OpenHandoff, list[Finding]]] = []
     open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
     emits: list[Emitted] = []
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
@@ -128,33 +137,32 @@ def _take_output(
         if output.retracted:
             held.retract(handoffs, output.retracted, arrival.occurred_at)
         known = {h.id for h in task.open} | {c.id for c in task.closed} if judged else set()
-        for beginning, verdict in judged:
-            handoff = open_handoff(beginning, verdict, output, arrival, hop, now)
+        for proposed, verdict in judged:
+            handoff = open_handoff(proposed, verdict, output, source, arrival.backfill, hop, now)
             if handoff.id in known:
                 return task, [Count("duplicates")]  # more than `MAX_EVENTS` ago, and told by this
-            if handoff.state == "held" and handoff.begun == "declared":
-                handoff = replace(handoff, context=context.values)
-            handoff = handoffs.begin(handoff, verdict)
+            if handoff.state == "held":
+                handoff.as_of = source.number
+                if handoff.begun == "declared":
+                    handoff.context = context.values
+                else:
+                    handoff.as_of += 1  # it goes by what this output said, too
+            handoffs.begin(handoff, verdict)
             begun.append(handoff)
+        for handoff, (_, verdict) in zip(begun, judged, strict=True):
             if handoff.state != "held" and verdict.moved:
-                moved.append((handoff, verdict.moved))
-        handoffs.keep_before(earlier, [h.id for h in begun if h.begun == "triggered"])
-        for handoff, findings in moved:
-            handoffs.remember_moved(handoff, findings)
+                handoffs.remember_moved(handoff, verdict.moved)
         if task.open or task.arrived is not None:
-            _move_on(task, handoffs, output, arrival, context, earlier, begun)
-        full = memory.size > limits.state_bytes
-        forgotten = memory.trim()
-        handoffs.keep_forgotten(forgotten)
-        handoffs.trim(weigh=full)
+            _move_on(task, handoffs, output, arrival, context, source, typed_again, begun)
+        forgotten = handoffs.trim(weigh=memory.size > limits.state_bytes)
         open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
         arrived = handoffs.arrived
         edges = handoffs.outbox.feed.edges
         emits += handoffs.outbox.emits()
     else:
-        forgotten = memory.trim()
+        forgotten = memory.trim(())
     if forgotten:
-        emits += [Count("captures_forgotten")] * len(forgotten)
+        emits += [Count("captures_forgotten")] * forgotten
     if failed:
         emits += [Count("when_failed")] * failed
     stage, tool, stage_at, contracts, left, handed, covered = _whereabouts(
@@ -167,25 +175,29 @@ def _take_output(
     following = Task(
         task.workflow,
         task.task_id,
-        memory.captures,
-        memory.retracted,
-        memory.size,
-        hop if begun else task.hops,
-        open_,
-        _with(task, event),
-        now,
-        closed,
-        stage,
-        tool,
-        stage_at,
-        contracts,
-        left,
-        true,
-        arrived,
-        handed,
-        covered,
-        path,
-        edges,
+        events=memory.events,
+        forgotten=memory.forgotten,
+        next_number=memory.next_number,
+        retracted=memory.retracted,
+        size=memory.size,
+        names=memory.names,
+        index=memory.known,
+        hops=hop if begun else task.hops,
+        open=open_,
+        heard=_with(task, event),
+        last_input_at=now,
+        closed=closed,
+        stage=stage,
+        tool=tool,
+        stage_at=stage_at,
+        begun=contracts,
+        left=left,
+        true=true,
+        arrived=arrived,
+        handed=handed,
+        covered=covered,
+        path=path,
+        edges=edges,
     )
     return following, emits
 
@@ -197,8 +209,8 @@ def _within(least: int, limits: Limits) -> int:
     return least
 
 
-def _refuse_same_slot(beginnings: list[Beginning]) -> None:
-    if len({beginning.slot for beginning in beginnings}) < len(beginnings):
+def _refuse_same_slot(proposals: list[ProposedHandoff]) -> None:
+    if len({proposed.slot for proposed in proposals}) < len(proposals):
         raise Refused(
             "slot_twice",
             "one output hands off twice on the same contract to the same receiver; "
@@ -212,23 +224,27 @@ def _move_on(
     output: ToolOutput,
     arrival: Arrival,
     context: Carried,
-    earlier: Mapping[str, Capture],
+    source: EventRef,
+    typed_again: list[tuple[str, Capture]],
     begun: list[OpenHandoff],
 ) -> None:
     """What an output means for the handoffs that were open before it."""
     carried_now = [name for name in context.values if name not in context.empty]
-    if not any(handoff.begun == "implicit" for handoff in begun):
-        _find_reentered(task, handoffs, output, arrival.occurred_at, carried_now, earlier)
+    if typed_again and not any(handoff.begun == "implicit" for handoff in begun):
+        there = _there(task, output, arrival)
+        for name, capture in typed_again:
+            assert there is not None
+            handoffs.reentered(handoffs.open.get(there.id, there), name, capture)
     for handoff in task.open:
         here = handoffs.open.get(handoff.id)
         if here is not None and here.state == "held":
             if carried_now or output.retracted:
                 held.judge_again(handoffs, here)
             continue
-        if here is not None and arrival.occurred_at >= here.occurred_at:
+        if here is not None and arrival.occurred_at >= here.source.occurred_at:
             here = _received(task, handoffs, here, output, arrival, begun)
         if here is not None and here.missing:
-            handoffs.fill_late(here, carried_now, output)
+            handoffs.fill_late(here, carried_now, output, source)
 
 
 def _received(
@@ -269,32 +285,39 @@ def _received(
     return handoff
 
 
-def _find_reentered(
-    task: Task,
-    handoffs: Handoffs,
-    output: ToolOutput,
-    occurred_at: int,
-    names: list[str],
-    earlier: Mapping[str, Capture],
-) -> None:
-    """Somebody typed again, where a handoff went, what the task knew and no package carried."""
+def _there(task: Task, output: ToolOutput, arrival: Arrival) -> OpenHandoff | None:
+    """The handoff that went to where an output comes from now: the latest that is open, or else the
+    one that arrived last."""
     there = [h for h in task.open if h.state != "held" and h.to_stage == output.stage]
     handoff = there[-1] if there else task.arrived
-    if handoff is None or handoff.to_stage != output.stage or occurred_at < handoff.occurred_at:
-        return
-    handoff = handoffs.open.get(handoff.id, handoff)
-    for name in names:
-        old = earlier.get(name)
+    if handoff is None or handoff.to_stage != output.stage:
+        return None
+    return handoff if arrival.occurred_at >= handoff.source.occurred_at else None
+
+
+def _typed_again(
+    task: Task, output: ToolOutput, arrival: Arrival, context: Carried, memory: Memory
+) -> list[tuple[str, Capture]]:
+    """What somebody typed again, where a handoff went, though the task knew it and no package
+    carried it: the names, and what stood there."""
+    handoff = _there(task, output, arrival) if task.open or task.arrived is not None else None
+    if handoff is None:
+        return []
+    captures = memory.index.captures
+    found = []
+    for name, value in context.values.items():
+        old = captures.get(name)
         if (
             old is not None
             and old.value is not None
             and not old.hop
-            and old.stage != output.stage
-            and old.occurred_at <= handoff.occurred_at
-            and values.same(old.value, bytes(output.context[name]))
+            and old.ref.stage != output.stage
+            and old.ref.occurred_at <= handoff.source.occurred_at
+            and name not in context.empty
+            and values.same(old.value, value)
         ):
-            handoffs.reentered(handoff, name, old)
-            handoff = handoffs.open.get(handoff.id, handoff)
+            found.append((name, old))
+    return found
 
 
 def _whereabouts(
@@ -337,12 +360,11 @@ def _take_reply(
     memory = Memory.of(known, limits)
     handoffs = _handoffs(known, arrival, memory, tables, now, limits)
     replies.take(handoffs, said, arrival)
-    handoffs.keep_forgotten(memory.trim())
     handoffs.trim()
     if task is None:
         return None, handoffs.outbox.emits()
     following = _after(task, handoffs)
-    return replace(following, events=_with(task, event), last_input_at=now), handoffs.outbox.emits()
+    return replace(following, heard=_with(task, event), last_input_at=now), handoffs.outbox.emits()
 
 
 # --- what no record brings ------------------------------------------------------------------------
@@ -393,7 +415,7 @@ def _handoffs(
     task: Task, arrival: Arrival, memory: Memory, tables: Tables, now: int, limits: Limits
 ) -> Handoffs:
     body = arrival.body
-    cause = Cause(
+    step = StepContext(
         task.workflow,
         task.task_id,
         now,
@@ -403,13 +425,13 @@ def _handoffs(
         arrival.backfill,
         isinstance(body, Ack),
     )
-    return Handoffs.of(task, cause, tables, limits, memory)
+    return Handoffs.of(task, step, tables, limits, memory)
 
 
 def _without_input(task: Task, tables: Tables, now: int, limits: Limits) -> Handoffs:
     memory = Memory.of(task, limits)
-    cause = Cause(task.workflow, task.task_id, now, None, now, 0, False)
-    return Handoffs.of(task, cause, tables, limits, memory)
+    step = StepContext(task.workflow, task.task_id, now, None, now, 0, False)
+    return Handoffs.of(task, step, tables, limits, memory)
 
 
 def _after(task: Task, handoffs: Handoffs) -> Task:
@@ -417,8 +439,13 @@ def _after(task: Task, handoffs: Handoffs) -> Task:
     memory = handoffs.memory
     return replace(
         task,
-        captures=memory.captures,
+        events=memory.events,
+        forgotten=memory.forgotten,
+        next_number=memory.next_number,
+        retracted=memory.retracted,
         size=memory.size,
+        names=memory.names,
+        index=memory.known,
         open=tuple(handoffs.open.values()),
         closed=tuple(handoffs.closed),
         arrived=handoffs.arrived,

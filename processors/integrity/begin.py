@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from processors.contracts.compiled import Contract
 from processors.contracts.tables import Tables
-from processors.integrity.capture import Memory
+from processors.integrity.memory import Memory
 from processors.integrity.receiver import Asked
 from processors.integrity.state import Task
 from schemas.cel.expression import EvaluationError
@@ -12,7 +12,7 @@ from schemas.flow import Arrival
 from schemas.records import Begun, From, HandoffRequest, ToolOutput
 
 
-class Beginning(Struct, frozen=True, gc=False):
+class ProposedHandoff(Struct, frozen=True, gc=False):
     """A handoff that begins: who sends what to whom, on which contract."""
 
     begun: Begun
@@ -31,7 +31,7 @@ class Beginning(Struct, frozen=True, gc=False):
         return contract.id, contract.receiver, self.part
 
 
-def declared(output: ToolOutput, tables: Tables) -> list[Beginning]:
+def declared(output: ToolOutput, tables: Tables) -> list[ProposedHandoff]:
     """The handoffs that an output declares."""
     if output.handoff is None:
         return []
@@ -39,11 +39,11 @@ def declared(output: ToolOutput, tables: Tables) -> list[Beginning]:
     return [_declared(output, request, tables) for request in requests]
 
 
-def _declared(output: ToolOutput, request: HandoffRequest, tables: Tables) -> Beginning:
+def _declared(output: ToolOutput, request: HandoffRequest, tables: Tables) -> ProposedHandoff:
     found = tables.resolve(output.workflow, output.stage, request.to, request.contract)
     contract = found.contract
     team = output.team or (contract.team if contract is not None else None)
-    return Beginning(
+    return ProposedHandoff(
         "declared",
         From(team, output.stage, output.tool),
         Asked(request.to, request.contract, contract, found.mismatch),
@@ -54,8 +54,8 @@ def _declared(output: ToolOutput, request: HandoffRequest, tables: Tables) -> Be
 
 
 def implicit(
-    task: Task, output: ToolOutput, arrival: Arrival, beside: list[Beginning], tables: Tables
-) -> Beginning | None:
+    task: Task, output: ToolOutput, arrival: Arrival, beside: list[ProposedHandoff], tables: Tables
+) -> ProposedHandoff | None:
     """The handoff that nobody declared: the task was at one stage of a contract, now at the other.
 
     None where one on that contract began since the task came to the former stage, or still waits.
@@ -69,7 +69,7 @@ def implicit(
         return None
     if any(h.contract == contract.id and h.state != "accepted" for h in task.open):
         return None
-    return Beginning(
+    return ProposedHandoff(
         "implicit",
         From(contract.team, task.stage, task.tool),
         Asked(contract.receiver, None, contract, False),
@@ -78,8 +78,8 @@ def implicit(
 
 
 def triggered(
-    task: Task, output: ToolOutput, memory: Memory, beside: list[Beginning], tables: Tables
-) -> tuple[list[Beginning], tuple[str, ...], int]:
+    task: Task, output: ToolOutput, memory: Memory, beside: list[ProposedHandoff], tables: Tables
+) -> tuple[list[ProposedHandoff], tuple[str, ...], int]:
     """The handoffs whose `when` has turned true with this output, already captured.
 
     Beside them the contracts whose `when` is true now, and how many could not be evaluated. A
@@ -90,7 +90,7 @@ def triggered(
         return [], task.true, 0
     true = dict.fromkeys(task.true)
     begun = {b.asked.contract.id for b in beside if b.asked.contract is not None}
-    found: list[Beginning] = []
+    found: list[ProposedHandoff] = []
     failed = 0
     for contract in contracts:
         if contract.id in begun:
@@ -103,7 +103,7 @@ def triggered(
         elif contract.id not in true:
             true[contract.id] = None
             found.append(
-                Beginning(
+                ProposedHandoff(
                     "triggered",
                     From(output.team or contract.team, output.stage, output.tool),
                     Asked(contract.receiver, None, contract, False),
@@ -118,7 +118,7 @@ def _holds(contract: Contract, memory: Memory) -> tuple[bool, bool]:
     assert contract.when is not None
     values = {}
     for name in contract.when.reads:
-        capture = memory.captures.get(name)
+        capture = memory.index.captures.get(name)
         if capture is not None and capture.value is not None:
             values[name] = capture.value
     try:

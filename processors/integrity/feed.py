@@ -17,19 +17,20 @@ from msgspec import Struct
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.tables import Tables
-from processors.integrity.capture import Carried
-from processors.integrity.cause import Cause
+from processors.integrity.context import Carried
+from processors.integrity.events import EventRef
+from processors.integrity.index import Capture
 from processors.integrity.state import (
     MAX_EDGES,
     MAX_PATH,
-    Capture,
-    Kept,
+    CloseReason,
     OpenHandoff,
     OpenViolation,
+    PackageField,
     Task,
-    Way,
     holds,
 )
+from processors.integrity.step import StepContext
 from schemas.feed import EdgePart, PatternPart, Repeated, add_fields, latency_bucket
 from schemas.feed import subject as path_of
 from schemas.flow import Add, Arrival, Count
@@ -48,7 +49,9 @@ _SKIPPED = Count("feed_skipped")
 _BY_RECEIVER = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
 _BY_EDGE = frozenset({"contract_missing", "receiver_mismatch"})
 _MAY_BE_EMPTY = frozenset({"as_sent", "extra"})
-_NO_HANDOFF = OpenHandoff("", None, None, "", None, "sent", 0, 0)  # where no handoff is known
+# Where no handoff is known.
+_NO_EVENT = EventRef(0, "", "", "", 0, False, 0, 0)
+_NO_HANDOFF = OpenHandoff("", None, None, "", None, "sent", 0, _NO_EVENT)
 
 # What senders send comes in few shapes: what was worked out of one is remembered, up to so many of
 # a kind, and not where names are long.
@@ -128,8 +131,6 @@ def moved(
     path = task.path or _digest(before)
     names = ["moves"]
     handed, covered = task.handed, task.covered or covered
-    if not task.path:  # before its first move, what an older version remembered counts, too
-        handed, covered = handed or task.left or bool(task.begun), covered or bool(task.begun)
     if not handed:
         names.append("bare")
     if not covered:
@@ -172,7 +173,7 @@ class _Figures(Struct, gc=False):
 class Feed(Struct, gc=False):
     """What one input adds up to about a task's handoffs. `edges` becomes the next task's."""
 
-    cause: Cause
+    step: StepContext
     tables: Tables
     edges: bytes
     _figures: dict[tuple[str, str], _Figures] = {}  # by stage and receiver
@@ -188,7 +189,7 @@ class Feed(Struct, gc=False):
                 continue
             part = EdgePart(
                 "handoff",
-                self.cause.workflow,
+                self.step.workflow,
                 from_,
                 to,
                 f.first_seen,
@@ -205,10 +206,10 @@ class Feed(Struct, gc=False):
 
     def _of(self, handoff: OpenHandoff) -> _Figures:
         place = handoff.stage, handoff.receiver
-        at = handoff.occurred_at
+        at = handoff.source.occurred_at
         found = self._figures.get(place)
         if found is None:
-            edge = _edge("handoff", self.cause.workflow, *place)
+            edge = _edge("handoff", self.step.workflow, *place)
             found = self._figures[place] = _Figures(edge, at, at, handoff.contract, [], {}, {})
             return found
         found.first_seen = min(found.first_seen, at)
@@ -218,10 +219,8 @@ class Feed(Struct, gc=False):
         return found
 
     def count(self, handoff: OpenHandoff, name: str) -> None:
-        """Something happened to a handoff. Of one that was never told as begun nothing is told:
-        what is open, and which share was completed, would be wrong for good."""
-        if handoff.told:
-            self._of(handoff).names.append(name)
+        """Something happened to a handoff."""
+        self._of(handoff).names.append(name)
 
     def begun(self, handoff: OpenHandoff, contract: Contract | None) -> None:
         """A handoff has been judged; it is as it will be kept."""
@@ -259,18 +258,16 @@ class Feed(Struct, gc=False):
 
     def accepted(self, handoff: OpenHandoff, acked: bool) -> None:
         """The receiver has taken it; `acked`: it said so itself."""
-        if not handoff.told:
-            return
         figures = self._of(handoff)
         figures.names += ("accepted", "acked") if acked else ("accepted",)
-        bucket = latency_bucket(self.cause.occurred_at - handoff.occurred_at)
+        bucket = latency_bucket(self.step.occurred_at - handoff.source.occurred_at)
         figures.accepted_in[bucket] = figures.accepted_in.get(bucket, 0) + 1
 
-    def closed(self, handoff: OpenHandoff, ended: Way | Literal["returned"], in_time: bool) -> None:
+    def closed(
+        self, handoff: OpenHandoff, ended: CloseReason | Literal["returned"], in_time: bool
+    ) -> None:
         """It is open no more. Of those sent each is to be counted once: so only what had been sent
         is told as superseded."""
-        if not handoff.told:
-            return
         names = self._of(handoff).names
         names.append("closed")
         if ended != "superseded" or handoff.sent_at:
@@ -282,9 +279,8 @@ class Feed(Struct, gc=False):
         self, held: OpenHandoff, handoff: OpenHandoff, contract: Contract | None
     ) -> None:
         """A held one goes to another receiver now: it leaves its edge, and begins on another."""
-        if held.told:
-            self.count(held, "closed")
-            self.begun(handoff, contract)
+        self.count(held, "closed")
+        self.begun(handoff, contract)
 
     # --- patterns -----------------------------------------------------------------------------
 
@@ -307,10 +303,10 @@ class Feed(Struct, gc=False):
     def unknown(self, record: Violation) -> None:
         """Somebody spoke of a handoff that is not open here: it is nobody's but the workflow's."""
         if self._pages(record.severity):
-            subject = path_of("workflow", self.cause.workflow, record.kind)
+            subject = path_of("workflow", self.step.workflow, record.kind)
             self._patterns.append(
                 self._pattern(
-                    subject, record.kind, None, self.cause.occurred_at, backfill=record.backfill
+                    subject, record.kind, None, self.step.occurred_at, backfill=record.backfill
                 )
             )
 
@@ -342,7 +338,7 @@ class Feed(Struct, gc=False):
                 path_of("repeat", contract.id, digest),
                 "repeat",
                 handoff,
-                handoff.occurred_at,
+                handoff.source.occurred_at,
                 backfill=handoff.backfill,
                 repeated=Repeated(repeat.threshold, repeat.within, repeat.receiver, shown),
             )
@@ -350,7 +346,7 @@ class Feed(Struct, gc=False):
 
     def _pages(self, severity: Severity) -> bool:
         """Whether anybody is to read of it: somebody must have promised something."""
-        return severity != "info" and self.tables.contracted(self.cause.workflow)
+        return severity != "info" and self.tables.contracted(self.step.workflow)
 
     def _fingerprint(self, handoff: OpenHandoff, violation: OpenViolation) -> str:
         """What the violations of one cause have in common."""
@@ -361,8 +357,8 @@ class Feed(Struct, gc=False):
             about = () if violation.subject is None else (violation.subject,)
             return path_of("contract", handoff.contract, kind, *about)
         if kind in _BY_EDGE:
-            return path_of("edge", self.cause.workflow, handoff.stage, handoff.receiver, kind)
-        return path_of("workflow", self.cause.workflow, kind)
+            return path_of("edge", self.step.workflow, handoff.stage, handoff.receiver, kind)
+        return path_of("workflow", self.step.workflow, kind)
 
     def _pattern(
         self,
@@ -380,10 +376,10 @@ class Feed(Struct, gc=False):
         if len(subject) > MAX_SUBJECT:
             return _SKIPPED
         about = handoff or _NO_HANDOFF
-        task_id = self.cause.task_id
+        task_id = self.step.task_id
         part = PatternPart(
             kind=kind,
-            workflow=self.cause.workflow,
+            workflow=self.step.workflow,
             first_seen=at,
             last_seen=at,
             minutes={at // 60_000: 1},
@@ -407,7 +403,7 @@ def _one(name: str) -> dict[str, int]:
     return {name: 1} if 0 < len(name) <= MAX_NAME else {}
 
 
-def _package_fields(package: Mapping[str, Kept]) -> Fields:
+def _package_fields(package: Mapping[str, PackageField]) -> Fields:
     types = [
         values.held_type(kept.value)
         if kept.how in _MAY_BE_EMPTY

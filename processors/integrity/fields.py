@@ -1,7 +1,7 @@
 """Judges each declared field of a handoff: what arrived, what was lost, what can be rebuilt.
 
-This is the table of DESIGN section 5, row by row. Nothing is published here: a `Finding` says what
-was found, and `assemble` gathers the findings of a contract.
+This is the table of docs/contracts.md, row by row. Nothing is published here: a `FieldResult` says
+what was found, and `assemble` gathers the results of a contract.
 """
 
 from collections.abc import Collection
@@ -11,8 +11,10 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Field, Path
-from processors.integrity.capture import Carried, Found, Memory
-from processors.integrity.state import MAX_CANDIDATES, Capture, Kept
+from processors.integrity.context import Carried
+from processors.integrity.events import EventRef
+from processors.integrity.index import MAX_CANDIDATES, Capture, Found, Index
+from processors.integrity.state import PackageField
 from processors.integrity.texts import MIN_SEARCHED_TEXT
 from schemas.records import How, ViolationKind
 
@@ -20,16 +22,7 @@ _QUOTE = ord('"')
 _REFUSALS = {"untranslatable": "untranslatable", "context_malformed": "malformed"}
 
 
-class Source(Struct, frozen=True, gc=False):
-    """The output that a handoff comes from: the origin of what it carries itself."""
-
-    stage: str
-    tool: str
-    event_id: str
-    occurred_at: int
-
-
-class Finding(Struct, frozen=True, gc=False):
+class FieldResult(Struct, frozen=True, gc=False):
     """What became of a declared field. `value` and `how` are None where the package goes without.
 
     `source` is the sender's top-level name, `took` the name whose whole value the field used up.
@@ -58,12 +51,13 @@ class Finding(Struct, frozen=True, gc=False):
         """Whether the receiver has the value although the sender lost it."""
         return self.how == "rebuilt"
 
-    def kept(self, source: Source) -> Kept | None:
-        """The value with the capture that it came from; the output where it is the sender's own."""
+    def packed(self, source: EventRef) -> PackageField | None:
+        """The value with the event that it came with; the output where it is the sender's own."""
         if self.value is None or self.how is None:
             return None
-        origin = source if self.capture is None or self.how == "as_sent" else self.capture
-        return _kept(self.value, self.how, origin, self.candidates)
+        own = self.capture is None or self.how == "as_sent"
+        ref = source if self.capture is None or own else self.capture.ref
+        return PackageField(self.value, self.how, ref, self.candidates)
 
 
 class Present(Struct, frozen=True, gc=False):
@@ -76,7 +70,7 @@ class Present(Struct, frozen=True, gc=False):
     empty: bool
 
 
-class Judged(Struct, frozen=True, gc=False):
+class AssembledContext(Struct, frozen=True, gc=False):
     """A whole context, judged: `values` holds declared fields in order, then the extras.
 
     What is said of a field is a finding: `broken` are those with a violation, and `moved` those
@@ -84,9 +78,9 @@ class Judged(Struct, frozen=True, gc=False):
     was not sent at all.
     """
 
-    values: dict[str, Kept]
-    broken: list[Finding]
-    moved: list[Finding]
+    values: dict[str, PackageField]
+    broken: list[FieldResult]
+    moved: list[FieldResult]
     missing: list[str]
     rebuilt: int  # how many declared fields were
     fidelity: float | None
@@ -95,37 +89,37 @@ class Judged(Struct, frozen=True, gc=False):
 def assemble(
     contract: Contract | None,
     context: Carried,
-    memory: Memory,
-    source: Source,
+    index: Index,
+    source: EventRef,
     gathered: bool = False,
-) -> Judged:
+) -> AssembledContext:
     """Judge a handoff's own context against a contract and what the task held before.
 
     Without a contract the whole context is extra, and fidelity is None. Where the task's captures
     are `gathered`, nobody sent a context: they count as what arrived.
     """
-    kept: dict[str, Kept] = {}
+    kept: dict[str, PackageField] = {}
     if contract is None:
-        _add_extras(kept, context, set(), memory, source)
-        return Judged(kept, [], [], [], 0, None)
-    broken: list[Finding] = []
-    moved: list[Finding] = []
+        _add_extras(kept, context, set(), index, source)
+        return AssembledContext(kept, [], [], [], 0, None)
+    broken: list[FieldResult] = []
+    moved: list[FieldResult] = []
     taken: set[str] = set()
     missing: list[str] = []
     rebuilt = 0
     for field in contract.fields:
-        as_asked = None if gathered else _as_asked(field, context, memory, source)
+        as_asked = None if gathered else _as_asked(field, context, index, source)
         if as_asked is not None:
             kept[field.name] = as_asked
             continue
-        finding = _gather(field, memory) if gathered else judge(field, context, memory, source)
+        finding = _gather(field, index) if gathered else judge(field, context, index, source)
         if finding.took is not None:
             taken.add(finding.took)
         if finding.found_in is not None:
             finding = replace(finding, found_in=contract.classified.cut(finding.found_in))
         if finding.kind is not None:
             broken.append(finding)
-        value = finding.kept(source)
+        value = finding.packed(source)
         if value is None:
             missing.append(field.name)
             continue
@@ -142,66 +136,62 @@ def assemble(
         fidelity = share(contract, kept.keys() - {finding.name for finding in broken})
     if not contract.strip:
         taken.update(contract.fields_by_name)
-        _add_extras(kept, context, taken, memory, source)
-    return Judged(kept, broken, moved, missing, rebuilt, fidelity)
+        _add_extras(kept, context, taken, index, source)
+    return AssembledContext(kept, broken, moved, missing, rebuilt, fidelity)
 
 
-def _as_asked(field: Field, context: Carried, memory: Memory, source: Source) -> Kept | None:
+def _as_asked(
+    field: Field, context: Carried, index: Index, source: EventRef
+) -> PackageField | None:
     """The most frequent case, of which there is nothing to say: a field that arrived under its own
     name as the contract asks for it, new or as the task had it. None in all other cases."""
     name = field.name
     value = context.values.get(name)
     if value is None or not field.plain or name in context.empty or not _accepts(field, value):
         return None
-    capture = memory.captures.get(name)
+    capture = index.captures.get(name)
     if capture is None:
-        return _kept(value, "arrived", source, 1)
+        return PackageField(value, "arrived", source, 1)
     if capture.value == value and capture.alias_of is None:
-        return _kept(value, "arrived", capture, capture.candidates())
+        return PackageField(value, "arrived", capture.ref, capture.candidates())
     return None
 
 
-def _kept(value: bytes, how: How, origin: Source | Capture, candidates: int) -> Kept:
-    return Kept(
-        value, how, origin.stage, origin.tool, origin.event_id, origin.occurred_at, candidates
-    )
-
-
-def judge(field: Field, context: Carried, memory: Memory, source: Source) -> Finding:
+def judge(field: Field, context: Carried, index: Index, source: EventRef) -> FieldResult:
     """One declared field: the row of the table that it falls into."""
     occurred_at = source.occurred_at
     present = _present(field, context)
     if present is not None and not present.empty:
-        return _judge_arrived(field, present, memory)
-    found = _captured(field, memory)
+        return _judge_arrived(field, present, index)
+    found = _captured(field, index)
     if present is not None:
-        return _judge_empty(field, present, found, memory, occurred_at)
+        return _judge_empty(field, present, found, index, occurred_at)
     if found is None:
-        return _judge_unknown(field, memory)
-    found_in = _found_in(found, memory, context)
+        return _judge_unknown(field, index)
+    found_in = _found_in(found, index, context)
     kind: ViolationKind = "context_dropped" if found_in is None else "context_unstructured"
-    finding = replace(_rebuild(field, found, memory, occurred_at, kind), found_in=found_in)
+    finding = replace(_rebuild(field, found, index, occurred_at, kind), found_in=found_in)
     if field.required:
         return finding
     # An optional field is rebuilt like any other, and its loss is no violation.
     return replace(finding, kind=None, refusal=None, found_in=None)
 
 
-def _judge_unknown(field: Field, memory: Memory) -> Finding:
+def _judge_unknown(field: Field, index: Index) -> FieldResult:
     """Nothing arrived and nothing was captured earlier."""
-    retracted = not memory.retracted.keys().isdisjoint(field.tops)
+    retracted = not index.retracted.keys().isdisjoint(field.tops)
     kind: ViolationKind = "context_retracted" if retracted else "never_captured"
-    lost = Finding(field, None, None, field.name, None, 0, kind=kind)
+    lost = FieldResult(field, None, None, field.name, None, 0, kind=kind)
     return lost if field.required else replace(lost, kind=None)
 
 
-def _gather(field: Field, memory: Memory) -> Finding:
+def _gather(field: Field, index: Index) -> FieldResult:
     """A field of a handoff that the processor itself began: the task's capture counts as sent."""
-    found = _captured(field, memory)
+    found = _captured(field, index)
     if found is None:
-        return _judge_unknown(field, memory)
-    candidates = max(memory.candidates(found), _distinct(field, memory))
-    finding = Finding(field, found.value, "gathered", found.top, found.capture, candidates)
+        return _judge_unknown(field, index)
+    candidates = max(index.candidates(found), _distinct(field, index))
+    finding = FieldResult(field, found.value, "gathered", found.top, found.capture, candidates)
     if found.value is None:
         kind: ViolationKind | None = "context_dropped" if field.required else None
         return replace(finding, how=None, kind=kind, refusal="not_kept")
@@ -239,20 +229,20 @@ class Late(Struct, frozen=True, gc=False):
     top: str
     candidates: int
 
-    def kept(self) -> Kept:
+    def packed(self) -> PackageField:
         """The value as a package carries it."""
-        return _kept(self.value, "late", self.capture, self.candidates)
+        return PackageField(self.value, "late", self.capture.ref, self.candidates)
 
 
-def learnt(field: Field, memory: Memory) -> Late | None:
+def learnt(field: Field, index: Index) -> Late | None:
     """What the task knows of a missing field by now, where it is what the contract asks for."""
-    found = _captured(field, memory)
+    found = _captured(field, index)
     if found is None or found.value is None:
         return None
     value = well_formed(field, found.value)
     if value is None:
         return None
-    return Late(value, found.capture, found.top, memory.candidates(found))
+    return Late(value, found.capture, found.top, index.candidates(found))
 
 
 def share(contract: Contract | None, held: Collection[str]) -> float | None:
@@ -269,37 +259,37 @@ def share(contract: Contract | None, held: Collection[str]) -> float | None:
 
 
 def _judge_empty(
-    field: Field, present: Present, found: Found | None, memory: Memory, occurred_at: int
-) -> Finding:
+    field: Field, present: Present, found: Found | None, index: Index, occurred_at: int
+) -> FieldResult:
     """Present but empty: the sender has the place for it and put nothing there."""
     kind: ViolationKind | None = "context_empty" if field.required else None
     if found is not None:
-        finding = _rebuild(field, found, memory, occurred_at, "context_empty")
+        finding = _rebuild(field, found, index, occurred_at, "context_empty")
         finding = replace(finding, took=present.took, kind=kind)
         if finding.refusal != "not_allowed":
             return finding  # rebuilt, or refused for a doubt: then the field is missing
         return replace(finding, value=present.value, how="as_sent")
-    return Finding(field, present.value, "as_sent", present.top, None, 1, present.took, kind)
+    return FieldResult(field, present.value, "as_sent", present.top, None, 1, present.took, kind)
 
 
-def _judge_arrived(field: Field, present: Present, memory: Memory) -> Finding:
+def _judge_arrived(field: Field, present: Present, index: Index) -> FieldResult:
     value = present.value
-    capture, candidates = _held(memory, memory.look_up(present.path), value)
-    finding = Finding(field, value, "arrived", present.top, capture, candidates, present.took)
+    capture, candidates = _held(index, index.look_up(present.path), value)
+    finding = FieldResult(field, value, "arrived", present.top, capture, candidates, present.took)
     ours, kind = _in_their_terms(field, value)
     if kind is not None:
         return replace(finding, how="as_sent", kind=kind)
     return finding if ours == value else replace(finding, value=ours, how="translated")
 
 
-def _held(memory: Memory, earlier: Found | None, value: bytes) -> tuple[Capture | None, int]:
+def _held(index: Index, earlier: Found | None, value: bytes) -> tuple[Capture | None, int]:
     """The capture that already held a sent value, if one did, and the candidates with it."""
     if earlier is None:
         return None, 1
-    candidates = memory.candidates(earlier)
-    if earlier.value is not None and memory.same(earlier.value, value):
+    candidates = index.candidates(earlier)
+    if earlier.value is not None and index.same(earlier.value, value):
         return earlier.capture, candidates
-    if not values.is_empty(value) and memory.digest(value) not in earlier.capture.hashes:
+    if not values.is_empty(value) and index.digest(value) not in earlier.capture.hashes:
         candidates = min(candidates + 1, MAX_CANDIDATES)
     return None, candidates
 
@@ -330,33 +320,33 @@ def _present(field: Field, context: Carried) -> Present | None:
     return first
 
 
-def _captured(field: Field, memory: Memory) -> Found | None:
+def _captured(field: Field, index: Index) -> Found | None:
     """Of the paths that lead to an earlier value, the one captured last."""
     best: Found | None = None
     for path in field.paths:
-        found = memory.look_up(path, field.tops)
+        found = index.look_up(path, field.tops)
         if found is not None and (
-            best is None or found.capture.occurred_at > best.capture.occurred_at
+            best is None or found.capture.ref.occurred_at > best.capture.ref.occurred_at
         ):
             best = found
     return best
 
 
 def _rebuild(
-    field: Field, found: Found, memory: Memory, occurred_at: int, kind: ViolationKind
-) -> Finding:
+    field: Field, found: Found, index: Index, occurred_at: int, kind: ViolationKind
+) -> FieldResult:
     """Fill a lost field from the task's earlier capture, or say why that is refused.
 
     A wrong value is worse than none, so every doubt refuses.
     """
-    candidates = max(memory.candidates(found), _distinct(field, memory))
+    candidates = max(index.candidates(found), _distinct(field, index))
     capture = found.capture
-    lost = Finding(field, None, None, found.top, capture, candidates, kind=kind)
+    lost = FieldResult(field, None, None, found.top, capture, candidates, kind=kind)
     if not field.rebuild:
         return replace(lost, refusal="not_allowed")
     if found.value is None:
         return replace(lost, refusal="not_kept")
-    if field.max_age is not None and occurred_at - capture.occurred_at > field.max_age:
+    if field.max_age is not None and occurred_at - capture.ref.occurred_at > field.max_age:
         return replace(lost, refusal="too_old")
     if field.unambiguous and candidates > 1:
         return replace(lost, refusal="ambiguous")
@@ -366,11 +356,11 @@ def _rebuild(
     return replace(lost, value=value, how="rebuilt")
 
 
-def _distinct(field: Field, memory: Memory) -> int:
+def _distinct(field: Field, index: Index) -> int:
     """How many distinct values the field's paths lead to now."""
     if len(field.paths) == 1:
         return 1
-    found = (memory.look_up(path, field.tops) for path in field.paths)
+    found = (index.look_up(path, field.tops) for path in field.paths)
     return len({values.canonical(f.value) for f in found if f is not None and f.value is not None})
 
 
@@ -385,7 +375,7 @@ def _translate(field: Field, value: bytes) -> bytes | None:
     return value if values.canonical(value) in field.terms else None
 
 
-def _found_in(found: Found, memory: Memory, context: Carried) -> str | None:
+def _found_in(found: Found, index: Index, context: Carried) -> str | None:
     """The name of the string in the handoff's own context that holds a scalar's text verbatim.
 
     Where the task has held several values, the one that the sender wrote of need not be the last:
@@ -394,23 +384,24 @@ def _found_in(found: Found, memory: Memory, context: Carried) -> str | None:
     text = values.scalar_text(found.value) if found.value is not None else None
     if text is None or found.value is None or len(text) < MIN_SEARCHED_TEXT:
         return None
-    own = memory.captures[found.top]
+    own = index.captures[found.top]
     hashes = own.hashes if own is found.capture and own.value == found.value else ()
     return context.texts().where(text, hashes, found.value[0] == _QUOTE)
 
 
 def _add_extras(
-    kept: dict[str, Kept],
+    kept: dict[str, PackageField],
     context: Carried,
     taken: set[str],
-    memory: Memory,
-    source: Source,
+    index: Index,
+    source: EventRef,
 ) -> None:
     """The names of the handoff's context whose whole value no declared field took."""
     for name, value in context.values.items():
         if name in taken:
             continue
-        earlier = memory.captures.get(name)
+        earlier = index.captures.get(name)
         found = None if earlier is None else Found(earlier.value, earlier, name)
-        capture, candidates = _held(memory, found, value)
-        kept[name] = _kept(value, "extra", capture or source, candidates)
+        capture, candidates = _held(index, found, value)
+        ref = source if capture is None else capture.ref
+        kept[name] = PackageField(value, "extra", ref, candidates)

@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from processors.contracts.compiled import Contract, Rule, severity_under
 from processors.contracts.tables import Tables
 from processors.integrity import messages
-from processors.integrity.begin import Beginning
-from processors.integrity.capture import Carried, Memory
-from processors.integrity.fields import Finding, Judged, Source, assemble, share
+from processors.integrity.begin import ProposedHandoff
+from processors.integrity.context import Carried
+from processors.integrity.events import EventRef
+from processors.integrity.fields import AssembledContext, FieldResult, assemble, share
+from processors.integrity.index import Index
 from processors.integrity.receiver import Asked, Route, route
-from processors.integrity.state import Capture, Kept, OpenHandoff, OpenViolation
+from processors.integrity.state import OpenHandoff, OpenViolation, PackageField
 from schemas.cel.expression import EvaluationError, Members
-from schemas.flow import Arrival
 from schemas.records import From, ToolOutput
 
 HOLD_WITHOUT_CONTRACT = frozenset({"receiver_missing"})  # there is nowhere to send it
@@ -33,15 +34,24 @@ class Verdict(Struct, frozen=True, gc=False):
     """
 
     route: Route
-    values: dict[str, Kept]
+    values: dict[str, PackageField]
     missing: tuple[str, ...]
     fidelity: float | None
     completeness: float | None
     opened: list[tuple[OpenViolation, str]]
     holding: list[str]
-    moved: list[Finding]
+    moved: list[FieldResult]
     rebuilt: int
     odd: int  # values that are passed on although they are not as asked
+
+    @property
+    def message(self) -> str:
+        """What the originating team is told."""
+        lost = 0
+        if self.missing:
+            blamed = {violation.subject for violation, _ in self.opened if violation.trial is None}
+            lost = len(blamed.intersection(self.missing))
+        return messages.begun(self.route.to, self.holding, self.rebuilt, lost, self.odd)
 
     @property
     def least(self) -> int:
@@ -51,28 +61,28 @@ class Verdict(Struct, frozen=True, gc=False):
 
 
 def decide(
-    beginning: Beginning,
+    proposed: ProposedHandoff,
     workflow: str,
-    source: Source,
+    source: EventRef,
     context: Carried,
-    memory: Memory,
+    index: Index,
     tables: Tables,
     now: int,
-    filled: Mapping[str, Kept] = {},
-    beside: dict[str, Judged] | None = None,
+    filled: Mapping[str, PackageField] = {},
+    beside: dict[str, AssembledContext] | None = None,
 ) -> Verdict:
     """Judge a handoff against its contract, its receiver and what the task held before it.
 
     `filled` are values that were learnt or set after it: they fill and never blame. `beside` holds
-    what the contracts made of this context and memory: the parts of one output have that in common.
+    what the contracts made of this context and index: the parts of one output have that in common.
     """
-    way = route(beginning.asked, tables, now)
+    way = route(proposed.asked, tables, now)
     contract = way.contract
-    gathered = beginning.begun == "triggered"
+    gathered = proposed.begun == "triggered"
     place = contract.id if contract is not None else ""
     judged = None if beside is None else beside.get(place)
     if judged is None:
-        judged = assemble(contract, context, memory, source, gathered)
+        judged = assemble(contract, context, index, source, gathered)
         if beside is not None:
             beside[place] = judged
     kept = judged.values
@@ -85,7 +95,7 @@ def decide(
     completeness = judged.fidelity
     if judged.broken or filled:
         completeness = share(contract, [n for n, k in kept.items() if k.how != "as_sent"])
-    sender, to = beginning.sender, way.to
+    sender, to = proposed.sender, way.to
     event_id, at = source.event_id, source.occurred_at
     opened: list[tuple[OpenViolation, str]] = []
     holding: list[str] = []
@@ -93,7 +103,7 @@ def decide(
     hold_on = contract.hold_on if contract is not None else HOLD_WITHOUT_CONTRACT
     # Fields first, in the order of their declaration, then the rules, then the handoff as a whole.
     if contract is not None and broken:
-        opened += _field_violations(contract, broken, beginning, way, source, now)
+        opened += _field_violations(contract, broken, proposed, way, source, now)
         # What was rebuilt never holds.
         holding += [f.kind for f in broken if not f.rebuilt and f.kind and _holds(f.kind, hold_on)]
         odd = len([finding for finding in broken if finding.how == "as_sent"])
@@ -110,17 +120,17 @@ def decide(
                     found.kind, None, version, severity, 1, event_id, at, now, found.reason
                 ),
                 messages.about_handoff(
-                    found, sender, to, beginning.asked.to, beginning.asked.named, workflow
+                    found, sender, to, proposed.asked.to, proposed.asked.named, workflow
                 ),
             )
         )
         if _holds(found.kind, hold_on):
             holding.append(found.kind)
-    if beginning.begun == "implicit":
+    if proposed.begun == "implicit":
         opened.append(_nobody_declared(contract, sender, source, now))
         holding = []
-    if beginning.trial is not None:
-        opened += _on_trial(beginning.trial, beginning, way, source, context, memory, now)
+    if proposed.trial is not None:
+        opened += _on_trial(proposed.trial, proposed, way, source, context, index, now)
     return Verdict(
         way,
         kept,
@@ -141,10 +151,10 @@ def _holds(kind: str, hold_on: frozenset[str]) -> bool:
 
 def _field_violations(
     contract: Contract,
-    broken: Iterable[Finding],
-    beginning: Beginning,
+    broken: Iterable[FieldResult],
+    proposed: ProposedHandoff,
     way: Route,
-    source: Source,
+    source: EventRef,
     now: int,
 ) -> list[tuple[OpenViolation, str]]:
     found = []
@@ -161,33 +171,17 @@ def _field_violations(
             source.occurred_at,
             now,
             finding.refusal,
-            _origin(capture),
+            capture.ref if capture is not None else None,
             finding.candidates,
             finding.found_in,
+            last_hop=capture.hop if capture is not None else 0,
         )
-        found.append((violation, messages.about_field(finding, beginning.sender, way.to)))
+        found.append((violation, messages.about_field(finding, proposed.sender, way.to)))
     return found
 
 
-def _origin(capture: Capture | None) -> Capture | None:
-    """A capture without what it holds: only where it came from, and who carried it last."""
-    if capture is None:
-        return None
-    return Capture(
-        None,
-        capture.stage,
-        capture.tool,
-        capture.event_id,
-        capture.occurred_at,
-        capture.topic,
-        capture.partition,
-        capture.offset,
-        capture.hop,
-    )
-
-
 def failing(
-    contract: Contract, kept: Mapping[str, Kept], blamed: Collection[str]
+    contract: Contract, kept: Mapping[str, PackageField], blamed: Collection[str]
 ) -> list[tuple[Rule, str | None]]:
     """The rules that do not hold over an assembled context; with what could not be evaluated.
 
@@ -210,9 +204,9 @@ def failing(
 
 def _rule_violations(
     contract: Contract,
-    kept: Mapping[str, Kept],
-    broken: list[Finding],
-    source: Source,
+    kept: Mapping[str, PackageField],
+    broken: list[FieldResult],
+    source: EventRef,
     now: int,
 ) -> list[tuple[OpenViolation, str]]:
     return [
@@ -235,7 +229,7 @@ def _rule_violations(
 
 
 def _nobody_declared(
-    contract: Contract | None, sender: From, source: Source, now: int
+    contract: Contract | None, sender: From, source: EventRef, now: int
 ) -> tuple[OpenViolation, str]:
     assert contract is not None
     return (
@@ -255,17 +249,17 @@ def _nobody_declared(
 
 def _on_trial(
     trial: Contract,
-    beginning: Beginning,
+    proposed: ProposedHandoff,
     way: Route,
-    source: Source,
+    source: EventRef,
     context: Carried,
-    memory: Memory,
+    index: Index,
     now: int,
 ) -> list[tuple[OpenViolation, str]]:
     """What a trial version would have said of the same handoff."""
-    gathered = beginning.begun == "triggered"
-    judged = assemble(trial, context, memory, source, gathered)
-    found = _field_violations(trial, judged.broken, beginning, way, source, now)
+    gathered = proposed.begun == "triggered"
+    judged = assemble(trial, context, index, source, gathered)
+    found = _field_violations(trial, judged.broken, proposed, way, source, now)
     found += _rule_violations(trial, judged.values, judged.broken, source, now)
     return [(replace(violation, trial=trial.id), message) for violation, message in found]
 
@@ -288,35 +282,35 @@ def handoff_id(output: ToolOutput, contract: str | None, receiver: str, part: st
 
 
 def open_handoff(
-    beginning: Beginning, verdict: Verdict, output: ToolOutput, arrival: Arrival, hop: int, now: int
+    proposed: ProposedHandoff,
+    verdict: Verdict,
+    output: ToolOutput,
+    source: EventRef,
+    backfill: bool,
+    hop: int,
+    now: int,
 ) -> OpenHandoff:
-    """The state of a handoff that has just been judged, before it is sent or held.
-
-    It counts the signal that is sent as it begins.
-    """
+    """The state of a handoff that has just been judged, before it is sent or held."""
     contract = verdict.route.contract
     to = verdict.route.to
     contract_id = contract.id if contract is not None else None
     return OpenHandoff(
-        id=handoff_id(output, contract_id, to.receiver, beginning.part),
+        id=handoff_id(output, contract_id, to.receiver, proposed.part),
         contract=contract_id,
         version=contract.version if contract is not None else None,
         receiver=to.receiver,
-        part=beginning.part,
+        part=proposed.part,
         state="held" if verdict.holding else "sent",
         hop=hop,
-        occurred_at=arrival.occurred_at,
-        event_id=output.id,
-        begun=beginning.begun,
-        asked_to=beginning.asked.to,
-        asked_contract=beginning.asked.named,
-        team=beginning.sender.team,
-        stage=beginning.sender.stage,
-        tool=beginning.sender.tool,
-        partition=arrival.partition,
-        offset=arrival.offset,
-        note=beginning.note,
-        backfill=arrival.backfill,
+        source=source,
+        begun=proposed.begun,
+        asked_to=proposed.asked.to,
+        asked_contract=proposed.asked.named,
+        team=proposed.sender.team,
+        stage=proposed.sender.stage,
+        tool=proposed.sender.tool,
+        note=proposed.note,
+        backfill=backfill,
         to_team=to.team,
         to_stage=to.stage,
         owner=to.owner,
@@ -325,14 +319,11 @@ def open_handoff(
         missing=verdict.missing,
         fidelity=verdict.fidelity,
         completeness=verdict.completeness,
-        violations=tuple([violation for violation, _ in verdict.opened]),
-        signals=1,
         begun_at=now,
-        told=True,
     )
 
 
-def begun_again(handoff: OpenHandoff, contract: Contract | None) -> Beginning:
+def begun_again(handoff: OpenHandoff, contract: Contract | None) -> ProposedHandoff:
     """How a held handoff began, to be judged again under the contract version of today."""
     if contract is None:
         mismatch = any(v.kind == "receiver_mismatch" for v in handoff.violations)
@@ -340,9 +331,4 @@ def begun_again(handoff: OpenHandoff, contract: Contract | None) -> Beginning:
         mismatch = contract.receiver != handoff.asked_to
     asked = Asked(handoff.asked_to, handoff.asked_contract, contract, mismatch)
     sender = From(handoff.team, handoff.stage, handoff.tool)
-    return Beginning(handoff.begun, sender, asked, None, handoff.part, handoff.note)
-
-
-def source_of(handoff: OpenHandoff) -> Source:
-    """The output that a held handoff came from (an implicit one, never held, has another)."""
-    return Source(handoff.stage, handoff.tool, handoff.event_id, handoff.occurred_at)
+    return ProposedHandoff(handoff.begun, sender, asked, None, handoff.part, handoff.note)

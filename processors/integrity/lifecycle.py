@@ -1,10 +1,11 @@
 """The life of a task's handoffs: begun, held, sent, accepted, stalled, closed.
 
 `Handoffs` holds those of one task while one input is judged. Each method is a row of the lifecycle
-table (DESIGN section 5): it moves one handoff on and notes what is to be published about it.
+table (`schemas.lifecycle`): it moves one handoff on and notes what is to be published about it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from copy import copy
 from typing import Literal
 
 from msgspec import Struct
@@ -13,36 +14,35 @@ from msgspec.structs import replace
 from processors.contracts.compiled import Contract
 from processors.contracts.tables import Tables
 from processors.integrity import messages
-from processors.integrity.capture import Memory
-from processors.integrity.cause import Cause
+from processors.integrity.events import EventRef, weight
 from processors.integrity.feed import Feed
-from processors.integrity.fields import Finding, learnt, share
+from processors.integrity.fields import FieldResult, learnt, share
 from processors.integrity.handoff import Verdict, failing
+from processors.integrity.index import Capture
 from processors.integrity.limits import Limits
+from processors.integrity.memory import Memory
 from processors.integrity.outbox import Outbox
 from processors.integrity.publish import sender, to
 from processors.integrity.receiver import RECEIVING, destination
 from processors.integrity.state import (
     MAX_CLOSED,
-    Capture,
     Closed,
+    CloseReason,
     Deadline,
-    Kept,
     OpenHandoff,
     OpenViolation,
+    PackageField,
     Task,
-    Way,
     bare,
-    encode,
     size,
 )
+from processors.integrity.step import StepContext
 from schemas.records import SignalKind, ToolOutput, ViolationKind
 from schemas.wire import MAX_RECORD_BYTES
 
-OUTPUTS = "handoff.tool-outputs"
 MAX_ARRIVED = 16 << 10  # bytes of the last handoff that arrived: its sender may have long names
+REST_BYTES = 256 << 10  # of a task beside its events and handoffs: what is closed, retracted, ...
 MOST_TOLD = 4096  # bytes of a violation, or of a handoff with none and without what it carries
-REST_BYTES = 256 << 10  # of a task beside its captures and handoffs: what is closed, retracted, ...
 _MISSED: dict[Deadline, ViolationKind] = {
     "accept": "not_accepted",
     "complete": "not_completed",
@@ -53,11 +53,11 @@ _MISSED: dict[Deadline, ViolationKind] = {
 class Handoffs(Struct, gc=False):
     """A task's open and closed handoffs while one input is judged, and what is published of them.
 
-    Nothing here changes the task: `open`, `closed` and `arrived` become the next task's. A method
-    that moves a handoff on returns it as it is then.
+    Nothing here changes the task: `open`, `closed` and `arrived` become the next task's. What a
+    method changes of a handoff it changes in a draft of its own, one an input (`draft`).
     """
 
-    cause: Cause
+    step: StepContext
     tables: Tables
     limits: Limits
     memory: Memory
@@ -65,15 +65,34 @@ class Handoffs(Struct, gc=False):
     open: dict[str, OpenHandoff]
     closed: list[Closed]
     arrived: OpenHandoff | None
+    _drafts: set[str] = set()
 
     @classmethod
     def of(
-        cls, task: Task, cause: Cause, tables: Tables, limits: Limits, memory: Memory
+        cls, task: Task, step: StepContext, tables: Tables, limits: Limits, memory: Memory
     ) -> "Handoffs":
         """Those of a task, before anything has moved them on."""
-        outbox = Outbox(cause, tables, Feed(cause, tables, task.edges), limits.output_bytes)
+        outbox = Outbox(step, tables, Feed(step, tables, task.edges), limits.output_bytes)
         open_ = {handoff.id: handoff for handoff in task.open}
-        return cls(cause, tables, limits, memory, outbox, open_, list(task.closed), task.arrived)
+        return cls(step, tables, limits, memory, outbox, open_, list(task.closed), task.arrived)
+
+    def draft(self, handoff: OpenHandoff) -> OpenHandoff:
+        """An open handoff, to be changed: the same draft each time."""
+        id_ = handoff.id
+        if id_ in self._drafts:
+            return self.open[id_]
+        self._drafts.add(id_)
+        self.open[id_] = handoff = copy(self.open[id_])
+        return handoff
+
+    def put(self, handoff: OpenHandoff) -> None:
+        """A handoff as it is from now on, made while this input is judged."""
+        self._drafts.add(handoff.id)
+        self.open[handoff.id] = handoff
+
+    def held(self) -> list[OpenHandoff]:
+        """Those that are held."""
+        return [handoff for handoff in self.open.values() if handoff.state == "held"]
 
     def newest_of(self, handoff: OpenHandoff) -> Contract | None:
         """The contract version that judges a handoff now: held ones take the newest."""
@@ -83,148 +102,150 @@ class Handoffs(Struct, gc=False):
 
     # --- it begins ----------------------------------------------------------------------------
 
-    def begin(self, handoff: OpenHandoff, verdict: Verdict) -> OpenHandoff:
+    def begin(self, handoff: OpenHandoff, verdict: Verdict) -> None:
         """Judged: sent or held; the one that is open in its slot is superseded."""
         contract = verdict.route.contract
-        before = next((h for h in self.open.values() if h.slot == handoff.slot), None)
+        now = self.step.now
+        slot = handoff.slot
+        before = next((h for h in self.open.values() if h.slot == slot), None)
         if before is not None:
-            handoff = replace(
-                handoff,
-                supersedes=before.id,
-                accepted_at=before.accepted_at,
-                late=before.late,
-                ends=before.ends,
-                close_by=0 if handoff.state == "held" else before.close_by,
-            )
-        self.memory.size += 4 * len(handoff.note or "")
+            handoff.supersedes = before.id
+            handoff.accepted_at = before.accepted_at
+            handoff.late = before.late
+            handoff.ends = before.ends
+            handoff.close_by = 0 if handoff.state == "held" else before.close_by
         if handoff.begun == "implicit":
-            handoff = replace(
-                handoff,
-                accepted_at=self.cause.now,
-                close_by=self.cause.now + self.limits.early_grace_ms,
-            )
+            handoff.accepted_at = now
+            handoff.close_by = now + self.limits.early_grace_ms
         if handoff.state == "sent":
-            handoff = self.sent(handoff, contract)
+            self.send(handoff, contract)
         elif contract is not None and contract.release_within and not handoff.backfill:
-            handoff = replace(handoff, release_by=self.cause.now + contract.release_within)
-        self.outbox.package(handoff, contract, verdict.route.queue)
+            handoff.release_by = now + contract.release_within
+        outbox = self.outbox
         for violation, message in verdict.opened:
-            self.outbox.opened(handoff, violation, message)
+            outbox.open(handoff, violation, message)
+        outbox.package(handoff, contract, verdict.route.queue)
         kind: SignalKind = "held" if handoff.state == "held" else "sent"
-        message = messages.begun(verdict)
-        self.outbox.told(handoff, kind, message)
-        self.outbox.count("handoffs_begun", kind)
-        self.outbox.feed.begun(handoff, contract)
-        self.outbox.feed.repeats(handoff, contract, before, self.memory.captures)
+        outbox.signal(handoff, kind, verdict.message)
+        outbox.count("handoffs_begun", kind)
+        outbox.feed.begun(handoff, contract)
+        if contract is not None and contract.repeat is not None:
+            outbox.feed.repeats(handoff, contract, before, self.memory.index.captures)
         if before is not None:
-            message = messages.superseded(to(before))
-            self.close(self.outbox.signal(before, "superseded", message), "superseded", handoff.id)
+            before = self.draft(before)
+            outbox.signal(before, "superseded", messages.superseded(to(before)))
+            self.close(before, "superseded", handoff.id)
         # What the receiver rejected before is mended by sending again.
         for index, closed in enumerate(self.closed):
             rejected = closed.rejected
-            if rejected is not None and rejected.slot == handoff.slot:
+            if rejected is not None and rejected.slot == slot:
                 self.closed[index] = replace(closed, rejected=None)
-                self.outbox.resolve(rejected, rejected.violations, "sent_again")
-        self.open[handoff.id] = handoff
-        return handoff
+                outbox.resolve(copy(rejected), rejected.violations, "sent_again")
+        self.put(handoff)
 
-    def sent(self, handoff: OpenHandoff, contract: Contract | None) -> OpenHandoff:
-        """As it is once it is sent. Deadlines count from here; a replay starts none."""
+    def send(self, handoff: OpenHandoff, contract: Contract | None) -> None:
+        """It is sent. Deadlines count from here; a replay starts none."""
+        now = self.step.now
         accept_by = complete_by = close_by = 0
-        if contract is not None and not (handoff.backfill or self.cause.backfill):
+        if contract is not None and not (handoff.backfill or self.step.backfill):
             if contract.accept_within and not handoff.accepted_at:
-                accept_by = self.cause.now + contract.accept_within
+                accept_by = now + contract.accept_within
             if contract.complete_within and not handoff.ends:
-                complete_by = self.cause.now + contract.complete_within
+                complete_by = now + contract.complete_within
         if handoff.accepted_at and not _must_complete(handoff, contract):
             # Accepted before it was sent: nobody will close it.
-            close_by = handoff.close_by or self.cause.now + self.limits.early_grace_ms
-        return replace(
-            handoff,
-            state="accepted" if handoff.accepted_at else "sent",
-            sent_at=self.cause.now,
-            accept_by=accept_by,
-            complete_by=complete_by,
-            close_by=close_by,
-        )
+            close_by = handoff.close_by or now + self.limits.early_grace_ms
+        handoff.state = "accepted" if handoff.accepted_at else "sent"
+        handoff.sent_at = now
+        handoff.accept_by = accept_by
+        handoff.complete_by = complete_by
+        handoff.close_by = close_by
 
     # --- the receiver says something ----------------------------------------------------------
 
     def accept(self, handoff: OpenHandoff, message: str) -> None:
         """Sent -> accepted, and closed where nothing more is promised."""
+        handoff = self.draft(handoff)
         late = self._is_late(handoff, "accept", handoff.accept_by)
-        handoff = replace(handoff, state="accepted", accepted_at=self.cause.now, late=late)
-        handoff = self.outbox.resolve(handoff, of_kind(handoff, "not_accepted"), "accepted")
-        handoff = self.outbox.signal(handoff, "accepted", message, late)
+        handoff.state = "accepted"
+        handoff.accepted_at = self.step.now
+        handoff.late = late
+        self.outbox.resolve(handoff, of_kind(handoff, "not_accepted"), "accepted")
+        self.outbox.signal(handoff, "accepted", message, late)
         self.outbox.count("handoffs_accepted", "late" if late else "in_time")
-        self.outbox.feed.accepted(handoff, self.cause.is_ack)
-        if _must_complete(handoff, self.outbox.contract_of(handoff)):
-            self.open[handoff.id] = handoff
-        else:
+        self.outbox.feed.accepted(handoff, self.step.is_ack)
+        if not _must_complete(handoff, self.outbox.contract_of(handoff)):
             self.close(handoff, "completed", in_time=not late)
 
     def complete(
         self, handoff: OpenHandoff, kind: Literal["completed", "returned"], message: str
     ) -> None:
         """Sent or accepted -> closed: completed, or `returned` to where it came from."""
+        handoff = self.draft(handoff)
         grace_ends = handoff.begun_at + self.limits.early_grace_ms
-        if handoff.begun == "implicit" and self.cause.now < grace_ends:
+        if handoff.begun == "implicit" and self.step.now < grace_ends:
             # Its declaration may still be on its way, and must find it open.
-            self.open[handoff.id] = replace(handoff, ends=kind, close_by=grace_ends)
+            handoff.ends = kind
+            handoff.close_by = grace_ends
             return
         late = self._is_late(handoff, "complete", handoff.complete_by)
         if not handoff.accepted_at:  # who completes has accepted, too
             late = late or self._is_late(handoff, "accept", handoff.accept_by)
-            self.outbox.feed.accepted(handoff, self.cause.is_ack)
-        handoff = replace(handoff, accepted_at=handoff.accepted_at or self.cause.now)
-        handoff = self.outbox.signal(handoff, kind, message, late)
+            self.outbox.feed.accepted(handoff, self.step.is_ack)
+            handoff.accepted_at = self.step.now
+        self.outbox.signal(handoff, kind, message, late)
         self.outbox.count("handoffs_completed", "late" if late else "in_time")
         self.close(handoff, "completed", ended=kind, in_time=not (late or handoff.late))
 
     def end_grace(self, handoff: OpenHandoff) -> None:
         """Nobody declared an implicit one in time: closed, and told what has ended it."""
+        handoff = self.draft(handoff)
         if handoff.ends:
             message = messages.ended(to(handoff), handoff.ends)
-            handoff = self.outbox.signal(handoff, handoff.ends, message)
+            self.outbox.signal(handoff, handoff.ends, message)
             self.outbox.count("handoffs_completed", "in_time")
         self.close(handoff, "completed", ended=handoff.ends, in_time=not handoff.late)
 
     def reject(self, handoff: OpenHandoff, message: str) -> None:
         """Sent or accepted -> closed: rejected; its violation is open until it is sent again."""
-        handoff = self.outbox.break_promise(handoff, "rejected", None, message)
-        handoff = self.outbox.signal(handoff, "rejected", message)
+        handoff = self.draft(handoff)
+        self.outbox.break_promise(handoff, "rejected", message)
+        self.outbox.signal(handoff, "rejected", message)
         self.close(handoff, "rejected", left=handoff.violations[-1:])
 
     def _is_late(self, handoff: OpenHandoff, deadline: Deadline, by: int) -> bool:
-        return deadline in handoff.passed or bool(by and self.cause.timestamp > by)
+        return deadline in handoff.passed or bool(by and self.step.timestamp > by)
 
     # --- time passes --------------------------------------------------------------------------
 
-    def miss(self, handoff: OpenHandoff, deadline: Deadline, at: int) -> OpenHandoff:
+    def miss(self, handoff: OpenHandoff, deadline: Deadline, at: int) -> None:
         """A deadline passed: the handoff is stalled, which is a mark and not a state."""
+        handoff = self.draft(handoff)
         kind = _MISSED[deadline]
         message = messages.missed(kind, to(handoff))
         if not handoff.passed:
             self.outbox.feed.count(handoff, "stalled")
-        handoff = replace(handoff, passed=(*handoff.passed, deadline))
-        handoff = self.outbox.break_promise(handoff, kind, None, message, at)
-        handoff = self.outbox.signal(handoff, "stalled", message, at=at)
+        handoff.passed = (*handoff.passed, deadline)
+        self.outbox.break_promise(handoff, kind, message, at=at)
+        self.outbox.signal(handoff, "stalled", message, at=at)
         self.outbox.count("handoffs_stalled", deadline)
-        self.open[handoff.id] = handoff
-        return handoff
 
     def expire(self, handoff: OpenHandoff) -> None:
         """Nobody closed it in all that time, or the task has too many."""
-        self.close(self.outbox.signal(handoff, "expired", messages.expired(to(handoff))), "expired")
+        handoff = self.draft(handoff)
+        self.outbox.signal(handoff, "expired", messages.expired(to(handoff)))
+        self.close(handoff, "expired")
 
     def discard(self, handoff: OpenHandoff, message: str) -> None:
         """Held -> closed: a person decided that nobody is to get it."""
-        self.close(self.outbox.signal(handoff, "discarded", message), "discarded")
+        handoff = self.draft(handoff)
+        self.outbox.signal(handoff, "discarded", message)
+        self.close(handoff, "discarded")
 
     def close(
         self,
         handoff: OpenHandoff,
-        how: Way,
+        how: CloseReason,
         successor: str | None = None,
         left: tuple[OpenViolation, ...] = (),
         ended: Literal["completed", "returned"] | None = None,
@@ -245,166 +266,146 @@ class Handoffs(Struct, gc=False):
         self.outbox.count("handoffs_closed", how)
         self.outbox.feed.closed(handoff, ended or how, in_time)
 
-    def trim(self, weigh: bool = True) -> None:
+    def trim(self, weigh: bool = True) -> int:
         """Past the limits of a task the oldest goes: what is rejected, and then what is open.
 
-        Without `weigh` they are weighed only where what was captured since may be so much.
+        Without `weigh` they are weighed only where what was captured since may be so much. Gives
+        how many names hold nothing any more, as the task forgot their values.
         """
-        # What its captures leave of a record of the changelog.
+        # What its events leave of a record of the changelog.
         alone = MAX_RECORD_BYTES - self.limits.state_bytes - REST_BYTES
         most, largest = self.limits.open_handoffs, min(self.limits.state_bytes, alone)
         while len(self.open) > most:
             self.expire(next(iter(self.open.values())))
+        gone = self.memory.trim(self.held())
         rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
         kept = [*rejected, *self.open.values()]
         # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
         broken = sum([len(h.violations) + len(h.missing) + len(h.episodes) for h in kept])
-        bound = 2 * len(kept) * (self.memory.size + MOST_TOLD) + broken * MOST_TOLD
-        if not weigh and bound <= largest:
-            return
-        total = sum(map(size, kept))
+        bound = len(kept) * (2 * self.memory.size + MOST_TOLD) + broken * MOST_TOLD
+        bound += 4 * sum([len(h.note) for h in kept if h.note])
+        if not weigh and self.memory.whole and bound <= largest:
+            return gone
+        total = sum(map(size, kept)) + self._forgotten_size()
         while total > largest and (rejected or len(self.open) > 1):
             if rejected:
                 oldest = rejected.pop(0)
-                self.outbox.resolve(oldest, oldest.violations, "expired")
+                total -= size(oldest)
+                self.outbox.resolve(copy(oldest), oldest.violations, "expired")
                 self.closed = [
                     replace(c, rejected=None) if c.rejected is oldest else c for c in self.closed
                 ]
             else:
                 oldest = next(iter(self.open.values()))
+                total -= size(oldest) + self._forgotten_size()
                 self.expire(oldest)
-            total -= size(oldest)
-        if total > alone and len(encode(list(self.open.values()))) > alone:
+                gone += self.memory.trim(self.held())
+                total += self._forgotten_size()
+        if total > alone:
             # The last one: with what else the task holds it would not fit into one record.
             self.expire(next(iter(self.open.values())))
-            total = 0
-        self.memory.size = max(self.memory.size, total)
+            gone += self.memory.trim(())
+        return gone
+
+    def _forgotten_size(self) -> int:
+        return sum([weight(each.event) for each in self.memory.forgotten])
 
     def forget_closed(self, most: int) -> None:
         """Forget the oldest closed ones; what was rejected in them nobody will send again."""
         while len(self.closed) > most:
             rejected = self.closed.pop(0).rejected
             if rejected is not None:
-                self.outbox.resolve(rejected, rejected.violations, "expired")
+                self.outbox.resolve(copy(rejected), rejected.violations, "expired")
 
     # --- what it carries changes --------------------------------------------------------------
 
-    def fill(self, handoff: OpenHandoff, filled: dict[str, Kept], resolution: str) -> OpenHandoff:
+    def fill(self, handoff: OpenHandoff, filled: dict[str, PackageField], resolution: str) -> None:
         """A sent one gets what it lacked, in its next revision; fidelity stays as it was."""
+        handoff = self.draft(handoff)
         contract = self.outbox.contract_of(handoff)
         values = handoff.values | filled
-        handoff = replace(
-            handoff,
-            values=values,
-            missing=tuple([name for name in handoff.missing if name not in filled]),
-            completeness=share(contract, [n for n, k in values.items() if k.how != "as_sent"]),
-        )
+        handoff.values = values
+        handoff.missing = tuple([name for name in handoff.missing if name not in filled])
+        handoff.completeness = share(contract, [n for n, f in values.items() if f.how != "as_sent"])
         gone = [v for v in handoff.violations if v.kind != "rule_failed" and v.subject in filled]
         failed = [v for v in of_kind(handoff, "rule_failed") if v.trial is None]
         if contract is not None and failed:
             still = {rule.name for rule, _ in failing(contract, values, frozenset())}
             gone += [v for v in failed if v.subject not in still]
-        handoff = self.outbox.resolve(handoff, gone, resolution)
-        return self.revise(handoff, contract)
+        self.outbox.resolve(handoff, gone, resolution)
+        self.revise(handoff, contract)
 
-    def fill_late(self, handoff: OpenHandoff, names: Collection[str], output: ToolOutput) -> None:
+    def fill_late(
+        self, handoff: OpenHandoff, names: Collection[str], output: ToolOutput, event: EventRef
+    ) -> None:
         """Missing fields of a sent one that an output has captured just now, elsewhere."""
         contract = self.outbox.contract_of(handoff)
         if contract is None or output.stage == handoff.to_stage:
             return
-        filled: dict[str, Kept] = {}
+        filled: dict[str, PackageField] = {}
         for name in handoff.missing:
             field = contract.fields_by_name.get(name)
             if field is None or not any(top in names for top in field.tops):
                 continue
-            late = learnt(field, self.memory)
-            if late is not None and late.capture.event_id == output.id:
-                filled[name] = late.kept()
-                self._remember(name, late.value, late.capture, late.top, handoff)
+            late = learnt(field, self.memory.index)
+            if late is not None and late.capture.ref.number == event.number:
+                filled[name] = late.packed()
+                source_name = late.capture.alias_of or late.top
+                self._remember(name, late.value, event, source_name, handoff)
         if filled:
             self.fill(handoff, filled, "arrived_late")
 
-    def keep_before(self, earlier: Mapping[str, Capture], but: Collection[str] = ()) -> None:
-        """Held ones, `but` for some, remember what stood `earlier` under names captured anew."""
-        if held := self._held(but):
-            self._keep(held, self.memory.changed_since(earlier))
-
-    def keep_forgotten(self, forgotten: Mapping[str, Capture]) -> None:
-        """Held ones are judged again by what stood before them, though the task forgets it."""
-        if forgotten:
-            self._keep(self._held(), forgotten)
-
-    def _held(self, but: Collection[str] = ()) -> list[OpenHandoff]:
-        return [h for h in self.open.values() if h.state == "held" and h.id not in but]
-
-    def _keep(self, held: list[OpenHandoff], changed: Mapping[str, Capture | None]) -> None:
-        captures = self.memory.captures
-        for handoff in held:
-            # That there was nothing under a name that holds nothing again needs no mention.
-            before = {
-                name: capture
-                for name, capture in {**changed, **handoff.before}.items()
-                if capture is not None or name in captures
-            }
-            self.open[handoff.id] = replace(handoff, before=before)
-
-    def remember_moved(self, handoff: OpenHandoff, moved: list[Finding]) -> None:
+    def remember_moved(self, handoff: OpenHandoff, moved: list[FieldResult]) -> None:
         """What a sent package carried is remembered under the receiver's names, with its origin."""
-        for finding in moved:
-            kept = handoff.values.get(finding.name)
-            if finding.value is None or kept is None or kept.value != finding.value:
+        for result in moved:
+            field = handoff.values.get(result.name)
+            if result.value is None or field is None or field.value != result.value:
                 continue
-            source = finding.capture or Capture(
-                finding.value,
-                kept.stage,
-                kept.tool,
-                kept.event_id,
-                kept.occurred_at,
-                OUTPUTS,
-                handoff.partition,
-                handoff.offset,
-            )
-            self._remember(finding.name, finding.value, source, finding.source, handoff)
+            capture = result.capture
+            if capture is None:
+                self._remember(result.name, result.value, field.ref, result.source, handoff)
+            else:
+                source_name = capture.alias_of or result.source
+                self._remember(result.name, result.value, capture.ref, source_name, handoff)
 
     def _remember(
-        self, name: str, value: bytes, source: Capture, source_name: str, handoff: OpenHandoff
+        self, name: str, value: bytes, ref: EventRef, source_name: str, handoff: OpenHandoff
     ) -> None:
-        held = self.memory.captures.get(name)
+        there = self.memory.index.captures.get(name)
         if (
-            held is not None
-            and held.occurred_at > source.occurred_at
-            and held.event_id != handoff.event_id  # its own context, captured after it was judged
+            there is not None
+            and there.ref.occurred_at > ref.occurred_at
+            and there.ref.number
+            != handoff.source.number  # its own context, captured after it was judged
         ):
             return  # the task has learnt something later under that name
-        self.memory.alias(name, value, source, source.alias_of or source_name, handoff.hop)
-        if self.memory.captures.get(name) is not held:
-            self._keep(self._held(), {name: held})  # whoever was held before it knew nothing of it
+        self.memory.alias(name, value, ref, source_name, handoff.hop)
 
     # --- its receiver changes -----------------------------------------------------------------
 
     def look_again(self, handoff: OpenHandoff) -> None:
         """A sent one: who receives it now? Owners end, receivers retire, groups fall silent."""
-        if not handoff.event_id:
-            return  # of a version that kept no more than its slot: it expires
         contract = self.outbox.contract_of(handoff)
-        there, _, broken = destination(handoff.receiver, contract, self.tables, self.cause.now)
+        there, _, broken = destination(handoff.receiver, contract, self.tables, self.step.now)
         wanted = {(found.kind, found.reason): found for found in broken}
         before = {violation.kind for violation in handoff.violations if violation.trial is None}
         absent = any(found.kind == "receiver_missing" for found in broken)
-        for violation in handoff.violations:
-            if violation.kind not in RECEIVING:
-                continue
-            if wanted.pop((violation.kind, violation.reason), None) is None:
-                word = why_gone(violation, None, absent)
-                handoff = self.outbox.resolve(handoff, [violation], word)
+        gone = [
+            violation
+            for violation in handoff.violations
+            if violation.kind in RECEIVING
+            and wanted.pop((violation.kind, violation.reason), None) is None
+        ]
         reassigned = there.owner is not None and there.owner != handoff.owner
+        if not (gone or wanted or reassigned):
+            return
+        handoff = self.draft(handoff)
+        for violation in gone:
+            self.outbox.resolve(handoff, [violation], why_gone(violation, None, absent))
         if reassigned:
-            handoff = replace(
-                handoff,
-                owner=there.owner,
-                owner_contact=there.owner_contact,
-                to_team=there.team,
-            )
+            handoff.owner = there.owner
+            handoff.owner_contact = there.owner_contact
+            handoff.to_team = there.team
         for found in wanted.values():
             message = messages.about_handoff(
                 found,
@@ -412,16 +413,13 @@ class Handoffs(Struct, gc=False):
                 to(handoff),
                 handoff.asked_to,
                 handoff.asked_contract,
-                self.cause.workflow,
+                self.step.workflow,
             )
-            told = found.kind in before  # broken in another way is no second break
-            handoff = self.outbox.break_promise(
-                handoff, found.kind, found.reason, message, told=told
-            )
+            known = found.kind in before  # broken in another way is no second break
+            self.outbox.break_promise(handoff, found.kind, message, found.reason, known=known)
         if reassigned:
-            handoff = self.revise(handoff, contract)
-            handoff = self.outbox.signal(handoff, "reassigned", messages.reassigned(to(handoff)))
-        self.open[handoff.id] = handoff
+            self.revise(handoff, contract)
+            self.outbox.signal(handoff, "reassigned", messages.reassigned(to(handoff)))
 
     # --- somebody types again what the system knew ----------------------------------------------
 
@@ -434,30 +432,26 @@ class Handoffs(Struct, gc=False):
             handoff.version,
             self.outbox.severity(handoff, "context_reentered"),
             1,
-            self.cause.event_id or handoff.event_id,
-            self.cause.occurred_at,
-            self.cause.now,
-            origin=replace(capture, value=None, hashes=(), behind=()),
+            self.step.event_id or handoff.source.event_id,
+            self.step.occurred_at,
+            self.step.now,
+            origin=capture.ref,
             candidates=capture.candidates(),
         )
         if any(v.id(handoff) == violation.id(handoff) for v in handoff.violations):
             return
-        message = messages.reentered(name, capture, to(handoff))
-        self.outbox.feed.count(handoff, "reentered")
         is_open = handoff.id in self.open
-        handoff = self.outbox.open(handoff, violation, message)
-        if is_open:
-            self.open[handoff.id] = handoff
-        else:
+        handoff = self.draft(handoff) if is_open else copy(handoff)
+        self.outbox.feed.count(handoff, "reentered")
+        self.outbox.open(handoff, violation, messages.reentered(name, capture.ref, to(handoff)))
+        if not is_open:
             self.outbox.resolve(handoff, handoff.violations[-1:], "completed")
 
-    def revise(self, handoff: OpenHandoff, contract: Contract | None) -> OpenHandoff:
-        """The next revision of its package."""
-        handoff = replace(handoff, revision=handoff.revision + 1)
-        _, queue, _ = destination(handoff.receiver, contract, self.tables, self.cause.now)
+    def revise(self, handoff: OpenHandoff, contract: Contract | None) -> None:
+        """The next revision of a draft's package."""
+        handoff.revision += 1
+        _, queue, _ = destination(handoff.receiver, contract, self.tables, self.step.now)
         self.outbox.package(handoff, contract, queue)
-        self.open[handoff.id] = handoff
-        return handoff
 
 
 def _must_complete(handoff: OpenHandoff, contract: Contract | None) -> bool:

@@ -1,14 +1,12 @@
 """The sentences that people read. They name fields, stages and tools, and never hold a value."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from processors.integrity.fields import Finding
+from processors.integrity.events import EventRef
+from processors.integrity.fields import FieldResult
 from processors.integrity.receiver import Broken
-from processors.integrity.state import Capture, OpenViolation
+from processors.integrity.state import OpenViolation
 from schemas.records import Ack, Amendment, From, To, ViolationKind
-
-if TYPE_CHECKING:
-    from processors.integrity.handoff import Verdict
 
 _LISTED = 5  # names in one sentence
 _REFUSALS = {
@@ -21,7 +19,7 @@ _REFUSALS = {
 }
 
 
-def about_field(finding: Finding, sender: From, to: To) -> str:
+def about_field(finding: FieldResult, sender: From, to: To) -> str:
     """One sentence about a field's violation."""
     name = finding.name
     between = f"between {sender.stage} and {to.receiver}"
@@ -56,20 +54,20 @@ def about_field(finding: Finding, sender: From, to: To) -> str:
             )
 
 
-def _names(finding: Finding) -> str:
+def _names(finding: FieldResult) -> str:
     paths = finding.field.paths
     more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
     return ", ".join(path.name for path in paths[:_LISTED]) + more
 
 
-def _had(finding: Finding) -> str:
+def _had(finding: FieldResult) -> str:
     capture = finding.capture
     if capture is None:
         return "nothing is known of its origin"
-    return f"{capture.tool} had it at stage {capture.stage}"
+    return f"{capture.ref.tool} had it at stage {capture.ref.stage}"
 
 
-def _outcome(finding: Finding) -> str:
+def _outcome(finding: FieldResult) -> str:
     if finding.rebuilt:
         return ", and it was rebuilt from there"
     refusal = _REFUSALS[finding.refusal or "not_allowed"]
@@ -202,11 +200,11 @@ def resolved(violation: OpenViolation, to: To, resolution: str) -> str:
     return f"{_WHOLE[violation.kind]} ({to.receiver}); {end}."
 
 
-def reentered(name: str, capture: Capture, to: To) -> str:
+def reentered(name: str, ref: EventRef, to: To) -> str:
     """One sentence about a value that was captured again where the handoff went."""
     return (
-        f"{name} was captured again at {to.stage}, with the value that {capture.tool} had at stage "
-        f"{capture.stage}: no handoff carried it there."
+        f"{name} was captured again at {to.stage}, with the value that {ref.tool} had at stage "
+        f"{ref.stage}: no handoff carried it there."
     )
 
 
@@ -225,24 +223,20 @@ def unknown(said: Ack | Amendment, reason: str) -> str:
 # --- signals ------------------------------------------------------------------------------------
 
 
-def begun(verdict: "Verdict") -> str:
-    """What the originating team is told of its handoff.
+def begun(to: To, holding: Sequence[str], rebuilt: int, lost: int, odd: int) -> str:
+    """What the originating team is told of its handoff: what is `holding` it, and how many of its
+    fields were rebuilt, are missing, or are not as asked.
 
     Only what broke a promise is counted: an optional field may be left out without a word.
     """
-    to = verdict.route.to
-    lost = 0
-    if verdict.missing:
-        blamed = {violation.subject for violation, _ in verdict.opened if violation.trial is None}
-        lost = len(blamed.intersection(verdict.missing))
-    parts = [f"{verdict.rebuilt} rebuilt"] if verdict.rebuilt else []
+    parts = [f"{rebuilt} rebuilt"] if rebuilt else []
     parts += [f"{lost} missing"] if lost else []
-    parts += [f"{verdict.odd} not as asked"] if verdict.odd else []
+    parts += [f"{odd} not as asked"] if odd else []
     context = f" (fields: {', '.join(parts)})" if parts else ""
-    if verdict.holding:
+    if holding:
         return (
             f"Your handoff to {to.receiver} is held and did not reach them, because of "
-            f"{' and '.join(verdict.holding)}{context}; amend it, release it, or mend the cause."
+            f"{' and '.join(holding)}{context}; amend it, release it, or mend the cause."
         )
     # Nobody has confirmed anything yet: it was sent, and whether it was read is another matter.
     owner = f", owner {to.owner}" if to.owner else ""

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from processors.contracts.compiled import Contract, severity_under
 from processors.contracts.tables import Tables
 from processors.integrity import publish
-from processors.integrity.cause import Cause
 from processors.integrity.feed import Feed
 from processors.integrity.state import OpenHandoff, OpenViolation
+from processors.integrity.step import StepContext
 from schemas.flow import Count, Emit, Emitted, Refused
 from schemas.records import Ack, Amendment, Severity, SignalKind, ViolationKind
 from schemas.wire import encode
@@ -31,11 +31,11 @@ class Outbox(Struct, gc=False):
     `Refused`, as soon as that is so. A deadline or a sweep is not: nobody could send it again. The
     core looks whether it is `full`, and leaves the task's other handoffs to the next wake.
 
-    A method that changes what a handoff must remember of it (its open violations, how many signals
-    there were) returns the handoff as it is then.
+    Handoffs are given as drafts: what a handoff must remember of what is published (its open
+    violations, how many signals there were) is noted in it.
     """
 
-    cause: Cause
+    step: StepContext
     tables: Tables
     feed: Feed
     most: int
@@ -67,7 +67,7 @@ class Outbox(Struct, gc=False):
         if value is None:
             value = encode(record)
         self.size += len(value) + len(key)
-        if self.size > self.most and self.cause.event_id is not None:
+        if self.size > self.most and self.step.event_id is not None:
             raise too_much(self.most)
         beside.append(Emit(topic, key, record, value))
         return value
@@ -82,82 +82,76 @@ class Outbox(Struct, gc=False):
 
     def package(self, handoff: OpenHandoff, contract: Contract | None, queue: str | None) -> None:
         """A revision of a package: held, or sent and to the queue, where there is one."""
-        package = publish.package(self.cause, handoff, contract)
+        package = publish.package(self.step, handoff, contract)
         if handoff.state == "held":
             self._put(self._packages, HELD, handoff.id, package)
             return
-        value = self._put(self._packages, PACKAGES, self.cause.task_id, package)
+        value = self._put(self._packages, PACKAGES, self.step.task_id, package)
         if queue is not None:
-            self._put(self._packages, queue, self.cause.task_id, package, value)
+            self._put(self._packages, queue, self.step.task_id, package, value)
 
     def not_held(self, handoff: OpenHandoff) -> None:
         """What is on the topic of the held ones is what is held."""
         self._packages.append(Emit(HELD, handoff.id, None))
 
+    def severity(self, handoff: OpenHandoff, kind: ViolationKind) -> Severity:
+        """The severity of a kind for a handoff."""
+        return severity_under(self.contract_of(handoff), kind)
+
     def break_promise(
         self,
         handoff: OpenHandoff,
         kind: ViolationKind,
-        reason: str | None,
         message: str,
+        reason: str | None = None,
         at: int | None = None,
-        told: bool = False,
-    ) -> OpenHandoff:
-        """Open a violation about the handoff as a whole; `told` as of `open`."""
+        known: bool = False,
+    ) -> None:
+        """Open a violation about the handoff as a whole; `known` as of `open`."""
         violation = OpenViolation(
             kind,
             None,
             handoff.version,
             self.severity(handoff, kind),
             1,
-            self.cause.event_id or handoff.event_id,
-            self.cause.occurred_at if at is None else at,
-            self.cause.now,
+            self.step.event_id or handoff.source.event_id,
+            self.step.occurred_at if at is None else at,
+            self.step.now,
             reason,
         )
-        return self.open(handoff, violation, message, told)
-
-    def severity(self, handoff: OpenHandoff, kind: ViolationKind) -> Severity:
-        """The severity of a kind for a handoff."""
-        return severity_under(self.contract_of(handoff), kind)
+        self.open(handoff, violation, message, known)
 
     def open(
-        self, handoff: OpenHandoff, violation: OpenViolation, message: str, told: bool = False
-    ) -> OpenHandoff:
-        """A violation that begins, or begins again; `told`: insights knows of this break."""
-        episode = handoff.episodes.get(violation.id(handoff), 0) + 1
-        violation = replace(violation, episode=episode)
-        handoff = replace(handoff, violations=(*handoff.violations, violation))
-        self.opened(handoff, violation, message, told)
-        return handoff
-
-    def opened(
-        self, handoff: OpenHandoff, violation: OpenViolation, message: str, told: bool = False
+        self, handoff: OpenHandoff, violation: OpenViolation, message: str, known: bool = False
     ) -> None:
-        """A violation that the handoff has among its own already."""
-        record = publish.opened(self.cause, self.tables, handoff, violation, message)
-        self._put(self._violations, VIOLATIONS, self.cause.task_id, record)
-        if not told:
+        """A violation begins, or begins again; `known`: insights knows of this break."""
+        episode = handoff.episodes.get(violation.id(handoff), 0) + 1
+        if episode > 1:
+            violation = replace(violation, episode=episode)
+        handoff.violations = (*handoff.violations, violation)
+        record = publish.opened(self.step, self.tables, handoff, violation, message)
+        self._put(self._violations, VIOLATIONS, self.step.task_id, record)
+        if not known:
             self.feed.broken(handoff, violation, record)
 
     def resolve(
         self, handoff: OpenHandoff, gone: Collection[OpenViolation], resolution: str
-    ) -> OpenHandoff:
+    ) -> None:
         """Violations that are `gone`; `resolution` is the stable word that says why."""
         if not gone:
-            return handoff
+            return
         episodes = dict(handoff.episodes)
         for violation in gone:
             episodes[violation.id(handoff)] = violation.episode
-            record = publish.resolved(self.cause, self.tables, handoff, violation, resolution)
-            self._put(self._violations, VIOLATIONS, self.cause.task_id, record)
-        left = tuple([v for v in handoff.violations if v not in gone])
-        return replace(handoff, violations=left, episodes=episodes)
+            record = publish.resolved(self.step, self.tables, handoff, violation, resolution)
+            self._put(self._violations, VIOLATIONS, self.step.task_id, record)
+        handoff.violations = tuple([v for v in handoff.violations if v not in gone])
+        handoff.episodes = episodes
 
     def unknown(self, said: Ack | Amendment, reason: str, occurred_at: int) -> None:
         """What meets no open handoff of the task."""
-        record = publish.unknown(self.cause, said, reason, occurred_at)
-        self._put(self._violations, VIOLATIONS, self.cause.task_id, record)
+        record = publish.unknown(self.step, said, reason, occurred_at)
+        self._put(self._violations, VIOLATIONS, self.step.task_id, record)
         self.feed.unknown(record)
 
     def signal(
@@ -167,24 +161,12 @@ class Outbox(Struct, gc=False):
         message: str,
         late: bool = False,
         at: int | None = None,
-    ) -> OpenHandoff:
-        """What the originating team is told."""
-        handoff = replace(handoff, signals=handoff.signals + 1)
-        self.told(handoff, kind, message, late, at)
-        return handoff
-
-    def told(
-        self,
-        handoff: OpenHandoff,
-        kind: SignalKind,
-        message: str,
-        late: bool = False,
-        at: int | None = None,
     ) -> None:
-        """A signal that the handoff counts already."""
-        occurred_at = self.cause.occurred_at if at is None else at
-        record = publish.signal(self.cause, handoff, kind, message, occurred_at, late)
-        self._put(self._signals, SIGNALS, self.cause.task_id, record)
+        """What the originating team is told."""
+        handoff.signals += 1
+        occurred_at = self.step.occurred_at if at is None else at
+        record = publish.signal(self.step, handoff, kind, message, occurred_at, late)
+        self._put(self._signals, SIGNALS, self.step.task_id, record)
 
 
 def too_much(most: int) -> Refused:

@@ -1,7 +1,7 @@
 """The integrity processor: its core, and where its inputs, state and tables live."""
 
 from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS, Tables, build_tables
-from processors.integrity import state
+from processors.integrity import state, stored
 from processors.integrity.advance import advance
 from processors.integrity.feed import FEED
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
@@ -41,8 +41,11 @@ def integrity(limits: Limits) -> Processor[Task]:
         parse=parse_within,
         state_key=_state_key,
         advance=advance_within,
-        encode=state.encode,
-        decode=state.decode,
+        format=stored.FORMAT,
+        encode=stored.encode,
+        encode_change=stored.encode_change,
+        decode=stored.decode,
+        timers=state.timers,
         due=due,
         watched=state.watched,
         facts=Tables.facts,

@@ -1,6 +1,6 @@
 """Builds the records about a handoff: its package, its violations and its signals.
 
-What follows from a replay is marked: that of the `cause`, and all of a handoff that began in one.
+What follows from a replay is marked: that of the `step`, and all of a handoff that began in one.
 """
 
 from msgspec import Raw
@@ -8,8 +8,8 @@ from msgspec import Raw
 from processors.contracts.compiled import Contract
 from processors.contracts.tables import Tables
 from processors.integrity import messages
-from processors.integrity.cause import Cause
 from processors.integrity.state import OpenHandoff, OpenViolation
+from processors.integrity.step import StepContext
 from schemas.records import (
     Ack,
     Amendment,
@@ -24,29 +24,30 @@ from schemas.records import (
 from schemas.wire import utc
 
 
-def package(cause: Cause, handoff: OpenHandoff, contract: Contract | None) -> Package:
+def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) -> Package:
     """The enriched handoff, as its state says."""
     context: dict[str, Raw] = {}
     provenance: dict[str, Provenance] = {}
-    for name, kept in handoff.values.items():
-        context[name] = Raw(kept.value)
+    for name, field in handoff.values.items():
+        context[name] = Raw(field.value)
+        ref = field.ref
         provenance[name] = Provenance(
-            kept.how,
-            kept.stage,
-            kept.tool,
-            kept.event_id,
-            utc(kept.occurred_at),
-            kept.candidates,
-            kept.by,
-            kept.reason,
+            field.how,
+            ref.stage,
+            ref.tool,
+            ref.event_id,
+            utc(ref.occurred_at),
+            field.candidates,
+            field.by,
+            field.reason,
         )
     held = handoff.state == "held"
     return Package(
         id=handoff.id,
         revision=handoff.revision,
-        task_id=cause.task_id,
-        event_id=handoff.event_id,
-        workflow=cause.workflow,
+        task_id=step.task_id,
+        event_id=handoff.source.event_id,
+        workflow=step.workflow,
         contract=handoff.contract,
         contract_version=handoff.version,
         from_=sender(handoff),
@@ -65,30 +66,34 @@ def package(cause: Cause, handoff: OpenHandoff, contract: Contract | None) -> Pa
         accept_by=utc(handoff.accept_by) if handoff.accept_by else None,
         complete_by=utc(handoff.complete_by) if handoff.complete_by else None,
         note=handoff.note,
-        occurred_at=utc(handoff.occurred_at),
+        occurred_at=utc(handoff.source.occurred_at),
         sent_at=utc(handoff.sent_at) if handoff.sent_at else None,
         hop=handoff.hop,
-        backfill=handoff.backfill or cause.backfill,
+        backfill=handoff.backfill or step.backfill,
     )
 
 
 def opened(
-    cause: Cause, tables: Tables, handoff: OpenHandoff, violation: OpenViolation, message: str
+    step: StepContext, tables: Tables, handoff: OpenHandoff, violation: OpenViolation, message: str
 ) -> Violation:
     """A violation that begins."""
-    return _violation(cause, tables, handoff, violation, message, None)
+    return _violation(step, tables, handoff, violation, message, None)
 
 
 def resolved(
-    cause: Cause, tables: Tables, handoff: OpenHandoff, violation: OpenViolation, resolution: str
+    step: StepContext,
+    tables: Tables,
+    handoff: OpenHandoff,
+    violation: OpenViolation,
+    resolution: str,
 ) -> Violation:
     """The end of a violation; `resolution` is a stable word that says why."""
     message = messages.resolved(violation, to(handoff), resolution)
-    return _violation(cause, tables, handoff, violation, message, resolution)
+    return _violation(step, tables, handoff, violation, message, resolution)
 
 
 def _violation(
-    cause: Cause,
+    step: StepContext,
     tables: Tables,
     handoff: OpenHandoff,
     violation: OpenViolation,
@@ -107,10 +112,10 @@ def _violation(
         status="opened" if resolution is None else "resolved",
         kind=violation.kind,
         severity=violation.severity,
-        task_id=cause.task_id,
+        task_id=step.task_id,
         handoff_id=handoff.id,
         event_id=violation.event_id,
-        workflow=cause.workflow,
+        workflow=step.workflow,
         contract=violation.trial or handoff.contract or handoff.asked_contract,
         contract_version=violation.version,
         episode=violation.episode,
@@ -122,7 +127,7 @@ def _violation(
         owner_contact=contact,
         origin=origin.origin() if origin is not None else None,
         candidates=violation.candidates,
-        last_seen_hop=(origin.hop or None) if origin is not None else None,
+        last_seen_hop=violation.last_hop or None,
         hop=handoff.hop,
         disposition="held" if handoff.state == "held" else "sent",
         message=message,
@@ -131,12 +136,12 @@ def _violation(
         found_in=violation.found_in,
         occurred_at=utc(violation.occurred_at),
         detected_at=utc(violation.detected_at),
-        resolved_at=utc(cause.now) if resolution is not None else None,
-        backfill=handoff.backfill or cause.backfill,
+        resolved_at=utc(step.now) if resolution is not None else None,
+        backfill=handoff.backfill or step.backfill,
     )
 
 
-def unknown(cause: Cause, said: Ack | Amendment, reason: str, occurred_at: int) -> Violation:
+def unknown(step: StepContext, said: Ack | Amendment, reason: str, occurred_at: int) -> Violation:
     """An ack or amendment that meets no open handoff of its task; there is nothing to resolve.
 
     Its id ends with that of the record: whatever else somebody says of it is another one.
@@ -146,10 +151,10 @@ def unknown(cause: Cause, said: Ack | Amendment, reason: str, occurred_at: int) 
         status="opened",
         kind="unknown_handoff",
         severity="warning",
-        task_id=cause.task_id,
+        task_id=step.task_id,
         handoff_id=said.handoff_id,
         event_id=said.id,
-        workflow=cause.workflow,
+        workflow=step.workflow,
         contract=None,
         contract_version=None,
         episode=1,
@@ -169,14 +174,19 @@ def unknown(cause: Cause, said: Ack | Amendment, reason: str, occurred_at: int) 
         resolution=None,
         found_in=None,
         occurred_at=utc(occurred_at),
-        detected_at=utc(cause.now),
+        detected_at=utc(step.now),
         resolved_at=None,
-        backfill=cause.backfill,
+        backfill=step.backfill,
     )
 
 
 def signal(
-    cause: Cause, handoff: OpenHandoff, kind: SignalKind, message: str, occurred_at: int, late: bool
+    step: StepContext,
+    handoff: OpenHandoff,
+    kind: SignalKind,
+    message: str,
+    occurred_at: int,
+    late: bool,
 ) -> Signal:
     """What the originating team is told; `handoff.signals` counts this one already."""
     return Signal(
@@ -185,14 +195,14 @@ def signal(
         late=late,
         supersedes=handoff.supersedes,
         handoff_id=handoff.id,
-        task_id=cause.task_id,
+        task_id=step.task_id,
         to_team=handoff.team,
         receiver=handoff.receiver,
         owner=handoff.owner,
         message=message,
         occurred_at=utc(occurred_at),
-        at=utc(cause.now),
-        backfill=handoff.backfill or cause.backfill,
+        at=utc(step.now),
+        backfill=handoff.backfill or step.backfill,
     )
 
 

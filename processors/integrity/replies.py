@@ -8,7 +8,7 @@ from processors.integrity import held, messages
 from processors.integrity.fields import well_formed
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.publish import to
-from processors.integrity.state import Capture, Closed, Kept, OpenHandoff
+from processors.integrity.state import Closed, OpenHandoff, PackageField
 from schemas.flow import Arrival, Refused
 from schemas.records import Ack, Amendment
 
@@ -89,42 +89,28 @@ def _amend(handoffs: Handoffs, amendment: Amendment, arrival: Arrival) -> None:
 def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, arrival: Arrival) -> None:
     """A person's values go into the package, with who and why, and the task knows them too."""
     contract = handoffs.newest_of(handoff)
-    filled: dict[str, Kept] = {}
-    earlier = dict(handoffs.memory.captures)
-    for name, raw in amendment.fields.items():
-        value = _asked_for(contract, name, bytes(raw))
-        filled[name] = Kept(
-            value,
-            "amended",
-            handoff.stage,
-            AMENDMENT_TOOL,
-            amendment.id,
-            arrival.occurred_at,
-            1,
-            amendment.by,
-            amendment.reason,
-        )
-        handoffs.memory.set(
-            name,
-            Capture(
-                value,
-                handoff.stage,
-                AMENDMENT_TOOL,
-                amendment.id,
-                arrival.occurred_at,
-                arrival.topic,
-                arrival.partition,
-                arrival.offset,
-                handoff.hop,
-            ),
-        )
-    handoffs.keep_before(earlier)
+    memory = handoffs.memory
+    event = memory.refer(
+        stage=handoff.stage,
+        tool=AMENDMENT_TOOL,
+        event_id=amendment.id,
+        occurred_at=arrival.occurred_at,
+        from_person=True,
+        partition=arrival.partition,
+        offset=arrival.offset,
+    )
+    asked = {n: _asked_for(contract, n, bytes(raw)) for n, raw in amendment.fields.items()}
+    filled = {
+        name: PackageField(value, "amended", event, 1, amendment.by, amendment.reason)
+        for name, value in asked.items()
+    }
+    memory.add(event, asked, handoff.hop)
     if handoff.state == "held":
         held.amend(handoffs, handoff.id, filled)
     else:
         handoffs.fill(handoff, filled, "amended")
-    for other in list(handoffs.open.values()):
-        if other.id != handoff.id and other.state == "held":
+    for other in handoffs.held():
+        if other.id != handoff.id:
             held.judge_again(handoffs, other)  # the task has learnt something
 
 

@@ -1,80 +1,33 @@
-"""What the processor remembers of a task, and how it is written down.
+"""What the processor remembers of a task: its events, its handoffs, and where it is.
 
-State is MessagePack of arrays: compact, quick to read back, and extended only by appending fields
-with defaults, so that an older changelog can always be read. Times are epoch milliseconds.
+`index` says which value stands under a name, and `stored` how a task is written down. Times are
+epoch milliseconds.
 """
 
 from collections.abc import Collection
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.records import Begun, How, Origin, Severity, ViolationKind
-from schemas.wire import utc
+from processors.integrity.events import EventRef, Remembered, length
+from processors.integrity.index import Index
+from schemas.records import Begun, How, Severity, ViolationKind
 
 # What nobody needs to set; what a person may want to is in `limits`.
-MAX_RETRACTED = 64 << 10  # bytes of retracted names
-MAX_CANDIDATES = 16  # distinct values told apart under a name: beyond "several" nobody counts
-MAX_BEHIND = 4  # overwritten objects kept behind a newer one
 MAX_CLOSED = 64  # last closed handoffs of a task by which an ack is told apart from a stray one
 MAX_EVENTS = 256  # last events of a task by which a repeated one is known
 MAX_PATH = 128  # last stages of a task by which a loop is known
 MAX_EDGES = 64  # edges of a task's handoffs by which its first one over an edge is known
 
 
-class Capture(Struct, frozen=True, array_like=True, gc=False):
-    """The latest value under a name, with its origin.
-
-    `value` is raw JSON, None where it was too large to keep. `hashes` are the digests of the
-    distinct values that the task has held under the name; empty while the value at hand is the
-    only one. `behind` are overwritten objects that have a member the newer one lacks, newest first.
-    `hop` is the last handoff that carried it (0: none did). `alias_of` is the sender's name where
-    this is a value as a package put it; such values are no candidates.
-    """
-
-    value: bytes | None
-    stage: str
-    tool: str
-    event_id: str
-    occurred_at: int
-    topic: str
-    partition: int
-    offset: int
-    hop: int = 0
-    hashes: tuple[bytes, ...] = ()
-    behind: tuple["Capture", ...] = ()
-    alias_of: str | None = None
-
-    def origin(self) -> Origin:
-        """The origin as it is published."""
-        return Origin(
-            self.stage,
-            self.tool,
-            self.event_id,
-            utc(self.occurred_at),
-            self.topic,
-            self.partition,
-            self.offset,
-        )
-
-    def candidates(self) -> int:
-        """How many distinct values the task has held under this name itself."""
-        if self.hashes:
-            return len(self.hashes)
-        return 0 if self.alias_of is not None else 1
-
-
-class Kept(Struct, frozen=True, array_like=True, gc=False):
-    """A value as a package carries it, with its provenance. `by` and `reason`: who amended it."""
+class PackageField(Struct, frozen=True, array_like=True, gc=False):
+    """A value as a package carries it, and the event that it came with. `by` and `reason`: who
+    amended it."""
 
     value: bytes
     how: How
-    stage: str
-    tool: str
-    event_id: str
-    occurred_at: int
+    ref: EventRef
     candidates: int
     by: str | None = None
     reason: str | None = None
@@ -83,7 +36,8 @@ class Kept(Struct, frozen=True, array_like=True, gc=False):
 class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
     """A violation that is not resolved, as far as its resolution must repeat it.
 
-    `subject` is the field or the rule. `origin` is the lost field's capture, without its value.
+    `subject` is the field or the rule. `origin` is the event that the lost field was captured with,
+    and `last_hop` the last handoff that carried it (0: none did).
     `trial` is the contract whose trial version opened it, None for the contract of the handoff.
     """
 
@@ -96,10 +50,11 @@ class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
     occurred_at: int
     detected_at: int
     reason: str | None = None
-    origin: Capture | None = None
+    origin: EventRef | None = None
     candidates: int | None = None
     found_in: str | None = None
     trial: str | None = None
+    last_hop: int = 0
 
     def id(self, handoff: "OpenHandoff") -> str:
         """Handoff, contract version, kind, and field or rule: the same again after a crash."""
@@ -108,16 +63,16 @@ class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
 
 
 Deadline = Literal["accept", "complete", "release"]
-Way = Literal["completed", "rejected", "discarded", "superseded", "expired"]
+CloseReason = Literal["completed", "rejected", "discarded", "superseded", "expired"]
 
 
-class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
+class OpenHandoff(Struct, array_like=True, gc=False):
     """A handoff that has begun and is not closed. Its slot is (contract, receiver, part).
 
     The first lines are what it is, then its latest package, then its promises, and last what only
-    a held one needs: to be judged again, it keeps what the sender sent (`context`), what stood
-    `before` it under each name that was captured since (None: nothing), and what people set.
-    Times are epoch milliseconds of the processor's clock but for `occurred_at`; 0 means none.
+    a held one needs: to be judged again, it keeps what the sender sent (`context`), the number of
+    the first event that it does not go by (`as_of`), and what people set.
+    Times are epoch milliseconds of the processor's clock; 0 means none.
     """
 
     id: str
@@ -127,16 +82,13 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
     part: str | None
     state: Literal["held", "sent", "accepted"]
     hop: int
-    occurred_at: int
-    event_id: str = ""
+    source: EventRef  # the output that it came from
     begun: Begun = "declared"
     asked_to: str = ""  # the receiver and the contract that the sender named
     asked_contract: str | None = None
     team: str | None = None
     stage: str = ""
     tool: str = ""
-    partition: int = 0  # where its output lies in the topic of tool outputs
-    offset: int = 0
     note: str | None = None
     backfill: bool = False
     supersedes: str | None = None
@@ -146,7 +98,7 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
     owner: str | None = None
     owner_contact: str | None = None
     revision: int = 1
-    values: dict[str, Kept] = {}
+    values: dict[str, PackageField] = {}
     missing: tuple[str, ...] = ()
     fidelity: float | None = None
     completeness: float | None = None
@@ -168,10 +120,9 @@ class OpenHandoff(Struct, frozen=True, array_like=True, gc=False):
     passed: tuple[Deadline, ...] = ()  # the deadlines that were missed
 
     context: dict[str, bytes] = {}
-    before: dict[str, Capture | None] = {}
-    amended: dict[str, Kept] = {}
+    as_of: int = 0
+    amended: dict[str, PackageField] = {}
     late: bool = False  # it was accepted late
-    told: bool = False  # insights knows that it began: not so in what an older version left
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
@@ -199,43 +150,34 @@ def bare(handoff: OpenHandoff, *left: OpenViolation) -> OpenHandoff:
         violations=left,
         episodes={},
         context={},
-        before={},
+        as_of=0,
         amended={},
     )
 
 
 def size(handoff: OpenHandoff) -> int:
-    """An upper bound of a handoff's bytes: a character has at most four."""
-    bytes_ = characters = 0
+    """The bytes of a handoff, about, and not less than they are."""
+    total = 1000 + length(handoff.note or "")
     for values in (handoff.values, handoff.amended):
-        for name, kept in values.items():
-            bytes_ += len(kept.value) + 32
-            characters += len(name) + len(kept.stage) + len(kept.tool) + len(kept.event_id)
-            if kept.by is not None:
-                characters += len(kept.by) + len(kept.reason or "")
+        for name, field in values.items():
+            total += len(field.value) + 40 + length(name)
+            if field.by is not None:
+                total += length(field.by) + length(field.reason or "")
     for name, value in handoff.context.items():
-        bytes_ += len(value)
-        characters += len(name)
-    for name, capture in handoff.before.items():
-        characters += len(name)
-        bytes_ += 0 if capture is None else weight(capture)
-    return bytes_ + 4 * (characters + len(handoff.note or "")) + _told_size(handoff)
-
-
-def _told_size(handoff: OpenHandoff) -> int:
-    """An upper bound of its bytes without what it carries: who, to whom, and what is broken."""
-    total = 1000
+        total += len(value) + 8 + length(name)
+    refs = {field.ref.number: field.ref for field in handoff.values.values()}
     for violation in handoff.violations:
         total += 76 + length(violation.event_id)
         for text in (violation.subject, violation.reason, violation.found_in, violation.trial):
             if text is not None:
                 total += length(text)
         if violation.origin is not None:
-            total += 100 + weight(violation.origin)
+            refs[violation.origin.number] = violation.origin
+    for ref in refs.values():
+        total += 100 + length(ref.stage) + length(ref.tool) + length(ref.event_id)
     for name in (*handoff.missing, *handoff.episodes):
         total += length(name) + 8
     for text in (
-        handoff.event_id,
         handoff.stage,
         handoff.tool,
         handoff.team,
@@ -251,42 +193,38 @@ def _told_size(handoff: OpenHandoff) -> int:
     return total
 
 
-def weight(capture: Capture) -> int:
-    """The bytes that a capture takes, its origin and what stands behind it included."""
-    total = length(capture.alias_of) if capture.alias_of else 0
-    for held in (capture, *capture.behind):
-        total += len(held.value or b"")
-        total += length(held.stage) + length(held.tool) + length(held.event_id)
-    return total
-
-
-def length(text: str) -> int:
-    """The bytes of a text in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())
-
-
-class Closed(Struct, frozen=True, array_like=True, gc=False):
+class Closed(Struct, frozen=True, array_like=True, tag=0, gc=False):
     """A handoff that is closed, and how. An ack to a superseded one counts for its successor.
 
     `rejected` is the handoff whose violation `rejected` is open until the slot is sent again.
     """
 
     id: str
-    how: Way
+    how: CloseReason
     successor: str | None = None
     rejected: OpenHandoff | None = None
 
 
-class Task(Struct, frozen=True, array_like=True, gc=False):
+class Forgotten(Struct, frozen=True, array_like=True, gc=False):
+    """An event that the task has forgotten, `at` that event number, but for a held handoff."""
+
+    event: Remembered
+    at: int
+
+
+class Task(Struct, frozen=True, gc=False):
     """One task. `advance` never changes one: it makes the next.
 
-    `retracted` maps a name to the time of its retraction. `size` is an upper bound of the bytes of
-    all captures, and of the open handoffs when they were weighed last. `hops` counts the handoffs
-    so far. `events` holds eight bytes for each of the last events. `last_input_at` is processor
-    time. `stage`, `tool` and `stage_at` (event time) are those of the latest output, `begun` the
-    contracts on which a handoff began since the task came to that stage, `left` whether that output
-    itself handed off. `true` are the contracts whose `when` was true last. `arrived` is the last
-    handoff that was accepted and is closed.
+    `events` are what it remembers, and `next_number` is that of the next one; `forgotten` those
+    that only held handoffs still need. `retracted` maps a name to the time of its retraction.
+    `size` and `names` are upper bounds: of the bytes of the events, and of the names that they hold
+    values of. `index` is what stands under each name, where that was worked out.
+
+    `hops` counts the handoffs so far. `heard` holds eight bytes for each of the last inputs.
+    `last_input_at` is processor time. `stage`, `tool` and `stage_at` (event time) are those of the
+    latest output, `begun` the contracts on which a handoff began since the task came to that stage,
+    `left` whether that output itself handed off. `true` are the contracts whose `when` was true
+    last. `arrived` is the last handoff that was accepted and is closed.
 
     What the feed tells of moves goes by the last lines: `handed` and `covered` say whether any
     handoff has left the stage since the task came there, and whether one on a contract did. `path`
@@ -296,12 +234,16 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
 
     workflow: str
     task_id: str
-    captures: dict[str, Capture] = {}
+    events: tuple[Remembered, ...] = ()
+    forgotten: tuple[Forgotten, ...] = ()
+    next_number: int = 1
     retracted: dict[str, int] = {}
     size: int = 0
+    names: int = 0
+    index: Index | None = None
     hops: int = 0
     open: tuple[OpenHandoff, ...] = ()
-    events: bytes = b""
+    heard: bytes = b""
     last_input_at: int = 0
     closed: tuple[Closed, ...] = ()
     stage: str = ""
@@ -340,6 +282,12 @@ def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None
     return min(moments) if moments else None
 
 
+def timers(task: Task) -> object:
+    """What a task's deadlines and what it watches follow from: another object, if that changed.
+    Without an open handoff its time to live begins anew with each input, and never ends earlier."""
+    return task.open
+
+
 def watched(task: Task) -> Collection[str]:
     """What a task's open handoffs depend on in the tables: receivers, and contracts of held ones.
 
@@ -353,10 +301,6 @@ def watched(task: Task) -> Collection[str]:
         if handoff.state == "held" and handoff.contract is not None:
             found.add(f"contract {handoff.contract}")
     return found
-
-
-encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(Task).decode
 
 
 def state_key(workflow: str, task_id: str) -> str:

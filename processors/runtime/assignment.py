@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processors.driver import Driver
+from processors.journal import UnknownFormat
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.changelog_marks import (
@@ -151,7 +152,11 @@ class Assignment:
         self._retained.clear()
         self._status.phase = "restoring"
         self.restoration = Restoration(
-            clients.reader(self._settings), self._changelog, self.stores, self._changelogs
+            clients.reader(self._settings),
+            self._changelog,
+            self.stores,
+            self._changelogs,
+            formats=dict.fromkeys(lacks, self._processor.format),
         )
 
     def _begin(self, own: dict[Place, Bounds], committed: dict[Place, int]) -> None:
@@ -218,11 +223,19 @@ class Assignment:
             lacks = {
                 number: why
                 for number, now in changelogs.items()
-                if number in marks and (why := loss(marks[number].bounds, now)) is not None
+                if number in marks and (why := self._loss(marks[number], now)) is not None
             }
             if not lacks:
                 break
         return changelogs, lacks
+
+    def _loss(self, then: ChangelogMark, now: ChangelogBounds) -> str | None:
+        if then.format != self._processor.format and then.bounds.end > then.bounds.first:
+            return (
+                f"its states are written in form {then.format}, and this version reads form "
+                f"{self._processor.format}"
+            )
+        return loss(then.bounds, now)
 
     def _check_count(self, then: int, now: int) -> None:
         if then != now:
@@ -241,14 +254,15 @@ class Assignment:
     def mark_to_commit(self, number: int) -> str:
         """The mark for the offsets of a partition: its changelog as it is after the commit of the
         open transaction."""
-        at, coming = self._changelogs[number], len(self._driver.partitions[number].overlay)
-        return ChangelogMark(at._replace(end=at.end + coming), self._driver.partition_count).text()
+        at, coming = self._changelogs[number], self._driver.partitions[number].journal.written
+        at = at._replace(end=at.end + coming)
+        return ChangelogMark(at, self._driver.partition_count, self._processor.format).text()
 
     def changelog_committed(self) -> None:
         """The open transaction was committed. Called before the driver merges it."""
         for number, partition in self._driver.partitions.items():
-            if partition.overlay:
-                self._reached(number, self._changelogs[number].end + len(partition.overlay))
+            if partition.journal.written:
+                self._reached(number, self._changelogs[number].end + partition.journal.written)
 
     def _reached(self, number: int, end: int) -> None:
         at = self._changelogs[number]
@@ -261,7 +275,10 @@ class Assignment:
         if self._topic_watcher.suspects(self._changelogs, count):
             self._beat()
             self._check_count(count, check_topics(self._admin, self._settings, self._processor))
-            marks = {number: ChangelogMark(at, count) for number, at in self._changelogs.items()}
+            form = self._processor.format
+            marks = {
+                number: ChangelogMark(at, count, form) for number, at in self._changelogs.items()
+            }
             _, lacks = self._compare(marks, sorted(marks))
             if lacks:
                 raise (Fatal if self._settings.rebuild else Misconfigured)(self._lost(lacks))
@@ -303,9 +320,14 @@ class Assignment:
         if self._indexing is None:
             self._indexing = self._assigning()
         limit = time.monotonic() + SLICE_SECONDS
-        for _ in self._indexing:
-            if time.monotonic() > limit:
-                return
+        try:
+            for _ in self._indexing:
+                if time.monotonic() > limit:
+                    return
+        except UnknownFormat as error:
+            raise Misconfigured(str(error)) from None
+        for number in {number for _, number in self._reread}:
+            self._driver.partitions[number].journal.delete_misfits()
         self._end_restoration()
         # As if nothing were committed there: then offsets are committed soon, and a mark with them.
         self.committed.update(dict.fromkeys(self._reread, -1))

@@ -13,7 +13,8 @@ Pure: nothing here knows Kafka.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-_FORM = "handoff/1"  # the metadata begins with it; metadata of other programs does not
+# The metadata begins with it; metadata of other programs does not. The first form had no format.
+_FORMS = ("handoff/1", "handoff/2")
 _UNKNOWN = "-"
 REBUILD = "handoff run --rebuild"
 _NAMED = 5  # partitions that one sentence lists
@@ -29,28 +30,33 @@ class ChangelogBounds(NamedTuple):
 
 
 class ChangelogMark(NamedTuple):
-    """A changelog partition as it was, and the number of partitions of it and of each input."""
+    """A changelog partition as it was, the number of partitions of it and of each input, and the
+    format in which its states are written (`processors.processor`)."""
 
     bounds: ChangelogBounds
     partitions: int
+    format: int
 
     def text(self) -> str:
         """The mark as metadata: about 50 characters. A broker allows 4,096 by default."""
-        has = self.bounds
-        return f"{_FORM} {has.id or _UNKNOWN} {has.first} {has.end} {self.partitions}"
+        id_, first, end = self.bounds
+        return f"{_FORMS[-1]} {id_ or _UNKNOWN} {first} {end} {self.partitions} {self.format}"
 
 
 def read(metadata: str | None) -> ChangelogMark | None:
     """The mark in the metadata of an offset. None when an older version or a tool set the
     offset."""
     form, *parts = (metadata or "").split(" ")
-    if form != _FORM or len(parts) != 4:
+    if form == _FORMS[0]:
+        parts.append("0")
+    if form not in _FORMS or len(parts) != 5:
         return None
     id_, *numbers = parts
     if not all(number.isascii() and number.isdecimal() for number in numbers):
         return None
-    first, end, partitions = map(int, numbers)
-    return ChangelogMark(ChangelogBounds("" if id_ == _UNKNOWN else id_, first, end), partitions)
+    first, end, partitions, format_ = map(int, numbers)
+    bounds = ChangelogBounds("" if id_ == _UNKNOWN else id_, first, end)
+    return ChangelogMark(bounds, partitions, format_)
 
 
 def newest(offsets: Iterable[tuple[int, str | None]]) -> dict[int, ChangelogMark]:

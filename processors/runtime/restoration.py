@@ -160,7 +160,10 @@ def _goes_on_at(store: Store, has: ChangelogBounds) -> int | None:
 
 
 class Restoration:
-    """Reads the changelog of some partitions into their stores, a slice of time at a time."""
+    """Reads the changelog of some partitions into their stores, a slice of time at a time.
+
+    Of those in `formats`, what is written in another format than it says is left out.
+    """
 
     def __init__(
         self,
@@ -168,10 +171,12 @@ class Restoration:
         topic: str,
         stores: Mapping[int, Store],
         changelogs: Mapping[int, ChangelogBounds],
+        formats: Mapping[int, int],
     ) -> None:
         self._reader = reader
         self._topic = topic
         self._stores = dict(stores)
+        self._formats = formats
         self._ends: dict[int, int] = {}
         self._at: dict[int, int] = {}  # the next offset to read of each incomplete partition
         self._unsaved = 0
@@ -238,7 +243,7 @@ class Restoration:
             store = self._stores[number]
             if value is None:
                 store.pop(key.decode(), None)
-            else:
+            elif self._formats.get(number, value[0]) == value[0]:
                 store[key.decode()] = value
             offset = message.offset()
             assert offset is not None

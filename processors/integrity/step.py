@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class Cause(Struct, frozen=True, gc=False):
+class StepContext(Struct, frozen=True, gc=False):
     """An input of a task, judged at `now` (processor time). Times in epoch ms; `timestamp` is when
     the input reached Kafka.
 

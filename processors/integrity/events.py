@@ -1,0 +1,114 @@
+"""What a task remembers is events: what its tools said, and what its packages put elsewhere."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from schemas.records import Origin
+from schemas.wire import utc
+
+SHARED = 64  # bytes of a value from which on it is not kept twice
+# Where an event came from, by number: three bytes an event less than the name.
+_TOPICS = ("handoff.tool-outputs", "handoff.amendments")
+
+
+class EventRef(Struct, frozen=True, array_like=True, gc=False):
+    """Which event: its number in the task (from 1, in order of arrival), who said it when (event
+    time, epoch ms), and where its record lies in Kafka."""
+
+    number: int
+    stage: str
+    tool: str
+    event_id: str
+    occurred_at: int
+    from_person: bool
+    partition: int
+    offset: int
+
+    @property
+    def topic(self) -> str:
+        """The canonical topic of its record."""
+        return _TOPICS[self.from_person]
+
+    def origin(self) -> Origin:
+        """As it is published."""
+        return Origin(
+            self.stage,
+            self.tool,
+            self.event_id,
+            utc(self.occurred_at),
+            self.topic,
+            self.partition,
+            self.offset,
+        )
+
+
+class Event(Struct, frozen=True, array_like=True, tag=0, gc=False):
+    """What one tool output said, or what a person set with one amendment.
+
+    `context` holds the raw JSON values that are not empty, by name; `large` the digests of those
+    that are too large to keep. `hop` is the handoff that carried it (0: none did).
+    """
+
+    ref: EventRef
+    hop: int
+    context: dict[str, bytes]
+    large: dict[str, bytes] = {}
+
+    @property
+    def number(self) -> int:
+        """Its number in the task."""
+        return self.ref.number
+
+
+class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """A value as a package of the handoff `hop` carried it: under the receiver's `name`, in the
+    receiver's terms. It came from the event `ref`, under `source_name`. `value` is None where it
+    was too large to keep."""
+
+    number: int
+    hop: int
+    name: str
+    value: bytes | None
+    ref: EventRef
+    source_name: str
+
+
+Remembered = Event | Alias
+
+
+def weight(event: Remembered) -> int:
+    """The bytes that an event takes, about: a sender may make names long."""
+    ref = event.ref
+    total = 64 + length(ref.stage) + length(ref.tool) + length(ref.event_id)
+    if isinstance(event, Alias):
+        return total + length(event.name) + length(event.source_name) + len(event.value or b"")
+    for name, value in event.context.items():
+        total += len(name) + len(value) if name.isascii() else length(name) + len(value)
+    for name in event.large:
+        total += length(name) + 8
+    return total
+
+
+def total_weight(events: Iterable[Remembered]) -> int:
+    """The bytes of events; those that several hold count once."""
+    seen: set[int] = set()
+    return sum([weight_beside(event, seen) for event in events])
+
+
+def weight_beside(event: Remembered, seen: set[int]) -> int:
+    """The bytes of an event, without the values that another one holds: those were `seen`."""
+    total = weight(event)
+    if isinstance(event, Event):
+        for value in event.context.values():
+            if len(value) >= SHARED:
+                if id(value) in seen:
+                    total -= len(value)
+                else:
+                    seen.add(id(value))
+    return total
+
+
+def length(text: str) -> int:
+    """The bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())

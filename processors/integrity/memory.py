@@ -1,0 +1,284 @@
+"""What a task remembers while one input is judged: events are added, taken back, forgotten.
+
+The task itself stays as it is. `Memory` holds what the next one will remember.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from processors.contracts import values
+from processors.integrity.events import (
+    SHARED,
+    Alias,
+    Event,
+    EventRef,
+    Remembered,
+    length,
+    total_weight,
+    weight,
+    weight_beside,
+)
+from processors.integrity.index import Index
+from processors.integrity.limits import Limits
+from processors.integrity.state import Forgotten, OpenHandoff, Task
+
+MAX_RETRACTED = 64 << 10  # bytes of retracted names
+
+
+class Memory(Struct, gc=False):
+    """The events of a task, and what follows from them.
+
+    `size` and `names` are upper bounds, of the bytes of the events and of the names that they hold
+    values of. They are counted anew where they pass a limit. An index is worked out when it is
+    first asked for: most outputs need none.
+    """
+
+    events: tuple[Remembered, ...]
+    forgotten: tuple[Forgotten, ...]
+    retracted: dict[str, int]
+    next_number: int
+    size: int
+    names: int
+    limits: Limits
+    _index: Index | None
+    _is_ours: bool = False  # the index: else it is the task's, and stays as it is
+    _views: dict[int, Index] = {}
+
+    @classmethod
+    def of(cls, task: Task, limits: Limits) -> "Memory":
+        """What a task remembers."""
+        return cls(
+            task.events,
+            task.forgotten,
+            task.retracted,
+            task.next_number,
+            task.size,
+            task.names,
+            limits,
+            task.index,
+        )
+
+    @property
+    def index(self) -> Index:
+        """What stands under each name now."""
+        if self._index is None:
+            self._index = Index.of(self.events, self.retracted)
+            self._is_ours = True
+        return self._index
+
+    @property
+    def known(self) -> Index | None:
+        """The index, if it was worked out."""
+        return self._index
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was forgotten for want of room, as far as the numbers tell."""
+        return bool(self.events) and self.events[0].number == 1 and not self.forgotten
+
+    def before(self, number: int) -> Index:
+        """What stood under each name before the event `number` came, but for what was taken back
+        since."""
+        if number >= self.next_number:
+            return self.index
+        found = self._views.get(number)
+        if found is None:
+            past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
+            events = [event for event in self.events if event.number < number]
+            found = self._views[number] = Index.of([*past, *events], self.retracted)
+        return found
+
+    # --- one more event -----------------------------------------------------------------------
+
+    def refer(
+        self,
+        stage: str,
+        tool: str,
+        event_id: str,
+        occurred_at: int,
+        from_person: bool,
+        partition: int,
+        offset: int,
+    ) -> EventRef:
+        """The next event."""
+        number = self.next_number
+        self.next_number = number + 1
+        return EventRef(number, stage, tool, event_id, occurred_at, from_person, partition, offset)
+
+    def add(self, ref: EventRef, context: dict[str, bytes], hop: int) -> None:
+        """Remember the values of an event, none of them empty (`hop` 0: no handoff carried them).
+
+        A value that comes too late is not: its name was taken back since. Past the number of names
+        that a task may hold, the first ones are not.
+        """
+        if self.retracted:
+            at = ref.occurred_at
+            context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
+        if len(context) > self.limits.fields:
+            context = dict(list(context.items())[-self.limits.fields :])
+        if not context:
+            return
+        large: dict[str, bytes] = {}
+        largest = self.limits.value_bytes
+        for name, value in context.items():
+            if len(value) > largest:
+                large[name] = values.digest(value)
+                self.size += len(value)  # a package carries it all the same
+            elif len(value) >= SHARED:
+                context = self._sharing(context, name, value)
+        if large:
+            context = {n: v for n, v in context.items() if n not in large}
+        self._append(Event(ref, hop, context, large))
+        self.names += len(context) + len(large)
+
+    def _sharing(self, context: dict[str, bytes], name: str, value: bytes) -> dict[str, bytes]:
+        """The context with the bytes that the last event has under the name, if they are equal."""
+        for event in reversed(self.events):
+            if isinstance(event, Event) and name in event.context:
+                held = event.context[name]
+                return {**context, name: held} if held == value and held is not value else context
+        return context
+
+    def alias(self, name: str, value: bytes, ref: EventRef, source_name: str, hop: int) -> bool:
+        """Remember a package's value under the receiver's name, with its first origin.
+
+        What a late handoff carried of a name that was taken back since is taken back here too:
+        then it is not remembered (False).
+        """
+        if self.taken_back(source_name, ref.occurred_at):
+            at = max(self.retracted[source_name], self.retracted.get(name, 0))
+            self.retracted = {**self.retracted, name: at}
+            self._retraction_changed()
+        if self.taken_back(name, ref.occurred_at):
+            return False
+        kept = value if len(value) <= self.limits.value_bytes else None
+        number, self.next_number = self.next_number, self.next_number + 1
+        self._append(Alias(number, hop, name, kept, ref, source_name))
+        self.names += 1
+        return True
+
+    def _append(self, event: Remembered) -> None:
+        self.events = (*self.events, event)
+        self.size += weight(event)
+        index = self._index
+        if index is not None:
+            if not self._is_ours:
+                self._index = index = Index(index.captures.copy(), self.retracted)
+                self._is_ours = True
+            index.add(event)
+
+    # --- taken back ---------------------------------------------------------------------------
+
+    def taken_back(self, name: str, occurred_at: int) -> bool:
+        """Whether a value comes too late: its name was retracted since."""
+        at = self.retracted.get(name)
+        return at is not None and occurred_at < at
+
+    def retract(self, names: Iterable[str], at: int) -> None:
+        """Forget the values of names and of their aliases, up to the time `at`. The time stays on
+        record: what happened before it may still arrive."""
+        gone = set(names)
+        retracted = self.retracted.copy()
+        # A forgotten alias is taken back as its name was: asked for, it is no name never captured.
+        gone.update(
+            name
+            for name, capture in self.index.captures.items()
+            if capture.alias_of in gone and capture.ref.occurred_at <= at
+        )
+        for name in gone:
+            retracted[name] = max(at, retracted.get(name, at))
+        self.retracted = retracted
+        self.events = tuple(
+            [left for event in self.events if (left := _without(event, gone, at)) is not None]
+        )
+        self.forgotten = tuple(
+            [
+                replace(each, event=left)
+                for each in self.forgotten
+                if (left := _without(each.event, gone, at)) is not None
+            ]
+        )
+        self._retraction_changed()
+
+    def _retraction_changed(self) -> None:
+        self._index = None
+        self._views = {}
+
+    # --- forgotten ----------------------------------------------------------------------------
+
+    def trim(self, held: Iterable[OpenHandoff]) -> int:
+        """Past the limits of a task the oldest events are forgotten; how many names hold nothing
+        any more.
+
+        A handoff that is `held` is judged again by what stood before it: for it they stay.
+        """
+        most, largest = self.limits.fields, self.limits.state_bytes
+        gone = 0
+        if self.size > largest:
+            self.size = total_weight(self.events)
+        if self.names > most or self.size > largest:
+            gone = self._forget(most, largest)
+        if self.forgotten:
+            waiting = [handoff.as_of for handoff in held]
+            self.forgotten = tuple(
+                [
+                    each
+                    for each in self.forgotten
+                    if any(each.event.number < number <= each.at for number in waiting)
+                ]
+            )
+        if len(self.retracted) > most or sum(map(length, self.retracted)) > MAX_RETRACTED:
+            self._forget_retractions(most)
+        return gone
+
+    def _forget(self, most: int, largest: int) -> int:
+        captures = self.index.captures
+        if len(captures) <= most and self.size <= largest:
+            return 0
+        if self.size > largest:
+            largest = largest // 8 * 7  # not again with the next output
+        names: set[str] = set()
+        size = 0
+        first = len(self.events)
+        seen: set[int] = set()
+        while first > 0:
+            event = self.events[first - 1]
+            size += weight_beside(event, seen)
+            names.update(_names(event))
+            if (len(names) > most or size > largest) and first < len(self.events):
+                break
+            first -= 1
+        at = self.next_number
+        self.forgotten += tuple([Forgotten(event, at) for event in self.events[:first]])
+        self.events = self.events[first:]
+        self.size = total_weight(self.events)
+        self.names = sum([len(_names(event)) for event in self.events])
+        self._index = None
+        left = self.index.captures
+        return len([name for name in captures if name not in left])
+
+    def _forget_retractions(self, most: int) -> None:
+        left = self.retracted.copy()
+        while left and (len(left) > most or sum(map(length, left)) > MAX_RETRACTED):
+            del left[min(left, key=left.__getitem__)]
+        self.retracted = left
+        self._retraction_changed()
+
+
+def _names(event: Remembered) -> tuple[str, ...]:
+    return (event.name,) if isinstance(event, Alias) else (*event.context, *event.large)
+
+
+def _without(event: Remembered, names: set[str], at: int) -> Remembered | None:
+    """What is left of an event without some names, if it is as old as that; None: nothing."""
+    if event.ref.occurred_at > at or names.isdisjoint(_names(event)):
+        if not (isinstance(event, Alias) and event.source_name in names):
+            return event
+        return None if event.ref.occurred_at <= at else event
+    if isinstance(event, Alias):
+        return None
+    context = {n: v for n, v in event.context.items() if n not in names}
+    large = {n: v for n, v in event.large.items() if n not in names}
+    return replace(event, context=context, large=large) if context or large else None

@@ -1,0 +1,449 @@
+"""How a task is written down: whole now and then, and between as what changed.
+
+What a change takes depends on the inputs that caused it, and not on the task. Both are MessagePack
+arrays. Bytes that an event holds are written once: what has the same ones refers to the event.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from copy import copy
+from operator import attrgetter
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from processors.integrity.events import SHARED, Alias, Event, EventRef, Remembered
+from processors.integrity.state import (
+    MAX_EDGES,
+    MAX_EVENTS,
+    MAX_PATH,
+    Closed,
+    Forgotten,
+    OpenHandoff,
+    PackageField,
+    Task,
+)
+from schemas.flow import Refused
+from schemas.records import How
+
+# Of this whole form. A state that was written in another one is not read.
+FORMAT = 2
+_number = attrgetter("number")
+Item = TypeVar("Item")
+
+
+class _Place(Struct, frozen=True, array_like=True, gc=False):
+    """Where the bytes of a value are: in the event of this number, under this name."""
+
+    number: int
+    name: str
+
+
+class _Slice(Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """The items from `first` to before `end` of what was there before."""
+
+    first: int
+    end: int
+
+
+class _Event(Struct, frozen=True, array_like=True, tag=0, gc=False):
+    """An event, with the number of another one instead of bytes that this has under the name."""
+
+    ref: EventRef
+    hop: int
+    context: dict[str, bytes | int]
+    large: dict[str, bytes] = {}
+
+
+class _Field(Struct, frozen=True, array_like=True, gc=False):
+    """A field of a package; `ref` is the place of its event in the handoff's `refs`."""
+
+    name: str
+    value: bytes | _Place
+    how: How
+    ref: int
+    candidates: int
+    by: str | None = None
+    reason: str | None = None
+
+
+class _Handoff(Struct, frozen=True, array_like=True, tag=0, gc=False):
+    """An open handoff: what it is without any values, and these apart."""
+
+    handoff: OpenHandoff
+    refs: list[EventRef]
+    values: list[_Field]
+    amended: list[_Field]
+    context: list[tuple[str, bytes | _Place]]
+
+
+class _Head(Struct, frozen=True, array_like=True, gc=False):
+    """What is small, and changes with nearly every input."""
+
+    next_number: int
+    size: int
+    names: int
+    hops: int
+    last_input_at: int
+    stage: str
+    tool: str
+    stage_at: int
+    left: bool
+    handed: bool
+    covered: bool
+
+
+class _Whole(Struct, frozen=True, array_like=True, gc=False):
+    workflow: str
+    task_id: str
+    head: _Head
+    events: list[_Event | Alias]
+    forgotten: list[Forgotten]
+    retracted: dict[str, int]
+    open: list[_Handoff]
+    closed: list[Closed]
+    arrived: OpenHandoff | None
+    begun: list[str]
+    true: list[str]
+    heard: bytes
+    path: bytes
+    edges: bytes
+
+
+class _Change(Struct, frozen=True, array_like=True, gc=False):
+    """What changed since the task's next event number was `since`. None: nothing of that; of rows
+    of digests, those that were added. `arrived` has no item where it did not change."""
+
+    since: int
+    head: _Head
+    heard: bytes
+    path: bytes
+    edges: bytes
+    events: list[_Slice | _Event | Alias] | None = None
+    open: list[_Slice | _Handoff] | None = None
+    closed: list[_Slice | Closed] | None = None
+    arrived: list[OpenHandoff | None] = []
+    begun: list[str] | None = None
+    true: list[str] | None = None
+    forgotten: list[Forgotten] | None = None
+    retracted: dict[str, int] | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_whole = msgspec.msgpack.Decoder(_Whole).decode
+_decode_change = msgspec.msgpack.Decoder(_Change).decode
+
+
+# --- written --------------------------------------------------------------------------------------
+
+
+def encode(task: Task) -> bytes:
+    """A task, whole."""
+    return _encode(
+        _Whole(
+            task.workflow,
+            task.task_id,
+            _head(task),
+            [_event(event, task.events) for event in task.events],
+            list(task.forgotten),
+            task.retracted,
+            [_handoff(handoff, task.events) for handoff in task.open],
+            list(task.closed),
+            task.arrived,
+            list(task.begun),
+            list(task.true),
+            task.heard,
+            task.path,
+            task.edges,
+        )
+    )
+
+
+def encode_change(before: Task, after: Task) -> bytes:
+    """What is to be done to one task to have the other."""
+    events = after.events
+    added = _patch(before.events, events)
+    opened = None if after.open is before.open else _patch(before.open, after.open)
+    return _encode(
+        _Change(
+            before.next_number,
+            _head(after),
+            _added(before.heard, after.heard, 8, MAX_EVENTS),
+            _added(before.path, after.path, 4, MAX_PATH),
+            _added(before.edges, after.edges, 4, MAX_EDGES),
+            None
+            if added is None
+            else [e if isinstance(e, _Slice) else _event(e, events) for e in added],
+            None
+            if opened is None
+            else [h if isinstance(h, _Slice) else _handoff(h, events) for h in opened],
+            _patch(before.closed, after.closed),
+            [] if after.arrived is before.arrived else [after.arrived],
+            None if after.begun == before.begun else list(after.begun),
+            None if after.true == before.true else list(after.true),
+            None if after.forgotten == before.forgotten else list(after.forgotten),
+            None if after.retracted is before.retracted else after.retracted,
+        )
+    )
+
+
+def _head(task: Task) -> _Head:
+    return _Head(
+        task.next_number,
+        task.size,
+        task.names,
+        task.hops,
+        task.last_input_at,
+        task.stage,
+        task.tool,
+        task.stage_at,
+        task.left,
+        task.handed,
+        task.covered,
+    )
+
+
+def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
+    """An event as it is written: with the bytes that no event before it has."""
+    if isinstance(event, Alias):
+        return event
+    shared: dict[str, int] = {}
+    for name, value in event.context.items():
+        if len(value) >= SHARED and (number := _holder(event, name, value, events)):
+            shared[name] = number
+    if not shared:
+        return event
+    return _Event(event.ref, event.hop, {**event.context, **shared}, event.large)
+
+
+def _holder(event: Event, name: str, value: bytes, events: Sequence[Remembered]) -> int:
+    """The number of the event before this one that has the bytes under the name; 0: none."""
+    for index in range(bisect_left(events, event.number, key=_number) - 1, -1, -1):
+        other = events[index]
+        if isinstance(other, Event) and name in other.context:
+            return other.number if other.context[name] is value else 0
+    return 0
+
+
+def _handoff(handoff: OpenHandoff, events: Sequence[Remembered]) -> _Handoff:
+    bare = copy(handoff)
+    bare.values, bare.amended, bare.context = {}, {}, {}
+    places: dict[int, int] = {}
+    refs: list[EventRef] = []
+
+    def fields(values: dict[str, PackageField]) -> list[_Field]:
+        found = []
+        for name, field in values.items():
+            ref = field.ref
+            place = places.get(ref.number)
+            if place is None:
+                place = places[ref.number] = len(refs)
+                refs.append(ref)
+            value = field.value
+            found.append(
+                _Field(
+                    name,
+                    value if len(value) < SHARED else _placed(value, ref.number, events),
+                    field.how,
+                    place,
+                    field.candidates,
+                    field.by,
+                    field.reason,
+                )
+            )
+        return found
+
+    context = [
+        (name, value if len(value) < SHARED else _placed(value, handoff.source.number, events))
+        for name, value in handoff.context.items()
+    ]
+    return _Handoff(bare, refs, fields(handoff.values), fields(handoff.amended), context)
+
+
+def _placed(value: bytes, number: int, events: Sequence[Remembered]) -> bytes | _Place:
+    """Where an event has these bytes; the bytes where it does not."""
+    event = _find(events, number)
+    if isinstance(event, Event):
+        for name, held in event.context.items():
+            if held == value:
+                return _Place(number, name)
+    return value
+
+
+def _find(events: Sequence[Remembered], number: int) -> Remembered | None:
+    at = bisect_left(events, number, key=_number)
+    return events[at] if at < len(events) and events[at].number == number else None
+
+
+def _patch(before: tuple[Item, ...], after: tuple[Item, ...]) -> list[Any] | None:
+    """How to make the second from the first: slices of it, and items of its own; None: as it is."""
+    if after is before:
+        return None
+    count = len(before)
+    if len(after) >= count and after[:count] == before:
+        return [_Slice(0, count), *after[count:]] if len(after) > count else None
+    places = {id(item): place for place, item in enumerate(before)}
+    found: list[Any] = []
+    first = end = 0
+    for item in after:
+        place = places.get(id(item))
+        if place is not None and place == end > first:
+            end += 1
+            continue
+        if end > first:
+            found.append(_Slice(first, end))
+        first, end = (0, 0) if place is None else (place, place + 1)
+        if place is None:
+            found.append(item)
+    if end > first:
+        found.append(_Slice(first, end))
+    return found
+
+
+def _added(before: bytes, after: bytes, width: int, most: int) -> bytes:
+    """The digests at the end of a row that were not there before; the oldest of it may be gone."""
+    if after is before:
+        return b""
+    if len(after) < width * most:
+        return after[len(before) :]
+    for gone in range(0, len(before) + 1, width):
+        if after.startswith(before[gone:]):
+            return after[len(before) - gone :]
+    return after
+
+
+# --- read -----------------------------------------------------------------------------------------
+
+
+def decode(whole: bytes, changes: Iterable[bytes] = ()) -> Task:
+    """A task as it was written whole, with what changed since.
+
+    Raises `Refused` where they do not fit together.
+    """
+    task = _task(_decode_whole(whole))
+    for change in changes:
+        task = _changed(task, _decode_change(change))
+    return task
+
+
+def _task(whole: _Whole) -> Task:
+    events = _events(whole.events, ())
+    return _with_head(
+        Task(
+            whole.workflow,
+            whole.task_id,
+            events=events,
+            forgotten=tuple(whole.forgotten),
+            retracted=whole.retracted,
+            open=tuple([_read(handoff, events) for handoff in whole.open]),
+            closed=tuple(whole.closed),
+            arrived=whole.arrived,
+            begun=tuple(whole.begun),
+            true=tuple(whole.true),
+            heard=whole.heard,
+            path=whole.path,
+            edges=whole.edges,
+        ),
+        whole.head,
+    )
+
+
+def _changed(task: Task, change: _Change) -> Task:
+    if change.since != task.next_number:
+        raise Refused(
+            "state_misfit",
+            f"what is written of this task does not fit together: its event {change.since} is to "
+            f"come next, and {task.next_number} does; send what it still has to do under another "
+            "task_id, and report this",
+        )
+    events = task.events if change.events is None else _events(change.events, task.events)
+    opened = task.open
+    if change.open is not None:
+        found: list[OpenHandoff] = []
+        for each in change.open:
+            if isinstance(each, _Slice):
+                found += task.open[each.first : each.end]
+            else:
+                found.append(_read(each, events))
+        opened = tuple(found)
+    closed = task.closed
+    if change.closed is not None:
+        ended: list[Closed] = []
+        for item in change.closed:
+            if isinstance(item, _Slice):
+                ended += task.closed[item.first : item.end]
+            else:
+                ended.append(item)
+        closed = tuple(ended)
+    return _with_head(
+        replace(
+            task,
+            events=events,
+            open=opened,
+            closed=closed,
+            arrived=change.arrived[0] if change.arrived else task.arrived,
+            begun=task.begun if change.begun is None else tuple(change.begun),
+            true=task.true if change.true is None else tuple(change.true),
+            forgotten=task.forgotten if change.forgotten is None else tuple(change.forgotten),
+            retracted=task.retracted if change.retracted is None else change.retracted,
+            heard=(task.heard + change.heard)[-8 * MAX_EVENTS :],
+            path=(task.path + change.path)[-4 * MAX_PATH :],
+            edges=(task.edges + change.edges)[-4 * MAX_EDGES :],
+        ),
+        change.head,
+    )
+
+
+def _with_head(task: Task, head: _Head) -> Task:
+    return replace(task, **{name: getattr(head, name) for name in _Head.__struct_fields__})
+
+
+def _events(
+    written: Iterable[_Slice | _Event | Alias], before: tuple[Remembered, ...]
+) -> tuple[Remembered, ...]:
+    found: list[Remembered] = []
+    for each in written:
+        if isinstance(each, _Slice):
+            found += before[each.first : each.end]
+        elif isinstance(each, Alias):
+            found.append(each)
+        else:
+            context = {
+                name: _at(_Place(value, name), found) if isinstance(value, int) else value
+                for name, value in each.context.items()
+            }
+            found.append(Event(each.ref, each.hop, context, each.large))
+    return tuple(found)
+
+
+def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:
+    handoff = written.handoff
+
+    def fields(listed: list[_Field]) -> dict[str, PackageField]:
+        return {
+            each.name: PackageField(
+                each.value if isinstance(each.value, bytes) else _at(each.value, events),
+                each.how,
+                written.refs[each.ref],
+                each.candidates,
+                each.by,
+                each.reason,
+            )
+            for each in listed
+        }
+
+    handoff.values = fields(written.values)
+    handoff.amended = fields(written.amended)
+    handoff.context = {
+        name: value if isinstance(value, bytes) else _at(value, events)
+        for name, value in written.context
+    }
+    return handoff
+
+
+def _at(place: _Place, events: Sequence[Remembered]) -> bytes:
+    event = _find(events, place.number)
+    assert isinstance(event, Event)
+    return event.context[place.name]

@@ -1,0 +1,47 @@
+"""The states that a store holds, decoded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from processors.driver import Driver
+from processors.integrity import stored
+from processors.integrity.index import Capture, Index
+from processors.integrity.processor import INTEGRITY
+from processors.integrity.state import Task
+from processors.journal import Journal
+from processors.processor import Processor
+
+
+def states(store: Mapping[str, bytes], processor: Processor[Any] = INTEGRITY) -> dict[str, Any]:
+    """All states, by key."""
+    journal = Journal(processor, dict(store))
+    return {key: journal.read(key) for key in journal.states()}
+
+
+def states_of(driver: Driver[Any]) -> dict[str, Any]:
+    """Those of all partitions."""
+    found: dict[str, Any] = {}
+    for partition in driver.partitions.values():
+        found |= states(partition.journal.store, driver.processor)
+    return found
+
+
+def tasks_of(driver: Driver[Any]) -> list[Task]:
+    """The tasks of the integrity core."""
+    return list(states_of(driver).values())
+
+
+def task_of(driver: Driver[Any]) -> Task:
+    """The only task."""
+    (task,) = tasks_of(driver)
+    return task
+
+
+def captures(task: Task) -> dict[str, Capture]:
+    """What stands under each name of a task."""
+    return Index.of(task.events, task.retracted).captures
+
+
+def size(driver: Driver[Any]) -> int:
+    """The bytes of all tasks, each written whole."""
+    return sum(len(stored.encode(task)) for task in tasks_of(driver))
