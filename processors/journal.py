@@ -91,6 +91,11 @@ class Journal(Generic[State]):
             number += 1
         return number - first
 
+    @property
+    def decoded(self) -> int:
+        """How many states are kept decoded."""
+        return len(self._young) + len(self._old)
+
     def get(self, key: str) -> State | None:
         """The committed state of a key. Raises `UnknownFormat`, and what decoding raises."""
         entry = self._entry(key)

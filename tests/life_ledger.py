@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from processors.integrity.state import OpenHandoff, Task, decode
-from schemas.flow import Record
+from processors.integrity.state import OpenHandoff, Task
+from schemas.flow import Record, Refused
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
 from schemas.wire import epoch_ms
 from tests.life import HELD, PACKAGES, SIGNALS
 from tests.life_tales import ACKS, AMENDMENTS, ARCHIVE, OUTPUTS, RELEASE_WITHIN_MS
+from tests.states import states
 
 VIOLATIONS = "handoff.violations"
 DEAD_LETTERS = "handoff.dead-letters"
@@ -362,13 +363,25 @@ class _Found:
 
     def remembered(self) -> None:
         """The changelog's last values agree with all of this, input by input."""
-        tasks: dict[str, Task] = {}
+        store: dict[str, bytes] = {}
+        numbers: dict[str, int] = {}
         for record in self.topics[CHANGELOG]:
-            task = decode(record.value or b"")
-            before = tasks.get(task.task_id)
-            back = before is not None and len(task.events) < len(before.events)
-            self.must(not back, "state", f"{task.task_id} goes back to what it was")
-            tasks[task.task_id] = task
+            key = (record.key or b"").decode()
+            of, _, number = key.rpartition("#")
+            if record.value is None:
+                store.pop(key, None)
+                continue
+            store[key] = record.value
+            last = numbers.get(of)
+            now = int(number, 16) or int.from_bytes(record.value[1:7], "big")
+            follows = last in (None, now) if int(number, 16) == 0 else now - 1 == last
+            self.must(follows, "state", f"{of} goes from its change {last} to {now}")
+            numbers[of] = now
+        try:
+            tasks: dict[str, Task] = {task.task_id: task for task in states(store).values()}
+        except Refused as error:
+            self.must(False, "state", error.message)
+            return
         inputs: Counter[str] = Counter()
         for said in (self.outputs, self.acks, self.amendments):
             for id_, each in said.items():
@@ -379,7 +392,7 @@ class _Found:
         begun = {each.body.task_id for each in self.outputs.values()}
         self.must(tasks.keys() == begun, "state", f"tasks differ: {tasks.keys() ^ begun}")
         for task_id, task in tasks.items():
-            known = len(task.events) // 8
+            known = len(task.heard) // 8
             self.must(
                 known == inputs[task_id], "state", f"{task_id} knows {known} of {inputs[task_id]}"
             )

@@ -70,7 +70,7 @@ def restore(store: Store, changes: list[Change], id_: str = "id", first: int = 0
     """Restore a store from a changelog; from which offset it was read, None where it was not."""
     reader = Reader(changes, first)
     changelogs = {0: ChangelogBounds(id_, first, first + len(changes))}
-    restoration = Restoration(cast(Consumer, reader), TOPIC, {0: store}, changelogs)
+    restoration = Restoration(cast(Consumer, reader), TOPIC, {0: store}, changelogs, {})
     limit = time.monotonic() + 20
     while not restoration.done:
         assert time.monotonic() < limit

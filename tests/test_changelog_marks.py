@@ -30,9 +30,9 @@ logs = st.builds(
 
 
 @examples
-@given(logs, st.integers(1, 10_000))
-def test_a_mark_survives_its_text(log: ChangelogBounds, partitions: int) -> None:
-    mark = ChangelogMark(log, partitions)
+@given(logs, st.integers(1, 10_000), st.integers(1, 255))
+def test_a_mark_survives_its_text(log: ChangelogBounds, partitions: int, form: int) -> None:
+    mark = ChangelogMark(log, partitions, form)
     assert read(mark.text()) == mark
     assert len(mark.text()) < 100
 
@@ -44,6 +44,7 @@ def test_a_mark_survives_its_text(log: ChangelogBounds, partitions: int) -> None
         "",
         "NO_METADATA",
         "handoff/1",
+        "handoff/3 a 1 2 3 4",
         "handoff/2 a 1 2 3",
         "handoff/1 a 1 2",
         "handoff/1 a 1 2 x",

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import driver as driver_module
+from processors import journal
 from processors.driver import Driver, StoreError
 from processors.runtime import disk
 from processors.runtime.disk import DiskStore, StateBlocked, StateLost
@@ -39,7 +39,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small files instead of one, and a store that is really asked."""
     monkeypatch.setattr(disk, "_WRITE_BUFFER", 1 << 16)
     monkeypatch.setattr(disk, "ROOM", 1 << 20)
-    monkeypatch.setattr(driver_module, "MAX_RECENT", 3)
+    monkeypatch.setattr(journal, "MAX_RECENT", 3)
 
 
 def damage(path: Path, kind: str, at: float, seed: int = 0) -> None:

@@ -374,7 +374,7 @@ def test_nothing_raises_and_all_can_be_written_down(
         for after in states.values():
             if after is None:
                 continue
-            assert state.decode(state.encode(after)) == after
+            assert state.decode(state.encode(after), []) == after
             in_bounds(after)
         for emit in emits:
             assert isinstance(emit.record, Pattern | Edge)

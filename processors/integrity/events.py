@@ -7,7 +7,7 @@ from msgspec import Struct
 from schemas.records import Origin
 from schemas.wire import utc
 
-SHARED = 64  # bytes of a value from which on it is not kept twice
+SHARED = 256  # bytes of a value from which on it is not kept twice
 # Where an event came from, by number: three bytes an event less than the name.
 _TOPICS = ("handoff.tool-outputs", "handoff.amendments")
 

@@ -131,6 +131,8 @@ def moved(
     path = task.path or _digest(before)
     names = ["moves"]
     handed, covered = task.handed, task.covered or covered
+    if not task.path:  # before its first move a handoff that came late counts, too
+        handed, covered = handed or task.left or bool(task.begun), covered or bool(task.begun)
     if not handed:
         names.append("bare")
     if not covered:

@@ -81,7 +81,7 @@ class Memory(Struct, gc=False):
     def before(self, number: int) -> Index:
         """What stood under each name before the event `number` came, but for what was taken back
         since."""
-        if number >= self.next_number:
+        if number >= self.next_number and not self.forgotten:
             return self.index
         found = self._views.get(number)
         if found is None:
