@@ -161,11 +161,12 @@ class Driver(Generic[State]):
             return [self.set_aside(record, error)]
         self._weight += weight
         if state is not before:
+            overlay = partition.overlay
             size = len(record.value or b"")
             self._weight += size
-            if key not in partition.overlay:
+            if key not in overlay:
                 self._weight += partition.journal.weight(key, state, size)
-            partition.overlay[key] = state
+            overlay[key] = state
         if added:
             self._add(added)
         counts = partition.counts
@@ -470,7 +471,7 @@ class Driver(Generic[State]):
         """The overlay of a partition was written: it is what is known of its states now."""
         journal, wakes, timers = partition.journal, partition.wakes, self.processor.timers
         for key, state in partition.overlay.items():
-            before = journal.keep(key, state)
+            before = journal.keep(key)
             if state is None:
                 wakes.forgotten(key)
             elif before is None or timers(before) is not timers(state) or not wakes.awaits(key):

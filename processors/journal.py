@@ -54,6 +54,8 @@ class Journal(Generic[State]):
     def __init__(self, processor: Processor[State], store: Store) -> None:
         self.store = store
         self._processor = processor
+        self._encode_change = processor.encode_change
+        self._format = bytes((processor.format,))
         # By least recent use, in two generations: what is used comes to the young one.
         self._young: dict[str, _Entry[State]] = {}
         self._old: dict[str, _Entry[State]] = {}
@@ -118,13 +120,14 @@ class Journal(Generic[State]):
         self._stray.clear()
 
     def weight(self, key: str, state: State | None, size: int) -> int:
-        """The bytes, about, that a commit writes of a state beside the input of `size` bytes."""
-        entry = self._entry(key)
+        """The bytes, about, that a commit writes of a state that was asked for just now, beside the
+        input of `size` bytes."""
+        entry = self._young.get(key)
         if entry is None:
             return FRAME
         if state is None:
             return (entry.changes + 1) * FRAME
-        if self._processor.encode_change is None:
+        if self._encode_change is None:
             return entry.whole + FRAME
         if not entry.rewrites(2 * size + FRAME):
             return FRAME
@@ -141,52 +144,46 @@ class Journal(Generic[State]):
             for stray in self._deletes:
                 self.written += 1
                 yield stray, None
+        encode_change = self._encode_change
         for key, state in overlay.items():
-            for record in self._records(key, state, now):
-                self.written += 1
-                yield record
-
-    def _records(
-        self, key: str, state: State | None, now: int
-    ) -> Iterator[tuple[str, bytes | None]]:
-        before = self._entry(key)
-        encode_change = self._processor.encode_change
-        if state is None:
-            self._writes[key] = None
+            before = self._entry(key)
+            if state is None:
+                self._writes[key] = None
+                if before is not None:
+                    self.written += 1
+                    yield key + _WHOLE, None
+                    yield from self._deleted(key, before)
+                continue
+            if before is not None and encode_change is not None:
+                change = self._format + encode_change(before.state, state)
+                size = len(change)
+                if not before.rewrites(size):
+                    number = before.number + 1
+                    self._writes[key] = _Entry(
+                        state, number, before.whole, before.changes + 1, before.bytes + size
+                    )
+                    self.written += 1
+                    yield _numbered(key, number), change
+                    continue
+            number = now if before is None else before.number
+            whole = self._format + number.to_bytes(6, "big") + self._processor.encode(state)
+            self._writes[key] = _Entry(state, number, len(whole))
+            self.written += 1
+            yield key + _WHOLE, whole
             if before is not None:
-                yield key + _WHOLE, None
                 yield from self._deleted(key, before)
-            return
-        if before is not None and encode_change is not None:
-            change = self._format + encode_change(before.state, state)
-            if not before.rewrites(len(change)):
-                number = before.number + 1
-                self._writes[key] = _Entry(
-                    state, number, before.whole, before.changes + 1, before.bytes + len(change)
-                )
-                yield _numbered(key, number), change
-                return
-        number = now if before is None else before.number
-        whole = self._format + number.to_bytes(6, "big") + self._processor.encode(state)
-        self._writes[key] = _Entry(state, number, len(whole))
-        yield key + _WHOLE, whole
-        if before is not None:
-            yield from self._deleted(key, before)
 
     def _deleted(self, key: str, entry: _Entry[State]) -> Iterator[tuple[str, None]]:
         for number in range(entry.number - entry.changes + 1, entry.number + 1):
+            self.written += 1
             yield _numbered(key, number), None
 
-    @property
-    def _format(self) -> bytes:
-        return bytes((self._processor.format,))
-
-    def keep(self, key: str, state: State | None) -> State | None:
-        """A state was written, and is committed: what it was before."""
-        before = self._entry(key)
+    def keep(self, key: str) -> State | None:
+        """The state of a key was written, and is committed: what it was before."""
+        before = self._young.pop(key, None)
+        if before is not None:
+            self._young_bytes -= before.whole + before.bytes
         entry = self._writes.get(key)
-        if (left := self._young.pop(key, None)) is not None:
-            self._young_bytes -= left.whole + left.bytes
         if entry is not None:
             self._put(key, entry)
         return None if before is None else before.state
@@ -229,7 +226,7 @@ class Journal(Generic[State]):
         number = int.from_bytes(whole[1:_HEADER], "big")
         changes: list[bytes] = []
         size = 0
-        if self._processor.encode_change is not None:
+        if self._encode_change is not None:
             while (change := self.store.get(_numbered(key, number + 1))) is not None:
                 self._check(change)
                 number += 1

@@ -9,9 +9,8 @@ open ones on, `publish` builds the records. `replies` takes what receivers and p
 handoff; deadlines and sweeps, which no record brings, are at the end of this file.
 """
 
+from copy import copy
 from hashlib import blake2b
-
-from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.tables import Tables
@@ -120,7 +119,7 @@ def _take_output(
         )
         judged.append((proposed, verdict))
     typed_again = _typed_again(task, output, arrival, context, memory)
-    memory.add(source, context.filled(), hop if judged else 0)
+    memory.add(source, context, hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, proposals, tables)
     for proposed in more:
@@ -160,7 +159,7 @@ def _take_output(
         edges = handoffs.outbox.feed.edges
         emits += handoffs.outbox.emits()
     else:
-        forgotten = memory.trim(())
+        forgotten = memory.trim(tuple)
     if forgotten:
         emits += [Count("captures_forgotten")] * forgotten
     if failed:
@@ -172,33 +171,17 @@ def _take_output(
     if task.stage and stage != task.stage:
         path, told = feed.moved(task, output, arrival, context, covered=nobody is not None)
         emits.append(told)
-    following = Task(
-        task.workflow,
-        task.task_id,
-        events=memory.events,
-        forgotten=memory.forgotten,
-        next_number=memory.next_number,
-        retracted=memory.retracted,
-        size=memory.size,
-        names=memory.names,
-        index=memory.known,
-        hops=hop if begun else task.hops,
-        open=open_,
-        heard=_with(task, event),
-        last_input_at=now,
-        closed=closed,
-        stage=stage,
-        tool=tool,
-        stage_at=stage_at,
-        begun=contracts,
-        left=left,
-        true=true,
-        arrived=arrived,
-        handed=handed,
-        covered=covered,
-        path=path,
-        edges=edges,
-    )
+    following = memory.put_into(copy(task))
+    if begun:
+        following.hops = hop
+    following.open, following.closed = open_, closed
+    following.arrived, following.edges = arrived, edges
+    following.heard = _with(task, event)
+    following.last_input_at = now
+    following.stage, following.tool, following.stage_at = stage, tool, stage_at
+    following.begun, following.true = contracts, true
+    following.left, following.handed, following.covered = left, handed, covered
+    following.path = path
     return following, emits
 
 
@@ -364,7 +347,9 @@ def _take_reply(
     if task is None:
         return None, handoffs.outbox.emits()
     following = _after(task, handoffs)
-    return replace(following, heard=_with(task, event), last_input_at=now), handoffs.outbox.emits()
+    following.heard = _with(task, event)
+    following.last_input_at = now
+    return following, handoffs.outbox.emits()
 
 
 # --- what no record brings ------------------------------------------------------------------------
@@ -436,18 +421,9 @@ def _without_input(task: Task, tables: Tables, now: int, limits: Limits) -> Hand
 
 def _after(task: Task, handoffs: Handoffs) -> Task:
     """The task with its handoffs moved on; nothing of its own has come."""
-    memory = handoffs.memory
-    return replace(
-        task,
-        events=memory.events,
-        forgotten=memory.forgotten,
-        next_number=memory.next_number,
-        retracted=memory.retracted,
-        size=memory.size,
-        names=memory.names,
-        index=memory.known,
-        open=tuple(handoffs.open.values()),
-        closed=tuple(handoffs.closed),
-        arrived=handoffs.arrived,
-        edges=handoffs.outbox.feed.edges,
-    )
+    following = handoffs.memory.put_into(copy(task))
+    following.open = tuple(handoffs.open.values())
+    following.closed = tuple(handoffs.closed)
+    following.arrived = handoffs.arrived
+    following.edges = handoffs.outbox.feed.edges
+    return following

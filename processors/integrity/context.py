@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Raw, Struct
 
-from processors.contracts import values
+from processors.contracts.values import held_type
 from processors.integrity.texts import Texts
 
 _NONE: frozenset[str] = frozenset()
@@ -14,11 +14,15 @@ class Carried(Struct, gc=False):
     """The context that an output carries itself, and which of its names hold nothing.
 
     `types` are those of the values, in the same order (`values.held_type`: "" for what is empty).
+    `size` is an upper bound of its bytes, names included, and `longest` the bytes of the longest
+    value.
     """
 
     values: dict[str, bytes]
     types: tuple[str, ...]
     empty: frozenset[str]
+    size: int = 0
+    longest: int = 0
     _texts: Texts | None = None
 
     def texts(self) -> Texts:
@@ -38,13 +42,17 @@ def carry(context: Mapping[str, Raw | bytes]) -> Carried:
     """A context as raw bytes of its own (an output's slices would keep the whole input alive)."""
     held: dict[str, bytes] = {}
     types: list[str] = []
+    size = longest = 0
     for name, raw in context.items():
         held[name] = value = bytes(raw)
-        types.append(values.held_type(value))
+        types.append(held_type(value))
+        length = len(value)
+        size += length + 4 * len(name)
+        longest = max(longest, length)
     empty = _NONE
     if "" in types:
         empty = frozenset([name for name, type_ in zip(held, types, strict=True) if not type_])
-    return Carried(held, tuple(types), empty)
+    return Carried(held, tuple(types), empty, size, longest)
 
 
 NO_CONTEXT = Carried({}, (), _NONE)

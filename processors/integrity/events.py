@@ -7,7 +7,7 @@ from msgspec import Struct
 from schemas.records import Origin
 from schemas.wire import utc
 
-SHARED = 256  # bytes of a value from which on it is not kept twice
+SHARED = 1024  # bytes of a value from which on a task does not keep it twice
 # Where an event came from, by number: three bytes an event less than the name.
 _TOPICS = ("handoff.tool-outputs", "handoff.amendments")
 
@@ -78,16 +78,15 @@ Remembered = Event | Alias
 
 
 def weight(event: Remembered) -> int:
-    """The bytes that an event takes, about: a sender may make names long."""
+    """An upper bound of the bytes that an event takes: a character has at most four."""
     ref = event.ref
-    total = 64 + length(ref.stage) + length(ref.tool) + length(ref.event_id)
+    characters = len(ref.stage) + len(ref.tool) + len(ref.event_id)
     if isinstance(event, Alias):
-        return total + length(event.name) + length(event.source_name) + len(event.value or b"")
-    for name, value in event.context.items():
-        total += len(name) + len(value) if name.isascii() else length(name) + len(value)
-    for name in event.large:
-        total += length(name) + 8
-    return total
+        characters += len(event.name) + len(event.source_name)
+        return 64 + 4 * characters + len(event.value or b"")
+    context = event.context
+    characters += sum(map(len, context)) + sum(map(len, event.large))
+    return 64 + 4 * characters + sum(map(len, context.values())) + 16 * len(event.large)
 
 
 def total_weight(events: Iterable[Remembered]) -> int:

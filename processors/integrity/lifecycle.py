@@ -275,11 +275,12 @@ class Handoffs(Struct, gc=False):
         # What its events leave of a record of the changelog.
         alone = MAX_RECORD_BYTES - self.limits.state_bytes - REST_BYTES
         most, largest = self.limits.open_handoffs, min(self.limits.state_bytes, alone)
-        while len(self.open) > most:
-            self.expire(next(iter(self.open.values())))
-        gone = self.memory.trim(self.held())
+        open_ = self.open
+        while len(open_) > most:
+            self.expire(next(iter(open_.values())))
+        gone = self.memory.trim(self.held)
         rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
-        kept = [*rejected, *self.open.values()]
+        kept = [*rejected, *open_.values()] if rejected else open_.values()
         # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
         broken = sum([len(h.violations) + len(h.missing) + len(h.episodes) for h in kept])
         bound = len(kept) * (2 * self.memory.size + MOST_TOLD) + broken * MOST_TOLD
@@ -299,12 +300,12 @@ class Handoffs(Struct, gc=False):
                 oldest = next(iter(self.open.values()))
                 total -= size(oldest) + self._forgotten_size()
                 self.expire(oldest)
-                gone += self.memory.trim(self.held())
+                gone += self.memory.trim(self.held)
                 total += self._forgotten_size()
         if total > alone:
             # The last one: with what else the task holds it would not fit into one record.
             self.expire(next(iter(self.open.values())))
-            gone += self.memory.trim(())
+            gone += self.memory.trim(self.held)
         return gone
 
     def _forgotten_size(self) -> int:

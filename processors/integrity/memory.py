@@ -3,12 +3,13 @@
 The task itself stays as it is. `Memory` holds what the next one will remember.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts import values
+from processors.integrity.context import Carried
 from processors.integrity.events import (
     SHARED,
     Alias,
@@ -60,17 +61,19 @@ class Memory(Struct, gc=False):
             task.index,
         )
 
+    def put_into(self, task: Task) -> Task:
+        """Make a task remember this."""
+        task.events, task.forgotten, task.retracted = self.events, self.forgotten, self.retracted
+        task.next_number, task.size, task.names = self.next_number, self.size, self.names
+        task.index = self._index
+        return task
+
     @property
     def index(self) -> Index:
         """What stands under each name now."""
         if self._index is None:
             self._index = Index.of(self.events, self.retracted)
             self._is_ours = True
-        return self._index
-
-    @property
-    def known(self) -> Index | None:
-        """The index, if it was worked out."""
         return self._index
 
     @property
@@ -107,12 +110,13 @@ class Memory(Struct, gc=False):
         self.next_number = number + 1
         return EventRef(number, stage, tool, event_id, occurred_at, from_person, partition, offset)
 
-    def add(self, ref: EventRef, context: dict[str, bytes], hop: int) -> None:
-        """Remember the values of an event, none of them empty (`hop` 0: no handoff carried them).
+    def add(self, ref: EventRef, carried: Carried, hop: int) -> None:
+        """Remember the values of an event that are not empty (`hop` 0: no handoff carried them).
 
         A value that comes too late is not: its name was taken back since. Past the number of names
         that a task may hold, the first ones are not.
         """
+        context = carried.values if not carried.empty else carried.filled()
         if self.retracted:
             at = ref.occurred_at
             context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
@@ -120,26 +124,34 @@ class Memory(Struct, gc=False):
             context = dict(list(context.items())[-self.limits.fields :])
         if not context:
             return
-        large: dict[str, bytes] = {}
         largest = self.limits.value_bytes
+        if carried.longest >= SHARED or carried.longest > largest:
+            event = self._with_long(ref, hop, context, largest)
+        else:
+            event = Event(ref, hop, context)
+        characters = len(ref.stage) + len(ref.tool) + len(ref.event_id)
+        self._append(event, 64 + 4 * characters + carried.size)
+        self.names += len(context)
+
+    def _with_long(self, ref: EventRef, hop: int, context: dict[str, bytes], largest: int) -> Event:
+        """An event with long values: those that are too large to keep are not, and of those that
+        are there already no second copy is."""
+        kept: dict[str, bytes] = {}
+        large: dict[str, bytes] = {}
         for name, value in context.items():
             if len(value) > largest:
                 large[name] = values.digest(value)
-                self.size += len(value)  # a package carries it all the same
-            elif len(value) >= SHARED:
-                context = self._sharing(context, name, value)
-        if large:
-            context = {n: v for n, v in context.items() if n not in large}
-        self._append(Event(ref, hop, context, large))
-        self.names += len(context) + len(large)
+            else:
+                kept[name] = self._held(name, value) if len(value) >= SHARED else value
+        return Event(ref, hop, kept, large)
 
-    def _sharing(self, context: dict[str, bytes], name: str, value: bytes) -> dict[str, bytes]:
-        """The context with the bytes that the last event has under the name, if they are equal."""
+    def _held(self, name: str, value: bytes) -> bytes:
+        """The bytes that the last event with the name has under it, if they are equal."""
         for event in reversed(self.events):
             if isinstance(event, Event) and name in event.context:
                 held = event.context[name]
-                return {**context, name: held} if held == value and held is not value else context
-        return context
+                return held if held == value else value
+        return value
 
     def alias(self, name: str, value: bytes, ref: EventRef, source_name: str, hop: int) -> bool:
         """Remember a package's value under the receiver's name, with its first origin.
@@ -155,13 +167,14 @@ class Memory(Struct, gc=False):
             return False
         kept = value if len(value) <= self.limits.value_bytes else None
         number, self.next_number = self.next_number, self.next_number + 1
-        self._append(Alias(number, hop, name, kept, ref, source_name))
+        alias = Alias(number, hop, name, kept, ref, source_name)
+        self._append(alias, weight(alias))
         self.names += 1
         return True
 
-    def _append(self, event: Remembered) -> None:
+    def _append(self, event: Remembered, size: int) -> None:
         self.events = (*self.events, event)
-        self.size += weight(event)
+        self.size += size
         index = self._index
         if index is not None:
             if not self._is_ours:
@@ -208,11 +221,12 @@ class Memory(Struct, gc=False):
 
     # --- forgotten ----------------------------------------------------------------------------
 
-    def trim(self, held: Iterable[OpenHandoff]) -> int:
+    def trim(self, held: Callable[[], Iterable[OpenHandoff]]) -> int:
         """Past the limits of a task the oldest events are forgotten; how many names hold nothing
         any more.
 
-        A handoff that is `held` is judged again by what stood before it: for it they stay.
+        `held` gives the handoffs that are held: each is judged again by what stood before it, so
+        for them these events stay.
         """
         most, largest = self.limits.fields, self.limits.state_bytes
         gone = 0
@@ -221,7 +235,7 @@ class Memory(Struct, gc=False):
         if self.names > most or self.size > largest:
             gone = self._forget(most, largest)
         if self.forgotten:
-            waiting = [handoff.as_of for handoff in held]
+            waiting = [handoff.as_of for handoff in held()]
             self.forgotten = tuple(
                 [
                     each
@@ -229,7 +243,9 @@ class Memory(Struct, gc=False):
                     if any(each.event.number < number <= each.at for number in waiting)
                 ]
             )
-        if len(self.retracted) > most or sum(map(length, self.retracted)) > MAX_RETRACTED:
+        if self.retracted and (
+            len(self.retracted) > most or sum(map(length, self.retracted)) > MAX_RETRACTED
+        ):
             self._forget_retractions(most)
         return gone
 

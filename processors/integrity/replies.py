@@ -5,6 +5,7 @@ import msgspec
 from processors.contracts import values
 from processors.contracts.compiled import Contract
 from processors.integrity import held, messages
+from processors.integrity.context import carry
 from processors.integrity.fields import well_formed
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.publish import to
@@ -104,7 +105,7 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, arrival
         name: PackageField(value, "amended", event, 1, amendment.by, amendment.reason)
         for name, value in asked.items()
     }
-    memory.add(event, asked, handoff.hop)
+    memory.add(event, carry(asked), handoff.hop)
     if handoff.state == "held":
         held.amend(handoffs, handoff.id, filled)
     else:

@@ -212,8 +212,8 @@ class Forgotten(Struct, frozen=True, array_like=True, gc=False):
     at: int
 
 
-class Task(Struct, frozen=True, gc=False):
-    """One task. `advance` never changes one: it makes the next.
+class Task(Struct, gc=False):
+    """One task. `advance` never changes one: it makes the next, a copy, and changes that.
 
     `events` are what it remembers, and `next_number` is that of the next one; `forgotten` those
     that only held handoffs still need. `retracted` maps a name to the time of its retraction.

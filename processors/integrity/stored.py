@@ -30,6 +30,7 @@ from schemas.records import How
 
 # Of this whole form. A state that was written in another one is not read.
 FORMAT = 2
+_PLACED = 48  # bytes of a package's value from which on it refers to an event that has it
 _number = attrgetter("number")
 Item = TypeVar("Item")
 
@@ -131,6 +132,7 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     retracted: dict[str, int] | None = None
 
 
+_UNCHANGED = (None, None)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_whole = msgspec.msgpack.Decoder(_Whole).decode
 _decode_change = msgspec.msgpack.Decoder(_Change).decode
@@ -142,18 +144,18 @@ _decode_change = msgspec.msgpack.Decoder(_Change).decode
 def encode(task: Task) -> bytes:
     """A task, whole."""
     return _encode(
-        _Whole(
+        (
             task.workflow,
             task.task_id,
             _head(task),
             [_event(event, task.events) for event in task.events],
-            list(task.forgotten),
+            task.forgotten,
             task.retracted,
             [_handoff(handoff, task.events) for handoff in task.open],
-            list(task.closed),
+            task.closed,
             task.arrived,
-            list(task.begun),
-            list(task.true),
+            task.begun,
+            task.true,
             task.heard,
             task.path,
             task.edges,
@@ -164,29 +166,39 @@ def encode(task: Task) -> bytes:
 def encode_change(before: Task, after: Task) -> bytes:
     """What is to be done to one task to have the other."""
     events = after.events
-    added = _patch(before.events, events)
-    opened = None if after.open is before.open else _patch(before.open, after.open)
-    return _encode(
-        _Change(
-            before.next_number,
-            _head(after),
-            _added(before.heard, after.heard, 8, MAX_EVENTS),
-            _added(before.path, after.path, 4, MAX_PATH),
-            _added(before.edges, after.edges, 4, MAX_EDGES),
-            None
-            if added is None
-            else [e if isinstance(e, _Slice) else _event(e, events) for e in added],
-            None
-            if opened is None
-            else [h if isinstance(h, _Slice) else _handoff(h, events) for h in opened],
-            _patch(before.closed, after.closed),
+    added = None
+    if events is not before.events and (added := _patch(before.events, events)):
+        added = [each if type(each) is _Slice else _event(each, events) for each in added]
+    row = [
+        before.next_number,
+        _head(after),
+        _added(before.heard, after.heard, 8, MAX_EVENTS),
+        _added(before.path, after.path, 4, MAX_PATH),
+        _added(before.edges, after.edges, 4, MAX_EDGES),
+        added,
+    ]
+    if after.open is not before.open or after.closed is not before.closed:
+        opened = _patch(before.open, after.open)
+        if opened is not None:
+            opened = [each if type(each) is _Slice else _handoff(each, events) for each in opened]
+        row += [opened, _patch(before.closed, after.closed)]
+    else:
+        row += _UNCHANGED
+    if (
+        after.arrived is not before.arrived
+        or after.begun != before.begun
+        or after.true != before.true
+        or after.forgotten is not before.forgotten
+        or after.retracted is not before.retracted
+    ):
+        row += [
             [] if after.arrived is before.arrived else [after.arrived],
-            None if after.begun == before.begun else list(after.begun),
-            None if after.true == before.true else list(after.true),
-            None if after.forgotten == before.forgotten else list(after.forgotten),
+            None if after.begun == before.begun else after.begun,
+            None if after.true == before.true else after.true,
+            None if after.forgotten is before.forgotten else after.forgotten,
             None if after.retracted is before.retracted else after.retracted,
-        )
-    )
+        ]
+    return _encode(row)
 
 
 def _head(task: Task) -> _Head:
@@ -209,8 +221,11 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
     """An event as it is written: with the bytes that no event before it has."""
     if isinstance(event, Alias):
         return event
+    context = event.context
+    if not context or len(max(context.values(), key=len)) < SHARED:
+        return event
     shared: dict[str, int] = {}
-    for name, value in event.context.items():
+    for name, value in context.items():
         if len(value) >= SHARED and (number := _holder(event, name, value, events)):
             shared[name] = number
     if not shared:
@@ -220,46 +235,48 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
 
 def _holder(event: Event, name: str, value: bytes, events: Sequence[Remembered]) -> int:
     """The number of the event before this one that has the bytes under the name; 0: none."""
-    for index in range(bisect_left(events, event.number, key=_number) - 1, -1, -1):
+    last = len(events) - 1
+    own = last if events[last] is event else bisect_left(events, event.number, key=_number)
+    for index in range(own - 1, -1, -1):
         other = events[index]
         if isinstance(other, Event) and name in other.context:
             return other.number if other.context[name] is value else 0
     return 0
 
 
-def _handoff(handoff: OpenHandoff, events: Sequence[Remembered]) -> _Handoff:
+def _handoff(handoff: OpenHandoff, events: Sequence[Remembered]) -> tuple[Any, ...]:
+    """A handoff as `_Handoff` has it."""
     bare = copy(handoff)
     bare.values, bare.amended, bare.context = {}, {}, {}
-    places: dict[int, int] = {}
-    refs: list[EventRef] = []
-
-    def fields(values: dict[str, PackageField]) -> list[_Field]:
-        found = []
-        for name, field in values.items():
-            ref = field.ref
-            place = places.get(ref.number)
-            if place is None:
-                place = places[ref.number] = len(refs)
-                refs.append(ref)
-            value = field.value
-            found.append(
-                _Field(
-                    name,
-                    value if len(value) < SHARED else _placed(value, ref.number, events),
-                    field.how,
-                    place,
-                    field.candidates,
-                    field.by,
-                    field.reason,
-                )
-            )
-        return found
-
+    refs: dict[int, EventRef] = {}
+    values = _fields(handoff.values, refs, events)
+    amended = _fields(handoff.amended, refs, events) if handoff.amended else ()
+    number = handoff.source.number
     context = [
-        (name, value if len(value) < SHARED else _placed(value, handoff.source.number, events))
+        (name, value if len(value) < _PLACED else _placed(value, number, events))
         for name, value in handoff.context.items()
     ]
-    return _Handoff(bare, refs, fields(handoff.values), fields(handoff.amended), context)
+    return 0, bare, list(refs.values()), values, amended, context
+
+
+def _fields(
+    values: dict[str, PackageField], refs: dict[int, EventRef], events: Sequence[Remembered]
+) -> list[tuple[Any, ...]]:
+    """Fields as `_Field` has them; the events that they came with are put into `refs`."""
+    places = {number: place for place, number in enumerate(refs)}
+    found = []
+    for name, field in values.items():
+        ref, value = field.ref, field.value
+        number = ref.number
+        place = places.get(number)
+        if place is None:
+            place = places[number] = len(refs)
+            refs[number] = ref
+        if len(value) >= _PLACED:
+            value = _placed(value, number, events)  # type: ignore[assignment]
+        row = (name, value, field.how, place, field.candidates)
+        found.append(row if field.by is None else (*row, field.by, field.reason))
+    return found
 
 
 def _placed(value: bytes, number: int, events: Sequence[Remembered]) -> bytes | _Place:
