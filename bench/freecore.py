@@ -62,7 +62,7 @@ def _judged(
         (physical(output.topic, prefix), output.key, output.value, output.headers)
         for output in driver.step(given, at)
     ]
-    ((number, key, state),) = changes = list(driver.changelog())
+    ((number, key, state), *_) = changes = list(driver.changelog())
     assert number == partition
     driver.merge(changes)
     return Following(records, key.encode(), state)

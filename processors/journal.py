@@ -63,6 +63,7 @@ class Journal(Generic[State]):
         # What the open transaction writes; and how many records that are.
         self._writes: dict[str, _Entry[State] | None] = {}
         self.written = 0
+        self.count = 0  # of the committed states
         self._stray: set[str] = set()  # keys whose records do not fit together
         self._deletes: list[str] = []  # records that are not in the store any more
 
@@ -79,6 +80,7 @@ class Journal(Generic[State]):
             else:
                 raise UnknownFormat(self._unknown("an older one"))
         self._stray = set(changes) - set(keys)
+        self.count = len(keys)
         for key in keys:
             if self._followers(key) != changes[key]:
                 self._stray.add(key)
@@ -186,6 +188,7 @@ class Journal(Generic[State]):
         entry = self._writes.get(key)
         if entry is not None:
             self._put(key, entry)
+        self.count += (entry is not None) - (before is not None)
         return None if before is None else before.state
 
     def settle(self) -> None:

@@ -69,9 +69,9 @@ class LaneMonitor:
                 TopicPartition(topic, number), cached=True
             )
             self._status.lag[self._inputs[topic], number] = max(0, end - at)
-        for number, store in self._assignment.stores.items():
-            self._status.state[number] = store.measure()
         for number, partition in self._driver.partitions.items():
+            _, size = self._assignment.stores[number].measure()
+            self._status.state[number] = partition.journal.count, size
             self._status.deadlines[number] = partition.wakes.deadlines
             self._status.sweeps[number] = partition.wakes.waiting
 
