@@ -5,7 +5,7 @@ from typing import Any
 
 from processors.driver import Driver
 from processors.integrity import stored
-from processors.integrity.index import Capture, Index
+from processors.integrity.index import Capture, CaptureIndex
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from processors.journal import Journal
@@ -39,7 +39,7 @@ def task_of(driver: Driver[Any]) -> Task:
 
 def captures(task: Task) -> dict[str, Capture]:
     """What stands under each name of a task."""
-    return Index.of(task.events, task.retracted).captures
+    return CaptureIndex.of(task.events, task.retracted).captures
 
 
 def size(driver: Driver[Any]) -> int:

@@ -9,7 +9,7 @@ from processors.contracts.compiled import compile_contract
 from processors.integrity.context import carry
 from processors.integrity.events import EventRef
 from processors.integrity.fields import assemble
-from processors.integrity.index import Capture, Index
+from processors.integrity.index import Capture, CaptureIndex
 from schemas.documents import HandoffContract, parse
 
 DOCUMENT = parse(
@@ -62,7 +62,7 @@ def test_the_short_way_says_what_the_long_one_says(
     given_: tuple[dict[str, bytes], dict[str, Capture]],
 ) -> None:
     context, held = given_
-    memory = Index(held, {})
+    memory = CaptureIndex(held, {})
     short = assemble(CONTRACT, carry(context), memory, NOW)
     long = assemble(LONG_WAY, carry(context), memory, NOW)
     # A finding names its field, which differs here in the way that it is judged by.

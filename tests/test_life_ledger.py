@@ -160,9 +160,8 @@ def test_it_says_what_is_wrong(story: Story) -> None:
     stalled = first(SIGNALS, kind="stalled")
     sent, held = first(PACKAGES, revision=1), first(HELD, revision=1)
     output = {"stage": "check", "tool": "forger", "context": {}, "handoff": {"to": "settlers"}}
-    aging = [
-        r for r in records if r.topic == CHANGELOG and (r.key or b"").startswith(b"claim/" + (stalled.key or b"") + b"#")
-    ]
+    of = b"claim/" + (stalled.key or b"") + b"#"
+    aging = [r for r in records if r.topic == CHANGELOG and (r.key or b"").startswith(of)]
     assert rules() == set()
     assert "revision" in rules(without=first(PACKAGES, revision=2))
     assert "signal" in rules(stalled)

@@ -43,7 +43,7 @@ class EventRef(Struct, frozen=True, array_like=True, gc=False):
         )
 
 
-class Event(Struct, frozen=True, array_like=True, tag=0, gc=False):
+class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
     """What one tool output said, or what a person set with one amendment.
 
     `context` holds the raw JSON values that are not empty, by name; `large` the digests of those
@@ -74,7 +74,7 @@ class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     source_name: str
 
 
-Remembered = Event | Alias
+Remembered = TaskEvent | Alias
 
 
 def weight(event: Remembered) -> int:
@@ -98,7 +98,7 @@ def total_weight(events: Iterable[Remembered]) -> int:
 def weight_beside(event: Remembered, seen: set[int]) -> int:
     """The bytes of an event, without the values that another one holds: those were `seen`."""
     total = weight(event)
-    if isinstance(event, Event):
+    if isinstance(event, TaskEvent):
         for value in event.context.values():
             if len(value) >= SHARED:
                 if id(value) in seen:

@@ -13,7 +13,7 @@ from processors.contracts import values
 from processors.contracts.compiled import Contract, Field, Path
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
-from processors.integrity.index import MAX_CANDIDATES, Capture, Found, Index
+from processors.integrity.index import MAX_CANDIDATES, Capture, CaptureIndex, Found
 from processors.integrity.state import PackageField
 from processors.integrity.texts import MIN_SEARCHED_TEXT
 from schemas.records import How, ViolationKind
@@ -89,7 +89,7 @@ class AssembledContext(Struct, frozen=True, gc=False):
 def assemble(
     contract: Contract | None,
     context: Carried,
-    index: Index,
+    index: CaptureIndex,
     source: EventRef,
     gathered: bool = False,
 ) -> AssembledContext:
@@ -141,7 +141,7 @@ def assemble(
 
 
 def _as_asked(
-    field: Field, context: Carried, index: Index, source: EventRef
+    field: Field, context: Carried, index: CaptureIndex, source: EventRef
 ) -> PackageField | None:
     """The most frequent case, of which there is nothing to say: a field that arrived under its own
     name as the contract asks for it, new or as the task had it. None in all other cases."""
@@ -157,7 +157,7 @@ def _as_asked(
     return None
 
 
-def judge(field: Field, context: Carried, index: Index, source: EventRef) -> FieldResult:
+def judge(field: Field, context: Carried, index: CaptureIndex, source: EventRef) -> FieldResult:
     """One declared field: the row of the table that it falls into."""
     occurred_at = source.occurred_at
     present = _present(field, context)
@@ -177,7 +177,7 @@ def judge(field: Field, context: Carried, index: Index, source: EventRef) -> Fie
     return replace(finding, kind=None, refusal=None, found_in=None)
 
 
-def _judge_unknown(field: Field, index: Index) -> FieldResult:
+def _judge_unknown(field: Field, index: CaptureIndex) -> FieldResult:
     """Nothing arrived and nothing was captured earlier."""
     retracted = not index.retracted.keys().isdisjoint(field.tops)
     kind: ViolationKind = "context_retracted" if retracted else "never_captured"
@@ -185,7 +185,7 @@ def _judge_unknown(field: Field, index: Index) -> FieldResult:
     return lost if field.required else replace(lost, kind=None)
 
 
-def _gather(field: Field, index: Index) -> FieldResult:
+def _gather(field: Field, index: CaptureIndex) -> FieldResult:
     """A field of a handoff that the processor itself began: the task's capture counts as sent."""
     found = _captured(field, index)
     if found is None:
@@ -234,7 +234,7 @@ class Late(Struct, frozen=True, gc=False):
         return PackageField(self.value, "late", self.capture.ref, self.candidates)
 
 
-def learnt(field: Field, index: Index) -> Late | None:
+def learnt(field: Field, index: CaptureIndex) -> Late | None:
     """What the task knows of a missing field by now, where it is what the contract asks for."""
     found = _captured(field, index)
     if found is None or found.value is None:
@@ -259,7 +259,7 @@ def share(contract: Contract | None, held: Collection[str]) -> float | None:
 
 
 def _judge_empty(
-    field: Field, present: Present, found: Found | None, index: Index, occurred_at: int
+    field: Field, present: Present, found: Found | None, index: CaptureIndex, occurred_at: int
 ) -> FieldResult:
     """Present but empty: the sender has the place for it and put nothing there."""
     kind: ViolationKind | None = "context_empty" if field.required else None
@@ -272,7 +272,7 @@ def _judge_empty(
     return FieldResult(field, present.value, "as_sent", present.top, None, 1, present.took, kind)
 
 
-def _judge_arrived(field: Field, present: Present, index: Index) -> FieldResult:
+def _judge_arrived(field: Field, present: Present, index: CaptureIndex) -> FieldResult:
     value = present.value
     capture, candidates = _held(index, index.look_up(present.path), value)
     finding = FieldResult(field, value, "arrived", present.top, capture, candidates, present.took)
@@ -282,7 +282,7 @@ def _judge_arrived(field: Field, present: Present, index: Index) -> FieldResult:
     return finding if ours == value else replace(finding, value=ours, how="translated")
 
 
-def _held(index: Index, earlier: Found | None, value: bytes) -> tuple[Capture | None, int]:
+def _held(index: CaptureIndex, earlier: Found | None, value: bytes) -> tuple[Capture | None, int]:
     """The capture that already held a sent value, if one did, and the candidates with it."""
     if earlier is None:
         return None, 1
@@ -320,7 +320,7 @@ def _present(field: Field, context: Carried) -> Present | None:
     return first
 
 
-def _captured(field: Field, index: Index) -> Found | None:
+def _captured(field: Field, index: CaptureIndex) -> Found | None:
     """Of the paths that lead to an earlier value, the one captured last."""
     best: Found | None = None
     for path in field.paths:
@@ -333,7 +333,7 @@ def _captured(field: Field, index: Index) -> Found | None:
 
 
 def _rebuild(
-    field: Field, found: Found, index: Index, occurred_at: int, kind: ViolationKind
+    field: Field, found: Found, index: CaptureIndex, occurred_at: int, kind: ViolationKind
 ) -> FieldResult:
     """Fill a lost field from the task's earlier capture, or say why that is refused.
 
@@ -356,7 +356,7 @@ def _rebuild(
     return replace(lost, value=value, how="rebuilt")
 
 
-def _distinct(field: Field, index: Index) -> int:
+def _distinct(field: Field, index: CaptureIndex) -> int:
     """How many distinct values the field's paths lead to now."""
     if len(field.paths) == 1:
         return 1
@@ -375,7 +375,7 @@ def _translate(field: Field, value: bytes) -> bytes | None:
     return value if values.canonical(value) in field.terms else None
 
 
-def _found_in(found: Found, index: Index, context: Carried) -> str | None:
+def _found_in(found: Found, index: CaptureIndex, context: Carried) -> str | None:
     """The name of the string in the handoff's own context that holds a scalar's text verbatim.
 
     Where the task has held several values, the one that the sender wrote of need not be the last:
@@ -393,7 +393,7 @@ def _add_extras(
     kept: dict[str, PackageField],
     context: Carried,
     taken: set[str],
-    index: Index,
+    index: CaptureIndex,
     source: EventRef,
 ) -> None:
     """The names of the handoff's context whose whole value no declared field took."""

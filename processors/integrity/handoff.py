@@ -14,7 +14,7 @@ from processors.integrity.begin import ProposedHandoff
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.fields import AssembledContext, FieldResult, assemble, share
-from processors.integrity.index import Index
+from processors.integrity.index import CaptureIndex
 from processors.integrity.receiver import Asked, Route, route
 from processors.integrity.state import OpenHandoff, OpenViolation, PackageField
 from schemas.cel.expression import EvaluationError, Members
@@ -65,7 +65,7 @@ def decide(
     workflow: str,
     source: EventRef,
     context: Carried,
-    index: Index,
+    index: CaptureIndex,
     tables: Tables,
     now: int,
     filled: Mapping[str, PackageField] = {},
@@ -253,7 +253,7 @@ def _on_trial(
     way: Route,
     source: EventRef,
     context: Carried,
-    index: Index,
+    index: CaptureIndex,
     now: int,
 ) -> list[tuple[OpenViolation, str]]:
     """What a trial version would have said of the same handoff."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.compiled import Path
-from processors.integrity.events import Alias, Event, EventRef
+from processors.integrity.events import Alias, EventRef, TaskEvent
 
 MAX_CANDIDATES = 16  # distinct values told apart under a name: beyond "several" nobody counts
 MAX_BEHIND = 4  # overwritten objects kept behind a newer one
@@ -50,7 +50,7 @@ class Found(Struct, frozen=True, gc=False):
     top: str
 
 
-class Index(Struct, gc=False):
+class CaptureIndex(Struct, gc=False):
     """The values of a task by name. `retracted` maps a name to the time of its retraction."""
 
     captures: dict[str, Capture]
@@ -58,7 +58,7 @@ class Index(Struct, gc=False):
     _read: dict[bytes, bytes] = {}  # long values -> in canonical form
 
     @classmethod
-    def of(cls, events: Iterable[Event | Alias], retracted: dict[str, int]) -> "Index":
+    def of(cls, events: Iterable[TaskEvent | Alias], retracted: dict[str, int]) -> "CaptureIndex":
         """What these events come to."""
         index = cls({}, retracted)
         for event in events:
@@ -67,7 +67,7 @@ class Index(Struct, gc=False):
 
     # --- one more event -----------------------------------------------------------------------
 
-    def add(self, event: Event | Alias) -> None:
+    def add(self, event: TaskEvent | Alias) -> None:
         """Each value of an event becomes its name's capture, unless a later one stands there."""
         if isinstance(event, Alias):
             self._alias(event)

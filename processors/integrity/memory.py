@@ -13,15 +13,15 @@ from processors.integrity.context import Carried
 from processors.integrity.events import (
     SHARED,
     Alias,
-    Event,
     EventRef,
     Remembered,
+    TaskEvent,
     length,
     total_weight,
     weight,
     weight_beside,
 )
-from processors.integrity.index import Index
+from processors.integrity.index import CaptureIndex
 from processors.integrity.limits import Limits
 from processors.integrity.state import Forgotten, OpenHandoff, Task
 
@@ -43,9 +43,9 @@ class Memory(Struct, gc=False):
     size: int
     names: int
     limits: Limits
-    _index: Index | None
+    _index: CaptureIndex | None
     _is_ours: bool = False  # the index: else it is the task's, and stays as it is
-    _views: dict[int, Index] = {}
+    _views: dict[int, CaptureIndex] = {}
 
     @classmethod
     def of(cls, task: Task, limits: Limits) -> "Memory":
@@ -69,10 +69,10 @@ class Memory(Struct, gc=False):
         return task
 
     @property
-    def index(self) -> Index:
+    def index(self) -> CaptureIndex:
         """What stands under each name now."""
         if self._index is None:
-            self._index = Index.of(self.events, self.retracted)
+            self._index = CaptureIndex.of(self.events, self.retracted)
             self._is_ours = True
         return self._index
 
@@ -81,7 +81,7 @@ class Memory(Struct, gc=False):
         """Whether nothing was forgotten for want of room, as far as the numbers tell."""
         return bool(self.events) and self.events[0].number == 1 and not self.forgotten
 
-    def before(self, number: int) -> Index:
+    def before(self, number: int) -> CaptureIndex:
         """What stood under each name before the event `number` came, but for what was taken back
         since."""
         if number >= self.next_number and not self.forgotten:
@@ -90,7 +90,7 @@ class Memory(Struct, gc=False):
         if found is None:
             past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
             events = [event for event in self.events if event.number < number]
-            found = self._views[number] = Index.of([*past, *events], self.retracted)
+            found = self._views[number] = CaptureIndex.of([*past, *events], self.retracted)
         return found
 
     # --- one more event -----------------------------------------------------------------------
@@ -128,12 +128,14 @@ class Memory(Struct, gc=False):
         if carried.longest >= SHARED or carried.longest > largest:
             event = self._with_long(ref, hop, context, largest)
         else:
-            event = Event(ref, hop, context)
+            event = TaskEvent(ref, hop, context)
         characters = len(ref.stage) + len(ref.tool) + len(ref.event_id)
         self._append(event, 64 + 4 * characters + carried.size)
         self.names += len(context)
 
-    def _with_long(self, ref: EventRef, hop: int, context: dict[str, bytes], largest: int) -> Event:
+    def _with_long(
+        self, ref: EventRef, hop: int, context: dict[str, bytes], largest: int
+    ) -> TaskEvent:
         """An event with long values: those that are too large to keep are not, and of those that
         are there already no second copy is."""
         kept: dict[str, bytes] = {}
@@ -143,12 +145,12 @@ class Memory(Struct, gc=False):
                 large[name] = values.digest(value)
             else:
                 kept[name] = self._held(name, value) if len(value) >= SHARED else value
-        return Event(ref, hop, kept, large)
+        return TaskEvent(ref, hop, kept, large)
 
     def _held(self, name: str, value: bytes) -> bytes:
         """The bytes that the last event with the name has under it, if they are equal."""
         for event in reversed(self.events):
-            if isinstance(event, Event) and name in event.context:
+            if isinstance(event, TaskEvent) and name in event.context:
                 held = event.context[name]
                 return held if held == value else value
         return value
@@ -178,7 +180,7 @@ class Memory(Struct, gc=False):
         index = self._index
         if index is not None:
             if not self._is_ours:
-                self._index = index = Index(index.captures.copy(), self.retracted)
+                self._index = index = CaptureIndex(index.captures.copy(), self.retracted)
                 self._is_ours = True
             index.add(event)
 

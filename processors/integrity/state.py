@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.integrity.events import EventRef, Remembered, length
-from processors.integrity.index import Index
+from processors.integrity.index import CaptureIndex
 from schemas.records import Begun, How, Severity, ViolationKind
 
 # What nobody needs to set; what a person may want to is in `limits`.
@@ -240,7 +240,7 @@ class Task(Struct, gc=False):
     retracted: dict[str, int] = {}
     size: int = 0
     names: int = 0
-    index: Index | None = None
+    index: CaptureIndex | None = None
     hops: int = 0
     open: tuple[OpenHandoff, ...] = ()
     heard: bytes = b""

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from processors.integrity.events import SHARED, Alias, Event, EventRef, Remembered
+from processors.integrity.events import SHARED, Alias, EventRef, Remembered, TaskEvent
 from processors.integrity.state import (
     MAX_EDGES,
     MAX_EVENTS,
@@ -35,7 +35,7 @@ _number = attrgetter("number")
 Item = TypeVar("Item")
 
 
-class _Place(Struct, frozen=True, array_like=True, gc=False):
+class _BytesPlace(Struct, frozen=True, array_like=True, gc=False):
     """Where the bytes of a value are: in the event of this number, under this name."""
 
     number: int
@@ -58,11 +58,11 @@ class _Event(Struct, frozen=True, array_like=True, tag=0, gc=False):
     large: dict[str, bytes] = {}
 
 
-class _Field(Struct, frozen=True, array_like=True, gc=False):
+class _StoredField(Struct, frozen=True, array_like=True, gc=False):
     """A field of a package; `ref` is the place of its event in the handoff's `refs`."""
 
     name: str
-    value: bytes | _Place
+    value: bytes | _BytesPlace
     how: How
     ref: int
     candidates: int
@@ -75,9 +75,9 @@ class _Handoff(Struct, frozen=True, array_like=True, tag=0, gc=False):
 
     handoff: OpenHandoff
     refs: list[EventRef]
-    values: list[_Field]
-    amended: list[_Field]
-    context: list[tuple[str, bytes | _Place]]
+    values: list[_StoredField]
+    amended: list[_StoredField]
+    context: list[tuple[str, bytes | _BytesPlace]]
 
 
 class _Head(Struct, frozen=True, array_like=True, gc=False):
@@ -233,13 +233,13 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
     return _Event(event.ref, event.hop, {**event.context, **shared}, event.large)
 
 
-def _holder(event: Event, name: str, value: bytes, events: Sequence[Remembered]) -> int:
+def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remembered]) -> int:
     """The number of the event before this one that has the bytes under the name; 0: none."""
     last = len(events) - 1
     own = last if events[last] is event else bisect_left(events, event.number, key=_number)
     for index in range(own - 1, -1, -1):
         other = events[index]
-        if isinstance(other, Event) and name in other.context:
+        if isinstance(other, TaskEvent) and name in other.context:
             return other.number if other.context[name] is value else 0
     return 0
 
@@ -262,7 +262,7 @@ def _handoff(handoff: OpenHandoff, events: Sequence[Remembered]) -> tuple[Any, .
 def _fields(
     values: dict[str, PackageField], refs: dict[int, EventRef], events: Sequence[Remembered]
 ) -> list[tuple[Any, ...]]:
-    """Fields as `_Field` has them; the events that they came with are put into `refs`."""
+    """Fields as `_StoredField` has them; the events that they came with are put into `refs`."""
     places = {number: place for place, number in enumerate(refs)}
     found = []
     for name, field in values.items():
@@ -279,13 +279,13 @@ def _fields(
     return found
 
 
-def _placed(value: bytes, number: int, events: Sequence[Remembered]) -> bytes | _Place:
+def _placed(value: bytes, number: int, events: Sequence[Remembered]) -> bytes | _BytesPlace:
     """Where an event has these bytes; the bytes where it does not."""
     event = _find(events, number)
-    if isinstance(event, Event):
+    if isinstance(event, TaskEvent):
         for name, held in event.context.items():
             if held == value:
-                return _Place(number, name)
+                return _BytesPlace(number, name)
     return value
 
 
@@ -428,17 +428,17 @@ def _events(
             found.append(each)
         else:
             context = {
-                name: _at(_Place(value, name), found) if isinstance(value, int) else value
+                name: _at(_BytesPlace(value, name), found) if isinstance(value, int) else value
                 for name, value in each.context.items()
             }
-            found.append(Event(each.ref, each.hop, context, each.large))
+            found.append(TaskEvent(each.ref, each.hop, context, each.large))
     return tuple(found)
 
 
 def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:
     handoff = written.handoff
 
-    def fields(listed: list[_Field]) -> dict[str, PackageField]:
+    def fields(listed: list[_StoredField]) -> dict[str, PackageField]:
         return {
             each.name: PackageField(
                 each.value if isinstance(each.value, bytes) else _at(each.value, events),
@@ -460,7 +460,7 @@ def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:
     return handoff
 
 
-def _at(place: _Place, events: Sequence[Remembered]) -> bytes:
+def _at(place: _BytesPlace, events: Sequence[Remembered]) -> bytes:
     event = _find(events, place.number)
-    assert isinstance(event, Event)
+    assert isinstance(event, TaskEvent)
     return event.context[place.name]
