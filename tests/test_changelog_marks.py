@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from processors.runtime.changelog_marks import (
     ChangelogBounds,
     ChangelogMark,
-    loss,
+    loss_since,
     lost,
     newest,
     read,
@@ -57,12 +57,17 @@ def test_what_others_set_is_no_mark(metadata: str | None) -> None:
     assert read(metadata) is None
 
 
+def of(then: ChangelogBounds, now: ChangelogBounds, wanted: int = 2) -> str | None:
+    """What was lost since a mark of format 2."""
+    return loss_since(ChangelogMark(then, 6, 2), now, wanted)
+
+
 @examples
 @given(logs, offsets)
 def test_a_changelog_that_only_grows_lacks_nothing(then: ChangelogBounds, more: int) -> None:
     """Compaction leaves the first offset and the end as they are."""
-    assert loss(then, then._replace(end=then.end + more)) is None
-    assert loss(then, ChangelogBounds("", then.first, then.end + more)) is None  # no ids are told
+    assert of(then, then._replace(end=then.end + more)) is None
+    assert of(then, ChangelogBounds("", then.first, then.end + more)) is None  # no ids are told
 
 
 @examples
@@ -71,7 +76,7 @@ def test_what_held_nothing_lacks_nothing(
     then: ChangelogBounds, now: ChangelogBounds, at: int
 ) -> None:
     """A partition with offsets, and never a state."""
-    assert loss(then._replace(first=at, end=at), now) is None
+    assert of(then._replace(first=at, end=at), now) is None
 
 
 @pytest.mark.parametrize(
@@ -102,13 +107,22 @@ def test_what_held_nothing_lacks_nothing(
     ],
 )
 def test_what_is_missing_is_told(then: ChangelogBounds, now: ChangelogBounds, why: str) -> None:
-    assert why in (loss(then, now) or "")
+    assert why in (of(then, now) or "")
+
+
+def test_states_in_another_format_are_lost_unless_there_are_none() -> None:
+    then, now = ChangelogBounds("a", 0, 9), ChangelogBounds("a", 0, 10)
+    assert of(then, now, 3) == "its states are in format 2, and this version reads format 3"
+    assert of(ChangelogBounds("a", 0, 0), now, 3) is None
+    older = read("handoff/1 a 0 9 6")
+    assert older is not None
+    assert "format 0" in (loss_since(older, now, 2) or "")
 
 
 def test_of_several_inputs_the_mark_that_reached_furthest_counts() -> None:
     early, late = (
-        ChangelogMark(ChangelogBounds("a", 0, 3), 6),
-        ChangelogMark(ChangelogBounds("a", 0, 9), 6),
+        ChangelogMark(ChangelogBounds("a", 0, 3), 6, 2),
+        ChangelogMark(ChangelogBounds("a", 0, 9), 6, 2),
     )
     found = newest([(1, early.text()), (1, late.text()), (1, None), (2, "a tool's")])
     assert found == {1: late}

@@ -327,7 +327,10 @@ def judged_up_to(prefix: str, servers: str, reached: int) -> None:
     app = prefix.rstrip(".")
     committing = Consumer({"bootstrap.servers": servers, "group.id": f"{app}-integrity"})
     at = TopicPartition(
-        f"{prefix}tool-outputs", 2, 0, ChangelogMark(ChangelogBounds("", 0, reached), 6).text()
+        f"{prefix}tool-outputs",
+        2,
+        0,
+        ChangelogMark(ChangelogBounds("", 0, reached), 6, INTEGRITY.format).text(),
     )
     try:
         committing.commit(offsets=[at], asynchronous=False)

@@ -27,7 +27,7 @@ from processors.runtime.changelog_marks import (
     REBUILD,
     ChangelogBounds,
     ChangelogMark,
-    loss,
+    loss_since,
     lost,
     newest,
 )
@@ -281,7 +281,7 @@ def _lacks(
         todo = "" if isinstance(error, Blocked) else "; look at the broker"
         raise DeclinedError(f"{error}{todo}") from None
     now = {number: ChangelogBounds(id_, at.first, at.end) for (_, number), at in has.items()}
-    lacks = {n: why for n in there if (why := loss(marks[n].bounds, now[n]))}
+    lacks = {n: why for n in there if (why := loss_since(marks[n], now[n], processor.format))}
     group = clients.group_id(cluster.settings, processor.name)
     return lost(changelog, group, lacks) if lacks else None
 

@@ -28,7 +28,7 @@ from processors.runtime.changelog_marks import (
     REBUILD,
     ChangelogBounds,
     ChangelogMark,
-    loss,
+    loss_since,
     lost,
     newest,
     read,
@@ -220,22 +220,15 @@ class Assignment:
             changelogs = {
                 number: ChangelogBounds(id_, at.first, at.end) for (_, number), at in has.items()
             }
+            form = self._processor.format
             lacks = {
                 number: why
                 for number, now in changelogs.items()
-                if number in marks and (why := self._loss(marks[number], now)) is not None
+                if number in marks and (why := loss_since(marks[number], now, form)) is not None
             }
             if not lacks:
                 break
         return changelogs, lacks
-
-    def _loss(self, then: ChangelogMark, now: ChangelogBounds) -> str | None:
-        if then.format != self._processor.format and then.bounds.end > then.bounds.first:
-            return (
-                f"its states are written in form {then.format}, and this version reads form "
-                f"{self._processor.format}"
-            )
-        return loss(then.bounds, now)
 
     def _check_count(self, then: int, now: int) -> None:
         if then != now:

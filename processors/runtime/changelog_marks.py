@@ -84,6 +84,13 @@ def loss(then: ChangelogBounds, now: ChangelogBounds) -> str | None:
     return None
 
 
+def loss_since(mark: ChangelogMark, now: ChangelogBounds, wanted: int) -> str | None:
+    """As `loss`, since a mark. States in another format than is `wanted` count as lost."""
+    if mark.format != wanted and held(mark.bounds):
+        return f"its states are in format {mark.format}, and this version reads format {wanted}"
+    return loss(mark.bounds, now)
+
+
 def held(bounds: ChangelogBounds) -> bool:
     """Whether a changelog had anything to lose."""
     return bounds.end > bounds.first
