@@ -7,6 +7,7 @@ import subprocess
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,13 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+def has_judged_or_waits(instance: Instance, enough: int) -> bool:
+    if "toy is blocked: " in instance.log:
+        return True
+    judged = "handoff_input_records_total"
+    return f"{judged}{{" in instance.page("/metrics")[1] and instance.metric(judged) >= enough
+
+
 @pytest.mark.fault("the disk of the state is full")
 def test_a_disk_that_is_full_is_waited_for(bench: Bench, small: Path) -> None:
     bench.create()
@@ -120,7 +128,7 @@ def test_a_disk_that_is_full_is_waited_for(bench: Bench, small: Path) -> None:
         bench.send(f"k{n}", "watch:" + b64encode(dice.randbytes(150_000)).decode())
         if n % 60 == 59:  # in transactions of a moderate size
             bench.flush()
-            bench.read("out", n // 2)
+            wait_for(partial(has_judged_or_waits, instance, n // 2), 60, instance.log)
     feed(bench, 300)
     wait_for(lambda: "toy is blocked: " in instance.log, 60, "it waits for room")
     wait_for(lambda: instance.page("/readyz")[0] == 503, 30, "it is not ready")
