@@ -1,7 +1,7 @@
 """The life of a task's handoffs: begun, held, sent, accepted, stalled, closed.
 
 `Handoffs` holds those of one task while one input is judged. Each method is a row of the lifecycle
-table (`schemas.lifecycle`): it moves one handoff on and notes what is to be published about it.
+table in docs/contracts.md: it moves one handoff on and notes what is to be published about it.
 """
 
 from collections.abc import Collection

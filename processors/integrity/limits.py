@@ -4,13 +4,14 @@ from msgspec import Struct
 
 
 class Limits(Struct, frozen=True, gc=False):
-    """The limits of DESIGN section 3. Bytes, counts, and one time in milliseconds.
+    """The limits of docs/operations.md. Bytes, counts, and times in milliseconds.
 
     `record_bytes`: an input record; a larger one would let one tool fill a task's whole state.
-    `fields`: names a task may have captured; more is a log, not a context.
+    `fields`: names a task may hold values of; more is a log, not a context. Beyond them the oldest
+    outputs are forgotten.
     `value_bytes`: a captured value; a larger one is carried on, but not kept for a rebuild.
-    `state_bytes`: all captures of a task, and as much again for its open handoffs; together they
-    must fit into one record of the changelog.
+    `state_bytes`: all that a task remembers of its outputs (beyond it the oldest are forgotten),
+    and as much again for its open handoffs; together they must fit into one changelog record.
     `open_handoffs`: a task's open handoffs; beyond them the oldest expires.
     `output_bytes`: keys and values of all that one record publishes. A record of 1 MiB may hand off
     in 16 parts, each to `handoff.packages` and a queue, with a violation for each field: what
