@@ -269,6 +269,7 @@ class Memory(Struct, gc=False):
                 break
             first -= 1
         at = self.next_number
+        self.next_number = at + 1  # what comes after it is told apart from what came before
         self.forgotten += tuple([Forgotten(event, at) for event in self.events[:first]])
         self.events = self.events[first:]
         self.size = total_weight(self.events)
