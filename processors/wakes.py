@@ -60,9 +60,9 @@ class Wakes:
             self._watch(key, frozenset(watched))
 
     def awaits(self, key: str) -> bool:
-        """Whether a key has an entry, and no wake of it has failed: then a later deadline, and the
-        same subjects, need not be told."""
-        return key in self._scheduled and not self._failed
+        """Whether a key has an entry that the open transaction has not touched, and no wake has
+        failed: then a later deadline, and the same subjects, need not be told."""
+        return key in self._scheduled and key not in self._fired and not self._failed
 
     def forgotten(self, key: str) -> None:
         """A state was deleted."""
