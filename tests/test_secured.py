@@ -299,7 +299,7 @@ def test_a_plan_does_not_offer_to_create_what_it_may_not_see(stage: Stage, prefi
         result = stage("topics", "plan")
     assert result.stdout == (
         f"what exists cannot be seen: the right {hidden} is missing; "
-        "grant it to the user of these settings\n1 change\n"
+        "grant it to the user of these settings\n0 changes, and 1 that cannot be done\n"
     )
     # What does not exist may not be seen either.
     result = stage("topics", "plan", HANDOFF_TOPIC_PREFIX=prefix)

@@ -124,7 +124,7 @@ def counted(changes: list[Change]) -> str:
     """How many changes a plan has; what it refuses is none."""
     refused = sum(isinstance(change, Refusal) for change in changes)
     said = output.number(len(changes) - refused, "change") if changes else "nothing to change"
-    return f"{said}; {refused} more cannot be done" if refused else said
+    return f"{said}, and {refused:,} that cannot be done" if refused else said
 
 
 def _note_lost_states(cluster: Cluster, changes: list[Change]) -> None:
