@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
+from schemas.cel import values
 from schemas.cel.expression import EvaluationError, Members, compile_expression
 from schemas.cel.values import MAX_STEPS
 from tests.core import Inputs, tables
@@ -39,15 +41,15 @@ def test_an_operator_goes_through_a_context_only_so_often(
     text: str, context: dict[str, bytes], times: int
 ) -> None:
     again = evaluated(text, context)
-    for _ in range(times - 2):
+    for _ in range(times - 4):  # to read it counts once, too
         again()
     errors = []
-    for _ in range(4):
+    for _ in range(6):
         try:
             again()
         except EvaluationError as error:
             errors.append(error)
-    assert 0 < len(errors) < 4
+    assert 0 < len(errors) < 6
     assert {error.kind for error in errors} == {"too_large"}
     assert "a" * 10 not in str(errors[0])
 
@@ -64,10 +66,56 @@ def test_an_operator_goes_through_a_context_only_so_often(
         "context.l[0] > 1",
     ],
 )
-def test_what_looks_at_no_more_than_a_literal_costs_nothing(text: str) -> None:
+def test_what_looks_at_no_more_than_a_literal_costs_nothing_but_to_read_it_once(text: str) -> None:
     expression, members = compile_expression(text), Members({"t": TEXT, "l": LIST, "n": b"80"})
     expression.evaluate(members)
-    assert members.left == MAX_STEPS
+    reading = {"t": MIB, "l": 16 * len(LIST), "n": 2}
+    assert members.left == MAX_STEPS - sum(reading[name] for name in members)
+    left = members.left
+    expression.evaluate(members)
+    assert members.left == left
+
+
+DIGITS = b"9" * 400  # beyond a double
+UNREADABLE = {
+    "too deep": b"[" + b"[1]," * 1000 + b"[" * 101 + b"]" * 101 + b"]",
+    "a number beyond a double": b"[" + b"1," * 1000 + DIGITS + b"]",
+    "one alone": DIGITS,
+    "spelled with an exponent": b'{"a": 1e999}',
+    "half a character": b'"' + b"a" * 1000 + b'\\ud800"',
+    "half of one in a map": b'{"a": ["x", "\\udc00"]}',
+    "no UTF-8": b'"\xff"',
+}
+
+
+@pytest.mark.parametrize("raw", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_what_cannot_be_read_is_tried_once_for_all_rules(
+    monkeypatch: pytest.MonkeyPatch, raw: bytes
+) -> None:
+    tried = []
+
+    def decode(given: bytes) -> Any:
+        tried.append(given)
+        return msgspec.json.decode(given)
+
+    monkeypatch.setattr(values, "_decode", decode)
+    members = Members({"a": raw})
+    for text in ("context.a == 1 || context.a == 2", "size(context.a) > 1", "1 in context.a"):
+        for _ in range(3):
+            with pytest.raises(EvaluationError) as error:
+                compile_expression(text).evaluate(members)
+            assert error.value.kind == "unreadable"
+            assert error.value.__cause__ is None
+    assert tried == [raw]
+    assert members.left <= MAX_STEPS - len(raw), "and it counts"
+
+
+def test_a_context_larger_than_may_be_read_is_not_read() -> None:
+    members = Members({f"m{i}": LIST for i in range(20)})
+    with pytest.raises(EvaluationError) as error:
+        compile_expression(" || ".join(f"context.m{i} == 1" for i in range(20))).evaluate(members)
+    assert error.value.kind == "too_large"
+    assert len(members) < 17
 
 
 def test_many_terms_of_one_expression_count_together() -> None:

@@ -14,8 +14,9 @@ from schemas.cel.errors import EvaluationError
 MAX_VALUE_DEPTH: Final = 100
 
 # What expressions over one context may go through together: a character of a text is one step, and
-# a byte of JSON in a list or a map, which are compared member by member, `_NESTED_STEPS`. A text of
-# 1 MiB may be searched 256 times, a list of 1 MiB compared 16 times; that takes about a second.
+# a byte of JSON in a list or a map, which are read and compared member by member, `_NESTED_STEPS`.
+# A text of 1 MiB may be searched 256 times, a list of 1 MiB compared 16 times; that takes about a
+# second.
 MAX_STEPS: Final = 1 << 28
 _NESTED_STEPS: Final = 16
 
@@ -32,22 +33,25 @@ NAMES: Final[dict[type, str]] = {
     dict: "a map",
 }
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+_NESTED: Final = b"[{"
 _decode = msgspec.json.Decoder().decode
 # Digits as 0, everything else as x: shows in one pass of C where a long number may stand.
 _DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in range(256))
 
 
 class Members(dict[str, Any]):
-    """The members of one context, decoded when they are first read.
+    """The members of one context, decoded when they are first read; what cannot be is tried once.
 
-    `left` is what operators may still go through (`MAX_STEPS`); they tell it by `weigh` or `spend`.
+    `left` is what may still be gone through (`MAX_STEPS`): reading a member takes of it, and
+    operators do, by `weigh` or `spend`.
     """
 
-    __slots__ = ("left", "raw")
+    __slots__ = ("left", "raw", "unreadable")
 
     def __init__(self, raw: Mapping[str, bytes]) -> None:
         self.raw = raw
         self.left = MAX_STEPS
+        self.unreadable: set[str] = set()
 
     def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
         """An operator is about to go through two values, made of the members of these names."""
@@ -68,10 +72,18 @@ class Members(dict[str, Any]):
             )
 
     def __missing__(self, name: str) -> Any:
-        raw = self.raw.get(name)
-        if raw is None:
+        found = self.raw.get(name)
+        if found is None:
             raise EvaluationError("no_such_member", f"{member(name)} is not there")
-        value = self[name] = _read(name, bytes(raw))
+        if name in self.unreadable:
+            raise _unreadable(name)
+        raw = bytes(found)
+        self.spend(_NESTED_STEPS * len(raw) if raw[0] in _NESTED else len(raw))
+        try:
+            value = self[name] = _read(name, raw)
+        except EvaluationError:
+            self.unreadable.add(name)
+            raise
         return value
 
 
@@ -92,11 +104,15 @@ def _read(name: str, raw: bytes) -> Any:
                 _long_integers_to_doubles(value)
         return value
     except (ValueError, OverflowError, RecursionError):  # of msgspec, UTF-8, float and the stack
-        raise EvaluationError(
-            "unreadable",
-            f"{member(name)} is no JSON with a meaning here (half a character, a number beyond a "
-            "double, or too deep)",
-        ) from None
+        raise _unreadable(name) from None
+
+
+def _unreadable(name: str) -> EvaluationError:
+    return EvaluationError(
+        "unreadable",
+        f"{member(name)} is no JSON with a meaning here (half a character, a number beyond a "
+        "double, or too deep)",
+    )
 
 
 def _check_depth(name: str, value: Any) -> None:
