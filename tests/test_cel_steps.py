@@ -118,6 +118,28 @@ def test_a_context_larger_than_may_be_read_is_not_read() -> None:
     assert len(members) < 17
 
 
+@pytest.mark.parametrize(
+    ("text", "context"),
+    [
+        ("[[[[[[1]]]]]] in context.l", {"l": b"[[[[[[true]]]]]]"}),
+        ("[1] in context.l", {"l": b"[true]"}),
+        ("context.x in context.l", {"l": b'{"a":[true,0]}', "x": b'{"a":[1,false]}'}),
+        ("[context.l] == [context.m]", {"l": b"[1, 0]", "m": b"[1.0, 0.0]"}),
+    ],
+)
+def test_where_true_could_be_taken_for_1_each_list_and_map_counts(
+    text: str, context: dict[str, bytes]
+) -> None:
+    many = {
+        name: raw if name == "x" else b"[" + b",".join([raw] * 20_000) + b"]"
+        for name, raw in context.items()
+    }
+    members = Members(many)
+    compile_expression(text).evaluate(members)
+    read = 16 * sum(map(len, many.values()))
+    assert MAX_STEPS - members.left > read + 19_000 * 256
+
+
 def test_many_terms_of_one_expression_count_together() -> None:
     again = evaluated(" || ".join(["context.a in context.l"] * 100), {"a": b"2", "l": LIST})
     with pytest.raises(EvaluationError):

@@ -244,7 +244,7 @@ def _chain(node: Chain) -> Run:
     if len(parts) == 1:
         ((apply, operand, names),) = parts
         if not names:
-            return lambda members: apply(first(members), operand(members))
+            return lambda members: apply(first(members), operand(members), members)
 
     def run(members: Members) -> Any:
         value = first(members)
@@ -252,7 +252,7 @@ def _chain(node: Chain) -> Run:
             other = operand(members)
             if names:
                 members.weigh(value, other, names)
-            value = apply(value, other)
+            value = apply(value, other, members)
         return value
 
     return run

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from schemas.cel.errors import EvaluationError
-from schemas.cel.values import INT64_MAX, INT64_MIN, NAMES, NUMBERS, equal
+from schemas.cel.values import INT64_MAX, INT64_MIN, NAMES, NUMBERS, Members, equal
 
 # A text of 4 KiB can name a large value 400 times: what `+` makes of them stays within a record.
 MAX_CONCATENATION: Final = 1 << 20
 
-Apply = Callable[[Any, Any], Any]
+Apply = Callable[[Any, Any, Members], Any]  # the last one counts the steps
+_Compute = Callable[[Any, Any], Any]
 _Mismatch = Callable[[Any, Any], EvaluationError]
 _ORDERED: Final = frozenset((int, float, str, bool))
 
@@ -43,7 +44,7 @@ def operator(symbol: str, left_named: str, right_named: str) -> Apply:
         case "==":
             return equal
         case "!=":
-            return lambda a, b: not equal(a, b)
+            return lambda a, b, members: not equal(a, b, members)
         case "in":
             return _in(right_named)
         case "<" | "<=" | ">" | ">=":
@@ -52,11 +53,11 @@ def operator(symbol: str, left_named: str, right_named: str) -> Apply:
             return _arithmetic(symbol, no_overload)
 
 
-_COMPARISONS: Final[dict[str, Apply]] = {"<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}
+_COMPARISONS: Final[dict[str, _Compute]] = {"<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge}
 
 
-def _comparison(compare: Apply, no_overload: _Mismatch) -> Apply:
-    def apply(a: Any, b: Any) -> Any:
+def _comparison(compare: _Compute, no_overload: _Mismatch) -> Apply:
+    def apply(a: Any, b: Any, members: Members) -> Any:
         kind = type(a)
         if kind is type(b) and kind in _ORDERED:
             return compare(a, b)
@@ -68,9 +69,9 @@ def _comparison(compare: Apply, no_overload: _Mismatch) -> Apply:
 
 
 def _in(named: str) -> Apply:
-    def apply(a: Any, b: Any) -> bool:
-        if type(b) is list:
-            return a in b and any(equal(a, item) for item in b)  # as in `equal`: C decides most
+    def apply(a: Any, b: Any, members: Members) -> bool:
+        if type(b) is list:  # as in `equal`: C decides most
+            return a in b and any(equal(a, item, members) for item in b)
         if type(b) is dict:
             return type(a) is str and a in b
         raise mismatch("'in'", "a list or a map on its right", b, named)
@@ -82,7 +83,7 @@ def _arithmetic(symbol: str, no_overload: _Mismatch) -> Apply:
     whole, fraction = _INT_ARITHMETIC[symbol], _DOUBLE_ARITHMETIC.get(symbol)
     joins = (str, list) if symbol == "+" else ()
 
-    def apply(a: Any, b: Any) -> Any:
+    def apply(a: Any, b: Any, members: Members) -> Any:
         kind = type(a)
         if kind is not type(b):
             raise no_overload(a, b)
