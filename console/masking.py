@@ -7,16 +7,18 @@ the text of a classified value that is at hand.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
 
-from processors.contracts import values
-from processors.contracts.classified import MIN_TEXT, Classified
+from processors.contracts import telling
+from processors.contracts.classified import Classified
+from processors.contracts.telling import Secrets
 
+_T = TypeVar("_T")
 MASK: Final = "••••"
-_MOST: Final = 1 << 26  # bytes of a value, times texts that are looked for in it
+_MOST: Final = 1 << 27  # characters that are read, times texts that are looked for in them
 _ENVELOPE: Final = ("context", "fields")  # where an output and an amendment have what is classified
 _WORD: Final = re.compile(r"[\w.+-]*")
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"?(\s*:)?|[-+.\w]+')
@@ -39,9 +41,10 @@ class Mask:
         self._classified = classified
         self._members = {path[-1] for path in classified.at}
         self._unplaced = unplaced
-        self._secrets = classified.texts(
+        self._texts = classified.texts(
             (name, bytes(raw)) for context in contexts for name, raw in context.items()
         )
+        self._secrets = Secrets(self._texts, _MOST)
 
     def hides(self, name: str, raw: Raw) -> bool:
         """Whether the value of a name is not shown."""
@@ -53,20 +56,28 @@ class Mask:
     def may_quote(self, raw: Raw) -> bool:
         """Whether a value that nobody declared, and so nobody cleared, has a text of more than a
         plain word: it may quote what is classified."""
-        texts = values.texts(bytes(raw)) if self._classified.at else ()
+        texts = telling.texts(bytes(raw)) if self._classified.at else ()
         return any(_WORD.fullmatch(text) is None for text in texts)
 
     def tells(self, text: str) -> bool:
-        """Whether words hold the text of a classified value."""
-        if len(text) * len(self._secrets) > _MOST:
-            return True
-        return any(secret in text for secret in self._secrets)
+        """Whether words, or a name, hold the text of a classified value."""
+        return self._secrets.tells(text)
+
+    def names(self, members: Mapping[str, _T]) -> dict[str, _T]:
+        """Members with each name masked that tells a classified value."""
+        found: dict[str, _T] = {}
+        for name, inner in members.items():
+            shown = MASK if self.tells(name) and not self._classified.covers(name) else name
+            while shown in found:
+                shown += MASK
+            found[shown] = inner
+        return found
 
     def _holds(self, value: bytes) -> bool:
-        return bool(self._secrets) and any(map(self.tells, values.texts(value)))
+        return bool(self._secrets) and self.tells(value.decode("utf-8", "replace"))
 
     def _names(self, value: bytes) -> bool:
-        if not self._members or values.spelled_type(value) not in ("object", "array"):
+        if not self._members:
             return False
         pending = [_read(value)]
         while pending:
@@ -77,6 +88,8 @@ class Mask:
                 pending.extend(each.values())
             elif isinstance(each, list):
                 pending.extend(each)
+            elif isinstance(each, str):
+                pending.append(telling.within(each))
         return False
 
     # --- an input that could not be understood ------------------------------------------------
@@ -88,8 +101,9 @@ class Mask:
         body = _read(value)
         if not isinstance(body, (dict, list)):
             text = value.decode("utf-8", "backslashreplace")
-            return _TOKEN.sub(lambda found: found[0] if found[1] else MASK, text)
+            return _TOKEN.sub(_named_or_masked, text)
         self._collect(body, ())
+        self._secrets = Secrets(self._texts, _MOST)
         veiled = self._veil(body, ())
         return None if veiled == body else msgspec.json.format(msgspec.json.encode(veiled)).decode()
 
@@ -97,17 +111,17 @@ class Mask:
         """Note the texts of what is classified in it."""
         for name, inner, at in _members(body, path):
             if self._is(name, at):
-                found = values.texts(msgspec.json.encode(inner))
-                self._secrets.update(text for text in found if len(text) >= MIN_TEXT)
+                self._texts.update(telling.texts(msgspec.json.encode(inner)))
             else:
                 self._collect(inner, at)
 
     def _veil(self, body: Any, path: tuple[str, ...]) -> Any:
         if isinstance(body, dict):
-            return {
+            veiled = {
                 name: MASK if self._is(name, at) else self._veil(inner, at)
                 for name, inner, at in _members(body, path)
             }
+            return self.names(veiled)
         if isinstance(body, list):
             return [self._veil(inner, at) for _, inner, at in _members(body, path)]
         text = body if isinstance(body, str) else msgspec.json.encode(body).decode()
@@ -116,6 +130,13 @@ class Mask:
     def _is(self, name: str, at: tuple[str, ...]) -> bool:
         last = name.rpartition(".")[2]
         return last in self._members or self._classified.holds(at)
+
+
+def _named_or_masked(found: re.Match[str]) -> str:
+    """A word of what is no JSON, masked where it is no name: what stands before a colon may be a
+    value, too."""
+    shown = bool(found[1]) and telling.is_plain_name(found[0].partition('"')[2].rpartition('"')[0])
+    return found[0] if shown else MASK + (found[1] or "")
 
 
 def _members(body: Any, path: tuple[str, ...]) -> list[tuple[str, Any, tuple[str, ...]]]:

@@ -113,6 +113,11 @@ class Contracts:
                 found.add(name)
         return found
 
+    def names(self, package: Package) -> dict[str, str]:
+        """The names in a package as they are shown: one that tells a classified value is masked."""
+        shown = self._mask(package).names({name: name for name in package.context})
+        return {name: each for each, name in shown.items()}
+
     def note(self, package: Package) -> str | None:
         """What the sender added for people, masked where it holds a classified value."""
         if package.note is None:
@@ -257,13 +262,13 @@ def _fields(record: Package, contracts: Contracts) -> Table:
     table.add_column(overflow="fold", max_width=26)
     table.add_column(overflow="ellipsis", no_wrap=True, max_width=_WIDEST_VALUE)
     table.add_column(overflow="fold")
-    hidden = contracts.hidden(record)
+    hidden, names = contracts.hidden(record), contracts.names(record)
     for name, value in record.context.items():
         origin = record.provenance.get(name)
         mark, style, way = _HOW[origin.how] if origin else ("?", "dim", "origin unknown")
         table.add_row(
             Text(mark, style),
-            Text(plain(name)),
+            Text(plain(names[name])),
             Text(MASK, "dim") if name in hidden else Text(shown(value)),
             Text(way + _source(record, origin), style),
         )

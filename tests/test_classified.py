@@ -1,7 +1,9 @@
 """What the contracts of a workflow classify together, and that it is masked where it is told."""
 
 import json
+import unicodedata
 from typing import Any
+from urllib.parse import quote_plus
 
 import msgspec
 import pytest
@@ -283,6 +285,38 @@ def test_names_in_a_classified_object_are_not_told_as_a_place() -> None:
     ]
     assert (violation["kind"], violation["found_in"]) == ("context_unstructured", "profile")
     assert SECRET not in json.dumps(violation)
+
+
+PERSON = "Zoë Q. Secret"
+WRITTEN: dict[str, Any] = {
+    "a name": {PERSON: 1},
+    "a name deep down": {"a": [{"b": {PERSON: {"x": "y"}}}]},
+    "JSON": json.dumps({"email": PERSON}),
+    "JSON in JSON": json.dumps(json.dumps({"q": PERSON})),
+    "decomposed": unicodedata.normalize("NFD", PERSON),
+    "upper case": PERSON.upper(),
+    "no-break spaces": PERSON.replace(" ", "\u00a0"),
+    "an address": "https://x.example/?q=" + quote_plus(PERSON),
+    "HTML": f"<b>{PERSON.replace('ë', '&euml;')}</b>",
+    "a number": {"p": 4.455667788e9},
+    "a number in JSON": '{"p":4.455667788e9}',
+    "a number as a name": {"4455667788": "x"},
+}
+
+
+@pytest.mark.parametrize("words", WRITTEN.values(), ids=WRITTEN.keys())
+@pytest.mark.parametrize("kept", [True, False], ids=["sent", "captured before"])
+def test_a_repeat_by_what_tells_it_in_another_form_is_not_told(words: Any, kept: bool) -> None:
+    fields = [{"name": "email", "rebuild": False}, {"name": "phone", "required": False}]
+    secrets = {"email": PERSON, "phone": 4455667788}
+    inputs = (
+        [handed({**secrets, "words": words})]
+        if kept
+        else [{"at": "09:00", "task": "t0", "context": secrets}, handed({"words": words})]
+    )
+    contract = repeating("context.words", fields=fields)
+    (values,) = told([CLASSIFYING, contract], *inputs)
+    assert values == {"context.words": None}
 
 
 # --- insights -------------------------------------------------------------------------------------

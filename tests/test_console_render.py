@@ -48,6 +48,15 @@ def test_a_package_tells_who_what_and_how_each_field_got_there() -> None:
     assert "the receiver gets 100%" in text
 
 
+def test_a_name_that_is_a_classified_value_is_masked() -> None:
+    sent = package()
+    secret = msgspec.json.decode(sent.context["contact_name"], type=str)
+    context = {**sent.context, secret.upper(): msgspec.Raw(b"1"), "tone": msgspec.Raw(b'"ok"')}
+    text = shown(render.package(msgspec.structs.replace(sent, context=context), contracts()))
+    assert secret.lower() not in text.lower()
+    assert "tone" in text
+
+
 def test_classified_values_are_masked_under_every_name_of_theirs() -> None:
     text = shown(render.package(package(), contracts()))
     assert MASK in text

@@ -15,6 +15,7 @@ from rich.console import Console
 from console import hops, sequence, story, story_render
 from console.kafka import Writer, connect
 from console.main import main
+from console.masking import MASK
 from schemas import wire
 from schemas.documents import HandoffContract
 from schemas.flow import Record
@@ -486,6 +487,31 @@ def test_a_recording_is_told_without_a_broker(monkeypatch: pytest.MonkeyPatch) -
     assert [each["what"] for each in parsed["timeline"]][:4] == ["output"] * 4
     assert parsed["handoffs"][0]["cells"]["budget"] == "rebuilt"
     assert parsed["open"] == [parsed["handoffs"][0]["id"]]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("values", [(), ("--values",)])
+def test_a_name_that_is_a_classified_value_is_masked(
+    tmp_path: Path, form: str, values: tuple[str, ...]
+) -> None:
+    secret = "kim@b.example"
+    lines = [
+        {"id": "1", "stage": "converse", "context": {"contact_email": secret, "budget": 7}},
+        {"id": "2", "context": {secret: "x", "tone": {secret.upper(): 1}}, "retracted": [secret]},
+        {"id": "3", "context": {f"re {secret}": 1}, "handoff": {"to": "marketing-nurture"}},
+    ]
+    same = {"task_id": "t", "workflow": "inbound-lead", "stage": "qualify", "tool": "crm"}
+    time = {"occurred_at": "2026-03-02T10:00:00Z", "team": "sales"}
+    recording = tmp_path / "names.jsonl"
+    recording.write_text("".join(json.dumps(same | time | line) + "\n" for line in lines))
+    contracts = tmp_path / "sales.yaml"
+    contracts.write_text((DEMO / "sales.yaml").read_text())
+    arguments = ("--from", str(recording), "--contracts", str(contracts))
+    result = show("t", *arguments, *values, "--output", form)
+    assert result.exit_code == 0, result.output
+    assert "kim" not in result.output.lower()
+    assert MASK in result.output
+    assert "tone" in result.output
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -33,6 +33,15 @@ def context(**values: Any) -> dict[str, msgspec.Raw]:
         ("text", "write to kim@b.example soon", True),
         ("list", [1, {"x": "kim@b.example"}], True),
         ("number", 4455667, True),
+        ("a name", {"kim@b.example": 1}, True),
+        ("a name", [{"a": {"KIM@B.EXAMPLE": {"x": 1}}}], True),
+        ("JSON", '{"q": "kim\\u0040b.example"}', True),
+        ("JSON", json.dumps(json.dumps({"email": "x"})), True),  # a member of that name
+        ("JSON", '[{"crm": {"mail": "x"}}]', True),
+        ("address", "?to=kim%40b.example", True),
+        ("HTML", "kim&#64;b&period;example", True),
+        ("number", 4.455667e6, True),
+        ("number", '{"p":4.455667e6}', True),
         ("text", "kim", False),
         ("tier", "gold", False),
         ("other", {"tier": {"level": 3}}, False),
@@ -59,6 +68,9 @@ def test_a_text_that_stands_somewhere_hides_all_that_are_texts() -> None:
         ("two words", True),
         ("a@b.example", True),
         ('{"email":1}', True),
+        ({"kim@b.example": 1}, True),
+        ({"two words": 1}, True),
+        ({"tier_2": {"x-y": 1}}, False),
         ({"x": [{"y": "said so"}]}, True),
     ],
 )
@@ -84,6 +96,10 @@ def test_what_nobody_declared_may_quote(value: Any, may: bool) -> None:
         ),
         ({"fields": {"mail": {"x": 1}}}, {"fields": {"mail": MASK}}),
         ([{"email": "x"}, "y"], [{"email": MASK}, "y"]),
+        (
+            {"email": "kim1", "context": {"KIM1": 1, "re: kim1": 2, "j": '{"x":"\\u006bim1"}'}},
+            {"email": MASK, "context": {MASK: 1, MASK + MASK: 2, "j": MASK}},
+        ),
     ],
 )
 def test_a_dead_letter_that_is_json_shows_what_is_not_classified(value: Any, shown: Any) -> None:
@@ -104,6 +120,7 @@ def test_a_dead_letter_without_anything_classified_is_shown_as_it_is(value: Any)
         (b'{"email" : k@b.c}', f'{{"email" : {MASK}@{MASK}}}'),
         (b'{"a": 17, "b": "\\"k', f'{{"a": {MASK}, "b": {MASK}'),
         (b'"kim"', MASK),
+        (b'{"kim@b.example": 1 "x"}', f"{{{MASK}: {MASK} {MASK}}}"),
         (b'\xff{"a":"kim"}', f'\\{MASK}{{"a":{MASK}}}'),
     ],
 )

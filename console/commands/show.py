@@ -15,7 +15,6 @@ from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
 from console.kafka import Cluster, connect, read_all
 from console.lines import INPUTS, Line, check_readable, read_lines
 from console.masking import Mask
-from processors.contracts.classified import Classified
 from processors.contracts.tables import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.partitioning import partition_of
@@ -24,7 +23,7 @@ from schemas import documents, wire
 from schemas.documents import HandoffContract
 from schemas.flow import Record
 from schemas.printable import plain
-from schemas.records import Package, ToolOutput
+from schemas.records import Amendment, Package, ToolOutput
 from topics.catalogue import DEFAULT_PARTITIONS
 
 HELD = "handoff.held"
@@ -78,12 +77,14 @@ def show(
         now, where = wire.utc(rehearsed.now), recording
     events = sequence.in_order(found)
     name = _workflow(story.workflows(events), task, workflow, where)
+    bodies = [each.body for each in events if isinstance(each.body, (ToolOutput, Package))]
+    mask = Mask(shown.classified(name), [body.context for body in bodies])
     told = story.tell(
-        events,
+        [_veiled(event, mask) for event in events],
         task,
         name,
         {documents.key(each): each for each in contracts},
-        _reveals(events, contracts, shown.classified(name)) if values else lambda name, raw: False,
+        _reveals(events, contracts, mask) if values else lambda name, raw: False,
     )
     with output.ends_cleanly():
         if output_ == "json":
@@ -110,16 +111,31 @@ def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str
     return asked or found[0]
 
 
+def _veiled(event: sequence.Event, mask: Mask) -> sequence.Event:
+    """An event without names that tell a classified value."""
+    match event.body:
+        case ToolOutput(context=context, retracted=retracted):
+            taken = list(mask.names(dict.fromkeys(retracted)))
+            body: sequence.Body = replace(event.body, context=mask.names(context), retracted=taken)
+        case Package(context=context, provenance=provenance):
+            body = replace(
+                event.body, context=mask.names(context), provenance=mask.names(provenance)
+            )
+        case Amendment(fields=fields):
+            body = replace(event.body, fields=mask.names(fields))
+        case _:
+            return event
+    return event._replace(body=body)
+
+
 def _reveals(
-    events: list[sequence.Event], contracts: list[HandoffContract], classified: Classified
+    events: list[sequence.Event], contracts: list[HandoffContract], mask: Mask
 ) -> story.Reveals:
     """Which captured values may be shown: none while a contract of the story is not at hand."""
     known = {documents.key(each) for each in contracts}
     if not story.versions(events) <= known:
         output.say("a contract of this task is not at hand, so no value is shown", err=True)
         return lambda name, raw: False
-    bodies = [each.body for each in events if isinstance(each.body, (ToolOutput, Package))]
-    mask = Mask(classified, [body.context for body in bodies])
     return lambda name, raw: not mask.hides(name, raw)
 
 

@@ -12,16 +12,18 @@ A name with dots may be a path or a top-level name that is spelled so; both coun
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from processors.contracts import values
+from processors.contracts import telling, values
+from processors.contracts.telling import Secrets
 from schemas.documents import HandoffContract
 
 Path = tuple[str, ...]
-MIN_TEXT = 4  # characters
+NO_SECRETS = Secrets()
 
 
 class Named(Struct, frozen=True):
@@ -31,11 +33,22 @@ class Named(Struct, frozen=True):
     classified: bool
 
 
+class Held(Protocol):
+    """What a task holds under a name: raw JSON, None where it is not kept, and what it replaced."""
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def behind(self) -> "tuple[Held, ...]": ...
+
+
 class Classified(Struct, frozen=True):
     """What is classified. `at` are the paths where it stands, `above` those that lead there."""
 
     at: frozenset[Path] = frozenset()
     above: frozenset[Path] = frozenset()
+    tops: frozenset[str] = frozenset()  # what all of these begin with
 
     def covers(self, path: str) -> bool:
         """Whether something classified may be found at, in or around a name or dotted path."""
@@ -47,18 +60,30 @@ class Classified(Struct, frozen=True):
         return any(part in self.at for part in _beginnings(path))
 
     def texts(self, context: Iterable[tuple[str, bytes]]) -> set[str]:
-        """The texts of what is classified among values under their names, but for those that are
-        short: they stand in others by chance."""
+        """The texts of what is classified among values under their names."""
         found: set[str] = set()
-        pending = [(_steps(name), value) for name, value in context]
+        pending = [
+            (_steps(name), value) for name, value in context if name.partition(".")[0] in self.tops
+        ]
         while pending:
             path, value = pending.pop()
             if self.holds(path):
-                found.update(text for text in values.texts(value) if len(text) >= MIN_TEXT)
+                found.update(telling.texts(value))
             elif path in self.above:
                 inside = values.members(value) or {}
                 pending += [((*path, *_steps(name)), bytes(raw)) for name, raw in inside.items()]
         return found
+
+    def secrets(self, held: Mapping[str, Held], *contexts: Mapping[str, bytes]) -> Secrets:
+        """What must not be told of what a task holds, and of contexts, by name."""
+        if not self.at:
+            return NO_SECRETS
+        values = [pair for context in contexts for pair in context.items()]
+        for name, capture in held.items():
+            for each in (capture, *capture.behind):
+                if each.value is not None:
+                    values.append((name, each.value))
+        return Secrets(self.texts(values))
 
     def cut(self, place: str) -> str:
         """A dotted name inside a context, as far as its members are no part of what is classified:
@@ -103,7 +128,7 @@ def classify(fields: Iterable[Named]) -> Classified:
             if not any(part in at for part in _beginnings(name)):
                 at.add(name)
                 found.append(name)
-    return Classified(frozenset(at), frozenset(above))
+    return Classified(frozenset(at), frozenset(above), frozenset(path[0] for path in at | above))
 
 
 def _steps(name: str) -> Path:

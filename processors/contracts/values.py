@@ -172,27 +172,6 @@ def _step(name: str, inside: str | int) -> str:
     return name if len(name) > MAX_WHERE else f"{name}.{inside}"[: MAX_WHERE + 1]
 
 
-_decode_spelled = msgspec.json.Decoder(float_hook=str).decode
-
-
-def texts(value: bytes) -> list[str]:
-    """The text of each string and number inside a value, in any order."""
-    found: list[str] = []
-    try:
-        pending: list[Any] = [_decode_spelled(value)]
-    except (*_UNREADABLE, ValueError):
-        return found
-    while pending:
-        each = pending.pop()
-        if isinstance(each, dict):
-            pending.extend(each.values())
-        elif isinstance(each, list):
-            pending.extend(each)
-        elif isinstance(each, (str, int)) and not isinstance(each, bool):
-            found.append(str(each))
-    return found
-
-
 def _number(text: str) -> int | str:
     """One spelling for each number that is written with a point or an exponent."""
     try:

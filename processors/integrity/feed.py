@@ -42,7 +42,6 @@ MAX_SUBJECT = 1000
 MAX_NAME = 200
 MAX_FIELDS = 64  # names told of one context
 MAX_SHOWN = 200  # characters of a value that repeats
-MAX_SEARCHED = 1 << 24  # bytes of such a value, times the texts that are looked for in it
 _DIGEST = 4  # bytes of a stage's or an edge's digest
 _SKIPPED = Count("feed_skipped")
 # A receiver that is not there fails all who send to it; where no contract is, the edge needs one.
@@ -435,30 +434,25 @@ def _telling(
     contract: Contract,
     captures: Mapping[str, Capture],
 ) -> set[str]:
-    """The paths whose values hold in words what is classified: as the handoff's violations say, or
-    that its package or the task has. A value where it would take long to find out is one of them.
+    """The paths whose values tell what is classified: as the handoff's violations say, or that its
+    package or the task has.
     """
     classified = contract.classified
-    secrets = classified.texts(
-        [(name, kept.value) for name, kept in handoff.values.items()]
-        + [
-            (name, each.value)
-            for name, capture in captures.items()
-            for each in (capture, *capture.behind)
-            if each.value is not None
-        ]
-    )
+    package = {name: kept.value for name, kept in handoff.values.items()}
+    secrets = classified.secrets(captures, package)
+    # A place may be told in part, or not at all: then it may be any of those inside.
     places = [
-        f"context.{violation.found_in}."
+        f"context.{violation.found_in}." if violation.found_in else "context."
         for violation in handoff.violations
-        if violation.found_in and violation.subject and classified.covers(violation.subject)
+        if violation.kind == "context_unstructured"
+        and violation.subject
+        and classified.covers(violation.subject)
     ]
     return {
         path
         for path, value in watched.items()
-        if any(place.startswith(f"{path}.") for place in places)
-        or len(value) * len(secrets) > MAX_SEARCHED
-        or any(secret in text for text in values.texts(value) for secret in secrets)
+        if any(place.startswith(f"{path}.") or f"{path}.".startswith(place) for place in places)
+        or secrets.tells(value.decode(errors="replace"))
     }
 
 

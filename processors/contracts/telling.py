@@ -1,0 +1,232 @@
+"""Text that tells a classified value, in whatever common form it is written.
+
+A value and the text that may tell it are compared folded: compatibility forms, case, accents and
+characters that show nothing are no difference (Unicode Standard Annex 15, NFKD; case folding), nor
+is white space. Escapes of JSON, percent-encoding and HTML entities are undone, and undone again:
+what is read may be JSON, with a string in it that is JSON, with another one in that. Numbers are
+looked for as they are written out, too: 4.5e3 is 4500. Names of members are text like any other.
+
+Not found is what takes more than reading: a value in pieces, in another order, alphabet or
+language, abbreviated, enciphered or hashed.
+"""
+
+import html
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+import msgspec
+
+MIN_TEXT: Final = 4  # characters: shorter texts stand in others by chance
+MAX_SEARCHED: Final = 1 << 24  # characters that are read, times the texts that are looked for there
+# To read a text takes about as long as to look for so many others in it.
+_READING: Final = 64
+_LEVELS: Final = 3
+# Shorter ones, of one word and of several, stand by chance across the words of others.
+_WORD: Final = 8
+_WORDS: Final = 6
+_LONGEST_NUMBER: Final = 40  # digits before or behind the point of a number that is written out
+
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_NUMBER: Final = re.compile(r"(?<!\d)\d++(?:\.\d++(?:[eE][+-]?\d++)?|[eE][+-]?\d++)", re.ASCII)
+_UNSEEN: Final = frozenset({"Cc", "Cf"})
+_ACCENTS: Final = frozenset({"Mn", "Me"})
+_FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
+_TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*(:))?|[-+.\w]+', re.DOTALL)
+_PLAIN_NAME: Final = re.compile(r"[^\W\d][\w-]*")
+_decode: Final = msgspec.json.Decoder(float_hook=str).decode
+
+
+class Secrets:
+    """The texts of classified values that are at hand, and whether something tells one of them.
+
+    `most` bounds the work: what would take more counts as telling.
+    """
+
+    def __init__(self, texts: Collection[str] = (), most: int = MAX_SEARCHED) -> None:
+        self._number = len(texts)
+        self._most = most
+        self._texts: Collection[str] = texts
+        self._compact: frozenset[str] | None = None  # without white space
+        self._spaced: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return self._number > 0
+
+    def tells(self, text: str) -> bool:
+        """Whether a text, or JSON as it is written, holds the text of a classified value."""
+        if not self._number:
+            return False
+        if (len(text) + _READING) * (self._number + _READING) > self._most:
+            return True
+        if self._compact is None:
+            self._fold()
+        for form in _forms(text, _LEVELS):
+            if any(secret in form for secret in self._spaced):
+                return True
+            compact = form.replace(" ", "")
+            if any(secret in compact for secret in self._compact or ()):
+                return True
+        return False
+
+    def named(self, names: Iterable[str]) -> set[str]:
+        """Those of some names that tell a classified value."""
+        if not self._number:
+            return set()
+        names = list(names)
+        return (
+            {name for name in names if self.tells(name)} if self.tells("\n".join(names)) else set()
+        )
+
+    def place(self, place: str, names: Iterable[str]) -> str | None:
+        """A dotted name inside a context, as far as it may be told: without what tells a value, or
+        was cut off, and may; None where that is the name at its beginning, one of the `names`."""
+        if not self._number or not (place.endswith("…") or self.tells(place)):
+            return place
+        tops = [name for name in names if f"{place}.".startswith(f"{name}.")]
+        top = min(tops, key=len, default=None)
+        return None if top is None or self.tells(top) else top
+
+    def _fold(self) -> None:
+        found = {
+            form
+            for text in self._texts
+            for each in {text, _undone(text)}
+            for form in _forms(each, 0)
+            if max(len(_seen(each)), len(form)) >= MIN_TEXT
+        }
+        apart = {each for each in found if len(each) >= (_WORDS if " " in each else _WORD)}
+        self._compact = frozenset([each.replace(" ", "") for each in apart])
+        self._spaced = frozenset(found - apart - {""})
+
+
+# --- forms of a text ------------------------------------------------------------------------------
+
+
+def _forms(text: str, levels: int) -> set[str]:
+    """A text folded, as it is and with its escapes undone up to so many times."""
+    found = set()
+    for _ in range(levels + 1):
+        folded = _fold(text)
+        found |= {folded, _NUMBER.sub(_written_out, folded)}
+        undone = _undone(text)
+        if undone == text:
+            break
+        text = undone
+    return found
+
+
+def _undone(text: str) -> str:
+    """A text with the escapes of JSON, of addresses and of HTML undone once."""
+    if "\\" in text:
+        text = _ESCAPE.sub(_unescaped, text)
+        if _SURROGATE.search(text):  # two of them are one character
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    if "%" in text or "+" in text:
+        text = unquote_plus(text, errors="replace")
+    return html.unescape(text) if "&" in text else text
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code, char = found.groups()
+    return chr(int(code, 16)) if code else _ESCAPED.get(char, char)
+
+
+def _fold(text: str) -> str:
+    text = _seen(text)
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return _seen("".join([char for char in text if unicodedata.category(char) not in _ACCENTS]))
+
+
+def _seen(text: str) -> str:
+    """A text as it shows: without what shows nothing, and with one space for white space."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(
+            [
+                char
+                for char in text
+                if char.isspace()
+                or (unicodedata.category(char) not in _UNSEEN and char not in _FILLERS)
+            ]
+        )
+    return " ".join(text.split())
+
+
+def _written_out(found: re.Match[str]) -> str:
+    """A number without an exponent and without zeros at its end: 4500 for 4.50e3."""
+    try:
+        _, digits, exponent = Decimal(found[0]).as_tuple()
+    except InvalidOperation:  # an exponent beyond Decimal's own range
+        return found[0]
+    written = "".join(map(str, digits)).lstrip("0")
+    significant = written.rstrip("0")
+    if not isinstance(exponent, int) or not significant:
+        return found[0]
+    exponent += len(written) - len(significant)
+    if abs(exponent) > _LONGEST_NUMBER:
+        return found[0]
+    if exponent >= 0:
+        return significant + "0" * exponent
+    significant = significant.rjust(1 - exponent, "0")
+    return f"{significant[:exponent]}.{significant[exponent:]}"
+
+
+# --- texts of a value -----------------------------------------------------------------------------
+
+
+def texts(value: bytes) -> list[str]:
+    """The text of each string and number inside a JSON value, in any order; of a string that is
+    JSON itself, what is in it, too; and of names of members those that no tool would give, such as
+    an address."""
+    found: list[str] = []
+    pending: list[Any] = [_read(value)]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, dict):
+            found += [name for name in each if _PLAIN_NAME.fullmatch(name) is None]
+            pending.extend(each.values())
+        elif isinstance(each, list):
+            pending.extend(each)
+        elif isinstance(each, str):
+            found.append(each)
+            inner = within(each)
+            if inner is not None:
+                pending.append(inner)
+        elif isinstance(each, int) and not isinstance(each, bool):
+            found.append(str(each))
+    return found
+
+
+def within(text: str) -> Any:
+    """The value that a string holds as JSON; None where it is none, or no more than a number."""
+    if text.lstrip()[:1] not in ('"', "[", "{"):
+        return None
+    try:
+        return _decode(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read(value: bytes) -> Any:
+    try:
+        return _decode(value)
+    except (ValueError, RecursionError):  # of msgspec, of UTF-8, of numbers
+        # Half a character, say: its words as they are written.
+        written = value.decode("utf-8", "replace")
+        return [
+            found[0] if found[1] is None else found[1]
+            for found in _TOKEN.finditer(written)
+            if not found[2] or _PLAIN_NAME.fullmatch(found[1]) is None
+        ]
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name is one that a tool would give a member, and no value."""
+    return _PLAIN_NAME.fullmatch(name) is not None
