@@ -3,7 +3,7 @@
 import json
 import unicodedata
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 import msgspec
 import pytest
@@ -17,7 +17,7 @@ from processors.integrity.processor import INTEGRITY
 from schemas.feed import PatternPart
 from schemas.flow import Arrival, Emit, Output, Record
 from schemas.records import Package
-from tests.core import CONTRACT, DAY_ONE, Registry, at_the_end, play, tables
+from tests.core import CONTRACT, DAY_ONE, Registry, at_the_end, each_time, play, tables
 from tests.fed import fed
 from tests.test_core_properties import examples
 
@@ -317,6 +317,118 @@ def test_a_repeat_by_what_tells_it_in_another_form_is_not_told(words: Any, kept:
     contract = repeating("context.words", fields=fields)
     (values,) = told([CLASSIFYING, contract], *inputs)
     assert values == {"context.words": None}
+
+
+def test_a_place_that_is_told_in_part_hides_what_may_stand_there() -> None:
+    """Of an earlier value only a hash is kept: the violation alone says where it stands."""
+    earlier, now = "E-4012-QX", "E-7777-QX"
+    fields = [{"name": "email", "rebuild": False}, {"name": "phone", "required": False}]
+    for words in ({now: {"x": f"was {earlier}"}}, {"a": [f"was {earlier}"]}):
+        inputs = [
+            {"at": "09:00", "task": "t0", "context": {"email": earlier}},
+            {"at": "09:10", "task": "t0", "context": {"email": now}},
+            handed({"words": words}),
+        ]
+        by = "context.words" if "a" not in words else "context.words.a"
+        (values,) = told([CLASSIFYING, repeating(by, fields=fields)], *inputs)
+        assert values == {by: None}
+
+
+# --- names that are values ------------------------------------------------------------------------
+
+
+def published(*inputs: dict[str, Any], **contract: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The violations, and what insights is told by subject, of inputs to one contract."""
+    fields = contract.pop("fields", [{"name": "email", "type": "string", "classification": "pii"}])
+    outputs, driver = play(
+        {
+            "contracts": [{"fields": fields, **contract}],
+            "receivers": RECEIVERS,
+            "inputs": list(inputs),
+        },
+        each_time,
+    )
+    told = [each for each in outputs if each.topic in ("handoff.violations", "handoff.signals")]
+    said = "".join((each.value or b"").decode() for each in told)
+    parts = {key: msgspec.to_builtins(part) for key, part in driver.fed().items()}
+    for text in (said, json.dumps(parts, ensure_ascii=False)):
+        assert "kim@" not in unquote(text).lower()
+    violations = [json.loads(e.value or b"") for e in told if e.topic == "handoff.violations"]
+    return [each for each in violations if each["status"] == "opened"], parts
+
+
+MAIL = "kim@b.example"
+LOST = {"context": {"email": MAIL}}
+
+
+@pytest.mark.parametrize(
+    ("context", "found_in"),
+    [
+        ({"summary": {MAIL: f"mail of {MAIL}"}}, "summary"),
+        ({"summary": [{"who": {MAIL.upper(): f"mail of {MAIL}"}}]}, "summary"),
+        ({"summary": {quote(MAIL): {"x": f"mail of {MAIL}"}}}, "summary"),
+        ({"summary": {"a" * 190 + MAIL: f"mail of {MAIL}"}}, "summary"),
+        ({MAIL: f"mail of {MAIL}"}, None),
+        ({MAIL: {"x": f"mail of {MAIL}"}}, None),
+        ({f"re.{MAIL}": [f"mail of {MAIL}"]}, None),
+        ({"summary": {"text": f"mail of {MAIL}"}}, "summary.text"),
+    ],
+)
+def test_a_place_whose_name_is_the_value_is_told_without_it(
+    context: dict[str, Any], found_in: str | None
+) -> None:
+    (violation,), _ = published(LOST, {"context": context, "handoff": "marketing", "at": "10:00"})
+    assert (violation["kind"], violation["found_in"]) == ("context_unstructured", found_in)
+    place = found_in or "a value whose name tells what is classified"
+    assert f"only as words inside {place};" in violation["message"]
+
+
+def test_a_place_of_another_field_s_value_is_told_without_the_name_too() -> None:
+    fields = [
+        {"name": "email", "required": False, "classification": "pii"},
+        {"name": "code", "type": "string"},
+    ]
+    (violation,), _ = published(
+        {"context": {"email": MAIL, "code": "E-4012"}},
+        {"context": {"notes": {MAIL: "has E-4012"}}, "handoff": "marketing", "at": "10:00"},
+        fields=fields,
+    )
+    assert (violation["field"], violation["found_in"]) == ("code", "notes")
+
+
+def test_the_map_is_told_of_no_name_that_is_a_value() -> None:
+    context = {"tone": "warm", MAIL: MAIL, f"re: {MAIL}": 1}
+    _, parts = published(
+        LOST,
+        {"context": context, "handoff": "marketing", "at": "10:00"},
+        {"context": context, "stage": "nurture", "at": "10:10"},
+    )
+    told = {key: part["fields"] for key, part in parts.items() if part.get("fields")}
+    assert {key.partition("/")[0] for key in told} == {"move", "handoff"}
+    assert all(fields["tone"] == {"string": 1} for fields in told.values())
+    assert {name for fields in told.values() for name in fields} == {"tone", "email"}
+
+
+def test_the_map_of_a_held_handoff_that_goes_elsewhere_is_told_of_none_either() -> None:
+    _, parts = published(
+        LOST,
+        {"context": {MAIL: 1, "tone": "warm"}, "handoff": "nobody", "at": "10:00"},
+        {"receivers": [{"id": "nobody"}], "at": "10:05"},
+        {"context": {"x": 1}, "at": "10:10"},
+    )
+    assert any(part.get("fields") for part in parts.values())
+
+
+def test_a_value_typed_again_under_a_name_that_is_one_is_not_told() -> None:
+    inputs = [
+        {"context": {"email": MAIL, MAIL: "called", "tone": "warm"}, "at": "09:00"},
+        {"context": {"email": MAIL}, "handoff": "marketing", "at": "10:00"},
+        {"context": {MAIL: "called", "tone": "warm"}, "stage": "nurture", "at": "10:10"},
+    ]
+    inputs[0]["stage"] = "converse"
+    violations, _ = published(*inputs)
+    typed = [each["field"] for each in violations if each["kind"] == "context_reentered"]
+    assert typed == ["tone"]
 
 
 # --- insights -------------------------------------------------------------------------------------

@@ -15,8 +15,10 @@ from zlib import crc32
 from msgspec import Struct
 
 from processors.contracts import values
+from processors.contracts.classified import NO_SECRETS, Classified
 from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.tables import Tables
+from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.index import Capture
@@ -63,11 +65,18 @@ _NOTHING = ("", "null")
 _shapes: dict[tuple[tuple[str, ...], tuple[str, ...]], Fields] = {}
 
 
-def _fields(names: tuple[str, ...], types: tuple[str, ...]) -> Fields:
+def _fields(names: tuple[str, ...], types: tuple[str, ...], secrets: Secrets) -> Fields:
     """The JSON types of what a context carries, by name; `types` are in the order of the names.
+    A name that tells one of the `secrets` is left out.
 
     Contexts of one shape share the result, so nobody may change it.
     """
+    found = _shape(names, types)
+    telling = secrets.named(found)
+    return {name: found[name] for name in found if name not in telling} if telling else found
+
+
+def _shape(names: tuple[str, ...], types: tuple[str, ...]) -> Fields:
     found = _shapes.get((names, types))
     if found is not None:
         return found
@@ -118,11 +127,17 @@ def _counts(names: tuple[str, ...]) -> dict[str, int]:
 
 
 def moved(
-    task: Task, output: ToolOutput, arrival: Arrival, context: Carried, covered: bool
+    task: Task,
+    output: ToolOutput,
+    arrival: Arrival,
+    context: Carried,
+    covered: bool,
+    secrets: Secrets,
 ) -> tuple[bytes, Add | Count]:
     """A task has come to another stage: its path from now on, and what insights is told.
 
-    `covered` says that a contract covers the move although no handoff had begun before it.
+    `covered` says that a contract covers the move although no handoff had begun before it; a name
+    that tells one of the `secrets` is left out.
     """
     workflow, before, stage = task.workflow, task.stage, output.stage
     edge = _edge("move", workflow, before, stage)
@@ -148,7 +163,7 @@ def moved(
     if edge.subject is None:
         return following, _SKIPPED
     at = arrival.occurred_at
-    fields = _fields(tuple(context.values), context.types)
+    fields = _fields(tuple(context.values), context.types, secrets)
     counts = _counts(tuple(names))
     part = EdgePart("move", workflow, before, stage, at, at, counts, fields)
     return following, Add(FEED, edge.subject, part)
@@ -223,8 +238,13 @@ class Feed(Struct, gc=False):
         """Something happened to a handoff."""
         self._of(handoff).names.append(name)
 
-    def begun(self, handoff: OpenHandoff, contract: Contract | None) -> None:
-        """A handoff has been judged; it is as it will be kept."""
+    def begun(
+        self,
+        handoff: OpenHandoff,
+        contract: Contract | None,
+        captures: Mapping[str, Capture],
+    ) -> None:
+        """A handoff has been judged; it is as it will be kept. `captures` is what its task has."""
         figures = self._of(handoff)
         names = figures.names
         names += ("moves", handoff.begun, "held" if handoff.state == "held" else "sent")
@@ -238,7 +258,8 @@ class Feed(Struct, gc=False):
             names.append("owned")
         if contract is not None:
             self._judged(figures, handoff, contract)
-        fields = _package_fields(handoff.values)
+        secrets = _secrets(self.tables.classified(self.step.workflow), handoff, captures)
+        fields = _package_fields(handoff.values, secrets)
         figures.fields = add_fields(figures.fields, fields) if figures.fields else fields
 
     def _judged(self, figures: _Figures, handoff: OpenHandoff, contract: Contract) -> None:
@@ -277,11 +298,15 @@ class Feed(Struct, gc=False):
             names.append("in_time")
 
     def redirected(
-        self, held: OpenHandoff, handoff: OpenHandoff, contract: Contract | None
+        self,
+        held: OpenHandoff,
+        handoff: OpenHandoff,
+        contract: Contract | None,
+        captures: Mapping[str, Capture],
     ) -> None:
         """A held one goes to another receiver now: it leaves its edge, and begins on another."""
         self.count(held, "closed")
-        self.begun(handoff, contract)
+        self.begun(handoff, contract, captures)
 
     # --- patterns -----------------------------------------------------------------------------
 
@@ -404,14 +429,23 @@ def _one(name: str) -> dict[str, int]:
     return {name: 1} if 0 < len(name) <= MAX_NAME else {}
 
 
-def _package_fields(package: Mapping[str, PackageField]) -> Fields:
+def _secrets(
+    classified: Classified, handoff: OpenHandoff, captures: Mapping[str, Capture]
+) -> Secrets:
+    """What must not be told of a handoff's package and of its task."""
+    if not classified.at:
+        return NO_SECRETS
+    return classified.secrets(captures, {name: kept.value for name, kept in handoff.values.items()})
+
+
+def _package_fields(package: Mapping[str, PackageField], secrets: Secrets) -> Fields:
     types = [
         values.held_type(kept.value)
         if kept.how in _MAY_BE_EMPTY
         else values.spelled_type(kept.value)
         for kept in package.values()
     ]
-    return _fields(tuple(package), tuple(types))
+    return _fields(tuple(package), tuple(types), secrets)
 
 
 def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:
@@ -438,8 +472,7 @@ def _telling(
     package or the task has.
     """
     classified = contract.classified
-    package = {name: kept.value for name, kept in handoff.values.items()}
-    secrets = classified.secrets(captures, package)
+    secrets = _secrets(classified, handoff, captures)
     # A place may be told in part, or not at all: then it may be any of those inside.
     places = [
         f"context.{violation.found_in}." if violation.found_in else "context."

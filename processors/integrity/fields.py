@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Field, Path
+from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.index import MAX_CANDIDATES, Capture, CaptureIndex, Found
@@ -27,7 +28,8 @@ class FieldResult(Struct, frozen=True, gc=False):
 
     `source` is the sender's top-level name, `took` the name whose whole value the field used up.
     `capture` is where the value came from before this handoff, if from anywhere. `kind` is the
-    violation, `refusal` why a rebuild was refused, `found_in` the string that holds the value.
+    violation, `refusal` why a rebuild was refused, `found_in` the string that holds the value,
+    None where its name must not be told.
     """
 
     field: Field
@@ -107,6 +109,7 @@ def assemble(
     taken: set[str] = set()
     missing: list[str] = []
     rebuilt = 0
+    secrets: Secrets | None = None
     for field in contract.fields:
         as_asked = None if gathered else _as_asked(field, context, index, source)
         if as_asked is not None:
@@ -116,7 +119,10 @@ def assemble(
         if finding.took is not None:
             taken.add(finding.took)
         if finding.found_in is not None:
-            finding = replace(finding, found_in=contract.classified.cut(finding.found_in))
+            if secrets is None:
+                secrets = contract.classified.secrets(index.captures, context.values)
+            place = contract.classified.cut(finding.found_in)
+            finding = replace(finding, found_in=secrets.place(place, context.values))
         if finding.kind is not None:
             broken.append(finding)
         value = finding.packed(source)

@@ -128,9 +128,9 @@ class Handoffs(Struct, gc=False):
         kind: SignalKind = "held" if handoff.state == "held" else "sent"
         outbox.signal(handoff, kind, verdict.message)
         outbox.count("handoffs_begun", kind)
-        outbox.feed.begun(handoff, contract)
-        if contract is not None and contract.repeat is not None:
-            outbox.feed.repeats(handoff, contract, before, self.memory.index.captures)
+        captures = self.memory.index.captures
+        outbox.feed.begun(handoff, contract, captures)
+        outbox.feed.repeats(handoff, contract, before, captures)
         if before is not None:
             before = self.draft(before)
             outbox.signal(before, "superseded", messages.superseded(to(before)))
@@ -426,7 +426,11 @@ class Handoffs(Struct, gc=False):
 
     def reentered(self, handoff: OpenHandoff, name: str, capture: Capture) -> None:
         """A value that the task had, that no package carried, and that was captured again where
-        the handoff went. A closed handoff keeps no violation: it is resolved at once."""
+        the handoff went. A closed handoff keeps no violation: it is resolved at once. Of a name
+        that tells what is classified nothing is said."""
+        classified = self.tables.classified(self.step.workflow)
+        if classified.secrets(self.memory.index.captures).tells(name):
+            return
         violation = OpenViolation(
             "context_reentered",
             name,

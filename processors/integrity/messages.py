@@ -27,8 +27,9 @@ def about_field(finding: FieldResult, sender: From, to: To) -> str:
         case "context_dropped":
             return f"{name} was dropped {between}; {_had(finding)}{_outcome(finding)}."
         case "context_unstructured":
+            place = finding.found_in or "a value whose name tells what is classified"
             return (
-                f"{name} reached {to.receiver} only as words inside {finding.found_in}; "
+                f"{name} reached {to.receiver} only as words inside {place}; "
                 f"{_had(finding)}{_outcome(finding)}."
             )
         case "context_empty":
