@@ -7,6 +7,7 @@ jsonschema-rs 0.60, and a unit is some 15 nanoseconds.
 """
 
 from collections.abc import Iterable, Iterator
+from math import frexp
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -240,6 +241,9 @@ def _own(node: dict[str, Any]) -> Work:
     for name, value in node.items():
         if name in _COMPARED:
             numbers += 1
+            if name == "multipleOf" and type(value) is float:
+                # Divided exactly: as many binary places behind the point, as many steps.
+                units += max(-frexp(value)[1], 0)
         elif name == "const":
             numbers += _numbers([value])
             units += _OPTION_UNITS

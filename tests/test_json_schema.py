@@ -1,6 +1,7 @@
 """Schemas of contracts judge in bounded time: what is refused, and what a value may cost."""
 
 import json
+import math
 from typing import Any
 
 import jsonschema_rs
@@ -386,10 +387,22 @@ def test_many_numbers_of_odd_size_do_not_fit_where_each_is_compared() -> None:
     assert not found.fits(raw([1e300] * 40_000))
 
 
-def test_a_value_of_the_contract_itself_may_have_any_size() -> None:
-    found = Validator({"enum": [2**70, "a"]})
-    assert found.takes(2**70)
-    assert not found.takes("b")
+@pytest.mark.parametrize("number", [1e-300, 5e-324, 1e-100, 2.0**-1000])
+@pytest.mark.parametrize(
+    "around",
+    [lambda s: s, lambda s: {"items": s}, lambda s: {"$defs": {"a": s}, "$ref": "#/$defs/a"}],
+)
+def test_a_tiny_divisor_is_weighed_by_its_places(number: float, around: Any) -> None:
+    plain, tiny = Validator(around({"multipleOf": 0.5})), Validator(around({"multipleOf": number}))
+    places = -math.log2(number)
+    assert MAX_WORK / tiny.largest > MAX_WORK / plain.largest + 0.9 * places
+    assert not tiny.fits(b"[" + b"1," * (MAX_WORK // 700) + b"1]"), "a megabyte of them: seconds"
+    assert tiny.fits(b"0")
+
+
+@pytest.mark.parametrize("number", [1, 3.0, 0.5, 1e300, 10**300, 1e308])
+def test_a_divisor_of_few_places_takes_values_of_a_whole_record(number: float) -> None:
+    assert Validator({"items": {"multipleOf": number}}).largest > 1 << 20
 
 
 @pytest.mark.parametrize("value", [b'"\\ud800"', b"1e999", b"[" * 2000 + b"]" * 2000, b""])
