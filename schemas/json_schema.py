@@ -26,6 +26,8 @@ MAX_UNITS: Final = MAX_WORK >> 10
 MAX_ODD: Final = 1 << 15
 # As members of a list they all have one hash: whether they are unique takes each with each.
 MAX_ODD_UNIQUE: Final = 1 << 10
+# So much of two seconds is spent on the values that a contract itself names, to lint or compare it.
+MOST_TRIED: Final = 1 / 8
 MANY_PLACES: Final = 5_000  # fewer are taken by the engine, whatever they are
 _LONGEST_REASON: Final = 300  # characters: the validator quotes what is wrong, however long it is
 _ODD: Final = re.compile(rb"\d{16}|\d[eE]")
@@ -80,9 +82,9 @@ class Validator:
         except (ValueError, RecursionError, OverflowError):
             return False
 
-    def takes(self, value: Any) -> bool:
-        """The same of a value that a contract gives, as Python has it: of any size."""
-        return bool(self._validator.is_valid(value))
+    def cost(self, value: bytes) -> float:
+        """What `fits` may cost at most: 1 is some two seconds, 0 that it is too large anyway."""
+        return len(value) / self.largest if len(value) <= self.largest else 0.0
 
     def _too_odd(self, value: bytes, decoded: Any) -> bool:
         # The shortest odd number has four characters with what parts it from the next one.

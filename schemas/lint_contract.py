@@ -6,9 +6,11 @@ readable and may be registered; it does not do what its author meant.
 
 from collections.abc import Iterator
 
+import msgspec
+
 from schemas.cel.expression import EvaluationError, Expression, compile_expression
 from schemas.documents import ANY_STAGE, AcceptTools, HandoffContract, Receiver
-from schemas.json_schema import Validator
+from schemas.json_schema import MOST_TRIED, Validator
 from schemas.records import ViolationKind
 from schemas.values import format_duration
 from schemas.yaml_source import Problem, Source
@@ -134,13 +136,29 @@ def _dead_paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
 
 def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem]:
     """Terms of the receiver that the field's own type or schema refuses (it is asked after)."""
+    spent = 0.0
     for i, field in enumerate(contract.fields):
         schema = field.schema_ if field.type is None else {"type": list(field.type)}
         if field.translate is None or schema is None:
             continue
         validator = Validator(schema)
+        unchecked = 0
         for term, to in field.translate.items():
-            if not validator.takes(to):
+            value = msgspec.json.encode(to)
+            if len(value) > validator.largest:
+                yield source.problem(
+                    ("fields", i, "translate", term),
+                    f"the term that this becomes is longer ({len(value):,} bytes) than any that "
+                    f"the schema judges ({validator.largest:,}): every handoff with it is "
+                    "context_malformed",
+                    "shorten the term, or simplify the schema",
+                    "warning",
+                )
+                continue
+            spent += validator.cost(value)
+            if spent > MOST_TRIED:
+                unchecked += 1
+            elif not validator.fits(value):
                 yield source.problem(
                     ("fields", i, "translate", term),
                     "the term that this becomes has not the field's own type or schema: every "
@@ -148,6 +166,15 @@ def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem
                     "correct the term, or the type",
                     "warning",
                 )
+        if unchecked:
+            terms = "1 of its terms was" if unchecked == 1 else f"{unchecked} of its terms were"
+            yield source.problem(
+                ("fields", i, "translate"),
+                f"{terms} not checked against the schema, which would take too long: one that it "
+                "refuses makes each handoff with it context_malformed",
+                "simplify the schema: fewer repetitions ({1,1000}) in patterns, fewer references",
+                "warning",
+            )
 
 
 def _expressions(contract: HandoffContract, source: Source) -> Iterator[Problem]:

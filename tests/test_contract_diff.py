@@ -278,6 +278,12 @@ def test_nothing_is_told_when_and_only_when_nothing_changed(
         ({"type": "string"}, {"minimum": 1}, None),
         ({"enum": [1, 2]}, {"type": "integer"}, None),
         ({"enum": [1, "a"]}, {"type": "integer"}, "1 of the 2 values"),
+        (
+            {"enum": ["a" * 100, "b" * 100]},
+            {"pattern": "^([a-z]{1,300}){1,300}!$"},
+            "cannot tell: to try the values that it listed would take too long",
+        ),
+        ({"const": "a" * 2000}, {"pattern": "^([a-z]{1,300}){1,300}$"}, "1 of the 1 values"),
         ({"type": "string"}, {"enum": ["a"]}, "only listed values"),
         ({}, {"const": None}, "only listed values"),
         ({"multipleOf": 6}, {"multipleOf": 3}, None),

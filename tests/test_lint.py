@@ -187,6 +187,53 @@ EXPLICIT = "accept: explicit\naccept_within: PT4H\ncomplete_within: PT4H\n"
                 for line, term in ((11, "cold"), (12, "0"))
             ],
         ),
+        (
+            contract(
+                "fields:\n"
+                "  - name: a\n"
+                "    schema: {pattern: '^([a-z]{1,300}){1,300}!$'}\n"
+                f"    translate: {{long: {'a' * 2000}, x: {'a' * 100}, y: {'b' * 100}}}\n"
+            ),
+            "",
+            [
+                "c.yaml:13: warning: fields[0].translate: 1 of its terms was not checked against "
+                "the schema, which would take too long: one that it refuses makes each handoff "
+                "with it context_malformed; simplify the schema: fewer repetitions ({1,1000}) in "
+                "patterns, fewer references",
+                "c.yaml:13: warning: fields[0].translate.long: the term that this becomes is "
+                "longer (2,002 bytes) than any that the schema judges (1,486): every handoff with "
+                "it is context_malformed; shorten the term, or simplify the schema",
+                "c.yaml:13: warning: fields[0].translate.x: the term that this becomes has not "
+                "the field's own type or schema: every handoff with it is context_malformed; "
+                "correct the term, or the type",
+            ],
+        ),
+        (
+            contract(
+                "fields:\n"
+                + "".join(
+                    f"  - {{name: f{n}, schema: {{pattern: '^([a-z]{{1,300}}){{1,300}}!$'}}, "
+                    f"translate: {{x: {'a' * 100}}}}}\n"
+                    for n in range(4)
+                )
+            ),
+            "",
+            [
+                *(
+                    f"c.yaml:{11 + n}: warning: fields[{n}].translate.x: the term that this "
+                    "becomes has not the field's own type or schema: every handoff with it is "
+                    "context_malformed; correct the term, or the type"
+                    for n in range(1)
+                ),
+                *(
+                    f"c.yaml:{11 + n}: warning: fields[{n}].translate: 1 of its terms was not "
+                    "checked against the schema, which would take too long: one that it refuses "
+                    "makes each handoff with it context_malformed; simplify the schema: fewer "
+                    "repetitions ({1,1000}) in patterns, fewer references"
+                    for n in range(1, 4)
+                ),
+            ],
+        ),
         (contract("when: 'true'\n"), "", []),
         (
             contract("when: 1 / 0 == 1\n"),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.json_schema import Validator
+from schemas.json_schema import MOST_TRIED, Validator
 
 Schema = dict[str, Any] | bool
 
@@ -112,9 +112,11 @@ def _keywords(schema: Any) -> Iterator[set[str]]:
 
 def _finite(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     """The values of an enum or a const are few enough to be tried."""
-    values = old["enum"] if "enum" in old else [old["const"]]
-    takes = Validator(new).takes
-    lost = sum(not takes(value) for value in values)
+    values = list(map(msgspec.json.encode, old["enum"] if "enum" in old else [old["const"]]))
+    validator = Validator(new)
+    if sum(map(validator.cost, values)) > MOST_TRIED:
+        return "cannot tell: to try the values that it listed would take too long"
+    lost = sum(not validator.fits(value) for value in values)
     return (
         f"{lost} of the {len(values)} values that it listed do not fit any more" if lost else None
     )
