@@ -8,11 +8,14 @@ import errno
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -259,6 +262,83 @@ def test_a_write_ahead_log_is_not_trusted(tmp_path: Path) -> None:
     store = DiskStore(copy)
     assert (list(store), store.checkpoint) == ([], None)
     store.close()
+
+
+FILES = ("CURRENT", "MANIFEST-*", "*.sst", "LOCK", "IDENTITY", "OPTIONS-*", "LOG", "000099.log")
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_socket(path: Path) -> None:
+    found = socket.socket(socket.AF_UNIX)
+    found.bind(str(path))
+    found.close()
+
+
+def a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def a_link_to_a_pipe(path: Path) -> None:
+    os.mkfifo("pipe")
+    path.symlink_to(Path("pipe").absolute())
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("make", [a_pipe, a_socket, a_device, a_link_to_a_pipe])
+def test_what_is_no_file_is_not_even_opened(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    file: str,
+    make: Callable[[Path], None],
+) -> None:
+    store = DiskStore(tmp_path / "0")
+    for n in range(3):
+        store[f"k{n}"] = b"1"
+        store.save(n)
+    store.close()
+    folder = tmp_path / "0"
+    place = next(iter(folder.glob(file)), folder / file)
+    place.unlink(missing_ok=True)
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    make(Path("0") / place.name)
+    opened = []
+    open_ = rocksdict.Rdict
+
+    def rdict(path: str, options: Any) -> Any:
+        opened.append(place.exists() and not place.is_file())
+        return open_(path, options)
+
+    monkeypatch.setattr(rocksdict, "Rdict", rdict)
+    with closing(DiskStore(folder)) as store:
+        assert (len(store), store.checkpoint) == (0, None)
+        assert opened == [False], "it was deleted before"
+        assert "is damaged" in caplog.text
+        assert place.name in caplog.text
+        store["k"] = b"2"
+        store.save(7)
+        assert store.get("k") == b"2"
+
+
+def test_a_pipe_in_the_place_of_the_trial_is_no_obstacle(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "trial")
+    disk.check_state_dir(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", [b"=\xff\xfe", b"=k1\xc3", b"=\xed\xa0\x80"])
+def test_a_key_that_is_no_text_is_damage(tmp_path: Path, key: bytes) -> None:
+    with closing(DiskStore(tmp_path / "0")) as store:
+        store["k1"] = b"1"
+        store._changed[key] = b"x"
+        store.save(3)
+        with pytest.raises(StateLost, match=r"is damaged \(.*utf-8.*restored from the changelog"):
+            list(store)
+    with closing(DiskStore(tmp_path / "0")) as store:
+        assert (list(store), store.checkpoint) == ([], None)
 
 
 def test_keys_behind_a_damaged_block_are_missed_by_nobody(tmp_path: Path) -> None:

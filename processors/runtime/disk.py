@@ -18,6 +18,7 @@ import errno
 import logging
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -112,7 +113,7 @@ class DiskStore(MutableMapping[str, bytes]):
         options.set_hard_pending_compaction_bytes_limit(0)
         options.set_keep_log_file_num(2)
         options.set_max_manifest_file_size(_MANIFEST_BYTES)
-        _check_logs(self._path)
+        _check_files(self._path)
         self._db = self._rocks.Rdict(str(self._path), options)
         self._closed = False
         _open[self._path] = self
@@ -213,8 +214,11 @@ class DiskStore(MutableMapping[str, bytes]):
     def __iter__(self) -> Iterator[str]:
         keys = self._keys(b"=")
         while keys:
-            for key in keys:
-                yield key[1:].decode()
+            try:
+                names = [key[1:].decode() for key in keys]
+            except UnicodeDecodeError as error:  # none that was written here
+                raise self._failed(error) from None
+            yield from names
             keys = self._keys(keys[-1] + b"\0")
 
     def _keys(self, first: bytes) -> list[bytes]:
@@ -284,8 +288,16 @@ class DiskStore(MutableMapping[str, bytes]):
         return keys, size
 
 
-def _check_logs(path: Path) -> None:
-    """Raises `ValueError` for files that RocksDB must not open."""
+def _check_files(path: Path) -> None:
+    """Raises `ValueError` for what RocksDB must not even open: it would wait for a pipe, and read a
+    device for ever."""
+    for file in path.glob("*"):
+        try:
+            kind = file.stat().st_mode
+        except OSError:  # a link to nowhere: RocksDB says what it makes of that
+            continue
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise ValueError(f"{file.name} is no file, but a pipe, a socket or a device")
     for file in path.glob("*.log"):
         if file.stat().st_size:
             raise ValueError(f"{file.name} is a write-ahead log, and there must be none")
@@ -320,6 +332,7 @@ def _try_room(folder: Path) -> None:
     """Raises `OSError` when `ROOM` bytes cannot be written to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     trial = folder / _TRIAL
+    trial.unlink(missing_ok=True)  # whatever it is: to open a pipe would take for ever
     try:
         with trial.open("wb") as file:
             for _ in range(ROOM >> 20):
