@@ -67,7 +67,8 @@ class Mask:
         """Members with each name masked that tells a classified value."""
         found: dict[str, _T] = {}
         for name, inner in members.items():
-            shown = MASK if self.tells(name) and not self._classified.covers(name) else name
+            given = name in self._classified.names
+            shown = MASK if not given and self.tells(name) else name
             while shown in found:
                 shown += MASK
             found[shown] = inner

@@ -409,6 +409,20 @@ def test_the_map_is_told_of_no_name_that_is_a_value() -> None:
     assert {name for fields in told.values() for name in fields} == {"tone", "email"}
 
 
+def test_a_name_that_a_contract_gives_is_no_value() -> None:
+    fields = [
+        {"name": "channel", "from": ["channel", "crm.channel"], "classification": "pii"},
+        {"name": "tone", "required": False},
+    ]
+    _, parts = published(
+        {"context": {"channel": "tone", "crm": {"x": 1}}},
+        {"context": {"channel": "tone", "tone": 1, "tones": 2}, "stage": "score", "at": "10:00"},
+        fields=fields,
+    )
+    (told,) = [part["fields"] for part in parts.values() if part.get("fields")]
+    assert set(told) == {"channel", "tone"}, "and another one may be"
+
+
 def test_the_map_of_a_held_handoff_that_goes_elsewhere_is_told_of_none_either() -> None:
     _, parts = published(
         LOST,

@@ -44,11 +44,15 @@ class Held(Protocol):
 
 
 class Classified(Struct, frozen=True):
-    """What is classified. `at` are the paths where it stands, `above` those that lead there."""
+    """What is classified. `at` are the paths where it stands, `above` those that lead there.
+
+    `names` are the top-level names that the contracts give, for anything: they are no values.
+    """
 
     at: frozenset[Path] = frozenset()
     above: frozenset[Path] = frozenset()
     tops: frozenset[str] = frozenset()  # what all of these begin with
+    names: frozenset[str] = frozenset()
 
     def covers(self, path: str) -> bool:
         """Whether something classified may be found at, in or around a name or dotted path."""
@@ -62,9 +66,8 @@ class Classified(Struct, frozen=True):
     def texts(self, context: Iterable[tuple[str, bytes]]) -> set[str]:
         """The texts of what is classified among values under their names."""
         found: set[str] = set()
-        pending = [
-            (_steps(name), value) for name, value in context if name.partition(".")[0] in self.tops
-        ]
+        tops = self.tops
+        pending = [(_steps(name), value) for name, value in context if name in tops or "." in name]
         while pending:
             path, value = pending.pop()
             if self.holds(path):
@@ -78,12 +81,29 @@ class Classified(Struct, frozen=True):
         """What must not be told of what a task holds, and of contexts, by name."""
         if not self.at:
             return NO_SECRETS
-        values = [pair for context in contexts for pair in context.items()]
-        for name, capture in held.items():
-            for each in (capture, *capture.behind):
-                if each.value is not None:
-                    values.append((name, each.value))
-        return Secrets(self.texts(values))
+        tops = self.tops
+        found = {
+            (name, context[name])
+            for context in contexts
+            for name in context
+            if name in tops or "." in name
+        }
+        for name in held:
+            if name in tops or "." in name:
+                capture = held[name]
+                kept = [each.value for each in (capture, *capture.behind)]
+                found.update((name, value) for value in kept if value is not None)
+        return Secrets(self.texts(found))
+
+    def telling(
+        self, names: Iterable[str], held: Mapping[str, Held], *contexts: Mapping[str, bytes]
+    ) -> set[str]:
+        """Those of some top-level names that tell what is classified of what a task holds, and of
+        contexts."""
+        if not self.at:
+            return set()
+        unknown = [name for name in names if name not in self.names]
+        return self.secrets(held, *contexts).named(unknown) if unknown else set()
 
     def cut(self, place: str) -> str:
         """A dotted name inside a context, as far as its members are no part of what is classified:
@@ -128,7 +148,10 @@ def classify(fields: Iterable[Named]) -> Classified:
             if not any(part in at for part in _beginnings(name)):
                 at.add(name)
                 found.append(name)
-    return Classified(frozenset(at), frozenset(above), frozenset(path[0] for path in at | above))
+    tops = frozenset(path[0] for path in at | above)
+    given = {name for field in fields for name in field.names}
+    given |= {path[0] for names in known for path in names}
+    return Classified(frozenset(at), frozenset(above), tops, frozenset(given))
 
 
 def _steps(name: str) -> Path:

@@ -33,7 +33,7 @@ _LONGEST_NUMBER: Final = 40  # digits before or behind the point of a number tha
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_NUMBER: Final = re.compile(r"(?<!\d)\d++(?:\.\d++(?:[eE][+-]?\d++)?|[eE][+-]?\d++)", re.ASCII)
+_NUMBER: Final = re.compile(r"\d(?<!\d\d)\d*+(?:\.\d++(?:[eE][+-]?\d++)?|[eE][+-]?\d++)", re.ASCII)
 _UNSEEN: Final = frozenset({"Cc", "Cf"})
 _ACCENTS: Final = frozenset({"Mn", "Me"})
 _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
@@ -79,9 +79,9 @@ class Secrets:
         if not self._number:
             return set()
         names = list(names)
-        return (
-            {name for name in names if self.tells(name)} if self.tells("\n".join(names)) else set()
-        )
+        if not self.tells(" ".join(names)):  # most do not: read at once
+            return set()
+        return {name for name in names if self.tells(name)}
 
     def place(self, place: str, names: Iterable[str]) -> str | None:
         """A dotted name inside a context, as far as it may be told: without what tells a value, or

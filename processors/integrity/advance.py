@@ -13,7 +13,6 @@ from copy import copy
 from hashlib import blake2b
 
 from processors.contracts import values
-from processors.contracts.classified import NO_SECRETS
 from processors.contracts.tables import Tables
 from processors.integrity import feed, held, messages, replies
 from processors.integrity.begin import ProposedHandoff, declared, implicit, triggered
@@ -170,10 +169,9 @@ def _take_output(
     )
     path = task.path
     if task.stage and stage != task.stage:
-        secrets, classified = NO_SECRETS, tables.classified(task.workflow)
-        if classified.at:
-            secrets = classified.secrets(memory.index.captures, context.values)
-        path, told = feed.moved(task, output, arrival, context, nobody is not None, secrets)
+        covers, classified = nobody is not None, tables.classified(task.workflow)
+        captures = memory.index.captures if classified.at else {}
+        path, told = feed.moved(task, output, arrival, context, covers, captures, classified)
         emits.append(told)
     following = memory.put_into(copy(task))
     if begun:

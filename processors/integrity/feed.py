@@ -15,10 +15,9 @@ from zlib import crc32
 from msgspec import Struct
 
 from processors.contracts import values
-from processors.contracts.classified import NO_SECRETS, Classified
+from processors.contracts.classified import Classified
 from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.tables import Tables
-from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.index import Capture
@@ -65,18 +64,11 @@ _NOTHING = ("", "null")
 _shapes: dict[tuple[tuple[str, ...], tuple[str, ...]], Fields] = {}
 
 
-def _fields(names: tuple[str, ...], types: tuple[str, ...], secrets: Secrets) -> Fields:
+def _fields(names: tuple[str, ...], types: tuple[str, ...]) -> Fields:
     """The JSON types of what a context carries, by name; `types` are in the order of the names.
-    A name that tells one of the `secrets` is left out.
 
     Contexts of one shape share the result, so nobody may change it.
     """
-    found = _shape(names, types)
-    telling = secrets.named(found)
-    return {name: found[name] for name in found if name not in telling} if telling else found
-
-
-def _shape(names: tuple[str, ...], types: tuple[str, ...]) -> Fields:
     found = _shapes.get((names, types))
     if found is not None:
         return found
@@ -87,6 +79,10 @@ def _shape(names: tuple[str, ...], types: tuple[str, ...]) -> Fields:
     if len(_shapes) < MAX_REMEMBERED and sum(map(len, names)) <= MAX_NAMES_REMEMBERED:
         _shapes[names, types] = found
     return found
+
+
+def _without(names: set[str], fields: Fields) -> Fields:
+    return {name: fields[name] for name in fields if name not in names} if names else fields
 
 
 class _Edge(Struct, frozen=True, gc=False):
@@ -132,12 +128,13 @@ def moved(
     arrival: Arrival,
     context: Carried,
     covered: bool,
-    secrets: Secrets,
+    captures: Mapping[str, Capture],
+    classified: Classified,
 ) -> tuple[bytes, Add | Count]:
     """A task has come to another stage: its path from now on, and what insights is told.
 
-    `covered` says that a contract covers the move although no handoff had begun before it; a name
-    that tells one of the `secrets` is left out.
+    `covered` says that a contract covers the move although no handoff had begun before it. A name
+    that tells what is `classified` of the task's `captures` is left out.
     """
     workflow, before, stage = task.workflow, task.stage, output.stage
     edge = _edge("move", workflow, before, stage)
@@ -163,7 +160,8 @@ def moved(
     if edge.subject is None:
         return following, _SKIPPED
     at = arrival.occurred_at
-    fields = _fields(tuple(context.values), context.types, secrets)
+    fields = _fields(tuple(context.values), context.types)
+    fields = _without(classified.telling(fields, captures, context.values), fields)
     counts = _counts(tuple(names))
     part = EdgePart("move", workflow, before, stage, at, at, counts, fields)
     return following, Add(FEED, edge.subject, part)
@@ -258,8 +256,10 @@ class Feed(Struct, gc=False):
             names.append("owned")
         if contract is not None:
             self._judged(figures, handoff, contract)
-        secrets = _secrets(self.tables.classified(self.step.workflow), handoff, captures)
-        fields = _package_fields(handoff.values, secrets)
+        fields = _package_fields(handoff.values)
+        classified = self.tables.classified(self.step.workflow)
+        if classified.at:
+            fields = _without(classified.telling(fields, captures, _values(handoff)), fields)
         figures.fields = add_fields(figures.fields, fields) if figures.fields else fields
 
     def _judged(self, figures: _Figures, handoff: OpenHandoff, contract: Contract) -> None:
@@ -429,23 +429,18 @@ def _one(name: str) -> dict[str, int]:
     return {name: 1} if 0 < len(name) <= MAX_NAME else {}
 
 
-def _secrets(
-    classified: Classified, handoff: OpenHandoff, captures: Mapping[str, Capture]
-) -> Secrets:
-    """What must not be told of a handoff's package and of its task."""
-    if not classified.at:
-        return NO_SECRETS
-    return classified.secrets(captures, {name: kept.value for name, kept in handoff.values.items()})
+def _values(handoff: OpenHandoff) -> dict[str, bytes]:
+    return {name: kept.value for name, kept in handoff.values.items()}
 
 
-def _package_fields(package: Mapping[str, PackageField], secrets: Secrets) -> Fields:
+def _package_fields(package: Mapping[str, PackageField]) -> Fields:
     types = [
         values.held_type(kept.value)
         if kept.how in _MAY_BE_EMPTY
         else values.spelled_type(kept.value)
         for kept in package.values()
     ]
-    return _fields(tuple(package), tuple(types), secrets)
+    return _fields(tuple(package), tuple(types))
 
 
 def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:
@@ -472,7 +467,7 @@ def _telling(
     package or the task has.
     """
     classified = contract.classified
-    secrets = _secrets(classified, handoff, captures)
+    secrets = classified.secrets(captures, _values(handoff))
     # A place may be told in part, or not at all: then it may be any of those inside.
     places = [
         f"context.{violation.found_in}." if violation.found_in else "context."

@@ -429,7 +429,7 @@ class Handoffs(Struct, gc=False):
         the handoff went. A closed handoff keeps no violation: it is resolved at once. Of a name
         that tells what is classified nothing is said."""
         classified = self.tables.classified(self.step.workflow)
-        if classified.secrets(self.memory.index.captures).tells(name):
+        if classified.telling([name], self.memory.index.captures):
             return
         violation = OpenViolation(
             "context_reentered",
