@@ -22,8 +22,10 @@ import msgspec
 
 MIN_TEXT: Final = 4  # characters: shorter texts stand in others by chance
 MAX_SEARCHED: Final = 1 << 24  # characters that are read, times the texts that are looked for there
-# To read a text takes about as long as to look for so many others in it.
+# To read a text takes about as long as to look for so many others in it, and to read one that is
+# looked for as long as to look for it in so many characters.
 _READING: Final = 64
+_READ: Final = 4096
 _LEVELS: Final = 3
 # Shorter ones, of one word and of several, stand by chance across the words of others.
 _WORD: Final = 8
@@ -62,7 +64,7 @@ class Secrets:
         """Whether a text, or JSON as it is written, holds the text of a classified value."""
         if not self._number:
             return False
-        if (len(text) + _READING) * (self._number + _READING) > self._most:
+        if (len(text) + _READ) * (self._number + _READING) > self._most:
             return True
         if self._compact is None:
             self._fold()
