@@ -107,23 +107,7 @@ def amend(values: tuple[str, ...], texts: tuple[str, ...], **given: Any) -> None
     receiver gets the next revision. The package says who set what, and why. Exit status as of
     `ack`; 0 also when it is still held.
     """
-    fields = read_fields(values, texts)
-    by, reason = _who_and_why(given, None)
-
-    def said(task: str, workflow: str) -> Amendment:
-        return Amendment(
-            _id(),
-            workflow,
-            task,
-            handoff_id=given["handoff_id"],
-            action="set",
-            by=by,
-            occurred_at=_now(),
-            fields=fields,
-            reason=reason,
-        )
-
-    _ask(said, AMENDMENTS, **given)
+    _amendment("set", given, None, read_fields(values, texts))
 
 
 @click.command(short_help="Send a held handoff as it is.")
@@ -133,18 +117,21 @@ def release(**given: Any) -> None:
 
     Its package is marked as overridden. Exit status as of `ack`.
     """
-    _amendment("release", given, "a release")
+    _amendment("release", given, "a release", {})
 
 
 @click.command()
 @_about_a_handoff
 def discard(**given: Any) -> None:
     """Close the held handoff ID without sending it. Exit status as of `ack`."""
-    _amendment("discard", given, None)
+    _amendment("discard", given, None, {})
 
 
 def _amendment(
-    action: Literal["release", "discard"], given: dict[str, Any], what: str | None
+    action: Literal["set", "release", "discard"],
+    given: dict[str, Any],
+    what: str | None,
+    fields: dict[str, msgspec.Raw],
 ) -> None:
     by, reason = _who_and_why(given, what)
 
@@ -157,7 +144,7 @@ def _amendment(
             action=action,
             by=by,
             occurred_at=_now(),
-            fields={},
+            fields=fields,
             reason=reason,
         )
 
