@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple
 
 from msgspec import Struct
 
-from processors.journal import FRAME, Journal, Store, UnknownFormat
+from processors.journal import FRAME, Journal, Store, StoreError
 from processors.partitioning import partition_of
 from processors.processor import Processor, State
 from processors.wakes import Kind, Wakes
@@ -52,11 +52,6 @@ LOOKS = 1_000
 _ASSIGN_SLICE = 1_000
 _HALF = wire.MAX_RECORD_BYTES // 2  # what is less than this fits, whatever its key and headers
 _GONE = object()
-
-
-class StoreError(Exception):
-    """A store cannot be read or written. No record and no task is at fault, so nothing is made of
-    it: whoever runs the driver ends, and takes everything anew."""
 
 
 class Woken(NamedTuple):
@@ -154,7 +149,7 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             state, emits = processor.advance(before, arrival, self.tables, now)
             outputs, counted, added, weight = _encode(emits, arrival)
-        except (StoreError, UnknownFormat):
+        except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this record is set aside, and the next one is judged.
@@ -258,7 +253,7 @@ class Driver(Generic[State]):
         try:
             state = partition.journal.get(key) if committed else self._state(partition, key)
             return None if state is None else self.processor.due(state)
-        except (StoreError, UnknownFormat):
+        except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
             self._failed("a deadline cannot be told", self.counts, error)
@@ -343,7 +338,7 @@ class Driver(Generic[State]):
             if before is None:
                 return []
             state, outputs, counted, added, weight = self._rounds(before, given, now)
-        except (StoreError, UnknownFormat):
+        except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this task sleeps until it changes, and the next one is woken.
@@ -434,7 +429,7 @@ class Driver(Generic[State]):
             if state is None:
                 state = partition.journal.read(key)
             partition.wakes.changed(key, processor.due(state), processor.watched(state))
-        except (StoreError, UnknownFormat):
+        except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - a record of the task will say what is wrong
             self._failed("a state does not tell when to wake it", self.counts, error)

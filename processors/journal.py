@@ -11,12 +11,11 @@ A number is never used again: the first one is the time (epoch ms) at which the 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from msgspec import Struct
 
-from processors.processor import Processor, State
-from schemas.flow import Refused
+from processors.processor import Processor, State, misfit
 
 Store = MutableMapping[str, bytes]  # record key -> value
 FRAME = 300  # bytes of a record beside its key and value: headers, and what holds it in memory
@@ -29,8 +28,13 @@ _SPARE = 4096  # bytes of changes that there may be anyway
 _HEADER = 7  # bytes before a whole state: the format, and the number of its last change
 
 
-class UnknownFormat(Exception):
-    """A state was written by another version. No record is at fault; see `args[0]`."""
+class StoreError(Exception):
+    """A store cannot be read or written. No record and no task is at fault, so nothing is made of
+    it: whoever runs the driver ends, and takes everything anew."""
+
+
+class UnknownFormat(StoreError):
+    """A state was written by another version; see `args[0]`."""
 
 
 class _Entry(Struct, Generic[State], gc=False):
@@ -46,6 +50,15 @@ class _Entry(Struct, Generic[State], gc=False):
     def rewrites(self, size: int) -> bool:
         """Whether a change of so many bytes has the state written whole."""
         return self.bytes + size > 2 * self.whole + _SPARE
+
+
+class _Records(NamedTuple):
+    """What is in the store of one state: the whole, the changes that follow on it, and the number
+    of the last one."""
+
+    whole: bytes
+    changes: list[bytes]
+    number: int
 
 
 class Journal(Generic[State]):
@@ -64,14 +77,15 @@ class Journal(Generic[State]):
         self._writes: dict[str, _Entry[State] | None] = {}
         self.written = 0
         self.count = 0  # of the committed states
+        self._changes: Counter[str] = Counter()  # in the store by key, while it is looked through
         self._stray: set[str] = set()  # keys whose records do not fit together
         self._deletes: list[str] = []  # records that are not in the store any more
 
     def states(self) -> Iterator[str]:
-        """The keys of all states, once the whole changelog was read: only then it can be told
-        whether the records of a state fit together. Raises `UnknownFormat`."""
+        """The keys of all states, each to be `read` next: once the whole changelog was read it can
+        be told whether the records of a state fit together. Raises `UnknownFormat`."""
         keys: list[str] = []
-        changes: Counter[str] = Counter()
+        changes = self._changes
         for key in self.store:
             if key.endswith(_WHOLE):
                 keys.append(key[:-_TAIL])
@@ -81,19 +95,8 @@ class Journal(Generic[State]):
                 raise UnknownFormat(self._unknown("an older one"))
         self._stray = set(changes) - set(keys)
         self.count = len(keys)
-        for key in keys:
-            if self._followers(key) != changes[key]:
-                self._stray.add(key)
-            yield key
-
-    def _followers(self, key: str) -> int:
-        """How many changes follow on the whole state without a gap."""
-        whole = self.store[key + _WHOLE]
-        self._check(whole)
-        first = number = int.from_bytes(whole[1:_HEADER], "big")
-        while _numbered(key, number + 1) in self.store:
-            number += 1
-        return number - first
+        yield from keys
+        changes.clear()
 
     @property
     def decoded(self) -> int:
@@ -106,11 +109,16 @@ class Journal(Generic[State]):
         return None if entry is None else entry.state
 
     def read(self, key: str) -> State:
-        """The state of a key that is in the store, decoded for this once."""
-        entry = None if key in self._stray else self._read(key)
-        if entry is None:
-            raise _misfit(key)
-        return entry.state
+        """The state of a key that `states` has just given, decoded for this once.
+
+        Raises `Refused`, now and whenever the state is asked for, where some of its changes do not
+        follow on the others; and what decoding raises.
+        """
+        records = self._records(key)
+        if records is None or len(records.changes) != self._changes[key]:
+            self._stray.add(key)
+            raise misfit()
+        return self._decoded(records).state
 
     def delete_misfits(self) -> None:
         """Delete the states whose records do not fit together; the changelog's with the next
@@ -211,7 +219,7 @@ class Journal(Generic[State]):
         entry = self._young.get(key)
         if entry is None:
             if key in self._stray:
-                raise _misfit(key)
+                raise misfit()
             entry = self._old.pop(key, None) or self._read(key)
             if entry is not None:
                 self._put(key, entry)
@@ -222,21 +230,27 @@ class Journal(Generic[State]):
         self._young_bytes += entry.whole + entry.bytes
 
     def _read(self, key: str) -> _Entry[State] | None:
+        records = self._records(key)
+        return None if records is None else self._decoded(records)
+
+    def _records(self, key: str) -> _Records | None:
         whole = self.store.get(key + _WHOLE)
         if whole is None:
             return None
         self._check(whole)
         number = int.from_bytes(whole[1:_HEADER], "big")
         changes: list[bytes] = []
-        size = 0
         if self._encode_change is not None:
             while (change := self.store.get(_numbered(key, number + 1))) is not None:
                 self._check(change)
                 number += 1
-                size += len(change)
-                changes.append(change[1:])
-        state = self._processor.decode(whole[_HEADER:], changes)
-        return _Entry(state, number, len(whole), len(changes), size)
+                changes.append(change)
+        return _Records(whole, changes, number)
+
+    def _decoded(self, records: _Records) -> _Entry[State]:
+        whole, changes, number = records
+        state = self._processor.decode(whole[_HEADER:], [change[1:] for change in changes])
+        return _Entry(state, number, len(whole), len(changes), sum(map(len, changes)))
 
     def _check(self, value: bytes) -> None:
         wanted = self._processor.format
@@ -249,14 +263,6 @@ class Journal(Generic[State]):
             f"version reads ({self._processor.format}); to read the inputs anew, where they still "
             "are, start once with: handoff run --rebuild"
         )
-
-
-def _misfit(key: str) -> Refused:
-    return Refused(
-        "state_misfit",
-        "what the changelog holds of this task does not fit together, so it cannot be judged on; "
-        "send what it still has to do under another task_id, and report this",
-    )
 
 
 def _numbered(key: str, number: int) -> str:

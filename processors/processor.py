@@ -4,9 +4,18 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from schemas.flow import Arrival, Emitted, Input, Record
+from schemas.flow import Arrival, Emitted, Input, Record, Refused
 
 State = TypeVar("State")
+
+
+def misfit() -> Refused:
+    """Why a state whose records do not fit together is not judged on."""
+    return Refused(
+        "state_misfit",
+        "what the changelog holds of this task does not fit together, so it cannot be judged on; "
+        "send what it still has to do under another task_id, and report this",
+    )
 
 
 def _never(_: Any) -> int | None:

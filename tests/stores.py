@@ -6,7 +6,8 @@ from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from processors.driver import Driver, StoreError
+from processors.driver import Driver
+from processors.journal import StoreError
 from processors.runtime.changelog_marks import ChangelogBounds
 from processors.runtime.restoration import Restoration
 from processors.runtime.state import Store

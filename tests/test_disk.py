@@ -22,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors import journal
-from processors.driver import Driver, StoreError
+from processors.driver import Driver
+from processors.journal import StoreError
 from processors.runtime import disk
 from processors.runtime.disk import DiskStore, StateBlocked, StateLost
 from processors.runtime.state import MemoryStore

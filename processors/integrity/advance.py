@@ -118,7 +118,8 @@ def _take_output(
             proposed, task.workflow, source, context, memory.index, tables, now, beside=beside
         )
         judged.append((proposed, verdict))
-    typed_again = _typed_again(task, output, arrival, context, memory)
+    there = _there(task, output, arrival)
+    typed_again = [] if there is None else _typed_again(there, output, context, memory)
     memory.add(source, context, hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, proposals, tables)
@@ -152,7 +153,10 @@ def _take_output(
             if handoff.state != "held" and verdict.moved:
                 handoffs.remember_moved(handoff, verdict.moved)
         if task.open or task.arrived is not None:
-            _move_on(task, handoffs, output, arrival, context, source, typed_again, begun)
+            if there is not None and not any(handoff.begun == "implicit" for handoff in begun):
+                for name, capture in typed_again:
+                    handoffs.reentered(handoffs.open.get(there.id, there), name, capture)
+            _move_on(task, handoffs, output, arrival, context, source, begun)
         forgotten = handoffs.trim(weigh=memory.size > limits.state_bytes)
         open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
         arrived = handoffs.arrived
@@ -210,16 +214,10 @@ def _move_on(
     arrival: Arrival,
     context: Carried,
     source: EventRef,
-    typed_again: list[tuple[str, Capture]],
     begun: list[OpenHandoff],
 ) -> None:
     """What an output means for the handoffs that were open before it."""
     carried_now = [name for name in context.values if name not in context.empty]
-    if typed_again and not any(handoff.begun == "implicit" for handoff in begun):
-        there = _there(task, output, arrival)
-        for name, capture in typed_again:
-            assert there is not None
-            handoffs.reentered(handoffs.open.get(there.id, there), name, capture)
     for handoff in task.open:
         here = handoffs.open.get(handoff.id)
         if here is not None and here.state == "held":
@@ -281,13 +279,10 @@ def _there(task: Task, output: ToolOutput, arrival: Arrival) -> OpenHandoff | No
 
 
 def _typed_again(
-    task: Task, output: ToolOutput, arrival: Arrival, context: Carried, memory: Memory
+    handoff: OpenHandoff, output: ToolOutput, context: Carried, memory: Memory
 ) -> list[tuple[str, Capture]]:
     """What somebody typed again, where a handoff went, though the task knew it and no package
     carried it: the names, and what stood there."""
-    handoff = _there(task, output, arrival) if task.open or task.arrived is not None else None
-    if handoff is None:
-        return []
     captures = memory.index.captures
     found = []
     for name, value in context.values.items():

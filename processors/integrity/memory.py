@@ -116,7 +116,7 @@ class Memory(Struct, gc=False):
         A value that comes too late is not: its name was taken back since. Past the number of names
         that a task may hold, the first ones are not.
         """
-        context = carried.values if not carried.empty else carried.filled()
+        context = carried.filled()
         if self.retracted:
             at = ref.occurred_at
             context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
@@ -155,24 +155,23 @@ class Memory(Struct, gc=False):
                 return held if held == value else value
         return value
 
-    def alias(self, name: str, value: bytes, ref: EventRef, source_name: str, hop: int) -> bool:
+    def alias(self, name: str, value: bytes, ref: EventRef, source_name: str, hop: int) -> None:
         """Remember a package's value under the receiver's name, with its first origin.
 
-        What a late handoff carried of a name that was taken back since is taken back here too:
-        then it is not remembered (False).
+        What a late handoff carried of a name that was taken back since is taken back here too, and
+        not remembered.
         """
         if self.taken_back(source_name, ref.occurred_at):
             at = max(self.retracted[source_name], self.retracted.get(name, 0))
             self.retracted = {**self.retracted, name: at}
             self._retraction_changed()
         if self.taken_back(name, ref.occurred_at):
-            return False
+            return
         kept = value if len(value) <= self.limits.value_bytes else None
         number, self.next_number = self.next_number, self.next_number + 1
         alias = Alias(number, hop, name, kept, ref, source_name)
         self._append(alias, weight(alias))
         self.names += 1
-        return True
 
     def _append(self, event: Remembered, size: int) -> None:
         self.events = (*self.events, event)
@@ -292,12 +291,12 @@ def _names(event: Remembered) -> tuple[str, ...]:
 
 def _without(event: Remembered, names: set[str], at: int) -> Remembered | None:
     """What is left of an event without some names, if it is as old as that; None: nothing."""
-    if event.ref.occurred_at > at or names.isdisjoint(_names(event)):
-        if not (isinstance(event, Alias) and event.source_name in names):
-            return event
-        return None if event.ref.occurred_at <= at else event
+    if event.ref.occurred_at > at:
+        return event
     if isinstance(event, Alias):
-        return None
+        return None if event.name in names or event.source_name in names else event
+    if names.isdisjoint(_names(event)):
+        return event
     context = {n: v for n, v in event.context.items() if n not in names}
     large = {n: v for n, v in event.large.items() if n not in names}
     return replace(event, context=context, large=large) if context or large else None

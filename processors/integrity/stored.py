@@ -5,7 +5,7 @@ arrays. Bytes that an event holds are written once: what has the same ones refer
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from processors.integrity.state import (
     PackageField,
     Task,
 )
-from schemas.flow import Refused
+from processors.processor import misfit
 from schemas.records import How
 
 # Of this whole form. A state that was written in another one is not read.
@@ -133,6 +133,7 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
 
 
 _UNCHANGED = (None, None)
+_head = attrgetter(*_Head.__struct_fields__)  # of a task, as `_Head` has it
 _encode = msgspec.msgpack.Encoder().encode
 _decode_whole = msgspec.msgpack.Decoder(_Whole).decode
 _decode_change = msgspec.msgpack.Decoder(_Change).decode
@@ -199,22 +200,6 @@ def encode_change(before: Task, after: Task) -> bytes:
             None if after.retracted is before.retracted else after.retracted,
         ]
     return _encode(row)
-
-
-def _head(task: Task) -> _Head:
-    return _Head(
-        task.next_number,
-        task.size,
-        task.names,
-        task.hops,
-        task.last_input_at,
-        task.stage,
-        task.tool,
-        task.stage_at,
-        task.left,
-        task.handed,
-        task.covered,
-    )
 
 
 def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
@@ -346,7 +331,7 @@ def decode(whole: bytes, changes: Iterable[bytes] = ()) -> Task:
 
 
 def _task(whole: _Whole) -> Task:
-    events = _events(whole.events, ())
+    events = _patched((), whole.events, _read_event)
     return _with_head(
         Task(
             whole.workflow,
@@ -369,37 +354,14 @@ def _task(whole: _Whole) -> Task:
 
 def _changed(task: Task, change: _Change) -> Task:
     if change.since != task.next_number:
-        raise Refused(
-            "state_misfit",
-            f"what is written of this task does not fit together: its event {change.since} is to "
-            f"come next, and {task.next_number} does; send what it still has to do under another "
-            "task_id, and report this",
-        )
-    events = task.events if change.events is None else _events(change.events, task.events)
-    opened = task.open
-    if change.open is not None:
-        found: list[OpenHandoff] = []
-        for each in change.open:
-            if isinstance(each, _Slice):
-                found += task.open[each.first : each.end]
-            else:
-                found.append(_read(each, events))
-        opened = tuple(found)
-    closed = task.closed
-    if change.closed is not None:
-        ended: list[Closed] = []
-        for item in change.closed:
-            if isinstance(item, _Slice):
-                ended += task.closed[item.first : item.end]
-            else:
-                ended.append(item)
-        closed = tuple(ended)
+        raise misfit()
+    events = _patched(task.events, change.events, _read_event)
     return _with_head(
         replace(
             task,
             events=events,
-            open=opened,
-            closed=closed,
+            open=_patched(task.open, change.open, lambda each, _: _read(each, events)),
+            closed=_patched(task.closed, change.closed, lambda each, _: each),
             arrived=change.arrived[0] if change.arrived else task.arrived,
             begun=task.begun if change.begun is None else tuple(change.begun),
             true=task.true if change.true is None else tuple(change.true),
@@ -417,22 +379,32 @@ def _with_head(task: Task, head: _Head) -> Task:
     return replace(task, **{name: getattr(head, name) for name in _Head.__struct_fields__})
 
 
-def _events(
-    written: Iterable[_Slice | _Event | Alias], before: tuple[Remembered, ...]
-) -> tuple[Remembered, ...]:
-    found: list[Remembered] = []
+def _patched(
+    before: tuple[Item, ...],
+    written: Iterable[Any] | None,
+    read: Callable[[Any, Sequence[Item]], Item],
+) -> tuple[Item, ...]:
+    """What a `_patch` makes of the items that were there before. `read` makes an item of what was
+    written, and of the items that stand before it."""
+    if written is None:
+        return before
+    found: list[Item] = []
     for each in written:
         if isinstance(each, _Slice):
             found += before[each.first : each.end]
-        elif isinstance(each, Alias):
-            found.append(each)
         else:
-            context = {
-                name: _at(_BytesPlace(value, name), found) if isinstance(value, int) else value
-                for name, value in each.context.items()
-            }
-            found.append(TaskEvent(each.ref, each.hop, context, each.large))
+            found.append(read(each, found))
     return tuple(found)
+
+
+def _read_event(written: _Event | Alias, before: Sequence[Remembered]) -> Remembered:
+    if isinstance(written, Alias):
+        return written
+    context = {
+        name: _at(_BytesPlace(value, name), before) if isinstance(value, int) else value
+        for name, value in written.context.items()
+    }
+    return TaskEvent(written.ref, written.hop, context, written.large)
 
 
 def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:

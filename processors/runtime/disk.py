@@ -24,7 +24,7 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from processors.driver import StoreError
+from processors.journal import StoreError
 from processors.runtime.settings import SettingsError
 from processors.runtime.transactions import Blocked, Fatal
 
