@@ -96,7 +96,8 @@ def _release(
         _settle(handoffs, held, handoff, verdict)
     out.resolve(handoff, of_kind(handoff, "held_too_long"), "released")
     handoffs.revise(handoff, contract)
-    out.signal(handoff, "released", messages.released(to(handoff), override))
+    absent = bool(of_kind(handoff, "receiver_missing"))
+    out.signal(handoff, "released", messages.released(to(handoff), override, absent))
     out.count("handoffs_released", "overridden" if override else "mended")
     handoffs.put(handoff)
 

@@ -269,8 +269,13 @@ def rejected(to: To) -> str:
     return f"{to.receiver} rejected the handoff; the ack says why. Mend it and hand off again."
 
 
-def released(to: To, override: bool) -> str:
-    """A held one reached its receiver."""
+def released(to: To, override: bool, absent: bool) -> str:
+    """A held one was sent; `absent`: its receiver is missing, so no queue has it."""
+    if absent:
+        return (
+            f"Your handoff was released, but no queue of {to.receiver} has it, as the "
+            "receiver is missing; register it, or look on handoff.packages."
+        )
     why = "a person released it as it is" if override else "what held it is mended"
     return f"Your handoff was released and sent to {to.receiver}: {why}."
 
