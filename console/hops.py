@@ -11,15 +11,10 @@ from typing import Literal
 from msgspec import Struct
 
 from schemas.documents import HandoffContract
+from schemas.lifecycle import AFTER, OPEN, State
 from schemas.printable import plain
 from schemas.records import Package, Signal, Violation
 
-State = Literal[
-    "held", "sent", "accepted",
-    "completed", "returned", "rejected", "superseded", "discarded", "expired",
-]  # fmt: skip
-OPEN = ("held", "sent", "accepted")
-_CLOSING = ("completed", "returned", "rejected", "superseded", "discarded", "expired")
 PASSED_BY = "not passed on"
 OPTIONAL = "optional, missing"  # only optional fields are missing without a violation
 # What a field's cell says where the package has no value of its own for it, or has it as sent.
@@ -114,17 +109,16 @@ def states(
         latest = revisions[-1]
         state: State = latest.disposition
         kinds = [each.kind for each in signals.get(handoff, [])]
-        moves = [kind for kind in kinds if kind in ("accepted", *_CLOSING)]
         if (
-            "accepted" in moves
+            "accepted" in kinds
             or latest.begun == "implicit"
             or (latest.supersedes in accepted and state == "sent")
         ):
             accepted.add(handoff)
             state = "completed" if _ends_with_acceptance(latest, contracts) else "accepted"
-        for kind in moves:
-            if kind in _CLOSING:
-                state = kind  # type: ignore[assignment]
+        for kind in kinds:
+            if (after := AFTER.get(kind)) is not None and after not in OPEN:
+                state = after
         if handoff in successors and state in OPEN:
             state = "superseded"
         marks = [kind for kind in kinds if kind != "reassigned"]

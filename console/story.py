@@ -9,11 +9,12 @@ from datetime import datetime
 
 from msgspec import Raw, Struct
 
-from console.hops import OPEN, Hop, Promise, absence, hop, mark_losses, promise, states
+from console.hops import Hop, Promise, absence, hop, mark_losses, promise, states
 from console.sequence import Event
 from processors.contracts.values import is_empty
 from schemas import wire
 from schemas.documents import HandoffContract
+from schemas.lifecycle import OPEN
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
 
 Reveals = Callable[[str, Raw], bool]  # whether a captured value may be shown; its name is first

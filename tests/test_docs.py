@@ -15,6 +15,7 @@ from processors.runtime import metrics
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas.lint import lint
+from schemas.lifecycle import OPEN, TRANSITIONS, Transition
 from schemas.loading import load
 from schemas.records import Package, Signal, Violation
 
@@ -124,6 +125,13 @@ def test_contracts_in_the_text_are_without_a_fault(page: Path, tmp_path: Path) -
             assert lint(load([path]), dt.date(2026, 6, 1)) == []
 
 
+def _row(transition: Transition) -> str:
+    """A row of the lifecycle as the page has it."""
+    before = "any of these" if transition.before == OPEN else ", ".join(transition.before) or "new"
+    signal = f" `{transition.signal}`" if transition.signal else ""
+    return f"| {before} | {transition.what} | {transition.becomes} |{signal} |"
+
+
 def test_tables_are_complete(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     if page.name == "README.md":
@@ -137,6 +145,10 @@ def test_tables_are_complete(page: Path) -> None:
             cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
             told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
             assert sorted(told) == sorted(record.__struct_encode_fields__)
+    if page.name == "contracts.md":
+        life = text.partition("## The life of a handoff\n")[2].partition("\n## ")[0]
+        rows = [line for line in life.splitlines() if line.startswith("|")][2:]
+        assert rows == [_row(transition) for transition in TRANSITIONS.values()]
     if page.name == "operations.md":
         section = text.partition("## Settings")[2].partition("\n## ")[0]
         cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)

@@ -1,7 +1,8 @@
 """The life of a task's handoffs: begun, held, sent, accepted, stalled, closed.
 
-`Handoffs` holds those of one task while one input is judged. Each method is a row of the lifecycle
-table in docs/contracts.md: it moves one handoff on and notes what is to be published about it.
+`Handoffs` holds those of one task while one input is judged. What can happen to one, and in which
+states, says the table in `schemas.lifecycle`. Each method moves one on by a row of it, and notes what
+is to be published about it.
 """
 
 from collections.abc import Collection
@@ -37,16 +38,17 @@ from processors.integrity.state import (
     size,
 )
 from processors.integrity.step import StepContext
+from schemas.lifecycle import TRANSITIONS, TransitionName
 from schemas.records import SignalKind, ToolOutput, ViolationKind
 from schemas.wire import MAX_RECORD_BYTES
 
 MAX_ARRIVED = 16 << 10  # bytes of the last handoff that arrived: its sender may have long names
 REST_BYTES = 256 << 10  # of a task beside its events and handoffs: what is closed, retracted, ...
 MOST_TOLD = 4096  # bytes of a violation, or of a handoff with none and without what it carries
-_MISSED: dict[Deadline, ViolationKind] = {
-    "accept": "not_accepted",
-    "complete": "not_completed",
-    "release": "held_too_long",
+_MISSED: dict[Deadline, TransitionName] = {
+    "accept": "accept_missed",
+    "complete": "complete_missed",
+    "release": "release_missed",
 }
 
 
@@ -84,6 +86,11 @@ class Handoffs(Struct, gc=False):
         self._drafts.add(id_)
         self.open[id_] = handoff = copy(self.open[id_])
         return handoff
+
+    def _draft(self, handoff: OpenHandoff, transition: TransitionName) -> OpenHandoff:
+        """The draft of a handoff to which this may happen in its state."""
+        assert handoff.state in TRANSITIONS[transition].before
+        return self.draft(handoff)
 
     def put(self, handoff: OpenHandoff) -> None:
         """A handoff as it is from now on, made while this input is judged."""
@@ -132,7 +139,7 @@ class Handoffs(Struct, gc=False):
         outbox.feed.begun(handoff, contract, captures)
         outbox.feed.repeats(handoff, contract, before, captures)
         if before is not None:
-            before = self.draft(before)
+            before = self._draft(before, "superseded")
             outbox.signal(before, "superseded", messages.superseded(to(before)))
             self.close(before, "superseded", handoff.id)
         # What the receiver rejected before is mended by sending again.
@@ -165,7 +172,7 @@ class Handoffs(Struct, gc=False):
 
     def accept(self, handoff: OpenHandoff, message: str) -> None:
         """Sent -> accepted, and closed where nothing more is promised."""
-        handoff = self.draft(handoff)
+        handoff = self._draft(handoff, "accepted")
         late = self._is_late(handoff, "accept", handoff.accept_by)
         handoff.state = "accepted"
         handoff.accepted_at = self.step.now
@@ -181,7 +188,7 @@ class Handoffs(Struct, gc=False):
         self, handoff: OpenHandoff, kind: Literal["completed", "returned"], message: str
     ) -> None:
         """Sent or accepted -> closed: completed, or `returned` to where it came from."""
-        handoff = self.draft(handoff)
+        handoff = self._draft(handoff, kind)
         grace_ends = handoff.begun_at + self.limits.early_grace_ms
         if handoff.begun == "implicit" and self.step.now < grace_ends:
             # Its declaration may still be on its way, and must find it open.
@@ -208,7 +215,7 @@ class Handoffs(Struct, gc=False):
 
     def reject(self, handoff: OpenHandoff, message: str) -> None:
         """Sent or accepted -> closed: rejected; its violation is open until it is sent again."""
-        handoff = self.draft(handoff)
+        handoff = self._draft(handoff, "rejected")
         self.outbox.break_promise(handoff, "rejected", message)
         self.outbox.signal(handoff, "rejected", message)
         self.close(handoff, "rejected", left=handoff.violations[-1:])
@@ -220,8 +227,10 @@ class Handoffs(Struct, gc=False):
 
     def miss(self, handoff: OpenHandoff, deadline: Deadline, at: int) -> None:
         """A deadline passed: the handoff is stalled, which is a mark and not a state."""
-        handoff = self.draft(handoff)
-        kind = _MISSED[deadline]
+        transition = _MISSED[deadline]
+        handoff = self._draft(handoff, transition)
+        kind = TRANSITIONS[transition].violation
+        assert kind is not None
         message = messages.missed(kind, to(handoff))
         if not handoff.passed:
             self.outbox.feed.count(handoff, "stalled")
@@ -232,13 +241,13 @@ class Handoffs(Struct, gc=False):
 
     def expire(self, handoff: OpenHandoff) -> None:
         """Nobody closed it in all that time, or the task has too many."""
-        handoff = self.draft(handoff)
+        handoff = self._draft(handoff, "expired")
         self.outbox.signal(handoff, "expired", messages.expired(to(handoff)))
         self.close(handoff, "expired")
 
     def discard(self, handoff: OpenHandoff, message: str) -> None:
         """Held -> closed: a person decided that nobody is to get it."""
-        handoff = self.draft(handoff)
+        handoff = self._draft(handoff, "discarded")
         self.outbox.signal(handoff, "discarded", message)
         self.close(handoff, "discarded")
 
@@ -322,7 +331,7 @@ class Handoffs(Struct, gc=False):
 
     def fill(self, handoff: OpenHandoff, filled: dict[str, PackageField], resolution: str) -> None:
         """A sent one gets what it lacked, in its next revision; fidelity stays as it was."""
-        handoff = self.draft(handoff)
+        handoff = self._draft(handoff, "filled")
         contract = self.outbox.contract_of(handoff)
         values = handoff.values | filled
         handoff.values = values

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from processors.integrity.events import EventRef, Remembered, length
 from processors.integrity.index import CaptureIndex
+from schemas.lifecycle import OpenState
 from schemas.records import Begun, How, Severity, ViolationKind
 
 # What nobody needs to set; what a person may want to is in `limits`.
@@ -80,7 +81,7 @@ class OpenHandoff(Struct, array_like=True, gc=False):
     version: int | None
     receiver: str
     part: str | None
-    state: Literal["held", "sent", "accepted"]
+    state: OpenState
     hop: int
     source: EventRef  # the output that it came from
     begun: Begun = "declared"
