@@ -27,12 +27,12 @@ from schemas import wire
 from schemas.feed import Part, total
 from schemas.flow import (
     UNFINISHED,
-    Add,
-    Arrival,
-    Count,
+    Accumulate,
     Due,
-    Emitted,
+    Effect,
     Headers,
+    Increment,
+    InputEvent,
     Output,
     Record,
     Refused,
@@ -137,18 +137,18 @@ class Driver(Generic[State]):
     def step(self, record: Record, now: int) -> list[Output]:
         """Judge one input record at processor time `now` (epoch ms); what it would publish.
 
-        The core's new state and emits are taken only when all of it has been encoded, so a record
+        The core's new state and effects are taken only when all of it has been encoded, so a record
         that fails costs itself: its one output is a dead letter. Raises `StoreError`.
         """
         processor = self.processor
         partition = self.partitions[record.partition]
         self._now = now
         try:
-            arrival = processor.parse(record, now)
-            key = processor.state_key(arrival)
+            event = processor.parse(record, now)
+            key = processor.state_key(event)
             before = self._state(partition, key)
-            state, emits = processor.advance(before, arrival, self.tables, now)
-            outputs, counted, added, weight = _encode(emits, arrival)
+            state, effects = processor.advance(before, event, self.tables, now)
+            outputs, counted, added, weight = _encode(effects, event)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -361,17 +361,17 @@ class Driver(Generic[State]):
 
     def _rounds(
         self, state: State | None, given: Due | Sweep, now: int
-    ) -> tuple[State | None, list[Output], list[Count], list[Add], int]:
+    ) -> tuple[State | None, list[Output], list[Increment], list[Accumulate], int]:
         """Advance a state, after a deadline until none of its deadlines is left at that moment, or
         until that makes a transaction full: what is left is due still, when this is committed."""
         outputs: list[Output] = []
-        counted: list[Count] = []
-        added: list[Add] = []
+        counted: list[Increment] = []
+        added: list[Accumulate] = []
         weight = 0
         for _ in range(MAX_ROUNDS):
             before = state
-            state, emits = self.processor.advance(before, given, self.tables, now)
-            published, counts, more, bytes_ = _encode(emits, None)
+            state, effects = self.processor.advance(before, given, self.tables, now)
+            published, counts, more, bytes_ = _encode(effects, None)
             outputs += published
             counted += counts
             added += more
@@ -404,7 +404,7 @@ class Driver(Generic[State]):
 
     # --- sums ---------------------------------------------------------------------------------
 
-    def _add(self, added: list[Add]) -> None:
+    def _add(self, added: list[Accumulate]) -> None:
         for each in added:
             self._parts[each.topic, each.key].append(each.part)
 
@@ -486,35 +486,35 @@ class Driver(Generic[State]):
 
 
 def _encode(
-    emits: list[Emitted], arrival: Arrival | None
-) -> tuple[list[Output], list[Count], list[Add], int]:
-    """Encode what a core emitted, and weigh it; a wake has no arrival.
+    effects: list[Effect], event: InputEvent | None
+) -> tuple[list[Output], list[Increment], list[Accumulate], int]:
+    """Encode the effects of one step, and weigh them; a wake has no event.
 
     A record that says itself whether it is backfill is believed. Raises `Refused` when a record
     would be too large for Kafka.
     """
     outputs: list[Output] = []
-    counted: list[Count] = []
-    added: list[Add] = []
-    weight = FRAME * len(emits)
+    counted: list[Increment] = []
+    added: list[Accumulate] = []
+    weight = FRAME * len(effects)
     record: Struct | None = None
     value: bytes | None = None
     headers: Headers = []
-    for emit in emits:
-        if isinstance(emit, Add):
-            added.append(emit)
-        elif isinstance(emit, Count):
-            counted.append(emit)
+    for effect in effects:
+        if isinstance(effect, Accumulate):
+            added.append(effect)
+        elif isinstance(effect, Increment):
+            counted.append(effect)
         else:
             # A package goes to its receiver's queue next: it is encoded once.
-            if emit.record is None or emit.record is not record:
-                record = emit.record
-                value = emit.value
+            if effect.record is None or effect.record is not record:
+                record = effect.record
+                value = effect.value
                 if value is None and record is not None:
                     value = wire.encode(record)
-                headers = _headers(record, arrival)
-            key = emit.key.encode()
-            output = Output(emit.topic, key, value, headers)
+                headers = _headers(record, event)
+            key = effect.key.encode()
+            output = Output(effect.topic, key, value, headers)
             if value is not None:
                 size = len(value)
                 weight += size + len(key)
@@ -524,14 +524,14 @@ def _encode(
     return outputs, counted, added, weight
 
 
-def _headers(record: Struct | None, arrival: Arrival | None) -> Headers:
+def _headers(record: Struct | None, event: InputEvent | None) -> Headers:
     """The headers of what is published: the record's own, then what comes from the input."""
     found = [] if record is None else wire.headers(record)
     backfill = False
-    if arrival is not None:
-        backfill = arrival.backfill
-        if arrival.traceparent is not None:
-            found.append(("traceparent", arrival.traceparent))
+    if event is not None:
+        backfill = event.backfill
+        if event.traceparent is not None:
+            found.append(("traceparent", event.traceparent))
     if getattr(record, "backfill", backfill):
         found.append((wire.BACKFILL_HEADER, b"1"))
     return found

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from schemas.flow import Arrival, Emitted, Input, Record, Refused
+from schemas.flow import Effect, Input, InputEvent, Record, Refused
 
 State = TypeVar("State")
 
@@ -71,9 +71,9 @@ class Processor(Generic[State]):
     changelog: str
     tables: tuple[str, ...]
     build_tables: Callable[[dict[str, dict[str, bytes]], frozenset[str] | None], Any]
-    parse: Callable[[Record, int], Arrival]
-    state_key: Callable[[Arrival], str]
-    advance: Callable[[State | None, Input, Any, int], tuple[State | None, list[Emitted]]]
+    parse: Callable[[Record, int], InputEvent]
+    state_key: Callable[[InputEvent], str]
+    advance: Callable[[State | None, Input, Any, int], tuple[State | None, list[Effect]]]
     format: int
     encode: Callable[[State], bytes]
     decode: Callable[[bytes, list[bytes]], State]

@@ -21,7 +21,7 @@ class Record(Struct, frozen=True, gc=False):
     headers: Headers = []
 
 
-class Arrival(Struct, frozen=True, gc=False):
+class InputEvent(Struct, frozen=True, gc=False):
     """One input that was understood.
 
     `body` is the record that the processor's `parse` made of it.
@@ -49,10 +49,10 @@ class Sweep(Struct, frozen=True, gc=False):
     """What a task waits for may have changed in the tables: look again."""
 
 
-Input = Arrival | Due | Sweep
+Input = InputEvent | Due | Sweep
 
 
-class Emit(Struct, frozen=True, gc=False):
+class Publish(Struct, frozen=True, gc=False):
     """One record to publish. `topic` is canonical (or a queue's own name); None is a tombstone.
 
     `value` is the record in JSON, where a core had to know how long that is.
@@ -64,7 +64,7 @@ class Emit(Struct, frozen=True, gc=False):
     value: bytes | None = None
 
 
-class Add(Struct, frozen=True, gc=False):
+class Accumulate(Struct, frozen=True, gc=False):
     """A part of a sum under a key: a transaction publishes the sum of its parts, once."""
 
     topic: str
@@ -77,14 +77,14 @@ class Add(Struct, frozen=True, gc=False):
 UNFINISHED = "unfinished"
 
 
-class Count(Struct, frozen=True, gc=False):
+class Increment(Struct, frozen=True, gc=False):
     """A thing that happened and is only counted: the metric's name and one label."""
 
     name: str
     label: str = ""
 
 
-Emitted = Emit | Add | Count
+Effect = Publish | Accumulate | Increment
 
 
 class Output(Struct, frozen=True, gc=False):

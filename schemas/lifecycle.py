@@ -73,7 +73,12 @@ TRANSITIONS: Final[dict[TransitionName, Transition]] = {
     ),
     "discarded": Transition(("held",), "a person discards it", "closed", "discarded", "discarded"),
     "release_missed": Transition(
-        ("held",), "`release_within` passes", "a broken promise: `held_too_long`", None, "stalled", "held_too_long"
+        ("held",),
+        "`release_within` passes",
+        "a broken promise: `held_too_long`",
+        None,
+        "stalled",
+        "held_too_long",
     ),
     "accepted": Transition(
         ("sent",),
@@ -83,13 +88,23 @@ TRANSITIONS: Final[dict[TransitionName, Transition]] = {
         "accepted",
     ),
     "accept_missed": Transition(
-        ("sent",), "`accept_within` passes", "a broken promise: `not_accepted`", None, "stalled", "not_accepted"
+        ("sent",),
+        "`accept_within` passes",
+        "a broken promise: `not_accepted`",
+        None,
+        "stalled",
+        "not_accepted",
     ),
     "completed": Transition(
         _SENT, "an ack, or a handoff that leaves `to.stage`", "closed", "completed", "completed"
     ),
     "complete_missed": Transition(
-        _SENT, "`complete_within` passes", "a broken promise: `not_completed`", None, "stalled", "not_completed"
+        _SENT,
+        "`complete_within` passes",
+        "a broken promise: `not_completed`",
+        None,
+        "stalled",
+        "not_completed",
     ),
     "returned": Transition(
         ("accepted",),

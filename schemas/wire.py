@@ -12,7 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from schemas.feed import EdgePart, PatternPart
-from schemas.flow import Arrival, Headers, Output, Record, Refused
+from schemas.flow import Headers, InputEvent, Output, Record, Refused
 from schemas.records import (
     FIRST_MS,
     LAST_MS,
@@ -65,7 +65,7 @@ def epoch_ms(when: datetime | int) -> int:
     return when if isinstance(when, int) else (when - _EPOCH) // timedelta(milliseconds=1)
 
 
-def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arrival:
+def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> InputEvent:
     """Understand one input record; `now` and `backfill_after` are milliseconds.
 
     Raises `Refused` for a tombstone, a record too large, a missing key, a key unlike the body's
@@ -89,7 +89,7 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Arri
         occurred_at = timestamp
     if not FIRST_MS <= occurred_at <= LAST_MS:  # an offset may lead out of the calendar
         raise Refused("wrong_shape", "occurred_at lies outside of the years 1 to 9999 in UTC")
-    return Arrival(
+    return InputEvent(
         body,
         occurred_at,
         record.topic,

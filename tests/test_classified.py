@@ -15,7 +15,7 @@ from processors.contracts.tables import CONTRACTS, build_tables
 from processors.insights.processor import INSIGHTS
 from processors.integrity.processor import INTEGRITY
 from schemas.feed import PatternPart
-from schemas.flow import Arrival, Emit, Output, Record
+from schemas.flow import InputEvent, Output, Publish, Record
 from schemas.records import Package
 from tests.core import CONTRACT, DAY_ONE, Registry, at_the_end, each_time, play, tables
 from tests.fed import fed
@@ -466,8 +466,8 @@ def test_insights_masks_what_it_was_told_before_it_was_classified() -> None:
 
     def fold(state: Any, known: Any) -> tuple[Any, list[Any]]:
         arrival = _arrived(record)
-        state, emits = INSIGHTS.advance(state, arrival, known, DAY_ONE)
-        return state, [each.record for each in emits if isinstance(each, Emit)]
+        state, effects = INSIGHTS.advance(state, arrival, known, DAY_ONE)
+        return state, [each.record for each in effects if isinstance(each, Publish)]
 
     state, published = fold(None, after)
     assert published
@@ -482,7 +482,7 @@ def test_insights_masks_what_it_was_told_before_it_was_classified() -> None:
     assert SECRET not in repr(published) + repr(state)
 
 
-def _arrived(record: Output) -> Arrival:
+def _arrived(record: Output) -> InputEvent:
     return INSIGHTS.parse(
         Record(record.topic, 0, 0, record.key, record.value, DAY_ONE, record.headers), DAY_ONE
     )

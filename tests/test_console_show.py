@@ -19,6 +19,7 @@ from console.masking import MASK
 from schemas import wire
 from schemas.documents import HandoffContract
 from schemas.flow import Record
+from schemas.lifecycle import OPEN
 from schemas.records import (
     Ack,
     From,
@@ -303,7 +304,7 @@ def test_signals_move_a_sent_handoff(kinds: list[str], expected: str) -> None:
     found = told(records, {"complete_within": "P2D"})
     (hop,) = found.handoffs
     assert hop.state + (", stalled" if hop.stalled else "") == expected
-    assert found.open == ([] if hop.state not in hops.OPEN else ["h-1"])
+    assert found.open == ([] if hop.state not in OPEN else ["h-1"])
 
 
 @pytest.mark.parametrize(

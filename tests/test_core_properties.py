@@ -25,7 +25,7 @@ from processors.integrity.state import MAX_EVENTS, Task
 from schemas import documents, wire
 from schemas.documents import HandoffContract
 from schemas.feed import EdgePart, PatternPart, subject
-from schemas.flow import Arrival, Output, Record, Refused
+from schemas.flow import InputEvent, Output, Record, Refused
 from schemas.records import PUBLISHED, Package, Violation
 from tests.core import Feeding, first_revision
 from tests.fed import closes, fed, same, told
@@ -287,7 +287,7 @@ def test_commits_and_aborts_are_nobodys_business(records: list[Record], sizes: l
 def test_advance_never_changes_what_it_was_given(records: list[Record]) -> None:
     tasks: dict[str, Task] = {}
     for record in records:
-        arrival: Arrival = INTEGRITY.parse(record, now(record))
+        arrival: InputEvent = INTEGRITY.parse(record, now(record))
         key = INTEGRITY.state_key(arrival)
         before = tasks.get(key)
         encoded = None if before is None else INTEGRITY.encode(before)

@@ -14,8 +14,8 @@ from console.main import main
 from processors.runtime import metrics
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
-from schemas.lint import lint
 from schemas.lifecycle import OPEN, TRANSITIONS, Transition
+from schemas.lint import lint
 from schemas.loading import load
 from schemas.records import Package, Signal, Violation
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from processors.driver import Driver
 from processors.ordering import in_order
 from schemas.feed import PatternPart
-from schemas.flow import Add, Emitted, Record, Refused
+from schemas.flow import Accumulate, Effect, Record, Refused
 from tests.toy import Tally, toy
 
 NOW = 1_800_000_000_000
@@ -134,9 +134,9 @@ def test_merging_keeps_every_record_and_the_offset_order(given: list[tuple[str, 
         assert offsets == sorted(offsets)
 
 
-def rising(key: str, by: int) -> list[Emitted]:
+def rising(key: str, by: int) -> list[Effect]:
     part = PatternPart("k", "w", 1, 2, {0: by}, errors=by)
-    return [Add("handoff.internal.feed", key, part)]
+    return [Accumulate("handoff.internal.feed", key, part)]
 
 
 def test_what_adds_up_is_one_record_a_transaction() -> None:

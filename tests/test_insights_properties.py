@@ -26,7 +26,7 @@ from schemas.feed import (
     latency_bucket,
     subject,
 )
-from schemas.flow import Arrival, Due, Emit, Input, Output, Record, Sweep
+from schemas.flow import Due, Input, InputEvent, Output, Publish, Record, Sweep
 from schemas.records import FIRST_MS, LAST_MS, Edge, Pattern
 from schemas.wire import encode
 from tests.core import DAY_ONE, tables
@@ -87,8 +87,8 @@ wild_edges = st.builds(
 )
 
 
-def arrival(subject_: str, part: PatternPart | EdgePart) -> Arrival:
-    return Arrival(Fed(subject_, part), part.last_seen, FEED, 0, 0, False, None)
+def arrival(subject_: str, part: PatternPart | EdgePart) -> InputEvent:
+    return InputEvent(Fed(subject_, part), part.last_seen, FEED, 0, 0, False, None)
 
 
 def warning(at: int, times_: int = 1) -> PatternPart:
@@ -175,9 +175,9 @@ def test_an_edge_is_the_same_in_any_order_and_any_grouping(given_: Any) -> None:
         for part in parts:
             before, _ = advance(before, arrival("s", part), WITH_CONTRACT, DAY_ONE + 9 * DAY)
         assert isinstance(before, EdgeState)
-        _, (emit,) = advance(before, Due(before.publish_at), WITH_CONTRACT, before.publish_at)
-        assert isinstance(emit, Emit)
-        found.append(emit.record)
+        _, (effect,) = advance(before, Due(before.publish_at), WITH_CONTRACT, before.publish_at)
+        assert isinstance(effect, Publish)
+        found.append(effect.record)
     assert found[0] == found[1]
     assert isinstance(found[0], Edge)
     assert found[0].moves == sum(part.counts.get("moves", 0) for part in given_[0])
@@ -217,18 +217,18 @@ def test_ten_thousand_repeats_make_at_most_16_records(threshold: int, error_at: 
         "repeat", "lead", DAY_ONE, DAY_ONE, {DAY_ONE // 60_000: 1}, repeated=repeated
     )
     entry: State | None = None
-    emits: list[Any] = []
+    effects: list[Any] = []
     for number in range(10_000):
         part = replace(once, errors=1) if number == error_at else once
         entry, more = advance(entry, arrival("repeat/c/x", part), WITH_CONTRACT, DAY_ONE)
-        emits += more
+        effects += more
     assert entry is not None
     due = state.due(entry)
     assert due is not None
     entry, more = advance(entry, Due(due), WITH_CONTRACT, due)
-    emits += more
+    effects += more
     assert entry is None
-    records = [emit.record for emit in emits]
+    records = [effect.record for effect in effects]
     assert len(records) <= 16
     assert records[-1].count == 10_000
     assert [r.status for r in records][:2] == ["opened", "updated"]
@@ -358,27 +358,27 @@ def test_nothing_raises_and_all_can_be_written_down(
 ) -> None:
     states: dict[str, State | None] = defaultdict(lambda: None)
     for what, pattern, edge, now in steps:
-        emits: list[Any] = []
+        effects: list[Any] = []
         if what == "p":
-            states["p"], emits = advance(states["p"], arrival("p", pattern), WITH_CONTRACT, now)
+            states["p"], effects = advance(states["p"], arrival("p", pattern), WITH_CONTRACT, now)
         elif what == "e":
             same = replace(edge, kind="move", workflow="lead", from_="a", to="b")
-            states["e"], emits = advance(states["e"], arrival("e", same), WITH_CONTRACT, now)
+            states["e"], effects = advance(states["e"], arrival("e", same), WITH_CONTRACT, now)
         for key, before in states.items():
             if before is None:
                 continue
             if what in "ws":
                 wake: Input = Due(now) if what == "w" else Sweep()
                 states[key], more = advance(before, wake, WITH_CONTRACT, now)
-                emits += more
+                effects += more
         for after in states.values():
             if after is None:
                 continue
             assert state.decode(state.encode(after), []) == after
             in_bounds(after)
-        for emit in emits:
-            assert isinstance(emit.record, Pattern | Edge)
-            assert encode(emit.record)
+        for effect in effects:
+            assert isinstance(effect.record, Pattern | Edge)
+            assert encode(effect.record)
 
 
 @settings(examples, max_examples=30)
@@ -386,10 +386,10 @@ def test_nothing_raises_and_all_can_be_written_down(
 def test_a_handoffs_edge_can_always_be_told(edge: EdgePart) -> None:
     before, _ = advance(None, arrival("e", edge), WITH_CONTRACT, DAY_ONE)
     assert isinstance(before, EdgeState)
-    after, (emit, *_) = advance(before, Due(before.publish_at), WITH_CONTRACT, DAY_ONE)
-    assert isinstance(emit, Emit)
-    assert isinstance(emit.record, Edge)
-    assert all(0 <= share <= 1 for share in emit.record.fields.values())
+    after, (effect, *_) = advance(before, Due(before.publish_at), WITH_CONTRACT, DAY_ONE)
+    assert isinstance(effect, Publish)
+    assert isinstance(effect.record, Edge)
+    assert all(0 <= share <= 1 for share in effect.record.fields.values())
     assert isinstance(after, EdgeState)
     assert after.publish_at == 0
 
@@ -436,12 +436,12 @@ def test_a_clock_that_was_ahead_does_not_blind_an_entry() -> None:
     ahead = DAY_ONE + 365 * DAY
     entry: State | None = None
     entry, _ = advance(entry, arrival(FINGERPRINT, warning(ahead)), WITH_CONTRACT, ahead)
-    emits: list[Any] = []
+    effects: list[Any] = []
     for number in range(9):
         now = DAY_ONE + number * 60_000
         entry, more = advance(entry, arrival(FINGERPRINT, warning(now)), WITH_CONTRACT, now)
-        emits += more
-    assert [emit.record.status for emit in emits] == ["opened"]
+        effects += more
+    assert [effect.record.status for effect in effects] == ["opened"]
     assert entry is not None
     assert state.due(entry) == DAY_ONE + 8 * 60_000 + DAY
 

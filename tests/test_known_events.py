@@ -8,7 +8,7 @@ import pytest
 from processors.integrity.advance import advance
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import MAX_EVENTS, Closed, Task
-from schemas.flow import Emit, Output
+from schemas.flow import Output, Publish
 from schemas.records import Violation
 from tests.core import Inputs, each_time, first_revision, play, tables, totals
 
@@ -50,7 +50,7 @@ def test_successors_that_name_each_other_end() -> None:
     closed = (Closed("h-1", "superseded", "h-2"), Closed("h-2", "superseded", "h-1"))
     task = Task("lead", "t1", closed=closed)
     arrival = INTEGRITY.parse(record, now)
-    _, emits = advance(task, arrival, tables({}), now)
-    (found,) = [emit.record for emit in emits if isinstance(emit, Emit)]
+    _, effects = advance(task, arrival, tables({}), now)
+    (found,) = [effect.record for effect in effects if isinstance(effect, Publish)]
     assert isinstance(found, Violation)
     assert found.reason == "closed"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from console.main import main
 from schemas import wire
-from schemas.flow import Arrival, Record, Refused
+from schemas.flow import InputEvent, Record, Refused
 from schemas.records import (
     MAX_NAME_BYTES,
     MAX_REASON_BYTES,
@@ -39,7 +39,7 @@ FREE = {"note", "context", "fields", "retracted", "occurred_at", "status", "acti
 LETTERS = ("x", "é", "字", "🜚")
 
 
-def parsed(topic: str, body: dict[str, Any], *, ascii_: bool = False) -> Arrival:
+def parsed(topic: str, body: dict[str, Any], *, ascii_: bool = False) -> InputEvent:
     value = json.dumps(body, ensure_ascii=ascii_).encode()
     record = Record(topic, 0, 0, str(body["task_id"]).encode(), value, NOW)
     return wire.parse(record, NOW, 1 << 20, 86_400_000)

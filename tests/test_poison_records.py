@@ -10,7 +10,7 @@ from processors.runtime import lane, lane_supervisor, retry_backoff
 from processors.runtime.batch import Batch
 from processors.runtime.poison_record_isolator import HEAVY_BYTES, may_be_a_record
 from processors.runtime.transactions import AbortCause
-from schemas.flow import Emitted, Input
+from schemas.flow import Effect, Input
 from tests.lanes import Bench, headers, supervised, wait_for
 from tests.toy import Tally, toy
 
@@ -79,7 +79,7 @@ def test_a_record_that_is_not_judged_in_time_costs_itself(
 
     def advance(
         state: Tally | None, given: Input, tables: Any, now: int
-    ) -> tuple[Tally | None, list[Emitted]]:
+    ) -> tuple[Tally | None, list[Effect]]:
         if getattr(getattr(given, "body", None), "tool", "") == "slow":
             over.wait(60)
         return sound.advance(state, given, tables, now)

@@ -15,7 +15,7 @@ from processors.driver import Driver
 from processors.timeline import Timeline
 from processors.wakes import Wakes
 from schemas import wire
-from schemas.flow import Emit, Emitted, Output, Record
+from schemas.flow import Effect, Output, Publish, Record
 from schemas.records import DeadLetter
 from tests.toy import Tally, toy
 
@@ -204,8 +204,8 @@ def test_a_record_that_says_whether_it_is_backfill_is_believed(
     monkeypatch.setitem(known, Marked, ())
     fields = ("t", 0, 0, None, "x", "", "", None)
     record = DeadLetter(*fields) if own is None else Marked(*fields, own)
-    emits: list[Emitted] = [Emit("o", "k", record)]
-    made = Driver(replace(TOY, advance=lambda *_: (None, emits)), {})
+    effects: list[Effect] = [Publish("o", "k", record)]
+    made = Driver(replace(TOY, advance=lambda *_: (None, effects)), {})
     made.assign(0, {})
     (output,) = made.step(Record("t.in0", 0, 0, b"k", b"x", 0), 0)
     assert (("handoff-backfill", b"1") in output.headers) is marked

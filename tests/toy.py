@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from processors.processor import Processor
-from schemas.flow import Arrival, Count, Due, Emit, Emitted, Input, Record, Refused, Sweep
+from schemas.flow import Due, Effect, Increment, Input, InputEvent, Publish, Record, Refused, Sweep
 from schemas.records import DeadLetter, ToolOutput
 from schemas.wire import MAX_RECORD_BYTES
 
@@ -39,28 +39,28 @@ class Tally(msgspec.Struct, frozen=True):
     said: str = ""
 
 
-def parse(record: Record, now: int) -> Arrival:
+def parse(record: Record, now: int) -> InputEvent:
     """Any record with a key; its value is the tool's name."""
     if record.key is None:
         raise Refused("key_missing", "the record has no key")
     key = record.key.decode()
     body = ToolOutput(key, key, "toy", "count", (record.value or b"").decode(), record.timestamp)
-    return Arrival(
+    return InputEvent(
         body, record.timestamp, record.topic, record.partition, record.offset, False, None
     )
 
 
 def advance(
     state: Tally | None, given: Input, tables: Any, now: int
-) -> tuple[Tally | None, list[Emitted]]:
+) -> tuple[Tally | None, list[Effect]]:
     """One more; published as a `DeadLetter`, the smallest record there is."""
-    if not isinstance(given, Arrival):
+    if not isinstance(given, InputEvent):
         assert state is not None
         return wake(state, given, tables, now)
     assert isinstance(given.body, ToolOutput)
     what, key = given.body.tool, given.body.task_id
     if what == "forget":
-        return None, [Count("counted")]
+        return None, [Increment("counted")]
     before = Tally(key, 0) if state is None else state
     following = msgspec.structs.replace(before, count=before.count + 1, due=None, then="")
     if what.startswith("due:"):
@@ -71,7 +71,7 @@ def advance(
         said = facts(tables, now).get(subject, "")
         following = msgspec.structs.replace(following, watched=subject, said=said)
     following, record = does(what, following, given)
-    return following, [Emit("toy-out", key, record), Count("counted")]
+    return following, [Publish("toy-out", key, record), Increment("counted")]
 
 
 def does(what: str, state: Tally, given: Input) -> tuple[Tally, DeadLetter]:
@@ -89,12 +89,14 @@ def does(what: str, state: Tally, given: Input) -> tuple[Tally, DeadLetter]:
     if what == "huge":
         state = msgspec.structs.replace(state, padding="x" * MAX_RECORD_BYTES)
     place = (
-        (given.topic, given.partition, given.offset) if isinstance(given, Arrival) else ("", 0, 0)
+        (given.topic, given.partition, given.offset)
+        if isinstance(given, InputEvent)
+        else ("", 0, 0)
     )
     return state, DeadLetter(*place, what, str(state.count), "x" * padding, "", None)
 
 
-def wake(state: Tally, given: Due | Sweep, tables: Any, now: int) -> tuple[Tally, list[Emitted]]:
+def wake(state: Tally, given: Due | Sweep, tables: Any, now: int) -> tuple[Tally, list[Effect]]:
     """Its deadline has passed, or what it waits for says something else."""
     if isinstance(given, Sweep):
         said = facts(tables, now).get(state.watched, "")
@@ -110,7 +112,7 @@ def wake(state: Tally, given: Due | Sweep, tables: Any, now: int) -> tuple[Tally
         following = msgspec.structs.replace(state, due=None, then="")
         what = state.then or "due"
     following, record = does(what, following, given)
-    return following, [Emit("toy-woken", state.key, record), Count("woken")]
+    return following, [Publish("toy-woken", state.key, record), Increment("woken")]
 
 
 def facts(tables: dict[str, dict[str, bytes]], now: int) -> dict[str, str]:
@@ -133,13 +135,13 @@ def toy(prefix: str, inputs: int = 1) -> Processor[Tally]:
 
     def publish(
         state: Tally | None, given: Input, tables: Any, now: int
-    ) -> tuple[Tally | None, list[Emitted]]:
-        found, emits = advance(state, given, tables, now)
+    ) -> tuple[Tally | None, list[Effect]]:
+        found, effects = advance(state, given, tables, now)
         return found, [
-            Emit(prefix + emit.topic.removeprefix("toy-"), emit.key, emit.record)
-            if isinstance(emit, Emit)
-            else emit
-            for emit in emits
+            Publish(prefix + effect.topic.removeprefix("toy-"), effect.key, effect.record)
+            if isinstance(effect, Publish)
+            else effect
+            for effect in effects
         ]
 
     return Processor(
@@ -149,7 +151,7 @@ def toy(prefix: str, inputs: int = 1) -> Processor[Tally]:
         tables=(f"{prefix}facts",),
         build_tables=build_tables,
         parse=parse,
-        state_key=lambda arrival: arrival.body.task_id,
+        state_key=lambda event: event.body.task_id,
         advance=publish,
         format=1,
         encode=msgspec.json.encode,

@@ -16,7 +16,7 @@ from processors.insights import edges, patterns
 from processors.insights.limits import DEFAULT_LIMITS, Limits
 from processors.insights.state import EdgeState, Entry, Fed, State
 from schemas.feed import EdgePart
-from schemas.flow import Arrival, Due, Emitted, Input
+from schemas.flow import Due, Effect, Input, InputEvent
 
 
 def advance(
@@ -25,13 +25,13 @@ def advance(
     tables: Tables,
     now: int,
     limits: Limits = DEFAULT_LIMITS,
-) -> tuple[State | None, list[Emitted]]:
+) -> tuple[State | None, list[Effect]]:
     """Advance a subject by one input at processor time `now` (epoch ms).
 
     Returns the next state (the same object where nothing changed, None where it is forgotten) and
     what is to be published, in order.
     """
-    if isinstance(given, Arrival):
+    if isinstance(given, InputEvent):
         fed: Fed = given.body
         part = fed.part
         if isinstance(part, EdgePart):

@@ -20,7 +20,7 @@ from processors.insights.limits import Limits
 from processors.insights.patterns import MAX_NAME
 from processors.insights.state import EdgeState, Entry
 from schemas.feed import EDGE_COUNTS, EdgePart, PatternPart, bucket_ms, subject
-from schemas.flow import Emit, Emitted
+from schemas.flow import Effect, Publish
 from schemas.records import Edge
 from schemas.wire import MAX_AHEAD_MS, utc
 
@@ -32,7 +32,7 @@ _MINUTE = 60_000
 
 def fold(
     state: EdgeState | None, part: EdgePart, tables: Tables, now: int, limits: Limits
-) -> tuple[EdgeState, list[Emitted]]:
+) -> tuple[EdgeState, list[Effect]]:
     """Add a part. `now` is the processor's clock."""
     part = _bounded(part, now + MAX_AHEAD_MS)
     if state is None:
@@ -51,7 +51,7 @@ def fold(
 
 def sweep(
     state: EdgeState, tables: Tables, now: int, limits: Limits
-) -> tuple[EdgeState, list[Emitted]]:
+) -> tuple[EdgeState, list[Effect]]:
     """The contracts of the workflow may have changed."""
     documented, contract = _documented(state.total, tables)
     if (documented, contract) != (state.documented, state.contract):
@@ -59,17 +59,17 @@ def sweep(
     return _judge(state, tables, now)
 
 
-def wake(state: EdgeState, at: int, tables: Tables, now: int) -> tuple[EdgeState, list[Emitted]]:
+def wake(state: EdgeState, at: int, tables: Tables, now: int) -> tuple[EdgeState, list[Effect]]:
     """What fell due at `at` or before."""
-    emits: list[Emitted] = []
+    effects: list[Effect] = []
     if 0 < state.publish_at <= at:
         state = replace(state, publish_at=0)
-        emits.append(_publish(state))
+        effects.append(_publish(state))
     bare = state.bare
     if bare is not None and bare.id is not None and bare.quiet_at <= at:
         state = replace(state, bare=None)
-        emits += patterns.close(bare, None, tables, now)
-    return state, emits
+        effects += patterns.close(bare, None, tables, now)
+    return state, effects
 
 
 def _soon(state: EdgeState, now: int, limits: Limits) -> int:
@@ -132,7 +132,7 @@ def _count_bare(bare: Entry | None, part: EdgePart, now: int, window_ms: int) ->
     return patterns.fold(bare, fingerprint, more, now, window_ms)
 
 
-def _judge(state: EdgeState, tables: Tables, now: int) -> tuple[EdgeState, list[Emitted]]:
+def _judge(state: EdgeState, tables: Tables, now: int) -> tuple[EdgeState, list[Effect]]:
     """Open, update or end the pattern of the moves that nobody documented."""
     bare = state.bare
     if bare is None:
@@ -143,14 +143,14 @@ def _judge(state: EdgeState, tables: Tables, now: int) -> tuple[EdgeState, list[
         return replace(state, bare=None), patterns.close(bare, why, tables, now)
     if not contracted or bare.quiet_at <= now:
         return state, []
-    after, emits = patterns.announce(bare, tables, now)
-    return (state if after is bare else replace(state, bare=after)), emits
+    after, effects = patterns.announce(bare, tables, now)
+    return (state if after is bare else replace(state, bare=after)), effects
 
 
 # --- what is published ----------------------------------------------------------------------------
 
 
-def _publish(state: EdgeState) -> Emit:
+def _publish(state: EdgeState) -> Publish:
     total, counts = state.total, state.total.counts
     moves, judged = counts.get("moves", 0), counts.get("judged", 0)
     shares = {
@@ -188,7 +188,7 @@ def _publish(state: EdgeState) -> Emit:
         first_seen=utc(total.first_seen),
         last_seen=utc(total.last_seen),
     )
-    return Emit(EDGES, subject(total.kind, total.workflow, total.from_, total.to), record)
+    return Publish(EDGES, subject(total.kind, total.workflow, total.from_, total.to), record)
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> int | None:

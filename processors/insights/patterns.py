@@ -21,7 +21,7 @@ from processors.contracts.tables import Tables
 from processors.insights import messages
 from processors.insights.state import Entry
 from schemas.feed import MAX_FIGURE, MAX_TASKS, PatternPart
-from schemas.flow import Emit, Emitted
+from schemas.flow import Effect, Publish
 from schemas.records import Pattern, Severity
 from schemas.wire import MAX_AHEAD_MS, utc
 
@@ -99,7 +99,7 @@ def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
 # --- what is told ---------------------------------------------------------------------------------
 
 
-def announce(entry: Entry, tables: Tables, now: int) -> tuple[Entry, list[Emitted]]:
+def announce(entry: Entry, tables: Tables, now: int) -> tuple[Entry, list[Effect]]:
     """Open the entry, or update it, where that is due."""
     entry = _masked(entry, tables)
     severity: Severity = "error" if entry.total.errors else "warning"
@@ -115,7 +115,7 @@ def announce(entry: Entry, tables: Tables, now: int) -> tuple[Entry, list[Emitte
     return entry, _emits(entry, status, None, tables, now)
 
 
-def close(entry: Entry, why: str | None, tables: Tables, now: int) -> list[Emitted]:
+def close(entry: Entry, why: str | None, tables: Tables, now: int) -> list[Effect]:
     """What is told when an entry ends: nothing, where it was never opened. `why` is a sentence,
     None where it has been quiet."""
     return [] if entry.id is None else _emits(_masked(entry, tables), "closed", why, tables, now)
@@ -151,7 +151,7 @@ def _emits(
     why: str | None,
     tables: Tables,
     now: int,
-) -> list[Emitted]:
+) -> list[Effect]:
     """The entry as it is told now; a repeat goes to the receiver that the contract names, too."""
     total, repeated = entry.total, entry.total.repeated
     owner, queue = total.owner, None
@@ -186,10 +186,10 @@ def _emits(
         at=utc(now),
         backfill=total.backfill,
     )
-    emits: list[Emitted] = [Emit(PATTERNS, entry.fingerprint, record)]
+    effects: list[Effect] = [Publish(PATTERNS, entry.fingerprint, record)]
     if queue is not None:
-        emits.append(Emit(queue, entry.fingerprint, record))
-    return emits
+        effects.append(Publish(queue, entry.fingerprint, record))
+    return effects
 
 
 def _who(receiver: str, tables: Tables, now: int) -> tuple[str | None, str | None]:

@@ -15,7 +15,7 @@ from processors.insights.patterns import PATTERNS
 from processors.insights.state import Fed, State
 from processors.processor import Processor
 from schemas.feed import EdgePart, Part, subject
-from schemas.flow import Arrival, Emitted, Input, Record, Refused
+from schemas.flow import Effect, Input, InputEvent, Record, Refused
 from schemas.wire import read
 
 FEED: Final = "handoff.internal.feed"
@@ -29,7 +29,7 @@ def insights(limits: Limits) -> Processor[State]:
 
     def advance_within(
         before: State | None, given: Input, tables: Tables, now: int
-    ) -> tuple[State | None, list[Emitted]]:
+    ) -> tuple[State | None, list[Effect]]:
         return advance(before, given, tables, now, limits)
 
     return Processor(
@@ -52,7 +52,7 @@ def insights(limits: Limits) -> Processor[State]:
     )
 
 
-def parse(record: Record, _: int) -> Arrival:
+def parse(record: Record, _: int) -> InputEvent:
     """Understand one record of the feed.
 
     A part is a sum, so it is of no task and carries no trace. Raises `Refused` as `wire.read` does,
@@ -69,7 +69,7 @@ def parse(record: Record, _: int) -> Arrival:
         fits = not key.startswith(("move/", "handoff/")) and len(key) <= MAX_PART_BYTES
     if not fits:
         raise Refused("key_mismatch", "the record's key is not the subject of its part")
-    return Arrival(
+    return InputEvent(
         Fed(key, part),
         part.last_seen,
         record.topic,
@@ -89,8 +89,8 @@ def facts(tables: Tables, _: int) -> dict[str, Hashable]:
     return {name: tuple(contracts) for name, contracts in found.items()}
 
 
-def _state_key(arrival: Arrival) -> str:
-    fed: Fed = arrival.body
+def _state_key(event: InputEvent) -> str:
+    fed: Fed = event.body
     return fed.subject
 
 

@@ -28,7 +28,7 @@ from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
 from processors.integrity.state import MAX_EVENTS, OpenHandoff, Task, holds
 from processors.integrity.step import StepContext
-from schemas.flow import UNFINISHED, Arrival, Count, Due, Emitted, Input, Refused
+from schemas.flow import UNFINISHED, Due, Effect, Increment, Input, InputEvent, Refused
 from schemas.records import Ack, Amendment, ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
@@ -40,25 +40,25 @@ def advance(
     tables: Tables,
     now: int,
     limits: Limits = DEFAULT_LIMITS,
-) -> tuple[Task | None, list[Emitted]]:
+) -> tuple[Task | None, list[Effect]]:
     """Advance a task by one input at processor time `now` (epoch ms).
 
     Returns the next task (the same object where nothing changed, None where it is forgotten) and
     what is to be published, in order. Raises `Refused` for an input that contradicts itself;
     nothing of it is taken then.
     """
-    if isinstance(given, Arrival):
+    if isinstance(given, InputEvent):
         body = given.body
         if isinstance(body, ToolOutput):
-            event = _digest(body.tool, body.id)
+            digest = _digest(body.tool, body.id)
         else:  # a receiver and a person number what they say on their own, too
-            event = _digest("", f"{type(body).__name__}:{len(body.by)}:{body.by}{body.id}")
-        if task is not None and holds(task.heard, event, _DIGEST):
-            return task, [Count("duplicates")]
+            digest = _digest("", f"{type(body).__name__}:{len(body.by)}:{body.by}{body.id}")
+        if task is not None and holds(task.heard, digest, _DIGEST):
+            return task, [Increment("duplicates")]
         if isinstance(body, ToolOutput):
             task = task or Task(body.workflow, body.task_id)
-            return _take_output(task, body, given, event, tables, now, limits)
-        return _take_reply(task, body, given, event, tables, now, limits)
+            return _take_output(task, body, given, digest, tables, now, limits)
+        return _take_reply(task, body, given, digest, tables, now, limits)
     assert task is not None
     if isinstance(given, Due):
         return _pass_deadlines(task, given, tables, now, limits)
@@ -70,8 +70,8 @@ def _digest(source: str, id_: str) -> bytes:
     return blake2b(f"{len(source)}:{source}{id_}".encode(), digest_size=_DIGEST).digest()
 
 
-def _with(task: Task, event: bytes) -> bytes:
-    return (task.heard + event)[-MAX_EVENTS * _DIGEST :]
+def _with(task: Task, digest: bytes) -> bytes:
+    return (task.heard + digest)[-MAX_EVENTS * _DIGEST :]
 
 
 # --- a tool output --------------------------------------------------------------------------------
@@ -80,29 +80,29 @@ def _with(task: Task, event: bytes) -> bytes:
 def _take_output(
     task: Task,
     output: ToolOutput,
-    arrival: Arrival,
-    event: bytes,
+    event: InputEvent,
+    digest: bytes,
     tables: Tables,
     now: int,
     limits: Limits,
-) -> tuple[Task, list[Emitted]]:
+) -> tuple[Task, list[Effect]]:
     memory = Memory.of(task, limits)
     if output.retracted:
-        memory.retract(output.retracted, arrival.occurred_at)
+        memory.retract(output.retracted, event.occurred_at)
     context = carry(output.context)
     source = memory.refer(
         stage=output.stage,
         tool=output.tool,
         event_id=output.id,
-        occurred_at=arrival.occurred_at,
+        occurred_at=event.occurred_at,
         from_person=False,
-        partition=arrival.partition,
-        offset=arrival.offset,
+        partition=event.partition,
+        offset=event.offset,
     )
     hop = task.hops + 1
 
     proposals = declared(output, tables)
-    nobody = implicit(task, output, arrival, proposals, tables)
+    nobody = implicit(task, output, event, proposals, tables)
     if nobody is not None:
         proposals.append(nobody)
     if len(proposals) > 1:
@@ -118,7 +118,7 @@ def _take_output(
             proposed, task.workflow, source, context, memory.index, tables, now, beside=beside
         )
         judged.append((proposed, verdict))
-    there = _there(task, output, arrival)
+    there = _there(task, output, event)
     typed_again = [] if there is None else _typed_again(there, output, context, memory)
     memory.add(source, context, hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
@@ -131,16 +131,18 @@ def _take_output(
 
     begun: list[OpenHandoff] = []
     open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
-    emits: list[Emitted] = []
+    effects: list[Effect] = []
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
-        handoffs = _handoffs(task, arrival, memory, tables, now, limits)
+        handoffs = _handoffs(task, event, memory, tables, now, limits)
         if output.retracted:
-            held.retract(handoffs, output.retracted, arrival.occurred_at)
+            held.retract(handoffs, output.retracted, event.occurred_at)
         known = {h.id for h in task.open} | {c.id for c in task.closed} if judged else set()
         for proposed, verdict in judged:
-            handoff = open_handoff(proposed, verdict, output, source, arrival.backfill, hop, now)
+            handoff = open_handoff(proposed, verdict, output, source, event.backfill, hop, now)
             if handoff.id in known:
-                return task, [Count("duplicates")]  # more than `MAX_EVENTS` ago, and told by this
+                return task, [
+                    Increment("duplicates")
+                ]  # more than `MAX_EVENTS` ago, and told by this
             if handoff.state == "held":
                 handoff.as_of = source.number
                 if handoff.begun == "declared":
@@ -156,39 +158,39 @@ def _take_output(
             if there is not None and not any(handoff.begun == "implicit" for handoff in begun):
                 for name, capture in typed_again:
                     handoffs.reentered(handoffs.open.get(there.id, there), name, capture)
-            _move_on(task, handoffs, output, arrival, context, source, begun)
+            _move_on(task, handoffs, output, event, context, source, begun)
         forgotten = handoffs.trim(weigh=memory.size > limits.state_bytes)
         open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
         arrived = handoffs.arrived
         edges = handoffs.outbox.feed.edges
-        emits += handoffs.outbox.emits()
+        effects += handoffs.outbox.effects()
     else:
         forgotten = memory.trim(tuple)
     if forgotten:
-        emits += [Count("captures_forgotten")] * forgotten
+        effects += [Increment("captures_forgotten")] * forgotten
     if failed:
-        emits += [Count("when_failed")] * failed
+        effects += [Increment("when_failed")] * failed
     stage, tool, stage_at, contracts, left, handed, covered = _whereabouts(
-        task, output, arrival, begun
+        task, output, event, begun
     )
     path = task.path
     if task.stage and stage != task.stage:
         covers, classified = nobody is not None, tables.classified(task.workflow)
         captures = memory.index.captures if classified.at else {}
-        path, told = feed.moved(task, output, arrival, context, covers, captures, classified)
-        emits.append(told)
+        path, told = feed.moved(task, output, event, context, covers, captures, classified)
+        effects.append(told)
     following = memory.put_into(copy(task))
     if begun:
         following.hops = hop
     following.open, following.closed = open_, closed
     following.arrived, following.edges = arrived, edges
-    following.heard = _with(task, event)
+    following.heard = _with(task, digest)
     following.last_input_at = now
     following.stage, following.tool, following.stage_at = stage, tool, stage_at
     following.begun, following.true = contracts, true
     following.left, following.handed, following.covered = left, handed, covered
     following.path = path
-    return following, emits
+    return following, effects
 
 
 def _within(least: int, limits: Limits) -> int:
@@ -211,7 +213,7 @@ def _move_on(
     task: Task,
     handoffs: Handoffs,
     output: ToolOutput,
-    arrival: Arrival,
+    event: InputEvent,
     context: Carried,
     source: EventRef,
     begun: list[OpenHandoff],
@@ -224,8 +226,8 @@ def _move_on(
             if carried_now or output.retracted:
                 held.judge_again(handoffs, here)
             continue
-        if here is not None and arrival.occurred_at >= here.source.occurred_at:
-            here = _received(task, handoffs, here, output, arrival, begun)
+        if here is not None and event.occurred_at >= here.source.occurred_at:
+            here = _received(task, handoffs, here, output, event, begun)
         if here is not None and here.missing:
             handoffs.fill_late(here, carried_now, output, source)
 
@@ -235,7 +237,7 @@ def _received(
     handoffs: Handoffs,
     handoff: OpenHandoff,
     output: ToolOutput,
-    arrival: Arrival,
+    event: InputEvent,
     begun: list[OpenHandoff],
 ) -> OpenHandoff | None:
     """Whether an output shows that a handoff was accepted, completed or came back."""
@@ -258,7 +260,7 @@ def _received(
         handoff.state == "accepted"
         and task.stage == stage
         and not task.left
-        and arrival.occurred_at >= task.stage_at
+        and event.occurred_at >= task.stage_at
         and contract is not None
         and output.stage in contract.stages
         and output.stage != stage
@@ -268,14 +270,14 @@ def _received(
     return handoff
 
 
-def _there(task: Task, output: ToolOutput, arrival: Arrival) -> OpenHandoff | None:
+def _there(task: Task, output: ToolOutput, event: InputEvent) -> OpenHandoff | None:
     """The handoff that went to where an output comes from now: the latest that is open, or else the
     one that arrived last."""
     there = [h for h in task.open if h.state != "held" and h.to_stage == output.stage]
     handoff = there[-1] if there else task.arrived
     if handoff is None or handoff.to_stage != output.stage:
         return None
-    return handoff if arrival.occurred_at >= handoff.source.occurred_at else None
+    return handoff if event.occurred_at >= handoff.source.occurred_at else None
 
 
 def _typed_again(
@@ -301,15 +303,15 @@ def _typed_again(
 
 
 def _whereabouts(
-    task: Task, output: ToolOutput, arrival: Arrival, begun: list[OpenHandoff]
+    task: Task, output: ToolOutput, event: InputEvent, begun: list[OpenHandoff]
 ) -> tuple[str, str, int, tuple[str, ...], bool, bool, bool]:
     """Where the task is after an output: `stage`, `tool`, `stage_at`, `begun`, `left`, `handed` and
     `covered` of the next task. A late output is no move, and does not say that the task left."""
-    late = bool(task.stage) and arrival.occurred_at < task.stage_at
+    late = bool(task.stage) and event.occurred_at < task.stage_at
     if late:
         stage, tool, stage_at, left = task.stage, task.tool, task.stage_at, task.left
     else:
-        stage, tool, stage_at, left = output.stage, output.tool, arrival.occurred_at, False
+        stage, tool, stage_at, left = output.stage, output.tool, event.occurred_at, False
     if stage == task.stage:
         contracts, handed, covered = task.begun, task.handed, task.covered
     else:
@@ -329,24 +331,24 @@ def _whereabouts(
 def _take_reply(
     task: Task | None,
     said: Ack | Amendment,
-    arrival: Arrival,
-    event: bytes,
+    event: InputEvent,
+    digest: bytes,
     tables: Tables,
     now: int,
     limits: Limits,
-) -> tuple[Task | None, list[Emitted]]:
+) -> tuple[Task | None, list[Effect]]:
     """What meets no task is answered too, and not remembered: anybody could name one."""
     known = task or Task(said.workflow, said.task_id)
     memory = Memory.of(known, limits)
-    handoffs = _handoffs(known, arrival, memory, tables, now, limits)
-    replies.take(handoffs, said, arrival)
+    handoffs = _handoffs(known, event, memory, tables, now, limits)
+    replies.take(handoffs, said, event)
     handoffs.trim()
     if task is None:
-        return None, handoffs.outbox.emits()
+        return None, handoffs.outbox.effects()
     following = _after(task, handoffs)
-    following.heard = _with(task, event)
+    following.heard = _with(task, digest)
     following.last_input_at = now
-    return following, handoffs.outbox.emits()
+    return following, handoffs.outbox.effects()
 
 
 # --- what no record brings ------------------------------------------------------------------------
@@ -354,7 +356,7 @@ def _take_reply(
 
 def _pass_deadlines(
     task: Task, due: Due, tables: Tables, now: int, limits: Limits
-) -> tuple[Task | None, list[Emitted]]:
+) -> tuple[Task | None, list[Effect]]:
     """The deadlines at or before `due.at` have passed."""
     handoffs = _without_input(task, tables, now, limits)
     passed = [(at, h.id, name) for h in task.open for name, at in h.waits() if at <= due.at]
@@ -373,11 +375,11 @@ def _pass_deadlines(
     ttl = limits.task_ttl_ms
     if not handoffs.open and ttl is not None and task.last_input_at + ttl <= due.at:
         handoffs.forget_closed(0)
-        return None, [*handoffs.outbox.emits(), Count("tasks_forgotten")]
-    return _after(task, handoffs), handoffs.outbox.emits()
+        return None, [*handoffs.outbox.effects(), Increment("tasks_forgotten")]
+    return _after(task, handoffs), handoffs.outbox.effects()
 
 
-def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, list[Emitted]]:
+def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, list[Effect]]:
     """Look again at whom the open handoffs go to, and whether what held them is gone."""
     handoffs = _without_input(task, tables, now, limits)
     for handoff in task.open:
@@ -389,22 +391,22 @@ def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, 
         else:
             handoffs.look_again(handoff)
     handoffs.trim(weigh=False)
-    emits = handoffs.outbox.emits()
-    return (_after(task, handoffs), emits) if emits else (task, [])
+    effects = handoffs.outbox.effects()
+    return (_after(task, handoffs), effects) if effects else (task, [])
 
 
 def _handoffs(
-    task: Task, arrival: Arrival, memory: Memory, tables: Tables, now: int, limits: Limits
+    task: Task, event: InputEvent, memory: Memory, tables: Tables, now: int, limits: Limits
 ) -> Handoffs:
-    body = arrival.body
+    body = event.body
     step = StepContext(
         task.workflow,
         task.task_id,
         now,
         body.id,
-        arrival.occurred_at,
-        arrival.timestamp,
-        arrival.backfill,
+        event.occurred_at,
+        event.timestamp,
+        event.backfill,
         isinstance(body, Ack),
     )
     return Handoffs.of(task, step, tables, limits, memory)

@@ -8,7 +8,7 @@ from processors.integrity.memory import Memory
 from processors.integrity.receiver import Asked
 from processors.integrity.state import Task
 from schemas.cel.expression import EvaluationError
-from schemas.flow import Arrival
+from schemas.flow import InputEvent
 from schemas.records import Begun, From, HandoffRequest, ToolOutput
 
 
@@ -54,13 +54,17 @@ def _declared(output: ToolOutput, request: HandoffRequest, tables: Tables) -> Pr
 
 
 def implicit(
-    task: Task, output: ToolOutput, arrival: Arrival, beside: list[ProposedHandoff], tables: Tables
+    task: Task,
+    output: ToolOutput,
+    event: InputEvent,
+    beside: list[ProposedHandoff],
+    tables: Tables,
 ) -> ProposedHandoff | None:
     """The handoff that nobody declared: the task was at one stage of a contract, now at the other.
 
     None where one on that contract began since the task came to the former stage, or still waits.
     """
-    if not task.stage or task.stage == output.stage or arrival.occurred_at < task.stage_at:
+    if not task.stage or task.stage == output.stage or event.occurred_at < task.stage_at:
         return None
     contract = tables.between(output.workflow, task.stage, output.stage)
     if contract is None or contract.id in task.begun:

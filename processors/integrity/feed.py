@@ -34,7 +34,7 @@ from processors.integrity.state import (
 from processors.integrity.step import StepContext
 from schemas.feed import EdgePart, PatternPart, Repeated, add_fields, latency_bucket
 from schemas.feed import subject as path_of
-from schemas.flow import Add, Arrival, Count
+from schemas.flow import Accumulate, Increment, InputEvent
 from schemas.records import Severity, ToolOutput, Violation
 
 FEED = "handoff.internal.feed"
@@ -44,7 +44,7 @@ MAX_NAME = 200
 MAX_FIELDS = 64  # names told of one context
 MAX_SHOWN = 200  # characters of a value that repeats
 _DIGEST = 4  # bytes of a stage's or an edge's digest
-_SKIPPED = Count("feed_skipped")
+_SKIPPED = Increment("feed_skipped")
 # A receiver that is not there fails all who send to it; where no contract is, the edge needs one.
 _BY_RECEIVER = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
 _BY_EDGE = frozenset({"contract_missing", "receiver_mismatch"})
@@ -125,12 +125,12 @@ def _counts(names: tuple[str, ...]) -> dict[str, int]:
 def moved(
     task: Task,
     output: ToolOutput,
-    arrival: Arrival,
+    event: InputEvent,
     context: Carried,
     covered: bool,
     captures: Mapping[str, Capture],
     classified: Classified,
-) -> tuple[bytes, Add | Count]:
+) -> tuple[bytes, Accumulate | Increment]:
     """A task has come to another stage: its path from now on, and what insights is told.
 
     `covered` says that a contract covers the move although no handoff had begun before it. A name
@@ -159,12 +159,12 @@ def moved(
     following = (path + here)[-MAX_PATH * _DIGEST :]
     if edge.subject is None:
         return following, _SKIPPED
-    at = arrival.occurred_at
+    at = event.occurred_at
     fields = _fields(tuple(context.values), context.types)
     fields = _without(classified.telling(fields, captures, context.values), fields)
     counts = _counts(tuple(names))
     part = EdgePart("move", workflow, before, stage, at, at, counts, fields)
-    return following, Add(FEED, edge.subject, part)
+    return following, Accumulate(FEED, edge.subject, part)
 
 
 # --- handoffs -------------------------------------------------------------------------------------
@@ -191,11 +191,11 @@ class Feed(Struct, gc=False):
     tables: Tables
     edges: bytes
     _figures: dict[tuple[str, str], _Figures] = {}  # by stage and receiver
-    _patterns: list[Add | Count] = []
+    _patterns: list[Accumulate | Increment] = []
 
-    def adds(self) -> list[Add | Count]:
+    def adds(self) -> list[Accumulate | Increment]:
         """One part for each edge, then the patterns."""
-        found: list[Add | Count] = []
+        found: list[Accumulate | Increment] = []
         for (from_, to), f in self._figures.items():
             subject = f.edge.subject
             if subject is None:
@@ -215,7 +215,7 @@ class Feed(Struct, gc=False):
                 f.completeness,
                 f.contract,
             )
-            found.append(Add(FEED, subject, part))
+            found.append(Accumulate(FEED, subject, part))
         return found + self._patterns
 
     def _of(self, handoff: OpenHandoff) -> _Figures:
@@ -397,7 +397,7 @@ class Feed(Struct, gc=False):
         owner: str | None = None,
         backfill: bool = False,
         repeated: Repeated | None = None,
-    ) -> Add | Count:
+    ) -> Accumulate | Increment:
         """One more of a pattern, at the event time `at`. A replay is another pattern."""
         if len(subject) > MAX_SUBJECT:
             return _SKIPPED
@@ -422,7 +422,7 @@ class Feed(Struct, gc=False):
             backfill=backfill,
             repeated=repeated,
         )
-        return Add(FEED, f"replay/{subject}" if backfill else subject, part)
+        return Accumulate(FEED, f"replay/{subject}" if backfill else subject, part)
 
 
 def _one(name: str) -> dict[str, int]:

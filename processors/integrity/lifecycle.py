@@ -1,7 +1,7 @@
 """The life of a task's handoffs: begun, held, sent, accepted, stalled, closed.
 
-`Handoffs` holds those of one task while one input is judged. What can happen to one, and in which
-states, says the table in `schemas.lifecycle`. Each method moves one on by a row of it, and notes what
+`Handoffs` holds those of one task while one input is judged. The table in `schemas.lifecycle` says
+what can happen to one, in which states. Each method moves one on by a row of it, and notes what
 is to be published about it.
 """
 

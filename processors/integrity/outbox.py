@@ -14,7 +14,7 @@ from processors.integrity import publish
 from processors.integrity.feed import Feed
 from processors.integrity.state import OpenHandoff, OpenViolation
 from processors.integrity.step import StepContext
-from schemas.flow import Count, Emit, Emitted, Refused
+from schemas.flow import Effect, Increment, Publish, Refused
 from schemas.records import Ack, Amendment, Severity, SignalKind, ViolationKind
 from schemas.wire import encode
 
@@ -40,12 +40,12 @@ class Outbox(Struct, gc=False):
     feed: Feed
     most: int
     size: int = 0
-    _packages: list[Emit] = []
-    _violations: list[Emit] = []
-    _signals: list[Emit] = []
-    _counts: list[Count] = []
+    _packages: list[Publish] = []
+    _violations: list[Publish] = []
+    _signals: list[Publish] = []
+    _counts: list[Increment] = []
 
-    def emits(self) -> list[Emitted]:
+    def effects(self) -> list[Effect]:
         """Packages first, each followed by its queue, then violations, signals and the feed."""
         return [
             *self._packages,
@@ -61,7 +61,12 @@ class Outbox(Struct, gc=False):
         return self.size >= self.most
 
     def _put(
-        self, beside: list[Emit], topic: str, key: str, record: Struct, value: bytes | None = None
+        self,
+        beside: list[Publish],
+        topic: str,
+        key: str,
+        record: Struct,
+        value: bytes | None = None,
     ) -> bytes:
         """One record, and how it is written down (`value`, where that is known)."""
         if value is None:
@@ -69,12 +74,12 @@ class Outbox(Struct, gc=False):
         self.size += len(value) + len(key)
         if self.size > self.most and self.step.event_id is not None:
             raise too_much(self.most)
-        beside.append(Emit(topic, key, record, value))
+        beside.append(Publish(topic, key, record, value))
         return value
 
     def count(self, name: str, label: str = "") -> None:
         """Count a thing that happened."""
-        self._counts.append(Count(name, label))
+        self._counts.append(Increment(name, label))
 
     def contract_of(self, handoff: OpenHandoff) -> Contract | None:
         """The contract version that a handoff keeps."""
@@ -92,7 +97,7 @@ class Outbox(Struct, gc=False):
 
     def not_held(self, handoff: OpenHandoff) -> None:
         """What is on the topic of the held ones is what is held."""
-        self._packages.append(Emit(HELD, handoff.id, None))
+        self._packages.append(Publish(HELD, handoff.id, None))
 
     def severity(self, handoff: OpenHandoff, kind: ViolationKind) -> Severity:
         """The severity of a kind for a handoff."""

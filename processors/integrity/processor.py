@@ -8,14 +8,14 @@ from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.outbox import HELD, PACKAGES, SIGNALS, VIOLATIONS
 from processors.integrity.state import Task
 from processors.processor import Processor
-from schemas.flow import Arrival, Emitted, Input, Record
+from schemas.flow import Effect, Input, InputEvent, Record
 from schemas.wire import parse
 
 
 def integrity(limits: Limits) -> Processor[Task]:
     """The integrity processor with these limits."""
 
-    def parse_within(record: Record, now: int) -> Arrival:
+    def parse_within(record: Record, now: int) -> InputEvent:
         return parse(record, now, limits.record_bytes, limits.backfill_after_ms)
 
     def tables_within(
@@ -28,7 +28,7 @@ def integrity(limits: Limits) -> Processor[Task]:
 
     def advance_within(
         task: Task | None, given: Input, tables: Tables, now: int
-    ) -> tuple[Task | None, list[Emitted]]:
+    ) -> tuple[Task | None, list[Effect]]:
         return advance(task, given, tables, now, limits)
 
     return Processor(
@@ -54,8 +54,8 @@ def integrity(limits: Limits) -> Processor[Task]:
     )
 
 
-def _state_key(arrival: Arrival) -> str:
-    return state.state_key(arrival.body.workflow, arrival.body.task_id)
+def _state_key(event: InputEvent) -> str:
+    return state.state_key(event.body.workflow, event.body.task_id)
 
 
 def _groups(tables: Tables) -> dict[str, tuple[str, str]]:

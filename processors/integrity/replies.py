@@ -10,25 +10,25 @@ from processors.integrity.fields import well_formed
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.publish import to
 from processors.integrity.state import Closed, OpenHandoff, PackageField
-from schemas.flow import Arrival, Refused
+from schemas.flow import InputEvent, Refused
 from schemas.records import Ack, Amendment
 
 AMENDMENT_TOOL = "amendment"  # the tool of a value that a person set
 _SHOWN = 80  # characters of a name in a sentence
 
 
-def take(handoffs: Handoffs, said: Ack | Amendment, arrival: Arrival) -> None:
+def take(handoffs: Handoffs, said: Ack | Amendment, event: InputEvent) -> None:
     """Apply an ack or an amendment to the handoff that it names.
 
     What meets no open handoff is an `unknown_handoff`; what contradicts itself is `Refused`.
     """
     if isinstance(said, Ack):
-        _ack(handoffs, said, arrival)
+        _ack(handoffs, said, event)
     else:
-        _amend(handoffs, said, arrival)
+        _amend(handoffs, said, event)
 
 
-def _ack(handoffs: Handoffs, ack: Ack, arrival: Arrival) -> None:
+def _ack(handoffs: Handoffs, ack: Ack, event: InputEvent) -> None:
     if ack.status == "rejected" and not (ack.reason or "").strip():
         raise Refused("reason_missing", "an ack that rejects must give its reason")
     closed = {handoff.id: handoff for handoff in handoffs.closed}
@@ -45,9 +45,9 @@ def _ack(handoffs: Handoffs, ack: Ack, arrival: Arrival) -> None:
             handoffs.outbox.count("acks_repeated")
         else:
             reason = "closed" if known is not None else "never_seen"
-            handoffs.outbox.unknown(ack, reason, arrival.occurred_at)
+            handoffs.outbox.unknown(ack, reason, event.occurred_at)
     elif handoff.state == "held":
-        handoffs.outbox.unknown(ack, "held", arrival.occurred_at)
+        handoffs.outbox.unknown(ack, "held", event.occurred_at)
     elif ack.status == "accepted":
         if handoff.state == "accepted":
             handoffs.outbox.count("acks_repeated")
@@ -66,7 +66,7 @@ def _repeats(closed: Closed, ack: Ack) -> bool:
     return closed.how == ack.status or (closed.how, ack.status) == ("completed", "accepted")
 
 
-def _amend(handoffs: Handoffs, amendment: Amendment, arrival: Arrival) -> None:
+def _amend(handoffs: Handoffs, amendment: Amendment, event: InputEvent) -> None:
     action = amendment.action
     if action == "release" and not (amendment.reason or "").strip():
         raise Refused("reason_missing", "an amendment that releases must give its reason")
@@ -76,36 +76,36 @@ def _amend(handoffs: Handoffs, amendment: Amendment, arrival: Arrival) -> None:
     if handoff is None:
         closed = any(other.id == amendment.handoff_id for other in handoffs.closed)
         reason = "closed" if closed else "never_seen"
-        handoffs.outbox.unknown(amendment, reason, arrival.occurred_at)
+        handoffs.outbox.unknown(amendment, reason, event.occurred_at)
     elif action == "set":
-        _set(handoffs, handoff, amendment, arrival)
+        _set(handoffs, handoff, amendment, event)
     elif handoff.state != "held":
-        handoffs.outbox.unknown(amendment, "sent", arrival.occurred_at)
+        handoffs.outbox.unknown(amendment, "sent", event.occurred_at)
     elif action == "release":
         held.judge_again(handoffs, handoff, override=True)
     else:
         handoffs.discard(handoff, messages.discarded(to(handoff)))
 
 
-def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, arrival: Arrival) -> None:
+def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, event: InputEvent) -> None:
     """A person's values go into the package, with who and why, and the task knows them too."""
     contract = handoffs.newest_of(handoff)
     memory = handoffs.memory
-    event = memory.refer(
+    ref = memory.refer(
         stage=handoff.stage,
         tool=AMENDMENT_TOOL,
         event_id=amendment.id,
-        occurred_at=arrival.occurred_at,
+        occurred_at=event.occurred_at,
         from_person=True,
-        partition=arrival.partition,
-        offset=arrival.offset,
+        partition=event.partition,
+        offset=event.offset,
     )
     asked = {n: _asked_for(contract, n, bytes(raw)) for n, raw in amendment.fields.items()}
     filled = {
-        name: PackageField(value, "amended", event, 1, amendment.by, amendment.reason)
+        name: PackageField(value, "amended", ref, 1, amendment.by, amendment.reason)
         for name, value in asked.items()
     }
-    memory.add(event, carry(asked), handoff.hop)
+    memory.add(ref, carry(asked), handoff.hop)
     if handoff.state == "held":
         held.amend(handoffs, handoff.id, filled)
     else:

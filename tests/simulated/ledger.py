@@ -14,7 +14,7 @@ import msgspec
 
 from processors.integrity.limits import Limits
 from schemas import wire
-from schemas.flow import Arrival, Output, Record, Refused
+from schemas.flow import InputEvent, Output, Record, Refused
 from schemas.records import Ack, Package, Signal, ToolOutput, Violation
 from schemas.wire import epoch_ms
 from tests.simulated.known import (
@@ -90,7 +90,7 @@ class Ledger:
         self._calls: list[CoreCall] = []
         self._open: defaultdict[str, dict[str, Known]] = defaultdict(dict)  # by task
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._arrival: Arrival | None = None  # of the call at hand
+        self._arrival: InputEvent | None = None  # of the call at hand
         self._asked: tuple[Known, str] | None = None  # by an ack: a handoff, its state before
         self._released: set[str] = set()  # by the call at hand
         self._closed: list[Known] = []  # by the call at hand
