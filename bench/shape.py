@@ -14,7 +14,7 @@ from bench.rates import MeasuredRun, follow
 from bench.site import DOCUMENTS, BenchError, Process, Site, wait_for
 from bench.workload import Workload, make
 from console.kafka import read_all
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from schemas import documents

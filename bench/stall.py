@@ -21,7 +21,7 @@ from console.brokers import ApacheKafka, BrokerError
 from console.errors import CommandError
 from console.kafka import read_all
 from schemas.records import Package, Signal
-from schemas.wire import epoch_ms
+from schemas.serde import epoch_ms
 
 PACKAGES, SIGNALS = "handoff.packages", "handoff.signals"
 AIM_MS = 1_000

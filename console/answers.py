@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from console.hops import absence
-from schemas import wire
+from schemas import serde
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Signal, Violation
 
@@ -26,7 +26,7 @@ TOPICS = (
     "handoff.held",
     "handoff.violations",
     "handoff.signals",
-    wire.DEAD_LETTERS,
+    serde.DEAD_LETTERS,
 )
 # The signals that answer what was asked.
 _SIGNALS: dict[str, tuple[str, ...]] = {
@@ -69,7 +69,7 @@ class CommandResult:
 
 def answer(asked: SentCommand, record: Record) -> CommandResult | None:
     """What `record` says of what was asked; None when it is about something else."""
-    if record.topic == wire.DEAD_LETTERS:
+    if record.topic == serde.DEAD_LETTERS:
         return _dead_letter(asked, record)
     if record.value is None:  # no longer held: the package or the signal says why
         return None
@@ -85,7 +85,7 @@ def answer(asked: SentCommand, record: Record) -> CommandResult | None:
 
 def _dead_letter(asked: SentCommand, record: Record) -> CommandResult | None:
     try:
-        letter = wire.read_dead_letter(record)
+        letter = serde.read_dead_letter(record)
     except ValueError:
         return None
     place = (letter.topic, letter.partition, letter.offset)
@@ -156,4 +156,4 @@ def _sent(found: Package) -> str:
 
 
 def _at(asked: SentCommand, when: datetime) -> bool:
-    return wire.epoch_ms(when) == wire.epoch_ms(asked.body.occurred_at)
+    return serde.epoch_ms(when) == serde.epoch_ms(asked.body.occurred_at)

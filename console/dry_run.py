@@ -26,7 +26,7 @@ from processors.insights.processor import insights as insights_within
 from processors.partitioning import partition_of
 from processors.processor import Processor
 from processors.timeline import Timeline
-from schemas import documents, wire
+from schemas import documents, serde
 from schemas.flow import Headers, Output, Record
 from schemas.records import Liveness
 
@@ -77,7 +77,7 @@ class Summary:
             again = _broken(output.value).status == "resolved"
             kinds = self.resolved if again else self.opened
             kinds[dict(output.headers)["handoff-kind"].decode()] += 1
-        elif output.topic == wire.DEAD_LETTERS:
+        elif output.topic == serde.DEAD_LETTERS:
             self.refused[dict(output.headers)["__streams.errors.exception"].decode()] += 1
         elif output.topic in (PACKAGES, HELD) and output.value is not None:
             found = _judged(output.value)
@@ -197,7 +197,7 @@ class DryRun:
         key = line.key or b""
         headers: Headers = []
         if is_backfill(line, self._backfill_before):
-            headers.append((wire.BACKFILL_HEADER, b"1"))
+            headers.append((serde.BACKFILL_HEADER, b"1"))
         # A record arrives when the clock is at hand, so only the header makes it backfill.
         record = Record(
             line.topic,

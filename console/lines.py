@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from console.errors import BadInputError
-from schemas import wire
+from schemas import serde
 from schemas.flow import Record
 from schemas.records import When
 
@@ -168,7 +168,7 @@ def _of_table(number: int, outline: _Outline) -> Line:
 
 def _time(given: Any) -> int | None:
     try:
-        return wire.epoch_ms(msgspec.convert(given, When))
+        return serde.epoch_ms(msgspec.convert(given, When))
     except msgspec.ValidationError:
         return None
 
@@ -194,4 +194,4 @@ def moment(text: str) -> int:
         when = datetime.min
     if when.tzinfo is None:
         raise BadInputError(f"{text!r} is no time with an offset; write it as 2026-03-01T09:00:00Z")
-    return wire.epoch_ms(when)
+    return serde.epoch_ms(when)

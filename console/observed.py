@@ -18,7 +18,7 @@ from console.errors import BadInputError
 from console.follower import EDGES
 from console.kafka import connect, read_table
 from console.lines import check_readable, read_lines
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings
 from schemas import documents

@@ -14,7 +14,7 @@ from msgspec import Struct
 from console.dry_run import HELD, PACKAGES, VIOLATIONS
 from schemas.flow import Output
 from schemas.records import Begun, Disposition, Severity, Utc
-from schemas.wire import epoch_ms
+from schemas.serde import epoch_ms
 
 SAMPLES = 5
 _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from console.lines import INPUTS
-from schemas import wire
+from schemas import serde
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
 
@@ -22,7 +22,7 @@ OUTPUTS = (
     "handoff.held",
     "handoff.violations",
     "handoff.signals",
-    wire.DEAD_LETTERS,
+    serde.DEAD_LETTERS,
 )
 Body = ToolOutput | Ack | Amendment | Package | Violation | Signal
 _TYPES: dict[str, type[Struct]] = {
@@ -63,9 +63,9 @@ def of_task(records: Iterable[Record], task: str) -> list[ReadRecord]:
     found = []
     refused: dict[tuple[str, int, int], str] = {}
     for record in records:
-        if record.topic == wire.DEAD_LETTERS and record.key == key:
+        if record.topic == serde.DEAD_LETTERS and record.key == key:
             with suppress(ValueError):  # no dead letter: somebody else's record
-                letter = wire.read_dead_letter(record)
+                letter = serde.read_dead_letter(record)
                 refused[letter.topic, letter.partition, letter.offset] = letter.exception
         if record.value is None or record.topic not in _decoders:
             continue
@@ -148,7 +148,7 @@ def _causes(inputs: list[ReadRecord], outputs: list[ReadRecord]) -> dict[int, in
             if isinstance(body, ToolOutput):
                 names.setdefault((body.tool, body.id), index)
             names.setdefault((None, body.id), index)
-            times.setdefault(wire.epoch_ms(body.occurred_at), []).append(index)
+            times.setdefault(serde.epoch_ms(body.occurred_at), []).append(index)
     found: dict[int, int | None] = {}
     begun: dict[str, int | None] = {}
     for each in outputs:
@@ -161,7 +161,7 @@ def _causes(inputs: list[ReadRecord], outputs: list[ReadRecord]) -> dict[int, in
                 begun[body.id] = named
     for each in outputs:
         if isinstance(each.body, Signal):
-            there = times.get(wire.epoch_ms(each.body.occurred_at), [])
+            there = times.get(serde.epoch_ms(each.body.occurred_at), [])
             found[id(each)] = there[0] if len(there) == 1 else None
             if each.body.kind in ("sent", "held"):
                 found[id(each)] = begun.get(each.body.handoff_id)
@@ -173,9 +173,9 @@ def _at(each: ReadRecord) -> int:
     body = each.body
     if isinstance(body, Violation):
         resolved = body.status == "resolved" and body.resolved_at
-        return wire.epoch_ms(resolved or body.detected_at)
+        return serde.epoch_ms(resolved or body.detected_at)
     if isinstance(body, Signal):
-        return wire.epoch_ms(body.at)
+        return serde.epoch_ms(body.at)
     return each.record.timestamp
 
 
@@ -185,7 +185,7 @@ def _sent_at(outputs: list[ReadRecord]) -> dict[int, int]:
     for each in outputs:
         if isinstance(each.body, Package) and each.body.sent_at is not None:
             package = each.body
-            row = package.revision, id(each), wire.epoch_ms(each.body.sent_at)
+            row = package.revision, id(each), serde.epoch_ms(each.body.sent_at)
             first[package.id] = min(row, first.get(package.id, row))
     return {which: at for _, which, at in first.values()}
 

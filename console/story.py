@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from console.hops import Hop, Promise, absence, hop, mark_losses, promise, states
 from console.sequence import Event
 from processors.contracts.values import is_empty
-from schemas import wire
+from schemas import serde
 from schemas.documents import HandoffContract
 from schemas.lifecycle import OPEN
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
@@ -220,7 +220,7 @@ def _of_workflow(events: list[Event], workflow: str) -> list[Event]:
 
 
 def _entry(event: Event, reveals: Reveals) -> Entry:
-    body, at, refused = event.body, wire.utc(event.at), event.refused
+    body, at, refused = event.body, serde.utc(event.at), event.refused
     match body:
         case ToolOutput():
             return _captured(body, reveals, refused)
@@ -302,4 +302,4 @@ def _captured(body: ToolOutput, reveals: Reveals, refused: str | None) -> Captur
 
 
 def _when(given: datetime | int) -> datetime:
-    return wire.utc(wire.epoch_ms(given))
+    return serde.utc(serde.epoch_ms(given))

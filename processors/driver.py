@@ -23,12 +23,11 @@ from processors.journal import FRAME, Journal, Store, StoreError
 from processors.partitioning import partition_of
 from processors.processor import Processor, State
 from processors.wakes import Kind, Wakes
-from schemas import wire
+from schemas import serde
 from schemas.feed import Part, total
 from schemas.flow import (
     UNFINISHED,
     Accumulate,
-    Due,
     Effect,
     Headers,
     Increment,
@@ -36,7 +35,8 @@ from schemas.flow import (
     Output,
     Record,
     Refused,
-    Sweep,
+    TableChanged,
+    TimerFired,
 )
 
 log = logging.getLogger("handoff.driver")
@@ -50,7 +50,7 @@ MAX_ROUNDS = 1_000  # of one task at one moment: a core that goes on longer does
 # Entries looked at in one call whose deadlines turn out to be later: a state is decoded for each.
 LOOKS = 1_000
 _ASSIGN_SLICE = 1_000
-_HALF = wire.MAX_RECORD_BYTES // 2  # what is less than this fits, whatever its key and headers
+_HALF = serde.MAX_RECORD_BYTES // 2  # what is less than this fits, whatever its key and headers
 _GONE = object()
 
 
@@ -179,7 +179,7 @@ class Driver(Generic[State]):
     def set_aside(self, record: Record, error: Exception) -> Output:
         """The dead letter of a record that is not judged, or could not be."""
         self.partitions[record.partition].counts["dead_letters", record.topic, ""] += 1
-        letter = wire.dead_letter(record, error)
+        letter = serde.dead_letter(record, error)
         self._weight += len(letter.value or b"") + FRAME
         return letter
 
@@ -225,7 +225,7 @@ class Driver(Generic[State]):
                 break
             if self._take_due(partition, *first):
                 fired += 1
-                outputs += self._wake(number, "due", first[1], Due(until), now)
+                outputs += self._wake(number, "due", first[1], TimerFired(until), now)
         return outputs
 
     def _take_due(self, partition: Partition[State], at: int, key: str) -> bool:
@@ -305,7 +305,7 @@ class Driver(Generic[State]):
                 if key is None:
                     break
                 most -= 1
-                outputs += self._wake(number, "sweep", key, Sweep(), now)
+                outputs += self._wake(number, "sweep", key, TableChanged(), now)
         return outputs
 
     def _ask(self, now: int) -> Mapping[str, Hashable]:
@@ -328,7 +328,7 @@ class Driver(Generic[State]):
     # --- one wake -----------------------------------------------------------------------------
 
     def _wake(
-        self, number: int, kind: Kind, key: str, given: Due | Sweep, now: int
+        self, number: int, kind: Kind, key: str, given: TimerFired | TableChanged, now: int
     ) -> list[Output]:
         """Give a task its wake. All that follows from it is taken, or nothing."""
         partition = self.partitions[number]
@@ -360,7 +360,7 @@ class Driver(Generic[State]):
         return outputs
 
     def _rounds(
-        self, state: State | None, given: Due | Sweep, now: int
+        self, state: State | None, given: TimerFired | TableChanged, now: int
     ) -> tuple[State | None, list[Output], list[Increment], list[Accumulate], int]:
         """Advance a state, after a deadline until none of its deadlines is left at that moment, or
         until that makes a transaction full: what is left is due still, when this is committed."""
@@ -376,7 +376,7 @@ class Driver(Generic[State]):
             counted += counts
             added += more
             weight += bytes_
-            if isinstance(given, Sweep) or state is None or weight >= FULL:
+            if isinstance(given, TableChanged) or state is None or weight >= FULL:
                 return state, outputs, counted, added, weight
             due = self.processor.due(state)
             if due is None or due > given.at:
@@ -397,7 +397,7 @@ class Driver(Generic[State]):
         if isinstance(error, Refused):
             why = f"{error.code}: {error.message}"
         else:
-            why = f"{type(error).__name__}\n{wire.stack(error.__traceback__)}"
+            why = f"{type(error).__name__}\n{serde.stack(error.__traceback__)}"
         if why not in self._told:
             self._told.add(why)
             log.error("%s: %s: %s", self.processor.name, what, why)
@@ -411,7 +411,7 @@ class Driver(Generic[State]):
     def sums(self) -> list[Output]:
         """What the open transaction has added up: one record a key, to be published with it."""
         return [
-            Output(topic, key.encode(), wire.encode(part), wire.headers(part))
+            Output(topic, key.encode(), serde.encode(part), serde.headers(part))
             for (topic, key), parts in self._parts.items()
             for part in (total(parts),)
         ]
@@ -511,7 +511,7 @@ def _encode(
                 record = effect.record
                 value = effect.value
                 if value is None and record is not None:
-                    value = wire.encode(record)
+                    value = serde.encode(record)
                 headers = _headers(record, event)
             key = effect.key.encode()
             output = Output(effect.topic, key, value, headers)
@@ -526,22 +526,22 @@ def _encode(
 
 def _headers(record: Struct | None, event: InputEvent | None) -> Headers:
     """The headers of what is published: the record's own, then what comes from the input."""
-    found = [] if record is None else wire.headers(record)
+    found = [] if record is None else serde.headers(record)
     backfill = False
     if event is not None:
         backfill = event.backfill
         if event.traceparent is not None:
             found.append(("traceparent", event.traceparent))
     if getattr(record, "backfill", backfill):
-        found.append((wire.BACKFILL_HEADER, b"1"))
+        found.append((serde.BACKFILL_HEADER, b"1"))
     return found
 
 
 def _refuse_too_large(output: Output) -> None:
-    size = wire.size(output)
-    if size > wire.MAX_RECORD_BYTES:
+    size = serde.size(output)
+    if size > serde.MAX_RECORD_BYTES:
         raise Refused(
             "output_too_large",
             f"a record for {output.topic} would have {len(output.value or b''):,} bytes, "
-            f"the limit is {wire.MAX_RECORD_BYTES:,}",
+            f"the limit is {serde.MAX_RECORD_BYTES:,}",
         )

@@ -54,10 +54,10 @@ class Processor(Generic[State]):
     always written whole. `timers` gives what `due` and `watched` follow from: where it is the same
     object as before, they are what they were, or later.
 
-    `due` is the moment (epoch ms) at which a state wants a `Due`, None for never. `watched` are
-    the subjects in the tables that a state waits for, and `facts` what the tables say of each
+    `due` is the moment (epoch ms) at which a state wants a `TimerFired`, None for never. `watched`
+    are the subjects in the tables that a state waits for, and `facts` what the tables say of each
     subject at a moment (epoch ms): when it says something else than before, the states that watch
-    the subject get a `Sweep`. Both inputs find a state, never None.
+    the subject get a `TableChanged`. Both inputs find a state, never None.
 
     `queues` are the topics of receivers that the tables name, ours left out.
 

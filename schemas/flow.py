@@ -39,17 +39,17 @@ class InputEvent(Struct, frozen=True, gc=False):
     timestamp: int = 0
 
 
-class Due(Struct, frozen=True, gc=False):
+class TimerFired(Struct, frozen=True, gc=False):
     """A task's deadlines have passed: those at or before `at` (epoch ms)."""
 
     at: int
 
 
-class Sweep(Struct, frozen=True, gc=False):
+class TableChanged(Struct, frozen=True, gc=False):
     """What a task waits for may have changed in the tables: look again."""
 
 
-Input = InputEvent | Due | Sweep
+Input = InputEvent | TimerFired | TableChanged
 
 
 class Publish(Struct, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 # Names go into every key and every record that follows from an input, and stay in the task's
 # state: one input may make thousands of copies. The limit is in bytes of UTF-8, which a JSON Schema
-# cannot say: no text of more characters fits, so its `maxLength` is a part of that. `schemas.wire`
+# cannot say: no text of more characters fits, so its `maxLength` is a part of that. `schemas.serde`
 # refuses what is longer.
 MAX_NAME_BYTES = 512
 # Why somebody did something stands in the package once for each field that they set.

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.partitioning import partition_of

@@ -10,7 +10,7 @@ import msgspec
 from processors.insights.processor import FEED
 from schemas.feed import EDGE_COUNTS, EdgePart, Part, PatternPart, subject, total
 from schemas.flow import Output
-from schemas.wire import utc
+from schemas.serde import utc
 
 MAX_SUBJECT: Final = 1000  # characters of a subject, and of a name in a part
 MAX_NAME: Final = 200

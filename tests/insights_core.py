@@ -11,7 +11,7 @@ from processors.insights.limits import Limits
 from processors.insights.processor import FEED, insights
 from processors.insights.state import State
 from processors.timeline import Timeline
-from schemas import wire
+from schemas import serde
 from schemas.feed import EdgePart, PatternPart, Repeated, subject
 from schemas.flow import Output, Record
 from tests.core import REGISTERED, Registry, Story, ms
@@ -82,7 +82,7 @@ def record(given: Story, offset: int) -> tuple[Record, int]:
         kind = "move" if "move" in given else "handoff"
         part = edge_part(kind, given.pop(kind), when, given)
         key = subject(part.kind, part.workflow, part.from_, part.to)
-    return Record(FEED, 0, offset, key.encode(), wire.encode(part), now), now
+    return Record(FEED, 0, offset, key.encode(), serde.encode(part), now), now
 
 
 def play(

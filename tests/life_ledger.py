@@ -16,7 +16,7 @@ from msgspec import Struct
 from processors.integrity.state import OpenHandoff, Task
 from schemas.flow import Record, Refused
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
-from schemas.wire import epoch_ms
+from schemas.serde import epoch_ms
 from tests.life import HELD, PACKAGES, SIGNALS
 from tests.life_tales import ACKS, AMENDMENTS, ARCHIVE, OUTPUTS, RELEASE_WITHIN_MS
 from tests.states import states

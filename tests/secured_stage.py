@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from console.kafka import connect, read_table
 from console.main import main
-from schemas.wire import utc
+from schemas.serde import utc
 from tests.instances import GUEST, Instances, prepared
 from tests.lanes import wait_for
 from tests.rights_documented import Names, documented

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from processors.contracts.tables import CONTRACTS, build_tables
+from processors.contracts.registry import CONTRACTS, build_tables
 from processors.driver import Driver
 from processors.insights.processor import INSIGHTS
 from processors.integrity.processor import INTEGRITY

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from console.kafka import connect, read_all
-from schemas.wire import DEAD_LETTERS
+from schemas.serde import DEAD_LETTERS
 from tests.lanes import wait_for
 from tests.outcomes import note_counts
 from tests.rights_documented import Names

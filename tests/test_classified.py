@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.contracts.classified import Named, Outline, classify, outline
-from processors.contracts.tables import CONTRACTS, build_tables
+from processors.contracts.registry import CONTRACTS, build_tables
 from processors.insights.processor import INSIGHTS
 from processors.integrity.processor import INTEGRITY
 from schemas.feed import PatternPart

@@ -23,7 +23,7 @@ from processors.runtime.cluster import check_topics
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.settings import load_settings
 from processors.runtime.transactions import Misconfigured
-from schemas import wire
+from schemas import serde
 from schemas.flow import Record
 from tests.commands import HandoffCommand, on_topic
 
@@ -277,7 +277,7 @@ def test_tail_survives_records_that_are_not_ours_and_tombstones(handoff: Handoff
 
 def test_dead_letters_are_listed_and_shown_whole(handoff: HandoffCommand) -> None:
     letters = [
-        wire.dead_letter(
+        serde.dead_letter(
             Record("handoff.tool-outputs", 3, 17, b"t", value, 0, [("mine", b"1")]),
             ValueError("a secret value"),
         )

@@ -18,7 +18,7 @@ from console.commands.held import open_violations
 from console.errors import BadInputError
 from console.kafka import TopicReader, Writer, connect, write_all
 from console.main import main
-from schemas import wire
+from schemas import serde
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Provenance, Signal, To, Violation
 from tests.commands import HandoffCommand, on_topic
@@ -65,7 +65,7 @@ def signal(kind: str, handoff: str = "h-1", at: datetime = AT, task: str = "t") 
     found = Signal(
         "s", named, False, None, handoff, task, None, "r", None, "It is so.", at, at, False
     )
-    return Record("handoff.signals", 0, 0, task.encode(), wire.encode(found), 0)
+    return Record("handoff.signals", 0, 0, task.encode(), serde.encode(found), 0)
 
 
 def package(
@@ -81,7 +81,7 @@ def package(
         to=TO,
     )
     topic = "handoff.held" if disposition == "held" else "handoff.packages"
-    return Record(topic, 0, 0, b"t", wire.encode(found), 0)
+    return Record(topic, 0, 0, b"t", serde.encode(found), 0)
 
 
 def amended(package: Package, event: str) -> dict[str, Provenance]:
@@ -94,12 +94,12 @@ def violation(story: list[dict[str, Any]], kind: str, event: str) -> Record:
     found = msgspec.structs.replace(
         msgspec.convert(value, Violation), kind=kind, event_id=event, reason="closed", message="No."
     )
-    return Record("handoff.violations", 0, 0, b"t", wire.encode(found), 0)
+    return Record("handoff.violations", 0, 0, b"t", serde.encode(found), 0)
 
 
 def letter(offset: int) -> Record:
     source = Record("handoff.acks", 2, offset, b"t", b"{}", 0)
-    made = wire.dead_letter(source, ValueError())
+    made = serde.dead_letter(source, ValueError())
     return Record(made.topic, 4, 9, made.key, made.value, 0, made.headers)
 
 
@@ -178,7 +178,7 @@ def test_the_package_of_a_release_says_where_it_went(
     def sent(**more: Any) -> Record:
         given = {"overridden": True, "to": to, "violations": [f"h-1:0:{kind}:"], **more}
         found = msgspec.json.decode(package(story, "sent").value or b"", type=Package)
-        value = wire.encode(msgspec.structs.replace(found, **given))
+        value = serde.encode(msgspec.structs.replace(found, **given))
         return Record("handoff.packages", 0, 0, b"t", value, 0)
 
     found = released(asked("release"), sent())
@@ -201,7 +201,7 @@ def test_a_violation_or_a_dead_letter_of_it_is_a_refusal(story: list[dict[str, A
     assert refused.kind == "refused"
     assert "handoff dead-letters show 4/9" in refused.message
     assert answer(ack, letter(8)) is None
-    assert answer(ack, Record(wire.DEAD_LETTERS, 0, 0, b"t", b"{}", 0)) is None
+    assert answer(ack, Record(serde.DEAD_LETTERS, 0, 0, b"t", b"{}", 0)) is None
     assert answer(ack, Record("handoff.signals", 0, 0, b"t", b"nonsense", 0)) is None
     assert answer(ack, Record("handoff.held", 0, 0, b"h-1", None, 0)) is None
 
@@ -407,7 +407,7 @@ def test_a_release_says_revision_and_owner_in_whatever_order_it_is_read(
     sent = msgspec.structs.replace(held, disposition="sent", overridden=True, revision=2)
     answers = [
         msgspec.structs.replace(signal("released", held.id, task=held.task_id), key=key),
-        Record("handoff.packages", 0, 0, key, wire.encode(sent), 0),
+        Record("handoff.packages", 0, 0, key, serde.encode(sent), 0),
     ]
     if order == "package first":
         answers.reverse()
@@ -425,7 +425,7 @@ def test_still_held_says_why_without_a_value(
     monkeypatch.setattr("console.commands.answering._id", lambda: "a1")
     held = next(each for each in held_of(story) if each.to.owner is None)
     provenance = amended(held, "a1")
-    again = wire.encode(msgspec.structs.replace(held, revision=2, provenance=provenance))
+    again = serde.encode(msgspec.structs.replace(held, revision=2, provenance=provenance))
     reply = Record("handoff.held", 0, 0, held.id.encode(), again, 0)
     with FakeProcessor("handoff.amendments", [reply]):
         result = handoff("amend", held.id, "--set", 'steps="a secret"', "--output", "json")
@@ -445,7 +445,7 @@ def test_a_refusal_is_exit_status_1(
 ) -> None:
     monkeypatch.setattr("console.commands.answering._id", lambda: "a1")
     source = Record("handoff.acks", connect().partition_of("handoff.acks", "t"), 0, b"t", b"{}", 0)
-    made = wire.dead_letter(source, ValueError())
+    made = serde.dead_letter(source, ValueError())
     reply = (
         violation(story, "unknown_handoff", "a1")
         if way == "violation"

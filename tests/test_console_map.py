@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from console.commands.edges import drawing
 from console.kafka import connect, write_all
 from console.main import main
-from schemas import wire
+from schemas import serde
 from schemas.feed import subject
 from tests.commands import HandoffCommand
 from tests.edges import handoff as handed
@@ -277,7 +277,7 @@ def test_the_topics_are_read_where_no_recording_is_named(
 
     edges = [move("a", "b", 3), move("a", "b", 30), handed("b", "desk", 2)]
     keyed = [
-        (subject(edge.kind, edge.workflow, edge.from_, edge.to), wire.encode(edge))
+        (subject(edge.kind, edge.workflow, edge.from_, edge.to), serde.encode(edge))
         for edge in edges
     ]
     write_all(connect(), "handoff.edges", [*keyed, ("move/w/x/y", b'{"kind": "new"}')])

@@ -16,7 +16,7 @@ from console import hops, sequence, story, story_render
 from console.kafka import Writer, connect
 from console.main import main
 from console.masking import MASK
-from schemas import wire
+from schemas import serde
 from schemas.documents import HandoffContract
 from schemas.flow import Record
 from schemas.lifecycle import OPEN
@@ -51,8 +51,8 @@ def record(
 ) -> Record:
     held = topic == "handoff.held"
     key = (getattr(body, "id", "") if held else "t").encode()
-    moment = wire.epoch_ms(at(minute))
-    return Record(topic, partition, offset, key, wire.encode(body), moment)
+    moment = serde.epoch_ms(at(minute))
+    return Record(topic, partition, offset, key, serde.encode(body), moment)
 
 
 def output(name: str, minute: float, offset: int, tool: str = "crm", **more: Any) -> Record:

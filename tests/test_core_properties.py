@@ -22,7 +22,7 @@ from processors.integrity.index import MAX_BEHIND, MAX_CANDIDATES
 from processors.integrity.limits import DEFAULT_LIMITS
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import MAX_EVENTS, Task
-from schemas import documents, wire
+from schemas import documents, serde
 from schemas.documents import HandoffContract
 from schemas.feed import EdgePart, PatternPart, subject
 from schemas.flow import InputEvent, Output, Record, Refused
@@ -249,7 +249,7 @@ def test_nothing_raises_and_every_input_is_accounted_for(records: list[Record]) 
             assert outputs == [output]
             assert (output.key, output.value) == (record.key, record.value)
             assert output.headers[: len(record.headers)] == record.headers
-            letter = wire.read_dead_letter(
+            letter = serde.read_dead_letter(
                 Record(output.topic, 0, 0, output.key, output.value, 0, output.headers)
             )
             assert (letter.topic, letter.partition, letter.offset) == (TOPIC, 0, record.offset)

@@ -26,9 +26,9 @@ from schemas.feed import (
     latency_bucket,
     subject,
 )
-from schemas.flow import Due, Input, InputEvent, Output, Publish, Record, Sweep
+from schemas.flow import Input, InputEvent, Output, Publish, Record, TableChanged, TimerFired
 from schemas.records import FIRST_MS, LAST_MS, Edge, Pattern
-from schemas.wire import encode
+from schemas.serde import encode
 from tests.core import DAY_ONE, tables
 from tests.insights_core import at_the_end, shown
 
@@ -175,7 +175,9 @@ def test_an_edge_is_the_same_in_any_order_and_any_grouping(given_: Any) -> None:
         for part in parts:
             before, _ = advance(before, arrival("s", part), WITH_CONTRACT, DAY_ONE + 9 * DAY)
         assert isinstance(before, EdgeState)
-        _, (effect,) = advance(before, Due(before.publish_at), WITH_CONTRACT, before.publish_at)
+        _, (effect,) = advance(
+            before, TimerFired(before.publish_at), WITH_CONTRACT, before.publish_at
+        )
         assert isinstance(effect, Publish)
         found.append(effect.record)
     assert found[0] == found[1]
@@ -225,7 +227,7 @@ def test_ten_thousand_repeats_make_at_most_16_records(threshold: int, error_at: 
     assert entry is not None
     due = state.due(entry)
     assert due is not None
-    entry, more = advance(entry, Due(due), WITH_CONTRACT, due)
+    entry, more = advance(entry, TimerFired(due), WITH_CONTRACT, due)
     effects += more
     assert entry is None
     records = [effect.record for effect in effects]
@@ -368,7 +370,7 @@ def test_nothing_raises_and_all_can_be_written_down(
             if before is None:
                 continue
             if what in "ws":
-                wake: Input = Due(now) if what == "w" else Sweep()
+                wake: Input = TimerFired(now) if what == "w" else TableChanged()
                 states[key], more = advance(before, wake, WITH_CONTRACT, now)
                 effects += more
         for after in states.values():
@@ -386,7 +388,7 @@ def test_nothing_raises_and_all_can_be_written_down(
 def test_a_handoffs_edge_can_always_be_told(edge: EdgePart) -> None:
     before, _ = advance(None, arrival("e", edge), WITH_CONTRACT, DAY_ONE)
     assert isinstance(before, EdgeState)
-    after, (effect, *_) = advance(before, Due(before.publish_at), WITH_CONTRACT, DAY_ONE)
+    after, (effect, *_) = advance(before, TimerFired(before.publish_at), WITH_CONTRACT, DAY_ONE)
     assert isinstance(effect, Publish)
     assert isinstance(effect.record, Edge)
     assert all(0 <= share <= 1 for share in effect.record.fields.values())

@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 
 from schemas.flow import Output
 from schemas.records import Edge, Pattern
-from schemas.wire import utc
+from schemas.serde import utc
 from tests.core import TIME, Story, ms
 from tests.insights_core import at_the_end, each_time, play, shown
 

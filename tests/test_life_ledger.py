@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.partitioning import partition_of

@@ -13,7 +13,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.contracts.tables import build_tables
+from processors.contracts.registry import build_tables
 from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.main import main
-from schemas import wire
+from schemas import serde
 from schemas.flow import InputEvent, Record, Refused
 from schemas.records import (
     MAX_NAME_BYTES,
@@ -42,7 +42,7 @@ LETTERS = ("x", "é", "字", "🜚")
 def parsed(topic: str, body: dict[str, Any], *, ascii_: bool = False) -> InputEvent:
     value = json.dumps(body, ensure_ascii=ascii_).encode()
     record = Record(topic, 0, 0, str(body["task_id"]).encode(), value, NOW)
-    return wire.parse(record, NOW, 1 << 20, 86_400_000)
+    return serde.parse(record, NOW, 1 << 20, 86_400_000)
 
 
 def places() -> Iterator[tuple[str, str, str, int]]:
@@ -91,7 +91,7 @@ def test_every_text_of_an_input_has_a_limit_or_is_free() -> None:
     for record in (ToolOutput, HandoffRequest, Ack, Amendment):
         names = set(get_type_hints(record))
         assert names <= limited | FREE
-        assert {name for name, _ in wire._LENGTHS[record]} == names - FREE
+        assert {name for name, _ in serde._LENGTHS[record]} == names - FREE
 
 
 @given(st.dictionaries(st.sampled_from([*OUTPUT]), st.text("xé🜚", min_size=1, max_size=600)))

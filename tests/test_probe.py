@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from processors.contracts.tables import LIVENESS, Tables, build_tables
+from processors.contracts.registry import LIVENESS, RegistrySnapshot, build_tables
 from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients
 from processors.runtime.groups import GroupQueryFailed, Groups
 from processors.runtime.liveness_probe import LivenessProbe, liveness
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
-from schemas import wire
+from schemas import serde
 from schemas.documents import Receiver
 from schemas.records import Liveness
 from tests.lanes import wait_for
@@ -52,20 +52,20 @@ def test_an_absent_receiver_was_there_last_when_it_counted_as_live(
 ) -> None:
     found = liveness("desk", previous, 0, 7, NOW, STALE)
     assert not found.live
-    assert found.last_live_at == wire.utc(NOW - last)
-    assert (found.checked_at, found.members, found.lag) == (wire.utc(NOW), 0, 7)
+    assert found.last_live_at == serde.utc(NOW - last)
+    assert (found.checked_at, found.members, found.lag) == (serde.utc(NOW), 0, 7)
 
 
 def test_a_present_receiver_is_there_now() -> None:
     found = liveness("desk", record(False, 5_000, 3_600_000), 2, None, NOW, STALE)
-    assert found == Liveness("desk", True, wire.utc(NOW), 2, None, wire.utc(NOW))
+    assert found == Liveness("desk", True, serde.utc(NOW), 2, None, serde.utc(NOW))
 
 
 def test_integrity_watches_active_receivers_that_name_a_group() -> None:
     def receiver(id_: str, **given: Any) -> Receiver:
         return Receiver.model_validate({"kind": "Receiver", "id": id_, "team": "t", **given})
 
-    tables = Tables(
+    tables = RegistrySnapshot(
         [],
         [
             receiver("own", consumer_group="g", queue="own.inbox"),
@@ -163,11 +163,11 @@ def test_each_look_publishes_also_without_a_change(world: ProbeWorld) -> None:
 
 def test_what_another_instance_saw_is_gone_on_from(world: ProbeWorld) -> None:
     world.members = 0
-    before = Liveness("desk", False, wire.utc(NOW), 0, None, wire.utc(NOW - 1))
-    probe = world.probe(wire.encode(before))
+    before = Liveness("desk", False, serde.utc(NOW), 0, None, serde.utc(NOW - 1))
+    probe = world.probe(serde.encode(before))
     probe.look()
     probe.look()
-    assert [each.last_live_at for each in world.published] == [wire.utc(NOW - 1)] * 2
+    assert [each.last_live_at for each in world.published] == [serde.utc(NOW - 1)] * 2
 
 
 @pytest.mark.parametrize("table", [b"\xff", b"[]", b'{"receiver": 1}'])

@@ -14,7 +14,7 @@ from console.brokers import ApacheKafka, BrokerError
 from processors.runtime import clients
 from processors.runtime.groups import Groups
 from processors.runtime.settings import Settings
-from schemas import wire
+from schemas import serde
 from schemas.records import Liveness
 from tests.conftest import cannot_run
 from tests.lanes import PARTITIONS, Bench, Instance, wait_for
@@ -173,7 +173,7 @@ def test_one_of_two_instances_probes_and_the_other_takes_over(real: Bench) -> No
     told = len(follower.records)
     while len(follower.records) <= told:
         after = follower.until(False, "a record of the other")
-    assert wire.epoch_ms(after.checked_at) > wire.epoch_ms(gone.checked_at)
+    assert serde.epoch_ms(after.checked_at) > serde.epoch_ms(gone.checked_at)
     assert after.last_live_at == gone.last_live_at, "it survives the takeover"
     follower.close()
 
@@ -213,7 +213,7 @@ def test_a_broker_that_goes_and_comes_back_costs_the_probe_nothing(
                 wait_for(partial(noticed, instance, before), 30, instance.log)
                 broker.start()
                 begun = time.time_ns() // 1_000_000
-                while wire.epoch_ms(follower.until(True, instance.log, 90).checked_at) < begun:
+                while serde.epoch_ms(follower.until(True, instance.log, 90).checked_at) < begun:
                     pass
             desk.leave()
             # Where the broker came back just now, its farewell is lost: its session ends in 45 s.

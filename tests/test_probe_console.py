@@ -10,8 +10,8 @@ from confluent_kafka import Consumer
 
 from console.kafka import connect, write_all
 from console.main import main
-from processors.contracts.tables import LIVENESS
-from schemas import wire
+from processors.contracts.registry import LIVENESS
+from schemas import serde
 from schemas.records import Liveness
 from tests.commands import on_topic
 from tests.lanes import Bench, wait_for
@@ -74,14 +74,14 @@ def test_people_see_who_is_there(servers: str) -> None:
     )
     now = time.time_ns() // 1_000_000
     last = 1_700_000_000_000
-    at, before = wire.utc(now), wire.utc(now - 26_000)
+    at, before = serde.utc(now), serde.utc(now - 26_000)
     records = [
         Liveness("here", True, at, 2, 1200, at),
-        Liveness("gone", False, at, 0, None, wire.utc(last)),
+        Liveness("gone", False, at, 0, None, serde.utc(last)),
         Liveness("old", True, before, 1, 0, before),
         Liveness("retired", True, at, 1, 0, at),
     ]
-    values = [(each.receiver, wire.encode(each)) for each in records]
+    values = [(each.receiver, serde.encode(each)) for each in records]
     write_all(connect(), LIVENESS, [*values, ("broken", b"{")])
     unknown = "of late; it counts as live"
     assert findings() == {

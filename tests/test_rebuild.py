@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from processors.integrity.processor import INTEGRITY
 from schemas.flow import Output, Record
 from schemas.records import Package
-from schemas.wire import DEAD_LETTERS
+from schemas.serde import DEAD_LETTERS
 from tests.core import Feeding
 from tests.states import states_of
 from tests.test_core_properties import (

@@ -44,7 +44,7 @@ from processors.driver import Driver
 from processors.integrity.state import Task
 from schemas.flow import Output
 from schemas.records import PUBLISHED
-from schemas.wire import utc
+from schemas.serde import utc
 from tests.core import (
     TIME,
     Story,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from processors.integrity.limits import DEFAULT_LIMITS
-from schemas.wire import MAX_RECORD_BYTES
+from schemas.serde import MAX_RECORD_BYTES
 from tests.core import each_time, play, totals
 from tests.states import size, task_of
 

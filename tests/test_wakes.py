@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from processors.driver import Driver
 from processors.timeline import Timeline
 from processors.wakes import Wakes
-from schemas import wire
+from schemas import serde
 from schemas.flow import Effect, Output, Publish, Record
 from schemas.records import DeadLetter
 from tests.toy import Tally, toy
@@ -200,7 +200,7 @@ def test_the_deadlines_of_a_partition_are_found_in_its_store() -> None:
 def test_a_record_that_says_whether_it_is_backfill_is_believed(
     own: bool | None, marked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known: Any = wire._SCHEMA_HEADERS
+    known: Any = serde._SCHEMA_HEADERS
     monkeypatch.setitem(known, Marked, ())
     fields = ("t", 0, 0, None, "x", "", "", None)
     record = DeadLetter(*fields) if own is None else Marked(*fields, own)

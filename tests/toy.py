@@ -17,9 +17,19 @@ from typing import Any
 import msgspec
 
 from processors.processor import Processor
-from schemas.flow import Due, Effect, Increment, Input, InputEvent, Publish, Record, Refused, Sweep
+from schemas.flow import (
+    Effect,
+    Increment,
+    Input,
+    InputEvent,
+    Publish,
+    Record,
+    Refused,
+    TableChanged,
+    TimerFired,
+)
 from schemas.records import DeadLetter, ToolOutput
-from schemas.wire import MAX_RECORD_BYTES
+from schemas.serde import MAX_RECORD_BYTES
 
 log = logging.getLogger("handoff.toy")
 
@@ -96,9 +106,11 @@ def does(what: str, state: Tally, given: Input) -> tuple[Tally, DeadLetter]:
     return state, DeadLetter(*place, what, str(state.count), "x" * padding, "", None)
 
 
-def wake(state: Tally, given: Due | Sweep, tables: Any, now: int) -> tuple[Tally, list[Effect]]:
+def wake(
+    state: Tally, given: TimerFired | TableChanged, tables: Any, now: int
+) -> tuple[Tally, list[Effect]]:
     """Its deadline has passed, or what it waits for says something else."""
-    if isinstance(given, Sweep):
+    if isinstance(given, TableChanged):
         said = facts(tables, now).get(state.watched, "")
         if said == state.said:
             return state, []

@@ -6,7 +6,7 @@
 import os
 from dataclasses import replace
 
-from processors.contracts.tables import LIVENESS
+from processors.contracts.registry import LIVENESS
 from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
 from tests.toy import TOY

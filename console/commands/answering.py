@@ -20,7 +20,7 @@ from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError
 from console.kafka import Cluster, ProcessorProgress, TopicReader, Writer, connect, read_all
 from console.render import Contracts
 from processors.integrity.processor import INTEGRITY
-from schemas import wire
+from schemas import serde
 from schemas.documents import HandoffContract
 from schemas.flow import Refused
 from schemas.printable import plain
@@ -211,7 +211,7 @@ def _ask(
         task, workflow = _find(cluster, handoff_id, task, workflow)
     body = said(task, workflow)
     try:
-        wire.check_lengths(body)
+        serde.check_lengths(body)
     except Refused as error:
         raise BadInputError(f"{error.message}; nothing was written") from None
     # The reader's place is taken before the record is written: no answer can be missed.
@@ -280,7 +280,7 @@ def _published(cluster: Cluster, handoff_id: str, task: str | None) -> Package |
 
 def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> SentCommand:
     writer = Writer(cluster)
-    writer.write(topic, body.task_id.encode(), wire.encode(body), [], body.id)
+    writer.write(topic, body.task_id.encode(), serde.encode(body), [], body.id)
     writer.flush()
     if writer.failed:
         raise writer.error(

@@ -14,7 +14,7 @@ from console.errors import FOUND_PROBLEMS, BadInputError
 from console.kafka import connect
 from processors.contracts.change import Change
 from processors.contracts.diff import compare, effective, version_must_rise
-from processors.contracts.tables import in_force
+from processors.contracts.registry import in_force
 from schemas import documents
 from schemas.documents import HandoffContract
 

@@ -15,7 +15,7 @@ from console.kafka import connect, read_all, read_table
 from console.lines import INPUTS, Line, check_readable, lines_of, moment, read_lines
 from console.render import percent
 from console.replay import Begins, Difference, Failures, Run, Sample, Shares, compare
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.runtime.settings import Settings, load_settings
 from schemas import documents

@@ -11,7 +11,7 @@ from console.dry_run import printed
 from console.errors import BadInputError
 from console.kafka import Cluster, connect, read_all
 from console.masking import Mask
-from schemas import wire
+from schemas import serde
 from schemas.flow import Record
 from schemas.printable import plain
 from schemas.records import DeadLetter
@@ -89,7 +89,7 @@ def _shown(value: bytes) -> str:
 
 
 def _letters(cluster: Cluster) -> Iterator[Record]:
-    return read_all(cluster, [wire.DEAD_LETTERS], "dead letters")
+    return read_all(cluster, [serde.DEAD_LETTERS], "dead letters")
 
 
 def _find(cluster: Cluster, letter_id: str) -> Record:
@@ -106,7 +106,7 @@ def _find(cluster: Cluster, letter_id: str) -> Record:
 
 def _read(record: Record) -> DeadLetter:
     try:
-        return wire.read_dead_letter(record)
+        return serde.read_dead_letter(record)
     except ValueError as error:
         return DeadLetter(
             "?",

@@ -20,7 +20,7 @@ from console.commands.topics import PROCESSORS, topic_changes
 from console.errors import FOUND_PROBLEMS, DeclinedError
 from console.kafka import ANSWER_SECONDS, Cluster, connect, read_table
 from console.render import clock
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.changelog_marks import (
@@ -35,7 +35,7 @@ from processors.runtime.cluster import topic_id
 from processors.runtime.groups import held_state, offsets
 from processors.runtime.restoration import bounds
 from processors.runtime.transactions import Blocked, LaneError
-from schemas import documents, wire
+from schemas import documents, serde
 from schemas.documents import HandoffContract, Receiver
 from schemas.lint import lint
 from schemas.loading import Documents
@@ -245,7 +245,7 @@ def _receivers(cluster: Cluster) -> Iterator[CheckResult]:
             yield CheckResult("liveness", "ok", f"{receiver.id}: {members} in {group}{lag}")
         else:
             at = record.last_live_at
-            last = "" if at is None else f" since {clock(wire.utc(wire.epoch_ms(at)))}"
+            last = "" if at is None else f" since {clock(serde.utc(serde.epoch_ms(at)))}"
             what = f"{receiver.id}: nobody in {group}{last}{lag}"
             yield CheckResult("liveness", "note", what, "start whoever reads the receiver's queue")
 

@@ -14,8 +14,8 @@ from console.errors import BadInputError, DeclinedError
 from console.kafka import Cluster, connect, read_table, write_all
 from console.render import Contracts
 from processors.contracts.classified import Outline, outline
-from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
-from schemas import documents, wire
+from processors.contracts.registry import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
+from schemas import documents, serde
 from schemas.documents import Document, HandoffContract, Receiver
 from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
@@ -239,7 +239,7 @@ def known_liveness(cluster: Cluster) -> dict[str, Liveness]:
             record = msgspec.json.decode(value, type=Liveness)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
-        if wire.epoch_ms(record.checked_at) / 1000 >= oldest:
+        if serde.epoch_ms(record.checked_at) / 1000 >= oldest:
             found[name] = record
     return found
 

@@ -15,7 +15,7 @@ from console.dry_run import DryRun, internal, printed
 from console.kafka import TopicReader, connect
 from console.lines import INPUTS, Line, lines_of, moment, read_lines
 from console.render import percent
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings
 from schemas import documents

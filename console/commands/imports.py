@@ -13,7 +13,7 @@ from console.importers.openai_chat import (
     import_openai_chat,
 )
 from console.lines import moment
-from schemas import wire
+from schemas import serde
 
 
 @click.command("openai-chat")
@@ -49,7 +49,7 @@ def openai_chat(
         if not (tool and equals and receiver):
             raise BadInputError(f"--handoff {pair}: write TOOL=RECEIVER")
         given[tool] = receiver
-    options = {"start": wire.utc(moment(start))} if start else {}
+    options = {"start": serde.utc(moment(start))} if start else {}
     found = import_openai_chat(
         file,
         workflow=workflow,

@@ -15,7 +15,7 @@ from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError
 from console.kafka import connect
-from processors.contracts.tables import STALE_INTERVALS
+from processors.contracts.registry import STALE_INTERVALS
 from processors.insights.limits import Limits as InsightsLimits
 from processors.insights.processor import INSIGHTS, insights
 from processors.integrity.limits import Limits

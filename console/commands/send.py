@@ -15,7 +15,7 @@ from console.lines import INPUTS, Line, check_readable, read_lines
 from console.output import Progress, number
 from processors.integrity.processor import integrity
 from processors.processor import Processor
-from schemas import wire
+from schemas import serde
 from schemas.flow import Record, Refused
 from topics.rights import missing
 
@@ -54,7 +54,7 @@ def send(file: str) -> None:
                     output.say(f"{file}, line {line.number}: {problem}", err=True)
             if line.key is not None and line.topic in INPUTS:
                 old = is_backfill(line, now - cluster.settings.backfill_after_ms)
-                headers = [(wire.BACKFILL_HEADER, b"1")] if old else []
+                headers = [(serde.BACKFILL_HEADER, b"1")] if old else []
                 place = f"{file}, line {line.number}"
                 writer.write(line.topic, line.key, line.value, headers, place)
     finally:

@@ -15,11 +15,11 @@ from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
 from console.kafka import Cluster, connect, read_all
 from console.lines import INPUTS, Line, check_readable, read_lines
 from console.masking import Mask
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.partitioning import partition_of
 from processors.runtime.settings import load_settings
-from schemas import documents, wire
+from schemas import documents, serde
 from schemas.documents import HandoffContract
 from schemas.flow import Record
 from schemas.printable import plain
@@ -74,7 +74,7 @@ def show(
         rehearsed = _Rehearsal(recording, paths)
         contracts, shown = rehearsed.contracts, render.Contracts(rehearsed.contracts)
         found = sequence.of_task(rehearsed.records(), task)
-        now, where = wire.utc(rehearsed.now), recording
+        now, where = serde.utc(rehearsed.now), recording
     events = sequence.in_order(found)
     name = _workflow(story.workflows(events), task, workflow, where)
     bodies = [each.body for each in events if isinstance(each.body, (ToolOutput, Package))]

@@ -14,7 +14,7 @@ from console import output, render
 from console.commands.documents import shown_by
 from console.dry_run import printed
 from console.kafka import Cluster, TopicReader, connect
-from schemas import wire
+from schemas import serde
 from schemas.flow import Record
 from schemas.printable import plain
 from schemas.records import Package, Pattern, Signal, Violation
@@ -25,7 +25,7 @@ _TOPICS = {
     "signals": "handoff.signals",
     "patterns": "handoff.patterns",
     "held": "handoff.held",
-    "dead-letters": wire.DEAD_LETTERS,
+    "dead-letters": serde.DEAD_LETTERS,
 }
 _package = msgspec.json.Decoder(Package).decode
 _violation = msgspec.json.Decoder(Violation).decode
@@ -117,7 +117,7 @@ def _rendered(what: str, record: Record, contracts: _Contracts) -> RenderableTyp
     handle = f"{record.partition}/{record.offset}"
     try:
         if what == "dead-letters":
-            return render.dead_letter(handle, wire.read_dead_letter(record))
+            return render.dead_letter(handle, serde.read_dead_letter(record))
         if record.value is None:
             key = (record.key or b"").decode("utf-8", "replace")
             return Text.assemble("  no longer held: ", (plain(key), "bold"))

@@ -11,7 +11,7 @@ from console import output
 from console.commands.documents import read_documents
 from console.errors import DeclinedError
 from console.kafka import Cluster, connect, failed
-from processors.contracts.tables import RECEIVERS
+from processors.contracts.registry import RECEIVERS
 from processors.insights.processor import INSIGHTS
 from processors.integrity.processor import INTEGRITY
 from processors.processor import Processor

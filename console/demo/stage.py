@@ -37,7 +37,7 @@ from console.demo.stories import (
 from console.errors import FOUND_PROBLEMS, CommandError
 from console.kafka import Cluster, TopicReader, Writer, connect
 from console.lines import TOOL_OUTPUTS, Line, read_lines
-from processors.contracts.tables import RECEIVERS
+from processors.contracts.registry import RECEIVERS
 from schemas.documents import Receiver, ReceiverOwner
 from schemas.flow import Record
 from schemas.loading import Documents

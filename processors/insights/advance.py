@@ -11,18 +11,18 @@ tasks; an edge has the counts of `EDGE_COUNTS`, 256 fields (the first ones) and 
 Names longer than 200 characters are not told apart from those that are not there.
 """
 
-from processors.contracts.tables import Tables
+from processors.contracts.registry import RegistrySnapshot
 from processors.insights import edges, patterns
 from processors.insights.limits import DEFAULT_LIMITS, Limits
 from processors.insights.state import EdgeState, Entry, Fed, State
 from schemas.feed import EdgePart
-from schemas.flow import Due, Effect, Input, InputEvent
+from schemas.flow import Effect, Input, InputEvent, TimerFired
 
 
 def advance(
     state: State | None,
     given: Input,
-    tables: Tables,
+    tables: RegistrySnapshot,
     now: int,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[State | None, list[Effect]]:
@@ -42,9 +42,9 @@ def advance(
         return patterns.announce(entry, tables, now)
     assert state is not None
     if isinstance(state, EdgeState):
-        if isinstance(given, Due):
+        if isinstance(given, TimerFired):
             return edges.wake(state, given.at, tables, now)
         return edges.sweep(state, tables, now, limits)
-    if isinstance(given, Due) and state.quiet_at <= given.at:
+    if isinstance(given, TimerFired) and state.quiet_at <= given.at:
         return None, patterns.close(state, None, tables, now)
     return state, []

@@ -14,15 +14,15 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from processors.contracts.tables import Tables
-from processors.insights import messages, patterns
+from processors.contracts.registry import RegistrySnapshot
+from processors.insights import patterns, sentences
 from processors.insights.limits import Limits
 from processors.insights.patterns import MAX_NAME
 from processors.insights.state import EdgeState, Entry
 from schemas.feed import EDGE_COUNTS, EdgePart, PatternPart, bucket_ms, subject
 from schemas.flow import Effect, Publish
 from schemas.records import Edge
-from schemas.wire import MAX_AHEAD_MS, utc
+from schemas.serde import MAX_AHEAD_MS, utc
 
 EDGES = "handoff.edges"
 TYPES = frozenset({"string", "number", "integer", "object", "array", "boolean", "null"})
@@ -31,7 +31,7 @@ _MINUTE = 60_000
 
 
 def fold(
-    state: EdgeState | None, part: EdgePart, tables: Tables, now: int, limits: Limits
+    state: EdgeState | None, part: EdgePart, tables: RegistrySnapshot, now: int, limits: Limits
 ) -> tuple[EdgeState, list[Effect]]:
     """Add a part. `now` is the processor's clock."""
     part = _bounded(part, now + MAX_AHEAD_MS)
@@ -50,7 +50,7 @@ def fold(
 
 
 def sweep(
-    state: EdgeState, tables: Tables, now: int, limits: Limits
+    state: EdgeState, tables: RegistrySnapshot, now: int, limits: Limits
 ) -> tuple[EdgeState, list[Effect]]:
     """The contracts of the workflow may have changed."""
     documented, contract = _documented(state.total, tables)
@@ -59,7 +59,9 @@ def sweep(
     return _judge(state, tables, now)
 
 
-def wake(state: EdgeState, at: int, tables: Tables, now: int) -> tuple[EdgeState, list[Effect]]:
+def wake(
+    state: EdgeState, at: int, tables: RegistrySnapshot, now: int
+) -> tuple[EdgeState, list[Effect]]:
     """What fell due at `at` or before."""
     effects: list[Effect] = []
     if 0 < state.publish_at <= at:
@@ -96,7 +98,7 @@ def _bounded(part: EdgePart, limit: int) -> EdgePart:
 # --- documented or not ----------------------------------------------------------------------------
 
 
-def _documented(total: EdgePart, tables: Tables) -> tuple[bool, str | None]:
+def _documented(total: EdgePart, tables: RegistrySnapshot) -> tuple[bool, str | None]:
     """Whether the edge is documented, and the contract that does it, where it can be named.
 
     A move is by a contract in force between its stages, or when each was covered by a handoff on
@@ -132,14 +134,14 @@ def _count_bare(bare: Entry | None, part: EdgePart, now: int, window_ms: int) ->
     return patterns.fold(bare, fingerprint, more, now, window_ms)
 
 
-def _judge(state: EdgeState, tables: Tables, now: int) -> tuple[EdgeState, list[Effect]]:
+def _judge(state: EdgeState, tables: RegistrySnapshot, now: int) -> tuple[EdgeState, list[Effect]]:
     """Open, update or end the pattern of the moves that nobody documented."""
     bare = state.bare
     if bare is None:
         return state, []
     contracted = tables.contracted(state.total.workflow)
     if state.documented or (bare.id is not None and not contracted):
-        why = messages.DOCUMENTED if state.documented else messages.NOT_PROMISED
+        why = sentences.DOCUMENTED if state.documented else sentences.NOT_PROMISED
         return replace(state, bare=None), patterns.close(bare, why, tables, now)
     if not contracted or bare.quiet_at <= now:
         return state, []

@@ -17,13 +17,13 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from processors.contracts.tables import Tables
-from processors.insights import messages
+from processors.contracts.registry import RegistrySnapshot
+from processors.insights import sentences
 from processors.insights.state import Entry
 from schemas.feed import MAX_FIGURE, MAX_TASKS, PatternPart
 from schemas.flow import Effect, Publish
 from schemas.records import Pattern, Severity
-from schemas.wire import MAX_AHEAD_MS, utc
+from schemas.serde import MAX_AHEAD_MS, utc
 
 PATTERNS = "handoff.patterns"
 UNDOCUMENTED = "undocumented_handoff"
@@ -99,7 +99,7 @@ def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
 # --- what is told ---------------------------------------------------------------------------------
 
 
-def announce(entry: Entry, tables: Tables, now: int) -> tuple[Entry, list[Effect]]:
+def announce(entry: Entry, tables: RegistrySnapshot, now: int) -> tuple[Entry, list[Effect]]:
     """Open the entry, or update it, where that is due."""
     entry = _masked(entry, tables)
     severity: Severity = "error" if entry.total.errors else "warning"
@@ -115,13 +115,13 @@ def announce(entry: Entry, tables: Tables, now: int) -> tuple[Entry, list[Effect
     return entry, _emits(entry, status, None, tables, now)
 
 
-def close(entry: Entry, why: str | None, tables: Tables, now: int) -> list[Effect]:
+def close(entry: Entry, why: str | None, tables: RegistrySnapshot, now: int) -> list[Effect]:
     """What is told when an entry ends: nothing, where it was never opened. `why` is a sentence,
     None where it has been quiet."""
     return [] if entry.id is None else _emits(_masked(entry, tables), "closed", why, tables, now)
 
 
-def _masked(entry: Entry, tables: Tables) -> Entry:
+def _masked(entry: Entry, tables: RegistrySnapshot) -> Entry:
     """Without the values that are classified by now, whoever told them."""
     repeated = entry.total.repeated
     if repeated is None:
@@ -149,7 +149,7 @@ def _emits(
     entry: Entry,
     status: Literal["opened", "updated", "closed"],
     why: str | None,
-    tables: Tables,
+    tables: RegistrySnapshot,
     now: int,
 ) -> list[Effect]:
     """The entry as it is told now; a repeat goes to the receiver that the contract names, too."""
@@ -181,7 +181,7 @@ def _emits(
         tasks=list(total.tasks),
         values=None if repeated is None else repeated.values,
         message=(
-            messages.closed(entry, why) if status == "closed" else messages.about(entry, owner)
+            sentences.closed(entry, why) if status == "closed" else sentences.about(entry, owner)
         ),
         at=utc(now),
         backfill=total.backfill,
@@ -192,7 +192,7 @@ def _emits(
     return effects
 
 
-def _who(receiver: str, tables: Tables, now: int) -> tuple[str | None, str | None]:
+def _who(receiver: str, tables: RegistrySnapshot, now: int) -> tuple[str | None, str | None]:
     """A receiver's owner in force, and its queue: None where nobody would receive it."""
     registered = tables.receivers.get(receiver)
     if registered is None or tables.absence(receiver) is not None:

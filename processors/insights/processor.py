@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from processors.contracts.tables import CONTRACTS, RECEIVERS, Tables, build_tables
+from processors.contracts.registry import CONTRACTS, RECEIVERS, RegistrySnapshot, build_tables
 from processors.insights import state
 from processors.insights.advance import advance
 from processors.insights.edges import EDGES
@@ -16,7 +16,7 @@ from processors.insights.state import Fed, State
 from processors.processor import Processor
 from schemas.feed import EdgePart, Part, subject
 from schemas.flow import Effect, Input, InputEvent, Record, Refused
-from schemas.wire import read
+from schemas.serde import read
 
 FEED: Final = "handoff.internal.feed"
 MAX_PART_BYTES: Final = 1 << 20  # as much as an input of the first processor
@@ -28,7 +28,7 @@ def insights(limits: Limits) -> Processor[State]:
     """The insights processor with these limits."""
 
     def advance_within(
-        before: State | None, given: Input, tables: Tables, now: int
+        before: State | None, given: Input, tables: RegistrySnapshot, now: int
     ) -> tuple[State | None, list[Effect]]:
         return advance(before, given, tables, now, limits)
 
@@ -48,15 +48,15 @@ def insights(limits: Limits) -> Processor[State]:
         due=state.due,
         watched=state.watched,
         facts=facts,
-        queues=Tables.named_queues,
+        queues=RegistrySnapshot.named_queues,
     )
 
 
 def parse(record: Record, _: int) -> InputEvent:
     """Understand one record of the feed.
 
-    A part is a sum, so it is of no task and carries no trace. Raises `Refused` as `wire.read` does,
-    and for a key that is not the part's subject.
+    A part is a sum, so it is of no task and carries no trace. Raises `Refused` as `serde.read`
+    does, and for a key that is not the part's subject.
     """
     part = read(record, _decode, MAX_PART_BYTES, "subject of the part")
     try:
@@ -81,7 +81,7 @@ def parse(record: Record, _: int) -> InputEvent:
     )
 
 
-def facts(tables: Tables, _: int) -> dict[str, Hashable]:
+def facts(tables: RegistrySnapshot, _: int) -> dict[str, Hashable]:
     """What edges depend on: the contracts in force, by workflow."""
     found: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for id_, contract in sorted(tables.contracts.items()):

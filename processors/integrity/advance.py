@@ -13,8 +13,8 @@ from copy import copy
 from hashlib import blake2b
 
 from processors.contracts import values
-from processors.contracts.tables import Tables
-from processors.integrity import feed, held, messages, replies
+from processors.contracts.registry import RegistrySnapshot
+from processors.integrity import feed, reevaluate, replies, sentences
 from processors.integrity.begin import ProposedHandoff, declared, implicit, triggered
 from processors.integrity.context import NO_CONTEXT, Carried, carry
 from processors.integrity.events import EventRef
@@ -28,7 +28,7 @@ from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
 from processors.integrity.state import MAX_EVENTS, OpenHandoff, Task, holds
 from processors.integrity.step import StepContext
-from schemas.flow import UNFINISHED, Due, Effect, Increment, Input, InputEvent, Refused
+from schemas.flow import UNFINISHED, Effect, Increment, Input, InputEvent, Refused, TimerFired
 from schemas.records import Ack, Amendment, ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
@@ -37,7 +37,7 @@ _DIGEST = 8  # bytes of an event's digest
 def advance(
     task: Task | None,
     given: Input,
-    tables: Tables,
+    tables: RegistrySnapshot,
     now: int,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Task | None, list[Effect]]:
@@ -60,7 +60,7 @@ def advance(
             return _take_output(task, body, given, digest, tables, now, limits)
         return _take_reply(task, body, given, digest, tables, now, limits)
     assert task is not None
-    if isinstance(given, Due):
+    if isinstance(given, TimerFired):
         return _pass_deadlines(task, given, tables, now, limits)
     return _sweep(task, tables, now, limits)
 
@@ -82,7 +82,7 @@ def _take_output(
     output: ToolOutput,
     event: InputEvent,
     digest: bytes,
-    tables: Tables,
+    tables: RegistrySnapshot,
     now: int,
     limits: Limits,
 ) -> tuple[Task, list[Effect]]:
@@ -135,7 +135,7 @@ def _take_output(
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
         handoffs = _handoffs(task, event, memory, tables, now, limits)
         if output.retracted:
-            held.retract(handoffs, output.retracted, event.occurred_at)
+            reevaluate.retract(handoffs, output.retracted, event.occurred_at)
         known = {h.id for h in task.open} | {c.id for c in task.closed} if judged else set()
         for proposed, verdict in judged:
             handoff = open_handoff(proposed, verdict, output, source, event.backfill, hop, now)
@@ -224,7 +224,7 @@ def _move_on(
         here = handoffs.open.get(handoff.id)
         if here is not None and here.state == "held":
             if carried_now or output.retracted:
-                held.judge_again(handoffs, here)
+                reevaluate.judge_again(handoffs, here)
             continue
         if here is not None and event.occurred_at >= here.source.occurred_at:
             here = _received(task, handoffs, here, output, event, begun)
@@ -247,13 +247,13 @@ def _received(
     contract = handoffs.outbox.contract_of(handoff)
     accepts = contract is not None and contract.accepted_by(output.tool)
     if handoff.state == "sent" and output.stage == stage and accepts:
-        message = messages.accepted(to(handoff), f"{output.tool} at {stage}")
+        message = sentences.accepted(to(handoff), f"{output.tool} at {stage}")
         handoffs.accept(handoff, message)
         if handoff.id not in handoffs.open:
             return None
         handoff = handoffs.open[handoff.id]
     if any(other.stage == stage for other in begun):
-        message = messages.completed(to(handoff), f"handed off from {stage}")
+        message = sentences.completed(to(handoff), f"handed off from {stage}")
         handoffs.complete(handoff, "completed", message)
         return None
     if (
@@ -265,7 +265,7 @@ def _received(
         and output.stage in contract.stages
         and output.stage != stage
     ):
-        handoffs.complete(handoff, "returned", messages.returned(to(handoff)))
+        handoffs.complete(handoff, "returned", sentences.returned(to(handoff)))
         return None
     return handoff
 
@@ -333,7 +333,7 @@ def _take_reply(
     said: Ack | Amendment,
     event: InputEvent,
     digest: bytes,
-    tables: Tables,
+    tables: RegistrySnapshot,
     now: int,
     limits: Limits,
 ) -> tuple[Task | None, list[Effect]]:
@@ -355,7 +355,7 @@ def _take_reply(
 
 
 def _pass_deadlines(
-    task: Task, due: Due, tables: Tables, now: int, limits: Limits
+    task: Task, due: TimerFired, tables: RegistrySnapshot, now: int, limits: Limits
 ) -> tuple[Task | None, list[Effect]]:
     """The deadlines at or before `due.at` have passed."""
     handoffs = _without_input(task, tables, now, limits)
@@ -379,7 +379,9 @@ def _pass_deadlines(
     return _after(task, handoffs), handoffs.outbox.effects()
 
 
-def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, list[Effect]]:
+def _sweep(
+    task: Task, tables: RegistrySnapshot, now: int, limits: Limits
+) -> tuple[Task, list[Effect]]:
     """Look again at whom the open handoffs go to, and whether what held them is gone."""
     handoffs = _without_input(task, tables, now, limits)
     for handoff in task.open:
@@ -387,7 +389,7 @@ def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, 
             handoffs.outbox.count(UNFINISHED)
             break
         if handoff.state == "held":
-            held.judge_again(handoffs, handoff)
+            reevaluate.judge_again(handoffs, handoff)
         else:
             handoffs.look_again(handoff)
     handoffs.trim(weigh=False)
@@ -396,7 +398,12 @@ def _sweep(task: Task, tables: Tables, now: int, limits: Limits) -> tuple[Task, 
 
 
 def _handoffs(
-    task: Task, event: InputEvent, memory: Memory, tables: Tables, now: int, limits: Limits
+    task: Task,
+    event: InputEvent,
+    memory: Memory,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
 ) -> Handoffs:
     body = event.body
     step = StepContext(
@@ -412,7 +419,7 @@ def _handoffs(
     return Handoffs.of(task, step, tables, limits, memory)
 
 
-def _without_input(task: Task, tables: Tables, now: int, limits: Limits) -> Handoffs:
+def _without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limits) -> Handoffs:
     memory = Memory.of(task, limits)
     step = StepContext(task.workflow, task.task_id, now, None, now, 0, False)
     return Handoffs.of(task, step, tables, limits, memory)

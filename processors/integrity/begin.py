@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from processors.contracts.compiled import Contract
-from processors.contracts.tables import Tables
+from processors.contracts.registry import RegistrySnapshot
 from processors.integrity.memory import Memory
 from processors.integrity.receiver import Asked
 from processors.integrity.state import Task
@@ -31,7 +31,7 @@ class ProposedHandoff(Struct, frozen=True, gc=False):
         return contract.id, contract.receiver, self.part
 
 
-def declared(output: ToolOutput, tables: Tables) -> list[ProposedHandoff]:
+def declared(output: ToolOutput, tables: RegistrySnapshot) -> list[ProposedHandoff]:
     """The handoffs that an output declares."""
     if output.handoff is None:
         return []
@@ -39,7 +39,9 @@ def declared(output: ToolOutput, tables: Tables) -> list[ProposedHandoff]:
     return [_declared(output, request, tables) for request in requests]
 
 
-def _declared(output: ToolOutput, request: HandoffRequest, tables: Tables) -> ProposedHandoff:
+def _declared(
+    output: ToolOutput, request: HandoffRequest, tables: RegistrySnapshot
+) -> ProposedHandoff:
     found = tables.resolve(output.workflow, output.stage, request.to, request.contract)
     contract = found.contract
     team = output.team or (contract.team if contract is not None else None)
@@ -58,7 +60,7 @@ def implicit(
     output: ToolOutput,
     event: InputEvent,
     beside: list[ProposedHandoff],
-    tables: Tables,
+    tables: RegistrySnapshot,
 ) -> ProposedHandoff | None:
     """The handoff that nobody declared: the task was at one stage of a contract, now at the other.
 
@@ -82,7 +84,11 @@ def implicit(
 
 
 def triggered(
-    task: Task, output: ToolOutput, memory: Memory, beside: list[ProposedHandoff], tables: Tables
+    task: Task,
+    output: ToolOutput,
+    memory: Memory,
+    beside: list[ProposedHandoff],
+    tables: RegistrySnapshot,
 ) -> tuple[list[ProposedHandoff], tuple[str, ...], int]:
     """The handoffs whose `when` has turned true with this output, already captured.
 

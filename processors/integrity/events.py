@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from schemas.records import Origin
-from schemas.wire import utc
+from schemas.serde import utc
 
 SHARED = 1024  # bytes of a value from which on a task does not keep it twice
 # Where an event came from, by number: three bytes an event less than the name.

@@ -17,7 +17,7 @@ from msgspec import Struct
 from processors.contracts import values
 from processors.contracts.classified import Classified
 from processors.contracts.compiled import Contract, Repeat
-from processors.contracts.tables import Tables
+from processors.contracts.registry import RegistrySnapshot
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.index import Capture
@@ -188,7 +188,7 @@ class Feed(Struct, gc=False):
     """What one input adds up to about a task's handoffs. `edges` becomes the next task's."""
 
     step: StepContext
-    tables: Tables
+    tables: RegistrySnapshot
     edges: bytes
     _figures: dict[tuple[str, str], _Figures] = {}  # by stage and receiver
     _patterns: list[Accumulate | Increment] = []

@@ -8,8 +8,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract, Rule, severity_under
-from processors.contracts.tables import Tables
-from processors.integrity import messages
+from processors.contracts.registry import RegistrySnapshot
+from processors.integrity import sentences
 from processors.integrity.begin import ProposedHandoff
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
@@ -51,7 +51,7 @@ class Verdict(Struct, frozen=True, gc=False):
         if self.missing:
             blamed = {violation.subject for violation, _ in self.opened if violation.trial is None}
             lost = len(blamed.intersection(self.missing))
-        return messages.begun(self.route.to, self.holding, self.rebuilt, lost, self.odd)
+        return sentences.begun(self.route.to, self.holding, self.rebuilt, lost, self.odd)
 
     @property
     def least(self) -> int:
@@ -66,7 +66,7 @@ def decide(
     source: EventRef,
     context: Carried,
     index: CaptureIndex,
-    tables: Tables,
+    tables: RegistrySnapshot,
     now: int,
     filled: Mapping[str, PackageField] = {},
     beside: dict[str, AssembledContext] | None = None,
@@ -119,7 +119,7 @@ def decide(
                 OpenViolation(
                     found.kind, None, version, severity, 1, event_id, at, now, found.reason
                 ),
-                messages.about_handoff(
+                sentences.about_handoff(
                     found, sender, to, proposed.asked.to, proposed.asked.named, workflow
                 ),
             )
@@ -176,7 +176,7 @@ def _field_violations(
             finding.found_in,
             last_hop=capture.hop if capture is not None else 0,
         )
-        found.append((violation, messages.about_field(finding, proposed.sender, way.to)))
+        found.append((violation, sentences.about_field(finding, proposed.sender, way.to)))
     return found
 
 
@@ -222,7 +222,7 @@ def _rule_violations(
                 now,
                 reason,
             ),
-            messages.about_rule(rule.name, rule.message, reason),
+            sentences.about_rule(rule.name, rule.message, reason),
         )
         for rule, reason in failing(contract, kept, {finding.name for finding in broken})
     ]
@@ -243,7 +243,7 @@ def _nobody_declared(
             source.occurred_at,
             now,
         ),
-        messages.nobody_declared(sender, source.stage, contract.receiver),
+        sentences.nobody_declared(sender, source.stage, contract.receiver),
     )
 
 

@@ -13,8 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract
-from processors.contracts.tables import Tables
-from processors.integrity import messages
+from processors.contracts.registry import RegistrySnapshot
+from processors.integrity import sentences
 from processors.integrity.events import EventRef, weight
 from processors.integrity.feed import Feed
 from processors.integrity.fields import FieldResult, learnt, share
@@ -40,7 +40,7 @@ from processors.integrity.state import (
 from processors.integrity.step import StepContext
 from schemas.lifecycle import TRANSITIONS, TransitionName
 from schemas.records import SignalKind, ToolOutput, ViolationKind
-from schemas.wire import MAX_RECORD_BYTES
+from schemas.serde import MAX_RECORD_BYTES
 
 MAX_ARRIVED = 16 << 10  # bytes of the last handoff that arrived: its sender may have long names
 REST_BYTES = 256 << 10  # of a task beside its events and handoffs: what is closed, retracted, ...
@@ -60,7 +60,7 @@ class Handoffs(Struct, gc=False):
     """
 
     step: StepContext
-    tables: Tables
+    tables: RegistrySnapshot
     limits: Limits
     memory: Memory
     outbox: Outbox
@@ -71,7 +71,7 @@ class Handoffs(Struct, gc=False):
 
     @classmethod
     def of(
-        cls, task: Task, step: StepContext, tables: Tables, limits: Limits, memory: Memory
+        cls, task: Task, step: StepContext, tables: RegistrySnapshot, limits: Limits, memory: Memory
     ) -> "Handoffs":
         """Those of a task, before anything has moved them on."""
         outbox = Outbox(step, tables, Feed(step, tables, task.edges), limits.output_bytes)
@@ -140,7 +140,7 @@ class Handoffs(Struct, gc=False):
         outbox.feed.repeats(handoff, contract, before, captures)
         if before is not None:
             before = self._draft(before, "superseded")
-            outbox.signal(before, "superseded", messages.superseded(to(before)))
+            outbox.signal(before, "superseded", sentences.superseded(to(before)))
             self.close(before, "superseded", handoff.id)
         # What the receiver rejected before is mended by sending again.
         for index, closed in enumerate(self.closed):
@@ -208,7 +208,7 @@ class Handoffs(Struct, gc=False):
         """Nobody declared an implicit one in time: closed, and told what has ended it."""
         handoff = self.draft(handoff)
         if handoff.ends:
-            message = messages.ended(to(handoff), handoff.ends)
+            message = sentences.ended(to(handoff), handoff.ends)
             self.outbox.signal(handoff, handoff.ends, message)
             self.outbox.count("handoffs_completed", "in_time")
         self.close(handoff, "completed", ended=handoff.ends, in_time=not handoff.late)
@@ -231,7 +231,7 @@ class Handoffs(Struct, gc=False):
         handoff = self._draft(handoff, transition)
         kind = TRANSITIONS[transition].violation
         assert kind is not None
-        message = messages.missed(kind, to(handoff))
+        message = sentences.missed(kind, to(handoff))
         if not handoff.passed:
             self.outbox.feed.count(handoff, "stalled")
         handoff.passed = (*handoff.passed, deadline)
@@ -242,7 +242,7 @@ class Handoffs(Struct, gc=False):
     def expire(self, handoff: OpenHandoff) -> None:
         """Nobody closed it in all that time, or the task has too many."""
         handoff = self._draft(handoff, "expired")
-        self.outbox.signal(handoff, "expired", messages.expired(to(handoff)))
+        self.outbox.signal(handoff, "expired", sentences.expired(to(handoff)))
         self.close(handoff, "expired")
 
     def discard(self, handoff: OpenHandoff, message: str) -> None:
@@ -417,7 +417,7 @@ class Handoffs(Struct, gc=False):
             handoff.owner_contact = there.owner_contact
             handoff.to_team = there.team
         for found in wanted.values():
-            message = messages.about_handoff(
+            message = sentences.about_handoff(
                 found,
                 sender(handoff),
                 to(handoff),
@@ -429,7 +429,7 @@ class Handoffs(Struct, gc=False):
             self.outbox.break_promise(handoff, found.kind, message, found.reason, known=known)
         if reassigned:
             self.revise(handoff, contract)
-            self.outbox.signal(handoff, "reassigned", messages.reassigned(to(handoff)))
+            self.outbox.signal(handoff, "reassigned", sentences.reassigned(to(handoff)))
 
     # --- somebody types again what the system knew ----------------------------------------------
 
@@ -457,7 +457,7 @@ class Handoffs(Struct, gc=False):
         is_open = handoff.id in self.open
         handoff = self.draft(handoff) if is_open else copy(handoff)
         self.outbox.feed.count(handoff, "reentered")
-        self.outbox.open(handoff, violation, messages.reentered(name, capture.ref, to(handoff)))
+        self.outbox.open(handoff, violation, sentences.reentered(name, capture.ref, to(handoff)))
         if not is_open:
             self.outbox.resolve(handoff, handoff.violations[-1:], "completed")
 

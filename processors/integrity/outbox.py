@@ -9,14 +9,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract, severity_under
-from processors.contracts.tables import Tables
+from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import publish
 from processors.integrity.feed import Feed
 from processors.integrity.state import OpenHandoff, OpenViolation
 from processors.integrity.step import StepContext
 from schemas.flow import Effect, Increment, Publish, Refused
 from schemas.records import Ack, Amendment, Severity, SignalKind, ViolationKind
-from schemas.wire import encode
+from schemas.serde import encode
 
 PACKAGES = "handoff.packages"
 HELD = "handoff.held"
@@ -36,7 +36,7 @@ class Outbox(Struct, gc=False):
     """
 
     step: StepContext
-    tables: Tables
+    tables: RegistrySnapshot
     feed: Feed
     most: int
     size: int = 0

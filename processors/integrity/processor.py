@@ -1,6 +1,12 @@
 """The integrity processor: its core, and where its inputs, state and tables live."""
 
-from processors.contracts.tables import CONTRACTS, LIVENESS, RECEIVERS, Tables, build_tables
+from processors.contracts.registry import (
+    CONTRACTS,
+    LIVENESS,
+    RECEIVERS,
+    RegistrySnapshot,
+    build_tables,
+)
 from processors.integrity import state, stored
 from processors.integrity.advance import advance
 from processors.integrity.feed import FEED
@@ -9,7 +15,7 @@ from processors.integrity.outbox import HELD, PACKAGES, SIGNALS, VIOLATIONS
 from processors.integrity.state import Task
 from processors.processor import Processor
 from schemas.flow import Effect, Input, InputEvent, Record
-from schemas.wire import parse
+from schemas.serde import parse
 
 
 def integrity(limits: Limits) -> Processor[Task]:
@@ -20,14 +26,14 @@ def integrity(limits: Limits) -> Processor[Task]:
 
     def tables_within(
         topics: dict[str, dict[str, bytes]], existing: frozenset[str] | None
-    ) -> Tables:
+    ) -> RegistrySnapshot:
         return build_tables(topics, existing, limits.live_grace_ms, limits.stale_liveness_ms)
 
     def due(task: Task) -> int | None:
         return state.due(task, limits.handoff_ttl_ms, limits.task_ttl_ms)
 
     def advance_within(
-        task: Task | None, given: Input, tables: Tables, now: int
+        task: Task | None, given: Input, tables: RegistrySnapshot, now: int
     ) -> tuple[Task | None, list[Effect]]:
         return advance(task, given, tables, now, limits)
 
@@ -48,8 +54,8 @@ def integrity(limits: Limits) -> Processor[Task]:
         timers=state.timers,
         due=due,
         watched=state.watched,
-        facts=Tables.facts,
-        queues=Tables.named_queues,
+        facts=RegistrySnapshot.facts,
+        queues=RegistrySnapshot.named_queues,
         groups=_groups,
     )
 
@@ -58,7 +64,7 @@ def _state_key(event: InputEvent) -> str:
     return state.state_key(event.body.workflow, event.body.task_id)
 
 
-def _groups(tables: Tables) -> dict[str, tuple[str, str]]:
+def _groups(tables: RegistrySnapshot) -> dict[str, tuple[str, str]]:
     """The active receivers that name a consumer group: the group, and the topic that it reads."""
     return {
         receiver.id: (receiver.consumer_group, receiver.queue or PACKAGES)

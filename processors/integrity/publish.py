@@ -6,8 +6,8 @@ What follows from a replay is marked: that of the `step`, and all of a handoff t
 from msgspec import Raw
 
 from processors.contracts.compiled import Contract
-from processors.contracts.tables import Tables
-from processors.integrity import messages
+from processors.contracts.registry import RegistrySnapshot
+from processors.integrity import sentences
 from processors.integrity.state import OpenHandoff, OpenViolation
 from processors.integrity.step import StepContext
 from schemas.records import (
@@ -21,7 +21,7 @@ from schemas.records import (
     To,
     Violation,
 )
-from schemas.wire import utc
+from schemas.serde import utc
 
 
 def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) -> Package:
@@ -74,7 +74,11 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
 
 
 def opened(
-    step: StepContext, tables: Tables, handoff: OpenHandoff, violation: OpenViolation, message: str
+    step: StepContext,
+    tables: RegistrySnapshot,
+    handoff: OpenHandoff,
+    violation: OpenViolation,
+    message: str,
 ) -> Violation:
     """A violation that begins."""
     return _violation(step, tables, handoff, violation, message, None)
@@ -82,19 +86,19 @@ def opened(
 
 def resolved(
     step: StepContext,
-    tables: Tables,
+    tables: RegistrySnapshot,
     handoff: OpenHandoff,
     violation: OpenViolation,
     resolution: str,
 ) -> Violation:
     """The end of a violation; `resolution` is a stable word that says why."""
-    message = messages.resolved(violation, to(handoff), resolution)
+    message = sentences.resolved(violation, to(handoff), resolution)
     return _violation(step, tables, handoff, violation, message, resolution)
 
 
 def _violation(
     step: StepContext,
-    tables: Tables,
+    tables: RegistrySnapshot,
     handoff: OpenHandoff,
     violation: OpenViolation,
     message: str,
@@ -169,7 +173,7 @@ def unknown(step: StepContext, said: Ack | Amendment, reason: str, occurred_at: 
         last_seen_hop=None,
         hop=None,
         disposition=None,
-        message=messages.unknown(said, reason),
+        message=sentences.unknown(said, reason),
         reason=reason,
         resolution=None,
         found_in=None,

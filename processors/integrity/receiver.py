@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from processors.contracts.compiled import Contract
-from processors.contracts.tables import Tables
+from processors.contracts.registry import RegistrySnapshot
 from schemas.records import To, ViolationKind
 
 # What is looked at again while a handoff is open: these come and go with the tables.
@@ -37,7 +37,7 @@ class Route(Struct, frozen=True, gc=False):
     broken: list[Broken]
 
 
-def route(asked: Asked, tables: Tables, now: int) -> Route:
+def route(asked: Asked, tables: RegistrySnapshot, now: int) -> Route:
     """Where a handoff goes at `now` (epoch ms)."""
     contract = asked.contract
     broken: list[Broken] = []
@@ -54,7 +54,7 @@ def route(asked: Asked, tables: Tables, now: int) -> Route:
 
 
 def destination(
-    receiver: str, contract: Contract | None, tables: Tables, now: int
+    receiver: str, contract: Contract | None, tables: RegistrySnapshot, now: int
 ) -> tuple[To, str | None, list[Broken]]:
     """Who receives at `now`, on which queue, and what is missing there."""
     stage = contract.to_stage if contract is not None else None

@@ -4,7 +4,7 @@ import msgspec
 
 from processors.contracts import values
 from processors.contracts.compiled import Contract
-from processors.integrity import held, messages
+from processors.integrity import reevaluate, sentences
 from processors.integrity.context import carry
 from processors.integrity.fields import well_formed
 from processors.integrity.lifecycle import Handoffs
@@ -52,13 +52,13 @@ def _ack(handoffs: Handoffs, ack: Ack, event: InputEvent) -> None:
         if handoff.state == "accepted":
             handoffs.outbox.count("acks_repeated")
         else:
-            handoffs.accept(handoff, messages.accepted(to(handoff), "by an ack"))
+            handoffs.accept(handoff, sentences.accepted(to(handoff), "by an ack"))
     elif ack.status == "completed" and handoff.ends:
         handoffs.outbox.count("acks_repeated")
     elif ack.status == "completed":
-        handoffs.complete(handoff, "completed", messages.completed(to(handoff), "by an ack"))
+        handoffs.complete(handoff, "completed", sentences.completed(to(handoff), "by an ack"))
     else:
-        handoffs.reject(handoff, messages.rejected(to(handoff)))
+        handoffs.reject(handoff, sentences.rejected(to(handoff)))
 
 
 def _repeats(closed: Closed, ack: Ack) -> bool:
@@ -82,9 +82,9 @@ def _amend(handoffs: Handoffs, amendment: Amendment, event: InputEvent) -> None:
     elif handoff.state != "held":
         handoffs.outbox.unknown(amendment, "sent", event.occurred_at)
     elif action == "release":
-        held.judge_again(handoffs, handoff, override=True)
+        reevaluate.judge_again(handoffs, handoff, override=True)
     else:
-        handoffs.discard(handoff, messages.discarded(to(handoff)))
+        handoffs.discard(handoff, sentences.discarded(to(handoff)))
 
 
 def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, event: InputEvent) -> None:
@@ -107,12 +107,12 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, event: 
     }
     memory.add(ref, carry(asked), handoff.hop)
     if handoff.state == "held":
-        held.amend(handoffs, handoff.id, filled)
+        reevaluate.amend(handoffs, handoff.id, filled)
     else:
         handoffs.fill(handoff, filled, "amended")
     for other in handoffs.held():
         if other.id != handoff.id:
-            held.judge_again(handoffs, other)  # the task has learnt something
+            reevaluate.judge_again(handoffs, other)  # the task has learnt something
 
 
 def _asked_for(contract: Contract | None, name: str, value: bytes) -> bytes:

@@ -11,7 +11,7 @@ from processors.processor import Processor
 from processors.runtime.groups import held_state
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Blocked, Fatal, LaneError, Misconfigured, ended_by
-from schemas.wire import DEAD_LETTERS
+from schemas.serde import DEAD_LETTERS
 from topics.catalogue import physical
 from topics.look import Look, look
 from topics.rights import Right, missing, reason

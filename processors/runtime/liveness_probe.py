@@ -17,14 +17,14 @@ from typing import Any
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from processors.contracts.tables import LIVENESS, STALE_INTERVALS
+from processors.contracts.registry import LIVENESS, STALE_INTERVALS
 from processors.processor import Processor
 from processors.runtime import clients
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.groups import CALL_SECONDS, GroupQueryFailed, Groups
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
-from schemas import wire
+from schemas import serde
 from schemas.records import Liveness
 from topics.catalogue import physical
 from topics.rights import reason, rights_of_a_producer
@@ -56,16 +56,16 @@ def liveness(
     """
     last = now
     if not members and previous is not None and previous.last_live_at is not None:
-        known = not previous.live or now - wire.epoch_ms(previous.checked_at) <= stale_after
+        known = not previous.live or now - serde.epoch_ms(previous.checked_at) <= stale_after
         if known:
-            last = min(wire.epoch_ms(previous.last_live_at), now)
+            last = min(serde.epoch_ms(previous.last_live_at), now)
     return Liveness(
         receiver=receiver,
         live=members > 0,
-        checked_at=wire.utc(now),
+        checked_at=serde.utc(now),
         members=members,
         lag=lag,
-        last_live_at=wire.utc(last),
+        last_live_at=serde.utc(last),
     )
 
 
@@ -189,7 +189,7 @@ class LivenessProbe:
             theirs = _decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return ours
-        if ours is None or wire.epoch_ms(theirs.checked_at) > wire.epoch_ms(ours.checked_at):
+        if ours is None or serde.epoch_ms(theirs.checked_at) > serde.epoch_ms(ours.checked_at):
             return theirs
         return ours
 
@@ -222,9 +222,9 @@ class LivenessProbe:
 
         self._producer.produce(
             self._topic,
-            wire.encode(record),
+            serde.encode(record),
             record.receiver.encode(),
-            headers=list(wire.headers(record)),
+            headers=list(serde.headers(record)),
             on_delivery=delivered,
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from processors.runtime.transactions import Abortable, AbortCause, LaneError, Transactions
-from schemas import wire
+from schemas import serde
 from schemas.flow import Output
 from topics.catalogue import physical
 
@@ -67,7 +67,7 @@ class TransactionalWriter:
         a state is too large.
         """
         last = {number: key for number, key, _ in changes} if self._report else {}
-        topic, most = self._changelog, wire.MAX_RECORD_BYTES
+        topic, most = self._changelog, serde.MAX_RECORD_BYTES
         produce: Callable[..., None] = self._transactions.producer.produce
         for number, key, state in changes:
             if state is not None and len(state) + len(key) > most:

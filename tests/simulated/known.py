@@ -10,7 +10,7 @@ from typing import Final
 from processors.contracts.compiled import Contract
 from schemas.flow import Output
 from schemas.records import Package, Violation
-from schemas.wire import epoch_ms
+from schemas.serde import epoch_ms
 from tests.simulated.watched import CoreCall
 
 MAX_EVENTS: Final = 256  # last events of a task by which a repeated one is known

@@ -13,10 +13,10 @@ from typing import Final, cast
 import msgspec
 
 from processors.integrity.limits import Limits
-from schemas import wire
+from schemas import serde
 from schemas.flow import InputEvent, Output, Record, Refused
 from schemas.records import Ack, Package, Signal, ToolOutput, Violation
-from schemas.wire import epoch_ms
+from schemas.serde import epoch_ms
 from tests.simulated.known import (
     BrokenRule,
     Known,
@@ -187,7 +187,7 @@ class Ledger:
             self._set_aside(call, letters[0])
             return False
         try:
-            arrival = wire.parse(
+            arrival = serde.parse(
                 record, call.now, self.limits.record_bytes, self.limits.backfill_after_ms
             )
         except Refused as refused:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from schemas.feed import EdgePart, Part, PatternPart, subject, total
 from schemas.flow import Record
 from schemas.records import Edge, Pattern
-from schemas.wire import epoch_ms
+from schemas.serde import epoch_ms
 from tests.simulated.known import must
 from tests.simulated.machine import Machine, PublishedRecord
 from tests.simulated.story import MINUTE, PARTITIONS, StoryStep, TablesChange

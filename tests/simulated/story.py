@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from processors.contracts.tables import CONTRACTS, RECEIVERS
+from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.insights.limits import DEFAULT_LIMITS as INSIGHTS_LIMITS
 from processors.insights.limits import Limits as InsightsLimits
 from processors.integrity.limits import Limits

@@ -4,7 +4,7 @@ import json
 from random import Random
 from typing import Any, Final
 
-from processors.contracts.tables import LIVENESS
+from processors.contracts.registry import LIVENESS
 from processors.insights.limits import Limits as InsightsLimits
 from processors.integrity.limits import Limits
 from tests.simulated.story import DAY, HOUR, MINUTE, START, TablesChange, entry

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from copy import copy
 
 from processors.contracts.compiled import Contract
-from processors.integrity import messages
+from processors.integrity import sentences
 from processors.integrity.context import carry
 from processors.integrity.fields import learnt
 from processors.integrity.handoff import Verdict, begun_again, decide
@@ -97,7 +97,7 @@ def _release(
     out.resolve(handoff, of_kind(handoff, "held_too_long"), "released")
     handoffs.revise(handoff, contract)
     absent = bool(of_kind(handoff, "receiver_missing"))
-    out.signal(handoff, "released", messages.released(to(handoff), override, absent))
+    out.signal(handoff, "released", sentences.released(to(handoff), override, absent))
     out.count("handoffs_released", "overridden" if override else "mended")
     handoffs.put(handoff)
 

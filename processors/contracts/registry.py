@@ -26,7 +26,7 @@ from processors.contracts.compiled import (
 )
 from schemas.documents import Document, HandoffContract, Receiver, complaint, from_json
 from schemas.records import Liveness
-from schemas.wire import epoch_ms
+from schemas.serde import epoch_ms
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Resolution(Struct, frozen=True, gc=False):
     trial: Contract | None = None
 
 
-class Tables:
+class RegistrySnapshot:
     """Contracts, receivers and their liveness at one moment. Never changed: a change makes new.
 
     `queues` are the topics that exist, None where nobody knows: then every queue counts as there.
@@ -180,7 +180,7 @@ class Tables:
 
     def with_liveness(
         self, liveness: Mapping[str, Liveness], grace_ms: int, stale_ms: int
-    ) -> "Tables":
+    ) -> "RegistrySnapshot":
         """The same documents with what a probe found of the receivers."""
         other = copy(self)
         other._liveness = liveness
@@ -300,7 +300,7 @@ def build_tables(
     existing_topics: frozenset[str] | None,
     grace_ms: int = 600_000,
     stale_ms: int = 25_000,
-) -> Tables:
+) -> RegistrySnapshot:
     """Tables from the compacted topics, `{topic: {key: JSON}}`.
 
     A receiver's group may be without a member for `grace_ms`, or until its people look again; what
@@ -327,7 +327,7 @@ def _tables(
     contract_items: tuple[tuple[str, bytes], ...],
     receiver_items: tuple[tuple[str, bytes], ...],
     existing_topics: frozenset[str] | None,
-) -> Tables:
+) -> RegistrySnapshot:
     contracts: list[HandoffContract] = []
     receivers: list[Receiver] = []
     unusable: list[Outline] = []
@@ -340,7 +340,7 @@ def _tables(
                 receivers.append(document)
             elif topic == CONTRACTS and (left := outline(value)) is not None:
                 unusable.append(left)
-    return Tables(contracts, receivers, existing_topics, unusable)
+    return RegistrySnapshot(contracts, receivers, existing_topics, unusable)
 
 
 _read_liveness = msgspec.json.Decoder(Liveness).decode

@@ -5,7 +5,7 @@ No value of a context is in it, but for those that a contract's `repeat` goes by
 
 from processors.insights.state import Entry
 from schemas.feed import PatternPart
-from schemas.wire import utc
+from schemas.serde import utc
 
 _FIELDS = {
     "context_dropped": "{field} was dropped",

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from processors.driver import Driver
-from processors.integrity import messages
+from processors.integrity import sentences
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import CloseReason, OpenViolation
 from schemas.flow import Record
@@ -82,7 +82,7 @@ def test_every_end_of_every_violation_is_a_sentence(kind: ViolationKind) -> None
     subject = "budget" if of_a_field else "rich" if kind == "rule_failed" else None
     violation = OpenViolation(kind, subject, 1, "error", 1, "e", 0, 0)
     for end in ENDS:
-        said = messages.resolved(violation, To("desk", None, None, None, None), end)
+        said = sentences.resolved(violation, To("desk", None, None, None, None), end)
         assert said.endswith("."), said
         assert "desk" in said
         assert "None" not in said
