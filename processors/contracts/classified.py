@@ -12,7 +12,7 @@ A name with dots may be a path or a top-level name that is spelled so; both coun
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -82,12 +82,7 @@ class Classified(Struct, frozen=True):
         if not self.at:
             return NO_SECRETS
         tops = self.tops
-        found = {
-            (name, context[name])
-            for context in contexts
-            for name in context
-            if name in tops or "." in name
-        }
+        found = {pair for context in contexts for pair in self.within(context)}
         for name in held:
             if name in tops or "." in name:
                 capture = held[name]
@@ -95,21 +90,50 @@ class Classified(Struct, frozen=True):
                 found.update((name, value) for value in kept if value is not None)
         return Secrets(self.texts(found))
 
-    def telling(
-        self, names: Iterable[str], held: Mapping[str, Held], *contexts: Mapping[str, bytes]
-    ) -> set[str]:
-        """Those of some top-level names that tell what is classified of what a task holds, and of
-        contexts."""
+    def within(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+        """What of a context may be classified, or has something classified inside."""
         if not self.at:
-            return set()
-        unknown = [name for name in names if name not in self.names]
-        return self.secrets(held, *contexts).named(unknown) if unknown else set()
+            return []
+        names = tuple(context)
+        return [(name, context[name]) for name in _shared(_leading, self.tops, names)]
+
+    def unknown(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of some top-level names that no contract gives: each may be a value."""
+        return _shared(_not_given, self.names, names) if self.at else ()
 
     def cut(self, place: str) -> str:
         """A dotted name inside a context, as far as its members are no part of what is classified:
         the names in a classified object may be values themselves."""
         steps = _steps(place)
         return next((".".join(part) for part in _beginnings(steps) if part in self.at), place)
+
+
+Choice = Callable[[frozenset[str], tuple[str, ...]], tuple[str, ...]]
+
+# Contexts come in few shapes: what was chosen of the names of one is remembered, up to so many,
+# and not where names are long.
+_MAX_SHAPES, _MAX_CHARACTERS = 4096, 4000
+_chosen: dict[tuple[Choice, frozenset[str], tuple[str, ...]], tuple[str, ...]] = {}
+
+
+def _shared(choose: Choice, among: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
+    question = choose, among, names
+    found = _chosen.get(question)
+    if found is None:
+        found = choose(among, names)
+        if sum(map(len, names)) <= _MAX_CHARACTERS:
+            if len(_chosen) >= _MAX_SHAPES:
+                _chosen.clear()
+            _chosen[question] = found
+    return found
+
+
+def _leading(tops: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple([name for name in names if name in tops or "." in name])
+
+
+def _not_given(given: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple([name for name in names if name not in given])
 
 
 def classify(fields: Iterable[Named]) -> Classified:

@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -30,6 +31,7 @@ _LEVELS: Final = 3
 # Shorter ones, of one word and of several, stand by chance across the words of others.
 _WORD: Final = 8
 _WORDS: Final = 6
+_REMEMBERED: Final = 1000  # characters of a text whose forms are remembered
 _LONGEST_NUMBER: Final = 40  # digits before or behind the point of a number that is written out
 
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
@@ -68,7 +70,8 @@ class Secrets:
             return True
         if self._compact is None:
             self._fold()
-        for form in _forms(text, _LEVELS):
+        read = _forms if len(text) > _REMEMBERED else _forms_of_short
+        for form in read(text, _LEVELS):
             if any(secret in form for secret in self._spaced):
                 return True
             compact = form.replace(" ", "")
@@ -76,12 +79,12 @@ class Secrets:
                 return True
         return False
 
-    def named(self, names: Iterable[str]) -> set[str]:
+    def named(self, names: Collection[str]) -> set[str]:
         """Those of some names that tell a classified value."""
         if not self._number:
             return set()
-        names = list(names)
-        if not self.tells(" ".join(names)):  # most do not: read at once
+        together = " ".join(names)  # most tell nothing: they are read at once
+        if not self.tells(together):
             return set()
         return {name for name in names if self.tells(name)}
 
@@ -178,6 +181,9 @@ def _written_out(found: re.Match[str]) -> str:
         return significant + "0" * exponent
     significant = significant.rjust(1 - exponent, "0")
     return f"{significant[:exponent]}.{significant[exponent:]}"
+
+
+_forms_of_short = lru_cache(maxsize=1024)(_forms)  # the names of contexts come again and again
 
 
 # --- texts of a value -----------------------------------------------------------------------------

@@ -175,9 +175,8 @@ def _take_output(
     )
     path = task.path
     if task.stage and stage != task.stage:
-        covers, classified = nobody is not None, tables.classified(task.workflow)
-        captures = memory.index.captures if classified.at else {}
-        path, told = feed.moved(task, output, event, context, covers, captures, classified)
+        secrets = memory.secrets(tables.classified(task.workflow))
+        path, told = feed.moved(task, output, event, context, nobody is not None, secrets)
         effects.append(told)
     following = memory.put_into(copy(task))
     if begun:

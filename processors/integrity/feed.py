@@ -15,12 +15,12 @@ from zlib import crc32
 from msgspec import Struct
 
 from processors.contracts import values
-from processors.contracts.classified import Classified
 from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.registry import RegistrySnapshot
+from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
-from processors.integrity.index import Capture
+from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import (
     MAX_EDGES,
     MAX_PATH,
@@ -128,13 +128,12 @@ def moved(
     event: InputEvent,
     context: Carried,
     covered: bool,
-    captures: Mapping[str, Capture],
-    classified: Classified,
+    secrets: TaskSecrets,
 ) -> tuple[bytes, Accumulate | Increment]:
     """A task has come to another stage: its path from now on, and what insights is told.
 
     `covered` says that a contract covers the move although no handoff had begun before it. A name
-    that tells what is `classified` of the task's `captures` is left out.
+    that tells one of the task's `secrets` is left out.
     """
     workflow, before, stage = task.workflow, task.stage, output.stage
     edge = _edge("move", workflow, before, stage)
@@ -161,7 +160,7 @@ def moved(
         return following, _SKIPPED
     at = event.occurred_at
     fields = _fields(tuple(context.values), context.types)
-    fields = _without(classified.telling(fields, captures, context.values), fields)
+    fields = _without(secrets.told_by(tuple(fields), context.values), fields)
     counts = _counts(tuple(names))
     part = EdgePart("move", workflow, before, stage, at, at, counts, fields)
     return following, Accumulate(FEED, edge.subject, part)
@@ -240,9 +239,9 @@ class Feed(Struct, gc=False):
         self,
         handoff: OpenHandoff,
         contract: Contract | None,
-        captures: Mapping[str, Capture],
+        secrets: TaskSecrets,
     ) -> None:
-        """A handoff has been judged; it is as it will be kept. `captures` is what its task has."""
+        """A handoff has been judged; it is as it will be kept. `secrets` are those of its task."""
         figures = self._of(handoff)
         names = figures.names
         names += ("moves", handoff.begun, "held" if handoff.state == "held" else "sent")
@@ -257,9 +256,7 @@ class Feed(Struct, gc=False):
         if contract is not None:
             self._judged(figures, handoff, contract)
         fields = _package_fields(handoff.values)
-        classified = self.tables.classified(self.step.workflow)
-        if classified.at:
-            fields = _without(classified.telling(fields, captures, _values(handoff)), fields)
+        fields = _without(secrets.told_by(tuple(fields), _values(handoff)), fields)
         figures.fields = add_fields(figures.fields, fields) if figures.fields else fields
 
     def _judged(self, figures: _Figures, handoff: OpenHandoff, contract: Contract) -> None:
@@ -302,11 +299,11 @@ class Feed(Struct, gc=False):
         held: OpenHandoff,
         handoff: OpenHandoff,
         contract: Contract | None,
-        captures: Mapping[str, Capture],
+        secrets: TaskSecrets,
     ) -> None:
         """A held one goes to another receiver now: it leaves its edge, and begins on another."""
         self.count(held, "closed")
-        self.begun(handoff, contract, captures)
+        self.begun(handoff, contract, secrets)
 
     # --- patterns -----------------------------------------------------------------------------
 
@@ -341,7 +338,7 @@ class Feed(Struct, gc=False):
         handoff: OpenHandoff,
         contract: Contract | None,
         before: OpenHandoff | None,
-        captures: Mapping[str, Capture],
+        secrets: TaskSecrets,
     ) -> None:
         """A handoff has begun, on a contract that watches for values that come again, maybe. Sent
         again in the place of the one `before`, with the same values, it is no repeat."""
@@ -354,7 +351,7 @@ class Feed(Struct, gc=False):
             return
         hidden = repeat.tagged
         if contract.classified.at and len(hidden) < len(found):
-            hidden |= _telling(found, handoff, contract, captures)
+            hidden |= _telling(found, handoff, contract, secrets.beside(_values(handoff)))
         shown = {
             path: None if path in hidden else value.decode(errors="replace")[:MAX_SHOWN]
             for path, value in found.items()
@@ -461,13 +458,12 @@ def _telling(
     watched: Mapping[str, bytes],
     handoff: OpenHandoff,
     contract: Contract,
-    captures: Mapping[str, Capture],
+    secrets: Secrets,
 ) -> set[str]:
     """The paths whose values tell what is classified: as the handoff's violations say, or that its
     package or the task has.
     """
     classified = contract.classified
-    secrets = classified.secrets(captures, _values(handoff))
     # A place may be told in part, or not at all: then it may be any of those inside.
     places = [
         f"context.{violation.found_in}." if violation.found_in else "context."

@@ -25,6 +25,7 @@ from processors.integrity.memory import Memory
 from processors.integrity.outbox import Outbox
 from processors.integrity.publish import sender, to
 from processors.integrity.receiver import RECEIVING, destination
+from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import (
     MAX_CLOSED,
     Closed,
@@ -97,6 +98,10 @@ class Handoffs(Struct, gc=False):
         self._drafts.add(handoff.id)
         self.open[handoff.id] = handoff
 
+    def secrets(self) -> TaskSecrets:
+        """The classified values that the task holds."""
+        return self.memory.secrets(self.tables.classified(self.step.workflow))
+
     def held(self) -> list[OpenHandoff]:
         """Those that are held."""
         return [handoff for handoff in self.open.values() if handoff.state == "held"]
@@ -135,9 +140,9 @@ class Handoffs(Struct, gc=False):
         kind: SignalKind = "held" if handoff.state == "held" else "sent"
         outbox.signal(handoff, kind, verdict.message)
         outbox.count("handoffs_begun", kind)
-        captures = self.memory.index.captures
-        outbox.feed.begun(handoff, contract, captures)
-        outbox.feed.repeats(handoff, contract, before, captures)
+        secrets = self.secrets()
+        outbox.feed.begun(handoff, contract, secrets)
+        outbox.feed.repeats(handoff, contract, before, secrets)
         if before is not None:
             before = self._draft(before, "superseded")
             outbox.signal(before, "superseded", sentences.superseded(to(before)))
@@ -437,8 +442,7 @@ class Handoffs(Struct, gc=False):
         """A value that the task had, that no package carried, and that was captured again where
         the handoff went. A closed handoff keeps no violation: it is resolved at once. Of a name
         that tells what is classified nothing is said."""
-        classified = self.tables.classified(self.step.workflow)
-        if classified.telling([name], self.memory.index.captures):
+        if self.secrets().told_by((name,), {}):
             return
         violation = OpenViolation(
             "context_reentered",

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts import values
+from processors.contracts.classified import Classified
 from processors.integrity.context import Carried
 from processors.integrity.events import (
     SHARED,
@@ -23,6 +24,7 @@ from processors.integrity.events import (
 )
 from processors.integrity.index import CaptureIndex
 from processors.integrity.limits import Limits
+from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import Forgotten, OpenHandoff, Task
 
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
@@ -44,6 +46,7 @@ class Memory(Struct, gc=False):
     names: int
     limits: Limits
     _index: CaptureIndex | None
+    _secrets: TaskSecrets | None
     _is_ours: bool = False  # the index: else it is the task's, and stays as it is
     _views: dict[int, CaptureIndex] = {}
 
@@ -59,13 +62,14 @@ class Memory(Struct, gc=False):
             task.names,
             limits,
             task.index,
+            task.secrets,
         )
 
     def put_into(self, task: Task) -> Task:
         """Make a task remember this."""
         task.events, task.forgotten, task.retracted = self.events, self.forgotten, self.retracted
         task.next_number, task.size, task.names = self.next_number, self.size, self.names
-        task.index = self._index
+        task.index, task.secrets = self._index, self._secrets
         return task
 
     @property
@@ -75,6 +79,13 @@ class Memory(Struct, gc=False):
             self._index = CaptureIndex.of(self.events, self.retracted)
             self._is_ours = True
         return self._index
+
+    def secrets(self, classified: Classified) -> TaskSecrets:
+        """The values that are `classified`."""
+        found = self._secrets
+        if found is None or found.classified is not classified:
+            found = self._secrets = TaskSecrets(classified).after(self.events)
+        return found
 
     @property
     def whole(self) -> bool:
@@ -182,6 +193,8 @@ class Memory(Struct, gc=False):
                 self._index = index = CaptureIndex(index.captures.copy(), self.retracted)
                 self._is_ours = True
             index.add(event)
+        if self._secrets is not None:
+            self._secrets = self._secrets.after((event,))
 
     # --- taken back ---------------------------------------------------------------------------
 
@@ -217,7 +230,7 @@ class Memory(Struct, gc=False):
         self._retraction_changed()
 
     def _retraction_changed(self) -> None:
-        self._index = None
+        self._index = self._secrets = None
         self._views = {}
 
     # --- forgotten ----------------------------------------------------------------------------
@@ -273,7 +286,7 @@ class Memory(Struct, gc=False):
         self.events = self.events[first:]
         self.size = total_weight(self.events)
         self.names = sum([len(_names(event)) for event in self.events])
-        self._index = None
+        self._index = self._secrets = None
         left = self.index.captures
         return len([name for name in captures if name not in left])
 

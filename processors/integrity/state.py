@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from processors.integrity.events import EventRef, Remembered, length
 from processors.integrity.index import CaptureIndex
+from processors.integrity.secrets import TaskSecrets
 from schemas.lifecycle import OpenState
 from schemas.records import Begun, How, Severity, ViolationKind
 
@@ -219,7 +220,8 @@ class Task(Struct, gc=False):
     `events` are what it remembers, and `next_number` is that of the next one; `forgotten` those
     that only held handoffs still need. `retracted` maps a name to the time of its retraction.
     `size` and `names` are upper bounds: of the bytes of the events, and of the names that they hold
-    values of. `index` is what stands under each name, where that was worked out.
+    values of. `index` is what stands under each name, and `secrets` are the classified values, both
+    where they were worked out.
 
     `hops` counts the handoffs so far. `heard` holds eight bytes for each of the last inputs.
     `last_input_at` is processor time. `stage`, `tool` and `stage_at` (event time) are those of the
@@ -242,6 +244,7 @@ class Task(Struct, gc=False):
     size: int = 0
     names: int = 0
     index: CaptureIndex | None = None
+    secrets: TaskSecrets | None = None
     hops: int = 0
     open: tuple[OpenHandoff, ...] = ()
     heard: bytes = b""
