@@ -66,8 +66,13 @@ class Classified(Struct, frozen=True):
     def texts(self, context: Iterable[tuple[str, bytes]]) -> set[str]:
         """The texts of what is classified among values under their names."""
         found: set[str] = set()
-        tops = self.tops
-        pending = [(_steps(name), value) for name, value in context if name in tops or "." in name]
+        tops, at = self.tops, self.at
+        pending: list[tuple[Path, bytes]] = []
+        for name, value in context:
+            if (name,) in at:
+                found.update(telling.texts(value))
+            elif name in tops or "." in name:
+                pending.append((_steps(name), value))
         while pending:
             path, value = pending.pop()
             if self.holds(path):

@@ -42,6 +42,7 @@ _UNSEEN: Final = frozenset({"Cc", "Cf"})
 _ACCENTS: Final = frozenset({"Mn", "Me"})
 _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
 _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*(:))?|[-+.\w]+', re.DOTALL)
+_PLAIN_TEXT: Final = re.compile(r"[ A-Za-z_.,:/@-]*+")  # nothing to undo, no number
 _PLAIN_NAME: Final = re.compile(r"[^\W\d][\w-]*")
 _decode: Final = msgspec.json.Decoder(float_hook=str).decode
 
@@ -72,11 +73,13 @@ class Secrets:
             self._fold()
         read = _forms if len(text) > _REMEMBERED else _forms_of_short
         for form in read(text, _LEVELS):
-            if any(secret in form for secret in self._spaced):
-                return True
+            for secret in self._spaced:
+                if secret in form:
+                    return True
             compact = form.replace(" ", "")
-            if any(secret in compact for secret in self._compact or ()):
-                return True
+            for secret in self._compact or ():
+                if secret in compact:
+                    return True
         return False
 
     def named(self, names: Collection[str]) -> set[str]:
@@ -98,16 +101,24 @@ class Secrets:
         return None if top is None or self.tells(top) else top
 
     def _fold(self) -> None:
-        found = {
-            form
-            for text in self._texts
-            for each in {text, _undone(text)}
-            for form in _forms(each, 0)
-            if max(len(_seen(each)), len(form)) >= MIN_TEXT
-        }
+        found: set[str] = set()
+        for text in self._texts:
+            found.update(_forms_of_secret(text))
         apart = {each for each in found if len(each) >= (_WORDS if " " in each else _WORD)}
         self._compact = frozenset([each.replace(" ", "") for each in apart])
         self._spaced = frozenset(found - apart - {""})
+
+
+def _forms_of_secret(text: str) -> set[str]:
+    """A text that must not be told, as it may stand in another one; nothing for a short one."""
+    if _PLAIN_TEXT.fullmatch(text) is not None:
+        return {form for form in _forms(text, 0) if len(form) >= MIN_TEXT}
+    return {
+        form
+        for each in {text, _undone(text)}
+        for form in _forms(each, 0)
+        if max(len(_seen(each)), len(form)) >= MIN_TEXT
+    }
 
 
 # --- forms of a text ------------------------------------------------------------------------------
@@ -115,6 +126,8 @@ class Secrets:
 
 def _forms(text: str, levels: int) -> set[str]:
     """A text folded, as it is and with its escapes undone up to so many times."""
+    if _PLAIN_TEXT.fullmatch(text) is not None:
+        return {" ".join(text.split()).lower()}
     found = set()
     for _ in range(levels + 1):
         folded = _fold(text)

@@ -40,19 +40,16 @@ class Carried(Struct, gc=False):
 
 def carry(context: Mapping[str, Raw | bytes]) -> Carried:
     """A context as raw bytes of its own (an output's slices would keep the whole input alive)."""
-    held: dict[str, bytes] = {}
-    types: list[str] = []
-    size = longest = 0
-    for name, raw in context.items():
-        held[name] = value = bytes(raw)
-        types.append(held_type(value))
-        length = len(value)
-        size += length + 4 * len(name)
-        longest = max(longest, length)
+    if not context:
+        return NO_CONTEXT
+    held = {name: bytes(raw) for name, raw in context.items()}
+    types = tuple(map(held_type, held.values()))
     empty = _NONE
     if "" in types:
         empty = frozenset([name for name, type_ in zip(held, types, strict=True) if not type_])
-    return Carried(held, tuple(types), empty, size, longest)
+    lengths = tuple(map(len, held.values()))
+    size = sum(lengths) + 4 * sum(map(len, held))
+    return Carried(held, types, empty, size, max(lengths))
 
 
 NO_CONTEXT = Carried({}, (), _NONE)

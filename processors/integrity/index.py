@@ -4,6 +4,7 @@ The latest value by event time leads. Of values of one time that which arrived l
 """
 
 from collections.abc import Iterable
+from itertools import repeat
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -51,10 +52,12 @@ class Found(Struct, frozen=True, gc=False):
 
 
 class CaptureIndex(Struct, gc=False):
-    """The values of a task by name. `retracted` maps a name to the time of its retraction."""
+    """The values of a task by name. `retracted` maps a name to the time of its retraction,
+    and `last` is the number of the last event that counts."""
 
     captures: dict[str, Capture]
     retracted: dict[str, int]
+    last: int = 0
     _read: dict[bytes, bytes] = {}  # long values -> in canonical form
 
     @classmethod
@@ -72,9 +75,14 @@ class CaptureIndex(Struct, gc=False):
         if isinstance(event, Alias):
             self._alias(event)
             return
-        captures = self.captures
+        captures, context = self.captures, event.context
         ref, hop = event.ref, event.hop
-        for name, value in event.context.items():
+        self.last = ref.number
+        if captures.keys().isdisjoint(context):
+            made = map(Capture, context.values(), repeat(ref), repeat(hop))
+            captures.update(zip(context, made, strict=True))
+            context = {}
+        for name, value in context.items():
             old = captures.get(name)
             if old is None:
                 captures[name] = Capture(value, ref, hop)
@@ -95,6 +103,7 @@ class CaptureIndex(Struct, gc=False):
 
     def _alias(self, alias: Alias) -> None:
         """A package's value stands under the receiver's name, with its first origin."""
+        self.last = alias.number
         old = self.captures.get(alias.name)
         if old is not None and old.value is not None and old.value == alias.value:
             self.captures[alias.name] = replace(old, hop=alias.hop)

@@ -3,7 +3,9 @@
 The task itself stays as it is. `Memory` holds what the next one will remember.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,6 +29,7 @@ from processors.integrity.limits import Limits
 from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import Forgotten, OpenHandoff, Task
 
+_number = attrgetter("number")
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
 
 
@@ -75,10 +78,18 @@ class Memory(Struct, gc=False):
     @property
     def index(self) -> CaptureIndex:
         """What stands under each name now."""
-        if self._index is None:
-            self._index = CaptureIndex.of(self.events, self.retracted)
+        index, events = self._index, self.events
+        if index is None:
+            self._index = index = CaptureIndex.of(events, self.retracted)
             self._is_ours = True
-        return self._index
+        elif events and events[-1].number > index.last:
+            if not self._is_ours:
+                captures = index.captures.copy()
+                self._index = index = CaptureIndex(captures, self.retracted, index.last)
+                self._is_ours = True
+            for event in events[bisect_right(events, index.last, key=_number) :]:
+                index.add(event)
+        return index
 
     def secrets(self, classified: Classified) -> TaskSecrets:
         """The values that are `classified`."""
@@ -187,12 +198,6 @@ class Memory(Struct, gc=False):
     def _append(self, event: Remembered, size: int) -> None:
         self.events = (*self.events, event)
         self.size += size
-        index = self._index
-        if index is not None:
-            if not self._is_ours:
-                self._index = index = CaptureIndex(index.captures.copy(), self.retracted)
-                self._is_ours = True
-            index.add(event)
         if self._secrets is not None:
             self._secrets = self._secrets.after((event,))
 

@@ -8,7 +8,7 @@ from msgspec import Raw
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import sentences
-from processors.integrity.state import OpenHandoff, OpenViolation
+from processors.integrity.state import OpenHandoff, OpenViolation, PackageField
 from processors.integrity.step import StepContext
 from schemas.records import (
     Ack,
@@ -23,24 +23,19 @@ from schemas.records import (
 )
 from schemas.serde import utc
 
+# How a value came into a package; fields that have it in common share their provenance.
+PackageOrigin = tuple[str, int, int, str | None, str | None]
+
 
 def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) -> Package:
     """The enriched handoff, as its state says."""
     context: dict[str, Raw] = {}
     provenance: dict[str, Provenance] = {}
+    made: dict[PackageOrigin, Provenance] = {}
     for name, field in handoff.values.items():
         context[name] = Raw(field.value)
-        ref = field.ref
-        provenance[name] = Provenance(
-            field.how,
-            ref.stage,
-            ref.tool,
-            ref.event_id,
-            utc(ref.occurred_at),
-            field.candidates,
-            field.by,
-            field.reason,
-        )
+        origin = field.how, field.ref.number, field.candidates, field.by, field.reason
+        provenance[name] = made.get(origin) or _provenance(field, origin, made)
     held = handoff.state == "held"
     return Package(
         id=handoff.id,
@@ -71,6 +66,23 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
         hop=handoff.hop,
         backfill=handoff.backfill or step.backfill,
     )
+
+
+def _provenance(
+    field: PackageField, origin: PackageOrigin, made: dict[PackageOrigin, Provenance]
+) -> Provenance:
+    ref = field.ref
+    made[origin] = found = Provenance(
+        field.how,
+        ref.stage,
+        ref.tool,
+        ref.event_id,
+        utc(ref.occurred_at),
+        field.candidates,
+        field.by,
+        field.reason,
+    )
+    return found
 
 
 def opened(
