@@ -19,7 +19,7 @@ from processors.runtime.settings import Settings
 from tests.lanes import Bench, wait_for
 from tests.outcomes import note_counts
 
-LINK = 12_500_000  # bytes/s: 100 Mbit/s
+LINKS = {"100 Mbit/s": 12_500_000, "1 Gbit/s": 125_000_000}  # bytes/s
 FAT, PARTS = 12, 8  # each is published in 16 packages of 0.9 MB that nothing compresses
 MOST_MIB = 400
 DOCUMENTS = """\
@@ -40,11 +40,11 @@ queue: QUEUE
 """
 
 
-def slow_down(servers: str, client: str) -> None:
-    """Let a client write no faster than the link; the client library has no call for it."""
+def slow_down(servers: str, client: str, link: int) -> None:
+    """Let a client write no faster than a link; the client library has no call for it."""
     command = ["java", "-cp", f"{KAFKA_LIB}/*", "kafka.admin.ConfigCommand"]
     command += ["--bootstrap-server", servers, "--alter", "--entity-type", "clients"]
-    command += ["--entity-name", client, "--add-config", f"producer_byte_rate={LINK}"]
+    command += ["--entity-name", client, "--add-config", f"producer_byte_rate={link}"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
@@ -65,9 +65,10 @@ def record(task: str, parts: int, text: str = "") -> bytes:
     return json.dumps(body | more).encode()
 
 
-@pytest.mark.fault("large records behind a link of 100 Mbit/s")
+@pytest.mark.fault("large records behind a link of 100 Mbit/s and of 1 Gbit/s")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
-def test_records_that_cause_much_behind_a_link_of_100_mbit(real: Bench) -> None:
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+def test_records_that_cause_much_behind_a_slow_link(real: Bench, link: int) -> None:
     application = f"{real.prefix}app"
     settings = Settings(
         kafka_bootstrap_servers=real.servers,
@@ -82,7 +83,7 @@ def test_records_that_cause_much_behind_a_link_of_100_mbit(real: Bench) -> None:
     register_receivers(connect(settings), documents, quiet=True)
     make_topics(connect(settings))  # the receiver's queue
     register_contracts(connect(settings), documents, quiet=True)
-    slow_down(real.servers, application)
+    slow_down(real.servers, application, link)
 
     producer = Producer({"bootstrap.servers": real.servers, "partitioner": "murmur2_random"})
     topic = f"{real.prefix}tool-outputs"
