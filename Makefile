@@ -39,9 +39,9 @@ kafka: ## Apache Kafka's jars from Maven into .kafka/lib
 demo: install ## play three stories of broken handoffs on the embedded broker
 	@$(BIN)/handoff demo
 
-bench: install ## speed beside a bare pass-through and Kafka Streams; NAME=name saves the figures
+bench: install ## speed beside a pass-through, Kafka Streams, and BESIDE=path of a checkout; NAME=name saves
 	@{ tests/kafka/fetch && bench/streams/build; } || echo "measuring without what is missing"
-	@$(BIN)/python -m bench $(if $(NAME),--name $(NAME))
+	@$(BIN)/python -m bench $(if $(NAME),--name $(NAME)) $(if $(BESIDE),--beside $(BESIDE))
 
 stall: install ## how soon a stall is signalled, with 100,000 open handoffs in state
 	@tests/kafka/fetch

@@ -50,6 +50,9 @@ def _options() -> argparse.Namespace:
         action="store_true",
         help="leave out tasks of other lengths, and more instances",
     )
+    parser.add_argument(
+        "--beside", type=Path, help="another checkout, whose integrity is measured, too"
+    )
     parser.add_argument("--broker", choices=["apache", "embedded"], help="default: what is there")
     parser.add_argument(
         "--name",
@@ -76,7 +79,8 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
     outputs = workload.make(options.events, time.time_ns() // 1_000_000 - options.events)
     size = outputs.bytes_a_record
     say(f"{len(outputs.records):,} tool outputs of {size:.0f} bytes, {outputs.handoffs:,} handoffs")
-    rates = throughput.measure(servers, outputs, options.rounds, peer, directory, say)
+    beside = None if options.beside is None else options.beside.resolve()
+    rates = throughput.measure(servers, outputs, options.rounds, peer, directory, say, beside)
     shapes: list[shape.Shape] = []
     instances: list[shape.InstanceRates] = []
     if not options.no_shapes:
@@ -85,7 +89,7 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
     delays: list[latency.Latency] = []
     if options.seconds:
         say("latency, from produce to a read_committed consumer that holds the package")
-        delays = latency.measure(servers, options.seconds, peer, directory, say)
+        delays = latency.measure(servers, options.seconds, peer, directory, say, beside)
     return Report(
         name=options.name or "unnamed",
         date=report.today(),

@@ -13,7 +13,7 @@ import msgspec
 
 from bench.outcome import PACKAGES
 from bench.peer import Peer
-from bench.site import PATIENCE, BenchError, Site
+from bench.site import PATIENCE, ROOT, BenchError, Site
 from bench.workload import Workload, make
 
 RATES = (1_000, 10_000)  # tool outputs a second
@@ -25,7 +25,7 @@ _TIME = re.compile(rb'"occurred_at":\d{13}')
 
 class Latency(msgspec.Struct):
     """Milliseconds from produce to the package, of `packages` of them, at `rate` outputs a second.
-    `program` is "integrity" or "streams"."""
+    `program` is "integrity", "beside" or "streams"."""
 
     program: str
     rate: int
@@ -47,22 +47,30 @@ _package = msgspec.json.Decoder(_PackageTime).decode
 
 
 def measure(
-    servers: str, seconds: float, peer: bool, directory: Path, say: Callable[[str], None]
+    servers: str,
+    seconds: float,
+    peer: bool,
+    directory: Path,
+    say: Callable[[str], None],
+    beside: Path | None = None,
 ) -> list[Latency]:
-    """Each rate for `seconds`, after a warm-up, on an instance of each program of its own."""
+    """Each rate for `seconds`, after a warm-up, on an instance of each program of its own: the
+    integrity of the checkout `beside`, too, where one is named."""
     found: list[Latency] = []
     for rate in RATES:
         workload = make(int(rate * (WARM_UP_SECONDS + seconds)), 10**12, in_flight=_IN_FLIGHT)
-        site = Site(servers, f"latency{rate}")
-        with site.processor(directory) as process:
-            site.until_shared(site.group(), [process])
-            found.append(_at(site, "integrity", PACKAGES, rate, workload))
-        say(f"  {found[-1]}")
+        checkouts = {"integrity": ROOT, **({"beside": beside} if beside is not None else {})}
+        for program, checkout in checkouts.items():
+            site = Site(servers, f"latency{rate}{program}")
+            with site.processor(directory, checkout=checkout) as process:
+                site.until_shared(site.group(), [process])
+                found.append(_at(site, program, PACKAGES, rate, workload))
+            say(f"  {found[-1]}")
         if peer:
-            beside = Peer(Site(servers, f"latency{rate}streams"))
-            with beside.run(directory) as process:
-                beside.site.until_shared(beside.group, [process])
-                found.append(_at(beside.site, "streams", beside.packages, rate, workload))
+            theirs = Peer(Site(servers, f"latency{rate}streams"))
+            with theirs.run(directory) as process:
+                theirs.site.until_shared(theirs.group, [process])
+                found.append(_at(theirs.site, "streams", theirs.packages, rate, workload))
             say(f"  {found[-1]}")
     return found
 

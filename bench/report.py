@@ -27,6 +27,7 @@ PROGRAMS = (
     ("bare", "bare pass-through"),
     ("free", "a core that costs nothing"),
     ("integrity", "integrity, one process"),
+    ("beside", "integrity of the checkout beside"),
     ("unwaited", "it, offsets before delivery"),
     ("both", "integrity and insights, one process"),
     ("streams", "Kafka Streams, one process"),
@@ -165,7 +166,7 @@ def _throughput(report: Report) -> Iterator[str]:
         ["a core that costs nothing to the pass-through", _range(each.limit for each in of.rounds)],
         ["integrity to it without waiting", _range(each.waited for each in of.rounds)],
         ["both to integrity alone", _range(each.share for each in of.rounds)],
-        *_beside_streams(of.rounds),
+        *_to_others(of.rounds),
     ]
     yield _table(
         ["", ""],
@@ -181,12 +182,15 @@ def _throughput(report: Report) -> Iterator[str]:
     )
 
 
-def _beside_streams(rounds: list[Round]) -> Iterator[list[str]]:
-    """Integrity's whole run to Kafka Streams' whole run and second half."""
+def _to_others(rounds: list[Round]) -> Iterator[list[str]]:
+    """Integrity's whole run to that of another checkout, and to Kafka Streams' whole run and second
+    half."""
     both = [(each.integrity.whole, each.streams) for each in rounds if each.streams is not None]
+    before = [(each.integrity.whole, each.beside.whole) for each in rounds if each.beside]
     for title, pairs in (
-        ("whole run", [(ours, theirs.whole) for ours, theirs in both]),
-        ("second half", [(ours, theirs.second_half) for ours, theirs in both]),
+        ("that of the checkout beside", before),
+        ("Kafka Streams' whole run", [(ours, theirs.whole) for ours, theirs in both]),
+        ("Kafka Streams' second half", [(ours, theirs.second_half) for ours, theirs in both]),
     ):
         wall = [ours.a_second / theirs.a_second for ours, theirs in pairs]
         cpu = [
@@ -195,9 +199,9 @@ def _beside_streams(rounds: list[Round]) -> Iterator[list[str]]:
             if ours.a_cpu_second and theirs.a_cpu_second
         ]
         if wall:
-            yield [f"integrity to Kafka Streams' {title}, events/s", _range(wall)]
+            yield [f"integrity to {title}, events/s", _range(wall)]
         if cpu:
-            yield [f"integrity to Kafka Streams' {title}, a CPU second", _range(cpu)]
+            yield [f"integrity to {title}, a CPU second", _range(cpu)]
 
 
 def _shapes(shapes: list[Shape]) -> str:

@@ -176,9 +176,11 @@ class Site:
         names: Sequence[str] = ("integrity",),
         module: str = "console.main",
         ordinal: int = 0,
+        checkout: Path = ROOT,
     ) -> Iterator["Process"]:
         """`handoff run` with the processors of these names, as anyone would run it: one process.
-        `module` is another one that is run like the command; each instance has an `ordinal`."""
+        `module` is another one that is run like the command; each instance has an `ordinal`. The
+        code is that of a `checkout`, this one if not given."""
         port = free_port()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
         environment = clean | {
@@ -187,7 +189,7 @@ class Site:
             "HANDOFF_APPLICATION_ID": self.settings.application_id,
             "HANDOFF_ORDINAL": str(ordinal),
             "HANDOFF_WEB_PORT": str(port),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(checkout),
         }
         chosen = [word for name in names for word in ("--processor", name)]
         command = [sys.executable, "-m", module, "run", *chosen]

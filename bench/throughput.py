@@ -10,7 +10,7 @@ import msgspec
 from bench import outcome
 from bench.peer import Peer
 from bench.rates import MeasuredRun, follow
-from bench.site import Process, Site, wait_for
+from bench.site import ROOT, Process, Site, wait_for
 from bench.workload import Workload
 from processors.runtime.clients import group_id
 
@@ -23,7 +23,7 @@ _PROCESSORS = {
 
 class Round(msgspec.Struct):
     """The programs over the same records, one after the other; `streams` is None where Kafka
-    Streams cannot run."""
+    Streams cannot run, and `beside` where no other checkout was named."""
 
     bare: MeasuredRun
     free: MeasuredRun
@@ -31,6 +31,7 @@ class Round(msgspec.Struct):
     unwaited: MeasuredRun
     both: MeasuredRun
     streams: MeasuredRun | None = None
+    beside: MeasuredRun | None = None
 
     @property
     def limit(self) -> float:
@@ -71,12 +72,15 @@ def measure(
     peer: bool,
     directory: Path,
     say: Callable[[str], None],
+    beside: Path | None = None,
 ) -> Throughput:
-    """Let the programs take turns, `rounds` times; Kafka Streams with them, if `peer`. Raises
-    `BenchError` when a package or a violation is missing, too many, or not what the generator has
-    provoked."""
+    """Let the programs take turns, `rounds` times; Kafka Streams with them, if `peer`, and the
+    integrity of the checkout `beside`. Raises `BenchError` when a package or a violation is
+    missing, too many, or not what the generator has provoked."""
     found = Throughput([], 0.0, 0.0, None)
     programs = ["bare", "free", *_PROCESSORS, *(["streams"] if peer else [])]
+    if beside is not None:
+        programs.insert(2, "beside")
     for number in range(rounds):
         loads = f"loading {len(workload.records):,} tool outputs for each program"
         say(f"round {number + 1} of {rounds}: {loads}")
@@ -89,6 +93,8 @@ def measure(
             site = sites[program]
             if program == "streams":
                 runs[program] = streams(site, workload, directory)
+            elif program == "beside" and beside is not None:
+                runs[program] = integrity(site, workload, directory, beside)
             elif program in _PROCESSORS:
                 runs[program] = _processor(site, program, workload, directory, found)
             else:
@@ -103,12 +109,16 @@ def measure(
         if done.streams is not None:
             say(f"  Streams      {done.streams.whole}")
             say(f"    warm half  {done.streams.second_half}")
+        if done.beside is not None:
+            say(f"  beside       {done.beside.whole}")
     return found
 
 
-def integrity(site: Site, workload: Workload, directory: Path) -> MeasuredRun:
+def integrity(
+    site: Site, workload: Workload, directory: Path, checkout: Path = ROOT
+) -> MeasuredRun:
     """Our processor alone, one process, on records that are on the topic already."""
-    with site.processor(directory) as process:
+    with site.processor(directory, checkout=checkout) as process:
         run = follow(site, site.group(), [process], len(workload.records))
     outcome.check(outcome.published(site), workload)
     return run
