@@ -123,7 +123,7 @@ def _dead_paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
     """Paths into an object that an earlier path takes whole: it has a value whenever they do."""
     for i, field in enumerate(contract.fields):
         for j, path in enumerate(field.from_):
-            above = next((p for p in field.from_[:j] if path.startswith(p + ".")), None)
+            above = next((p for p in field.from_[:j] if path.startswith((p + ".", p + "["))), None)
             if above is not None:
                 yield source.problem(
                     ("fields", i, "from", j),

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from schemas import paths
 from schemas.cel.expression import ExpressionError, compile_expression
 from schemas.json_schema import SchemaError, Validator
 from schemas.records import MAX_NAME_BYTES
@@ -102,16 +103,14 @@ def _duration(value: object) -> dt.timedelta:
 
 
 def check_path(path: str) -> str:
-    """A name, or a dotted path into objects: 1 to 16 segments, none empty."""
-    segments = path.split(".")
-    if not all(segment.strip() for segment in segments):
+    """A name, or a path into objects and lists: 1 to 16 names, indexes and elements."""
+    try:
+        found = paths.parse(path)
+    except ExpressionError as error:
+        wrong(error.message, f"{error.suggestion}\n{error.place}")
+    if len(found.rest) >= MAX_PATH_SEGMENTS:
         wrong(
-            f"the path {path!r} has an empty segment",
-            "write names with one dot between them, such as crm.transcript",
-        )
-    if len(segments) > MAX_PATH_SEGMENTS:
-        wrong(
-            f"the path has {len(segments)} segments",
+            f"the path has {len(found.rest) + 1} segments",
             f"give at most {MAX_PATH_SEGMENTS}",
         )
     return path

@@ -8,11 +8,13 @@ another contract reads it, or gives it another name.
     what a field takes whole with something classified inside (`from: [crm]`) is so under its name,
         too.
 
-A name with dots may be a path or a top-level name that is spelled so; both count.
+A name with dots may be a path or a top-level name that is spelled so; both count. Of a path into a
+list the whole list is classified.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Protocol
 
 import msgspec
@@ -20,6 +22,7 @@ from msgspec import Struct
 
 from processors.contracts import telling, values
 from processors.contracts.telling import Secrets
+from schemas import paths
 from schemas.documents import HandoffContract
 
 Path = tuple[str, ...]
@@ -184,7 +187,14 @@ def classify(fields: Iterable[Named]) -> Classified:
 
 
 def _steps(name: str) -> Path:
-    return tuple(name.split("."))
+    """The names of a path, as far as the first list: nobody knows which element has what."""
+    if "[" not in name and "'" not in name and '"' not in name:
+        top, *rest = name.split(".")
+    else:
+        path = paths.read(name)
+        top = path.top
+        rest = list(takewhile(lambda step: isinstance(step, str), path.rest))  # type: ignore[arg-type]
+    return (top, *takewhile(lambda step: paths.index_of(step) is None, rest))
 
 
 def _beginnings(path: Path) -> Iterator[Path]:
@@ -217,8 +227,8 @@ class Outline(Struct):
     def named(self) -> Iterator[Named]:
         """Its fields, as `fields_of` gives those of another."""
         for field in self.fields:
-            paths = [field.from_] if isinstance(field.from_, str) else field.from_ or []
-            yield Named((field.name, *paths), bool(field.classification))
+            names = [field.from_] if isinstance(field.from_, str) else field.from_ or []
+            yield Named((field.name, *names), bool(field.classification))
 
 
 def outline(value: bytes) -> Outline | None:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from processors.contracts import values
 from processors.contracts.classified import Classified, classify, fields_of
+from schemas import paths
 from schemas.cel.expression import Expression, compile_expression
 from schemas.documents import (
     AcceptTools,
@@ -19,6 +20,7 @@ from schemas.documents import (
     ReceiverOwner,
 )
 from schemas.json_schema import Validator
+from schemas.paths import Path
 from schemas.records import Severity, ViolationKind
 
 ERRORS: Final = frozenset(
@@ -48,14 +50,6 @@ def default_severity(
     if kind in INFOS:
         return "info"
     return "error" if kind in ERRORS and not rebuilt and not optional else "warning"
-
-
-class Path(Struct, frozen=True, gc=False):
-    """One place of a `from` list: the name as written, and the same read as a dotted path."""
-
-    name: str
-    top: str
-    rest: tuple[str, ...]
 
 
 class Field(Struct, frozen=True, gc=False):
@@ -257,12 +251,12 @@ def _compile_repeat(document: HandoffContract, classified: Classified) -> Repeat
     repeat = document.repeat
     if repeat is None:
         return None
-    by = {path: _path(path.removeprefix("context.")) for path in repeat.by}
+    by = {path: paths.read(path.removeprefix("context.")) for path in repeat.by}
     own = {  # what the contract itself classifies, with all that stands beside it in an object
         top
         for field in document.fields
         if field.classification
-        for top in (field.name, *(_path(source).top for source in field.from_))
+        for top in (field.name, *(paths.read(source).top for source in field.from_))
     }
     return Repeat(
         by,
@@ -275,23 +269,18 @@ def _compile_repeat(document: HandoffContract, classified: Classified) -> Repeat
     )
 
 
-def _path(name: str) -> Path:
-    top, *rest = name.split(".")
-    return Path(name, top, tuple(rest))
-
-
 def _compile_field(field: ContractField) -> Field:
-    paths = [_path(name) for name in field.from_]
+    read = [paths.read(name) for name in field.from_]
     translate = None
     terms: frozenset[bytes] = frozenset()
     if field.translate is not None:
         translate = {term: msgspec.json.encode(to) for term, to in field.translate.items()}
         terms = frozenset(values.canonical(value) for value in translate.values())
-    tops = dict.fromkeys([p.name for p in paths] + [p.top for p in paths])
+    tops = dict.fromkeys([p.name for p in read] + [p.top for p in read])
     return Field(
         name=field.name,
-        paths=tuple(paths),
-        plain=translate is None and paths[0].name == field.name and not paths[0].rest,
+        paths=tuple(read),
+        plain=translate is None and read[0].name == field.name and not read[0].rest,
         tops=tuple(tops),
         required=field.required,
         weight=field.weight,

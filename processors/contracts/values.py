@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from schemas.paths import Step, Where, index_of
+
 JSON_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 MAX_DEPTH = 64  # deeper nesting than any context needs; bounds every walk below
 MAX_WHERE = 200  # characters of a dotted name that is told: a tool may make one as long as a record
@@ -120,14 +122,38 @@ def members(value: bytes) -> dict[str, Raw] | None:
         return None
 
 
-def descend(value: bytes, segments: tuple[str, ...]) -> bytes | None:
-    """The value at a dotted path inside objects, or None where the path leads nowhere."""
-    for segment in segments:
-        inside = members(value)
-        if inside is None or segment not in inside:
+def descend(value: bytes, steps: tuple[Step, ...]) -> bytes | None:
+    """The value at a path inside objects and lists, or None where the path leads nowhere."""
+    found: bytes | None = value
+    for step in steps:
+        if found is None:
             return None
-        value = bytes(inside[segment])
-    return value
+        if found[0] == _BRACKET:
+            found = _element(found, step)
+        elif isinstance(step, str):
+            inside = members(found)
+            found = None if inside is None or step not in inside else bytes(inside[step])
+        else:
+            return None
+    return found
+
+
+def _element(value: bytes, step: Step) -> bytes | None:
+    """The element of a list that a step leads to."""
+    try:
+        items = _decode_items(value)
+    except _UNREADABLE:
+        return None
+    if isinstance(step, Where):
+        for item in map(bytes, items):
+            inside = members(item) or {}
+            if step.member in inside and scalar_text(bytes(inside[step.member])) == step.text:
+                return item
+        return None
+    index = index_of(step)
+    if index is None or not -len(items) <= index < len(items):
+        return None
+    return bytes(items[index])
 
 
 def lacks_member_of(new: bytes, old: bytes, depth: int = 0) -> bool:

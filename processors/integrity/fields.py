@@ -10,13 +10,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts import values
-from processors.contracts.compiled import Contract, Field, Path
+from processors.contracts.compiled import Contract, Field
 from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.index import MAX_CANDIDATES, Capture, CaptureIndex, Found
 from processors.integrity.state import PackageField
 from processors.integrity.texts import MIN_SEARCHED_TEXT
+from schemas.paths import Path
 from schemas.records import How, ViolationKind
 
 _QUOTE = ord('"')

@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts import values
-from processors.contracts.compiled import Path
 from processors.integrity.events import Alias, EventRef, TaskEvent
+from schemas.paths import Path
 
 MAX_CANDIDATES = 16  # distinct values told apart under a name: beyond "several" nobody counts
 MAX_BEHIND = 4  # overwritten objects kept behind a newer one
