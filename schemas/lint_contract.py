@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from schemas import paths
+from schemas.cel.errors import ExpressionError
 from schemas.cel.expression import EvaluationError, Expression, compile_expression
 from schemas.documents import ANY_STAGE, AcceptTools, HandoffContract, Receiver
 from schemas.json_schema import MOST_TRIED, Validator
@@ -39,6 +41,7 @@ def lint_contract(
     """The problems of one contract; `receiver` is its own, where that is known."""
     yield from _deadlines(contract, receiver, source)
     yield from _acceptance(contract, source)
+    yield from _paths(contract, source)
     yield from _dead_paths(contract, source)
     yield from _translations(contract, source)
     yield from _expressions(contract, source)
@@ -117,6 +120,30 @@ def _acceptance(contract: HandoffContract, source: Source) -> Iterator[Problem]:
             "name the stage that the receiver runs, or say accept: explicit",
             "warning",
         )
+
+
+def _paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+    """Paths that are none: each stands for a name that is spelled so."""
+    places: list[tuple[tuple[str | int, ...], str]] = [
+        (("fields", i, "from", j), path)
+        for i, field in enumerate(contract.fields)
+        for j, path in enumerate(field.from_)
+    ]
+    if contract.repeat is not None:
+        places += [
+            (("repeat", "by", j), path.removeprefix("context."))
+            for j, path in enumerate(contract.repeat.by)
+        ]
+    for at, path in places:
+        try:
+            paths.parse(path)
+        except ExpressionError as error:
+            yield source.problem(
+                at,
+                f"{error.message}, so only a name that is spelled so is read",
+                f"{error.suggestion}\n{error.place}",
+                "warning",
+            )
 
 
 def _dead_paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:

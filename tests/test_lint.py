@@ -172,6 +172,28 @@ EXPLICIT = "accept: explicit\naccept_within: PT4H\ncomplete_within: PT4H\n"
                 "path first, or remove it",
             ],
         ),
+        (
+            contract(
+                "fields:\n- {name: a, from: ['x[0', \"'y\", 'z[0].b']}\n- name: b[]\n"
+                "repeat: {by: ['context.z[k]'], threshold: 2, within: P1D, receiver: r}\n"
+            ),
+            "",
+            [
+                "c.yaml:11: warning: fields[0].from[0]: this bracket is no element of a list, so "
+                "only a name that is spelled so is read; write [0] for an element, [name=text] for "
+                "the one that has this member, or the name in quotes\n  x[0\n   ^",
+                "c.yaml:11: warning: fields[0].from[1]: this quote is not closed, so only a name "
+                "that is spelled so is read; close it\n  'y\n  ^",
+                "c.yaml:12: warning: fields[1].from[0]: this bracket is no element of a list, so "
+                "only a name that is spelled so is read; write [0] for an element, [name=text] for "
+                "the one that has this member, or the name in quotes\n  b[]\n   ^",
+                "c.yaml:13: warning: repeat.by[0]: this bracket is no element of a list, so "
+                "only a name that is spelled so is read; write [0] for an element, [name=text] for "
+                "the one that has this member, or the name in quotes\n  z[k]\n   ^",
+                "c.yaml:13: warning: repeat.receiver: the receiver 'r' has no queue; give it one, or "
+                "name another; until then no pattern reaches it",
+            ],
+        ),
         # Terms and expressions.
         (
             contract(
