@@ -190,8 +190,8 @@ EXPLICIT = "accept: explicit\naccept_within: PT4H\ncomplete_within: PT4H\n"
                 "c.yaml:13: warning: repeat.by[0]: this bracket is no element of a list, so "
                 "only a name that is spelled so is read; write [0] for an element, [name=text] for "
                 "the one that has this member, or the name in quotes\n  z[k]\n   ^",
-                "c.yaml:13: warning: repeat.receiver: the receiver 'r' has no queue; give it one, or "
-                "name another; until then no pattern reaches it",
+                "c.yaml:13: warning: repeat.receiver: the receiver 'r' has no queue; give it one, "
+                "or name another; until then no pattern reaches it",
             ],
         ),
         # Terms and expressions.
