@@ -1,5 +1,6 @@
 """Between bytes on a topic and records: parsing inputs, encoding outputs, dead letters."""
 
+import re
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,11 @@ MAX_TRACEPARENT = 512
 BACKFILL_HEADER = "handoff-backfill"
 DEAD_LETTERS = "handoff.dead-letters"
 
+_HOW_TO_TELL_A_TIME = "give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"
+_WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?", re.ASCII)
+
 Body = TypeVar("Body")
+_BEFORE_1971_MS, _FIRST_SECOND = 31_536_000_000, 631_152_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _decoders: dict[str, Callable[[bytes], ToolOutput | Ack | Amendment]] = {
     "handoff.tool-outputs": msgspec.json.Decoder(ToolOutput).decode,
@@ -61,8 +66,11 @@ def utc(ms: int) -> datetime:
 
 
 def epoch_ms(when: datetime | int) -> int:
-    """An input's time as epoch milliseconds (microseconds are cut off)."""
-    return when if isinstance(when, int) else (when - _EPOCH) // timedelta(milliseconds=1)
+    """An input's time as epoch milliseconds (microseconds are cut off). A number that would be a
+    time before 1971 is taken as seconds, where that is not before 1990."""
+    if isinstance(when, int):
+        return when * 1000 if _FIRST_SECOND <= when < _BEFORE_1971_MS else when
+    return (when - _EPOCH) // timedelta(milliseconds=1)
 
 
 def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> InputEvent:
@@ -84,7 +92,17 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Inpu
         elif name == "traceparent" and content is not None and len(content) <= MAX_TRACEPARENT:
             traceparent = content
     when, timestamp = body.occurred_at, record.timestamp
-    occurred_at = when if isinstance(when, int) else epoch_ms(when)
+    occurred_at = epoch_ms(when)
+    if (
+        isinstance(when, int)
+        and when < _BEFORE_1971_MS
+        and (when < _FIRST_SECOND or occurred_at > timestamp + MAX_AHEAD_MS)
+    ):
+        raise Refused(
+            "wrong_time",
+            "occurred_at is a time before 1971 in milliseconds, and none between 1990 and the "
+            f"record's own time in seconds; {_HOW_TO_TELL_A_TIME}",
+        )
     if occurred_at > timestamp + MAX_AHEAD_MS:
         occurred_at = timestamp
     if not FIRST_MS <= occurred_at <= LAST_MS:  # an offset may lead out of the calendar
@@ -170,13 +188,36 @@ def read(record: Record, decode: Callable[[bytes], Body], max_bytes: int, key: s
             value.decode()
         return decode(value)
     except msgspec.ValidationError as error:
-        raise Refused("wrong_shape", f"the JSON has not the shape of the record: {error}") from None
+        cure = _cure_of_time(value) if "`$.occurred_at`" in str(error) else ""
+        why = f"the JSON has not the shape of the record: {error}{cure}"
+        raise Refused("wrong_shape", why) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # Neither kind of message quotes the input: a position and what was expected there.
         reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
         raise Refused("not_json", f"the value is not JSON: {reason}") from None
     except RecursionError:
         raise Refused("not_json", "the value nests too deep to be read") from None
+
+
+class _Time(msgspec.Struct):
+    occurred_at: Any = None
+
+
+def _cure_of_time(value: bytes) -> str:
+    """What to do about a time that is none."""
+    try:
+        given = msgspec.json.decode(value, type=_Time).occurred_at
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    if isinstance(given, int) and not isinstance(given, bool) and given > LAST_MS:
+        return "; micro- or nanoseconds: give epoch milliseconds"
+    if isinstance(given, float):
+        return "; a fraction: give epoch milliseconds"
+    if isinstance(given, str) and given.strip().lstrip("-").replace(".", "", 1).isdecimal():
+        return "; a number in quotes: give it without them, as epoch milliseconds"
+    if isinstance(given, str) and _WITHOUT_OFFSET.fullmatch(given):
+        return "; a time without an offset: add Z for UTC, or one such as +02:00"
+    return f"; {_HOW_TO_TELL_A_TIME}"
 
 
 def encode(record: msgspec.Struct) -> bytes:

@@ -171,7 +171,7 @@ def test_no_input_makes_a_state_of_more_than_2_mib(grow: Any) -> None:
 def test_a_record_of_more_than_1_mib_is_a_dead_letter(size: int, accepted: bool) -> None:
     def body(padding: int) -> str:
         given = {"id": "e", "task_id": "t1", "workflow": "lead", "stage": "s", "tool": "x"}
-        return json.dumps(given | {"occurred_at": 1, "padding": "x" * padding})
+        return json.dumps(given | {"occurred_at": 1_772_355_600_000, "padding": "x" * padding})
 
     raw = body(size - len(body(0)))
     outputs, driver = play({"inputs": [{"raw": raw}]}, each_time)
