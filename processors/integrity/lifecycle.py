@@ -265,11 +265,13 @@ class Handoffs(Struct, gc=False):
         ended: Literal["completed", "returned"] | None = None,
         in_time: bool = False,
     ) -> None:
-        """Closed in any way: its violations are resolved, but for what is `left`. What `ended` it
+        """Closed in any way: its violations end, but for what is `left`. What `ended` it
         tells one that came back from one that was completed there."""
         if handoff.state == "held":
             self.outbox.not_held(handoff)
-        self.outbox.resolve(handoff, [v for v in handoff.violations if v not in left], how)
+        for violation in handoff.violations:
+            if violation not in left:
+                self.outbox.resolve(handoff, [violation], _end_of(violation, handoff, how))
         self.open.pop(handoff.id)
         rejected = bare(handoff, *left) if left else None
         self.closed.append(Closed(handoff.id, how, successor, rejected))
@@ -479,6 +481,14 @@ def _must_complete(handoff: OpenHandoff, contract: Contract | None) -> bool:
     if contract is None:
         return bool(handoff.complete_by)
     return contract.complete_within is not None
+
+
+def _end_of(violation: OpenViolation, handoff: OpenHandoff, how: CloseReason) -> str:
+    """The word for why a violation ends with its handoff: a value that the receiver never got is
+    not there because the work is done without it."""
+    lost = violation.kind != "rule_failed" and violation.trial is None
+    lost = lost and violation.subject in handoff.missing
+    return "never_reached" if lost and how == "completed" else how
 
 
 def of_kind(handoff: OpenHandoff, kind: ViolationKind) -> list[OpenViolation]:

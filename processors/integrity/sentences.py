@@ -177,6 +177,7 @@ _WHOLE: dict[ViolationKind, str] = {
 _RESOLUTIONS = {
     "accepted": "it is accepted now",
     "completed": "the handoff is completed",
+    "never_reached": "the handoff was completed without it",
     "rejected": "the handoff was rejected",
     "discarded": "the handoff was discarded",
     "superseded": "a newer handoff took its place",
