@@ -1,7 +1,9 @@
 """A lost value is found in the strings of a context as if each were read for it alone."""
 
 import json
+import re
 import string
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +14,11 @@ from hypothesis import strategies as st
 
 from processors.contracts import values
 from processors.contracts.values import MAX_WHERE
-from processors.integrity.texts import MIN_SEARCHED_TEXT, Texts
+from processors.integrity.texts import MIN_SEARCHED_TEXT, Texts, is_searched
 from tests.core import each_time, play
 
 PIECES = ["a-1", "b-22", "c", "économie", "12345", '"', "\\", "\0", "\n\0", " ", ".", "a-1b-22"]
+PIECES += ["東京", "都", "e\u0301", "1.5", "_"]
 STRINGS = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
 VALUES = st.recursive(
     STRINGS | st.integers() | st.none(),
@@ -28,9 +31,27 @@ def naive(context: dict[str, bytes], text: str, hashes: list[bytes], quoted: boo
     """String by string: the first that holds the text, or a hashed value as a word."""
     for name, raw in context.items():
         for where, held in values.strings(raw, name):
-            if text in held or any(value in hashes for value in words(held, quoted)):
+            if stands(text, held) or any(value in hashes for value in words(held, quoted)):
                 return where
     return None
+
+
+def stands(text: str, held: str) -> bool:
+    """At any of all places: with no letter or digit on both sides of an end, no decimal cut."""
+    for at in range(len(held) - len(text) + 1):
+        end = at + len(text)
+        if held[at:end] != text:
+            continue
+        ends = [held[max(at - 1, 0) : at + 1] if at else "", held[end - 1 : end + 1]]
+        cut = re.match(r"\d\.\d", held[max(at - 2, 0) :]) if at > 1 else None
+        cut = cut or re.match(r"\d\.\d", held[end - 1 :])
+        if cut is None and not any(len(e) == 2 and all(map(in_word, e)) for e in ends):
+            return True
+    return False
+
+
+def in_word(char: str) -> bool:
+    return char not in "東京都" and (char.isalnum() or unicodedata.category(char).startswith("M"))
 
 
 def words(held: str, quoted: bool) -> Iterator[bytes]:
@@ -90,3 +111,38 @@ def test_strings_are_read_once_for_all_fields_and_parts(monkeypatch: pytest.Monk
     assert read == ["notes"]
     unstructured = {f["field"]: f["found_in"] for f in found if f.get("found_in")}
     assert unstructured == {"f3": "notes.1"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "found"),
+    [
+        ("1200", "See quotation Q-9120044, hall seats 350.", False),
+        ("1200", "about 1200, they said", True),
+        ("1200", "1200.50 was paid", False),
+        ("1200", "it cost 3.1200", False),
+        ("1200", "It was 1200.", True),
+        ("5678", "1234,5678", True),
+        ("Reyes", "ask Dana Reyes's deputy", True),
+        ("Anna", "Annabel called", False),
+        ("Anna", "ANNA called", False),
+        ("orders", "reorders", False),
+        ("order-7", "see order-7/b", True),
+        ("cafe", "the cafe\u0301 opens", False),
+        ("v2.1", "with v2.1.3", False),
+        ("大阪", "彼は大阪へ行く", True),
+        ("서울", "내일 서울에서 만나요", True),
+        ("กรุงเทพ", "ไปกรุงเทพพรุ่งนี้", True),
+        ("駅", "駅前", False),
+        ("Ürün kodu", "Yeni Ürün kodu: 7", True),
+        ("Москва", "в Москва-Сити", True),
+        ("Москва", "Москвам", False),
+    ],
+)
+def test_words_begin_and_end_where_words_do(value: str, text: str, found: bool) -> None:
+    texts = Texts({"note": json.dumps(text, ensure_ascii=False).encode()})
+    assert (is_searched(value) and texts.where(value, (), True) is not None) == found
+
+
+def test_a_word_that_almost_comes_very_often_is_looked_for_once() -> None:
+    text = "abab" * 200_000 + " abab"
+    assert Texts({"note": json.dumps(text).encode()}).where("abab", (), True) == "note"

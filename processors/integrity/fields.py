@@ -16,7 +16,7 @@ from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.index import MAX_CANDIDATES, Capture, CaptureIndex, Found
 from processors.integrity.state import PackageField
-from processors.integrity.texts import MIN_SEARCHED_TEXT
+from processors.integrity.texts import is_searched
 from schemas.paths import Path
 from schemas.records import How, ViolationKind
 
@@ -389,7 +389,7 @@ def _found_in(found: Found, index: CaptureIndex, context: Carried) -> str | None
     then any of them counts that stands there as a word. Of the earlier ones only hashes are kept.
     """
     text = values.scalar_text(found.value) if found.value is not None else None
-    if text is None or found.value is None or len(text) < MIN_SEARCHED_TEXT:
+    if text is None or found.value is None or not is_searched(text):
         return None
     own = index.captures[found.top]
     hashes = own.hashes if own is found.capture and own.value == found.value else ()

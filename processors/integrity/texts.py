@@ -1,10 +1,15 @@
 """Looks for lost values in the strings of a context: words of a summary, say.
 
+A value begins and ends where words do: "1200" does not stand in "Q-9120044", nor in "1200.50". In
+scripts without spaces between words it may begin and end anywhere, and two characters are enough.
+
 One context is searched for each lost field of each of its handoffs, and it may hold a hundred
 thousand strings: they are read once, and their words too.
 """
 
+import re
 import string
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
@@ -16,6 +21,15 @@ from processors.contracts.values import MAX_WHERE
 _BACKSLASH = ord("\\")
 _BETWEEN = "\n\0"  # stands in few texts; where it does, it costs time only
 MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
+_MIN_UNSPACED = 2
+# Thai and Lao, Tibetan, Burmese, Khmer, Japanese, Chinese; Korean, whose particles follow a word
+# without a space.
+_UNSPACED = (
+    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_is_unspaced = re.compile(f"[{_UNSPACED}]+").fullmatch
+_word = re.compile(rf"[^\W_{_UNSPACED}]*").match
 
 
 class Texts:
@@ -68,16 +82,19 @@ class Texts:
         return self._names
 
     def _first(self, text: str) -> int:
-        """The number of the first text that holds this one; how many there are, where none does."""
-        at = self._joined.find(text)
-        if at < 0:
-            return len(self._texts)
-        number = bisect_right(self._starts, at) - 1
-        if text in self._texts[number]:
-            return number
-        # It was found across two of them.
-        holding = (n for n, held in enumerate(self._texts) if text in held)
-        return next(holding, len(self._texts))
+        """The number of the first text that holds this one as words of its own; how many there are,
+        where none does."""
+        joined = self._joined
+        at = joined.find(text)
+        while at >= 0:
+            end = at + len(text)
+            number = bisect_right(self._starts, at) - 1
+            if end <= self._starts[number] + len(self._texts[number]) and _apart(joined, at, end):
+                return number
+            # The rest of this word is no beginning of one either.
+            word = _word(joined, at)
+            at = joined.find(text, max(at + 1, word.end() if word is not None else 0))
+        return len(self._texts)
 
     def _words_of(self, quoted: bool) -> dict[bytes, int]:
         """The words by the digest of the value that each would be, bare of punctuation.
@@ -98,3 +115,35 @@ class Texts:
                 value = msgspec.json.encode(word) if quoted else word.encode()
                 found.setdefault(values.digest(value), number)
         return found
+
+
+def is_searched(text: str) -> bool:
+    """Whether a text is long enough not to stand in others by chance."""
+    if len(text) >= MIN_SEARCHED_TEXT:
+        return True
+    return len(text) >= _MIN_UNSPACED and _is_unspaced(text) is not None
+
+
+def _apart(joined: str, at: int, end: int) -> bool:
+    """Whether what stands between two places begins and ends where words do."""
+    before, after = joined[max(at - 2, 0) : at], joined[end : end + 2]
+    first, last = joined[at], joined[end - 1]
+    if before and _joins(before[-1], first):
+        return False
+    if after and _joins(last, after[0]):
+        return False
+    # A number is no part of a longer one.
+    if len(before) == 2 and before[1] == "." and before[0].isdigit() and first.isdigit():
+        return False
+    return not (len(after) == 2 and after[0] == "." and last.isdigit() and after[1].isdigit())
+
+
+def _joins(left: str, right: str) -> bool:
+    """Whether two characters side by side belong to one word."""
+    return _in_word(left) and _in_word(right)
+
+
+def _in_word(char: str) -> bool:
+    if _is_unspaced(char) is not None:
+        return False
+    return char.isalnum() or unicodedata.category(char)[0] == "M"
