@@ -209,7 +209,8 @@ def _stray(pick: random.Random) -> Iterator[tuple[Any, ...]]:
 def _poison(pick: random.Random) -> tuple[bytes | None, bytes | None]:
     """A record that cannot be understood, of one kind or another."""
     name = f"poison-{pick.randrange(10**6)}".encode()
-    whole = b'{"id":"p","task_id":"%s","workflow":"w","stage":"s","tool":"t","occurred_at":1}'
+    whole = b'{"id":"p","task_id":"%s","workflow":"w","stage":"s","tool":"t",'
+    whole += b'"occurred_at":1795000000000}'
     return pick.choice(
         (
             (name, b"\x00\xff" + pick.randbytes(20)),

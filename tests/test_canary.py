@@ -167,9 +167,9 @@ BROKEN = (
     b'"CANARY"',
     b'{"id":"1","task_id":"b","workflow":"lead","stage":"s","tool":"t","occurred_at":"CANARY",'
     b'"context":{"email":"CANARY"}}',
-    b'{"id":"1","task_id":"b","workflow":["lead"],"stage":"s","tool":"t","occurred_at":1,'
+    b'{"id":"1","task_id":"b","workflow":["lead"],"stage":"s","tool":"t","occurred_at":1795000000000,'
     b'"context":{"obj":{"a":"CANARY"},"text":"said CANARY","wrap":[{"email":"CANARY"}]}}',
-    b'{"id":"1","task_id":"b","workflow":"lead","stage":"s","tool":"t","occurred_at":1,'
+    b'{"id":"1","task_id":"b","workflow":"lead","stage":"s","tool":"t","occurred_at":1795000000000,'
     b'"email":"CANARY","context":{}}',
     b'\xff{"email":"CANARY',
 )

@@ -168,13 +168,14 @@ def test_lines_are_sent_to_the_partition_of_their_key(
     handoff: HandoffCommand, tmp_path: Path
 ) -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    old = '{"id":"1","task_id":"t1","workflow":"w","stage":"s","tool":"x","occurred_at":0}\n'
+    old = '{"id":"1","task_id":"t1","workflow":"w","stage":"s","tool":"x",'
+    old += '"occurred_at":946684800000}\n'
     ack = (
         '{"topic":"handoff.acks","value":{"id":"1","workflow":"w","task_id":"t1","handoff_id":"h",'
         f'"status":"accepted","by":"me","occurred_at":"{now}"}}}}\n'
     )
     path = tmp_path / "lines.jsonl"
-    path.write_text(old + ack + old.replace("t1", "t2").replace(":0}", f':"{now}"}}'))
+    path.write_text(old + ack + old.replace("t1", "t2").replace(":946684800000}", f':"{now}"}}'))
     result = handoff("send", str(path))
     assert (result.exit_code, result.stderr) == (0, "3 records sent\n")
     outputs, acks = on_topic("handoff.tool-outputs"), on_topic("handoff.acks")
@@ -210,7 +211,8 @@ def published(stdout: str) -> set[tuple[str, str]]:
 
 
 def test_a_bad_line_is_named_and_the_others_are_sent(handoff: HandoffCommand) -> None:
-    good = '{"id":"1","task_id":"t","workflow":"w","stage":"s","tool":"x","occurred_at":0}\n'
+    good = '{"id":"1","task_id":"t","workflow":"w","stage":"s","tool":"x",'
+    good += '"occurred_at":946684800000}\n'
     result = handoff("send", "-", lines=good + "nonsense\n\n" + '{"task_id":"t"}\n' + good)
     assert result.exit_code == 2
     assert "-, line 2: not sent: is not JSON" in result.stderr

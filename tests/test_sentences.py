@@ -54,7 +54,10 @@ def test_what_no_tool_captured_is_named_by_the_contracts_names() -> None:
         "inputs": [{"at": "10:00", "handoff": "marketing", "context": {"chatlog": "Hello"}}],
     }
     (message,) = told(story, "handoff.violations")
-    assert message.endswith("under a name that the contract gives (chat_log, crm.transcript).")
+    assert message.endswith(
+        "under a name that the contract gives (chat_log, crm.transcript); there is "
+        "chatlog: if that is it, add it to the field's from."
+    )
 
 
 def test_a_traceparent_that_is_none_is_not_passed_on() -> None:

@@ -4,7 +4,7 @@ This is the table of docs/contracts.md, row by row. Nothing is published here: a
 what was found, and `assemble` gathers the results of a contract.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.index import MAX_CANDIDATES, Capture, CaptureIndex, Found
+from processors.integrity.near import NearNames
 from processors.integrity.state import PackageField
 from processors.integrity.texts import is_searched
 from schemas.paths import Path
@@ -30,7 +31,7 @@ class FieldResult(Struct, frozen=True, gc=False):
     `source` is the sender's top-level name, `took` the name whose whole value the field used up.
     `capture` is where the value came from before this handoff, if from anywhere. `kind` is the
     violation, `refusal` why a rebuild was refused, `found_in` the string that holds the value,
-    None where its name must not be told.
+    None where its name must not be told. `near` is a name at hand that looks like the field's.
     """
 
     field: Field
@@ -43,6 +44,7 @@ class FieldResult(Struct, frozen=True, gc=False):
     kind: ViolationKind | None = None
     refusal: str | None = None
     found_in: str | None = None
+    near: str | None = None
 
     @property
     def name(self) -> str:
@@ -111,6 +113,7 @@ def assemble(
     missing: list[str] = []
     rebuilt = 0
     secrets: Secrets | None = None
+    near: NearNames | None = None
     for field in contract.fields:
         as_asked = None if gathered else _as_asked(field, context, index, source)
         if as_asked is not None:
@@ -119,6 +122,14 @@ def assemble(
         finding = _gather(field, index) if gathered else judge(field, context, index, source)
         if finding.took is not None:
             taken.add(finding.took)
+        if finding.kind == "never_captured":
+            if near is None:
+                near = NearNames(_undeclared(contract, context, index))
+            name = near.to([path.name for path in field.paths])
+            if name is not None:
+                if secrets is None:
+                    secrets = contract.classified.secrets(index.captures, context.values)
+                finding = replace(finding, near=None if secrets.tells(name) else name)
         if finding.found_in is not None:
             if secrets is None:
                 secrets = contract.classified.secrets(index.captures, context.values)
@@ -145,6 +156,16 @@ def assemble(
         taken.update(contract.fields_by_name)
         _add_extras(kept, context, taken, index, source)
     return AssembledContext(kept, broken, moved, missing, rebuilt, fidelity)
+
+
+def _undeclared(contract: Contract, context: Carried, index: CaptureIndex) -> Iterator[str]:
+    """The names at hand that the contract does not give."""
+    given = {
+        top for field in contract.fields for top in field.tops
+    } | contract.fields_by_name.keys()
+    for name in (*context.values, *index.captures):
+        if name not in given and name not in context.empty:
+            yield name
 
 
 def _as_asked(

@@ -41,7 +41,7 @@ def about_field(finding: FieldResult, sender: From, to: To) -> str:
         case "never_captured":
             return (
                 f"{name} is required by {to.receiver}, and no tool of the task ever captured it "
-                f"under a name that the contract gives ({_names(finding)})."
+                f"under a name that the contract gives ({_names(finding)}){_near(finding)}."
             )
         case "untranslatable":
             return (
@@ -59,6 +59,14 @@ def _names(finding: FieldResult) -> str:
     paths = finding.field.paths
     more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
     return ", ".join(path.name for path in paths[:_LISTED]) + more
+
+
+def _near(finding: FieldResult) -> str:
+    return (
+        f"; there is {finding.near}: if that is it, add it to the field's from"
+        if finding.near
+        else ""
+    )
 
 
 def _had(finding: FieldResult) -> str:

@@ -1,0 +1,47 @@
+"""Names at hand that look like one that a contract asks for: `policyNo` for `policy_no`."""
+
+from collections.abc import Iterable
+
+MAX_NAMES = 1_000  # of those at hand that are looked at
+MIN_EDITED = 5  # characters of a name from which on one may be mistyped
+
+
+class NearNames:
+    """Some names, to look for one that is almost another one."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_letters: dict[str, str] = {}
+        for name in names:
+            self._by_letters.setdefault(_letters(name), name)
+            if len(self._by_letters) == MAX_NAMES:
+                break
+
+    def to(self, wanted: Iterable[str]) -> str | None:
+        """The name that is one of the `wanted` without case and separators, or else one that is a
+        single edit away from one: a character more, less, another, or two exchanged."""
+        letters = [_letters(name) for name in wanted]
+        for each in letters:
+            if each in self._by_letters:
+                return self._by_letters[each]
+        for each in letters:
+            if len(each) >= MIN_EDITED:
+                for other, name in self._by_letters.items():
+                    if len(other) >= MIN_EDITED and _one_edit_apart(each, other):
+                        return name
+        return None
+
+
+def _letters(name: str) -> str:
+    return "".join([char for char in name.casefold() if char.isalnum()])
+
+
+def _one_edit_apart(a: str, b: str) -> bool:
+    if len(a) > len(b):
+        a, b = b, a
+    if len(b) - len(a) > 1:
+        return False
+    at = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    if len(b) > len(a):
+        return a[at:] == b[at + 1 :]
+    exchanged = a[at : at + 2] == b[at : at + 2][::-1] and a[at + 2 :] == b[at + 2 :]
+    return a[at + 1 :] == b[at + 1 :] or exchanged
