@@ -122,6 +122,8 @@ def test_strings_are_read_once_for_all_fields_and_parts(monkeypatch: pytest.Monk
         ("1200", "it cost 3.1200", False),
         ("1200", "It was 1200.", True),
         ("5678", "1234,5678", True),
+        ("2026-05-01", "on 2026-05-01T10:00:00Z", True),
+        ("2026-05", "on 2026-05T", False),
         ("Reyes", "ask Dana Reyes's deputy", True),
         ("Anna", "Annabel called", False),
         ("Anna", "ANNA called", False),

@@ -29,6 +29,7 @@ _UNSPACED = (
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _is_unspaced = re.compile(f"[{_UNSPACED}]+").fullmatch
+_is_date = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII).fullmatch  # its time may follow: T09:00
 _word = re.compile(rf"[^\W_{_UNSPACED}]*").match
 
 
@@ -130,7 +131,7 @@ def _apart(joined: str, at: int, end: int) -> bool:
     first, last = joined[at], joined[end - 1]
     if before and _joins(before[-1], first):
         return False
-    if after and _joins(last, after[0]):
+    if after and _joins(last, after[0]) and not (after[0] == "T" and _is_date(joined, at, end)):
         return False
     # A number is no part of a longer one.
     if len(before) == 2 and before[1] == "." and before[0].isdigit() and first.isdigit():
