@@ -105,12 +105,15 @@ def _duration(value: object) -> dt.timedelta:
 def check_path(path: str) -> str:
     """A name, or a path into objects and lists: 1 to 16 names, indexes and elements. What is none,
     but for a name that is missing, counts as a name that is spelled so; lint asks about it."""
-    if not all(segment.strip() for segment in path.split(".")):
-        wrong(
-            f"the path {path!r} has an empty segment",
-            "write names with one dot between them, such as crm.transcript",
-        )
-    found = paths.read(path)
+    try:
+        found = paths.parse(path)
+    except ExpressionError:
+        if not all(segment.strip() for segment in path.split(".")):
+            wrong(
+                f"the path {path!r} has an empty segment",
+                "write names with one dot between them, such as crm.transcript",
+            )
+        return path
     if len(found.rest) >= MAX_PATH_SEGMENTS:
         wrong(
             f"the path has {len(found.rest) + 1} segments",

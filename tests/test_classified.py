@@ -570,3 +570,22 @@ def test_no_package_has_it_under_a_name_that_is_not_covered(
                 assert classified.covers(place), (place, context)
         elif output.topic != "handoff.held":
             assert SECRET.encode() not in (output.value or b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("people[0].email", "people[0].email"),
+        ("people[0]", "people[0]"),
+        ("people[role=lead].email", "people[2].email"),
+        ("'the people'.email", "'the people'.email"),
+        ("tags[]", "tags[]"),
+        ("crm.email", "crm.email"),
+    ],
+)
+def test_a_top_level_name_that_is_spelled_as_a_path_is_classified(path: str, name: str) -> None:
+    found = classify([Named(("mail", path), True)])
+    assert found.within({name: b'"ana@example.com"', "other": b"1"}) == [
+        (name, b'"ana@example.com"')
+    ]
+    assert found.texts([(name, b'"ana@example.com"')]) == {"ana@example.com"}

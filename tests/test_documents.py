@@ -24,7 +24,7 @@ from schemas.documents import (
     to_json,
 )
 from schemas.loading import DocumentErrors, load
-from schemas.values import format_duration, parse_duration
+from schemas.values import check_path, format_duration, parse_duration
 from schemas.yaml_source import Problem
 
 CONTRACT = """\
@@ -191,6 +191,11 @@ def test_violation_kinds_hold_and_get_severities() -> None:
     found = contract(hold_on=list(VIOLATION_KINDS), severity=dict.fromkeys(VIOLATION_KINDS, "info"))
     assert found.hold_on == VIOLATION_KINDS
     assert len(VIOLATION_KINDS) == 20
+
+
+@pytest.mark.parametrize("path", ["'a..b'.c", "a[id=x..y].z", '".."'])
+def test_dots_in_quotes_are_no_empty_segment(path: str) -> None:
+    assert check_path(path) == path
 
 
 @pytest.mark.parametrize(

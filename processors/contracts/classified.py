@@ -27,6 +27,8 @@ from schemas.documents import HandoffContract
 
 Path = tuple[str, ...]
 NO_SECRETS = Secrets()
+_LIST_SIGNS = frozenset("['\"")
+_PATH_SIGNS = _LIST_SIGNS | {"."}
 
 
 class Named(Struct, frozen=True):
@@ -74,7 +76,7 @@ class Classified(Struct, frozen=True):
         for name, value in context:
             if (name,) in at:
                 found.update(telling.texts(value))
-            elif name in tops or "." in name:
+            elif _may_lead(name, tops):
                 pending.append((_steps(name), value))
         while pending:
             path, value = pending.pop()
@@ -91,11 +93,10 @@ class Classified(Struct, frozen=True):
             return NO_SECRETS
         tops = self.tops
         found = {pair for context in contexts for pair in self.within(context)}
-        for name in held:
-            if name in tops or "." in name:
-                capture = held[name]
-                kept = [each.value for each in (capture, *capture.behind)]
-                found.update((name, value) for value in kept if value is not None)
+        for name in _shared(_leading, tops, tuple(held)):
+            capture = held[name]
+            kept = [each.value for each in (capture, *capture.behind)]
+            found.update((name, value) for value in kept if value is not None)
         return Secrets(self.texts(found))
 
     def within(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
@@ -137,7 +138,12 @@ def _shared(choose: Choice, among: frozenset[str], names: tuple[str, ...]) -> tu
 
 
 def _leading(tops: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple([name for name in names if name in tops or "." in name])
+    return tuple([name for name in names if _may_lead(name, tops)])
+
+
+def _may_lead(name: str, tops: frozenset[str]) -> bool:
+    """Whether a top-level name may lead to what is classified: it may be spelled as a path is."""
+    return name in tops or not _PATH_SIGNS.isdisjoint(name)
 
 
 def _not_given(given: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
@@ -188,7 +194,7 @@ def classify(fields: Iterable[Named]) -> Classified:
 
 def _steps(name: str) -> Path:
     """The names of a path, as far as the first list: nobody knows which element has what."""
-    if "[" not in name and "'" not in name and '"' not in name:
+    if _LIST_SIGNS.isdisjoint(name):
         top, *rest = name.split(".")
     else:
         path = paths.read(name)
