@@ -140,9 +140,8 @@ def _take_output(
         for proposed, verdict in judged:
             handoff = open_handoff(proposed, verdict, output, source, event.backfill, hop, now)
             if handoff.id in known:
-                return task, [
-                    Increment("duplicates")
-                ]  # more than `MAX_EVENTS` ago, and told by this
+                # It came more than `MAX_EVENTS` ago; its handoff tells.
+                return task, [Increment("duplicates")]
             if handoff.state == "held":
                 handoff.as_of = source.number
                 if handoff.begun == "declared":

@@ -1,6 +1,7 @@
 """What a task remembers is events: what its tools said, and what its packages put elsewhere."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -75,6 +76,7 @@ class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
 
 
 Remembered = TaskEvent | Alias
+number_of = attrgetter("number")  # of an event in a task: its events lie in this order
 
 
 def weight(event: Remembered) -> int:

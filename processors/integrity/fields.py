@@ -160,9 +160,7 @@ def assemble(
 
 def _undeclared(contract: Contract, context: Carried, index: CaptureIndex) -> Iterator[str]:
     """The names at hand that the contract does not give."""
-    given = {
-        top for field in contract.fields for top in field.tops
-    } | contract.fields_by_name.keys()
+    given = {name for field in contract.fields for name in (field.name, *field.tops)}
     for name in (*context.values, *index.captures):
         if name not in given and name not in context.empty:
             yield name

@@ -486,9 +486,10 @@ def _must_complete(handoff: OpenHandoff, contract: Contract | None) -> bool:
 def _end_of(violation: OpenViolation, handoff: OpenHandoff, how: CloseReason) -> str:
     """The word for why a violation ends with its handoff: a value that the receiver never got is
     not there because the work is done without it."""
-    lost = violation.kind != "rule_failed" and violation.trial is None
-    lost = lost and violation.subject in handoff.missing
-    return "never_reached" if lost and how == "completed" else how
+    of_a_field = violation.kind != "rule_failed" and violation.trial is None
+    if how == "completed" and of_a_field and violation.subject in handoff.missing:
+        return "never_reached"
+    return how
 
 
 def of_kind(handoff: OpenHandoff, kind: ViolationKind) -> list[OpenViolation]:

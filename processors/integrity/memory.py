@@ -5,7 +5,6 @@ The task itself stays as it is. `Memory` holds what the next one will remember.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +19,7 @@ from processors.integrity.events import (
     Remembered,
     TaskEvent,
     length,
+    number_of,
     total_weight,
     weight,
     weight_beside,
@@ -29,7 +29,6 @@ from processors.integrity.limits import Limits
 from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import Forgotten, OpenHandoff, Task
 
-_number = attrgetter("number")
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
 
 
@@ -87,7 +86,7 @@ class Memory(Struct, gc=False):
                 captures = index.captures.copy()
                 self._index = index = CaptureIndex(captures, self.retracted, index.last)
                 self._is_ours = True
-            for event in events[bisect_right(events, index.last, key=_number) :]:
+            for event in events[bisect_right(events, index.last, key=number_of) :]:
                 index.add(event)
         return index
 

@@ -14,7 +14,14 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from processors.integrity.events import SHARED, Alias, EventRef, Remembered, TaskEvent
+from processors.integrity.events import (
+    SHARED,
+    Alias,
+    EventRef,
+    Remembered,
+    TaskEvent,
+    number_of,
+)
 from processors.integrity.state import (
     MAX_EDGES,
     MAX_EVENTS,
@@ -31,7 +38,6 @@ from schemas.records import How
 # Of this whole form. A state that was written in another one is not read.
 FORMAT = 2
 _PLACED = 48  # bytes of a package's value from which on it refers to an event that has it
-_number = attrgetter("number")
 Item = TypeVar("Item")
 
 
@@ -221,7 +227,7 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
 def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remembered]) -> int:
     """The number of the event before this one that has the bytes under the name; 0: none."""
     last = len(events) - 1
-    own = last if events[last] is event else bisect_left(events, event.number, key=_number)
+    own = last if events[last] is event else bisect_left(events, event.number, key=number_of)
     for index in range(own - 1, -1, -1):
         other = events[index]
         if isinstance(other, TaskEvent) and name in other.context:
@@ -275,7 +281,7 @@ def _placed(value: bytes, number: int, events: Sequence[Remembered]) -> bytes | 
 
 
 def _find(events: Sequence[Remembered], number: int) -> Remembered | None:
-    at = bisect_left(events, number, key=_number)
+    at = bisect_left(events, number, key=number_of)
     return events[at] if at < len(events) and events[at].number == number else None
 
 
