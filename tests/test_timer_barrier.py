@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 
 from processors.runtime import timer_barrier
-from processors.runtime.restoration import bounds
+from processors.runtime.restoration import Bounds, Place, bounds
 from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactions import Fatal
 
@@ -136,3 +136,22 @@ def test_restoration_does_not_begin_without_an_end() -> None:
 
     with pytest.raises(Fatal, match="cannot be read"):
         bounds(Answers(), [A])  # type: ignore[arg-type]
+
+
+def test_a_broker_that_does_not_lead_yet_is_asked_again() -> None:
+    asked: list[list[Place]] = []
+
+    class Answers:
+        def list_offsets(self, places: Any, **_: Any) -> Any:
+            asked.append([(place.topic, place.partition) for place in places])
+            found: dict[TopicPartition, Future[Any]] = {place: Future() for place in places}
+            for place, future in found.items():
+                if place.partition == B[1] and place.topic == B[0] and len(asked) == 1:
+                    error = KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)
+                    future.set_exception(KafkaException(error))
+                else:
+                    future.set_result(SimpleNamespace(offset=7))
+            return found
+
+    assert bounds(Answers(), [A, B]) == {A: Bounds(7, 7), B: Bounds(7, 7)}  # type: ignore[arg-type]
+    assert asked == [[A, B], [B], [A, B]], "only what was not answered"

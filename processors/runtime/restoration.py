@@ -33,6 +33,7 @@ log = logging.getLogger("handoff.restoration")
 
 Place = tuple[str, int]  # topic, partition
 CALL_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 0.1
 _PROGRESS_SECONDS = 2.0
 _SAVE_EVERY = 10_000
 # Tombstones older than this may be gone from the changelog (its `delete.retention.ms`), so an older
@@ -79,29 +80,41 @@ class Start:
 
 
 def bounds(admin: AdminClient, places: list[Place]) -> dict[Place, Bounds]:
-    """First offset and high watermark of each partition. Raises `Fatal` without an answer."""
-    found: dict[str, dict[Place, int]] = {"first": {}, "end": {}}
-    asked = {name: [TopicPartition(*place) for place in places] for name in found}
-    futures = {
-        name: admin.list_offsets(
-            dict.fromkeys(asked[name], spec),
+    """First offset and high watermark of each partition.
+
+    A broker that is not, or not yet, the leader of a partition is asked again, for `CALL_SECONDS`:
+    shortly after a topic is made, or a broker restarts, its answers are behind. Raises `Fatal`
+    without an answer.
+    """
+    first = _offsets(admin, places, _EARLIEST)
+    end = _offsets(admin, places, _LATEST)
+    return {place: Bounds(first[place], end[place]) for place in places}
+
+
+def _offsets(admin: AdminClient, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
+    found: dict[Place, int] = {}
+    until = time.monotonic() + CALL_SECONDS
+    while True:
+        answers = admin.list_offsets(
+            {TopicPartition(*place): spec for place in places if place not in found},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=CALL_SECONDS,
         )
-        for name, spec in (("first", _EARLIEST), ("end", _LATEST))
-    }
-    for name, answers in futures.items():
         for place, future in answers.items():
             what = "the ends of the partitions cannot be read"
             try:
                 offset = clients.offset_of(future.result(CALL_SECONDS + 1))
+                found[place.topic, place.partition] = offset
             except TimeoutError as error:
                 raise Fatal(f"{what}: {error}") from None
             except KafkaException as error:
+                if error.args[0].code() in TRANSIENT_ERRORS and time.monotonic() < until:
+                    continue
                 why = reason(error.args[0], Right("DESCRIBE", "topic", place.topic))
                 raise ended_by(error.args[0], f"{what}: {why}") from None
-            found[name][place.topic, place.partition] = offset
-    return {place: Bounds(found["first"][place], found["end"][place]) for place in places}
+        if len(found) == len(places):
+            return found
+        time.sleep(_ASK_AGAIN_SECONDS)
 
 
 def starts(
