@@ -179,8 +179,9 @@ class To(Struct, frozen=True, gc=False):
 class Provenance(Struct, frozen=True, gc=False, omit_defaults=True):
     """How one context value got into a package, and where it first came from.
 
-    `candidates` is the number of distinct values that the task has held under that name; `by` and
-    `reason` are set where a person amended the value.
+    `candidates` is the number of distinct values that the task has held for it and that fit, and
+    `passed_over` counts those that came later and do not fit. `by` and `reason` are set where a
+    person amended the value.
     """
 
     how: How
@@ -191,6 +192,7 @@ class Provenance(Struct, frozen=True, gc=False, omit_defaults=True):
     candidates: int
     by: str | None = None
     reason: str | None = None
+    passed_over: int = 0
 
 
 class Package(Struct, frozen=True, gc=False, rename={"from_": "from"}):

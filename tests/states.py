@@ -5,7 +5,7 @@ from typing import Any
 
 from processors.driver import Driver
 from processors.integrity import stored
-from processors.integrity.index import Capture, CaptureIndex
+from processors.integrity.candidates import Candidate, Search
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from processors.journal import Journal
@@ -37,9 +37,11 @@ def task_of(driver: Driver[Any]) -> Task:
     return task
 
 
-def captures(task: Task) -> dict[str, Capture]:
+def captures(task: Task) -> dict[str, Candidate]:
     """What stands under each name of a task."""
-    return CaptureIndex.of(task.events, task.retracted).captures
+    search = Search(task.events, task.retracted)
+    found = {name: search.under(name) for name in search.names()}
+    return {name: held.newest for name, held in found.items() if held and held.newest}
 
 
 def size(driver: Driver[Any]) -> int:

@@ -1,15 +1,18 @@
 """The judgement of fields: its short way for the most frequent case says what the long one says."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from processors.contracts.compiled import compile_contract
+from processors.contracts.values import digest, is_empty
+from processors.integrity import candidates
+from processors.integrity.candidates import Candidates, Search
 from processors.integrity.context import carry
-from processors.integrity.events import EventRef
-from processors.integrity.fields import assemble
-from processors.integrity.index import Capture, CaptureIndex
+from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
+from processors.integrity.fields import AssembledContext, assemble
 from schemas.documents import HandoffContract, parse
 
 DOCUMENT = parse(
@@ -34,7 +37,7 @@ DOCUMENT = parse(
 assert isinstance(DOCUMENT, HandoffContract)
 CONTRACT = compile_contract(DOCUMENT)
 LONG_WAY = replace(CONTRACT, fields=tuple(replace(f, plain=False) for f in CONTRACT.fields))
-NOW = EventRef(2, "a", "tool", "now", 200, False, 0, 8)
+NOW = EventRef(9, "a", "tool", "now", 200, False, 0, 8)
 
 NAMES = st.sampled_from(["text", "count", "any", "other", "renamed", "extra"])
 VALUES = st.sampled_from(
@@ -43,31 +46,59 @@ VALUES = st.sampled_from(
 
 
 @st.composite
-def carried(draw: st.DrawFn) -> tuple[dict[str, bytes], dict[str, Capture]]:
+def carried(draw: st.DrawFn) -> tuple[dict[str, bytes], list[Remembered]]:
     """A context, and what the task held before: half of it the very values that are sent again."""
     context = draw(st.dictionaries(NAMES, VALUES, min_size=3))
-    held = {}
-    for name in draw(st.lists(NAMES, unique=True, min_size=3)):
-        value = context.get(name) if draw(st.booleans()) else None
-        ref = EventRef(1, "s", "earlier", f"e-{name}", 100, False, 0, 7)
-        capture = Capture(value or draw(VALUES), ref)
-        hashes = draw(st.sampled_from([(), (b"12345678", b"abcdefgh")]))
-        alias_of = draw(st.sampled_from([None, "text"]))
-        held[name] = replace(capture, hashes=hashes, alias_of=alias_of)
-    return context, held
+    events: list[Remembered] = []
+    for number in range(1, draw(st.integers(1, 4))):
+        held = {}
+        for name in draw(st.lists(NAMES, unique=True, min_size=1)):
+            value = context.get(name) if draw(st.booleans()) else None
+            value = value or draw(VALUES)
+            if not is_empty(value):
+                held[name] = value
+        at = draw(st.sampled_from([90, 100, 100, 110]))
+        ref = EventRef(number, "s", "earlier", f"e-{number}", at, False, 0, number)
+        if held and draw(st.integers(0, 5)) == 0:
+            name, value = held.popitem()
+            events.append(Alias(number, 1, name, value, ref, "text", at))
+        elif held and draw(st.integers(0, 5)) == 0:
+            name, value = held.popitem()
+            events.append(TaskEvent(ref, 0, held, {name: digest(value)}))
+        else:
+            events.append(TaskEvent(ref, draw(st.integers(0, 1)), held))
+    return context, events
 
 
 @given(carried())
 def test_the_short_way_says_what_the_long_one_says(
-    given_: tuple[dict[str, bytes], dict[str, Capture]],
+    given_: tuple[dict[str, bytes], list[Remembered]],
 ) -> None:
-    context, held = given_
-    memory = CaptureIndex(held, {})
-    short = assemble(CONTRACT, carry(context), memory, NOW)
-    long = assemble(LONG_WAY, carry(context), memory, NOW)
+    context, events = given_
+    search = Search(events, {})
+    short = assemble(CONTRACT, carry(context), search, NOW)
+    long = assemble(LONG_WAY, carry(context), search, NOW)
     # A finding names its field, which differs here in the way that it is judged by.
     unlike = [replace(f, field=None) for f in short.broken + short.moved]
     assert unlike == [replace(f, field=None) for f in long.broken + long.moved]
-    assert msgspec.json.encode(replace(short, broken=[], moved=[])) == msgspec.json.encode(
-        replace(long, broken=[], moved=[])
-    )
+    assert encoded(short) == encoded(long)
+
+
+@given(carried(), st.integers(0, 4))
+def test_what_was_searched_before_is_found_again(
+    given_: tuple[dict[str, bytes], list[Remembered]], until: int
+) -> None:
+    """Also where more came since, and where what was searched has been taken back."""
+    context, events = given_
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "_CACHED", 0)
+        cache: dict[int | str, Candidates] = {}
+        others = [replace(event) for event in events[until:]]
+        for before in (events[:until], events[:until] + others):
+            assemble(CONTRACT, carry(context), Search(before, {}, b"", cache), NOW)
+        kept = assemble(CONTRACT, carry(context), Search(events, {}, b"", cache), NOW)
+    assert encoded(kept) == encoded(assemble(CONTRACT, carry(context), Search(events, {}), NOW))
+
+
+def encoded(context: AssembledContext) -> bytes:
+    return msgspec.json.encode(replace(context, broken=[], moved=[]))

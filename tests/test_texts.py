@@ -2,19 +2,17 @@
 
 import json
 import re
-import string
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.contracts import values
 from processors.contracts.values import MAX_WHERE
-from processors.integrity.texts import MIN_SEARCHED_TEXT, Texts, is_searched
+from processors.integrity.texts import Texts, is_searched
 from tests.core import each_time, play
 
 PIECES = ["a-1", "b-22", "c", "économie", "12345", '"', "\\", "\0", "\n\0", " ", ".", "a-1b-22"]
@@ -27,11 +25,11 @@ VALUES = st.recursive(
 )
 
 
-def naive(context: dict[str, bytes], text: str, hashes: list[bytes], quoted: bool) -> str | None:
-    """String by string: the first that holds the text, or a hashed value as a word."""
+def naive(context: dict[str, bytes], text: str) -> str | None:
+    """String by string: the first that holds the text."""
     for name, raw in context.items():
         for where, held in values.strings(raw, name):
-            if stands(text, held) or any(value in hashes for value in words(held, quoted)):
+            if stands(text, held):
                 return where
     return None
 
@@ -54,39 +52,26 @@ def in_word(char: str) -> bool:
     return char not in "東京都" and (char.isalnum() or unicodedata.category(char).startswith("M"))
 
 
-def words(held: str, quoted: bool) -> Iterator[bytes]:
-    for spaced in held.split():
-        word = spaced.strip(string.punctuation)
-        if len(word) >= MIN_SEARCHED_TEXT and not word.isalpha():
-            yield values.digest(msgspec.json.encode(word) if quoted else word.encode())
-
-
 @given(
     st.dictionaries(STRINGS, VALUES, max_size=4),
-    st.lists(st.tuples(STRINGS, st.lists(STRINGS, max_size=2), st.booleans()), max_size=4),
+    st.lists(STRINGS.filter(bool), max_size=4),
     st.booleans(),
 )
 def test_it_finds_what_a_reader_of_each_string_would(
-    context: dict[str, Any], asked: list[tuple[str, list[str], bool]], ascii_: bool
+    context: dict[str, Any], asked: list[str], ascii_: bool
 ) -> None:
     raw = {name: json.dumps(v, ensure_ascii=ascii_).encode() for name, v in context.items()}
     texts = Texts(raw)
-    for text, others, quoted in asked:
-        hashes = [
-            values.digest(msgspec.json.encode(each) if quoted else each.encode())
-            for each in others
-            if each
-        ]
-        if text:
-            assert texts.where(text, hashes, quoted) == naive(raw, text, hashes, quoted)
+    for text in asked:
+        assert texts.where(text) == naive(raw, text)
 
 
 def test_a_name_longer_than_anybody_reads_is_cut() -> None:
     long = "n" * 5_000
     raw = {long: b'[[{"' + long.encode() + b'": "E-4012 again"}]]'}
-    where = Texts(raw).where("E-4012", (), True)
+    where = Texts(raw).where("E-4012")
     assert where == "n" * (MAX_WHERE - 1) + "…"
-    assert Texts({"notes": b'{"a": ["E-4012"]}'}).where("E-4012", (), True) == "notes.a.0"
+    assert Texts({"notes": b'{"a": ["E-4012"]}'}).where("E-4012") == "notes.a.0"
 
 
 def test_strings_are_read_once_for_all_fields_and_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +127,9 @@ def test_strings_are_read_once_for_all_fields_and_parts(monkeypatch: pytest.Monk
 )
 def test_words_begin_and_end_where_words_do(value: str, text: str, found: bool) -> None:
     texts = Texts({"note": json.dumps(text, ensure_ascii=False).encode()})
-    assert (is_searched(value) and texts.where(value, (), True) is not None) == found
+    assert (is_searched(value) and texts.where(value) is not None) == found
 
 
 def test_a_word_that_almost_comes_very_often_is_looked_for_once() -> None:
     text = "abab" * 200_000 + " abab"
-    assert Texts({"note": json.dumps(text).encode()}).where("abab", (), True) == "note"
+    assert Texts({"note": json.dumps(text).encode()}).where("abab") == "note"

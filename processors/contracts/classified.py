@@ -15,7 +15,6 @@ list the whole list is classified.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import takewhile
-from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -36,16 +35,6 @@ class Named(Struct, frozen=True):
 
     names: tuple[str, ...]
     classified: bool
-
-
-class Held(Protocol):
-    """What a task holds under a name: raw JSON, None where it is not kept, and what it replaced."""
-
-    @property
-    def value(self) -> bytes | None: ...
-
-    @property
-    def behind(self) -> "tuple[Held, ...]": ...
 
 
 class Classified(Struct, frozen=True):
@@ -86,18 +75,6 @@ class Classified(Struct, frozen=True):
                 inside = values.members(value) or {}
                 pending += [((*path, *_steps(name)), bytes(raw)) for name, raw in inside.items()]
         return found
-
-    def secrets(self, held: Mapping[str, Held], *contexts: Mapping[str, bytes]) -> Secrets:
-        """What must not be told of what a task holds, and of contexts, by name."""
-        if not self.at:
-            return NO_SECRETS
-        tops = self.tops
-        found = {pair for context in contexts for pair in self.within(context)}
-        for name in _shared(_leading, tops, tuple(held)):
-            capture = held[name]
-            kept = [each.value for each in (capture, *capture.behind)]
-            found.update((name, value) for value in kept if value is not None)
-        return Secrets(self.texts(found))
 
     def within(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
         """What of a context may be classified, or has something classified inside."""

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -37,6 +38,7 @@ ERRORS: Final = frozenset(
         "held_too_long",
     }
 )
+_REMEMBERED_NAME: Final = 200  # characters: a tool may make one as long as a record
 INFOS: Final = frozenset({"context_reentered", "context_retracted"})
 
 
@@ -72,6 +74,32 @@ class Field(Struct, frozen=True, gc=False):
     rebuild: bool
     max_age: int | None  # milliseconds
     unambiguous: bool
+
+    def fits(self, value: bytes) -> bool:
+        """Whether a value has the declared type or schema."""
+        if value[0] not in self.starts:
+            return False
+        return self.accepts is None or self.accepts(value)
+
+    def in_their_terms(self, value: bytes) -> tuple[bytes, ViolationKind | None]:
+        """A value as the receiver asks for it, and what is wrong with it; then it is as it was."""
+        ours: bytes | None = value
+        if self.translate is not None:
+            ours = self._translate(value)
+            if ours is None:
+                return value, "untranslatable"
+        assert ours is not None
+        return (ours, None) if self.fits(ours) else (value, "context_malformed")
+
+    def _translate(self, value: bytes) -> bytes | None:
+        """The receiver's term for a value; one of theirs passes as it is; None for others."""
+        text = values.scalar_text(value)
+        if text is None or self.translate is None:
+            return None
+        translated = self.translate.get(text)
+        if translated is not None:
+            return translated
+        return value if values.canonical(value) in self.terms else None
 
 
 class Rule(Struct, frozen=True, gc=False):
@@ -269,6 +297,31 @@ def _compile_repeat(document: HandoffContract, classified: Classified) -> Repeat
     )
 
 
+def undeclared(name: str) -> Field:
+    """A field of which no contract says anything: what stands under a name."""
+    return _undeclared(name) if len(name) <= _REMEMBERED_NAME else _undeclared.__wrapped__(name)
+
+
+@lru_cache(maxsize=4096)
+def _undeclared(name: str) -> Field:
+    path = Path(name, name, ())
+    return Field(
+        name=name,
+        paths=(path,),
+        plain=True,
+        tops=(name,),
+        required=False,
+        weight=0,
+        starts=_ANY,
+        accepts=None,
+        translate=None,
+        terms=frozenset(),
+        rebuild=False,
+        max_age=None,
+        unambiguous=False,
+    )
+
+
 def _compile_field(field: ContractField) -> Field:
     read = [paths.read(name) for name in field.from_]
     translate = None
@@ -303,10 +356,11 @@ _STARTS = {
     "number": b"-0123456789",
     "integer": b"-0123456789",
 }
+_ANY = b"".join(_STARTS.values())
 
 
 def _starts(field: ContractField) -> bytes:
-    return b"".join(_STARTS[type_] for type_ in field.type or _STARTS)
+    return b"".join(_STARTS[type_] for type_ in field.type) if field.type else _ANY
 
 
 def _acceptance(field: ContractField) -> Callable[[bytes], bool] | None:

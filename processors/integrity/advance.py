@@ -12,21 +12,21 @@ handoff; deadlines and sweeps, which no record brings, are at the end of this fi
 from copy import copy
 from hashlib import blake2b
 
-from processors.contracts import values
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import feed, reevaluate, replies, sentences
 from processors.integrity.begin import ProposedHandoff, declared, implicit, triggered
+from processors.integrity.candidates import Candidate, Search
 from processors.integrity.context import NO_CONTEXT, Carried, carry
+from processors.integrity.digests import holds
 from processors.integrity.events import EventRef
 from processors.integrity.fields import AssembledContext
 from processors.integrity.handoff import Verdict, decide, open_handoff
-from processors.integrity.index import Capture
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.memory import Memory
 from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
-from processors.integrity.state import MAX_EVENTS, OpenHandoff, Task, holds
+from processors.integrity.state import MAX_EVENTS, OpenHandoff, Task
 from processors.integrity.step import StepContext
 from schemas.flow import UNFINISHED, Effect, Increment, Input, InputEvent, Refused, TimerFired
 from schemas.records import Ack, Amendment, ToolOutput
@@ -115,18 +115,18 @@ def _take_output(
         if judged:
             least = _within(least + judged[-1][1].least, limits)
         verdict = decide(
-            proposed, task.workflow, source, context, memory.index, tables, now, beside=beside
+            proposed, task.workflow, source, context, memory.search, tables, now, beside=beside
         )
         judged.append((proposed, verdict))
     there = _there(task, output, event)
-    typed_again = [] if there is None else _typed_again(there, output, context, memory)
+    typed_again = [] if there is None else _typed_again(there, output, context, memory.search)
     memory.add(source, context, hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, proposals, tables)
     for proposed in more:
         if judged:
             least = _within(least + judged[-1][1].least, limits)
-        verdict = decide(proposed, task.workflow, source, NO_CONTEXT, memory.index, tables, now)
+        verdict = decide(proposed, task.workflow, source, NO_CONTEXT, memory.search, tables, now)
         judged.append((proposed, verdict))
 
     begun: list[OpenHandoff] = []
@@ -155,8 +155,9 @@ def _take_output(
                 handoffs.remember_moved(handoff, verdict.moved)
         if task.open or task.arrived is not None:
             if there is not None and not any(handoff.begun == "implicit" for handoff in begun):
-                for name, capture in typed_again:
-                    handoffs.reentered(handoffs.open.get(there.id, there), name, capture)
+                for name, held, count in typed_again:
+                    now_there = handoffs.open.get(there.id, there)
+                    handoffs.reentered(now_there, name, held, count)
             _move_on(task, handoffs, output, event, context, source, begun)
         forgotten = handoffs.trim(weigh=memory.size > limits.state_bytes)
         open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
@@ -279,24 +280,23 @@ def _there(task: Task, output: ToolOutput, event: InputEvent) -> OpenHandoff | N
 
 
 def _typed_again(
-    handoff: OpenHandoff, output: ToolOutput, context: Carried, memory: Memory
-) -> list[tuple[str, Capture]]:
+    handoff: OpenHandoff, output: ToolOutput, context: Carried, search: Search
+) -> list[tuple[str, Candidate, int]]:
     """What somebody typed again, where a handoff went, though the task knew it and no package
-    carried it: the names, and what stood there."""
-    captures = memory.index.captures
+    carried it: the names, what stood there, and how many values did."""
     found = []
     for name, value in context.values.items():
-        old = captures.get(name)
+        held = None if name in context.empty else search.under(name)
+        if held is None or held.last_hop:
+            continue
+        old = held.newest
         if (
             old is not None
-            and old.value is not None
-            and not old.hop
             and old.ref.stage != output.stage
             and old.ref.occurred_at <= handoff.source.occurred_at
-            and name not in context.empty
-            and values.same(old.value, value)
+            and held.same(value)[0] is old
         ):
-            found.append((name, old))
+            found.append((name, old, held.count()))
     return found
 
 

@@ -127,10 +127,11 @@ def _holds(contract: Contract, memory: Memory) -> tuple[bool, bool]:
     """Whether a contract's `when` is true, and whether it could not be evaluated at all."""
     assert contract.when is not None
     values = {}
+    search = memory.search
     for name in contract.when.reads:
-        capture = memory.index.captures.get(name)
-        if capture is not None and capture.value is not None:
-            values[name] = capture.value
+        held = search.under(name)
+        if held is not None and held.newest is not None and held.newest.value is not None:
+            values[name] = held.newest.value
     try:
         return contract.when.evaluate(values), False
     except EvaluationError as error:

@@ -64,8 +64,9 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
 
 class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     """A value as a package of the handoff `hop` carried it: under the receiver's `name`, in the
-    receiver's terms. It came from the event `ref`, under `source_name`. `value` is None where it
-    was too large to keep."""
+    receiver's terms. It came from the event `ref`, under `source_name`, and stands there from the
+    time `at` (event time). `value` is None where it was too large to
+    keep."""
 
     number: int
     hop: int
@@ -73,6 +74,7 @@ class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     value: bytes | None
     ref: EventRef
     source_name: str
+    at: int
 
 
 Remembered = TaskEvent | Alias

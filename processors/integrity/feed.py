@@ -19,6 +19,7 @@ from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.registry import RegistrySnapshot
 from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
+from processors.integrity.digests import holds
 from processors.integrity.events import EventRef
 from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import (
@@ -29,7 +30,6 @@ from processors.integrity.state import (
     OpenViolation,
     PackageField,
     Task,
-    holds,
 )
 from processors.integrity.step import StepContext
 from schemas.feed import EdgePart, PatternPart, Repeated, add_fields, latency_bucket

@@ -11,10 +11,10 @@ from processors.contracts.compiled import Contract, Rule, severity_under
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import sentences
 from processors.integrity.begin import ProposedHandoff
+from processors.integrity.candidates import Search
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.fields import AssembledContext, FieldResult, assemble, share
-from processors.integrity.index import CaptureIndex
 from processors.integrity.receiver import Asked, Route, route
 from processors.integrity.state import OpenHandoff, OpenViolation, PackageField
 from schemas.cel.expression import EvaluationError, Members
@@ -65,7 +65,7 @@ def decide(
     workflow: str,
     source: EventRef,
     context: Carried,
-    index: CaptureIndex,
+    search: Search,
     tables: RegistrySnapshot,
     now: int,
     filled: Mapping[str, PackageField] = {},
@@ -74,7 +74,7 @@ def decide(
     """Judge a handoff against its contract, its receiver and what the task held before it.
 
     `filled` are values that were learnt or set after it: they fill and never blame. `beside` holds
-    what the contracts made of this context and index: the parts of one output have that in common.
+    what the contracts made of this context and memory: the parts of one output have that in common.
     """
     way = route(proposed.asked, tables, now)
     contract = way.contract
@@ -82,7 +82,7 @@ def decide(
     place = contract.id if contract is not None else ""
     judged = None if beside is None else beside.get(place)
     if judged is None:
-        judged = assemble(contract, context, index, source, gathered)
+        judged = assemble(contract, context, search, source, gathered)
         if beside is not None:
             beside[place] = judged
     kept = judged.values
@@ -130,7 +130,7 @@ def decide(
         opened.append(_nobody_declared(contract, sender, source, now))
         holding = []
     if proposed.trial is not None:
-        opened += _on_trial(proposed.trial, proposed, way, source, context, index, now)
+        opened += _on_trial(proposed.trial, proposed, way, source, context, search, now)
     return Verdict(
         way,
         kept,
@@ -160,7 +160,7 @@ def _field_violations(
     found = []
     for finding in broken:
         assert finding.kind is not None
-        capture = finding.capture
+        held = finding.held
         violation = OpenViolation(
             finding.kind,
             finding.name,
@@ -171,10 +171,10 @@ def _field_violations(
             source.occurred_at,
             now,
             finding.refusal,
-            capture.ref if capture is not None else None,
+            held.ref if held is not None else None,
             finding.candidates,
             finding.found_in,
-            last_hop=capture.hop if capture is not None else 0,
+            last_hop=finding.last_hop,
         )
         found.append((violation, sentences.about_field(finding, proposed.sender, way.to)))
     return found
@@ -253,12 +253,12 @@ def _on_trial(
     way: Route,
     source: EventRef,
     context: Carried,
-    index: CaptureIndex,
+    search: Search,
     now: int,
 ) -> list[tuple[OpenViolation, str]]:
     """What a trial version would have said of the same handoff."""
     gathered = proposed.begun == "triggered"
-    judged = assemble(trial, context, index, source, gathered)
+    judged = assemble(trial, context, search, source, gathered)
     found = _field_violations(trial, judged.broken, proposed, way, source, now)
     found += _rule_violations(trial, judged.values, judged.broken, source, now)
     return [(replace(violation, trial=trial.id), message) for violation, message in found]

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import sentences
+from processors.integrity.candidates import Candidate
 from processors.integrity.events import EventRef, weight
 from processors.integrity.feed import Feed
 from processors.integrity.fields import FieldResult, learnt, share
 from processors.integrity.handoff import Verdict, failing
-from processors.integrity.index import Capture
 from processors.integrity.limits import Limits
 from processors.integrity.memory import Memory
 from processors.integrity.outbox import Outbox
@@ -364,10 +364,10 @@ class Handoffs(Struct, gc=False):
             field = contract.fields_by_name.get(name)
             if field is None or not any(top in names for top in field.tops):
                 continue
-            late = learnt(field, self.memory.index)
-            if late is not None and late.capture.ref.number == event.number:
+            late = learnt(field, self.memory.search)
+            if late is not None and late.held.ref.number == event.number:
                 filled[name] = late.packed()
-                source_name = late.capture.alias_of or late.top
+                source_name = late.held.alias_of or late.held.top
                 self._remember(name, late.value, event, source_name, handoff)
         if filled:
             self.fill(handoff, filled, "arrived_late")
@@ -378,25 +378,22 @@ class Handoffs(Struct, gc=False):
             field = handoff.values.get(result.name)
             if result.value is None or field is None or field.value != result.value:
                 continue
-            capture = result.capture
-            if capture is None:
-                self._remember(result.name, result.value, field.ref, result.source, handoff)
-            else:
-                source_name = capture.alias_of or result.source
-                self._remember(result.name, result.value, capture.ref, source_name, handoff)
+            held = result.held
+            ref = field.ref if held is None else held.ref
+            source_name = result.source if held is None else held.alias_of or result.source
+            self._remember(result.name, result.value, ref, source_name, handoff)
 
     def _remember(
         self, name: str, value: bytes, ref: EventRef, source_name: str, handoff: OpenHandoff
     ) -> None:
-        there = self.memory.index.captures.get(name)
-        if (
-            there is not None
-            and there.ref.occurred_at > ref.occurred_at
-            and there.ref.number
-            != handoff.source.number  # its own context, captured after it was judged
-        ):
-            return  # the task has learnt something later under that name
-        self.memory.alias(name, value, ref, source_name, handoff.hop)
+        held = self.memory.search.under(name)
+        source = handoff.source
+        at = ref.occurred_at
+        if held is not None and held.newest is not None and held.newest.at > at:
+            if held.newest.number != source.number:
+                return  # the task has learnt something later under that name
+            at = source.occurred_at  # its own context was captured after it was judged
+        self.memory.alias(name, value, ref, source_name, handoff.hop, at)
 
     # --- its receiver changes -----------------------------------------------------------------
 
@@ -440,7 +437,7 @@ class Handoffs(Struct, gc=False):
 
     # --- somebody types again what the system knew ----------------------------------------------
 
-    def reentered(self, handoff: OpenHandoff, name: str, capture: Capture) -> None:
+    def reentered(self, handoff: OpenHandoff, name: str, held: Candidate, candidates: int) -> None:
         """A value that the task had, that no package carried, and that was captured again where
         the handoff went. A closed handoff keeps no violation: it is resolved at once. Of a name
         that tells what is classified nothing is said."""
@@ -455,15 +452,15 @@ class Handoffs(Struct, gc=False):
             self.step.event_id or handoff.source.event_id,
             self.step.occurred_at,
             self.step.now,
-            origin=capture.ref,
-            candidates=capture.candidates(),
+            origin=held.ref,
+            candidates=candidates,
         )
         if any(v.id(handoff) == violation.id(handoff) for v in handoff.violations):
             return
         is_open = handoff.id in self.open
         handoff = self.draft(handoff) if is_open else copy(handoff)
         self.outbox.feed.count(handoff, "reentered")
-        self.outbox.open(handoff, violation, sentences.reentered(name, capture.ref, to(handoff)))
+        self.outbox.open(handoff, violation, sentences.reentered(name, held.ref, to(handoff)))
         if not is_open:
             self.outbox.resolve(handoff, handoff.violations[-1:], "completed")
 

@@ -3,7 +3,6 @@
 The task itself stays as it is. `Memory` holds what the next one will remember.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
@@ -11,7 +10,9 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.classified import Classified
+from processors.integrity.candidates import Candidates, Search
 from processors.integrity.context import Carried
+from processors.integrity.digests import add_name
 from processors.integrity.events import (
     SHARED,
     Alias,
@@ -19,12 +20,10 @@ from processors.integrity.events import (
     Remembered,
     TaskEvent,
     length,
-    number_of,
     total_weight,
     weight,
     weight_beside,
 )
-from processors.integrity.index import CaptureIndex
 from processors.integrity.limits import Limits
 from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import Forgotten, OpenHandoff, Task
@@ -36,8 +35,7 @@ class Memory(Struct, gc=False):
     """The events of a task, and what follows from them.
 
     `size` and `names` are upper bounds, of the bytes of the events and of the names that they hold
-    values of. They are counted anew where they pass a limit. An index is worked out when it is
-    first asked for: most outputs need none.
+    values of. They are counted anew where they pass a limit.
     """
 
     events: tuple[Remembered, ...]
@@ -47,10 +45,9 @@ class Memory(Struct, gc=False):
     size: int
     names: int
     limits: Limits
-    _index: CaptureIndex | None
+    lost: bytes
+    _searched: dict[int | str, Candidates]
     _secrets: TaskSecrets | None
-    _is_ours: bool = False  # the index: else it is the task's, and stays as it is
-    _views: dict[int, CaptureIndex] = {}
 
     @classmethod
     def of(cls, task: Task, limits: Limits) -> "Memory":
@@ -63,7 +60,8 @@ class Memory(Struct, gc=False):
             task.size,
             task.names,
             limits,
-            task.index,
+            task.lost,
+            {} if task.searched is None else task.searched,
             task.secrets,
         )
 
@@ -71,24 +69,13 @@ class Memory(Struct, gc=False):
         """Make a task remember this."""
         task.events, task.forgotten, task.retracted = self.events, self.forgotten, self.retracted
         task.next_number, task.size, task.names = self.next_number, self.size, self.names
-        task.index, task.secrets = self._index, self._secrets
+        task.lost, task.searched, task.secrets = self.lost, self._searched, self._secrets
         return task
 
     @property
-    def index(self) -> CaptureIndex:
-        """What stands under each name now."""
-        index, events = self._index, self.events
-        if index is None:
-            self._index = index = CaptureIndex.of(events, self.retracted)
-            self._is_ours = True
-        elif events and events[-1].number > index.last:
-            if not self._is_ours:
-                captures = index.captures.copy()
-                self._index = index = CaptureIndex(captures, self.retracted, index.last)
-                self._is_ours = True
-            for event in events[bisect_right(events, index.last, key=number_of) :]:
-                index.add(event)
-        return index
+    def search(self) -> Search:
+        """What it remembers now, to be searched."""
+        return Search(self.events, self.retracted, self.lost, self._searched)
 
     def secrets(self, classified: Classified) -> TaskSecrets:
         """The values that are `classified`."""
@@ -102,17 +89,13 @@ class Memory(Struct, gc=False):
         """Whether nothing was forgotten for want of room, as far as the numbers tell."""
         return bool(self.events) and self.events[0].number == 1 and not self.forgotten
 
-    def before(self, number: int) -> CaptureIndex:
-        """What stood under each name before the event `number` came, but for what was taken back
-        since."""
+    def before(self, number: int) -> Search:
+        """What it remembered before the event `number` came, but for what was taken back since."""
         if number >= self.next_number and not self.forgotten:
-            return self.index
-        found = self._views.get(number)
-        if found is None:
-            past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
-            events = [event for event in self.events if event.number < number]
-            found = self._views[number] = CaptureIndex.of([*past, *events], self.retracted)
-        return found
+            return self.search
+        past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
+        events = [event for event in self.events if event.number < number]
+        return Search([*past, *events], self.retracted, self.lost)
 
     # --- one more event -----------------------------------------------------------------------
 
@@ -176,8 +159,11 @@ class Memory(Struct, gc=False):
                 return held if held == value else value
         return value
 
-    def alias(self, name: str, value: bytes, ref: EventRef, source_name: str, hop: int) -> None:
-        """Remember a package's value under the receiver's name, with its first origin.
+    def alias(
+        self, name: str, value: bytes, ref: EventRef, source_name: str, hop: int, at: int
+    ) -> None:
+        """Remember a package's value under the receiver's name, with its first origin, from the
+        time `at`.
 
         What a late handoff carried of a name that was taken back since is taken back here too, and
         not remembered.
@@ -190,7 +176,7 @@ class Memory(Struct, gc=False):
             return
         kept = value if len(value) <= self.limits.value_bytes else None
         number, self.next_number = self.next_number, self.next_number + 1
-        alias = Alias(number, hop, name, kept, ref, source_name)
+        alias = Alias(number, hop, name, kept, ref, source_name, at)
         self._append(alias, weight(alias))
         self.names += 1
 
@@ -213,11 +199,7 @@ class Memory(Struct, gc=False):
         gone = set(names)
         retracted = self.retracted.copy()
         # A forgotten alias is taken back as its name was: asked for, it is no name never captured.
-        gone.update(
-            name
-            for name, capture in self.index.captures.items()
-            if capture.alias_of in gone and capture.ref.occurred_at <= at
-        )
+        gone.update(self._aliases_of(gone, at))
         for name in gone:
             retracted[name] = max(at, retracted.get(name, at))
         self.retracted = retracted
@@ -233,9 +215,20 @@ class Memory(Struct, gc=False):
         )
         self._retraction_changed()
 
+    def _aliases_of(self, names: set[str], at: int) -> list[str]:
+        """The names under which a package's value of some names stands now."""
+        found = []
+        search = self.search
+        for name in {event.name for event in self.events if isinstance(event, Alias)}:
+            held = search.under(name)
+            newest = None if held is None else held.newest
+            if newest is not None and newest.alias_of in names and newest.ref.occurred_at <= at:
+                found.append(name)
+        return found
+
     def _retraction_changed(self) -> None:
-        self._index = self._secrets = None
-        self._views = {}
+        self._secrets = None
+        self._searched = {}
 
     # --- forgotten ----------------------------------------------------------------------------
 
@@ -268,8 +261,8 @@ class Memory(Struct, gc=False):
         return gone
 
     def _forget(self, most: int, largest: int) -> int:
-        captures = self.index.captures
-        if len(captures) <= most and self.size <= largest:
+        before = self.search.names()
+        if len(before) <= most and self.size <= largest:
             return 0
         if self.size > largest:
             largest = largest // 8 * 7  # not again with the next output
@@ -287,12 +280,15 @@ class Memory(Struct, gc=False):
         at = self.next_number
         self.next_number = at + 1  # what comes after it is told apart from what came before
         self.forgotten += tuple([Forgotten(event, at) for event in self.events[:first]])
+        for event in self.events[:first]:
+            for name in _names(event):
+                self.lost = add_name(self.lost, name)
         self.events = self.events[first:]
         self.size = total_weight(self.events)
         self.names = sum([len(_names(event)) for event in self.events])
-        self._index = self._secrets = None
-        left = self.index.captures
-        return len([name for name in captures if name not in left])
+        self._secrets, self._searched = None, {}
+        left = self.search.names()
+        return len([name for name in before if name not in left])
 
     def _forget_retractions(self, most: int) -> None:
         left = self.retracted.copy()

@@ -24,7 +24,7 @@ from schemas.records import (
 from schemas.serde import utc
 
 # How a value came into a package; fields that have it in common share their provenance.
-PackageOrigin = tuple[str, int, int, str | None, str | None]
+PackageOrigin = tuple[str, int, int, str | None, str | None, int]
 
 
 def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) -> Package:
@@ -34,7 +34,14 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
     made: dict[PackageOrigin, Provenance] = {}
     for name, field in handoff.values.items():
         context[name] = Raw(field.value)
-        origin = field.how, field.ref.number, field.candidates, field.by, field.reason
+        origin = (
+            field.how,
+            field.ref.number,
+            field.candidates,
+            field.by,
+            field.reason,
+            field.passed_over,
+        )
         provenance[name] = made.get(origin) or _provenance(field, origin, made)
     held = handoff.state == "held"
     return Package(
@@ -81,6 +88,7 @@ def _provenance(
         field.candidates,
         field.by,
         field.reason,
+        field.passed_over,
     )
     return found
 

@@ -130,12 +130,12 @@ def _learnt(
     found: dict[str, PackageField] = {}
     for name in missing:
         field = contract.fields_by_name.get(name) if contract is not None else None
-        late = learnt(field, handoffs.memory.index) if field is not None else None
+        late = learnt(field, handoffs.memory.search) if field is not None else None
         # That a package which went out carried it is no news.
         if (
             late is not None
-            and late.capture.alias_of is None
-            and late.capture.ref.number > handoff.source.number
+            and late.held.alias_of is None
+            and late.held.ref.number > handoff.source.number
         ):
             found[name] = late.packed()
     return found

@@ -11,6 +11,7 @@ from schemas.records import Ack, Amendment, From, To, ViolationKind
 _LISTED = 5  # names in one sentence
 _REFUSALS = {
     "not_allowed": "the contract allows no rebuild",
+    "forgotten": "the task has had more than it can remember",
     "not_kept": "the value was too large to keep for a rebuild",
     "too_old": "the capture is older than the contract allows",
     "ambiguous": "the task has held {candidates} different values for it",
@@ -33,7 +34,7 @@ def about_field(finding: FieldResult, sender: From, to: To) -> str:
                 f"{_had(finding)}{_outcome(finding)}."
             )
         case "context_empty":
-            if finding.capture is None:
+            if finding.held is None:
                 return f"{name} was sent empty {between}, and the task never held a value for it."
             return f"{name} was sent empty {between}; {_had(finding)}{_outcome(finding)}."
         case "context_retracted":
@@ -70,17 +71,23 @@ def _near(finding: FieldResult) -> str:
 
 
 def _had(finding: FieldResult) -> str:
-    capture = finding.capture
-    if capture is None:
-        return "nothing is known of its origin"
-    return f"{capture.ref.tool} had it at stage {capture.ref.stage}"
+    held = finding.held
+    if held is None:
+        return "the task may have had it"
+    return f"{held.ref.tool} had it at stage {held.ref.stage}"
 
 
 def _outcome(finding: FieldResult) -> str:
     if finding.rebuilt:
-        return ", and it was rebuilt from there"
+        return f", and it was rebuilt from there{_passed_over(finding.passed_over)}"
     refusal = _REFUSALS[finding.refusal or "not_allowed"]
     return f", but it was not rebuilt: {refusal.format(candidates=finding.candidates)}"
+
+
+def _passed_over(later: int) -> str:
+    if not later:
+        return ""
+    return "; a later value did not fit" if later == 1 else f"; {later} later values did not fit"
 
 
 def about_handoff(

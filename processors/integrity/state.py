@@ -1,6 +1,6 @@
 """What the processor remembers of a task: its events, its handoffs, and where it is.
 
-`index` says which value stands under a name, and `stored` how a task is written down. Times are
+`candidates` says how its events are searched, and `stored` how a task is written down. Times are
 epoch milliseconds.
 """
 
@@ -10,8 +10,8 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from processors.integrity.candidates import Candidates
 from processors.integrity.events import EventRef, Remembered, length
-from processors.integrity.index import CaptureIndex
 from processors.integrity.secrets import TaskSecrets
 from schemas.lifecycle import OpenState
 from schemas.records import Begun, How, Severity, ViolationKind
@@ -25,7 +25,7 @@ MAX_EDGES = 64  # edges of a task's handoffs by which its first one over an edge
 
 class PackageField(Struct, frozen=True, array_like=True, gc=False):
     """A value as a package carries it, and the event that it came with. `by` and `reason`: who
-    amended it."""
+    amended it. `passed_over`: how many later values of the task did not fit."""
 
     value: bytes
     how: How
@@ -33,6 +33,7 @@ class PackageField(Struct, frozen=True, array_like=True, gc=False):
     candidates: int
     by: str | None = None
     reason: str | None = None
+    passed_over: int = 0
 
 
 class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
@@ -218,10 +219,11 @@ class Task(Struct, gc=False):
     """One task. `advance` never changes one: it makes the next, a copy, and changes that.
 
     `events` are what it remembers, and `next_number` is that of the next one; `forgotten` those
-    that only held handoffs still need. `retracted` maps a name to the time of its retraction.
-    `size` and `names` are upper bounds: of the bytes of the events, and of the names that they hold
-    values of. `index` is what stands under each name, and `secrets` are the classified values, both
-    where they were worked out.
+    that only held handoffs still need, and `lost` has the digests of the names in all that it has
+    forgotten. `retracted` maps a name to the time of its retraction. `size` and `names` are upper
+    bounds: of the bytes of the events, and of the names that they hold values of. `searched` is
+    what was found in the events lately, and `secrets` are the classified values, both where they
+    were worked out.
 
     `hops` counts the handoffs so far. `heard` holds eight bytes for each of the last inputs.
     `last_input_at` is processor time. `stage`, `tool` and `stage_at` (event time) are those of the
@@ -243,7 +245,8 @@ class Task(Struct, gc=False):
     retracted: dict[str, int] = {}
     size: int = 0
     names: int = 0
-    index: CaptureIndex | None = None
+    lost: bytes = b""
+    searched: dict[int | str, Candidates] | None = None
     secrets: TaskSecrets | None = None
     hops: int = 0
     open: tuple[OpenHandoff, ...] = ()
@@ -261,14 +264,6 @@ class Task(Struct, gc=False):
     covered: bool = False
     path: bytes = b""
     edges: bytes = b""
-
-
-def holds(row: bytes, wanted: bytes, width: int) -> bool:
-    """Whether a row of digests, each of `width` bytes, holds these, side by side."""
-    at = row.find(wanted)
-    while at > 0 and at % width:  # found across two digests
-        at = row.find(wanted, at + 1)
-    return at >= 0
 
 
 def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None:

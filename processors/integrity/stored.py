@@ -36,7 +36,7 @@ from processors.processor import misfit
 from schemas.records import How
 
 # Of this whole form. A state that was written in another one is not read.
-FORMAT = 2
+FORMAT = 3
 _PLACED = 48  # bytes of a package's value from which on it refers to an event that has it
 Item = TypeVar("Item")
 
@@ -74,6 +74,7 @@ class _StoredField(Struct, frozen=True, array_like=True, gc=False):
     candidates: int
     by: str | None = None
     reason: str | None = None
+    passed_over: int = 0
 
 
 class _Handoff(Struct, frozen=True, array_like=True, tag=0, gc=False):
@@ -117,6 +118,7 @@ class _Whole(Struct, frozen=True, array_like=True, gc=False):
     heard: bytes
     path: bytes
     edges: bytes
+    lost: bytes
 
 
 class _Change(Struct, frozen=True, array_like=True, gc=False):
@@ -136,6 +138,7 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     true: list[str] | None = None
     forgotten: list[Forgotten] | None = None
     retracted: dict[str, int] | None = None
+    lost: bytes = b""
 
 
 _UNCHANGED = (None, None)
@@ -166,6 +169,7 @@ def encode(task: Task) -> bytes:
             task.heard,
             task.path,
             task.edges,
+            task.lost,
         )
     )
 
@@ -197,6 +201,7 @@ def encode_change(before: Task, after: Task) -> bytes:
         or after.true != before.true
         or after.forgotten is not before.forgotten
         or after.retracted is not before.retracted
+        or after.lost is not before.lost
     ):
         row += [
             [] if after.arrived is before.arrived else [after.arrived],
@@ -204,6 +209,7 @@ def encode_change(before: Task, after: Task) -> bytes:
             None if after.true == before.true else after.true,
             None if after.forgotten is before.forgotten else after.forgotten,
             None if after.retracted is before.retracted else after.retracted,
+            after.lost[len(before.lost) :],
         ]
     return _encode(row)
 
@@ -255,7 +261,7 @@ def _fields(
 ) -> list[tuple[Any, ...]]:
     """Fields as `_StoredField` has them; the events that they came with are put into `refs`."""
     places = {number: place for place, number in enumerate(refs)}
-    found = []
+    found: list[tuple[Any, ...]] = []
     for name, field in values.items():
         ref, value = field.ref, field.value
         number = ref.number
@@ -265,8 +271,10 @@ def _fields(
             refs[number] = ref
         if len(value) >= _PLACED:
             value = _placed(value, number, events)  # type: ignore[assignment]
-        row = (name, value, field.how, place, field.candidates)
-        found.append(row if field.by is None else (*row, field.by, field.reason))
+        row: tuple[Any, ...] = (name, value, field.how, place, field.candidates)
+        if field.by is not None or field.passed_over:
+            row = (*row, field.by, field.reason, field.passed_over)
+        found.append(row)
     return found
 
 
@@ -353,6 +361,7 @@ def _task(whole: _Whole) -> Task:
             heard=whole.heard,
             path=whole.path,
             edges=whole.edges,
+            lost=whole.lost,
         ),
         whole.head,
     )
@@ -376,6 +385,7 @@ def _changed(task: Task, change: _Change) -> Task:
             heard=(task.heard + change.heard)[-8 * MAX_EVENTS :],
             path=(task.path + change.path)[-4 * MAX_PATH :],
             edges=(task.edges + change.edges)[-4 * MAX_EDGES :],
+            lost=task.lost + change.lost,
         ),
         change.head,
     )
@@ -425,6 +435,7 @@ def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:
                 each.candidates,
                 each.by,
                 each.reason,
+                each.passed_over,
             )
             for each in listed
         }

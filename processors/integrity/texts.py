@@ -4,16 +4,13 @@ A value begins and ends where words do: "1200" does not stand in "Q-9120044", no
 scripts without spaces between words it may begin and end anywhere, and two characters are enough.
 
 One context is searched for each lost field of each of its handoffs, and it may hold a hundred
-thousand strings: they are read once, and their words too.
+thousand strings: they are read once.
 """
 
 import re
-import string
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-
-import msgspec
+from collections.abc import Mapping
 
 from processors.contracts import values
 from processors.contracts.values import MAX_WHERE
@@ -45,18 +42,13 @@ class Texts:
         self._texts: list[str] = []
         self._joined = ""
         self._starts: list[int] = []  # of each text in `_joined`
-        self._words: dict[bool, dict[bytes, int]] = {}  # digest -> text, of quoted words or bare
 
-    def where(self, text: str, hashes: Iterable[bytes], quoted: bool) -> str | None:
-        """The first string that holds `text`, or else, as a word, a value with one of the `hashes`
-        (of strings, where `quoted`)."""
-        if not hashes and not self._may_hold(text):
+    def where(self, text: str) -> str | None:
+        """The first string that holds `text` as words of its own."""
+        if not self._may_hold(text):
             return None
         names = self._read()
         found = self._first(text)
-        if hashes:
-            words = self._words_of(quoted)
-            found = min([found, *(words.get(digest, len(names)) for digest in hashes)])
         if found == len(names):
             return None
         name = names[found]
@@ -96,26 +88,6 @@ class Texts:
             word = _word(joined, at)
             at = joined.find(text, max(at + 1, word.end() if word is not None else 0))
         return len(self._texts)
-
-    def _words_of(self, quoted: bool) -> dict[bytes, int]:
-        """The words by the digest of the value that each would be, bare of punctuation.
-
-        Words of nothing but letters do not count: "economy" stands in "basic economy" by chance.
-        """
-        found = self._words.get(quoted)
-        if found is not None:
-            return found
-        found = self._words[quoted] = {}
-        seen: set[str] = set()
-        for number, text in enumerate(self._texts):
-            for spaced in text.split():
-                word = spaced.strip(string.punctuation)
-                if word in seen or len(word) < MIN_SEARCHED_TEXT or word.isalpha():
-                    continue
-                seen.add(word)
-                value = msgspec.json.encode(word) if quoted else word.encode()
-                found.setdefault(values.digest(value), number)
-        return found
 
 
 def is_searched(text: str) -> bool:

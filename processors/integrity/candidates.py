@@ -1,0 +1,266 @@
+"""A field's candidates: the values that its paths lead to, in the events that a task remembers.
+
+Of one event the first path that leads to a value counts. The latest value by event time leads; of
+values of one time that which arrived later leads. What a package put under the receiver's name
+counts from the handoff that did it, and by itself makes no second candidate.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from msgspec import Struct
+
+from processors.contracts import values
+from processors.contracts.compiled import Field, undeclared
+from processors.integrity.digests import may_hold
+from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
+from schemas.paths import Path
+
+_CACHED = 24  # events from which on what was found of a field is kept for the next search
+_MAX_CACHED = 1_000  # fields, of one task
+
+
+class Candidate(Struct, frozen=True, gc=False):
+    """A value that a task holds for a field, and the latest event that said it.
+
+    `value` is raw JSON as it was said, None where it was too large to keep; `ours` is the same in
+    the receiver's terms. `top` is the name that its path begins at. `at` is the time that it counts
+    from (epoch ms), and `number` its event. `alias_of` is the sender's name where a package put it.
+    """
+
+    value: bytes | None
+    ours: bytes | None
+    ref: EventRef
+    top: str
+    at: int
+    number: int
+    alias_of: str | None = None
+
+
+class Candidates(Struct, gc=False):
+    """All that a task holds for a field, each distinct value once.
+
+    `fit` are those that are what the contract asks for, by the key that equal ones have in common,
+    and `unfit` the others. `said` are the keys of those that fit and that outputs said themselves.
+    `newest` is the latest of all, `best` the latest that fits. `last_hop` is the last handoff that
+    carried any of them (0: none did).
+    """
+
+    field: Field
+    retracted: dict[str, int]  # until when a value that begins at a name was taken back with others
+    fit: dict[bytes, Candidate]
+    unfit: dict[bytes, Candidate]
+    said: set[bytes]
+    newest: Candidate | None = None
+    best: Candidate | None = None
+    last_hop: int = 0
+    read: int = 0  # events
+    last: Remembered | None = None  # of these
+    _known: dict[bytes, tuple[bytes, bytes, bool]] = {}  # as said -> key, in their terms, fits
+
+    def add(self, events: Iterable[Remembered]) -> None:
+        """Look through more events, in order."""
+        paths = self.field.paths
+        name = paths[0].name if len(paths) == 1 and not paths[0].rest else None
+        for event in events:
+            self.read += 1
+            self.last = event
+            if type(event) is not TaskEvent:
+                self._add_alias(event)  # type: ignore[arg-type]
+            elif name is None:
+                self._search(event, paths)
+            elif (value := event.context.get(name)) is not None:
+                self._put(event, value, name)
+            elif event.large and name in event.large:
+                self._put_large(event, event.large[name], name)
+
+    def _search(self, event: TaskEvent, paths: tuple[Path, ...]) -> None:
+        context, large = event.context, event.large
+        for path in paths:
+            value = context.get(path.name)
+            if value is not None:
+                return self._put(event, value, path.name)
+            if path.rest and path.top in context:
+                value = values.descend(context[path.top], path.rest)
+                if value is not None and not values.is_empty(value):
+                    return self._put(event, value, path.top)
+            for name in (path.name, path.top):
+                if name in large:  # nobody knows what is inside
+                    return self._put_large(event, large[name], name)
+        return None
+
+    def _add_alias(self, alias: Alias) -> None:
+        name, value = alias.name, alias.value
+        for path in self.field.paths:
+            if path.name == name:
+                break
+            if path.rest and path.top == name and alias.value is not None:
+                value = values.descend(alias.value, path.rest)
+                if value is not None and not values.is_empty(value):
+                    break
+        else:
+            return
+        ref, at, number = alias.ref, alias.at, alias.number
+        if value is None:
+            key, ours, fits = b"\0" + name.encode(), None, True
+        else:
+            key, ours, fits = self._in_their_terms(value)
+        found = Candidate(value, ours, ref, name, at, number, alias.source_name)
+        self._place(found, key, fits, alias.hop)
+
+    def _put(self, event: TaskEvent, value: bytes, top: str) -> None:
+        key, ours, fits = self._known.get(value) or self._in_their_terms(value)
+        ref = event.ref
+        found = Candidate(value, ours, ref, top, ref.occurred_at, ref.number)
+        if self._place(found, key, fits, event.hop) and fits:
+            self.said.add(key)
+
+    def _put_large(self, event: TaskEvent, digest: bytes, top: str) -> None:
+        ref = event.ref
+        key = b"\0" + digest  # no JSON begins so
+        found = Candidate(None, None, ref, top, ref.occurred_at, ref.number)
+        if self._place(found, key, True, event.hop):
+            self.said.add(key)
+
+    def _place(self, found: Candidate, key: bytes, fits: bool, hop: int) -> bool:
+        if self.retracted and found.ref.occurred_at <= self.retracted.get(found.top, -1):
+            return False
+        self.last_hop = max(self.last_hop, hop)
+        among = self.fit if fits else self.unfit
+        held = among.get(key)
+        if held is None or held.at <= found.at:
+            among[key] = found
+        if self.newest is None or self.newest.at <= found.at:
+            self.newest = found
+        if fits and (self.best is None or self.best.at <= found.at):
+            self.best = found
+        return True
+
+    def _in_their_terms(self, value: bytes) -> tuple[bytes, bytes, bool]:
+        """The key of a value, the value in the receiver's terms, and whether it fits."""
+        known = self._known.get(value)
+        if known is None:
+            ours, kind = self.field.in_their_terms(value)
+            known = values.canonical(ours), ours, kind is None
+            self._known[value] = known
+        return known
+
+    # --- what is asked ------------------------------------------------------------------------
+
+    def same(self, value: bytes) -> tuple[Candidate | None, bool]:
+        """The latest that says the same as a value, and whether that fits."""
+        key, _, fits = self._in_their_terms(value)
+        return (self.fit if fits else self.unfit).get(key), fits
+
+    def count(self) -> int:
+        """How many distinct values that fit outputs said themselves."""
+        return len(self.said)
+
+    def passed_over(self, chosen: Candidate) -> int:
+        """How many values that do not fit are later than one that does."""
+        return sum(each.at >= chosen.at for each in self.unfit.values())
+
+    def latest_first(self) -> list[Candidate]:
+        """All of them."""
+        found = [*self.fit.values(), *self.unfit.values()]
+        return sorted(found, key=lambda each: (each.at, each.number), reverse=True)
+
+
+class Search(Struct, gc=False):
+    """What a task remembers, to be searched.
+
+    `retracted` maps a name to the time of its retraction; `lost` are the digests of the names in
+    what was forgotten. `cache` is what was found already: by a field's identity, or by a name.
+    None: nothing is kept.
+    """
+
+    events: Sequence[Remembered]
+    retracted: dict[str, int]
+    lost: bytes = b""
+    cache: dict[int | str, Candidates] | None = None
+
+    def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:
+        """What the task holds for a field; None for nothing."""
+        events = self.events
+        if self.cache is None or len(events) < _CACHED:
+            found = self._begin(field)
+            found.add(events)
+        else:
+            found = self._continued(field, key or id(field))
+        return None if found.newest is None else found
+
+    def under(self, name: str) -> Candidates | None:
+        """What the task holds under a name that no contract says anything of."""
+        return self.candidates(undeclared(name), name)
+
+    def alone(self, field: Field, value: bytes, otherwise: EventRef) -> EventRef | None:
+        """The latest event that said these bytes under a field's own name, `otherwise` where none
+        said anything for it; None where something else was said, too."""
+        name, tops = field.name, field.tops
+        if self.cache is not None and len(self.events) >= _CACHED:
+            held = self.candidates(field)
+            if held is None:
+                return otherwise
+            one = held.best
+            alone = len(held.fit) == len(held.said) == 1 and not held.unfit
+            return one.ref if alone and one is not None and one.value == value else None
+        ref = None
+        for event in self.events:
+            if type(event) is not TaskEvent:
+                if event.name in tops:  # type: ignore[union-attr]
+                    return None
+                continue
+            said = event.context.get(name)
+            if said is not None:
+                if said != value:
+                    return None
+                if ref is None or ref.occurred_at <= event.ref.occurred_at:
+                    ref = event.ref
+            elif event.large and name in event.large:
+                return None
+            if len(tops) > 1 and said is None and not event.context.keys().isdisjoint(tops):
+                return None
+        return otherwise if ref is None else ref
+
+    def forgot(self, field: Field) -> bool:
+        """Whether the task may have held a value for a field, and has forgotten it."""
+        return any(may_hold(self.lost, top) for top in field.tops)
+
+    def names(self) -> dict[str, None]:
+        """The names that the task holds anything under, in the order of their arrival."""
+        found: dict[str, None] = {}
+        for event in self.events:
+            if isinstance(event, TaskEvent):
+                found.update(dict.fromkeys(event.context))
+                found.update(dict.fromkeys(event.large))
+            else:
+                found[event.name] = None
+        return found
+
+    def _begin(self, field: Field) -> Candidates:
+        retracted = self.retracted
+        until: dict[str, int] = {}
+        if retracted and len(field.tops) > 1 and not retracted.keys().isdisjoint(field.tops):
+            # What a retraction of its own name had to forget is not here any more.
+            for top in field.tops:
+                beside = [retracted[each] for each in field.tops if each in retracted]
+                if top in retracted:
+                    beside = [retracted[o] for o in field.tops if o in retracted and o != top]
+                until[top] = max(beside, default=-1)
+        return Candidates(field, until, {}, {}, set())
+
+    def _continued(self, field: Field, key: int | str) -> Candidates:
+        cache, events = self.cache, self.events
+        assert cache is not None
+        found = cache.get(key)
+        if (
+            found is None
+            or found.read > len(events)
+            or (found.read and events[found.read - 1] is not found.last)
+        ):  # an aborted transaction took back what was read here, or nothing was
+            if len(cache) >= _MAX_CACHED:
+                cache.clear()
+            found = cache[key] = self._begin(field)
+        if found.read < len(events):
+            found.add(islice(events, found.read, None))
+        return found
