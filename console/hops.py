@@ -23,6 +23,8 @@ _BROKEN = {
     "context_empty": "empty",
     "context_unstructured": "in words only",
     "context_malformed": "malformed",
+    "context_shortened": "cut",
+    "context_changed": "changed",
     "context_retracted": "retracted",
     "never_captured": "never captured",
     "untranslatable": "untranslatable",

@@ -36,7 +36,10 @@ from schemas.values import (
     Name,
     Names,
     Paths,
+    Placeholders,
     Queue,
+    Region,
+    SameAs,
     Sentence,
     Tags,
     Text,
@@ -51,6 +54,8 @@ VIOLATION_KINDS: Final[tuple[str, ...]] = get_args(ViolationKind)
 HoldKind = Literal[ViolationKind, "any"]
 
 ANY_STAGE: Final = ("*",)
+# What tools write where they have no value.
+PLACEHOLDERS: Final = ("None", "null", "N/A", "undefined", "NaN", "-")
 # What `discover` writes into a draft: its owner, and how its action begins.
 UNKNOWN: Final = "UNKNOWN"
 EDIT: Final = "EDIT:"
@@ -147,11 +152,22 @@ class ContractField(_Model):
     """Tags; values of tagged fields are masked wherever a person or an alert reads."""
     translate: Translation | None = None
     """The sender's terms (JSON text of a scalar, a string without quotes) to the receiver's."""
+    same_as: SameAs | None = None
+    """How its values are read to tell whether two are the same, however each is spelled."""
+    region: Region | None = None
+    """With `same_as: phone`: the country whose national numbers these may be."""
+    stable: bool = False
+    """Once it was handed off, it does not change."""
 
     @model_validator(mode="after")
     def _one_shape(self) -> "ContractField":
         if self.type is not None and self.schema_ is not None:
             wrong(f"the field {self.name!r} has both 'type' and 'schema'", "keep one of them")
+        if self.region is not None and self.same_as != "phone":
+            wrong(
+                f"the field {self.name!r} has a 'region', which says how phone numbers are read",
+                "add same_as: phone, or leave 'region' out",
+            )
         return self
 
 
@@ -227,6 +243,8 @@ class HandoffContract(_Model):
     """What accepts: any output at `to.stage`, an ack only, or the outputs of these tools."""
     extra: Literal["pass", "strip"] = "pass"
     """Whether fields that no one declared travel along."""
+    placeholders: Placeholders = PLACEHOLDERS
+    """Texts that stand where a value is missing, in any case; [] for none."""
     repeat: Repeat | None = None
 
     @model_validator(mode="after")

@@ -272,6 +272,8 @@ def _never(kind: ViolationKind, contract: HandoffContract, receiver: Receiver | 
             return "no field has a 'translate'"
         case "context_malformed" if all(f.type is None and f.schema_ is None for f in fields):
             return "no field has a 'type' or a 'schema'"
+        case "context_changed" if not any(field.stable for field in fields):
+            return "no field is 'stable'"
         case "not_accepted" if contract.accept_within is None:
             return "there is no accept_within"
         case "not_completed" if contract.complete_within is None:

@@ -43,6 +43,8 @@ ViolationKind = Literal[
     "context_empty",
     "context_unstructured",
     "context_malformed",
+    "context_shortened",
+    "context_changed",
     "context_retracted",
     "context_reentered",
     "never_captured",

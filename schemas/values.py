@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from typing import Annotated, Any, Final, Literal, NoReturn
 
+from phonenumbers import SUPPORTED_REGIONS
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -261,6 +262,15 @@ def _cel(text: str) -> str:
     return text
 
 
+def _region(value: str) -> str:
+    if value not in SUPPORTED_REGIONS:
+        wrong(
+            f"{_shown(value)} is no country with phone numbers",
+            "write its two letters as ISO 3166 has them, such as DK or US",
+        )
+    return value
+
+
 def _translation(value: object) -> object:
     if not isinstance(value, dict):
         wrong("must be a mapping", "write the sender's terms as keys, the receiver's as values")
@@ -336,6 +346,15 @@ JsonTypes = Annotated[
     tuple[JsonType, ...],
     BeforeValidator(_types, json_schema_input_type=JsonType | list[JsonType | None]),
     AfterValidator(_not_empty),
+    AfterValidator(_distinct),
+]
+SameAs = Literal["text", "number", "date", "phone", "id"]
+Region = Annotated[
+    str, AfterValidator(_region), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"})
+]
+Placeholders = Annotated[
+    tuple[Name, ...],
+    BeforeValidator(one_or_many, json_schema_input_type=_Strings),
     AfterValidator(_distinct),
 ]
 Cel = Annotated[str, AfterValidator(_cel)]

@@ -8,8 +8,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from processors.contracts import values
+from processors.contracts import readers, values
 from processors.contracts.classified import Classified, classify, fields_of
+from processors.contracts.readers import Key
+from processors.contracts.words import Words, words
 from schemas import paths
 from schemas.cel.expression import Expression, compile_expression
 from schemas.documents import (
@@ -23,6 +25,7 @@ from schemas.documents import (
 from schemas.json_schema import Validator
 from schemas.paths import Path
 from schemas.records import Severity, ViolationKind
+from schemas.values import SameAs
 
 ERRORS: Final = frozenset(
     {
@@ -38,6 +41,9 @@ ERRORS: Final = frozenset(
         "held_too_long",
     }
 )
+_QUOTE: Final = ord('"')
+_LONGEST_PLACEHOLDER: Final = 600  # bytes of JSON
+_SPELLED_KEY: Final = readers.reader(None)
 _REMEMBERED_NAME: Final = 200  # characters: a tool may make one as long as a record
 INFOS: Final = frozenset({"context_reentered", "context_retracted"})
 
@@ -74,6 +80,19 @@ class Field(Struct, frozen=True, gc=False):
     rebuild: bool
     max_age: int | None  # milliseconds
     unambiguous: bool
+    stable: bool
+    placeholders: frozenset[str]  # case-folded
+    key: Key  # equal for values that are the same
+    loosely: Key  # also for one that stands in a text
+    words: Words | None  # how texts say its values; None: as they are
+    folded: bool  # in whatever case
+
+    def is_placeholder(self, value: bytes) -> bool:
+        """Whether a value only says that there is none."""
+        if not self.placeholders or value[0] != _QUOTE or len(value) > _LONGEST_PLACEHOLDER:
+            return False
+        text = values.string(value)
+        return text is not None and text.strip().casefold() in self.placeholders
 
     def fits(self, value: bytes) -> bool:
         """Whether a value has the declared type or schema."""
@@ -217,7 +236,8 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
     """
     if classified is None:
         classified = classify(fields_of(document))
-    fields = tuple(_compile_field(field) for field in document.fields)
+    placeholders = frozenset([text.strip().casefold() for text in document.placeholders])
+    fields = tuple(_compile_field(field, placeholders) for field in document.fields)
     accepts = (
         frozenset(document.accept.tools)
         if isinstance(document.accept, AcceptTools)
@@ -319,16 +339,24 @@ def _undeclared(name: str) -> Field:
         rebuild=False,
         max_age=None,
         unambiguous=False,
+        stable=False,
+        placeholders=frozenset(),
+        key=_SPELLED_KEY,
+        loosely=_SPELLED_KEY,
+        words=None,
+        folded=False,
     )
 
 
-def _compile_field(field: ContractField) -> Field:
+def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
     read = [paths.read(name) for name in field.from_]
     translate = None
     terms: frozenset[bytes] = frozenset()
     if field.translate is not None:
         translate = {term: msgspec.json.encode(to) for term, to in field.translate.items()}
         terms = frozenset(values.canonical(value) for value in translate.values())
+    same_as = field.same_as or _implied(field)
+    key = readers.reader(same_as, field.region)
     tops = dict.fromkeys([p.name for p in read] + [p.top for p in read])
     return Field(
         name=field.name,
@@ -344,7 +372,23 @@ def _compile_field(field: ContractField) -> Field:
         rebuild=field.rebuild.allowed,
         max_age=milliseconds(field.rebuild.max_age),
         unambiguous=field.rebuild.pick == "unambiguous",
+        stable=field.stable,
+        placeholders=placeholders,
+        key=key,
+        loosely=readers.loosely(key),
+        words=words(same_as, field.region),
+        folded=same_as == "text",
     )
+
+
+def _implied(field: ContractField) -> SameAs | None:
+    """The reader that a field's type or format asks for."""
+    schema = field.schema_ or {}
+    types = field.type or schema.get("type") or ()
+    given = {types} if isinstance(types, str) else set(types)
+    if given and given <= {"number", "integer", "null"}:
+        return "number"
+    return "date" if schema.get("format") in ("date", "date-time") else None
 
 
 _STARTS = {

@@ -122,6 +122,22 @@ def members(value: bytes) -> dict[str, Raw] | None:
         return None
 
 
+def array(value: bytes) -> list[object] | None:
+    """The items of an array, decoded; None for any other value."""
+    if value[0] != _BRACKET:
+        return None
+    try:
+        found = _decode(value)
+    except _UNREADABLE:
+        return None
+    return found if isinstance(found, list) else None
+
+
+def quoted(text: str) -> bytes:
+    """A text as JSON."""
+    return msgspec.json.encode(text)
+
+
 def descend(value: bytes, steps: tuple[Step, ...]) -> bytes | None:
     """The value at a path inside objects and lists, or None where the path leads nowhere."""
     found: bytes | None = value
@@ -198,7 +214,7 @@ def _step(name: str, inside: str | int) -> str:
     return name if len(name) > MAX_WHERE else f"{name}.{inside}"[: MAX_WHERE + 1]
 
 
-def _number(text: str) -> int | str:
+def number(text: str) -> int | str:
     """One spelling for each number that is written with a point or an exponent."""
     try:
         sign, digits, exponent = Decimal(text).as_tuple()
@@ -217,17 +233,21 @@ def _number(text: str) -> int | str:
     return f"\0{'-' if sign else ''}{significant}e{exponent}"
 
 
-_canonical_decode = msgspec.json.Decoder(float_hook=_number).decode
+_canonical_decode = msgspec.json.Decoder(float_hook=number).decode
 _canonical_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def canonical(value: bytes) -> bytes:
-    """Bytes that are equal for equal JSON values: member order and number spelling are folded."""
-    if value[0] == _QUOTE and _BACKSLASH not in value:
+def canonical(value: bytes, read: Callable[[Any], object] | None = None) -> bytes:
+    """Bytes that are equal for equal JSON values: member order and number spelling are folded.
+
+    `read` may make another value of the decoded one; numbers with a fraction or an exponent that
+    are no integers of ordinary size are texts that begin with NUL there.
+    """
+    if read is None and value[0] == _QUOTE and _BACKSLASH not in value:
         return value  # a string without escapes has one spelling
     try:
         decoded: Any = _canonical_decode(value)
-        return _canonical_encode(decoded)
+        return _canonical_encode(decoded if read is None else read(decoded))
     except (*_UNREADABLE, OverflowError, ValueError):
         return value
 

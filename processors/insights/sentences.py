@@ -12,6 +12,8 @@ _FIELDS = {
     "context_empty": "{field} was sent empty",
     "context_unstructured": "{field} arrived only as words inside another value",
     "context_malformed": "{field} arrived in another shape than the contract asks for",
+    "context_shortened": "{field} arrived cut",
+    "context_changed": "{field} changed on its way though the contract calls it stable",
     "context_retracted": "{field} was taken back before the handoff",
     "context_reentered": "{field} was typed again by people who were not given it",
     "never_captured": "no tool ever captured {field} for handoffs",

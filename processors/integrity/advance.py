@@ -12,14 +12,15 @@ handoff; deadlines and sweeps, which no record brings, are at the end of this fi
 from copy import copy
 from hashlib import blake2b
 
+from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import feed, reevaluate, replies, sentences
 from processors.integrity.begin import ProposedHandoff, declared, implicit, triggered
-from processors.integrity.candidates import Candidate, Search
+from processors.integrity.candidates import Candidate, Candidates, Search
 from processors.integrity.context import NO_CONTEXT, Carried, carry
 from processors.integrity.digests import holds
 from processors.integrity.events import EventRef
-from processors.integrity.fields import AssembledContext
+from processors.integrity.fields import AssembledContext, present_in
 from processors.integrity.handoff import Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
@@ -119,7 +120,10 @@ def _take_output(
         )
         judged.append((proposed, verdict))
     there = _there(task, output, event)
-    typed_again = [] if there is None else _typed_again(there, output, context, memory.search)
+    typed_again = []
+    if there is not None:
+        contract = tables.version(there.contract, there.version)
+        typed_again = _typed_again(there, contract, output, context, memory.search)
     memory.add(source, context, hop if judged else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, proposals, tables)
@@ -280,24 +284,36 @@ def _there(task: Task, output: ToolOutput, event: InputEvent) -> OpenHandoff | N
 
 
 def _typed_again(
-    handoff: OpenHandoff, output: ToolOutput, context: Carried, search: Search
+    handoff: OpenHandoff,
+    contract: Contract | None,
+    output: ToolOutput,
+    context: Carried,
+    search: Search,
 ) -> list[tuple[str, Candidate, int]]:
     """What somebody typed again, where a handoff went, though the task knew it and no package
-    carried it: the names, what stood there, and how many values did."""
-    found = []
+    carried it: the names, what stood there, and how many values did. A field of the contract is
+    known by any of its names."""
+    found: list[tuple[str, bytes, Candidates | None]] = []
+    taken: set[str] = set()
+    for field in contract.fields if contract is not None else ():
+        present = present_in(field, context)
+        if present is not None and not present.empty:
+            taken.update((field.name, present.top))
+            found.append((field.name, present.value, search.candidates(field)))
     for name, value in context.values.items():
-        held = None if name in context.empty else search.under(name)
-        if held is None or held.last_hop:
-            continue
-        old = held.newest
+        if name not in taken and name not in context.empty:
+            found.append((name, value, search.under(name)))
+    again = []
+    for name, value, held in found:
+        old = None if held is None or held.last_hop else held.same(value)[0]
         if (
-            old is not None
+            held is not None
+            and old is not None
             and old.ref.stage != output.stage
             and old.ref.occurred_at <= handoff.source.occurred_at
-            and held.same(value)[0] is old
         ):
-            found.append((name, old, held.count()))
-    return found
+            again.append((name, old, held.count()))
+    return again
 
 
 def _whereabouts(

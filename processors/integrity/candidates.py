@@ -2,15 +2,18 @@
 
 Of one event the first path that leads to a value counts. The latest value by event time leads; of
 values of one time that which arrived later leads. What a package put under the receiver's name
-counts from the handoff that did it, and by itself makes no second candidate.
+counts from the handoff that did it, and by itself makes no second candidate. What only says that
+there is no value (a placeholder) is none, unless nothing else was ever said, and neither is a cut
+copy of a longer one.
 """
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from processors.contracts import values
+from processors.contracts import cut, values
 from processors.contracts.compiled import Field, undeclared
 from processors.integrity.digests import may_hold
 from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
@@ -42,8 +45,9 @@ class Candidates(Struct, gc=False):
 
     `fit` are those that are what the contract asks for, by the key that equal ones have in common,
     and `unfit` the others. `said` are the keys of those that fit and that outputs said themselves.
-    `newest` is the latest of all, `best` the latest that fits. `last_hop` is the last handoff that
-    carried any of them (0: none did).
+    `newest` is the latest of all, `best` the latest that fits, `carried` what the last handoff did
+    that carried any (`last_hop`; 0: none did), and `first` the first of all. `empty` and
+    `placeholders` tell whether something was said that is no value.
     """
 
     field: Field
@@ -53,7 +57,12 @@ class Candidates(Struct, gc=False):
     said: set[bytes]
     newest: Candidate | None = None
     best: Candidate | None = None
+    first: Candidate | None = None
+    carried: Candidate | None = None
     last_hop: int = 0
+    empty: bool = False
+    placeholders: bool = False
+    long: int = 0  # values that may be a cut copy of another one
     read: int = 0  # events
     last: Remembered | None = None  # of these
     _known: dict[bytes, tuple[bytes, bytes, bool]] = {}  # as said -> key, in their terms, fits
@@ -73,6 +82,10 @@ class Candidates(Struct, gc=False):
                 self._put(event, value, name)
             elif event.large and name in event.large:
                 self._put_large(event, event.large[name], name)
+            elif name in event.empty:
+                self.empty = True
+        if self.long and len(self.fit) > 1:
+            self._drop_copies()
 
     def _search(self, event: TaskEvent, paths: tuple[Path, ...]) -> None:
         context, large = event.context, event.large
@@ -84,6 +97,8 @@ class Candidates(Struct, gc=False):
                 value = values.descend(context[path.top], path.rest)
                 if value is not None and not values.is_empty(value):
                     return self._put(event, value, path.top)
+                self.empty = self.empty or value is not None
+            self.empty = self.empty or path.name in event.empty
             for name in (path.name, path.top):
                 if name in large:  # nobody knows what is inside
                     return self._put_large(event, large[name], name)
@@ -109,6 +124,9 @@ class Candidates(Struct, gc=False):
         self._place(found, key, fits, alias.hop)
 
     def _put(self, event: TaskEvent, value: bytes, top: str) -> None:
+        if self.field.is_placeholder(value):
+            self.placeholders = True
+            return
         key, ours, fits = self._known.get(value) or self._in_their_terms(value)
         ref = event.ref
         found = Candidate(value, ours, ref, top, ref.occurred_at, ref.number)
@@ -125,7 +143,11 @@ class Candidates(Struct, gc=False):
     def _place(self, found: Candidate, key: bytes, fits: bool, hop: int) -> bool:
         if self.retracted and found.ref.occurred_at <= self.retracted.get(found.top, -1):
             return False
-        self.last_hop = max(self.last_hop, hop)
+        if hop >= self.last_hop:
+            self.last_hop = hop
+            self.carried = found if hop else None
+        if self.first is None or self.first.at > found.at:
+            self.first = found
         among = self.fit if fits else self.unfit
         held = among.get(key)
         if held is None or held.at <= found.at:
@@ -141,9 +163,22 @@ class Candidates(Struct, gc=False):
         known = self._known.get(value)
         if known is None:
             ours, kind = self.field.in_their_terms(value)
-            known = values.canonical(ours), ours, kind is None
+            known = self.field.key(ours), ours, kind is None
             self._known[value] = known
+            self.long += kind is None and cut.may_be_cut(value)
         return known
+
+    def _drop_copies(self) -> None:
+        """Of cut copies only the whole counts."""
+        copies = cut.copies([each.value for each in self.fit.values() if each.value])
+        if not copies:
+            return
+        for key, each in list(self.fit.items()):
+            if each.value in copies:
+                del self.fit[key]
+                self.said.discard(key)
+        self.best = max(self.fit.values(), key=_order)
+        self.newest = max([self.best, *self.unfit.values()], key=_order)
 
     # --- what is asked ------------------------------------------------------------------------
 
@@ -151,6 +186,10 @@ class Candidates(Struct, gc=False):
         """The latest that says the same as a value, and whether that fits."""
         key, _, fits = self._in_their_terms(value)
         return (self.fit if fits else self.unfit).get(key), fits
+
+    def key(self, value: bytes) -> bytes:
+        """What a value has in common with those that say the same."""
+        return self._in_their_terms(value)[0]
 
     def count(self) -> int:
         """How many distinct values that fit outputs said themselves."""
@@ -162,8 +201,25 @@ class Candidates(Struct, gc=False):
 
     def latest_first(self) -> list[Candidate]:
         """All of them."""
-        found = [*self.fit.values(), *self.unfit.values()]
-        return sorted(found, key=lambda each: (each.at, each.number), reverse=True)
+        return sorted([*self.fit.values(), *self.unfit.values()], key=_order, reverse=True)
+
+    def whole(self, value: bytes) -> Candidate | None:
+        """The latest of which a value is a cut copy."""
+        held = {each.value: each for each in self.latest_first() if each.value is not None}
+        found = cut.whole_of(value, held)
+        return None if found is None else held[found]
+
+    def respelled(self, value: bytes) -> Candidate | None:
+        """The latest that fits and says the same as a value in a wrong shape."""
+        key = self.field.loosely(value)
+        for each in sorted(self.fit.values(), key=_order, reverse=True):
+            if each.ours is not None and self.field.loosely(each.ours) == key:
+                return each
+        return None
+
+
+def _order(candidate: Candidate) -> tuple[int, int]:
+    return candidate.at, candidate.number
 
 
 class Search(Struct, gc=False):
@@ -187,7 +243,16 @@ class Search(Struct, gc=False):
             found.add(events)
         else:
             found = self._continued(field, key or id(field))
+        if found.newest is None and found.placeholders and not found.empty:
+            found = self._begin(replace(field, placeholders=frozenset()))
+            found.add(events)
         return None if found.newest is None else found
+
+    def emptied(self, field: Field) -> bool:
+        """Whether something was said for a field that is empty."""
+        found = self._begin(field)
+        found.add(self.events)
+        return found.empty
 
     def under(self, name: str) -> Candidates | None:
         """What the task holds under a name that no contract says anything of."""
@@ -205,6 +270,7 @@ class Search(Struct, gc=False):
             alone = len(held.fit) == len(held.said) == 1 and not held.unfit
             return one.ref if alone and one is not None and one.value == value else None
         ref = None
+        several = len(tops) > 1
         for event in self.events:
             if type(event) is not TaskEvent:
                 if event.name in tops:  # type: ignore[union-attr]
@@ -216,9 +282,9 @@ class Search(Struct, gc=False):
                     return None
                 if ref is None or ref.occurred_at <= event.ref.occurred_at:
                     ref = event.ref
-            elif event.large and name in event.large:
-                return None
-            if len(tops) > 1 and said is None and not event.context.keys().isdisjoint(tops):
+            elif (several and not event.context.keys().isdisjoint(tops)) or (
+                event.large and not event.large.keys().isdisjoint(tops)
+            ):
                 return None
         return otherwise if ref is None else ref
 

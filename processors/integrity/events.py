@@ -48,13 +48,15 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
     """What one tool output said, or what a person set with one amendment.
 
     `context` holds the raw JSON values that are not empty, by name; `large` the digests of those
-    that are too large to keep. `hop` is the handoff that carried it (0: none did).
+    that are too large to keep, and `empty` the names under which nothing was said. `hop` is the
+    handoff that carried it (0: none did).
     """
 
     ref: EventRef
     hop: int
     context: dict[str, bytes]
     large: dict[str, bytes] = {}
+    empty: tuple[str, ...] = ()
 
     @property
     def number(self) -> int:
@@ -89,7 +91,7 @@ def weight(event: Remembered) -> int:
         characters += len(event.name) + len(event.source_name)
         return 64 + 4 * characters + len(event.value or b"")
     context = event.context
-    characters += sum(map(len, context)) + sum(map(len, event.large))
+    characters += sum(map(len, (*context, *event.large, *event.empty)))
     return 64 + 4 * characters + sum(map(len, context.values())) + 16 * len(event.large)
 
 

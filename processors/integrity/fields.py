@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from processors.contracts import values
+from processors.contracts import cut, values
 from processors.contracts.compiled import Contract, Field, undeclared
 from processors.contracts.telling import Secrets
 from processors.integrity.candidates import Candidate, Candidates, Search
@@ -33,8 +33,9 @@ class FieldResult(Struct, frozen=True, gc=False):
     `source` is the sender's top-level name, `took` the name whose whole value the field used up.
     `held` is what the task held of it before this handoff, if anything, `last_hop` the last handoff
     that carried it, and `passed_over` how many later values did not fit. `kind` is the violation,
-    `refusal` why a rebuild was refused, `found_in` the string that holds the value, None where its
-    name must not be told. `near` is a name at hand that looks like the field's.
+    `refusal` why a rebuild was refused, or what was wrong where it was not, `found_in` the string
+    that holds the value, None where its name must not be told. `near` is a name at hand that looks
+    like the field's. `lengths` are those of a value that was cut, and of the whole.
     """
 
     field: Field
@@ -50,6 +51,7 @@ class FieldResult(Struct, frozen=True, gc=False):
     refusal: str | None = None
     found_in: str | None = None
     near: str | None = None
+    lengths: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -185,16 +187,18 @@ def _as_asked(
     value = context.values.get(name)
     if value is None or not field.plain or name in context.empty or not field.fits(value):
         return None
+    if field.is_placeholder(value):
+        return None
     ref = search.alone(field, value, source)
     return None if ref is None else PackageField(value, "arrived", ref, 1)
 
 
 def judge(field: Field, context: Carried, search: Search, source: EventRef) -> FieldResult:
     """One declared field: the row of the table that it falls into."""
-    present = _present(field, context)
+    present = present_in(field, context)
     held = search.candidates(field)
     if present is not None and not present.empty:
-        return _judge_arrived(field, present, held, search)
+        return _judge_arrived(field, present, held, search, source.occurred_at)
     if present is not None:
         return _judge_empty(field, present, held, search, source.occurred_at)
     if held is None:
@@ -333,17 +337,69 @@ def _judge_empty(
 
 
 def _judge_arrived(
-    field: Field, present: Present, held: Candidates | None, search: Search
+    field: Field, present: Present, held: Candidates | None, search: Search, occurred_at: int
 ) -> FieldResult:
-    value = present.value
+    """It is there. The same value as before, however it is spelled, is no news; then it may be a
+    placeholder, a cut copy, or in a wrong shape."""
+    value, took = present.value, present.took
     one, candidates = _held(held, value, search)
-    last_hop = 0 if held is None else held.last_hop
-    took = present.took
-    finding = FieldResult(field, value, "arrived", present.top, one, candidates, took, last_hop)
     ours, kind = field.in_their_terms(value)
+    if one is None or kind is not None:
+        spoilt = _spoilt(field, present, held, search, occurred_at, kind)
+        if spoilt is not None:
+            return replace(spoilt, took=took)
+    finding = FieldResult(
+        field,
+        value,
+        "arrived",
+        present.top,
+        one,
+        candidates,
+        took,
+        0 if held is None else held.last_hop,
+    )
     if kind is not None:
         return replace(finding, how="as_sent", kind=kind)
+    if field.stable and held is not None:
+        before = held.carried or held.first
+        if before is not None and before is not one and not _says(held, before, value):
+            return replace(finding, how="as_sent", kind="context_changed", held=before)
     return finding if ours == value else replace(finding, value=ours, how="translated")
+
+
+def _says(held: Candidates, before: Candidate, value: bytes) -> bool:
+    return before.value is not None and held.key(before.value) == held.key(value)
+
+
+def _spoilt(
+    field: Field,
+    present: Present,
+    held: Candidates | None,
+    search: Search,
+    occurred_at: int,
+    wrong: ViolationKind | None,
+) -> FieldResult | None:
+    """A value that is not what the task holds, and says no more than that: a placeholder, a cut
+    copy, the same in a shape that is `wrong`."""
+    value = present.value
+    if field.is_placeholder(value) and (held is not None or search.emptied(field)):
+        if held is None:
+            return _judge_unknown(field, search)
+        finding = _judge_empty(field, present, held, search, occurred_at)
+        return replace(finding, refusal=finding.refusal or "placeholder")
+    if held is None:
+        return None
+    whole = held.whole(value)
+    if whole is not None and whole.value is not None:
+        finding = _rebuild_from(held, whole, search, occurred_at, "context_shortened")
+        if not finding.rebuilt:
+            finding = replace(finding, value=value, how="as_sent", source=present.top)
+        return replace(finding, lengths=(cut.length(value), cut.length(whole.value)))
+    same = held.respelled(value) if wrong == "context_malformed" else None
+    if same is not None:
+        finding = _of(held, same, search, same.ours, "rebuilt", wrong, "respelled")
+        return replace(finding, passed_over=0)
+    return None
 
 
 def _held(held: Candidates | None, value: bytes, search: Search) -> tuple[Candidate | None, int]:
@@ -356,7 +412,7 @@ def _held(held: Candidates | None, value: bytes, search: Search) -> tuple[Candid
     return same, _count(held, held.newest, search) + new
 
 
-def _present(field: Field, context: Carried) -> Present | None:
+def present_in(field: Field, context: Carried) -> Present | None:
     """The first path whose value is not empty, or else the first that is present at all."""
     first: Present | None = None
     for path in field.paths:
@@ -383,30 +439,33 @@ def _rebuild(
 
     The latest value that fits is taken. A wrong value is worse than none, so every doubt refuses.
     """
-    field, best = held.field, held.best
-    one = best or held.newest
+    one = held.best or held.newest
     assert one is not None
+    return _rebuild_from(held, one, search, occurred_at, kind)
+
+
+def _rebuild_from(
+    held: Candidates, one: Candidate, search: Search, occurred_at: int, kind: ViolationKind
+) -> FieldResult:
+    field = held.field
     lost = _of(held, one, search, kind=kind)
-    refusal = None
     if not field.rebuild:
-        refusal = "not_allowed"
-    elif best is None:
-        assert one.value is not None
-        _, wrong = field.in_their_terms(one.value)
-        refusal = _REFUSALS[wrong or "context_malformed"]
-    elif best.ours is None:
-        refusal = "not_kept"
-    elif field.max_age is not None and occurred_at - best.ref.occurred_at > field.max_age:
-        refusal = "too_old"
-    elif field.unambiguous and lost.candidates > 1:
-        refusal = "ambiguous"
-    else:
-        return replace(lost, value=best.ours, how="rebuilt")
-    return replace(lost, refusal=refusal)
+        return replace(lost, refusal="not_allowed")
+    if one.value is None:
+        return replace(lost, refusal="not_kept")
+    ours, wrong = field.in_their_terms(one.value)
+    if wrong is not None:
+        return replace(lost, refusal=_REFUSALS[wrong])
+    if field.max_age is not None and occurred_at - one.ref.occurred_at > field.max_age:
+        return replace(lost, refusal="too_old")
+    if field.unambiguous and lost.candidates > 1:
+        return replace(lost, refusal="ambiguous")
+    return replace(lost, value=ours, how="rebuilt")
 
 
 def _found_in(held: Candidates, context: Carried) -> str | None:
-    """The name of the string in the handoff's own context that holds a scalar's text verbatim.
+    """The name of the string in the handoff's own context that holds a scalar's text, or words that
+    say it.
 
     Where the task has held several values, the one that the sender wrote of need not be the last.
     Of the others only those count that more than letters make: "economy" stands in "basic economy"
@@ -415,10 +474,14 @@ def _found_in(held: Candidates, context: Carried) -> str | None:
     texts = context.texts()
     most = _MAX_SEARCHED if context.size <= _LONG else 1
     for number, one in enumerate(held.latest_first()[:most]):
-        text = values.scalar_text(one.value) if one.value is not None else None
+        if one.value is None:
+            continue
+        text = values.scalar_text(one.value)
         if text is None or not is_searched(text) or (number and text.isalpha()):
             continue
-        found = texts.where(text)
+        found = texts.where(text, held.field.folded)
+        if found is None and held.field.words is not None:
+            found = texts.says(held.field.words, one.value)
         if found is not None:
             return found
     return None

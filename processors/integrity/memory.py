@@ -115,30 +115,38 @@ class Memory(Struct, gc=False):
         return EventRef(number, stage, tool, event_id, occurred_at, from_person, partition, offset)
 
     def add(self, ref: EventRef, carried: Carried, hop: int) -> None:
-        """Remember the values of an event that are not empty (`hop` 0: no handoff carried them).
+        """Remember the values of an event, and which are empty (`hop` 0: no handoff carried them).
 
         A value that comes too late is not: its name was taken back since. Past the number of names
         that a task may hold, the first ones are not.
         """
         context = carried.filled()
+        empty = tuple(carried.empty) if carried.empty else ()
+        if len(empty) > 1:
+            empty = tuple(sorted(empty)[: self.limits.fields])
         if self.retracted:
             at = ref.occurred_at
             context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
         if len(context) > self.limits.fields:
             context = dict(list(context.items())[-self.limits.fields :])
-        if not context:
+        if not context and not empty:
             return
         largest = self.limits.value_bytes
         if carried.longest >= SHARED or carried.longest > largest:
-            event = self._with_long(ref, hop, context, largest)
+            event = self._with_long(ref, hop, context, largest, empty)
         else:
-            event = TaskEvent(ref, hop, context)
+            event = TaskEvent(ref, hop, context, {}, empty)
         characters = len(ref.stage) + len(ref.tool) + len(ref.event_id)
         self._append(event, 64 + 4 * characters + carried.size)
         self.names += len(context)
 
     def _with_long(
-        self, ref: EventRef, hop: int, context: dict[str, bytes], largest: int
+        self,
+        ref: EventRef,
+        hop: int,
+        context: dict[str, bytes],
+        largest: int,
+        empty: tuple[str, ...],
     ) -> TaskEvent:
         """An event with long values: those that are too large to keep are not, and of those that
         are there already no second copy is."""
@@ -149,7 +157,7 @@ class Memory(Struct, gc=False):
                 large[name] = values.digest(value)
             else:
                 kept[name] = self._held(name, value) if len(value) >= SHARED else value
-        return TaskEvent(ref, hop, kept, large)
+        return TaskEvent(ref, hop, kept, large, empty)
 
     def _held(self, name: str, value: bytes) -> bytes:
         """The bytes that the last event with the name has under it, if they are equal."""

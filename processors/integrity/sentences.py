@@ -34,15 +34,34 @@ def about_field(finding: FieldResult, sender: From, to: To) -> str:
                 f"{_had(finding)}{_outcome(finding)}."
             )
         case "context_empty":
+            how = "as a placeholder" if finding.refusal == "placeholder" else "empty"
             if finding.held is None:
-                return f"{name} was sent empty {between}, and the task never held a value for it."
-            return f"{name} was sent empty {between}; {_had(finding)}{_outcome(finding)}."
+                return f"{name} was sent {how} {between}, and the task never held a value for it."
+            return f"{name} was sent {how} {between}; {_had(finding)}{_outcome(finding)}."
         case "context_retracted":
             return f"{name} was taken back before the handoff {between}, so it is not rebuilt."
         case "never_captured":
             return (
                 f"{name} is required by {to.receiver}, and no tool of the task ever captured it "
                 f"under a name that the contract gives ({_names(finding)}){_near(finding)}."
+            )
+        case "context_shortened":
+            got, whole = finding.lengths or (0, 0)
+            return (
+                f"{name} arrived cut {between}, {got:,} of {whole:,} long; "
+                f"{_had(finding)}{_outcome(finding)}."
+            )
+        case "context_changed":
+            had = finding.held.ref if finding.held is not None else None
+            before = "" if had is None else f"; {had.tool} had another value at stage {had.stage}"
+            return (
+                f"{name} changed {between} though the contract calls it stable{before}. It is "
+                "passed on as sent."
+            )
+        case "context_malformed" if finding.rebuilt:
+            return (
+                f"{name} arrived from {sender.stage} in another shape than {to.receiver} asks for, "
+                f"and says what the task holds; {_had(finding)}{_outcome(finding)}."
             )
         case "untranslatable":
             return (
@@ -174,6 +193,8 @@ _WHAT: dict[ViolationKind, str] = {
     "context_dropped": "was dropped",
     "context_empty": "was sent empty",
     "context_unstructured": "arrived only in words",
+    "context_shortened": "was cut on its way",
+    "context_changed": "changed on its way",
     "context_malformed": "had another shape than asked for",
     "untranslatable": "was in a term that the contract does not translate",
 }

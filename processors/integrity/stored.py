@@ -62,6 +62,7 @@ class _Event(Struct, frozen=True, array_like=True, tag=0, gc=False):
     hop: int
     context: dict[str, bytes | int]
     large: dict[str, bytes] = {}
+    empty: tuple[str, ...] = ()
 
 
 class _StoredField(Struct, frozen=True, array_like=True, gc=False):
@@ -227,7 +228,7 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
             shared[name] = number
     if not shared:
         return event
-    return _Event(event.ref, event.hop, {**event.context, **shared}, event.large)
+    return _Event(event.ref, event.hop, {**event.context, **shared}, event.large, event.empty)
 
 
 def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remembered]) -> int:
@@ -420,7 +421,7 @@ def _read_event(written: _Event | Alias, before: Sequence[Remembered]) -> Rememb
         name: _at(_BytesPlace(value, name), before) if isinstance(value, int) else value
         for name, value in written.context.items()
     }
-    return TaskEvent(written.ref, written.hop, context, written.large)
+    return TaskEvent(written.ref, written.hop, context, written.large, written.empty)
 
 
 def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:

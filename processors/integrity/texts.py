@@ -10,12 +10,14 @@ thousand strings: they are read once.
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from processors.contracts import values
+from processors.contracts.readers import folded_text, plain_text
 from processors.contracts.values import MAX_WHERE
+from processors.contracts.words import Words
 
-_BACKSLASH = ord("\\")
+_OTHERWISE = (b"\\", b"&", b"  ")
 _BETWEEN = "\n\0"  # stands in few texts; where it does, it costs time only
 MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
 _MIN_UNSPACED = 2
@@ -31,32 +33,48 @@ _word = re.compile(rf"[^\W_{_UNSPACED}]*").match
 
 
 class Texts:
-    """The strings of a context. What `where` gives is the dotted name of one, cut where it is
-    longer than anybody reads."""
+    """The strings of a context. A name is the dotted name of one, cut where it is longer than
+    anybody reads."""
 
     def __init__(self, context: Mapping[str, bytes]) -> None:
         self._context = context
-        self._raw = b"\n".join(context.values())
-        self._escaped = _BACKSLASH in self._raw
+        self._raw = raw = b"\n".join(context.values())
+        # Nothing in it can be spelled otherwise.
+        self._plain = raw.isascii() and not any(sign in raw for sign in _OTHERWISE)
         self._names: list[str] | None = None
         self._texts: list[str] = []
-        self._joined = ""
-        self._starts: list[int] = []  # of each text in `_joined`
+        self._joined: dict[bool, _Joined] = {}  # folded or not
+        self._said: dict[object, dict[str, int]] = {}  # what words say -> text
 
-    def where(self, text: str) -> str | None:
-        """The first string that holds `text` as words of its own."""
-        if not self._may_hold(text):
+    def where(self, text: str, folded: bool = False) -> str | None:
+        """The first string that holds a text as words of its own; `folded`: in whatever case."""
+        text = folded_text(text) if folded else plain_text(text)
+        if not (folded or self._may_hold(text)):
             return None
-        names = self._read()
-        found = self._first(text)
-        if found == len(names):
+        self._read()
+        joined = self._joined.get(folded)
+        if joined is None:
+            read = folded_text if folded else plain_text
+            joined = self._joined[folded] = _Joined([read(each) for each in self._texts])
+        return self._name(joined.first(text))
+
+    def says(self, words: Words, value: bytes) -> str | None:
+        """The first string with words that say a value."""
+        key = words.of(value)
+        if key is None:
             return None
-        name = names[found]
-        return name if len(name) <= MAX_WHERE else f"{name[: MAX_WHERE - 1]}…"
+        self._read()
+        said = self._said.get(words.inside)
+        if said is None:
+            said = self._said[words.inside] = {}
+            for number, text in enumerate(self._texts):
+                for each in words.inside(text):
+                    said.setdefault(each, number)
+        return self._name(said.get(key))
 
     def _may_hold(self, text: str) -> bool:
-        """Where a value has no escapes its text stands in its bytes: most are ruled out unread."""
-        return self._escaped or text.encode("utf-8", "surrogatepass") in self._raw
+        """Most texts are ruled out unread, by the bytes."""
+        return not self._plain or text.encode("utf-8", "surrogatepass") in self._raw
 
     def _read(self) -> list[str]:
         if self._names is None:
@@ -67,17 +85,30 @@ class Texts:
             ]
             self._names = [name for name, _ in found]
             self._texts = [text for _, text in found]
-            self._joined = _BETWEEN.join(self._texts)
-            at = 0
-            for text in self._texts:
-                self._starts.append(at)
-                at += len(text) + len(_BETWEEN)
         return self._names
 
-    def _first(self, text: str) -> int:
-        """The number of the first text that holds this one as words of its own; how many there are,
-        where none does."""
-        joined = self._joined
+    def _name(self, number: int | None) -> str | None:
+        if number is None:
+            return None
+        name = self._read()[number]
+        return name if len(name) <= MAX_WHERE else f"{name[: MAX_WHERE - 1]}…"
+
+
+class _Joined:
+    """Texts in one, to be searched at once."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._all = _BETWEEN.join(texts)
+        self._starts: list[int] = []
+        at = 0
+        for text in texts:
+            self._starts.append(at)
+            at += len(text) + len(_BETWEEN)
+
+    def first(self, text: str) -> int | None:
+        """The number of the first text that holds this one as words of its own."""
+        joined = self._all
         at = joined.find(text)
         while at >= 0:
             end = at + len(text)
@@ -87,7 +118,7 @@ class Texts:
             # The rest of this word is no beginning of one either.
             word = _word(joined, at)
             at = joined.find(text, max(at + 1, word.end() if word is not None else 0))
-        return len(self._texts)
+        return None
 
 
 def is_searched(text: str) -> bool:

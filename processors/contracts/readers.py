@@ -1,0 +1,302 @@
+"""When two values of a field are the same although they are spelled otherwise.
+
+A reader gives each value a key; two values are the same where their keys are equal, so that to be
+the same is an equivalence. A contract names one with `same_as`; in lists and objects it reads each
+value inside. What a reader cannot read it leaves to the one without a name.
+"""
+
+import ast
+import datetime as dt
+import html
+import re
+import unicodedata
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache, partial
+from typing import Any, Final
+
+import msgspec
+import phonenumbers
+from dateutil import parser as dates
+from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat
+
+from processors.contracts import values
+from schemas.values import SameAs
+
+Key = Callable[[bytes], bytes]  # of a JSON value
+
+_LONGEST: Final = 64 << 10  # characters of a text that is read as JSON or as Python writes it
+_LONGEST_NUMBER: Final = 64  # characters
+_LONGEST_DATE: Final = 64
+_LONGEST_PHONE: Final = 40
+_DEEPEST: Final = 32  # brackets in each other that are read as Python writes them
+_MS_OF_1971: Final = 31_536_000_000  # below it an integer is seconds
+# An integer outside of these years is no time.
+_FIRST_MS: Final = 631_152_000_000
+_LAST_MS: Final = 4_102_444_800_000
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+_SIMPLE: Final = re.compile(rb'"(?:[!-%\'-\[\]-~]+(?: [!-%\'-\[\]-~]+)*)?"')  # no "&", no "\"
+_PLAIN: Final = re.compile(r"[!-%'-~]+(?: [!-%'-~]+)*")
+_GROUPED: Final = re.compile(r"\d{1,3}(?:[ '_\u2019]\d{3})+(?=$|[.,])")
+_COMMAS: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
+_POINTS: Final = re.compile(r"\d{1,3}(?:\.\d{3}){2,}")
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
+_WRITTEN: Final = re.compile(r"(?=.*\b[0-9]{4}\b)(?=.*[A-Za-z]{3}).*", re.DOTALL)
+_EPOCH_TEXT: Final = re.compile(r"[0-9]{9,13}")
+_PHONE: Final = re.compile(r"[+0-9(][0-9 ()./\u2010-\u2015\u00a0-]*", re.ASCII)
+_TWO: Final = (dt.datetime(2001, 1, 1), dt.datetime(2004, 2, 2))  # to see what a date leaves out
+
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+
+
+def reader(same_as: SameAs | None, region: str | None = None) -> Key:
+    """The keys of values of a field. `region` is where its national phone numbers are of."""
+    if same_as is None:
+        return _key
+    if same_as == "phone":
+        return partial(_key_by, read=partial(_phone, region=region))
+    return partial(_key_by, read=_READERS[same_as])
+
+
+def loosely(key: Key) -> Key:
+    """The same keys, where a text that holds a value as JSON or as Python writes it counts as that
+    value: "True" is true, and "['a']" is ["a"]."""
+    return partial(_unwrapped_key, key=key)
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+Read = Callable[[str | int], object]
+
+
+def _key(value: bytes) -> bytes:
+    if _SIMPLE.fullmatch(value) is not None:
+        return value
+    return _key_by(value, read=_text)
+
+
+def _key_by(value: bytes, read: Read) -> bytes:
+    return values.canonical(value, partial(_each, read=read))
+
+
+def _each(value: Any, read: Read) -> object:
+    """A decoded value with each text and integer in it as it counts. What is no text is tagged
+    there, so that no text can be taken for it."""
+    if isinstance(value, str):
+        return value if value[:1] == "\0" else read(value)
+    if isinstance(value, dict):
+        return {plain_text(name): _each(inside, read) for name, inside in value.items()}
+    if isinstance(value, list):
+        return [_each(inside, read) for inside in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return read(value)
+    return value
+
+
+def plain_text(text: str) -> str:
+    """A text without its HTML entities, in Unicode NFC, with single spaces for white space."""
+    if _PLAIN.fullmatch(text) is not None:
+        return text
+    return " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
+
+
+def folded_text(text: str) -> str:
+    """The same in whatever case."""
+    return unicodedata.normalize("NFC", plain_text(text).casefold())
+
+
+def _text(said: str | int) -> str | int:
+    return plain_text(said) if isinstance(said, str) else said
+
+
+def _folded(said: str | int) -> object:
+    return folded_text(said) if isinstance(said, str) else said
+
+
+def _number(said: str | int) -> object:
+    number = None if isinstance(said, int) else number_of(said)
+    return _text(said) if number is None else values.number(str(number))
+
+
+def number_of(text: str) -> Decimal | None:
+    """The number that a text is, None for any other text. "1,200.00" and "1 200" are 1200; "1,200"
+    is 1200, "1,5" is 1.5 and "1.200" is 1.2. With both marks the last one is decimal."""
+    if len(text) > _LONGEST_NUMBER:
+        return None
+    text = unicodedata.normalize("NFKC", text.strip()).replace("\u2212", "-")
+    sign, text = (text[0], text[1:].lstrip()) if text[:1] in ("+", "-") else ("", text)
+    text = "".join([_digit(char) for char in text])
+    if _GROUPED.match(text) is not None:
+        text = re.sub(r"(?<=\d)[ '_\u2019](?=\d{3})", "", text)
+    comma, point = text.rfind(","), text.rfind(".")
+    if comma >= 0 and point >= 0:
+        group, decimal = (",", ".") if point > comma else (".", ",")
+        whole, _, rest = text.rpartition(decimal)
+        if decimal in whole or re.fullmatch(rf"\d{{1,3}}(?:\{group}\d{{3}})+", whole) is None:
+            return None
+        text = f"{whole.replace(group, '')}.{rest}"
+    elif _COMMAS.fullmatch(text) is not None:
+        text = text.replace(",", "")
+    elif _POINTS.fullmatch(text) is not None:
+        text = text.replace(".", "")
+    elif text.count(",") == 1:
+        text = text.replace(",", ".")
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    try:
+        return Decimal(sign + text)
+    except InvalidOperation:
+        return None
+
+
+def _digit(char: str) -> str:
+    return str(unicodedata.decimal(char)) if char.isdecimal() else char
+
+
+def _date(said: str | int) -> object:
+    """A day, or a moment. Midnight in its own offset is the day."""
+    found = _moment(str(said).strip())
+    if found is None:
+        return _text(said)
+    if found.time() == dt.time.min:
+        return f"\0d{found.date().isoformat()}"
+    if found.tzinfo is None:
+        return f"\0l{found.isoformat()}"
+    return f"\0t{(found - _EPOCH) // dt.timedelta(microseconds=1)}"
+
+
+def _moment(text: str) -> dt.datetime | None:
+    if not text or len(text) > _LONGEST_DATE:
+        return None
+    if _EPOCH_TEXT.fullmatch(text) is not None:
+        number = int(text)
+        ms = number * 1000 if number < _MS_OF_1971 else number
+        if not _FIRST_MS <= ms < _LAST_MS:
+            return None
+        return _EPOCH + dt.timedelta(milliseconds=ms)
+    if text[:4].isdigit() and len(text) >= 8 and text.isascii():
+        try:
+            return dt.datetime.fromisoformat(text)
+        except ValueError:
+            pass
+    return _written_out(text) if _WRITTEN.fullmatch(text) is not None else None
+
+
+@lru_cache(maxsize=1024)
+def _written_out(text: str) -> dt.datetime | None:
+    """A date with its month in English letters: "1 May 2026", "May 1st, 2026 at 3 pm"."""
+    found = []
+    for default in _TWO:
+        try:
+            found.append(dates.parse(text, default=default, tzinfos=_zone))
+        except (ValueError, OverflowError, TypeError):
+            return None
+    return found[0] if found[0] == found[1] else None  # else it leaves out the day or the year
+
+
+def _zone(name: str | None, offset: int | None) -> dt.tzinfo | None:
+    """Of a date's zone: names other than UTC mean different ones in different places."""
+    if offset is None:
+        if name is not None:
+            raise ValueError(name)
+        return None
+    return dt.timezone(dt.timedelta(seconds=offset))
+
+
+def _phone(said: str | int, region: str | None) -> object:
+    """A number in its international form (ITU-T E.164); else its digits, where it has nothing but
+    digits and what stands between them."""
+    text = str(said)
+    number = phone_of(text, region)
+    if number is not None:
+        ext = f"x{number.extension}" if number.extension else ""
+        return f"\0p{phonenumbers.format_number(number, PhoneNumberFormat.E164)}{ext}"
+    stripped = text.strip()
+    if len(stripped) <= _LONGEST_PHONE and _PHONE.fullmatch(stripped) is not None:
+        digits = "".join([char for char in stripped if char.isdigit()])
+        if digits:
+            return f"\0p{digits}"
+    return _text(said)
+
+
+def phone_of(text: str, region: str | None) -> PhoneNumber | None:
+    """The phone number that a text is: international, or national in a region."""
+    text = text.strip()
+    if not text or len(text) > _LONGEST_PHONE:
+        return None
+    if text.startswith("00"):
+        text = f"+{text[2:]}"
+    return _parsed(text, region)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str, region: str | None) -> PhoneNumber | None:
+    try:
+        number = phonenumbers.parse(text, region)
+    except NumberParseException:
+        return None
+    return number if phonenumbers.is_possible_number(number) else None
+
+
+def _id(said: str | int) -> object:
+    """Letters and digits, without case."""
+    found = "".join([char for char in folded_text(str(said)) if char.isalnum()])
+    return f"\0i{found}" if found else _text(said)
+
+
+_READERS: Final[dict[str, Read]] = {
+    "text": _folded,
+    "number": _number,
+    "date": _date,
+    "id": _id,
+}
+
+
+# --- values in texts ------------------------------------------------------------------------------
+
+
+def _unwrapped_key(value: bytes, key: Key) -> bytes:
+    text = values.string(value)
+    inside = None if text is None else unwrapped(text)
+    return key(value if inside is None else inside)
+
+
+def unwrapped(text: str) -> bytes | None:
+    """The JSON value, no string itself, that a text holds as JSON or as Python writes it."""
+    text = text.strip()
+    if not text or len(text) > _LONGEST:
+        return None
+    raw = text.encode("utf-8", "surrogatepass")
+    try:
+        found = msgspec.json.decode(raw)
+    except _UNREADABLE:
+        return _as_python(text)
+    return None if isinstance(found, str) else raw
+
+
+def _as_python(text: str) -> bytes | None:
+    if text in ("True", "False"):
+        return text.lower().encode()
+    if (
+        text[0] not in "[{("
+        or max(map(text.count, "[{(")) > _LONGEST // 16
+        or _depth(text) > _DEEPEST
+    ):
+        return None
+    try:
+        return msgspec.json.encode(ast.literal_eval(text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, OverflowError):
+        return None
+
+
+def _depth(text: str) -> int:
+    """An upper bound of how deep brackets stand in each other."""
+    depth = deepest = 0
+    for char in text:
+        if char in "[{(":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]})":
+            depth -= 1
+    return deepest
