@@ -33,6 +33,7 @@ _SIGNALS: dict[str, tuple[str, ...]] = {
     "accepted": ("accepted", "completed"),
     "completed": ("completed",),
     "rejected": ("rejected",),
+    "redirect": ("released",),
     "set": (),  # its answer is the next revision of the package
     "release": ("released",),
     "discard": ("discarded",),
@@ -116,7 +117,11 @@ def _told(asked: SentCommand, found: Signal) -> CommandResult | None:
 
 
 def _published(asked: SentCommand, found: Package) -> CommandResult | None:
-    if asked.wish != "set" or found.id != asked.body.handoff_id:
+    if found.id != asked.body.handoff_id:
+        return None
+    if asked.wish == "redirect" and found.disposition == "held":
+        return CommandResult("held", f"still held, for {found.to.receiver} now", found)
+    if asked.wish != "set":
         return None
     if not any(kept.event_id == asked.body.id for kept in found.provenance.values()):
         return None

@@ -315,6 +315,9 @@ def _visible_stalls(traffic: _Traffic) -> AuditAnswer:
         f"({percent(share)}); {accepted:,} of {sent:,} sent were accepted, {acked:,} by an ack; "
         f"open: {open_:,}, stalled: {stalled:,}"
     )
+    returns, looped = traffic.sum("returns"), traffic.sum("looped")
+    if returns:
+        evidence += f"; handed back: {returns:,}, told as loops: {looped:,}"
     return AuditAnswer(
         "Are stalls visible?",
         _verdict(traffic, _at_least(share, PROMISED) and accepted > 0),
@@ -330,6 +333,8 @@ def _visible_stalls(traffic: _Traffic) -> AuditAnswer:
             "acked": acked,
             "open": open_,
             "stalled": stalled,
+            "returns": returns,
+            "loops": looped,
         },
         worst=traffic.worst(lambda edge: _without(edge, "promised"), _of("without a deadline")),
         first_step=(

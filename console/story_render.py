@@ -89,7 +89,11 @@ def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
             text = Text(words + _because(entry.reason))
             return Text("ack", "bold"), text.append(_refused(entry.refused))
         case story.Amended():
-            what = {"set": f"sets {_listed(entry.names)}", "release": "releases it"}
+            what = {
+                "set": f"sets {_listed(entry.names)}",
+                "redirect": "sends it on to another receiver",
+                "release": "releases it",
+            }
             words = f"{plain(entry.by)} {what.get(entry.action, 'discards it')}"
             words += _about(entry.handoff_id, hops) + _because(entry.reason)
             return Text(entry.action, "bold magenta"), Text(words).append(_refused(entry.refused))

@@ -26,6 +26,7 @@ from pydantic import (
 from schemas.records import Severity, ViolationKind
 from schemas.values import (
     MAX_FIELDS,
+    Aliases,
     Cel,
     ContextPaths,
     Date,
@@ -241,6 +242,8 @@ class HandoffContract(_Model):
         Discriminator(_acceptance),  # else a union reports what is wrong with each branch
     ] = "on_output"
     """What accepts: any output at `to.stage`, an ack only, or the outputs of these tools."""
+    loop_after: Annotated[int, Field(ge=1, le=1_000)] = 3
+    """The return between the two stages that counts as a loop; twice as many are an error."""
     extra: Literal["pass", "strip"] = "pass"
     """Whether fields that no one declared travel along."""
     placeholders: Placeholders = PLACEHOLDERS
@@ -280,6 +283,8 @@ class Receiver(_Model):
     kind: Literal["Receiver"]
     id: Id
     team: Name
+    aliases: Aliases = ()
+    """What senders call it, too: the name of an agent, say."""
     owners: Annotated[tuple[ReceiverOwner, ...], BeforeValidator(many)] = ()
     """The first one still in force is the named owner."""
     queue: Queue | None = None

@@ -7,8 +7,8 @@ that are not tagged.
 
 Subjects are paths: `move/WORKFLOW/FROM/TO` and `handoff/WORKFLOW/FROM/RECEIVER` for edges, and for
 patterns their fingerprints (`contract/ID/KIND/FIELD`, `receiver/ID/KIND`,
-`edge/WORKFLOW/FROM/RECEIVER/KIND`, `workflow/ID/KIND`, `repeat/CONTRACT/DIGEST`), those of replays
-with `replay/` before them.
+`edge/WORKFLOW/FROM/RECEIVER/KIND`, `loop/WORKFLOW/STAGE/STAGE`, `workflow/ID/KIND`,
+`repeat/CONTRACT/DIGEST`), those of replays with `replay/` before them.
 """
 
 import math
@@ -75,8 +75,9 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
 # `ping_pongs` (back to where it just came from), `loops` (back to any stage where it was before).
 # Of handoffs: `judged` (a contract covers it), `owned` (the receiver has a named owner),
 # `promised` (with a deadline to accept), how it begun, what became of it, and what was found;
-# `in_time` is accepted and completed, neither late; `superseded` are those that had been sent, and
-# one that a new contract version sends elsewhere is `closed` here and begins on another edge.
+# `in_time` is accepted and completed, neither late; `returns` go back over a pair of
+# stages, and `looped` are those of them that were told. `superseded` are those that had been sent,
+# and one that a new contract version sends elsewhere is `closed` here and begins on another edge.
 EDGE_COUNTS = (
     "moves",
     "tasks",
@@ -107,6 +108,8 @@ EDGE_COUNTS = (
     "rebuilt",
     "lost",
     "reentered",
+    "returns",
+    "looped",
 )
 
 

@@ -25,6 +25,7 @@ _TOO_LATE: dict[ViolationKind, str] = {
     "not_completed": "it opens when the package has been sent",
     "rejected": "it opens when the package has been sent",
     "held_too_long": "it opens when the package is held already",
+    "handoff_loop": "it is told, and the task goes on",
 }
 _ABOUT_REQUIRED: tuple[ViolationKind, ...] = (
     "context_dropped",

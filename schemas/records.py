@@ -60,6 +60,7 @@ ViolationKind = Literal[
     "not_completed",
     "rejected",
     "held_too_long",
+    "handoff_loop",
     "unknown_handoff",
 ]
 SignalKind = Literal[
@@ -73,6 +74,7 @@ SignalKind = Literal[
     "stalled",
     "reassigned",
     "superseded",
+    "duplicate",
     "discarded",
     "expired",
 ]
@@ -118,17 +120,21 @@ class Ack(Struct, frozen=True, gc=False):
 
 
 class Amendment(Struct, frozen=True, gc=False):
-    """What a person changes about a handoff (topic `handoff.amendments`, key `task_id`)."""
+    """What a person changes about a handoff (topic `handoff.amendments`, key `task_id`).
+
+    `fields` are what is `set`, `to` is the receiver that a `redirect` sends a held one on to.
+    """
 
     id: Name
     workflow: Name
     task_id: Name
     handoff_id: Name
-    action: Literal["set", "release", "discard"]
+    action: Literal["set", "redirect", "release", "discard"]
     by: Name
     occurred_at: When
     fields: dict[str, Raw] = {}
     reason: Reason | None = None
+    to: Name | None = None
 
 
 class Liveness(Struct, frozen=True, gc=False):

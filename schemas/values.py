@@ -357,6 +357,11 @@ Placeholders = Annotated[
     BeforeValidator(one_or_many, json_schema_input_type=_Strings),
     AfterValidator(_distinct),
 ]
+Aliases = Annotated[
+    tuple[Name, ...],
+    BeforeValidator(one_or_many, json_schema_input_type=_Strings),
+    AfterValidator(_distinct),
+]
 Cel = Annotated[str, AfterValidator(_cel)]
 JsonSchema = Annotated[dict[str, Any], BeforeValidator(_schema)]
 Translation = Annotated[dict[str, JsonScalar], BeforeValidator(_translation)]

@@ -141,7 +141,7 @@ def _output(given: Story, number: int) -> Story:
         "workflow": "lead",
         "stage": "qualify" if hands_off else "converse",
         "tool": "crm" if hands_off else "recorder",
-        "team": "sales",
+        **({} if "stage" in given else {"team": "sales"}),  # another stage is another team's
     }
 
 

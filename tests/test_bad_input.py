@@ -59,7 +59,6 @@ KINDS: dict[str, list[Sent]] = {
     "key_mismatch": [(b"b", output("a")), (b"", output("a")), (b"\xff", output("a"))],
     "tombstone": [(b"a", None)],
     "too_large": [(b"a", output("a", context={"text": "x" * DEFAULT_LIMITS.record_bytes}))],
-    "slot_twice": [(b"a", output("a", handoff=[{"to": "support-desk"}] * 2))],
 }
 
 

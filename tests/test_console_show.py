@@ -578,7 +578,7 @@ def test_what_became_a_dead_letter_is_not_told_as_done(tmp_path: Path) -> None:
         "tool": "crm-sync",
         "occurred_at": "2026-03-02T11:30:00Z",
         "context": {},
-        "handoff": [{"to": "marketing-nurture"}, {"to": "marketing-nurture"}],
+        "handoff": {"to": "n" * 600},
     }
     path = tmp_path / "refused.jsonl"
     lines = [*outputs, json.dumps({"topic": "handoff.amendments", "value": release})]
@@ -586,7 +586,7 @@ def test_what_became_a_dead_letter_is_not_told_as_done(tmp_path: Path) -> None:
     recording = ("--from", str(path), *RECORDING[2:])
     told = json.loads(show("lead-2041", *recording, "--output", "json").stdout)
     refused = [(each["what"], each["refused"]) for each in told["timeline"] if each.get("refused")]
-    assert refused == [("amendment", "reason_missing"), ("output", "slot_twice")]
+    assert refused == [("amendment", "reason_missing"), ("output", "member_too_long")]
     assert told["last_stage"] == "qualify"
     text = " ".join(show("lead-2041", *recording).stdout.split())
     assert (

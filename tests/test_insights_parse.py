@@ -93,9 +93,12 @@ def test_edges_are_swept_by_the_contracts_of_their_workflow() -> None:
         }
     )
     assert facts(found, 0) == {
-        "workflow lead": (("a", 3), ("b", 1)),
-        "workflow support": (("c", 1),),
+        "workflow lead": (("a", 3, False), ("b", 1, False)),
+        "workflow support": (("c", 1, False),),
     }
+    deprecated = tables({"contracts": [{"id": "b", "status": "deprecated"}]})
+    # Another one documents the move now, though no version is another.
+    assert facts(deprecated, 0) == {"workflow lead": (("b", 1, True),)}
 
 
 def test_every_count_is_explained() -> None:

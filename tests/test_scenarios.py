@@ -7,7 +7,8 @@
     inputs         what happens, in the order of its times:
                    - a tool output, filled from `core`. `at` is when the record reaches Kafka and
                      the processor; `occurred_at`, `timestamp`, `now` are given where they differ.
-                     `raw` is the record's value as text, `key` and `headers` are the record's
+                     `raw` is the record's value as text, `key` and `headers` are the record's.
+                     Where it names a `stage`, it states no team that it does not name
                    - `ack: {handoff_id: handoff of e2, status: accepted}`, beside `at` and the like;
                      its id is ac1, ac2, ... where it has none, its task t1, `by` Dana
                    - `amendment: {handoff_id: handoff of e2, action: release, reason: ...}`: am1 ...

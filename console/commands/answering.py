@@ -99,15 +99,24 @@ def ack(status: Literal["accepted", "completed", "rejected"], **given: Any) -> N
 @click.option(
     "--text", "texts", metavar="NAME=WORDS", multiple=True, help="A string as it is. Repeatable."
 )
+@click.option(
+    "--to", metavar="RECEIVER", help="Send a held one on to this receiver, instead of setting."
+)
 @_about_a_handoff
-def amend(values: tuple[str, ...], texts: tuple[str, ...], **given: Any) -> None:
-    """Set fields of the handoff ID by hand, in the receiver's names.
+def amend(values: tuple[str, ...], texts: tuple[str, ...], to: str | None, **given: Any) -> None:
+    """Set fields of the handoff ID by hand, in the receiver's names, or send it on to another
+    receiver.
 
     It is judged again: a held one is sent when nothing holds it any more, of a sent one the
     receiver gets the next revision. The package says who set what, and why. Exit status as of
     `ack`; 0 also when it is still held.
     """
-    _amendment("set", given, None, read_fields(values, texts))
+    if to is None:
+        _amendment("set", given, None, read_fields(values, texts))
+    elif values or texts:
+        raise BadInputError("set fields and send it on in two steps: --to goes alone")
+    else:
+        _amendment("redirect", given, None, {}, to)
 
 
 @click.command(short_help="Send a held handoff as it is.")
@@ -128,10 +137,11 @@ def discard(**given: Any) -> None:
 
 
 def _amendment(
-    action: Literal["set", "release", "discard"],
+    action: Literal["set", "redirect", "release", "discard"],
     given: dict[str, Any],
     what: str | None,
     fields: dict[str, msgspec.Raw],
+    to: str | None = None,
 ) -> None:
     by, reason = _who_and_why(given, what)
 
@@ -146,6 +156,7 @@ def _amendment(
             occurred_at=_now(),
             fields=fields,
             reason=reason,
+            to=to,
         )
 
     _ask(said, AMENDMENTS, **given)

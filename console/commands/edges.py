@@ -23,6 +23,7 @@ _HEADINGS = [
     "fidelity",
     "completion",
     "accepted in p50 / p95",
+    "returns",
     "last seen",
 ]
 
@@ -75,8 +76,16 @@ def _row(edge: Edge) -> list[str]:
         f"{_span(edge.accept_ms_p50)} / {_span(edge.accept_ms_p95)}"
         if edge.accept_ms_p50 is not None
         else "-",
+        _returns(edge),
         f"{edge.last_seen:%Y-%m-%d %H:%M}",
     ]
+
+
+def _returns(edge: Edge) -> str:
+    returns, loops = edge.counts.get("returns", 0), edge.counts.get("looped", 0)
+    if not returns:
+        return "-"
+    return f"{returns:,}, {output.number(loops, 'loop')}" if loops else f"{returns:,}"
 
 
 def _span(ms: int | None) -> str:

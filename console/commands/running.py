@@ -52,6 +52,7 @@ def limits(settings: Settings) -> Limits:
         handoff_ttl_ms=settings.handoff_ttl_ms,
         task_ttl_ms=settings.task_ttl_ms,
         early_grace_ms=settings.early_grace_ms,
+        repeat_grace_ms=settings.repeat_grace_ms,
         live_grace_ms=settings.live_grace_ms,
         stale_liveness_ms=round(STALE_INTERVALS * settings.probe_interval * 1000),
         output_bytes=settings.max_output_bytes,

@@ -172,6 +172,7 @@ class Contract(Struct, frozen=True, gc=False):
     accept_within: int | None
     complete_within: int | None
     release_within: int | None
+    loop_after: int
     strip: bool
     required: frozenset[str]
     repeat: Repeat | None
@@ -268,6 +269,7 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
         accept_within=milliseconds(document.accept_within),
         complete_within=milliseconds(document.complete_within),
         release_within=milliseconds(document.release_within),
+        loop_after=document.loop_after,
         strip=document.extra == "strip",
         required=frozenset([field.name for field in fields if field.required]),
         repeat=_compile_repeat(document, classified),

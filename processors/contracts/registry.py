@@ -24,6 +24,7 @@ from processors.contracts.compiled import (
     compile_contract,
     compile_receiver,
 )
+from processors.contracts.spelling import spelled
 from schemas.documents import Document, HandoffContract, Receiver, complaint, from_json
 from schemas.records import Liveness
 from schemas.serde import epoch_ms
@@ -46,11 +47,14 @@ _NOTHING = Classified()
 class Resolution(Struct, frozen=True, gc=False):
     """Which contract covers a handoff; `mismatch` says that `to` is not where it belongs.
 
-    `trial` is judged beside it, and only its violations are published.
+    `receiver` is whom `to` means, `spelled` whether only its spelling was another. `trial` is
+    judged beside it, and only its violations are published.
     """
 
     contract: Contract | None
     mismatch: bool
+    receiver: str
+    spelled: bool = False
     trial: Contract | None = None
 
 
@@ -59,7 +63,8 @@ class RegistrySnapshot:
 
     `queues` are the topics that exist, None where nobody knows: then every queue counts as there.
     `contracts` are the versions that new handoffs take, `versions` all that ever were registered.
-    `unusable` is what is left of contracts that cannot be used: what they classify stays so.
+    `teams` are those of the receivers. `unusable` is what is left of contracts that cannot be used:
+    what they classify stays so.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class RegistrySnapshot:
         self.receivers: dict[str, Destination] = {
             document.id: compile_receiver(document) for document in receivers
         }
+        self.spelled = spelled(receivers)
+        self.teams = frozenset([each.team for each in self.receivers.values()])
         self.queues = queues
         self._liveness: Mapping[str, Liveness] = {}
         self._grace_ms = 0
@@ -116,6 +123,7 @@ class RegistrySnapshot:
     def resolve(self, workflow: str, stage: str, to: str, named: str | None) -> Resolution:
         """Which contract covers a handoff from `stage` to the receiver `to`.
 
+        Of `to` an id goes before an alias, and that before another spelling of either.
         A named contract, or else the one for this workflow, stage and receiver; of several the one
         that names the stage most closely, then one that is not deprecated, then the lowest id.
         """
@@ -128,16 +136,33 @@ class RegistrySnapshot:
         return found
 
     def _resolve(self, workflow: str, stage: str, to: str, named: str | None) -> Resolution:
+        here = self.at(workflow, stage)
+        is_known = to in self.receivers or any(c.receiver == to for c in here)
+        if named is not None and named in self.contracts:
+            is_known = is_known or self.contracts[named].receiver == to
+        spelled = False
+        if not is_known:
+            to, spelled = self.spelled.meant(to) or (to, False)
         if named is not None:
             contract = self.contracts.get(named)
+            trial = self._on_trial(workflow, stage, to, named)
             mismatch = contract is not None and contract.receiver != to
-            return Resolution(contract, mismatch, self._on_trial(workflow, stage, to, named))
-        here = [c for c in self._by_workflow.get(workflow, ()) if c.specificity(stage)]
+            return Resolution(contract, mismatch, to, spelled and not mismatch, trial)
         fitting = [c for c in here if c.receiver == to]
         if fitting:
             contract = _closest(fitting, stage)
-            return Resolution(contract, False, self._on_trial(workflow, stage, to, contract.id))
-        return Resolution(None, bool(here), self._on_trial(workflow, stage, to, None))
+            trial = self._on_trial(workflow, stage, to, contract.id)
+            return Resolution(contract, False, to, spelled, trial)
+        return Resolution(None, bool(here), to, spelled, self._on_trial(workflow, stage, to, None))
+
+    def at(self, workflow: str, stage: str) -> list[Contract]:
+        """The contracts in force for handoffs from a stage."""
+        return [c for c in self._by_workflow.get(workflow, ()) if c.specificity(stage)]
+
+    def belongs_at(self, workflow: str, stage: str) -> Contract | None:
+        """Of the contracts for a stage the closest: its owner knows who is meant."""
+        here = self.at(workflow, stage)
+        return _closest(here, stage) if here else None
 
     def _on_trial(self, workflow: str, stage: str, to: str, id_: str | None) -> Contract | None:
         """The trial version that judges beside a contract, or where there is none, in its place."""
@@ -239,6 +264,8 @@ class RegistrySnapshot:
             )
         for id_, contract in self.contracts.items():
             found[f"contract {id_}"] = contract.version
+        for name, id_ in self.spelled.spellings.items():
+            found[f"spelled {name}"] = id_
         return found
 
 

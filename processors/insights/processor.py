@@ -82,10 +82,11 @@ def parse(record: Record, _: int) -> InputEvent:
 
 
 def facts(tables: RegistrySnapshot, _: int) -> dict[str, Hashable]:
-    """What edges depend on: the contracts in force, by workflow."""
-    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    """What edges depend on: the contracts in force, by workflow. One that is not deprecated
+    documents a move before one that is."""
+    found: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
     for id_, contract in sorted(tables.contracts.items()):
-        found[f"workflow {contract.workflow}"].append((id_, contract.version))
+        found[f"workflow {contract.workflow}"].append((id_, contract.version, contract.deprecated))
     return {name: tuple(contracts) for name, contracts in found.items()}
 
 

@@ -31,6 +31,7 @@ _HANDOFFS = {
     "not_completed": "handoffs were not completed in time",
     "rejected": "handoffs were rejected",
     "held_too_long": "handoffs were held and nobody released them",
+    "handoff_loop": "tasks go back and forth",
     "unknown_handoff": "answers came to handoffs that are not open",
     "undocumented_handoff": "tasks moved on, and no handoff or contract tells what they carry",
     "repeat": "the same handoff was made",

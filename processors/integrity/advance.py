@@ -14,8 +14,14 @@ from hashlib import blake2b
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
-from processors.integrity import feed, reevaluate, replies, sentences
-from processors.integrity.begin import ProposedHandoff, declared, implicit, triggered
+from processors.integrity import feed, reevaluate, repeats, replies, sentences
+from processors.integrity.begin import (
+    ProposedHandoff,
+    declared,
+    implicit,
+    is_move_of_others,
+    triggered,
+)
 from processors.integrity.candidates import Candidate, Candidates, Search
 from processors.integrity.context import NO_CONTEXT, Carried, carry
 from processors.integrity.digests import holds
@@ -27,9 +33,10 @@ from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.memory import Memory
 from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
+from processors.integrity.receiver import is_outsider
 from processors.integrity.state import MAX_EVENTS, OpenHandoff, Task
 from processors.integrity.step import StepContext
-from schemas.flow import UNFINISHED, Effect, Increment, Input, InputEvent, Refused, TimerFired
+from schemas.flow import UNFINISHED, Effect, Increment, Input, InputEvent, TimerFired
 from schemas.records import Ack, Amendment, ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
@@ -107,7 +114,17 @@ def _take_output(
     if nobody is not None:
         proposals.append(nobody)
     if len(proposals) > 1:
-        _refuse_same_slot(proposals)
+        proposals = repeats.joined(proposals)
+    again = {
+        proposed.slot: found
+        for proposed in proposals
+        if proposed.begun == "declared"
+        and (
+            found := repeats.repeated(
+                proposed, task, output, event.occurred_at, context, memory, limits.repeat_grace_ms
+            )
+        )
+    }
     # All of them are judged against what came before this output; then its own context counts.
     judged: list[tuple[ProposedHandoff, Verdict]] = []
     least = 0
@@ -124,7 +141,10 @@ def _take_output(
     if there is not None:
         contract = tables.version(there.contract, there.version)
         typed_again = _typed_again(there, contract, output, context, memory.search)
-    memory.add(source, context, hop if judged else 0)
+    carrying = any(proposed.slot not in again for proposed, _ in judged) or any(
+        found.how == "retry" for found in again.values()
+    )
+    memory.add(source, context, hop if carrying else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, proposals, tables)
     for proposed in more:
@@ -134,7 +154,10 @@ def _take_output(
         judged.append((proposed, verdict))
 
     begun: list[OpenHandoff] = []
+    verdicts: list[Verdict] = []
+    duplicates = 0
     open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
+    rounds = task.rounds
     effects: list[Effect] = []
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
         handoffs = _handoffs(task, event, memory, tables, now, limits)
@@ -146,15 +169,22 @@ def _take_output(
             if handoff.id in known:
                 # It came more than `MAX_EVENTS` ago; its handoff tells.
                 return task, [Increment("duplicates")]
+            repeated = again.get(proposed.slot)
+            if repeated is not None and repeated.how == "duplicate":
+                handoff.id = repeated.id
+                handoffs.duplicate(handoff)
+                duplicates += 1
+                continue
             if handoff.state == "held":
                 handoff.as_of = source.number
                 if handoff.begun == "declared":
                     handoff.context = context.values
                 else:
                     handoff.as_of += 1  # it goes by what this output said, too
-            handoffs.begin(handoff, verdict)
+            handoffs.begin(handoff, verdict, None if repeated is None else repeated.id)
             begun.append(handoff)
-        for handoff, (_, verdict) in zip(begun, judged, strict=True):
+            verdicts.append(verdict)
+        for handoff, verdict in zip(begun, verdicts, strict=True):
             if handoff.state != "held" and verdict.moved:
                 handoffs.remember_moved(handoff, verdict.moved)
         if task.open or task.arrived is not None:
@@ -162,11 +192,12 @@ def _take_output(
                 for name, held, count in typed_again:
                     now_there = handoffs.open.get(there.id, there)
                     handoffs.reentered(now_there, name, held, count)
-            _move_on(task, handoffs, output, event, context, source, begun)
+            if begun or not duplicates:
+                _move_on(task, handoffs, output, event, context, source, begun)
         forgotten = handoffs.trim(weigh=memory.size > limits.state_bytes)
         open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
         arrived = handoffs.arrived
-        edges = handoffs.outbox.feed.edges
+        edges, rounds = handoffs.outbox.feed.edges, handoffs.rounds
         effects += handoffs.outbox.effects()
     else:
         forgotten = memory.trim(tuple)
@@ -174,8 +205,21 @@ def _take_output(
         effects += [Increment("captures_forgotten")] * forgotten
     if failed:
         effects += [Increment("when_failed")] * failed
+    others = not begun and (
+        is_move_of_others(task, output, tables)
+        or any(
+            handoff.state == "sent"
+            and _is_outsider(
+                output, handoff, tables.version(handoff.contract, handoff.version), tables
+            )
+            for handoff in task.open
+        )
+    )
+    if others:
+        effects.append(Increment("outputs_of_others"))
+    stays = others or bool(duplicates and not begun)
     stage, tool, stage_at, contracts, left, handed, covered = _whereabouts(
-        task, output, event, begun
+        task, output, event, begun, stays
     )
     path = task.path
     if task.stage and stage != task.stage:
@@ -186,7 +230,7 @@ def _take_output(
     if begun:
         following.hops = hop
     following.open, following.closed = open_, closed
-    following.arrived, following.edges = arrived, edges
+    following.arrived, following.edges, following.rounds = arrived, edges, rounds
     following.heard = _with(task, digest)
     following.last_input_at = now
     following.stage, following.tool, following.stage_at = stage, tool, stage_at
@@ -201,15 +245,6 @@ def _within(least: int, limits: Limits) -> int:
     if least > limits.output_bytes:
         raise too_much(limits.output_bytes)
     return least
-
-
-def _refuse_same_slot(proposals: list[ProposedHandoff]) -> None:
-    if len({proposed.slot for proposed in proposals}) < len(proposals):
-        raise Refused(
-            "slot_twice",
-            "one output hands off twice on the same contract to the same receiver; "
-            "give each handoff a 'part' of its own",
-        )
 
 
 def _move_on(
@@ -249,6 +284,8 @@ def _received(
         return handoff
     contract = handoffs.outbox.contract_of(handoff)
     accepts = contract is not None and contract.accepted_by(output.tool)
+    if accepts and _is_outsider(output, handoff, contract, handoffs.tables):
+        return handoff
     if handoff.state == "sent" and output.stage == stage and accepts:
         message = sentences.accepted(to(handoff), f"{output.tool} at {stage}")
         handoffs.accept(handoff, message)
@@ -271,6 +308,21 @@ def _received(
         handoffs.complete(handoff, "returned", sentences.returned(to(handoff)))
         return None
     return handoff
+
+
+def _is_outsider(
+    output: ToolOutput,
+    handoff: OpenHandoff,
+    contract: Contract | None,
+    tables: RegistrySnapshot,
+) -> bool:
+    """Whether an output at the stage of a handoff is none of its receiver's. Where the contract
+    names the tools that accept, they are."""
+    if output.stage != handoff.to_stage or output.team is None:
+        return False
+    if contract is not None and isinstance(contract.accepts, frozenset):
+        return False
+    return is_outsider(output.team, handoff.team, handoff.receiver, tables)
 
 
 def _there(task: Task, output: ToolOutput, event: InputEvent) -> OpenHandoff | None:
@@ -317,11 +369,12 @@ def _typed_again(
 
 
 def _whereabouts(
-    task: Task, output: ToolOutput, event: InputEvent, begun: list[OpenHandoff]
+    task: Task, output: ToolOutput, event: InputEvent, begun: list[OpenHandoff], stays: bool
 ) -> tuple[str, str, int, tuple[str, ...], bool, bool, bool]:
     """Where the task is after an output: `stage`, `tool`, `stage_at`, `begun`, `left`, `handed` and
-    `covered` of the next task. A late output is no move, and does not say that the task left."""
-    late = bool(task.stage) and event.occurred_at < task.stage_at
+    `covered` of the next task. A late output is no move, and does not say that the task left; nor
+    is one with which it `stays`."""
+    late = stays or (bool(task.stage) and event.occurred_at < task.stage_at)
     if late:
         stage, tool, stage_at, left = task.stage, task.tool, task.stage_at, task.left
     else:
@@ -445,5 +498,5 @@ def _after(task: Task, handoffs: Handoffs) -> Task:
     following.open = tuple(handoffs.open.values())
     following.closed = tuple(handoffs.closed)
     following.arrived = handoffs.arrived
-    following.edges = handoffs.outbox.feed.edges
+    following.edges, following.rounds = handoffs.outbox.feed.edges, handoffs.rounds
     return following

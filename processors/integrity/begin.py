@@ -3,9 +3,9 @@
 from msgspec import Struct
 
 from processors.contracts.compiled import Contract
-from processors.contracts.registry import RegistrySnapshot
+from processors.contracts.registry import RegistrySnapshot, Resolution
 from processors.integrity.memory import Memory
-from processors.integrity.receiver import Asked
+from processors.integrity.receiver import Asked, is_outsider
 from processors.integrity.state import Task
 from schemas.cel.expression import EvaluationError
 from schemas.flow import InputEvent
@@ -27,7 +27,7 @@ class ProposedHandoff(Struct, frozen=True, gc=False):
         """What can be open only once in a task: (contract, receiver, part)."""
         contract = self.asked.contract
         if contract is None:
-            return None, self.asked.to, self.part
+            return None, self.asked.receiver, self.part
         return contract.id, contract.receiver, self.part
 
 
@@ -48,11 +48,16 @@ def _declared(
     return ProposedHandoff(
         "declared",
         From(team, output.stage, output.tool),
-        Asked(request.to, request.contract, contract, found.mismatch),
+        asked_for(request.to, request.contract, found),
         found.trial,
         request.part,
         request.note,
     )
+
+
+def asked_for(to: str, named: str | None, found: Resolution) -> Asked:
+    """What was asked for, with what the registry found for it."""
+    return Asked(to, named, found.contract, found.mismatch, found.receiver, found.spelled)
 
 
 def implicit(
@@ -71,6 +76,8 @@ def implicit(
     contract = tables.between(output.workflow, task.stage, output.stage)
     if contract is None or contract.id in task.begun:
         return None
+    if is_move_of_others(task, output, tables):
+        return None
     if any(other.asked.contract is contract for other in beside):
         return None
     if any(h.contract == contract.id and h.state != "accepted" for h in task.open):
@@ -78,8 +85,18 @@ def implicit(
     return ProposedHandoff(
         "implicit",
         From(contract.team, task.stage, task.tool),
-        Asked(contract.receiver, None, contract, False),
+        Asked(contract.receiver, None, contract, False, contract.receiver),
         tables.beside(output.workflow, contract.id),
+    )
+
+
+def is_move_of_others(task: Task, output: ToolOutput, tables: RegistrySnapshot) -> bool:
+    """Whether an output at a contract's next stage is none of the receiver's there."""
+    if output.team is None or not task.stage or task.stage == output.stage:
+        return False
+    contract = tables.between(output.workflow, task.stage, output.stage)
+    return contract is not None and is_outsider(
+        output.team, contract.team, contract.receiver, tables
     )
 
 
@@ -116,7 +133,7 @@ def triggered(
                 ProposedHandoff(
                     "triggered",
                     From(output.team or contract.team, output.stage, output.tool),
-                    Asked(contract.receiver, None, contract, False),
+                    Asked(contract.receiver, None, contract, False, contract.receiver),
                     tables.beside(output.workflow, contract.id),
                 )
             )

@@ -222,6 +222,17 @@ def _order(candidate: Candidate) -> tuple[int, int]:
     return candidate.at, candidate.number
 
 
+def said_by(event: TaskEvent, field: Field) -> bytes | None:
+    """What one event said for a field: the value that the first path leads to."""
+    for path in field.paths:
+        value = event.context.get(path.name)
+        if value is None and path.rest and path.top in event.context:
+            value = values.descend(event.context[path.top], path.rest)
+        if value is not None and not values.is_empty(value):
+            return value
+    return None
+
+
 class Search(Struct, gc=False):
     """What a task remembers, to be searched.
 

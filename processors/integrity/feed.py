@@ -376,6 +376,9 @@ class Feed(Struct, gc=False):
         kind = violation.kind
         if kind in _BY_RECEIVER:
             return path_of("receiver", handoff.receiver, kind)
+        if kind == "handoff_loop":
+            pair = sorted((handoff.stage, handoff.to_stage or ""))
+            return path_of("loop", self.step.workflow, *pair)
         if handoff.contract is not None:
             about = () if violation.subject is None else (violation.subject,)
             return path_of("contract", handoff.contract, kind, *about)

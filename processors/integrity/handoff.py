@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from processors.contracts.compiled import Contract, Rule, severity_under
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import sentences
-from processors.integrity.begin import ProposedHandoff
+from processors.integrity.begin import ProposedHandoff, asked_for
 from processors.integrity.candidates import Search
 from processors.integrity.context import Carried
 from processors.integrity.events import EventRef
 from processors.integrity.fields import AssembledContext, FieldResult, assemble, share
-from processors.integrity.receiver import Asked, Route, route
+from processors.integrity.receiver import SPELLING, Asked, Route, route, whom_else
 from processors.integrity.state import OpenHandoff, OpenViolation, PackageField
 from schemas.cel.expression import EvaluationError, Members
 from schemas.records import From, ToolOutput
@@ -112,7 +112,8 @@ def decide(
         holding += [v.kind for v, _ in rules if _holds(v.kind, hold_on)]
         opened += rules
     for found in way.broken:
-        severity = severity_under(contract, found.kind)
+        harmless = found.reason == SPELLING
+        severity = "info" if harmless else severity_under(contract, found.kind)
         version = contract.version if contract is not None else None
         opened.append(
             (
@@ -120,11 +121,17 @@ def decide(
                     found.kind, None, version, severity, 1, event_id, at, now, found.reason
                 ),
                 sentences.about_handoff(
-                    found, sender, to, proposed.asked.to, proposed.asked.named, workflow
+                    found,
+                    sender,
+                    to,
+                    proposed.asked.to,
+                    proposed.asked.named,
+                    workflow,
+                    whom_else(found, to, sender, workflow, tables),
                 ),
             )
         )
-        if _holds(found.kind, hold_on):
+        if not harmless and _holds(found.kind, hold_on):
             holding.append(found.kind)
     if proposed.begun == "implicit":
         opened.append(_nobody_declared(contract, sender, source, now))
@@ -264,20 +271,20 @@ def _on_trial(
     return [(replace(violation, trial=trial.id), message) for violation, message in found]
 
 
-def handoff_id(output: ToolOutput, contract: str | None, receiver: str, part: str | None) -> str:
+def handoff_id(
+    workflow: str,
+    task_id: str,
+    tool: str,
+    event_id: str,
+    contract: str | None,
+    receiver: str,
+    part: str | None,
+) -> str:
     """The same input always gives the same id, so a redelivery after a crash changes nothing.
 
     16 bytes of BLAKE2b (RFC 7693) over the JSON array of what identifies the handoff.
     """
-    identity = (
-        output.workflow,
-        output.task_id,
-        output.tool,
-        output.id,
-        contract,
-        receiver,
-        part,
-    )
+    identity = (workflow, task_id, tool, event_id, contract, receiver, part)
     return "h-" + blake2b(msgspec.json.encode(identity), digest_size=16).hexdigest()
 
 
@@ -295,7 +302,15 @@ def open_handoff(
     to = verdict.route.to
     contract_id = contract.id if contract is not None else None
     return OpenHandoff(
-        id=handoff_id(output, contract_id, to.receiver, proposed.part),
+        id=handoff_id(
+            output.workflow,
+            output.task_id,
+            output.tool,
+            output.id,
+            contract_id,
+            to.receiver,
+            proposed.part,
+        ),
         contract=contract_id,
         version=contract.version if contract is not None else None,
         receiver=to.receiver,
@@ -323,12 +338,25 @@ def open_handoff(
     )
 
 
-def begun_again(handoff: OpenHandoff, contract: Contract | None) -> ProposedHandoff:
-    """How a held handoff began, to be judged again under the contract version of today."""
-    if contract is None:
-        mismatch = any(v.kind == "receiver_mismatch" for v in handoff.violations)
+def begun_again(
+    handoff: OpenHandoff, contract: Contract | None, tables: RegistrySnapshot, workflow: str
+) -> ProposedHandoff:
+    """How a held handoff began, to be judged again under the contract version of today. One without
+    a contract takes the one that there is for it now."""
+    asked_to, named = handoff.asked_to, handoff.asked_contract
+    if contract is None and handoff.contract is None:
+        asked = asked_for(asked_to, named, tables.resolve(workflow, handoff.stage, asked_to, named))
     else:
-        mismatch = contract.receiver != handoff.asked_to
-    asked = Asked(handoff.asked_to, handoff.asked_contract, contract, mismatch)
+        receiver = contract.receiver if contract is not None else handoff.receiver
+        meant = tables.spelled.meant(asked_to) if asked_to != receiver else None
+        spelled = meant is not None and meant[0] == receiver
+        asked = Asked(
+            asked_to,
+            named,
+            contract,
+            asked_to != receiver and not spelled,
+            receiver,
+            spelled and meant is not None and meant[1],
+        )
     sender = From(handoff.team, handoff.stage, handoff.tool)
     return ProposedHandoff(handoff.begun, sender, asked, None, handoff.part, handoff.note)

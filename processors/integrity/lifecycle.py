@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
-from processors.integrity import sentences
+from processors.integrity import loops, sentences
 from processors.integrity.candidates import Candidate
 from processors.integrity.events import EventRef, weight
 from processors.integrity.feed import Feed
@@ -68,6 +68,7 @@ class Handoffs(Struct, gc=False):
     open: dict[str, OpenHandoff]
     closed: list[Closed]
     arrived: OpenHandoff | None
+    rounds: dict[bytes, int]
     _drafts: set[str] = set()
 
     @classmethod
@@ -77,7 +78,17 @@ class Handoffs(Struct, gc=False):
         """Those of a task, before anything has moved them on."""
         outbox = Outbox(step, tables, Feed(step, tables, task.edges), limits.output_bytes)
         open_ = {handoff.id: handoff for handoff in task.open}
-        return cls(step, tables, limits, memory, outbox, open_, list(task.closed), task.arrived)
+        return cls(
+            step,
+            tables,
+            limits,
+            memory,
+            outbox,
+            open_,
+            list(task.closed),
+            task.arrived,
+            task.rounds,
+        )
 
     def draft(self, handoff: OpenHandoff) -> OpenHandoff:
         """An open handoff, to be changed: the same draft each time."""
@@ -114,12 +125,15 @@ class Handoffs(Struct, gc=False):
 
     # --- it begins ----------------------------------------------------------------------------
 
-    def begin(self, handoff: OpenHandoff, verdict: Verdict) -> None:
-        """Judged: sent or held; the one that is open in its slot is superseded."""
+    def begin(self, handoff: OpenHandoff, verdict: Verdict, retried: str | None = None) -> None:
+        """Judged: sent or held; the one that is open in its slot is superseded. Where that is the
+        one that is `retried`, its deadline stays: who tries again puts off nothing."""
         contract = verdict.route.contract
         now = self.step.now
         slot = handoff.slot
         before = next((h for h in self.open.values() if h.slot == slot), None)
+        if before is None and contract is not None:
+            before = next((h for h in self.open.values() if self._was_meant(h, handoff)), None)
         if before is not None:
             handoff.supersedes = before.id
             handoff.accepted_at = before.accepted_at
@@ -131,11 +145,15 @@ class Handoffs(Struct, gc=False):
             handoff.close_by = now + self.limits.early_grace_ms
         if handoff.state == "sent":
             self.send(handoff, contract)
+            if before is not None and before.id == retried and handoff.accept_by:
+                handoff.accept_by = before.accept_by or handoff.accept_by
         elif contract is not None and contract.release_within and not handoff.backfill:
             handoff.release_by = now + contract.release_within
         outbox = self.outbox
         for violation, message in verdict.opened:
             outbox.open(handoff, violation, message)
+        if contract is not None:
+            self._count_round(handoff, contract)
         outbox.package(handoff, contract, verdict.route.queue)
         kind: SignalKind = "held" if handoff.state == "held" else "sent"
         outbox.signal(handoff, kind, verdict.message)
@@ -154,6 +172,37 @@ class Handoffs(Struct, gc=False):
                 self.closed[index] = replace(closed, rejected=None)
                 outbox.resolve(copy(rejected), rejected.violations, "sent_again")
         self.put(handoff)
+
+    def _count_round(self, handoff: OpenHandoff, contract: Contract) -> None:
+        """Whether it goes back where another one came from, and how often that was so."""
+        self.rounds, returns = loops.after(self.rounds, handoff.stage, handoff.to_stage)
+        if not returns:
+            return
+        self.outbox.feed.count(handoff, "returns")
+        if returns in (contract.loop_after, 2 * contract.loop_after):
+            severity = self.outbox.severity(handoff, "handoff_loop")
+            if returns > contract.loop_after and severity == "warning":
+                severity = "error"
+            message = sentences.looped(sender(handoff), to(handoff), returns)
+            self.outbox.feed.count(handoff, "looped")
+            self.outbox.break_promise(handoff, "handoff_loop", message, severity=severity)
+
+    def _was_meant(self, held: OpenHandoff, handoff: OpenHandoff) -> bool:
+        """Whether a handoff says rightly what one that is held for a receiver nobody knows meant:
+        the stage has one receiver only, or what it carries is the same."""
+        if held.state != "held" or held.contract is not None or held.stage != handoff.stage:
+            return False
+        if held.receiver in self.tables.receivers:
+            return False
+        here = self.tables.at(self.step.workflow, handoff.stage)
+        if len({contract.receiver for contract in here}) == 1:
+            return True
+        return held.context == self.memory.said(handoff.source.number)
+
+    def duplicate(self, handoff: OpenHandoff) -> None:
+        """The handoff with its id is accepted or completed already: this is the same one again."""
+        self.outbox.signal(handoff, "duplicate", sentences.duplicate(to(handoff)))
+        self.outbox.count("handoffs_repeated")
 
     def send(self, handoff: OpenHandoff, contract: Contract | None) -> None:
         """It is sent. Deadlines count from here; a replay starts none."""
@@ -274,7 +323,9 @@ class Handoffs(Struct, gc=False):
                 self.outbox.resolve(handoff, [violation], _end_of(violation, handoff, how))
         self.open.pop(handoff.id)
         rejected = bare(handoff, *left) if left else None
-        self.closed.append(Closed(handoff.id, how, successor, rejected))
+        self.closed.append(
+            Closed(handoff.id, how, successor, rejected, handoff.to_stage, handoff.source.number)
+        )
         self.forget_closed(MAX_CLOSED)
         if handoff.accepted_at:
             arrived = bare(handoff)

@@ -20,6 +20,7 @@ class Limits(Struct, frozen=True, gc=False):
     `handoff_ttl_ms`: an open handoff expires after this; who has not asked by then will not.
     `task_ttl_ms`: a task without open handoffs is forgotten this long after its last input.
     `early_grace_ms`: how long an implicit handoff waits for the declared one that is on its way.
+    `repeat_grace_ms`: so long (event time) a handoff that comes again is a tool that tries again.
     Both times to live may be None: nothing expires.
     `live_grace_ms`: so long a receiver's group may be without a member, as while it is deployed.
     `stale_liveness_ms`: what a probe found longer ago says nothing any more about a receiver.
@@ -34,6 +35,7 @@ class Limits(Struct, frozen=True, gc=False):
     handoff_ttl_ms: int | None = 30 * 86_400_000
     task_ttl_ms: int | None = 30 * 86_400_000
     early_grace_ms: int = 60_000
+    repeat_grace_ms: int = 600_000
     live_grace_ms: int = 600_000
     stale_liveness_ms: int = 25_000
     output_bytes: int = 16 << 20

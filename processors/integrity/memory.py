@@ -97,6 +97,11 @@ class Memory(Struct, gc=False):
         events = [event for event in self.events if event.number < number]
         return Search([*past, *events], self.retracted, self.lost)
 
+    def said(self, number: int) -> dict[str, bytes] | None:
+        """The context of an event that is remembered, without what is empty."""
+        found = [event for event in self.events if event.number == number]
+        return found[0].context if found and isinstance(found[0], TaskEvent) else None
+
     # --- one more event -----------------------------------------------------------------------
 
     def refer(
@@ -129,7 +134,7 @@ class Memory(Struct, gc=False):
             context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
         if len(context) > self.limits.fields:
             context = dict(list(context.items())[-self.limits.fields :])
-        if not context and not empty:
+        if not context and not empty and not hop:
             return
         largest = self.limits.value_bytes
         if carried.longest >= SHARED or carried.longest > largest:

@@ -111,13 +111,15 @@ class Outbox(Struct, gc=False):
         reason: str | None = None,
         at: int | None = None,
         known: bool = False,
+        severity: Severity | None = None,
     ) -> None:
-        """Open a violation about the handoff as a whole; `known` as of `open`."""
+        """Open a violation about the handoff as a whole; `known` as of `open`. `severity` is that
+        of the kind, unless it is given."""
         violation = OpenViolation(
             kind,
             None,
             handoff.version,
-            self.severity(handoff, kind),
+            severity or self.severity(handoff, kind),
             1,
             self.step.event_id or handoff.source.event_id,
             self.step.occurred_at if at is None else at,

@@ -23,6 +23,8 @@ from schemas.records import (
 )
 from schemas.serde import utc
 
+# Whoever wrote the contract is to act, and not the receiver.
+OWNED_BY_CONTRACT = ("held_too_long", "handoff_loop")
 # How a value came into a package; fields that have it in common share their provenance.
 PackageOrigin = tuple[str, int, int, str | None, str | None, int]
 
@@ -125,8 +127,10 @@ def _violation(
     resolution: str | None,
 ) -> Violation:
     owner, contact = handoff.owner, handoff.owner_contact
-    if owner is None or violation.kind == "held_too_long":
+    if owner is None or violation.kind in OWNED_BY_CONTRACT:
         contract = tables.version(handoff.contract, handoff.version)
+        if contract is None and handoff.contract is None:
+            contract = tables.belongs_at(step.workflow, handoff.stage)
         if contract is not None:
             owner, contact = contract.owner.name, contract.owner.contact
     origin = violation.origin
@@ -212,9 +216,11 @@ def signal(
     occurred_at: int,
     late: bool,
 ) -> Signal:
-    """What the originating team is told; `handoff.signals` counts this one already."""
+    """What the originating team is told; `handoff.signals` counts this one already. Of a duplicate
+    that may come long after the handoff is closed, the event tells which it is."""
+    which = step.event_id if kind == "duplicate" else handoff.signals
     return Signal(
-        id=f"{handoff.id}:{handoff.signals}:{kind}",
+        id=f"{handoff.id}:{which}:{kind}",
         kind=kind,
         late=late,
         supersedes=handoff.supersedes,

@@ -4,12 +4,16 @@ from msgspec import Struct
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
-from schemas.records import To, ViolationKind
+from processors.integrity.near import NearNames
+from schemas.records import From, To, ViolationKind
 
 # What is looked at again while a handoff is open: these come and go with the tables.
 RECEIVING: frozenset[ViolationKind] = frozenset(
     {"receiver_missing", "receiver_silent", "owner_missing"}
 )
+
+
+SPELLING = "spelling"  # why a receiver_mismatch is one, where it does no harm
 
 
 class Broken(Struct, frozen=True, gc=False):
@@ -20,12 +24,17 @@ class Broken(Struct, frozen=True, gc=False):
 
 
 class Asked(Struct, frozen=True, gc=False):
-    """What a handoff was asked for: the receiver and contract that were named, and what fits."""
+    """What a handoff was asked for: the receiver and contract that were named, and what fits.
+
+    `receiver` is whom `to` means, `spelled` whether only its spelling was another.
+    """
 
     to: str
     named: str | None
     contract: Contract | None
     mismatch: bool
+    receiver: str
+    spelled: bool = False
 
 
 class Route(Struct, frozen=True, gc=False):
@@ -48,9 +57,38 @@ def route(asked: Asked, tables: RegistrySnapshot, now: int) -> Route:
             Broken("contract_missing", "no_match" if asked.named is None else "not_active")
         )
     # The contract knows better than the sender where its handoffs belong.
-    receiver = contract.receiver if contract is not None else asked.to
+    receiver = contract.receiver if contract is not None else asked.receiver
+    if asked.spelled:
+        broken.append(Broken("receiver_mismatch", SPELLING))
     to, queue, missing = destination(receiver, contract, tables, now)
     return Route(contract, to, queue, broken + missing)
+
+
+def whom_else(
+    broken: Broken, to: To, sender: From, workflow: str, tables: RegistrySnapshot
+) -> tuple[str, ...]:
+    """Of a receiver that is not registered: who may be meant, in words. First one that is called
+    nearly so, then those of the contracts for the stage."""
+    if broken.reason != "unregistered":
+        return ()
+    near = NearNames(tables.receivers).to([to.receiver])
+    theirs = [
+        f"{contract.receiver} by the contract {contract.id}"
+        for contract in tables.at(workflow, sender.stage)
+        if contract.receiver != to.receiver
+    ]
+    return (*([near] if near is not None else []), *theirs)
+
+
+def is_outsider(
+    team: str | None, sender: str | None, receiver: str, tables: RegistrySnapshot
+) -> bool:
+    """Whether an output at a receiver's stage that states a team is not the receiver's: it is the
+    sender's, or another registered receiver's."""
+    registered = tables.receivers.get(receiver)
+    if team is None or registered is None or team == registered.team:
+        return False
+    return team == sender or team in tables.teams
 
 
 def destination(

@@ -12,6 +12,7 @@ from processors.integrity.lifecycle import Handoffs, of_kind, why_gone
 from processors.integrity.publish import to
 from processors.integrity.receiver import RECEIVING
 from processors.integrity.state import OpenHandoff, PackageField
+from schemas.flow import Refused
 
 
 def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -> None:
@@ -19,11 +20,13 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
     today; sent when nothing holds it any more, or when a person overrides what does."""
     out = handoffs.outbox
     contract = handoffs.newest_of(held)
-    proposed = begun_again(held, contract)
+    proposed = begun_again(held, contract, handoffs.tables, handoffs.step.workflow)
+    contract = proposed.asked.contract
     if any(h.slot == proposed.slot for h in handoffs.open.values() if h.id != held.id):
         # The new version names a receiver to whom this task has a handoff open already.
         contract = out.contract_of(held)
-        proposed = begun_again(held, contract)
+        proposed = begun_again(held, contract, handoffs.tables, handoffs.step.workflow)
+        contract = proposed.asked.contract
     if contract is None and held.contract is not None:
         _without_its_contract(handoffs, held, override)
         return
@@ -52,6 +55,7 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
     if late:
         verdict = judge({**late, **held.amended})
     handoff = copy(held)
+    handoff.contract = contract.id if contract is not None else None
     handoff.version = contract.version if contract is not None else None
     receiving = verdict.route.to
     handoff.receiver = receiving.receiver
@@ -114,6 +118,22 @@ def _without_its_contract(handoffs: Handoffs, held: OpenHandoff, override: bool)
     elif values != held.values:
         handoffs.revise(handoff, None)
         handoffs.put(handoff)
+
+
+def redirect(handoffs: Handoffs, held: OpenHandoff, to: str) -> None:
+    """A person sends a held one on to another receiver, under the contract that there is for it."""
+    asked = copy(held)
+    asked.asked_to, asked.asked_contract = to, None
+    asked.contract = asked.version = None
+    slot = begun_again(asked, None, handoffs.tables, handoffs.step.workflow).slot
+    if any(other.slot == slot for other in handoffs.open.values() if other.id != held.id):
+        raise Refused(
+            "slot_open", "this task has such a handoff to that receiver already; discard this one"
+        )
+    handoff = handoffs.draft(held)
+    handoff.asked_to, handoff.asked_contract = to, None
+    handoff.contract = handoff.version = None
+    judge_again(handoffs, handoff)
 
 
 def amend(handoffs: Handoffs, id_: str, filled: dict[str, PackageField]) -> None:

@@ -72,6 +72,8 @@ def _amend(handoffs: Handoffs, amendment: Amendment, event: InputEvent) -> None:
         raise Refused("reason_missing", "an amendment that releases must give its reason")
     if action == "set" and not amendment.fields:
         raise Refused("no_fields", "an amendment that sets needs 'fields': {name: value}")
+    if action == "redirect" and not amendment.to:
+        raise Refused("no_receiver", "an amendment that redirects needs 'to': the receiver")
     handoff = handoffs.open.get(amendment.handoff_id)
     if handoff is None:
         closed = any(other.id == amendment.handoff_id for other in handoffs.closed)
@@ -81,6 +83,9 @@ def _amend(handoffs: Handoffs, amendment: Amendment, event: InputEvent) -> None:
         _set(handoffs, handoff, amendment, event)
     elif handoff.state != "held":
         handoffs.outbox.unknown(amendment, "sent", event.occurred_at)
+    elif action == "redirect":
+        assert amendment.to is not None
+        reevaluate.redirect(handoffs, handoff, amendment.to)
     elif action == "release":
         reevaluate.judge_again(handoffs, handoff, override=True)
     else:

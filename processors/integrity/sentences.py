@@ -110,11 +110,22 @@ def _passed_over(later: int) -> str:
 
 
 def about_handoff(
-    broken: Broken, sender: From, to: To, asked: str, named: str | None, workflow: str
+    broken: Broken,
+    sender: From,
+    to: To,
+    asked: str,
+    named: str | None,
+    workflow: str,
+    others: Sequence[str] = (),
 ) -> str:
     """One sentence about a violation of the handoff as a whole; `asked` and `named` are the
-    receiver and the contract that the sender named."""
+    receiver and the contract that the sender named, `others` whom else it may mean."""
     match broken.kind, broken.reason:
+        case "receiver_mismatch", "spelling":
+            return (
+                f"{sender.stage} handed off to {asked}, which is no receiver's id; {to.receiver} "
+                "is meant, and gets it."
+            )
         case "receiver_mismatch", _ if asked != to.receiver:
             return (
                 f"{sender.stage} handed off to {asked}, but the contract's receiver is "
@@ -136,7 +147,10 @@ def about_handoff(
                 f"workflow {workflow}; write one so that what they must carry is known."
             )
         case "receiver_missing", "unregistered":
-            return f"{to.receiver} is not registered, so nobody receives this handoff; register it."
+            return (
+                f"{to.receiver} is not registered, so nobody receives this handoff; register it"
+                f"{_or_redirect(others)}."
+            )
         case "receiver_missing", "retired":
             return f"{to.receiver} is retired, so nobody receives this handoff; name a successor."
         case "receiver_missing", _:
@@ -151,6 +165,13 @@ def about_handoff(
             )
         case _:
             return f"No owner of {to.receiver} is in force, so nobody owns the next step; name one."
+
+
+def _or_redirect(others: Sequence[str]) -> str:
+    if not others:
+        return ""
+    more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+    return f", or send it on with 'amend --to': {', '.join(others[:_LISTED])}{more}"
 
 
 def about_rule(name: str, message: str, reason: str | None) -> str:
@@ -182,6 +203,14 @@ def missed(kind: ViolationKind, to: To) -> str:
             )
 
 
+def looped(sender: From, to: To, returns: int) -> str:
+    """One sentence about a task that goes back and forth."""
+    return (
+        f"The task goes back and forth between {sender.stage} and {to.stage}: this is return "
+        f"number {returns}; decide who is to do it."
+    )
+
+
 def _ask(to: To) -> str:
     return f"; ask {to.owner}" if to.owner else ""
 
@@ -209,6 +238,7 @@ _WHOLE: dict[ViolationKind, str] = {
     "not_completed": "The handoff was not completed in time",
     "rejected": "The handoff was rejected",
     "held_too_long": "The handoff was held too long",
+    "handoff_loop": "The task went back and forth",
 }
 _RESOLUTIONS = {
     "accepted": "it is accepted now",
@@ -325,6 +355,11 @@ def discarded(to: To) -> str:
 def superseded(to: To) -> str:
     """A newer one of the same kind took its place."""
     return f"Your handoff to {to.receiver} was superseded by a newer one."
+
+
+def duplicate(to: To) -> str:
+    """The same one came again, after it was accepted."""
+    return f"{to.receiver} has this handoff already, so it was not handed off again."
 
 
 def expired(to: To) -> str:

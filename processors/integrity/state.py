@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from processors.contracts.spelling import folded
 from processors.integrity.candidates import Candidates
 from processors.integrity.events import EventRef, Remembered, length
 from processors.integrity.secrets import TaskSecrets
@@ -200,12 +201,15 @@ class Closed(Struct, frozen=True, array_like=True, tag=0, gc=False):
     """A handoff that is closed, and how. An ack to a superseded one counts for its successor.
 
     `rejected` is the handoff whose violation `rejected` is open until the slot is sent again.
+    `to_stage` is where it went, and `number` that of the event that it came from.
     """
 
     id: str
     how: CloseReason
     successor: str | None = None
     rejected: OpenHandoff | None = None
+    to_stage: str | None = None
+    number: int = 0
 
 
 class Forgotten(Struct, frozen=True, array_like=True, gc=False):
@@ -234,7 +238,8 @@ class Task(Struct, gc=False):
     What the feed tells of moves goes by the last lines: `handed` and `covered` say whether any
     handoff has left the stage since the task came there, and whether one on a contract did. `path`
     holds four bytes for each of the last stages, the present one last (empty before the first
-    move), and `edges` four for each of the edges that its handoffs went over.
+    move), and `edges` four for each of the edges that its handoffs went over. `rounds` counts the
+    returns between two stages, by a digest of the pair (`loops`).
     """
 
     workflow: str
@@ -264,6 +269,7 @@ class Task(Struct, gc=False):
     covered: bool = False
     path: bytes = b""
     edges: bytes = b""
+    rounds: dict[bytes, int] = {}
 
 
 def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None:
@@ -297,8 +303,11 @@ def watched(task: Task) -> Collection[str]:
     found: set[str] = set()
     for handoff in task.open:
         found.add(f"receiver {handoff.receiver}")
-        if handoff.state == "held" and handoff.contract is not None:
-            found.add(f"contract {handoff.contract}")
+        if handoff.state == "held":
+            if handoff.contract is not None:
+                found.add(f"contract {handoff.contract}")
+            else:
+                found.add(f"spelled {folded(handoff.asked_to)}")
     return found
 
 

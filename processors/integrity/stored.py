@@ -120,6 +120,7 @@ class _Whole(Struct, frozen=True, array_like=True, gc=False):
     path: bytes
     edges: bytes
     lost: bytes
+    rounds: dict[bytes, int]
 
 
 class _Change(Struct, frozen=True, array_like=True, gc=False):
@@ -140,6 +141,7 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     forgotten: list[Forgotten] | None = None
     retracted: dict[str, int] | None = None
     lost: bytes = b""
+    rounds: dict[bytes, int] | None = None
 
 
 _UNCHANGED = (None, None)
@@ -171,6 +173,7 @@ def encode(task: Task) -> bytes:
             task.path,
             task.edges,
             task.lost,
+            task.rounds,
         )
     )
 
@@ -203,6 +206,7 @@ def encode_change(before: Task, after: Task) -> bytes:
         or after.forgotten is not before.forgotten
         or after.retracted is not before.retracted
         or after.lost is not before.lost
+        or after.rounds is not before.rounds
     ):
         row += [
             [] if after.arrived is before.arrived else [after.arrived],
@@ -211,6 +215,7 @@ def encode_change(before: Task, after: Task) -> bytes:
             None if after.forgotten is before.forgotten else after.forgotten,
             None if after.retracted is before.retracted else after.retracted,
             after.lost[len(before.lost) :],
+            None if after.rounds is before.rounds else after.rounds,
         ]
     return _encode(row)
 
@@ -363,6 +368,7 @@ def _task(whole: _Whole) -> Task:
             path=whole.path,
             edges=whole.edges,
             lost=whole.lost,
+            rounds=whole.rounds,
         ),
         whole.head,
     )
@@ -387,6 +393,7 @@ def _changed(task: Task, change: _Change) -> Task:
             path=(task.path + change.path)[-4 * MAX_PATH :],
             edges=(task.edges + change.edges)[-4 * MAX_EDGES :],
             lost=task.lost + change.lost,
+            rounds=task.rounds if change.rounds is None else change.rounds,
         ),
         change.head,
     )

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     handoff_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
     task_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
     early_grace_ms: int = Field(60_000, ge=0)
+    repeat_grace_ms: int = Field(600_000, ge=0)
     live_grace_ms: int = Field(600_000, ge=0)
     # Of insights, with their reasons in `processors.insights.limits`.
     pattern_window_ms: int = Field(86_400_000, ge=60_000)

@@ -408,7 +408,27 @@ class Ledger:
             found = promised(package, kind)
             if kind == "not_completed" and known.ended and not found:
                 continue
+            before = self.handoffs.get(package.supersedes or "")
+            if kind == "not_accepted" and before is not None and before.state == "sent":
+                # Who tries again puts off nothing.
+                first = promised(before.package, kind)
+                if found == first and first <= by:
+                    continue
             must(found == by, "deadline", f"{package.id}: {found} promised, and it must be {by}")
+
+    def _repeated(self, known: Known, signal: Signal) -> None:
+        """A handoff came again after it was accepted: nothing else follows from that."""
+        must(known.took or known.state == "closed", "repeated", f"{signal.id}: nobody has it")
+        body = self._arrival.body if self._arrival is not None else None
+        must(isinstance(body, ToolOutput), "repeated", f"{signal.id}: by no output")
+        assert isinstance(body, ToolOutput)
+        must(signal.id == f"{known.id}:{body.id}:duplicate", "signal", f"{signal.id}: {body.id}")
+        sender = known.package.from_
+        must(
+            (body.stage, body.tool) == (sender.stage, sender.tool),
+            "repeated",
+            f"{signal.id}: by {body.tool} at {body.stage}",
+        )
 
     # --- violations ---------------------------------------------------------------------------
 
@@ -469,6 +489,9 @@ class Ledger:
         known = self.handoffs.get(signal.handoff_id)
         must(known, "signal", f"{signal.id} is about no handoff")
         assert known is not None
+        if signal.kind == "duplicate":
+            self._repeated(known, signal)
+            return
         known.signals += 1
         must(
             signal.id == f"{known.id}:{known.signals}:{signal.kind}",
