@@ -11,7 +11,7 @@ import msgspec
 from schemas import paths
 from schemas.cel.errors import ExpressionError
 from schemas.cel.expression import EvaluationError, Expression, compile_expression
-from schemas.documents import ANY_STAGE, AcceptTools, HandoffContract, Receiver
+from schemas.documents import AcceptTools, HandoffContract, Receiver
 from schemas.json_schema import MOST_TRIED, Validator
 from schemas.records import ViolationKind
 from schemas.values import format_duration
@@ -273,6 +273,10 @@ def _never(kind: ViolationKind, contract: HandoffContract, receiver: Receiver | 
             return "no field has a 'translate'"
         case "context_malformed" if all(f.type is None and f.schema_ is None for f in fields):
             return "no field has a 'type' or a 'schema'"
+        case "context_shortened" if not fields:
+            return "no field is declared"
+        case "handoff_loop" if contract.to.stage is None:
+            return "only a to.stage tells where the task is, and there is none"
         case "context_changed" if not any(field.stable for field in fields):
             return "no field is 'stable'"
         case "not_accepted" if contract.accept_within is None:
@@ -286,15 +290,11 @@ def _never(kind: ViolationKind, contract: HandoffContract, receiver: Receiver | 
         case "receiver_silent" if receiver is not None and receiver.consumer_group is None:
             return f"the receiver {receiver.id!r} has no consumer_group that could be watched"
         case "handoff_missing" if not _found_implicitly(contract):
-            return "nobody can find it: that takes a to.stage, stages by name and no 'when'"
+            return "nobody can find it: that takes a to.stage and no 'when'"
         case _ if kind in _ABOUT_REQUIRED and not any(field.required for field in fields):
             return "no field is required"
     return None
 
 
 def _found_implicitly(contract: HandoffContract) -> bool:
-    return (
-        contract.to.stage is not None
-        and contract.from_.stage != ANY_STAGE
-        and contract.when is None
-    )
+    return contract.to.stage is not None and contract.when is None

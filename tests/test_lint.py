@@ -61,7 +61,7 @@ def linted(tmp_path: Path, *documents: str) -> list[str]:
 WHOLE = """\
 fields:
   - {name: budget, type: number, from: [crm.budget, crm, budget]}
-  - {name: intent, translate: {hot: high}}
+  - {name: intent, translate: {hot: high}, stable: true}
 hold_on: [context_dropped, rule_failed, receiver_silent]
 severity: {rejected: warning, not_accepted: info, handoff_missing: error, untranslatable: error}
 rules: [{name: paid, expr: context.budget > 0, message: a lead has a budget}]
@@ -314,6 +314,7 @@ NEVER_HOLD = {
     "context_reentered",
     "contract_missing",
     "handoff_missing",
+    "handoff_loop",
     "held_too_long",
     "not_accepted",
     "not_completed",

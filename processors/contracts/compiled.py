@@ -15,6 +15,7 @@ from processors.contracts.words import Words, words
 from schemas import paths
 from schemas.cel.expression import Expression, compile_expression
 from schemas.documents import (
+    ANY_STAGE,
     AcceptTools,
     ContractField,
     HandoffContract,
@@ -193,7 +194,7 @@ class Contract(Struct, frozen=True, gc=False):
 
     def specificity(self, stage: str) -> int:
         """How closely the contract names a stage: 3 alone, 2 in a list, 1 by '*', 0 not at all."""
-        if self.stages == ("*",):
+        if self.stages == ANY_STAGE:
             return 1
         return 0 if stage not in self.stages else (3 if len(self.stages) == 1 else 2)
 

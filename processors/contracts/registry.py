@@ -109,12 +109,11 @@ class RegistrySnapshot:
         for workflow, here in self._by_workflow.items():
             if by_stage := _by_stage([c for c in here if c.when is not None]):
                 self._whens[workflow] = by_stage
-        self._between: dict[tuple[str, str, str | None], Contract] = {}
-        for contract in self.contracts.values():  # in the order of ids: the lowest stays
-            if contract.when is None:
-                for stage in contract.stages:
-                    place = contract.workflow, stage, contract.to_stage
-                    self._between.setdefault(place, contract)
+        self._into: dict[tuple[str, str], list[Contract]] = defaultdict(list)
+        for contract in self.contracts.values():
+            if contract.when is None and contract.to_stage is not None:
+                self._into[contract.workflow, contract.to_stage].append(contract)
+        self._between: dict[tuple[str, str, str], Contract | None] = {}
 
     def classified(self, workflow: str) -> Classified:
         """What the contracts in force and on trial classify in a workflow."""
@@ -186,9 +185,21 @@ class RegistrySnapshot:
     def between(self, workflow: str, before: str, stage: str) -> Contract | None:
         """The contract that a move between two stages falls under although nobody declared it.
 
-        It names both stages and begins nothing by itself; of several the lowest id.
+        It leads to the later one and begins nothing by itself. Of several one that is not
+        deprecated, then the one that names the former stage most closely, then the lowest id.
         """
-        return self._between.get((workflow, before, stage))
+        if (workflow, stage) not in self._into:
+            return None
+        place = workflow, before, stage
+        if place not in self._between:
+            fitting = [c for c in self._into[workflow, stage] if c.specificity(before)]
+            found = min(
+                fitting, key=lambda c: (c.deprecated, -c.specificity(before), c.id), default=None
+            )
+            if len(self._between) >= MAX_ANSWERS:
+                return found
+            self._between[place] = found
+        return self._between[place]
 
     def contracted(self, workflow: str) -> bool:
         """Whether a workflow has a contract in force: without one nobody has promised anything."""

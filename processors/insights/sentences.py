@@ -73,7 +73,11 @@ def _where(total: PatternPart) -> str:
     if total.kind in _OF_RECEIVERS:  # whoever sends there
         return where
     to = total.to or total.receiver
-    if total.from_ is not None and to is not None:
+    if len(total.stages) > 1 and total.kind != "handoff_loop":
+        busiest = max(total.stages, key=lambda stage: (total.stages[stage], stage))
+        into = "" if to is None else f" into {to}"
+        where = f"{into} from {len(total.stages)} stages, most often from {busiest}"
+    elif total.from_ is not None and to is not None:
         where = f" between {total.from_} and {to}"
     elif total.from_ is not None:
         where = f" at {total.from_}"
