@@ -43,6 +43,7 @@ BASE: dict[str, Any] = {
         },
         {"name": "tone", "required": False},
         {"name": "address", "schema": {"type": "object", "required": ["city"]}},
+        {"name": "caller", "required": False, "same_as": "phone"},
     ],
     "rules": [{"name": "rich", "expr": "context.budget > 10", "message": "poor"}],
     "hold_on": ["receiver_missing"],
@@ -54,7 +55,7 @@ BASE: dict[str, Any] = {
         "receiver": "engineering",
     },
 }
-BUDGET, INTENT, TONE, ADDRESS = (("fields", number) for number in range(4))
+BUDGET, INTENT, TONE, ADDRESS, CALLER = (("fields", number) for number in range(5))
 
 
 def contract(*patches: tuple[tuple[Any, ...], Any], **members: Any) -> HandoffContract:
@@ -139,6 +140,12 @@ TABLE: list[tuple[tuple[Any, ...], Any, str, tuple[str, ...], tuple[str, ...]]] 
     (("accept",), "on_output", "accept", NOBODY, R),
     (("accept", "tools"), ["crm.open"], "accept", R, NOBODY),
     (("extra",), "strip", "extra", R, NOBODY),
+    (("placeholders",), ["none given"], "placeholders", S, S),
+    (("placeholders",), [], "placeholders", NOBODY, S),
+    (("loop_after",), 2, "loop_after", ("owner",), NOBODY),
+    ((*TONE, "same_as"), "text", "fields.tone.same_as", NOBODY, BOTH),
+    ((*TONE, "stable"), True, "fields.tone.stable", S, NOBODY),
+    ((*CALLER, "region"), "DK", "fields.caller.region", NOBODY, BOTH),
     (("when",), "context.budget > 20", "when", R, R),
     (("workflow",), "deal", "workflow", BOTH, BOTH),
     (("from", "stage"), "qualify", "from.stage", BOTH, NOBODY),

@@ -28,7 +28,8 @@ def take(of: Driver[Task], topic: str, number: int, now: int, **body: Any) -> li
 
 
 def hand_off(of: Driver[Task], number: int, now: int, **body: Any) -> list[Output]:
-    sent = {"stage": "qualify", "tool": "crm", "handoff": {"to": "marketing"}}
+    sent: dict[str, Any] = {"stage": "qualify", "tool": "crm", "handoff": {"to": "marketing"}}
+    sent["context"] = {"number": number}
     return take(of, "tool-outputs", number, now, **(sent | body))
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.contracts import values
+from processors.contracts.readers import plain_text
 from processors.contracts.values import MAX_WHERE
 from processors.integrity.texts import Texts, is_searched
 from tests.core import each_time, play
@@ -27,9 +28,12 @@ VALUES = st.recursive(
 
 def naive(context: dict[str, bytes], text: str) -> str | None:
     """String by string: the first that holds the text."""
+    text = plain_text(text)
+    if not text:
+        return None
     for name, raw in context.items():
         for where, held in values.strings(raw, name):
-            if stands(text, held):
+            if stands(text, plain_text(held)):
                 return where
     return None
 

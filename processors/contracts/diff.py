@@ -194,6 +194,22 @@ def _ranks(kind: ViolationKind, said: Severity | None) -> list[int]:
 def _rest(old: HandoffContract, new: HandoffContract) -> Iterator[Change]:
     if old.accept != new.accept:
         yield from _acceptance(old.accept, new.accept)
+    if old.placeholders != new.placeholders:
+        lost, more = set(old.placeholders) - set(new.placeholders), set(new.placeholders)
+        what = f"{', '.join(old.placeholders) or 'none'} -> {', '.join(new.placeholders) or 'none'}"
+        if more - set(old.placeholders):
+            reason = "what was a value only says that there is none"
+            yield Change("placeholders", what, reason, ("sender",))
+        else:
+            what = f"without {', '.join(sorted(lost))}" if lost else what
+            yield Change("placeholders", what, "such a text is a value now")
+    if old.loop_after != new.loop_after:
+        what = f"{old.loop_after} -> {new.loop_after}"
+        if new.loop_after < old.loop_after:
+            reason = "rounds that were well are told as a loop"
+            yield Change("loop_after", what, reason, ("owner",))
+        else:
+            yield Change("loop_after", what, "more rounds are meant")
     if old.extra != new.extra:
         what = f"{old.extra} -> {new.extra}"
         if new.extra == "strip":

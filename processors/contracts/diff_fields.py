@@ -103,6 +103,28 @@ def _field(old: ContractField, new: ContractField) -> Iterator[Change]:
             f"{at}.classification", what + (", ".join(new.classification) or "none"), reason
         )
     yield from _translation(f"{at}.translate", old, new)
+    yield from _sameness(at, old, new)
+
+
+def _sameness(at: str, old: ContractField, new: ContractField) -> Iterator[Change]:
+    for key, before, after in (
+        ("same_as", old.same_as, new.same_as),
+        ("region", old.region, new.region),
+    ):
+        if before == after:
+            continue
+        what = f"{before or 'none'} -> {after or 'none'}"
+        if before is None:
+            yield Change(f"{at}.{key}", what, "values that are spelled otherwise are the same, too")
+        else:
+            reason = "values that were the same may be different ones"
+            yield Change(f"{at}.{key}", what, reason, ("sender", "receiver"))
+    if old.stable != new.stable:
+        if new.stable:
+            reason = "who sends another value than before is blamed"
+            yield Change(f"{at}.stable", "stable now", reason, ("sender",))
+        else:
+            yield Change(f"{at}.stable", "not stable any more", "it may change")
 
 
 def _paths(at: str, old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:

@@ -21,7 +21,7 @@ from processors.integrity.state import Task
 from schemas.records import ToolOutput
 
 
-class Repeated(Struct, frozen=True, gc=False):
+class SentAgain(Struct, frozen=True, gc=False):
     """The handoff that is sent again, and what that is: a `duplicate` of one that was accepted, or
     a `retry` of one that was not."""
 
@@ -52,7 +52,7 @@ def repeated(
     context: Carried,
     memory: Memory,
     grace_ms: int,
-) -> Repeated | None:
+) -> SentAgain | None:
     """The handoff of the task that a proposed one repeats, if any does."""
     contract = proposed.asked.contract
     id_ = contract.id if contract is not None else None
@@ -70,13 +70,13 @@ def repeated(
         )
         open_ = next((handoff for handoff in task.open if handoff.id == earlier), None)
         if open_ is not None and open_.state == "sent":
-            return Repeated(earlier, "retry")
+            return SentAgain(earlier, "retry")
         taken = open_ is not None and open_.state == "accepted" and open_.begun == "declared"
         taken = taken or any(c.id == earlier and c.how == "completed" for c in task.closed)
         if taken and occurred_at - ref.occurred_at <= grace_ms:
             if _came_back(task, output.stage, ref.number):
                 return None
-            return Repeated(earlier, "duplicate")
+            return SentAgain(earlier, "duplicate")
     return None
 
 
@@ -92,12 +92,12 @@ def _says(field: Field, was: bytes, now: bytes) -> bool:
 
 
 def _same(contract: Contract | None, event: TaskEvent, context: Carried) -> bool:
-    """Whether an output carries what an earlier one did: the declared fields, or without a contract
-    all names."""
+    """Whether an output carries what an earlier one did: the declared fields, or where none are, all
+    names."""
     if event.large:
         return False
     before = event.context
-    if contract is not None:
+    if contract is not None and contract.fields:
         for field in contract.fields:
             was = said_by(event, field)
             present = present_in(field, context)

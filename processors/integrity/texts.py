@@ -49,6 +49,8 @@ class Texts:
     def where(self, text: str, folded: bool = False) -> str | None:
         """The first string that holds a text as words of its own; `folded`: in whatever case."""
         text = folded_text(text) if folded else plain_text(text)
+        if not text:
+            return None
         if not (folded or self._may_hold(text)):
             return None
         self._read()
