@@ -88,8 +88,8 @@ NOBODY: tuple[str, ...] = ()
 
 # path, value, where the change is told, whom it breaks, and whom the opposite breaks
 TABLE: list[tuple[tuple[Any, ...], Any, str, tuple[str, ...], tuple[str, ...]]] = [
-    (("fields", 4), {"name": "phone"}, "fields.phone", S, R),
-    (("fields", 4), {"name": "phone", "required": False}, "fields.phone", NOBODY, R),
+    (("fields", 5), {"name": "phone"}, "fields.phone", S, R),
+    (("fields", 5), {"name": "phone", "required": False}, "fields.phone", NOBODY, R),
     (TONE, GONE, "fields.tone", R, NOBODY),
     ((*TONE, "required"), True, "fields.tone.required", S, NOBODY),
     ((*TONE, "type"), "string", "fields.tone.type", S, NOBODY),

@@ -451,7 +451,7 @@ class Handoffs(Struct, gc=False):
     def look_again(self, handoff: OpenHandoff) -> None:
         """A sent one: who receives it now? Owners end, receivers retire, groups fall silent."""
         contract = self.outbox.contract_of(handoff)
-        there, _, broken = destination(handoff.receiver, contract, self.tables, self.step.now)
+        there, queue, broken = destination(handoff.receiver, contract, self.tables, self.step.now)
         wanted = {(found.kind, found.reason): found for found in broken}
         before = {violation.kind for violation in handoff.violations if violation.trial is None}
         absent = any(found.kind == "receiver_missing" for found in broken)
@@ -482,8 +482,10 @@ class Handoffs(Struct, gc=False):
             )
             known = found.kind in before  # broken in another way is no second break
             self.outbox.break_promise(handoff, found.kind, message, found.reason, known=known)
-        if reassigned:
+        if reassigned or (gone and queue is not None and handoff.unqueued):
+            # What was sent while there was no queue is on none: this revision is the first there.
             self.revise(handoff, contract)
+        if reassigned:
             self.outbox.signal(handoff, "reassigned", sentences.reassigned(to(handoff)))
 
     # --- somebody types again what the system knew ----------------------------------------------

@@ -91,6 +91,7 @@ class Outbox(Struct, gc=False):
         if handoff.state == "held":
             self._put(self._packages, HELD, handoff.id, package)
             return
+        handoff.unqueued = queue is None
         value = self._put(self._packages, PACKAGES, self.step.task_id, package)
         if queue is not None:
             self._put(self._packages, queue, self.step.task_id, package, value)

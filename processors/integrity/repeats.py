@@ -92,8 +92,8 @@ def _says(field: Field, was: bytes, now: bytes) -> bool:
 
 
 def _same(contract: Contract | None, event: TaskEvent, context: Carried) -> bool:
-    """Whether an output carries what an earlier one did: the declared fields, or where none are, all
-    names."""
+    """Whether an output carries what an earlier one did: the declared fields, or all names where
+    none are."""
     if event.large:
         return False
     before = event.context

@@ -127,6 +127,7 @@ class OpenHandoff(Struct, array_like=True, gc=False):
     as_of: int = 0
     amended: dict[str, PackageField] = {}
     late: bool = False  # it was accepted late
+    unqueued: bool = False  # its latest package went to no queue
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
