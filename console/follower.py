@@ -12,6 +12,7 @@ from schemas.flow import Output, Record
 from topics.catalogue import SUBJECT_PARTITIONS
 
 EDGES = "handoff.edges"
+PATTERNS = "handoff.patterns"
 
 
 class Follower:
@@ -55,13 +56,15 @@ class Follower:
         yield from committed(self._driver)
 
     def ended(self, now: int, ahead: int) -> Iterator[Output]:
-        """What is known of the edges at a moment: those that would be published within `ahead` ms.
+        """What is known at a moment: the edges that would be published within `ahead` ms, and the
+        patterns that would be opened, where nothing mends them.
 
         Nothing else of that time is told: it has not come.
         """
         yield from self._clock.through(now)
         for output in self._clock.through(now + ahead):
-            if output.topic == EDGES:
+            status = dict(output.headers).get("handoff-status")
+            if output.topic == EDGES or (output.topic == PATTERNS and status == b"opened"):
                 yield output
 
 

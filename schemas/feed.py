@@ -126,8 +126,9 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
     """By how much a pattern rises.
 
     `kind` is a violation's, or `repeat`. `minutes` counts by the minute of the event time (epoch
-    minutes), `errors` those of severity error, `stages` and `tools` where they came from. `tasks`
-    are samples. Times are event times in epoch ms.
+    minutes), `errors` those of severity error, `stages` and `tools` where they came from. `mended`
+    counts those whose cause was mended since, `mended_errors` the errors among them. `tasks` are
+    samples. Times are event times in epoch ms.
     """
 
     kind: str
@@ -147,6 +148,8 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
     owner: str | None = None
     backfill: bool = False
     repeated: Repeated | None = None
+    mended: Figure = 0
+    mended_errors: Figure = 0
 
     def plus(self, other: "PatternPart") -> "PatternPart":
         """Both together; what it is about is the later one's."""
@@ -218,6 +221,8 @@ def _total_of_pattern(parts: list[PatternPart]) -> PatternPart:
         first_seen=min([part.first_seen for part in parts]),
         minutes=minutes,
         errors=min(sum([part.errors for part in parts]), MAX_FIGURE),
+        mended=min(sum([part.mended for part in parts]), MAX_FIGURE),
+        mended_errors=min(sum([part.mended_errors for part in parts]), MAX_FIGURE),
         stages=stages,
         tools=tools,
         tasks=tuple(tasks)[:MAX_TASKS],

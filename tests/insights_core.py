@@ -45,7 +45,7 @@ def pattern_part(fingerprint: str, at: int, given: Story) -> PatternPart:
         given["errors"] = times
     given["tasks"] = tuple(given.get("tasks", ()))
     about |= {"workflow": "lead", "backfill": fingerprint.startswith("replay/")}
-    about |= {"first_seen": at, "last_seen": at, "minutes": {at // MINUTE: times}}
+    about |= {"first_seen": at, "last_seen": at, "minutes": {at // MINUTE: times} if times else {}}
     return PatternPart(**(about | given))
 
 
@@ -90,7 +90,8 @@ def play(
 ) -> tuple[list[Output], Driver[State]]:
     """All that the story publishes; `commit` is called after each record."""
     registry = Registry(story)
-    driver = Driver(insights(Limits(**story.get("limits", {}))), registry.tables())
+    limits = {"pattern_settle_ms": 0} | story.get("limits", {})
+    driver = Driver(insights(Limits(**limits)), registry.tables())
     driver.assign(0, {})
 
     def settle() -> tuple[Output, ...]:

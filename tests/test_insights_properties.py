@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from processors.driver import Driver
 from processors.insights import edges, patterns, state
 from processors.insights.advance import advance
+from processors.insights.limits import Limits
 from processors.insights.processor import FEED, INSIGHTS
 from processors.insights.state import EdgeState, Entry, Fed, State
 from processors.timeline import Timeline
@@ -275,7 +276,7 @@ def test_opened_then_updated_then_closed(steps: list[tuple[int, str, int, int]])
             parts.append((now, key, replace(warning(now, number), errors=errors)))
     open_: dict[str, Any] = {}
     seen: set[str] = set()
-    for topic, record in map(shown, told(parts, now + 2 * DAY)):
+    for topic, record in map(shown, told(parts, now + 31 * DAY)):
         if topic != "handoff.patterns":
             continue
         before = open_.get(record["fingerprint"])
@@ -437,11 +438,13 @@ def test_a_clock_that_was_ahead_does_not_blind_an_entry() -> None:
     """A machine's clock was a year ahead for a moment: what comes after it counts as before."""
     ahead = DAY_ONE + 365 * DAY
     entry: State | None = None
-    entry, _ = advance(entry, arrival(FINGERPRINT, warning(ahead)), WITH_CONTRACT, ahead)
+    at_once = Limits(pattern_settle_ms=0)
+    entry, _ = advance(entry, arrival(FINGERPRINT, warning(ahead)), WITH_CONTRACT, ahead, at_once)
     effects: list[Any] = []
     for number in range(9):
         now = DAY_ONE + number * 60_000
-        entry, more = advance(entry, arrival(FINGERPRINT, warning(now)), WITH_CONTRACT, now)
+        given_ = arrival(FINGERPRINT, warning(now))
+        entry, more = advance(entry, given_, WITH_CONTRACT, now, at_once)
         effects += more
     assert [effect.record.status for effect in effects] == ["opened"]
     assert entry is not None

@@ -1,11 +1,12 @@
 """Stories of insights as data: each file in `insights/` is a timeline.
 
 contracts, receivers, topics   as in `test_scenarios`
-limits    {pattern_window_ms, edge_interval_ms}, where they are not the defaults
+limits    {pattern_window_ms, edge_interval_ms}, where they are not the defaults, and
+          {pattern_settle_ms}, which is 0 here
 inputs    what happens, in the order of its times:
           - a pattern's part: `pattern: FINGERPRINT`, with `times` (1), `error: true`, `tasks`,
-            `stages` and other members of `PatternPart`; kind, contract, receiver and field come
-            from the fingerprint. A `repeat/...` takes `threshold` (5), `within_ms` (an hour),
+            `stages` and other members of `PatternPart` (`times: 0` with `mended`); kind,
+            contract, receiver and field come from the fingerprint. A `repeat/...` takes `threshold` (5), `within_ms` (an hour),
             `receiver` (engineering) and `values`
           - an edge's part: `move: [FROM, TO]` or `handoff: [FROM, RECEIVER]`, with `times`,
             counts by name, `fields`, `fidelity`, `completeness`, `contract`, `accepted_in` (a

@@ -61,7 +61,9 @@ def limits(settings: Settings) -> Limits:
 
 def insights_limits(settings: Settings) -> InsightsLimits:
     """The limits of the insights processor."""
-    return InsightsLimits(settings.pattern_window_ms, settings.edge_interval_ms)
+    return InsightsLimits(
+        settings.pattern_window_ms, settings.pattern_settle_ms, settings.edge_interval_ms
+    )
 
 
 @click.command()

@@ -12,7 +12,7 @@ Names longer than 200 characters are not told apart from those that are not ther
 """
 
 from processors.contracts.registry import RegistrySnapshot
-from processors.insights import edges, patterns
+from processors.insights import edges, patterns, sentences
 from processors.insights.limits import DEFAULT_LIMITS, Limits
 from processors.insights.state import EdgeState, Entry, Fed, State
 from schemas.feed import EdgePart
@@ -38,13 +38,27 @@ def advance(
             assert not isinstance(state, Entry)
             return edges.fold(state, part, tables, now, limits)
         assert not isinstance(state, EdgeState)
+        if not part.minutes and (state is None or state.closed):
+            return state, []  # mended after it was told and closed
         entry = patterns.fold(state, fed.subject, part, now, limits.pattern_window_ms)
-        return patterns.announce(entry, tables, now)
+        entry, effects = patterns.announce(entry, tables, now, limits.pattern_settle_ms)
+        if patterns.is_mended(entry):
+            effects += patterns.close(entry, sentences.MENDED, tables, now)
+            return patterns.closed(entry), effects
+        return entry, effects
     assert state is not None
     if isinstance(state, EdgeState):
         if isinstance(given, TimerFired):
             return edges.wake(state, given.at, tables, now)
         return edges.sweep(state, tables, now, limits)
-    if isinstance(given, TimerFired) and state.quiet_at <= given.at:
-        return None, patterns.close(state, None, tables, now)
-    return state, []
+    if not isinstance(given, TimerFired):
+        return state, []
+    effects = []
+    if state.settle_at and state.settle_at <= given.at:
+        state, effects = patterns.announce(state, tables, now, limits.pattern_settle_ms)
+    if state.quiet_at > given.at:
+        return state, effects
+    if state.closed:
+        return None, effects
+    effects += patterns.close(state, None, tables, now)
+    return patterns.closed(state), effects

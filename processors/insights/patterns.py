@@ -2,7 +2,9 @@
 
     fold      a part is added to its entry
     announce  the entry is opened at its threshold, and updated when it has doubled or grown worse
-    close     nothing came for a window
+    close     nothing came for a window, or all is mended
+
+A pattern of violations waits a moment before it is opened: what is mended by then opens none.
 
 Event times are put into buckets, each a 23rd of the window long (in whole minutes, at least one),
 and the window ends with the newest event. So it is never shorter than asked for, and longer by
@@ -35,6 +37,10 @@ MAX_TASK = 1000  # characters of a sample task; a key that is longer is no sampl
 WARNINGS = 10  # within a window open an entry; one error does
 BARE_MOVES = 20  # over an undocumented edge open one
 
+MAX_GAPS = 8
+# Kinds that are over when they are mended; others may come again with the next task.
+OVER_WHEN_MENDED = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
+
 _MINUTE = 60_000
 _HOUR = 3_600_000
 
@@ -43,6 +49,11 @@ def fold(
     entry: Entry | None, fingerprint: str, part: PatternPart, now: int, window_ms: int
 ) -> Entry:
     """Add a part. `now` is the processor's clock, `window_ms` that of violations."""
+    gaps: tuple[int, ...] = ()
+    if entry is not None and is_of_violations(entry):
+        gap = now - entry.last_at
+        gaps = (*entry.gaps, gap)[-MAX_GAPS:] if gap >= _HOUR and part.minutes else entry.gaps
+        entry = None if entry.closed else entry
     if part.repeated is not None:
         window_ms = part.repeated.within_ms
     limit = now + MAX_AHEAD_MS
@@ -66,8 +77,11 @@ def fold(
         min(count, MAX_FIGURE),
         peak if entry is None else max(peak, entry.peak),
         window_ms,
-        now,
-        *(() if entry is None else (entry.id, entry.published, entry.severity)),
+        now if entry is None or part.minutes else entry.last_at,
+        *((None, 0) if entry is None else (entry.id, entry.published)),
+        "warning" if entry is None else entry.severity,
+        0 if entry is None else entry.settle_at,
+        gaps,
     )
 
 
@@ -99,14 +113,42 @@ def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
 # --- what is told ---------------------------------------------------------------------------------
 
 
-def announce(entry: Entry, tables: RegistrySnapshot, now: int) -> tuple[Entry, list[Effect]]:
+def is_of_violations(entry: Entry) -> bool:
+    """Whether it counts violations: no repeats, and no moves."""
+    return entry.total.repeated is None and entry.total.kind != UNDOCUMENTED
+
+
+def is_mended(entry: Entry) -> bool:
+    """Whether the cause of all that it counts is gone, of a kind that then is over."""
+    return entry.total.kind in OVER_WHEN_MENDED and entry.total.mended >= entry.count
+
+
+def closed(entry: Entry) -> Entry | None:
+    """What stays of an entry that ends: how long it was without a part, of one that was told."""
+    if entry.id is None or not is_of_violations(entry):
+        return None
+    total = replace(entry.total, minutes={}, stages={}, tools={}, tasks=())
+    return Entry(
+        entry.fingerprint, total, 0, 0, entry.window_ms, entry.last_at, gaps=entry.gaps, closed=True
+    )
+
+
+def announce(
+    entry: Entry, tables: RegistrySnapshot, now: int, settle_ms: int = 0
+) -> tuple[Entry, list[Effect]]:
     """Open the entry, or update it, where that is due."""
     entry = _masked(entry, tables)
     severity: Severity = "error" if entry.total.errors else "warning"
     status: Literal["opened", "updated"] = "updated"
     if entry.id is None:
         if not _is_reached(entry):
-            return entry, []
+            return (replace(entry, settle_at=0) if entry.settle_at else entry), []
+        if settle_ms and is_of_violations(entry):
+            if not entry.settle_at:
+                return replace(entry, settle_at=now + settle_ms), []
+            if now < entry.settle_at:
+                return entry, []
+            entry = replace(entry, settle_at=0)
         entry = replace(entry, id=f"{entry.fingerprint}@{entry.total.first_seen}")
         status = "opened"
     elif entry.count < 2 * max(entry.published, 1) and severity == entry.severity:
@@ -142,7 +184,7 @@ def _is_reached(entry: Entry) -> bool:
         return entry.peak >= total.repeated.threshold
     if total.kind == UNDOCUMENTED:
         return entry.count >= BARE_MOVES
-    return total.errors > 0 or entry.peak >= WARNINGS
+    return total.errors > total.mended_errors or entry.peak - total.mended >= WARNINGS
 
 
 def _emits(

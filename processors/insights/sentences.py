@@ -38,6 +38,7 @@ _HANDOFFS = {
 }
 _OF_RECEIVERS = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
 DOCUMENTED = "A contract documents the move now."
+MENDED = "What caused it is mended."
 NOT_PROMISED = "The workflow has no contract in force any more."
 
 

@@ -10,6 +10,8 @@ from msgspec import Struct
 from schemas.feed import EdgePart, PatternPart
 from schemas.records import Severity
 
+LONGEST_QUIET_MS = 30 * 86_400_000
+
 
 class Entry(Struct, frozen=True, array_like=True, gc=False, tag="pattern"):
     """A pattern that is being watched, opened or not yet.
@@ -20,7 +22,8 @@ class Entry(Struct, frozen=True, array_like=True, gc=False, tag="pattern"):
     `last_at` is when the last part came, by the processor's clock.
 
     `id` is that of the occurrence once it was opened; then `published` and `severity` are what was
-    said last.
+    said last. `settle_at` is when it may be opened (0: not waiting). `gaps` are the last times
+    without a part, those of an hour or more. One that is `closed` is remembered for these.
     """
 
     fingerprint: str
@@ -32,11 +35,18 @@ class Entry(Struct, frozen=True, array_like=True, gc=False, tag="pattern"):
     id: str | None = None
     published: int = 0
     severity: Severity = "warning"
+    settle_at: int = 0
+    gaps: tuple[int, ...] = ()
+    closed: bool = False
 
     @property
     def quiet_at(self) -> int:
-        """When it has been quiet for a window."""
-        return self.last_at + self.window_ms
+        """When it has been quiet for a window, or four times as long as it was before; a closed one
+        is forgotten then."""
+        if self.closed:
+            return self.last_at + LONGEST_QUIET_MS
+        longest = min(4 * max(self.gaps, default=0), LONGEST_QUIET_MS)
+        return self.last_at + max(self.window_ms, longest)
 
 
 class EdgeState(Struct, frozen=True, array_like=True, gc=False, tag="edge"):
@@ -67,7 +77,7 @@ class Fed(Struct, frozen=True, gc=False):
 def due(state: State) -> int | None:
     """When the subject wants to be woken (epoch ms), None for never."""
     if isinstance(state, Entry):
-        return state.quiet_at
+        return min(state.settle_at or state.quiet_at, state.quiet_at)
     moments = [state.publish_at] if state.publish_at else []
     if state.bare is not None and state.bare.id is not None:
         moments.append(state.bare.quiet_at)

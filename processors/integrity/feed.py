@@ -13,6 +13,7 @@ from typing import Literal
 from zlib import crc32
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Repeat
@@ -322,6 +323,26 @@ class Feed(Struct, gc=False):
                     backfill=record.backfill,
                 )
             )
+
+    def mended(self, handoff: OpenHandoff, violation: OpenViolation, record: Violation) -> None:
+        """The cause of a violation that was told is gone: `record` is how that is published."""
+        if self._pages(violation.severity):
+            error = int(violation.severity == "error")
+            told = self._pattern(
+                self._fingerprint(handoff, violation),
+                violation.kind,
+                handoff,
+                violation.occurred_at,
+                field=violation.subject,
+                owner=record.owner,
+                backfill=record.backfill,
+            )
+            if isinstance(told, Accumulate):
+                part = replace(
+                    told.part, minutes={}, stages={}, tools={}, mended=1, mended_errors=error
+                )
+                told = replace(told, part=part)
+            self._patterns.append(told)
 
     def unknown(self, record: Violation) -> None:
         """Somebody spoke of a handoff that is not open here: it is nobody's but the workflow's."""

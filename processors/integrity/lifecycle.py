@@ -466,7 +466,9 @@ class Handoffs(Struct, gc=False):
             return
         handoff = self.draft(handoff)
         for violation in gone:
-            self.outbox.resolve(handoff, [violation], why_gone(violation, None, absent))
+            word = why_gone(violation, None, absent)
+            again = any(found.kind == violation.kind for found in wanted.values())
+            self.outbox.resolve(handoff, [violation], word, False if again else None)
         if reassigned:
             handoff.owner = there.owner
             handoff.owner_contact = there.owner_contact

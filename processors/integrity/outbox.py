@@ -143,9 +143,14 @@ class Outbox(Struct, gc=False):
             self.feed.broken(handoff, violation, record)
 
     def resolve(
-        self, handoff: OpenHandoff, gone: Collection[OpenViolation], resolution: str
+        self,
+        handoff: OpenHandoff,
+        gone: Collection[OpenViolation],
+        resolution: str,
+        mended: bool | None = None,
     ) -> None:
-        """Violations that are `gone`; `resolution` is the stable word that says why."""
+        """Violations that are `gone`; `resolution` is the stable word that says why. Whether their
+        cause is `mended` follows from it, unless it is said."""
         if not gone:
             return
         episodes = dict(handoff.episodes)
@@ -153,6 +158,8 @@ class Outbox(Struct, gc=False):
             episodes[violation.id(handoff)] = violation.episode
             record = publish.resolved(self.step, self.tables, handoff, violation, resolution)
             self._put(self._violations, VIOLATIONS, self.step.task_id, record)
+            if resolution in MENDING if mended is None else mended:
+                self.feed.mended(handoff, violation, record)
         handoff.violations = tuple([v for v in handoff.violations if v not in gone])
         handoff.episodes = episodes
 
@@ -175,6 +182,13 @@ class Outbox(Struct, gc=False):
         occurred_at = self.step.occurred_at if at is None else at
         record = publish.signal(self.step, handoff, kind, message, occurred_at, late)
         self._put(self._signals, SIGNALS, self.step.task_id, record)
+
+
+# Resolutions that say that nobody has to mend it any more. Of one that was superseded, the one in its
+# place tells what is still broken. What is completed, returned, expired or rejected was not mended.
+MENDING = frozenset(
+    {"arrived_late", "amended", "receiver_there", "owner_named", "judged_again", "superseded"}
+)
 
 
 def too_much(most: int) -> Refused:

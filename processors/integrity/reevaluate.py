@@ -171,13 +171,16 @@ def _settle(handoffs: Handoffs, held: OpenHandoff, handoff: OpenHandoff, verdict
         for v in held.violations
         if v.trial is None and held.receiver == handoff.receiver
     }
+    # Where it goes to another receiver now, what is broken there is another break.
+    same = held.receiver == handoff.receiver
+    broken = {(v.kind, v.subject) for v, _ in found.values()} if same else set()
     there = set()
     for violation in handoff.violations:
         id_ = violation.id(handoff)
         differs = id_ in found and violation.reason != found[id_][0].reason
         if differs and violation.kind in RECEIVING:
             # Broken in another way now: what is open says how.
-            out.resolve(handoff, [violation], "judged_again")
+            out.resolve(handoff, [violation], "judged_again", mended=False)
             continue
         there.add(id_)
         if id_ in found or violation.trial is not None or violation.kind == "held_too_long":
@@ -188,7 +191,8 @@ def _settle(handoffs: Handoffs, held: OpenHandoff, handoff: OpenHandoff, verdict
         else:
             how = field.how if field is not None else None
             word = why_gone(violation, how, absent)
-        out.resolve(handoff, [violation], word)
+        again = (violation.kind, violation.subject) in broken
+        out.resolve(handoff, [violation], word, False if again else None)
     for id_, (violation, text) in found.items():
         if id_ not in there:
             # Broken in another way, or under a newer version, is no second break to be paged for.

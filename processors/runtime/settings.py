@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     live_grace_ms: int = Field(600_000, ge=0)
     # Of insights, with their reasons in `processors.insights.limits`.
     pattern_window_ms: int = Field(86_400_000, ge=60_000)
+    pattern_settle_ms: int = Field(10_000, ge=0)
     edge_interval_ms: int = Field(10_000, ge=100)
     kafka: dict[str, str] = {}
 

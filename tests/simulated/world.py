@@ -70,7 +70,9 @@ class SimulatedWorld:
         self.silent_at: list[int] = []
         self.limits = self._limits()
         self.insights = InsightsLimits(
-            random.choice((HOUR, DAY)), random.choice((1, 10_000, 3 * MINUTE))
+            random.choice((HOUR, DAY)),
+            random.choice((0, 1, 10_000, 2 * HOUR)),
+            random.choice((1, 10_000, 3 * MINUTE)),
         )
 
     def _limits(self) -> Limits:
