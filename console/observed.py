@@ -23,6 +23,7 @@ from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings
 from schemas import documents
 from schemas.documents import HandoffContract, Receiver
+from schemas.printable import listed
 from schemas.records import Edge
 from topics.catalogue import DEFAULT_PARTITIONS
 
@@ -83,7 +84,7 @@ def observe(recording: str | None, paths: Sequence[str], workflow: str | None) -
     elif workflow is not None:
         chosen = tuple(edge for edge in found.edges if edge.workflow == workflow)
         if not chosen:
-            known = ", ".join(sorted({repr(edge.workflow) for edge in found.edges}))
+            known = listed(sorted({repr(edge.workflow) for edge in found.edges}))
             output.say(f"no edge is of the workflow {workflow!r}; known: {known}", err=True)
         found = replace(found, edges=chosen)
     return found

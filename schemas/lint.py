@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from schemas.documents import ANY_STAGE, HandoffContract, Receiver
 from schemas.lint_contract import lint_contract
 from schemas.loading import Documents
+from schemas.printable import listed
 from schemas.yaml_source import Problem, Source
+
+_LEVELS = ("error", "warning", "hint")
 
 
 def lint(documents: Documents, today: dt.date) -> list[Problem]:
@@ -34,7 +37,7 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
         if receiver.status == "active"
         for problem in _owner_in_force(receiver, settled, owned, today, documents)
     ]
-    return sorted(problems, key=lambda p: (p.level != "error", p.file, p.line, p.path))
+    return sorted(problems, key=lambda p: (_LEVELS.index(p.level), p.file, p.line, p.path))
 
 
 def _in_play(contracts: Iterable[HandoffContract]) -> list[HandoffContract]:
@@ -156,7 +159,7 @@ def _left_unowned(
         ]
         told |= {(contract.workflow, stage) for stage in unowned}
         if unowned:
-            stages = f"the stage{'s' * (len(unowned) > 1)} {' and '.join(map(repr, unowned))}"
+            stages = f"the stage{'s' * (len(unowned) > 1)} {listed([*map(repr, unowned)], ' and ')}"
             yield documents.source(contract).problem(
                 ("from",),
                 f"nothing says who runs {stages} of "
@@ -183,7 +186,7 @@ def _owner_in_force(
         and contract.to.stage is not None
         and (contract.workflow, contract.to.stage) not in owned
     }
-    nobodys = f", so nobody owns the stage {' and '.join(stages)}" if stages else ""
+    nobodys = f", so nobody owns the stage {listed(stages, ' and ')}" if stages else ""
     yield documents.source(receiver).problem(
         ("owners",),
         f"the receiver {receiver.id!r} has no owner in force on {today.isoformat()}{nobodys}",

@@ -4,6 +4,7 @@ Each finding is certain from the contract (and its receiver) alone. A contract w
 readable and may be registered; it does not do what its author meant.
 """
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -13,6 +14,7 @@ from schemas.cel.errors import ExpressionError
 from schemas.cel.expression import EvaluationError, Expression, compile_expression
 from schemas.documents import AcceptTools, HandoffContract, Receiver
 from schemas.json_schema import MOST_TRIED, Validator
+from schemas.printable import listed
 from schemas.records import ViolationKind
 from schemas.values import format_duration
 from schemas.yaml_source import Problem, Source
@@ -44,6 +46,7 @@ def lint_contract(
     yield from _acceptance(contract, source)
     yield from _paths(contract, source)
     yield from _dead_paths(contract, source)
+    yield from _sameness(contract, source)
     yield from _translations(contract, source)
     yield from _expressions(contract, source)
     yield from _kinds(contract, receiver, source)
@@ -162,6 +165,34 @@ def _dead_paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
                 )
 
 
+_SPELLED: dict[str, str] = {
+    "phone": r"phone|mobile|telephone|msisdn|fax|cell(?:phone)?",
+    "date": r"date|birthday|dob|deadline",
+    "number": r"amount|price|total|budget|quantity|qty",
+}
+_SAID_BY_TYPE = ("date", "number")
+
+
+def _sameness(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+    """Fields whose values tools spell in several ways, going by their names."""
+    for i, field in enumerate(contract.fields):
+        if field.same_as is not None or field.translate is not None:
+            continue
+        words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", field.name).lower())
+        for reader, pattern in _SPELLED.items():
+            typed = field.type is not None and field.type != ("string",)
+            if reader in _SAID_BY_TYPE and (typed or field.schema_ is not None):
+                continue
+            if any(re.fullmatch(pattern, word) for word in words):
+                yield source.problem(
+                    ("fields", i),
+                    f"{field.name!r} may be spelled in several ways, and only the same spelling "
+                    "counts as the same value",
+                    f"say how it is read: same_as: {reader}",
+                    "hint",
+                )
+
+
 def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem]:
     """Terms of the receiver that the field's own type or schema refuses (it is asked after)."""
     spent = 0.0
@@ -220,11 +251,11 @@ def _expressions(contract: HandoffContract, source: Source) -> Iterator[Problem]
             message = "reads nothing of the context, so it says the same of every handoff"
             suggestion = "read a field: context.<name>"
         elif gone and contract.extra == "strip":
-            message = f"reads {', '.join(gone)}, declared by no field, and extra: strip drops that"
+            message = f"reads {listed(gone)}, declared by no field, and extra: strip drops that"
             suggestion = "declare it as a field (required: false, if need be)"
         elif gone and contract.when is not None:
             message = (
-                f"reads {', '.join(gone)}, declared by no field, and a handoff that the processor "
+                f"reads {listed(gone)}, declared by no field, and a handoff that the processor "
                 "starts (when) carries declared fields only"
             )
             suggestion = "declare it as a field (required: false, if need be)"

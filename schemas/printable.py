@@ -8,10 +8,19 @@ a person's screen or a log as it is.
 
 import re
 import unicodedata
+from collections.abc import Collection
 
+MOST_LISTED = 5
 INSTEAD = "\N{REPLACEMENT CHARACTER}"
 # In JSON text, whole: a quoted one stands in a string, as nothing else there is outside of ASCII.
 _SUSPECT = re.compile(r"[^ -~]")
+
+
+def listed(names: Collection[str], between: str = ", ") -> str:
+    """Names in a message: five of them, and how many more there are."""
+    first = list(names)[:MOST_LISTED]
+    more = len(names) - len(first)
+    return between.join(first) + (f" and {more:,} more" if more else "")
 
 
 def plain(text: str) -> str:

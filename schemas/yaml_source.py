@@ -29,22 +29,26 @@ _TEXT: Final = ("str", "timestamp", "merge")
 _SCALARS: Final = ("int", "float", "bool", "null")
 
 
+Level = Literal["error", "warning", "hint"]
+
+
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong where, and what to do about it. `line` counts from 1; 0 is the whole file."""
+    """What is wrong where, and what to do about it. `line` counts from 1; 0 is the whole file. A
+    hint says what would serve better; nothing is wrong."""
 
     file: str
     line: int
     path: str
     message: str
     suggestion: str
-    level: Literal["error", "warning"] = "error"
+    level: Level = "error"
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         path = f"{self.path}: " if self.path else ""
-        warning = "warning: " if self.level == "warning" else ""
-        told = f"{plain(place)}: {warning}{plain(path)}{plain(self.message)}"
+        level = "" if self.level == "error" else f"{self.level}: "
+        told = f"{plain(place)}: {level}{plain(path)}{plain(self.message)}"
         return (
             f"{told}; {plain_lines(self.suggestion)}"  # which may show the place in an expression
         )
@@ -62,7 +66,7 @@ class Source:
         at: At,
         message: str,
         suggestion: str,
-        level: Literal["error", "warning"] = "error",
+        level: Level = "error",
     ) -> Problem:
         """A problem at a value, or at the nearest one around it that the file has."""
         known = at

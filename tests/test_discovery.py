@@ -21,9 +21,9 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 def one(edge: Edge) -> Draft:
-    made, unnameable = drafts([edge], ())
-    assert not unnameable
-    return made[0]
+    found = drafts([edge], ())
+    assert not found.unnameable
+    return found.made[0]
 
 
 def loaded(made: list[Draft], directory: Path) -> tuple[HandoffContract, ...]:
@@ -94,9 +94,9 @@ fields:
 def test_a_handoff_becomes_a_draft_to_its_receiver(tmp_path: Path) -> None:
     edges = [
         handoff("agent", "desk", 48, documented=False, fields={"summary": 1.0}),
-        handoff("agent", "The Desk!", 1, documented=False),
+        handoff("agent", "The Desk!", 10, documented=False),
     ]
-    made, _ = drafts(edges, ())
+    made = drafts(edges, ()).made
     known, unknown = loaded(made, tmp_path)
     assert (known.to.receiver, known.to.stage) == ("desk", None)
     assert unknown.to.receiver == "the-desk"
@@ -106,7 +106,7 @@ def test_a_handoff_becomes_a_draft_to_its_receiver(tmp_path: Path) -> None:
 def test_long_names_stay_whole_and_only_ids_are_cut(tmp_path: Path) -> None:
     long = "step " * 100
     edges = [move(long, long + "b", 1, workflow=long), handoff("a", long, 1, documented=False)]
-    made, _ = drafts(edges, ())
+    made = drafts(edges, ()).made
     moved, handed = loaded(made, tmp_path)
     assert (moved.workflow, moved.from_.stage, moved.to.stage) == (long, (long,), long + "b")
     assert all(len(name) <= 100 for each in (moved, handed) for name in (each.id, each.to.receiver))
@@ -119,7 +119,7 @@ def test_documented_edges_have_no_draft_and_ids_are_apart() -> None:
         move("b", "c", 9, documented=True),
         move("é", "ü", 1),
     ]
-    made, unnameable = drafts(edges, ["w-a-to-b", "W-A-to-B-2"])
+    made, _, unnameable = drafts(edges, ["w-a-to-b", "W-A-to-B-2"])
     assert [draft.id for draft in made] == ["w-a-to-b-3", "w-a-to-b-4", "w-stage-to-move"]
     assert unnameable == []
 
@@ -129,7 +129,7 @@ def test_documented_edges_have_no_draft_and_ids_are_apart() -> None:
     [move("*", "b", 1), move(" ", "b", 1), move("a", "", 1), move("a", "字" * 171, 1)],
 )
 def test_an_edge_that_no_contract_can_name_has_none(edge: Edge) -> None:
-    assert drafts([edge], ()) == ([], [edge])
+    assert drafts([edge], ()) == ([], 0, [edge])
 
 
 def test_a_field_whose_name_is_no_path_is_told_in_a_comment(tmp_path: Path) -> None:
@@ -155,10 +155,34 @@ def test_any_names_become_drafts_that_lint(
         kind(from_, to, 1, workflow=workflow, documented=False, fields={field: 1.0})
         for workflow, from_, to, field in names
     ]
-    made, unnameable = drafts(edges, ())
+    made, _, unnameable = drafts(edges, (), None)
     assert len(made) + len(unnameable) == len(edges)
     if made:
         contracts = loaded(made, tmp_path_factory.mktemp("drafts"))
         there = [edge for edge in edges if edge not in unnameable]
         assert [c.workflow for c in contracts] == [edge.workflow for edge in there]
         assert [c.from_.stage for c in contracts] == [(edge.from_,) for edge in there]
+
+
+def test_few_drafts_cover_most_moves(tmp_path: Path) -> None:
+    """The most travelled first; many stages into one place are one draft; what is rare is left."""
+    wide = [move(f"s{n}", "desk", 100 * n, fields={"serial": 0.5}) for n in range(1, 6)]
+    rare = [move("x", f"y{n}", 1) for n in range(20)]
+    pair = move("shop", "ship", 400)
+    found = drafts([*rare, pair, *wide], ())
+    assert [(draft.id, draft.moves) for draft in found.made] == [
+        ("w-any-to-desk", 1500),
+        ("w-shop-to-ship", 400),
+    ]
+    assert (found.left, round(found.covered, 3)) == (20, 0.99)
+    assert "# From 5 stages, most often from s5 (500 of 1,500)." in found.made[0].text
+    (any_stage, _) = loaded(found.made, tmp_path)
+    assert any_stage.from_.stage == ("*",)
+    assert [field.name for field in any_stage.fields] == ["serial"]
+    assert [len(drafts([*rare, *wide], (), most, 1.0).made) for most in (1, 7, None)] == [1, 7, 21]
+    assert drafts([], ()).covered == 1.0
+
+
+def test_no_more_drafts_than_a_person_reads() -> None:
+    found = drafts([move("a", f"b{n}", 1) for n in range(200)], ())
+    assert (len(found.made), found.covered) == (50, 0.25)

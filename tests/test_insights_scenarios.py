@@ -6,8 +6,8 @@ limits    {pattern_window_ms, edge_interval_ms}, where they are not the defaults
 inputs    what happens, in the order of its times:
           - a pattern's part: `pattern: FINGERPRINT`, with `times` (1), `error: true`, `tasks`,
             `stages` and other members of `PatternPart` (`times: 0` with `mended`); kind,
-            contract, receiver and field come from the fingerprint. A `repeat/...` takes `threshold` (5), `within_ms` (an hour),
-            `receiver` (engineering) and `values`
+            contract, receiver and field come from the fingerprint. A `repeat/...` takes
+            `threshold` (5), `within_ms` (an hour), `receiver` (engineering) and `values`
           - an edge's part: `move: [FROM, TO]` or `handoff: [FROM, RECEIVER]`, with `times`,
             counts by name, `fields`, `fidelity`, `completeness`, `contract`, `accepted_in` (a
             list of latency buckets)

@@ -96,12 +96,12 @@ def test_contracts_that_begin_by_themselves_at_a_stage(
     [
         ("qualify", "nurture", "both"),
         ("score", "nurture", "listed"),
-        ("anywhere", "nurture", None),
+        ("anywhere", "nurture", "any"),
         ("qualify", "close", None),
         ("nurture", "qualify", None),
     ],
 )
-def test_a_move_falls_under_a_contract_that_names_both_stages(
+def test_a_move_falls_under_the_contract_that_names_its_stages_most_closely(
     before: str, stage: str, contract: str | None
 ) -> None:
     known = tables(

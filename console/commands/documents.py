@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 
@@ -60,11 +61,11 @@ def lint(output_: str, paths: tuple[str, ...]) -> None:
 
 
 def _verdict(found: Documents, problems: list[Problem]) -> str:
-    errors = sum(problem.level == "error" for problem in problems)
-    counts = [
-        output.number(errors, "error"),
-        output.number(len(problems) - errors, "warning"),
-    ]
+    levels = Counter(problem.level for problem in problems)
+    errors, hints = levels["error"], levels["hint"]
+    counts = [output.number(errors, "error"), output.number(levels["warning"], "warning")]
+    if hints:
+        counts.append(output.number(hints, "hint"))
     if errors and not found.sources:
         return ", ".join(counts)
     read = [

@@ -17,6 +17,7 @@ from schemas.documents import (
     HandoffContract,
     same_body,
 )
+from schemas.printable import listed
 from schemas.records import Severity, ViolationKind
 
 _RECEIVERS: frozenset[str] = frozenset(
@@ -119,9 +120,9 @@ def _route(old: HandoffContract, new: HandoffContract) -> Iterator[Change]:
 def _stages(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
     if set(old) == set(new):
         return
-    what = f"{', '.join(old)} -> {', '.join(new)}"
+    what = f"{listed(old)} -> {listed(new)}"
     if "*" not in new and (lost := [stage for stage in old if stage not in new]):
-        stages = "most stages" if lost == ["*"] else ", ".join(lost)
+        stages = "most stages" if lost == ["*"] else listed(lost)
         reason = f"handoffs from {stages} fall under it no more"
         yield Change("from.stage", what, reason, ("sender", "receiver"))
     else:
@@ -196,12 +197,12 @@ def _rest(old: HandoffContract, new: HandoffContract) -> Iterator[Change]:
         yield from _acceptance(old.accept, new.accept)
     if old.placeholders != new.placeholders:
         lost, more = set(old.placeholders) - set(new.placeholders), set(new.placeholders)
-        what = f"{', '.join(old.placeholders) or 'none'} -> {', '.join(new.placeholders) or 'none'}"
+        what = f"{listed(old.placeholders) or 'none'} -> {listed(new.placeholders) or 'none'}"
         if more - set(old.placeholders):
             reason = "what was a value only says that there is none"
             yield Change("placeholders", what, reason, ("sender",))
         else:
-            what = f"without {', '.join(sorted(lost))}" if lost else what
+            what = f"without {listed(sorted(lost))}" if lost else what
             yield Change("placeholders", what, "such a text is a value now")
     if old.loop_after != new.loop_after:
         what = f"{old.loop_after} -> {new.loop_after}"
@@ -233,7 +234,7 @@ def _rest(old: HandoffContract, new: HandoffContract) -> Iterator[Change]:
 
 def _acceptance(old: str | AcceptTools, new: str | AcceptTools) -> Iterator[Change]:
     def words(accept: str | AcceptTools) -> str:
-        return accept if isinstance(accept, str) else f"tools: {', '.join(accept.tools)}"
+        return accept if isinstance(accept, str) else f"tools: {listed(accept.tools)}"
 
     what = f"{words(old)} -> {words(new)}"
     wider = (

@@ -8,6 +8,7 @@ import msgspec
 from processors.contracts.change import RANK, Change, period
 from processors.contracts.narrower import Schema, narrower
 from schemas.documents import ContractField, Rule
+from schemas.printable import listed
 
 Named = TypeVar("Named", ContractField, Rule)
 
@@ -132,15 +133,15 @@ def _paths(at: str, old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Chan
         return
     if lost := [path for path in old if path not in new]:
         reason = "who sends it there is blamed for a dropped field"
-        yield Change(at, f"without {', '.join(lost)}", reason, ("sender",))
+        yield Change(at, f"without {listed(lost)}", reason, ("sender",))
     stayed = [path for path in old if path in new]
     more = [path for path in new if path not in old]
     if new[: len(stayed)] != tuple(stayed):
         reason = "where a task has several of these, another value comes first"
-        what = f"{', '.join(more)} before others" if more else "another order"
+        what = f"{listed(more)} before others" if more else "another order"
         yield Change(at, what, reason, ("receiver",))
     elif more:
-        yield Change(at, f"with {', '.join(more)}", "it is found there too")
+        yield Change(at, f"with {listed(more)}", "it is found there too")
 
 
 def _shape(at: str, old: ContractField, new: ContractField) -> Iterator[Change]:

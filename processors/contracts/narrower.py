@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.json_schema import MOST_TRIED, Validator
+from schemas.printable import listed
 
 Schema = dict[str, Any] | bool
 
@@ -170,7 +171,7 @@ def _members(old: dict[str, Any], new: dict[str, Any]) -> str | None:
         return "cannot tell: patternProperties is another one"
     required = set(new.get("required", ())) - set(old.get("required", ()))
     if required:
-        return f"the members {', '.join(sorted(required))} are required now"
+        return f"the members {listed(sorted(required))} are required now"
     had, has = old.get("properties", {}), new.get("properties", {})
     rest = old.get("additionalProperties", True), new.get("additionalProperties", True)
     if "patternProperties" in new and (set(had) != set(has) or not _same(*rest)):

@@ -184,8 +184,8 @@ class Outbox(Struct, gc=False):
         self._put(self._signals, SIGNALS, self.step.task_id, record)
 
 
-# Resolutions that say that nobody has to mend it any more. Of one that was superseded, the one in its
-# place tells what is still broken. What is completed, returned, expired or rejected was not mended.
+# Resolutions that say that nobody has to mend it any more. Of one that was superseded, the one in
+# its place tells what is still broken. What is completed or expired was not mended.
 MENDING = frozenset(
     {"arrived_late", "amended", "receiver_there", "owner_named", "judged_again", "superseded"}
 )

@@ -6,9 +6,9 @@ from processors.integrity.events import EventRef
 from processors.integrity.fields import FieldResult
 from processors.integrity.receiver import Broken
 from processors.integrity.state import OpenViolation
+from schemas.printable import listed
 from schemas.records import Ack, Amendment, From, To, ViolationKind
 
-_LISTED = 5  # names in one sentence
 _REFUSALS = {
     "not_allowed": "the contract allows no rebuild",
     "forgotten": "the task has had more than it can remember",
@@ -76,9 +76,7 @@ def about_field(finding: FieldResult, sender: From, to: To) -> str:
 
 
 def _names(finding: FieldResult) -> str:
-    paths = finding.field.paths
-    more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
-    return ", ".join(path.name for path in paths[:_LISTED]) + more
+    return listed([path.name for path in finding.field.paths])
 
 
 def _near(finding: FieldResult) -> str:
@@ -170,8 +168,7 @@ def about_handoff(
 def _or_redirect(others: Sequence[str]) -> str:
     if not others:
         return ""
-    more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
-    return f", or send it on with 'amend --to': {', '.join(others[:_LISTED])}{more}"
+    return f", or send it on with 'amend --to': {listed(others)}"
 
 
 def about_rule(name: str, message: str, reason: str | None) -> str:
