@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from processors.contracts import cut
 from processors.contracts.compiled import compile_contract
 from processors.contracts.values import digest, is_empty
 from processors.integrity import candidates
-from processors.integrity.candidates import Candidates, Search
+from processors.integrity.candidates import Candidates, Search, said_by
 from processors.integrity.context import carry
 from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
 from processors.integrity.fields import AssembledContext, assemble
@@ -102,3 +103,74 @@ def test_what_was_searched_before_is_found_again(
 
 def encoded(context: AssembledContext) -> bytes:
     return msgspec.json.encode(replace(context, broken=[], moved=[]))
+
+
+SPELLED = parse(
+    {
+        **DOCUMENT.model_dump(mode="json", by_alias=True),
+        "fields": [
+            {"name": "sum", "from": ["sum", "total"], "same_as": "number", "type": "integer"},
+            {"name": "day", "same_as": "date", "rebuild": {"pick": "unambiguous"}},
+            {"name": "text", "from": ["text", "box.text"]},
+        ],
+    }
+)
+assert isinstance(SPELLED, HandoffContract)
+READ = compile_contract(SPELLED)
+LONG = "A long text of more than sixty-four characters, so that a piece of it is a cut copy of it."
+WORDS = [LONG, LONG[:70], f"{LONG[:30]}\u2026", "None", " n/a", "-", "short", ""]
+SAID = {
+    "sum": st.sampled_from([b"1200", b'"1,200"', b'"1,200.00"', b"7", b'"None"', b"null"]),
+    "total": st.sampled_from([b"1200.0", b'"unknown"', b"8"]),
+    "day": st.sampled_from([b'"2026-05-01"', b"1777593600000", b'"1 May 2026"', b'"-"']),
+    "text": st.sampled_from(WORDS).map(msgspec.json.encode),
+    "box": st.sampled_from(WORDS).map(lambda text: msgspec.json.encode({"text": text, "n": 1})),
+}
+CONTEXTS = st.dictionaries(st.sampled_from(list(SAID)), st.none(), min_size=1).flatmap(
+    lambda names: st.fixed_dictionaries({name: SAID[name] for name in names})
+)
+
+
+def event(number: int, context: dict[str, bytes]) -> TaskEvent:
+    ref = EventRef(number, "s", "earlier", f"e-{number}", 100 + number, False, 0, number)
+    filled = {name: value for name, value in context.items() if not is_empty(value)}
+    return TaskEvent(ref, 0, filled, {}, tuple(context.keys() - filled.keys()))
+
+
+@given(st.lists(CONTEXTS, max_size=5), CONTEXTS | st.just({}))
+def test_what_holds_of_any_values(before: list[dict[str, bytes]], sent: dict[str, bytes]) -> None:
+    """A value that is the same is no loss and not ambiguous; a rebuild always fits; what is rebuilt
+    is no cut copy; what was said is never called never captured."""
+    events = [event(number, context) for number, context in enumerate(before, start=1)]
+    found = assemble(READ, carry(sent), Search(events, {}), NOW)
+    broken = {finding.name: finding for finding in found.broken}
+    for field in READ.fields:
+        said = [value for each in events if (value := said_by(each, field)) is not None]
+        finding = broken.get(field.name)
+        kept = found.values.get(field.name)
+        if kept is not None and kept.how == "rebuilt":
+            assert field.in_their_terms(kept.value) == (kept.value, None)
+            copies = cut.copies([*said])
+            assert kept.value not in copies
+            assert not field.is_placeholder(kept.value) or all(map(field.is_placeholder, said))
+        if finding is not None and finding.kind == "never_captured":
+            assert all(map(field.is_placeholder, said))
+        keys = {field.key(value) for value in said}
+        if len(keys) == 1 and finding is not None:
+            assert finding.refusal != "ambiguous"
+            if kept is not None and kept.how == "as_sent":
+                assert field.key(kept.value) not in keys or finding.kind != "context_changed"
+
+
+@given(st.lists(CONTEXTS, max_size=4), st.sampled_from(["sum", "day"]), st.data())
+def test_a_value_that_is_the_same_is_no_loss(
+    before: list[dict[str, bytes]], name: str, data: st.DataObject
+) -> None:
+    spelled = {"sum": [b"1200", b"1200.0", b"1.2e3"], "day": [b'"2026-05-01"', b"1777593600"]}[name]
+    held = event(9, {name: data.draw(st.sampled_from(spelled))})
+    events = [*[event(n, c) for n, c in enumerate(before, start=1)], held]
+    sent = {name: data.draw(st.sampled_from(spelled))}
+    found = assemble(READ, carry(sent), Search(events, {}), NOW)
+    assert name not in {finding.name for finding in found.broken}
+    assert found.values[name].value == sent[name], "spelled as it was sent"
+    assert found.values[name].ref.number == 9

@@ -95,7 +95,8 @@ def _goes_on(beginning: Whole, other: Whole | None) -> bool:
     """Whether another value begins so and is longer, and not by a mark alone."""
     if other is None or len(other) <= len(beginning) or other[: len(beginning)] != beginning:
         return False
-    return not isinstance(other, str) or _mark(other) != len(beginning)
+    mark = _mark(other) if isinstance(other, str) else None
+    return mark is None or mark > len(beginning)
 
 
 def _mark(text: str) -> int | None:
