@@ -83,6 +83,30 @@ def test_a_held_handoff_keeps_what_it_learnt(monkeypatch: pytest.MonkeyPatch) ->
     assert task.open[0].values["a"].value == b"1"
 
 
+@pytest.mark.parametrize("others", [3, 400], ids=["few", "more than are known"])
+def test_what_was_forgotten_is_never_called_never_captured(
+    monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    fields = [{"name": "a"}, {"name": "deep", "from": "box.deep"}, {"name": "never"}]
+    contexts: list[dict[str, Any]] = [{"a": 1}, {"box": {"deep": 2}}]
+    contexts += [{f"n{number}": number} for number in range(others)]
+    world = tables({"contracts": [{"workflow": "w", "from": {"stage": "s"}, "fields": fields}]})
+    outputs, task = judged(
+        monkeypatch, "max_fields", 2, *contexts, {"handoff": "marketing"}, world=world
+    )
+    assert len(captures(task)) == 2
+    found = {
+        violation["field"]: (violation["kind"], violation["reason"])
+        for violation in (
+            json.loads(each.value) for each in outputs if each.topic == "handoff.violations"
+        )
+    }
+    lost = ("context_dropped", "forgotten")
+    # Of 256 names it is known that they were there; beyond them nobody can say that one was not.
+    never = lost if others > 256 else ("never_captured", None)
+    assert found == {"a": lost, "deep": lost, "never": never}
+
+
 def test_the_largest_value(monkeypatch: pytest.MonkeyPatch) -> None:
     _, task = judged(monkeypatch, "max_value_bytes", 4, {"a": 1234, "b": 12345})
     assert (captures(task)["a"].value, captures(task)["b"].value) == (b"1234", None)
