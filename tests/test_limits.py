@@ -107,6 +107,69 @@ def test_what_was_forgotten_is_never_called_never_captured(
     assert found == {"a": lost, "deep": lost, "never": never}
 
 
+@pytest.mark.parametrize("others", [3, 400], ids=["few", "more than are known"])
+@pytest.mark.parametrize(
+    ("paths", "context"),
+    [
+        (["named", "other"], {"other": 1}),
+        (["rows[-1].n"], {"rows": [{"n": 1}, {"n": 2}]}),
+        (["box.parts[kind=x].n"], {"box": {"parts": [{"kind": "x", "n": 1}]}}),
+        (["'a.b'"], {"a.b": 1}),
+        (["large"], {"large": "x" * 70_000}),
+        (["none"], {"none": "None"}),
+    ],
+)
+def test_what_was_forgotten_under_any_path_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, paths: list[str], context: dict[str, Any], others: int
+) -> None:
+    """And not kept from view by its name, its size, or that it was a placeholder."""
+    fields = [{"name": "f", "from": paths}, {"name": "maybe", "from": paths, "required": False}]
+    contexts = [context, *({f"n{number}": number} for number in range(others)), {}]
+    contexts[-1]["handoff"] = "marketing"
+    world = tables({"contracts": [{"workflow": "w", "from": {"stage": "s"}, "fields": fields}]})
+    outputs, _ = judged(monkeypatch, "max_fields", 2, *contexts, world=world)
+    (found,) = told(outputs, "handoff.violations")
+    assert (found["field"], found["kind"], found["reason"]) == ("f", "context_dropped", "forgotten")
+    (package,) = told(outputs, "handoff.packages")
+    assert package["missing"] == ["f", "maybe"]
+
+
+def test_what_a_package_renamed_and_the_task_forgot_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two handoffs later, under the receiver's name."""
+    contract: dict[str, Any] = {"workflow": "w", "from": {"stage": "s"}, "accept": "explicit"}
+    one = contract | {"id": "one", "fields": [{"name": "theirs", "from": "ours"}]}
+    two = contract | {"id": "two", "to": {"receiver": "desk", "stage": "close"}}
+    two["fields"] = [{"name": "theirs"}]
+    world = tables({"contracts": [one, two], "receivers": [{}, {"id": "desk", "team": "desk"}]})
+    contexts: list[dict[str, Any]] = [{"ours": 1}, {"handoff": "marketing"}, {"b": 1}, {"c": 1}]
+    contexts.append({"handoff": "desk"})
+    outputs, _ = judged(monkeypatch, "max_fields", 2, *contexts, world=world)
+    found = [
+        each["reason"]
+        for each in told(outputs, "handoff.violations")
+        if each["contract"] == "two" and each["field"] == "theirs"
+    ]
+    assert found == ["forgotten"]
+
+
+def test_what_was_forgotten_arrives_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = [{"name": "a"}]
+    world = tables({"contracts": [{"workflow": "w", "from": {"stage": "s"}, "fields": fields}]})
+    contexts: list[dict[str, Any]] = [{"a": 1}, {"b": 1}, {"c": 1}, {"handoff": "marketing"}]
+    outputs, _ = judged(monkeypatch, "max_fields", 2, *contexts, {"a": 2}, world=world)
+    opened, resolved = told(outputs, "handoff.violations")
+    assert (opened["reason"], resolved["resolution"]) == ("forgotten", "arrived_late")
+    first, second = told(outputs, "handoff.packages")
+    assert (first["context"], second["context"]) == ({}, {"a": 2})
+
+
+def told(outputs: list[Output], topic: str) -> list[dict[str, Any]]:
+    """What was published on a topic."""
+    return [json.loads(each.value or b"") for each in outputs if each.topic == topic]
+
+
 def test_the_largest_value(monkeypatch: pytest.MonkeyPatch) -> None:
     _, task = judged(monkeypatch, "max_value_bytes", 4, {"a": 1234, "b": 12345})
     assert (captures(task)["a"].value, captures(task)["b"].value) == (b"1234", None)

@@ -1,7 +1,9 @@
 """Readers: values that are the same have one key, however spelled, and nothing makes one fail."""
 
 import datetime as dt
+import html
 import json
+import unicodedata
 from decimal import Decimal
 from typing import Any
 
@@ -172,3 +174,118 @@ def test_what_is_no_cut_copy() -> None:
     assert cut.whole_of(raw([1] * 8), [raw([1] * 9)]) == raw([1] * 9)
     # A longer one that only adds a mark is no whole.
     assert cut.whole_of(raw("z" * 64), [raw("z" * 64 + "\u2026")]) is None
+
+
+# --- hostile --------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "brackets": '"' + "[" * 65_000 + '"',
+    "brackets that close": '"' + "[" * 32_000 + "]" * 32_000 + '"',
+    "brackets side by side": '"' + "[]," * 21_000 + '"',
+    "braces": '"' + "{" * 65_000 + '"',
+    "parentheses": '"' + "(" * 65_000 + '"',
+    "deep python": '"' + "['a'," * 100 + "]" * 100 + '"',
+    "signs": '"[' + "-" * 60_000 + '1]"',
+    "nots": '"[' + "not " * 15_000 + '1]"',
+    "sums": '"[' + "1+" * 30_000 + '1]"',
+    "dots": '"[a' + ".b" * 30_000 + ']"',
+    "powers": '"[9**9**9**9]"',
+    "a huge number in python": '"[' + "9" * 60_000 + ']"',
+    "deep JSON": "[" * 5_000 + "]" * 5_000,
+    "deep JSON in a text": '"' + "[" * 4_000 + "]" * 4_000 + '"',
+    "a huge integer": "9" * 60_000,
+    "a huge negative integer": "-" + "9" * 5_000,
+    "a huge number in a text": '"' + "9" * 60_000 + '"',
+    "a huge exponent": "1e999999999999999999",
+    "a huge exponent in a text": '"1e999"',
+    "a small exponent": "1e-999999999999999999",
+    "no number": '"NaN"',
+    "infinite": '"-Infinity"',
+    "lone surrogate": '"\\ud800"',
+    "lone surrogates in a text": "\"['\\\\ud800']\"",
+    "a surrogate as an entity": '"&#xD800;"',
+    "an entity that is no character": '"&#99999999999999;"',
+    "entities": '"' + "&amp;" * 12_000 + '"',
+    "entities in entities": '"&' + "amp;" * 15_000 + '"',
+    "combining marks": '"e' + "\u0301" * 30_000 + '"',
+    "white space": '"' + " " * 60_000 + '"',
+    "NUL": '"\\u0000d2026-05-01"',
+    "separators": '"' + "1," * 30_000 + '"',
+    "points": '"' + "1." * 30_000 + '"',
+    "zones": '"2026-05-01T00:00:00+99:99"',
+    "the first year": '"0001-01-01T00:00:00+14:00"',
+    "the last year": '"9999-12-31T23:59:59-14:00"',
+    "a leap second": '"2026-06-30T23:59:60Z"',
+    "a month alone": '"May 2026"',
+    "too many days": '"99999999 May 2026"',
+    "plusses": '"' + "+" * 40 + '"',
+    "a phone of zeros": '"00' + "0" * 38 + '"',
+    "an extension": '"+4530112233;ext=' + "9" * 20 + '"',
+}
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+@pytest.mark.parametrize("same_as", READERS)
+def test_nothing_makes_a_reader_fail(same_as: SameAs | None, name: str) -> None:
+    """And the same bytes are the same value, whatever they are."""
+    value = HOSTILE[name].encode()
+    of = key(same_as, "DK")
+    assert of(value) == of(value)
+    assert loosely(of)(value) == loosely(of)(value)
+    found = words(same_as, "DK")
+    if found is not None:
+        found.of(value)
+    cut.length(value)
+    assert cut.whole_of(value, [value, b'"other"', b"[1]"]) is None
+    assert cut.copies([value, b'"other"']) == set()
+
+
+PIECES = (
+    "1 12 2026 May Mon am Z UTC EST GMT+3 T : 00:00 - / . , ' + +45 00 ( ) ext ; tel: e9 E st of "
+    "# & &# &amp; [ ] { } True None \\ nan _ 1_000 0x1 b' \" \u0661 \u00b2 \u2212 \u0130 \u00df "
+    "\u0301 \0"
+)
+
+
+@given(
+    st.lists(st.sampled_from(PIECES.split()), max_size=9),
+    st.sampled_from(["", " "]),
+    st.sampled_from([None, "US"]),
+)
+def test_no_text_makes_a_reader_fail(pieces: list[str], between: str, region: str | None) -> None:
+    value = raw(between.join(pieces))
+    for same_as in READERS:
+        of = key(same_as, region)
+        assert of(value) == of(value)
+        loosely(of)(value)
+        found = words(same_as, region)
+        if found is not None:
+            found.of(value)
+            list(found.inside(between.join(pieces)))
+
+
+@given(st.lists(st.sampled_from("aåßжЖ\u03a9\u03c3\u03c2 \u0301é&<日"), max_size=12), st.data())
+def test_texts(letters: list[str], data: st.DataObject) -> None:
+    text = unicodedata.normalize("NFC", "".join(letters))
+    text = " ".join(text.split())
+    spelled = [
+        html.escape(text),
+        unicodedata.normalize("NFD", text),
+        text.replace(" ", data.draw(st.sampled_from(["  ", "\t", "\u00a0", "&nbsp;", "\r\n"]))),
+        f" {text}\n",
+        "".join(f"&#{ord(char)};" if char in "&<é日" else char for char in text),
+    ]
+    exact, folded = key(None), key("text")
+    if text.find("&") < 0 or html.unescape(text) == text:
+        assert {exact(raw(each)) for each in spelled} == {exact(raw(text))}
+        assert {exact(raw([{"x": each}])) for each in spelled} == {exact(raw([{"x": text}]))}
+        assert {folded(raw(each)) for each in spelled} == {folded(raw(text))}
+    assert exact(raw(text + "b")) != exact(raw(text))
+    assert folded(raw(text + "b")) != folded(raw(text))
+
+
+@pytest.mark.parametrize(
+    "same", ["STRASSE Straße straße", "ΟΔΌΣ οδός Οδόσ", "ЁЛКА ёлка", "ԵՐԵՒԱՆ երեւան երևան", "Ǆ ǆ ǅ"]
+)
+def test_the_case_of_any_script(same: str) -> None:
+    assert len({key("text")(raw(each)) for each in same.split()}) == 1
