@@ -186,7 +186,22 @@ def test_an_input_that_the_processor_does_not_read_stops_with_its_line() -> None
     line = '{"topic": "handoff.packages", "value": {"task_id": "t1"}}\n'
     result = dry_run("--contracts", str(DEMO), "-", lines=line)
     assert result.exit_code == 2
-    assert "line 1: names a topic that is no input" in result.stderr
+    assert "handoff: -, line 1: names a topic that is no input" in result.stderr
+
+
+def test_every_command_that_reads_a_recording_names_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(output() + on("receivers", {"kind": "Receiver"}))
+    contracts, lines = str(DEMO / "sales.yaml"), str(path)
+    for arguments in (
+        ["dry-run", "--contracts", contracts, lines],
+        ["edges", "--contracts", contracts, "--from", lines],
+        ["show", "t1", "--contracts", contracts, "--from", lines],
+        ["contracts", "test", contracts, "--against", lines],
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2
+        assert f"handoff: {path}, line 2: handoff.receivers: " in result.stderr
 
 
 def test_the_clock_goes_on_to_until() -> None:
