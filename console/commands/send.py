@@ -11,7 +11,7 @@ from console.commands.running import limits
 from console.dry_run import is_backfill
 from console.errors import BAD_INPUT, DeclinedError
 from console.kafka import Writer, connect
-from console.lines import INPUTS, Line, check_readable, read_lines
+from console.lines import INPUTS, Line, check_readable, warned_lines
 from console.output import Progress, number
 from processors.integrity.processor import integrity
 from processors.processor import Processor
@@ -32,7 +32,8 @@ def send(file: str) -> None:
     {"topic": "handoff.acks", "value": {...}} for an ack or amendment. Contracts and receivers are
     no lines for this command: `contracts apply` and `receivers apply` register them.
     Lines older than a day (the setting backfill_after_ms) are marked as backfill, so that a replay
-    pages no one. A bad line is named by its number; exit status 2 when there was one.
+    pages no one. Of members that no record has, standard error says so; they are sent and ignored.
+    A bad line is named by its number; exit status 2 when there was one.
     """
     check_readable(file)
     cluster = connect()
@@ -45,7 +46,7 @@ def send(file: str) -> None:
     progress = Progress(lambda: f"{number(writer.delivered, 'record')} taken")
     now = int(time.time() * 1000)
     try:
-        for line in read_lines(file):
+        for line in warned_lines(file):
             progress.tick()
             problem = _problem(line, now, processor)
             if problem is not None:
