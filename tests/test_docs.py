@@ -125,6 +125,23 @@ def test_contracts_in_the_text_are_without_a_fault(page: Path, tmp_path: Path) -
             assert lint(load([path]), dt.date(2026, 6, 1)) == []
 
 
+def codes() -> frozenset[str]:
+    """Every code that the code can refuse an input with."""
+    found = set()
+    for top in ("schemas", "topics", "processors", "console"):
+        for path in (ROOT / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Name)
+                    and node.func.id == "Refused"
+                ):
+                    code = node.args[0]
+                    assert isinstance(code, ast.Constant), f"{path}, line {node.lineno}"
+                    found.add(str(code.value))
+    return frozenset(found)
+
+
 def _row(transition: Transition) -> str:
     """A row of the lifecycle as the page has it."""
     before = "any of these" if transition.before == OPEN else ", ".join(transition.before) or "new"
@@ -155,6 +172,9 @@ def test_tables_are_complete(page: Path) -> None:
         assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == set(
             Settings.model_fields
         )
+        section = text.partition("## Dead letters")[2].partition("\n### ")[0]
+        cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == codes()
         section = text.partition("## Health")[2].partition("\n## ")[0]
         cells = re.findall(r"^\| (`handoff_.*?) \|", section, re.MULTILINE)
         published = {
