@@ -35,6 +35,7 @@ _MEMBERS = {topic: record.__struct_encode_fields__ for topic, record in _RECORDS
 _KNOWN = {topic: frozenset(members) for topic, members in _MEMBERS.items()}
 # So many unknown members of a file are named, each with so many characters of its name.
 _WARNED, _SHOWN = 20, 80
+NOT_JSON = "is not JSON"  # begins the problem of a line that is none
 _GZIP = b"\x1f\x8b"
 
 
@@ -176,7 +177,7 @@ def _line(number: int, text: bytes) -> Line:
         problem = "is JSON, but not an object"
         return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
     except (msgspec.DecodeError, RecursionError) as error:
-        problem = f"is not JSON: {error}"
+        problem = f"{NOT_JSON}: {error}"
         return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
     if outline.task_id is not None or outline.topic is None:
         return _keyed(number, TOOL_OUTPUTS, text, outline)
