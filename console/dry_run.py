@@ -125,6 +125,7 @@ class DryRun:
         self._partitions = partitions
         self._backfill_before = backfill_before
         self._offsets: Counter[tuple[str, int]] = Counter()
+        self._source = ""
         self.summary = Summary()
         for partition in (_NOWHERE, *range(partitions)):
             self._driver.assign(partition, {})
@@ -134,14 +135,18 @@ class DryRun:
         """The clock, epoch ms; 0 before the first line."""
         return self._clock.now or 0
 
-    def run(self, lines: Iterable[Line], until: int | None = None) -> Iterator[Output]:
+    def run(
+        self, lines: Iterable[Line], until: int | None = None, source: str | None = None
+    ) -> Iterator[Output]:
         """What the processors would publish for each line, in order: integrity's records, its
         sums and its changelog, then what insights makes of the sums.
 
         Between two lines comes what falls due meanwhile, and after the last one what has fallen due
         up to `until` (epoch ms) and the edges. Raises `BadInputError` for a line
-        of a topic that the processors do not read, and for a document of a table that is none.
+        of a topic that the processors do not read, and for a document of a table that is none; it
+        names the file that the lines are from, `source`.
         """
+        self._source = f"{source}, " if source else ""
         for line in lines:
             yield from self._noted(self._to(line.occurred_at or 0))
             if line.topic in self._tables:
@@ -150,7 +155,7 @@ class DryRun:
             elif line.topic in self._processor.inputs:
                 yield from self._noted(self._step(line))
             else:
-                raise BadInputError(f"line {line.number}: {line.problem or unread(line.topic)}")
+                raise self._bad(line, line.problem or unread(line.topic))
         yield from self._noted(self._clock.through(until or 0))
         if self._follower is not None:
             yield from self._noted(self._follower.ended(self.now, _FOR_EVER))
@@ -179,18 +184,21 @@ class DryRun:
     def _register(self, line: Line) -> None:
         """Take the line of a table."""
         if line.problem is not None:
-            raise BadInputError(f"line {line.number}: {line.problem}")
+            raise self._bad(line, line.problem)
         table = self._tables[line.topic]
         if line.value == b"null":
             if line.key is None:
-                raise BadInputError(f"line {line.number}: a null needs the key that it deletes")
+                raise self._bad(line, "a null needs the key that it deletes")
             table.pop(line.key.decode(), None)
             return
         try:
             key, value = _document(line)
         except (pydantic.ValidationError, msgspec.ValidationError) as error:
-            raise BadInputError(f"line {line.number}: {line.topic}: {_why(error)}") from None
+            raise self._bad(line, f"{line.topic}: {_why(error)}") from None
         table[key] = value
+
+    def _bad(self, line: Line, why: str) -> BadInputError:
+        return BadInputError(f"{self._source}line {line.number}: {why}")
 
     def _step(self, line: Line) -> Iterator[Output]:
         partition, offset = self._place(line)

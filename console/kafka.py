@@ -20,8 +20,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from console.errors import CommandError, DeclinedError, UnreachableError
-from console.output import Progress
+from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError, UnreachableError
+from console.output import Progress, say
 from processors.partitioning import partition_of
 from processors.runtime import clients
 from processors.runtime.connection import Unreachable, reach
@@ -34,7 +34,14 @@ from topics.rights import Right, is_refusal, missing, reason, rights_of_a_produc
 
 ANSWER_SECONDS = 5.0
 _ASK_SECONDS = 1.0  # for what is asked again and again
+_LOOK_SECONDS = 2.0  # between two of those questions
 _LEADERLESS = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
+# What was to be read next is not there: the topic was made anew, or was cut.
+_OFFSET_GONE = (
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError._LOG_TRUNCATION,
+    KafkaError.OFFSET_OUT_OF_RANGE,
+)
 # librdkafka's lines stay off the terminal where nobody set up logging: our sentences say it.
 clients.log.addHandler(logging.NullHandler())
 
@@ -82,10 +89,7 @@ class Cluster:
         found = self.look(topics)
         for name in map(self.name, topics):
             if name not in found.topics and name not in found.hidden:
-                raise DeclinedError(
-                    f"the topic {name} does not exist on {self.settings.kafka_bootstrap_servers}; "
-                    "make it with: handoff topics apply"
-                )
+                raise _no_topic(self.settings, name)
         return found.lacks(Right(operation, "topic", self.name(topic)) for topic in topics)
 
     def check(self, operation: Literal["READ", "WRITE"], topics: Iterable[str]) -> None:
@@ -128,6 +132,13 @@ def failed(settings: Settings, error: KafkaError, *asked: Right) -> CommandError
     return UnreachableError(
         f"the broker at {settings.kafka_bootstrap_servers} stopped answering ({reason(error)}); "
         "look at it with: handoff doctor"
+    )
+
+
+def _no_topic(settings: Settings, name: str) -> CommandError:
+    return DeclinedError(
+        f"the topic {name} does not exist on {settings.kafka_bootstrap_servers}; "
+        "make it with: handoff topics apply"
     )
 
 
@@ -276,10 +287,17 @@ class TopicReader:
         return not self._waiting
 
     def poll(self, seconds: float) -> Record | None:
-        """The next record, or None when `seconds` have passed without one."""
+        """The next record, or None when `seconds` have passed without one. Raises `CommandError`
+        where what was to come next is not there any more, or the cluster refuses."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 or seconds == 0:
-            message = self._consumer.poll(max(left, 0))
+            try:
+                message = self._consumer.poll(max(left, 0))
+            except SystemError as failure:
+                if failure.__cause__ is not None:
+                    raise
+                # Ctrl-C inside of a callback of the client is lost, and this is left of it.
+                raise KeyboardInterrupt from None
             if message is None:
                 return None
             error = message.error()
@@ -289,6 +307,15 @@ class TopicReader:
                 self._waiting.discard((message.topic(), message.partition()))
                 if self.at_end():
                     return None
+            elif error.code() in _OFFSET_GONE:
+                raise CommandError(
+                    f"the records of {message.topic()} that were to come next are not there any "
+                    "more: the topic was made anew, or they were deleted (retention); start the "
+                    "command again",
+                    FOUND_PROBLEMS,
+                )
+            elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise _no_topic(self._settings, message.topic() or "")
             elif error.code() not in TRANSIENT_READER_ERRORS and not error.retriable():
                 topic = message.topic()
                 needed = [Right("READ", "topic", topic)] if topic else []
@@ -320,9 +347,69 @@ class TopicReader:
                     "look at it with: handoff doctor"
                 )
 
+    def lost(self, seconds: float) -> CommandError | None:
+        """What there is to say when the broker does not answer within `seconds`, or has the topics
+        no more; else None."""
+        for name in self._canonical:
+            try:
+                found = self._consumer.list_topics(name, timeout=seconds)
+            except KafkaException:
+                return UnreachableError(
+                    f"the broker at {self._settings.kafka_bootstrap_servers} does not answer; "
+                    "look at it with: handoff doctor"
+                )
+            error = found.topics[name].error
+            if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return _no_topic(self._settings, name)
+        return None
+
     def close(self) -> None:
         """Give the connection back."""
         self._consumer.close()
+
+
+class Watch:
+    """Looks after the broker of a reader to which nothing comes, and says when it is away."""
+
+    def __init__(self, reader: TopicReader, settings: Settings) -> None:
+        self._reader = reader
+        self._broker = f"the broker at {settings.kafka_bootstrap_servers}"
+        self._told = False
+        self.heard()
+
+    def heard(self) -> None:
+        """Something came: the broker is there."""
+        if self._told:
+            say(f"{self._broker} answers again", err=True)
+        self._told = False
+        self._lost: CommandError | None = None  # at the last look
+        self._since = time.monotonic()  # so long it has been as it was at the last look
+        self._next = self._since + _LOOK_SECONDS
+
+    def look(self) -> bool:
+        """Look, if it is time: whether the broker is back, having been away at the look before.
+        Raises `CommandError` where it has been there for some seconds without the topics."""
+        if time.monotonic() < self._next:
+            return False
+        lost, before = self._reader.lost(_ASK_SECONDS), self._lost
+        if lost is None:
+            self.heard()
+            return before is not None
+        now = time.monotonic()
+        self._lost, self._next = lost, now + _LOOK_SECONDS
+        if before is not None and type(before) is not type(lost):
+            self._since = now
+        if now - self._since < ANSWER_SECONDS:
+            return False
+        if not isinstance(lost, UnreachableError):
+            raise lost
+        if not self._told:
+            self._told = True
+            say(
+                f"{self._broker} does not answer; waiting for it. Look at it with: handoff doctor",
+                err=True,
+            )
+        return False
 
 
 def read_all(

@@ -18,15 +18,24 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from console import output
 from console.errors import BadInputError
 from schemas import serde
 from schemas.flow import Record
-from schemas.records import When
+from schemas.loading import nearest
+from schemas.printable import plain
+from schemas.records import Ack, Amendment, ToolOutput, When
 
 TOOL_OUTPUTS = "handoff.tool-outputs"
-INPUTS = (TOOL_OUTPUTS, "handoff.acks", "handoff.amendments")
+_RECORDS = {TOOL_OUTPUTS: ToolOutput, "handoff.acks": Ack, "handoff.amendments": Amendment}
+INPUTS = tuple(_RECORDS)
 LIVENESS = "handoff.receiver-liveness"
 TABLES = ("handoff.contracts", "handoff.receivers", LIVENESS)
+_MEMBERS = {topic: record.__struct_encode_fields__ for topic, record in _RECORDS.items()}
+_KNOWN = {topic: frozenset(members) for topic, members in _MEMBERS.items()}
+# So many unknown members of a file are named, each with so many characters of its name.
+_WARNED, _SHOWN = 20, 80
+NOT_JSON = "is not JSON"  # begins the problem of a line that is none
 _GZIP = b"\x1f\x8b"
 
 
@@ -58,6 +67,7 @@ class _Outline(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Outline).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_lines(path: str) -> Iterator[Line]:
@@ -80,6 +90,35 @@ def read_lines(path: str) -> Iterator[Line]:
         raise BadInputError(
             f"{path}: the gzip data ends or breaks after line {number}: {error}"
         ) from None
+
+
+def warned_lines(path: str) -> Iterator[Line]:
+    """As `read_lines`; says on standard error, once for each name, which members are unknown. Who
+    mistypes `handoff` hands off nothing, and would not be told."""
+    told: set[tuple[str, str]] = set()
+    for line in read_lines(path):
+        if len(told) < _WARNED:
+            for name in _unknown(line):
+                if (line.topic, name) not in told and len(told) < _WARNED:
+                    told.add((line.topic, name))
+                    shown = plain(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
+                    output.say(
+                        f"{path}, line {line.number}: the unknown member '{shown}' is ignored; "
+                        f"{nearest(name, _MEMBERS[line.topic])}",
+                        err=True,
+                    )
+        yield line
+
+
+def _unknown(line: Line) -> Iterable[str]:
+    if line.topic not in _KNOWN:
+        return ()
+    try:
+        names = _members(line.value).keys()
+    except (msgspec.DecodeError, RecursionError):
+        return ()  # the line is refused, and that is told
+    known = _KNOWN[line.topic]
+    return () if names <= known else [name for name in names if name not in known]
 
 
 def check_readable(path: str) -> None:
@@ -138,7 +177,7 @@ def _line(number: int, text: bytes) -> Line:
         problem = "is JSON, but not an object"
         return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
     except (msgspec.DecodeError, RecursionError) as error:
-        problem = f"is not JSON: {error}"
+        problem = f"{NOT_JSON}: {error}"
         return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
     if outline.task_id is not None or outline.topic is None:
         return _keyed(number, TOOL_OUTPUTS, text, outline)

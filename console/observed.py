@@ -126,7 +126,7 @@ def _recorded(recording: str, paths: Sequence[str]) -> Observed:
     dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, None, insights_limits(settings))
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
     edges: dict[bytes | None, bytes] = {}
-    for made in dry.run(read_lines(recording)):
+    for made in dry.run(read_lines(recording), source=recording):
         progress.tick()
         if made.topic == EDGES and made.value is not None:
             edges[made.key] = made.value

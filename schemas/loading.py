@@ -117,7 +117,7 @@ def _validated(data: Any, source: Source, problems: list[Problem]) -> Document |
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
         message = f"unknown kind {repr(kind)[:80]}" if "kind" in data else "'kind' is missing"
-        problems.append(source.problem(("kind",), message, _nearest(str(kind), _KINDS)))
+        problems.append(source.problem(("kind",), message, nearest(str(kind), _KINDS)))
         return None
     told = {(problem.line, problem.path) for problem in problems}
     new: list[Problem] = []
@@ -184,14 +184,14 @@ def _problem(
             return source.problem(at, most, "split the contract")
         case _ if error["loc"][-1:] == ("[key]",):
             options = re.findall(r"'([^']*)'", context.get("expected", ""))
-            return source.problem(at, "unknown key", _nearest(str(at[-1]), options))
+            return source.problem(at, "unknown key", nearest(str(at[-1]), options))
         case "extra_forbidden":
             known = _known_keys(model, error["loc"][:-1])
-            return source.problem(at, "unknown key", _nearest(str(at[-1]), known))
+            return source.problem(at, "unknown key", nearest(str(at[-1]), known))
         case "literal_error":
             options = re.findall(r"'([^']*)'", context["expected"])
             return source.problem(
-                at, f"unknown value {repr(value)[:80]}", _nearest(str(value), options)
+                at, f"unknown value {repr(value)[:80]}", nearest(str(value), options)
             )
         case kind if kind in _SHOULD_BE:
             wanted, suggestion = _SHOULD_BE[kind]
@@ -245,7 +245,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that may have been meant; where none is near, all that are known."""
     known = list(known)
     matches = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1)
     for candidate in known:

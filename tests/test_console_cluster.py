@@ -227,6 +227,38 @@ def test_a_bad_line_is_named_and_the_others_are_sent(handoff: HandoffCommand) ->
     assert (refused.exit_code, "-, line 1: not sent: " in refused.stderr) == (2, True)
 
 
+def test_a_line_with_an_unknown_member_is_sent_as_it_is(handoff: HandoffCommand) -> None:
+    line = '{"id":"1","task_id":"t","workflow":"w","stage":"s","tool":"x",'
+    line += '"occurred_at":946684800000,"handof":{"to":"desk"}}\n'
+    result = handoff("send", "-", lines=line * 2)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "-, line 1: the unknown member 'handof' is ignored; did you mean 'handoff'?\n"
+        "2 records sent\n"
+    )
+    assert on_topic("handoff.tool-outputs")[0].value == line.strip().encode()
+
+
+def test_a_file_of_yaml_is_told_once_with_the_commands_that_take_it(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes.yaml"
+    path.write_text("# who gets it\n" + (DEMO / "sales.yaml").read_text())
+    result = handoff("send", str(path))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"0 records sent\nhandoff: {path} looks like YAML: no line of it is JSON. Contracts and "
+        f"receivers are registered with handoff contracts apply {path} and handoff receivers apply "
+        f"{path}\n"
+    )
+    piped = handoff("send", "-", lines="kind: Receiver\nid: desk\n")
+    assert "handoff: - looks like YAML" in piped.stderr
+    for others in ("nonsense\n", "kind: Receiver\n[1]\n", 'kind: Receiver\n{"task_id": "t"}\n'):
+        named = handoff("send", "-", lines=others)
+        assert named.stderr.startswith("-, line 1: not sent: is not JSON: ")
+        assert f"{others.count(chr(10))} bad line" in named.stderr
+
+
 def test_a_missing_file_is_noticed_before_the_broker_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

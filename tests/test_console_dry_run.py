@@ -186,7 +186,55 @@ def test_an_input_that_the_processor_does_not_read_stops_with_its_line() -> None
     line = '{"topic": "handoff.packages", "value": {"task_id": "t1"}}\n'
     result = dry_run("--contracts", str(DEMO), "-", lines=line)
     assert result.exit_code == 2
-    assert "line 1: names a topic that is no input" in result.stderr
+    assert "handoff: -, line 1: names a topic that is no input" in result.stderr
+
+
+def test_a_member_that_no_record_has_is_named_once_and_changes_nothing(tmp_path: Path) -> None:
+    ack: dict[str, object] = {"id": "a", "workflow": "w", "task_id": "t", "handoff_id": "h"}
+    ack |= {"status": "accepted", "by": "Kim", "occurred_at": 7, "handof": 1}
+    path = tmp_path / "lines.jsonl"
+    path.write_text(
+        output()
+        + output(id="e2", handof={"to": "somewhere"})
+        + output(id="e3", handof=None, **{"zq\n\x1b": 1, "x" * 200: 2})
+        + on("acks", ack)
+        + '{"id": "e4", "taskid": "t"}\n'
+    )
+    result = dry_run("--contracts", str(DEMO), str(path))
+    known = "known here: id, task_id, workflow, stage, tool, occurred_at, team, context, "
+    known += "retracted, handoff"
+    said = [line for line in result.stderr.splitlines() if "unknown" in line]
+    assert said == [
+        f"{path}, line 2: the unknown member 'handof' is ignored; did you mean 'handoff'?",
+        f"{path}, line 3: the unknown member 'zq��' is ignored; {known}",
+        f"{path}, line 3: the unknown member '{'x' * 80}…' is ignored; {known}",
+        f"{path}, line 4: the unknown member 'handof' is ignored; did you mean 'handoff_id'?",
+        f"{path}, line 5: the unknown member 'taskid' is ignored; did you mean 'task_id'?",
+    ]
+    assert result.exit_code == 0
+    assert not [each for each in judged(result) if each["topic"] == "handoff.packages"]
+
+
+def test_members_that_no_record_has_are_named_only_so_often(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(output(**{f"zq{number}": 1 for number in range(99)}) + output(id="e2", zzz=1))
+    result = dry_run("--contracts", str(DEMO), str(path))
+    assert result.stderr.count("the unknown member") == 20
+
+
+def test_every_command_that_reads_a_recording_names_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(output() + on("receivers", {"kind": "Receiver"}))
+    contracts, lines = str(DEMO / "sales.yaml"), str(path)
+    for arguments in (
+        ["dry-run", "--contracts", contracts, lines],
+        ["edges", "--contracts", contracts, "--from", lines],
+        ["show", "t1", "--contracts", contracts, "--from", lines],
+        ["contracts", "test", contracts, "--against", lines],
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2
+        assert f"handoff: {path}, line 2: handoff.receivers: " in result.stderr
 
 
 def test_the_clock_goes_on_to_until() -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,6 +186,10 @@ def test_up_takes_outputs_and_ends_with_all_its_children(tmp_path: Path) -> None
             return {each["what"] for each in found if each["check"] == "processor"} == both
 
         until(healthy, 20, "nothing waits for either processor")
+        pages = re.search(r"web pages  (http://\S+)", (tmp_path / "up.log").read_text())
+        assert pages, "for the free port, too"
+        with urllib.request.urlopen(pages[1]) as answer:
+            assert answer.read() == b'{"status":"alive"}'
 
         children = descendants(process.pid)
         assert children

@@ -2,12 +2,14 @@
 
 import ast
 import datetime as dt
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from console.main import main
@@ -17,7 +19,15 @@ from processors.runtime.status import LaneStatus
 from schemas.lifecycle import OPEN, TRANSITIONS, Transition
 from schemas.lint import lint
 from schemas.loading import load
-from schemas.records import Package, Signal, Violation
+from schemas.records import (
+    Ack,
+    Amendment,
+    HandoffRequest,
+    Package,
+    Signal,
+    ToolOutput,
+    Violation,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -125,6 +135,33 @@ def test_contracts_in_the_text_are_without_a_fault(page: Path, tmp_path: Path) -
             assert lint(load([path]), dt.date(2026, 6, 1)) == []
 
 
+def check_members(table: str, record: type[msgspec.Struct]) -> None:
+    """A table has every member of an input, and says which must be there."""
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.MULTILINE)
+    told = {name: needed for names, needed in rows for name in re.findall(r"`(\w+)`", names)}
+    defaults = record.__struct_defaults__
+    needed = record.__struct_fields__[: len(record.__struct_fields__) - len(defaults)]
+    assert sorted(told) == sorted(record.__struct_fields__)
+    assert sorted(name for name, words in told.items() if words == "yes") == sorted(needed)
+
+
+def codes() -> frozenset[str]:
+    """Every code that the code can refuse an input with."""
+    found = set()
+    for top in ("schemas", "topics", "processors", "console"):
+        for path in (ROOT / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Name)
+                    and node.func.id == "Refused"
+                ):
+                    code = node.args[0]
+                    assert isinstance(code, ast.Constant), f"{path}, line {node.lineno}"
+                    found.add(str(code.value))
+    return frozenset(found)
+
+
 def _row(transition: Transition) -> str:
     """A row of the lifecycle as the page has it."""
     before = "any of these" if transition.before == OPEN else ", ".join(transition.before) or "new"
@@ -145,6 +182,15 @@ def test_tables_are_complete(page: Path) -> None:
             cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
             told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
             assert sorted(told) == sorted(record.__struct_encode_fields__)
+        for title, sent in (("Tool output", ToolOutput), ("Ack", Ack), ("Amendment", Amendment)):
+            section = text.partition(f"### {title}\n")[2].partition("\n##")[0]
+            tables = section.split("| member ")[1:]
+            records = (sent, HandoffRequest) if sent is ToolOutput else (sent,)
+            for table, given in zip(tables, records, strict=True):
+                check_members(table.partition("\n\n")[0], given)
+            (example,) = (body for language, body in FENCE.findall(section) if language == "json")
+            assert msgspec.json.decode(example, type=sent)
+            assert json.loads(example).keys() <= set(sent.__struct_fields__)
     if page.name == "contracts.md":
         life = text.partition("## The life of a handoff\n")[2].partition("\n## ")[0]
         rows = [line for line in life.splitlines() if line.startswith("|")][2:]
@@ -155,6 +201,9 @@ def test_tables_are_complete(page: Path) -> None:
         assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == set(
             Settings.model_fields
         )
+        section = text.partition("## Dead letters")[2].partition("\n### ")[0]
+        cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == codes()
         section = text.partition("## Health")[2].partition("\n## ")[0]
         cells = re.findall(r"^\| (`handoff_.*?) \|", section, re.MULTILINE)
         published = {

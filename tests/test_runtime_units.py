@@ -117,6 +117,15 @@ def test_an_unknown_log_level_is_one_clear_sentence(monkeypatch: pytest.MonkeyPa
         ('rebuild = "often"\n', "is wrong: it must be true or false"),
         ('state = "dsik"\n', "is wrong: it must be memory or disk; did you mean disk?"),
         ('topic_prefix = "a b"\n', "is wrong: it must be letters, digits, '.', '_' and"),
+        (
+            'kafka_bootstrap_servers = ""\n',
+            "(HANDOFF_KAFKA_BOOTSTRAP_SERVERS, or kafka_bootstrap_servers in handoff.toml) is "
+            "wrong: it is empty; give it a value, or leave it out",
+        ),
+        (
+            f'topic_prefix = "{"x" * 101}"\n',
+            "is wrong: it has 101 characters, and it must be at most 100",
+        ),
         ("partitions = \n", "is not TOML"),
         ('[kafka]\n"group.id" = "x"\n', "group.id cannot be set: it follows from application_id"),
         ('[kafka]\nisolation.level = "x"\n', "only committed records may be judged"),

@@ -93,7 +93,13 @@ def test(
     others = {key: value for key, value in contracts.items() if _id(key) not in ids}
     steady = [each for each in lines if not _registers(each, ids)]
     before = _run(
-        settings, lines, contracts, receivers=new_receivers | receivers, end=end, words="as it is"
+        settings,
+        lines,
+        contracts,
+        receivers=new_receivers | receivers,
+        end=end,
+        source=recording,
+        words="as it is",
     )
     after = _run(
         settings,
@@ -101,6 +107,7 @@ def test(
         others | new_contracts,
         receivers=receivers | new_receivers,
         end=end,
+        source=recording,
         words="as it would be",
     )
     found = compare(before, after, new_contracts, begin)
@@ -158,6 +165,7 @@ def _run(
     contracts: Table,
     receivers: Table,
     end: int | None,
+    source: str | None,
     words: str,
 ) -> Run:
     # As in `dry-run`: a recording may span years, and nothing of it is forgotten.
@@ -168,7 +176,7 @@ def _run(
     progress = output.Progress(
         lambda: f"{dry.summary.inputs:,} of {output.number(len(lines), 'line')} judged {words}"
     )
-    for record in dry.run(lines, end):
+    for record in dry.run(lines, end, source):
         progress.tick()
         run.note(record)
     return run

@@ -13,7 +13,7 @@ from console.commands.documents import load_documents
 from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun, internal, printed
 from console.kafka import TopicReader, connect
-from console.lines import INPUTS, Line, lines_of, moment, read_lines
+from console.lines import INPUTS, Line, lines_of, moment, warned_lines
 from console.render import percent
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
@@ -75,7 +75,7 @@ def dry_run(
     dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, before, insights_limits(settings))
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
     with output.ends_cleanly():
-        for record in dry.run(_on_topics() if file is None else read_lines(file), end):
+        for record in dry.run(_on_topics() if file is None else warned_lines(file), end, file):
             progress.tick()
             if with_internal or not internal(record.topic):
                 output.line(printed(record.topic, record.key, record.value, record.headers))

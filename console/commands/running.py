@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from console import output
-from console.brokers import BrokerError, EmbeddedBroker
+from console.brokers import BrokerError, EmbeddedBroker, free_port
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.topics import make_topics
 from console.demo.play import play
@@ -120,14 +120,15 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
         try:
             with EmbeddedBroker(directory, port) as broker:
                 settings = load_settings(kafka_bootstrap_servers=broker.bootstrap_servers)
+                if not settings.web_port:  # chosen here, so that it can be printed
+                    settings = settings.model_copy(update={"web_port": free_port()})
                 make_topics(connect(settings))
                 if found is not None:
                     register_receivers(connect(settings), found)
                     make_topics(connect(settings))  # the receivers' queues
                     register_contracts(connect(settings), found)
                 output.say(f"broker     {broker.bootstrap_servers}")
-                if settings.web_port:  # else the processor finds a free one, and its log names it
-                    output.say(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
+                output.say(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
                 output.say("for other terminals:")
                 servers = broker.bootstrap_servers
                 output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")

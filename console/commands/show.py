@@ -173,7 +173,7 @@ class _Rehearsal:
         progress = output.Progress(
             lambda: f"{output.number(self._run.summary.inputs, 'line')} judged"
         )
-        for number, made in enumerate(self._run.run(self._noted())):
+        for number, made in enumerate(self._run.run(self._noted(), source=self._path)):
             progress.tick()
             yield Record(
                 made.topic,

@@ -13,7 +13,7 @@ from rich.text import Text
 from console import output, render
 from console.commands.documents import shown_by
 from console.dry_run import printed
-from console.kafka import Cluster, TopicReader, connect
+from console.kafka import ANSWER_SECONDS, Cluster, TopicReader, Watch, connect
 from schemas import serde
 from schemas.flow import Record
 from schemas.printable import plain
@@ -47,6 +47,8 @@ def tail(
     In the form for people, classified values are masked, and texts that may quote them;
     `--output json` leaves them as they are. Of what was held before, that form shows only what
     still is.
+    When the broker does not answer for some seconds, a line on standard error says so, and the
+    command waits for it; with --timeout it ends with status 3.
     """
     cluster = connect()
     reader = TopicReader(cluster, [_TOPICS[what]], from_beginning=from_beginning)
@@ -59,16 +61,22 @@ def tail(
                     show(held)
                     seen += 1
                 quiet_since = time.monotonic()
+            watch = Watch(reader, cluster.settings)
             while limit is None or seen < limit:
                 record = reader.poll(0.2)
                 if record is not None:
+                    watch.heard()
                     show(record)
                     seen += 1
                     quiet_since = time.monotonic()
-                elif (
-                    timeout is not None and time.monotonic() - quiet_since >= timeout
-                ) or output.reader_gone():
+                elif timeout is not None and time.monotonic() - quiet_since >= timeout:
+                    if (lost := reader.lost(ANSWER_SECONDS)) is not None:
+                        raise lost
                     break
+                elif output.reader_gone():
+                    break
+                elif watch.look():
+                    quiet_since = time.monotonic()  # what came meanwhile is on its way
     finally:
         reader.close()
 

@@ -193,6 +193,10 @@ def _in_words(error: ErrorDetails) -> str:
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return f"{given} is given, and it must be {words} {context[name]:,}"
+    if kind == "string_too_short":
+        return "it is empty; give it a value, or leave it out"
+    if kind == "string_too_long":
+        return f"it has {len(given):,} characters, and it must be at most {context['max_length']}"
     if kind in _NEEDED:
         return f"it must be {_NEEDED[kind]}"
     return error["msg"].removeprefix("Value error, ")
