@@ -65,6 +65,9 @@ def utc(ms: int) -> datetime:
     return _EPOCH + timedelta(0, ms // 1000, ms % 1000 * 1000)
 
 
+_ENUM = re.compile(r"Invalid enum value '.*'", re.DOTALL)
+
+
 def epoch_ms(when: datetime | int) -> int:
     """An input's time as epoch milliseconds (microseconds are cut off). A number that would be a
     time before 1971 is taken as seconds, where that is not before 1990."""
@@ -189,7 +192,9 @@ def read(record: Record, decode: Callable[[bytes], Body], max_bytes: int, key: s
         return decode(value)
     except msgspec.ValidationError as error:
         cure = _cure_of_time(value) if "`$.occurred_at`" in str(error) else ""
-        why = f"the JSON has not the shape of the record: {error}{cure}"
+        # What the input says in the place of a known word is not told.
+        told = _ENUM.sub("Invalid enum value", str(error))
+        why = f"the JSON has not the shape of the record: {told}{cure}"
         raise Refused("wrong_shape", why) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # Neither kind of message quotes the input: a position and what was expected there.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import takewhile
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from processors.contracts import telling, values
 from processors.contracts.telling import Secrets
@@ -201,15 +201,27 @@ class _Field(Struct, rename={"from_": "from"}):
     classification: str | list[str] | None = None
 
 
+_field = msgspec.json.Decoder(_Field).decode
+
+
 class Outline(Struct):
     """A contract that cannot be used, as far as it says what it classifies: that still holds."""
 
     workflow: str
-    fields: list[_Field] = []
+    fields: list[Raw] = []
 
     def named(self) -> Iterator[Named]:
-        """Its fields, as `fields_of` gives those of another."""
-        for field in self.fields:
+        """Its fields, as `fields_of` gives those of another. Of a field that is none, every text in
+        it counts as a name, and as classified where it says anything of that."""
+        for raw in self.fields:
+            try:
+                field = _field(raw)
+            except msgspec.ValidationError:
+                names = [text for _, text in values.strings(bytes(raw), "")]
+                said = "classification" in (values.members(bytes(raw)) or {})
+                if names:
+                    yield Named(tuple(names), said)
+                continue
             names = [field.from_] if isinstance(field.from_, str) else field.from_ or []
             yield Named((field.name, *names), bool(field.classification))
 

@@ -8,8 +8,10 @@ value inside. What a reader cannot read it leaves to the one without a name.
 import ast
 import datetime as dt
 import html
+import json
 import re
 import unicodedata
+import warnings
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
@@ -86,7 +88,11 @@ def _each(value: Any, read: Read) -> object:
     if isinstance(value, str):
         return value if value[:1] == "\0" else read(value)
     if isinstance(value, dict):
-        return {plain_text(name): _each(inside, read) for name, inside in value.items()}
+        read_ = {plain_text(name): _each(inside, read) for name, inside in value.items()}
+        if len(read_) == len(value):
+            return read_
+        # Two names are the same but for their white space: they stay apart.
+        return {name: _each(inside, read) for name, inside in value.items()}
     if isinstance(value, list):
         return [_each(inside, read) for inside in value]
     if isinstance(value, int) and not isinstance(value, bool):
@@ -102,8 +108,9 @@ def plain_text(text: str) -> str:
 
 
 def folded_text(text: str) -> str:
-    """The same in whatever case."""
-    return unicodedata.normalize("NFC", plain_text(text).casefold())
+    """The same in whatever case. The Turkish dotted and dotless i are one letter here."""
+    folded = plain_text(text).casefold().replace("i\u0307", "i").replace("\u0131", "i")
+    return unicodedata.normalize("NFC", folded)
 
 
 def _text(said: str | int) -> str | int:
@@ -241,8 +248,13 @@ def _parsed(text: str, region: str | None) -> PhoneNumber | None:
 
 def _id(said: str | int) -> object:
     """Letters and digits, without case."""
-    found = "".join([char for char in folded_text(str(said)) if char.isalnum()])
+    found = "".join([char for char in folded_text(str(said)) if _is_of_id(char)])
     return f"\0i{found}" if found else _text(said)
+
+
+def _is_of_id(char: str) -> bool:
+    """A letter, a digit, or a vowel sign that belongs to one."""
+    return char.isalnum() or unicodedata.category(char)[0] == "M"
 
 
 _READERS: Final[dict[str, Read]] = {
@@ -285,7 +297,11 @@ def _as_python(text: str) -> bytes | None:
     ):
         return None
     try:
-        return msgspec.json.encode(ast.literal_eval(text))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an odd escape in a text
+            found = ast.literal_eval(text)
+        # A set has no order, and bytes are no JSON: `dumps` refuses both.
+        return json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, OverflowError):
         return None
 

@@ -15,6 +15,7 @@ from processors.contracts import readers, values
 from schemas.values import SameAs
 
 _MIN_PHONE: Final = 7  # digits
+_MAX_PHONE: Final = 20  # digits: 15 of ITU-T E.164, and what stands before them
 _MAX_PREFIX: Final = 5  # digits before a national number: 00 and the country's
 _MIN_ID: Final = 4  # letters and digits
 _MIN_NUMBER: Final = 100  # smaller integers stand in any text by chance
@@ -105,6 +106,8 @@ def _phones_in(text: str) -> Iterator[str]:
             digits = ""
             for group in groups[first:]:
                 digits += group
+                if len(digits) > _MAX_PHONE:
+                    break
                 for prefix in range(min(_MAX_PREFIX, len(digits) - _MIN_PHONE) + 1):
                     yield digits[prefix:]
 

@@ -28,7 +28,8 @@ class Candidate(Struct, frozen=True, gc=False):
 
     `value` is raw JSON as it was said, None where it was too large to keep; `ours` is the same in
     the receiver's terms. `top` is the name that its path begins at. `at` is the time that it counts
-    from (epoch ms), and `number` its event. `alias_of` is the sender's name where a package put it.
+    from (epoch ms), and `number` its event. `alias_of` is the sender's name where a package put it,
+    and `candidates` how many values there were for it then.
     """
 
     value: bytes | None
@@ -38,6 +39,7 @@ class Candidate(Struct, frozen=True, gc=False):
     at: int
     number: int
     alias_of: str | None = None
+    candidates: int = 1
 
 
 class Candidates(Struct, gc=False):
@@ -84,17 +86,23 @@ class Candidates(Struct, gc=False):
                 self._put_large(event, event.large[name], name)
             elif name in event.empty:
                 self.empty = True
-        if self.long and len(self.fit) > 1:
+        if self.long and len(self.fit) + len(self.unfit) > 1:
             self._drop_copies()
 
     def _search(self, event: TaskEvent, paths: tuple[Path, ...]) -> None:
         context, large = event.context, event.large
         for path in paths:
             value = context.get(path.name)
+            if value is not None and self.field.is_placeholder(value):
+                self.placeholders = True
+                continue
             if value is not None:
                 return self._put(event, value, path.name)
             if path.rest and path.top in context:
                 value = values.descend(context[path.top], path.rest)
+                if value is not None and self.field.is_placeholder(value):
+                    self.placeholders = True
+                    continue
                 if value is not None and not values.is_empty(value):
                     return self._put(event, value, path.top)
                 self.empty = self.empty or value is not None
@@ -115,12 +123,15 @@ class Candidates(Struct, gc=False):
                     break
         else:
             return
+        if value is not None and self.field.is_placeholder(value):
+            self.placeholders = True
+            return
         ref, at, number = alias.ref, alias.at, alias.number
         if value is None:
             key, ours, fits = b"\0" + name.encode(), None, True
         else:
             key, ours, fits = self._in_their_terms(value)
-        found = Candidate(value, ours, ref, name, at, number, alias.source_name)
+        found = Candidate(value, ours, ref, name, at, number, alias.source_name, alias.candidates)
         self._place(found, key, fits, alias.hop)
 
     def _put(self, event: TaskEvent, value: bytes, top: str) -> None:
@@ -145,8 +156,8 @@ class Candidates(Struct, gc=False):
             return False
         if hop >= self.last_hop:
             self.last_hop = hop
-            self.carried = found if hop else None
-        if self.first is None or self.first.at > found.at:
+            self.carried = found if hop and fits else None
+        if fits and (self.first is None or self.first.at > found.at):
             self.first = found
         among = self.fit if fits else self.unfit
         held = among.get(key)
@@ -170,15 +181,17 @@ class Candidates(Struct, gc=False):
 
     def _drop_copies(self) -> None:
         """Of cut copies only the whole counts."""
-        copies = cut.copies([each.value for each in self.fit.values() if each.value])
+        held = [*self.fit.values(), *self.unfit.values()]
+        copies = cut.copies([each.value for each in held if each.value])
         if not copies:
             return
         for key, each in list(self.fit.items()):
             if each.value in copies:
                 del self.fit[key]
                 self.said.discard(key)
-        self.best = max(self.fit.values(), key=_order)
-        self.newest = max([self.best, *self.unfit.values()], key=_order)
+        self.best = max(self.fit.values(), key=_order, default=None)
+        self.first = min(self.fit.values(), key=_order, default=None)
+        self.newest = max([*self.fit.values(), *self.unfit.values()], key=_order)
 
     # --- what is asked ------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     """A value as a package of the handoff `hop` carried it: under the receiver's `name`, in the
     receiver's terms. It came from the event `ref`, under `source_name`, and stands there from the
     time `at` (event time). `value` is None where it was too large to
-    keep."""
+    keep. `candidates` is how many values the task held for it then."""
 
     number: int
     hop: int
@@ -77,6 +77,7 @@ class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     ref: EventRef
     source_name: str
     at: int
+    candidates: int = 1
 
 
 Remembered = TaskEvent | Alias

@@ -258,21 +258,12 @@ def _of(
         how,
         one.top,
         one,
-        _count(held, one, search),
+        max(held.count(), one.candidates),
         last_hop=held.last_hop,
         passed_over=held.passed_over(one),
         kind=kind,
         refusal=refusal,
     )
-
-
-def _count(held: Candidates, one: Candidate, search: Search) -> int:
-    """How many values a field has, those of the name that a package took it from included."""
-    count = held.count()
-    if one.alias_of is not None:
-        source = search.under(one.alias_of)
-        count = max(count, 0 if source is None else source.count())
-    return max(count, 1)
 
 
 def well_formed(field: Field, value: bytes) -> bytes | None:
@@ -304,7 +295,7 @@ def learnt(field: Field, search: Search) -> Late | None:
     best = None if held is None else held.best
     if held is None or best is None or best.ours is None:
         return None
-    return Late(best.ours, best, _count(held, best, search), held.passed_over(best))
+    return Late(best.ours, best, max(held.count(), best.candidates), held.passed_over(best))
 
 
 def share(contract: Contract | None, held: Collection[str]) -> float | None:
@@ -368,7 +359,7 @@ def _judge_arrived(
 
 
 def _says(held: Candidates, before: Candidate, value: bytes) -> bool:
-    return before.value is not None and held.key(before.value) == held.key(value)
+    return before.value is None or held.key(before.value) == held.key(value)
 
 
 def _spoilt(
@@ -382,7 +373,9 @@ def _spoilt(
     """A value that is not what the task holds, and says no more than that: a placeholder, a cut
     copy, the same in a shape that is `wrong`."""
     value = present.value
-    if field.is_placeholder(value) and (held is not None or search.emptied(field)):
+    # Where nothing but placeholders was ever said, they are values.
+    knows = search.emptied(field) if held is None else bool(held.field.placeholders)
+    if knows and field.is_placeholder(value):
         if held is None:
             return _judge_unknown(field, search)
         finding = _judge_empty(field, present, held, search, occurred_at)
@@ -409,11 +402,11 @@ def _held(held: Candidates | None, value: bytes, search: Search) -> tuple[Candid
         return None, 1
     same, fits = held.same(value)
     new = same is None and fits and not values.is_empty(value)
-    return same, _count(held, held.newest, search) + new
+    return same, max(held.count(), held.newest.candidates) + new
 
 
 def present_in(field: Field, context: Carried) -> Present | None:
-    """The first path whose value is not empty, or else the first that is present at all."""
+    """The first path whose value is neither empty nor a placeholder, or else the first at all."""
     first: Present | None = None
     for path in field.paths:
         name = path.name
@@ -426,7 +419,7 @@ def present_in(field: Field, context: Carried) -> Present | None:
             if value is None:
                 continue
             present = Present(path, value, path.top, None, values.is_empty(value))
-        if not present.empty:
+        if not present.empty and not field.is_placeholder(present.value):
             return present
         first = first or present
     return first

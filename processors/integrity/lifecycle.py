@@ -419,7 +419,7 @@ class Handoffs(Struct, gc=False):
             if late is not None and late.held.ref.number == event.number:
                 filled[name] = late.packed()
                 source_name = late.held.alias_of or late.held.top
-                self._remember(name, late.value, event, source_name, handoff)
+                self._remember(name, late.value, event, source_name, handoff, late.candidates)
         if filled:
             self.fill(handoff, filled, "arrived_late")
 
@@ -432,10 +432,16 @@ class Handoffs(Struct, gc=False):
             held = result.held
             ref = field.ref if held is None else held.ref
             source_name = result.source if held is None else held.alias_of or result.source
-            self._remember(result.name, result.value, ref, source_name, handoff)
+            self._remember(result.name, result.value, ref, source_name, handoff, result.candidates)
 
     def _remember(
-        self, name: str, value: bytes, ref: EventRef, source_name: str, handoff: OpenHandoff
+        self,
+        name: str,
+        value: bytes,
+        ref: EventRef,
+        source_name: str,
+        handoff: OpenHandoff,
+        candidates: int,
     ) -> None:
         held = self.memory.search.under(name)
         source = handoff.source
@@ -444,7 +450,7 @@ class Handoffs(Struct, gc=False):
             if held.newest.number != source.number:
                 return  # the task has learnt something later under that name
             at = source.occurred_at  # its own context was captured after it was judged
-        self.memory.alias(name, value, ref, source_name, handoff.hop, at)
+        self.memory.alias(name, value, ref, source_name, handoff.hop, at, candidates)
 
     # --- its receiver changes -----------------------------------------------------------------
 

@@ -133,7 +133,10 @@ class Memory(Struct, gc=False):
             at = ref.occurred_at
             context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
         if len(context) > self.limits.fields:
-            context = dict(list(context.items())[-self.limits.fields :])
+            names = list(context)
+            for name in names[: -self.limits.fields]:
+                self.lost = add_name(self.lost, name)
+            context = {name: context[name] for name in names[-self.limits.fields :]}
         if not context and not empty and not hop:
             return
         largest = self.limits.value_bytes
@@ -173,7 +176,14 @@ class Memory(Struct, gc=False):
         return value
 
     def alias(
-        self, name: str, value: bytes, ref: EventRef, source_name: str, hop: int, at: int
+        self,
+        name: str,
+        value: bytes,
+        ref: EventRef,
+        source_name: str,
+        hop: int,
+        at: int,
+        candidates: int,
     ) -> None:
         """Remember a package's value under the receiver's name, with its first origin, from the
         time `at`.
@@ -189,7 +199,7 @@ class Memory(Struct, gc=False):
             return
         kept = value if len(value) <= self.limits.value_bytes else None
         number, self.next_number = self.next_number, self.next_number + 1
-        alias = Alias(number, hop, name, kept, ref, source_name, at)
+        alias = Alias(number, hop, name, kept, ref, source_name, at, candidates)
         self._append(alias, weight(alias))
         self.names += 1
 
@@ -306,7 +316,9 @@ class Memory(Struct, gc=False):
     def _forget_retractions(self, most: int) -> None:
         left = self.retracted.copy()
         while left and (len(left) > most or sum(map(length, left)) > MAX_RETRACTED):
-            del left[min(left, key=left.__getitem__)]
+            oldest = min(left, key=left.__getitem__)
+            self.lost = add_name(self.lost, oldest)
+            del left[oldest]
         self.retracted = left
         self._retraction_changed()
 
@@ -325,4 +337,6 @@ def _without(event: Remembered, names: set[str], at: int) -> Remembered | None:
         return event
     context = {n: v for n, v in event.context.items() if n not in names}
     large = {n: v for n, v in event.large.items() if n not in names}
-    return replace(event, context=context, large=large) if context or large else None
+    if not (context or large or event.empty):
+        return None
+    return replace(event, context=context, large=large)
