@@ -13,7 +13,7 @@ in memory until then, and has to reach the broker before the transaction times o
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
@@ -73,6 +73,10 @@ class Partition(Generic[State]):
     wakes: Wakes = field(default_factory=Wakes)
     overlay: dict[str, State | None] = field(default_factory=dict)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+
+def _never() -> bool:
+    return False
 
 
 class Driver(Generic[State]):
@@ -212,16 +216,18 @@ class Driver(Generic[State]):
             wakes.put_off(key, due)
         return until
 
-    def fire(self, number: int, until: int, now: int, most: int) -> list[Output]:
+    def fire(
+        self, number: int, until: int, now: int, most: int, enough: Callable[[], bool] = _never
+    ) -> list[Output]:
         """Wake at most `most` tasks of a partition whose deadlines are at or before `until`, in the
-        order of their deadlines, and none any more once the transaction is full; what they would
-        publish."""
+        order of their deadlines, and none any more once the transaction is full or it is `enough`;
+        what they would publish."""
         partition = self.partitions[number]
         outputs: list[Output] = []
         fired = 0
         for _ in range(most + LOOKS):
             first = partition.wakes.first()
-            if fired == most or self.full or first is None or first[0] > until:
+            if fired == most or self.full or first is None or first[0] > until or enough():
                 break
             if self._take_due(partition, *first):
                 fired += 1
@@ -295,12 +301,12 @@ class Driver(Generic[State]):
             self._failed("a state does not tell what it watches", self.counts, error)
             return ()
 
-    def sweep(self, now: int, most: int) -> list[Output]:
+    def sweep(self, now: int, most: int, enough: Callable[[], bool] = _never) -> list[Output]:
         """Sweep at most `most` of the tasks that are to be, and none any more once the transaction
-        is full; what they would publish."""
+        is full or it is `enough`; what they would publish."""
         outputs: list[Output] = []
         for number, partition in self.partitions.items():
-            while most > 0 and not self.full:
+            while most > 0 and not self.full and not enough():
                 key = partition.wakes.take_sweep()
                 if key is None:
                     break

@@ -589,3 +589,17 @@ def test_a_top_level_name_that_is_spelled_as_a_path_is_classified(path: str, nam
         (name, b'"ana@example.com"')
     ]
     assert found.texts([(name, b'"ana@example.com"')]) == {"ana@example.com"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"name": "x", "from": {"path": "y"}}, {"name": "x", "classification": True}, {"nome": "x"}, 7],
+)
+def test_an_odd_field_of_an_unusable_contract_declassifies_no_other(odd: Any) -> None:
+    fields = [odd, {"name": "email", "from": "crm.mail", "classification": "pii"}]
+    left = outline(json.dumps({"workflow": "w", "fields": fields}).encode())
+    assert left is not None
+    found = classify(left.named())
+    assert found.covers("email")
+    assert found.covers("crm.mail")
+    assert found.covers("x") == (isinstance(odd, dict) and "classification" in odd)

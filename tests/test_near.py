@@ -76,3 +76,13 @@ def test_a_violation_names_it() -> None:
 
 def test_a_name_that_tells_a_classified_value_is_not_named() -> None:
     assert "there is" not in message({"Policy No": 1}, secret="Policy No")
+
+
+def test_what_would_take_long_is_not_looked_for() -> None:
+    names = NearNames(f"some_field_{number:04}" for number in range(1_000))
+    assert names.to(["some_field_00001"]) is not None
+    for number in range(30):
+        names.to([f"other_name_{number}"])
+    assert names.to(["some_field_00002"]) is None, "after so many pairs nothing is suggested"
+    assert names.to(["someField0003"]) == "some_field_0003", "what only the spelling tells is"
+    assert NearNames(["a" * 101]).to(["a" * 102]) is None

@@ -69,10 +69,10 @@ def with_defect(defect: Defect) -> type[Driver[Any]]:
         def step(self, record: Record, now: int) -> Outputs:
             return defect(super().step(record, now), record)
 
-        def fire(self, number: int, until: int, now: int, most: int) -> Outputs:
+        def fire(self, number: int, until: int, now: int, most: int, *_: Any) -> Outputs:
             return defect(super().fire(number, until, now, most), until)
 
-        def sweep(self, now: int, most: int) -> Outputs:
+        def sweep(self, now: int, most: int, *_: Any) -> Outputs:
             return defect(super().sweep(now, most), None)
 
     return Defective
@@ -245,7 +245,7 @@ class WakesALittleLate(Driver[Any]):
 
 
 class WakesALittleEarly(Driver[Any]):
-    def fire(self, number: int, until: int, now: int, most: int) -> Outputs:
+    def fire(self, number: int, until: int, now: int, most: int, *_: Any) -> Outputs:
         return super().fire(number, until + 1, now + 1, most)
 
 

@@ -81,6 +81,26 @@ def test_deadlines_fire_in_the_order_of_their_time() -> None:
     assert woken(made.fire(0, 1000, 1000, 2)) == [("b", "due")]
 
 
+def test_a_slice_of_wakes_ends_when_it_is_enough() -> None:
+    """To judge one task again may take long, and the lane must get its turn: what is left waits."""
+    made = driver(a=b"1")
+    for key in ("x", "y", "z"):
+        step(made, key, "watch:a")
+        step(made, f"due-{key}", "due:300")
+    commit(made)
+    made.notice(0)
+    made.sweep(0, 99)
+    commit(made)
+    made.tables = {FACTS: {"a": b"2"}}
+    made.notice(0)
+    looks = iter([False, False, True, False, True])
+    assert len(woken(made.fire(0, 1000, 1000, 9, lambda: next(looks)))) == 2
+    assert len(woken(made.sweep(1000, 9, lambda: next(looks)))) == 1
+    commit(made)
+    assert len(woken(made.fire(0, 1000, 1000, 9))) == 1
+    assert len(woken(made.sweep(1000, 9))) == 2
+
+
 def test_a_deadline_that_was_put_off_does_not_fire_early() -> None:
     made = driver()
     step(made, "k", "due:500")

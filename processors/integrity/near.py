@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 MAX_NAMES = 1_000  # of those at hand that are looked at
+MAX_COMPARED = 20_000  # pairs of names: what takes more is not worth a suggestion
+MAX_EDITED = 100  # longer ones are none that a person mistypes
 MIN_EDITED = 5  # characters of a name from which on one may be mistyped
 
 
@@ -11,6 +13,7 @@ class NearNames:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._by_letters: dict[str, str] = {}
+        self._left = MAX_COMPARED
         for name in names:
             self._by_letters.setdefault(_letters(name), name)
             if len(self._by_letters) == MAX_NAMES:
@@ -24,7 +27,8 @@ class NearNames:
             if each in self._by_letters:
                 return self._by_letters[each]
         for each in letters:
-            if len(each) >= MIN_EDITED:
+            if MIN_EDITED <= len(each) <= MAX_EDITED and self._left > 0:
+                self._left -= len(self._by_letters)
                 for other, name in self._by_letters.items():
                     if len(other) >= MIN_EDITED and _one_edit_apart(each, other):
                         return name

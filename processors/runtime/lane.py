@@ -74,7 +74,8 @@ IDLE_SECONDS = 0.1
 QUIET_SECONDS = 10.0  # without a commit, until offsets alone are committed
 ASKING_SECONDS = 0.005  # between two polls, while deadlines wait for an answer of Kafka
 NOTICE_SECONDS = 0.1  # between two looks at the tables: time alone changes what they say
-# Tasks that are woken in one slice (records that arrive meanwhile wait), and in one transaction.
+# Tasks that are woken in one slice (records that arrive meanwhile wait), and in one transaction. A
+# slice ends after `BATCH_SECONDS`, too: to judge one task again may take long.
 SLICE_WAKES, TRANSACTION_WAKES = 200, 1_000
 AGENT_SECONDS, BEAT_SECONDS = 30.0, 5.0
 # When nothing has failed for so long after a failed attempt, the cause counts as gone.
@@ -374,15 +375,19 @@ class Lane:
                 self._isolator.no_wakes_left()
             return False
         before = len(driver.woken)
+        ends = time.monotonic() + BATCH_SECONDS
+
+        def enough() -> bool:
+            return time.monotonic() >= ends
 
         def fire(outputs: list[Output]) -> None:
             for number, until in passable.items():
                 fired = len(driver.woken) - before
                 if fired < most:
-                    outputs += driver.fire(number, until, now, most - fired)
+                    outputs += driver.fire(number, until, now, most - fired, enough)
 
         def sweep(outputs: list[Output]) -> None:
-            outputs += driver.sweep(now, most)
+            outputs += driver.sweep(now, most, enough)
 
         outputs = self._judged(fire if passable else sweep)
         if passable:

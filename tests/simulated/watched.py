@@ -35,12 +35,12 @@ def watched(kind: type[Driver[Any]], note: Note) -> type[Driver[Any]]:
             note(CoreCall(record, record.partition, now, self.tables, outputs))
             return outputs
 
-        def fire(self, number: int, until: int, now: int, most: int) -> list[Output]:
+        def fire(self, number: int, until: int, now: int, most: int, *_: Any) -> list[Output]:
             outputs: list[Output] = super().fire(number, until, now, most)
             note(CoreCall(until, number, now, self.tables, outputs))
             return outputs
 
-        def sweep(self, now: int, most: int) -> list[Output]:
+        def sweep(self, now: int, most: int, *_: Any) -> list[Output]:
             outputs: list[Output] = super().sweep(now, most)
             note(CoreCall(None, -1, now, self.tables, outputs))
             return outputs
