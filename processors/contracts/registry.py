@@ -277,6 +277,10 @@ class RegistrySnapshot:
             found[f"contract {id_}"] = contract.version
         for name, id_ in self.spelled.spellings.items():
             found[f"spelled {name}"] = id_
+        for workflow, contracts in self._by_workflow.items():
+            found[f"workflow {workflow}"] = tuple(
+                [(each.id, each.version, each.deprecated) for each in contracts]
+            )
         return found
 
 

@@ -144,6 +144,7 @@ def _take_output(
     carrying = any(proposed.slot not in again for proposed, _ in judged) or any(
         found.how == "retry" for found in again.values()
     )
+    lost = len(memory.lost)
     memory.add(source, context, hop if carrying else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, proposals, tables)
@@ -176,11 +177,12 @@ def _take_output(
                 duplicates += 1
                 continue
             if handoff.state == "held":
-                handoff.as_of = source.number
+                handoff.as_of, handoff.lost = source.number, lost
                 if handoff.begun == "declared":
                     handoff.context = context.values
                 else:
-                    handoff.as_of += 1  # it goes by what this output said, too
+                    # It goes by what this output said, too.
+                    handoff.as_of, handoff.lost = source.number + 1, len(memory.lost)
             handoffs.begin(handoff, verdict, None if repeated is None else repeated.id)
             begun.append(handoff)
             verdicts.append(verdict)

@@ -145,8 +145,9 @@ class Handoffs(Struct, gc=False):
             handoff.close_by = now + self.limits.early_grace_ms
         if handoff.state == "sent":
             self.send(handoff, contract)
-            if before is not None and before.id == retried and handoff.accept_by:
-                handoff.accept_by = before.accept_by or handoff.accept_by
+            kept = before.accept_by if before is not None and before.id == retried else 0
+            if handoff.accept_by and kept > now:  # else somebody was blamed already
+                handoff.accept_by = kept
         elif contract is not None and contract.release_within and not handoff.backfill:
             handoff.release_by = now + contract.release_within
         outbox = self.outbox

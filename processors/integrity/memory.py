@@ -89,13 +89,14 @@ class Memory(Struct, gc=False):
         """Whether nothing was forgotten for want of room, as far as the numbers tell."""
         return bool(self.events) and self.events[0].number == 1 and not self.forgotten
 
-    def before(self, number: int) -> Search:
-        """What it remembered before the event `number` came, but for what was taken back since."""
-        if number >= self.next_number and not self.forgotten:
+    def before(self, number: int, lost: int) -> Search:
+        """What it remembered before the event `number` came, but for what was taken back since.
+        `lost` is how much of the row of forgotten names there was then."""
+        if number >= self.next_number and not self.forgotten and lost == len(self.lost):
             return self.search
         past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
         events = [event for event in self.events if event.number < number]
-        return Search([*past, *events], self.retracted, self.lost)
+        return Search([*past, *events], self.retracted, self.lost[:lost])
 
     def said(self, number: int) -> dict[str, bytes] | None:
         """The context of an event that is remembered, without what is empty."""

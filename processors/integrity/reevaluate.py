@@ -14,6 +14,9 @@ from processors.integrity.receiver import RECEIVING
 from processors.integrity.state import OpenHandoff, PackageField
 from schemas.flow import Refused
 
+# What is true of the handoff whatever its context is judged to be.
+STAYING = ("held_too_long", "handoff_loop")
+
 
 def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -> None:
     """A held one is judged anew, with what was learnt and set since, under the contract of
@@ -37,7 +40,7 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
             handoffs.step.workflow,
             held.source,
             carry(held.context),
-            handoffs.memory.before(held.as_of),
+            handoffs.memory.before(held.as_of, held.lost),
             handoffs.tables,
             handoffs.step.now,
             filled,
@@ -183,7 +186,7 @@ def _settle(handoffs: Handoffs, held: OpenHandoff, handoff: OpenHandoff, verdict
             out.resolve(handoff, [violation], "judged_again", mended=False)
             continue
         there.add(id_)
-        if id_ in found or violation.trial is not None or violation.kind == "held_too_long":
+        if id_ in found or violation.trial is not None or violation.kind in STAYING:
             continue
         field = handoff.values.get(violation.subject or "")
         if held.version != handoff.version:

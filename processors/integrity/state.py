@@ -128,6 +128,7 @@ class OpenHandoff(Struct, array_like=True, gc=False):
     amended: dict[str, PackageField] = {}
     late: bool = False  # it was accepted late
     unqueued: bool = False  # its latest package went to no queue
+    lost: int = 0  # bytes of the task's `lost` when it was held: what it is judged by again
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
@@ -308,7 +309,9 @@ def watched(task: Task) -> Collection[str]:
             if handoff.contract is not None:
                 found.add(f"contract {handoff.contract}")
             else:
+                # Whom it means, and which contract covers it, may be known later.
                 found.add(f"spelled {folded(handoff.asked_to)}")
+                found.add(f"workflow {task.workflow}")
     return found
 
 

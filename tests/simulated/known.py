@@ -151,7 +151,7 @@ def _is_rightly_held(
         v.kind
         for v in found
         if (v.kind in hold_on or "any" in hold_on)
-        and v.kind != "held_too_long"
+        and v.kind not in ("held_too_long", "handoff_loop")
         and not (v.field in package.provenance and package.provenance[v.field].how == "rebuilt")
     ]
     if package.disposition == "held":
