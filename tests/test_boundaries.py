@@ -125,7 +125,8 @@ def test_as_many_retractions_are_known_as_names(others: int, known: bool) -> Non
     for name in ["a", *(f"other{number}" for number in range(others))]:
         assert not task.said("tool-outputs", stage="s", tool="t", retracted=[name])
     (violation,) = published(task.hands_off(), "violations")
-    assert violation["kind"] == ("context_retracted" if known else "never_captured")
+    assert violation["kind"] == ("context_retracted" if known else "context_dropped")
+    assert violation["reason"] == (None if known else "forgotten")
 
 
 @pytest.mark.parametrize(("size", "known"), [(65_535, True), (65_536, False)])
@@ -134,7 +135,8 @@ def test_retracted_names_have_64_kibibytes(size: int, known: bool) -> None:
     for name in ("a", "x" * size):
         assert not task.said("tool-outputs", stage="s", tool="t", retracted=[name])
     (violation,) = published(task.hands_off(), "violations")
-    assert violation["kind"] == ("context_retracted" if known else "never_captured")
+    assert violation["kind"] == ("context_retracted" if known else "context_dropped")
+    assert violation["reason"] == (None if known else "forgotten")
 
 
 @pytest.mark.parametrize(("size", "told"), [(1_000, True), (1_001, False)])

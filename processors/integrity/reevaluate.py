@@ -58,7 +58,10 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
     if late:
         verdict = judge({**late, **held.amended})
     handoff = copy(held)
-    handoff.contract = contract.id if contract is not None else None
+    contract_id = contract.id if contract is not None else None
+    if contract_id != handoff.contract:
+        _end_trial(handoffs, handoff)
+    handoff.contract = contract_id
     handoff.version = contract.version if contract is not None else None
     receiving = verdict.route.to
     handoff.receiver = receiving.receiver
@@ -123,6 +126,12 @@ def _without_its_contract(handoffs: Handoffs, held: OpenHandoff, override: bool)
         handoffs.put(handoff)
 
 
+def _end_trial(handoffs: Handoffs, handoff: OpenHandoff) -> None:
+    """What a trial version said beside its contract ends, as another contract judges now."""
+    gone = [violation for violation in handoff.violations if violation.trial is not None]
+    handoffs.outbox.resolve(handoff, gone, "judged_again")
+
+
 def redirect(handoffs: Handoffs, held: OpenHandoff, to: str) -> None:
     """A person sends a held one on to another receiver, under the contract that there is for it."""
     asked = copy(held)
@@ -134,6 +143,7 @@ def redirect(handoffs: Handoffs, held: OpenHandoff, to: str) -> None:
             "slot_open", "this task has such a handoff to that receiver already; discard this one"
         )
     handoff = handoffs.draft(held)
+    _end_trial(handoffs, handoff)
     handoff.asked_to, handoff.asked_contract = to, None
     handoff.contract = handoff.version = None
     judge_again(handoffs, handoff)
