@@ -26,7 +26,6 @@ from pydantic import (
 from schemas.records import Severity, ViolationKind
 from schemas.values import (
     MAX_FIELDS,
-    Aliases,
     Cel,
     ContextPaths,
     Date,
@@ -36,13 +35,12 @@ from schemas.values import (
     JsonTypes,
     Name,
     Names,
+    NamesOrNone,
     Paths,
-    Placeholders,
     Queue,
     Region,
     SameAs,
     Sentence,
-    Tags,
     Text,
     Translation,
     Version,
@@ -149,7 +147,7 @@ class ContractField(_Model):
     """true, false, or a mapping."""
     weight: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 1.0
     """The field's share in fidelity and completeness, against the other required fields."""
-    classification: Tags = ()
+    classification: NamesOrNone = ()
     """Tags; values of tagged fields are masked wherever a person or an alert reads."""
     translate: Translation | None = None
     """The sender's terms (JSON text of a scalar, a string without quotes) to the receiver's."""
@@ -246,7 +244,7 @@ class HandoffContract(_Model):
     """The return between the two stages that counts as a loop; twice as many are an error."""
     extra: Literal["pass", "strip"] = "pass"
     """Whether fields that no one declared travel along."""
-    placeholders: Placeholders = PLACEHOLDERS
+    placeholders: NamesOrNone = PLACEHOLDERS
     """Texts that stand where a value is missing, in any case; [] for none."""
     repeat: Repeat | None = None
 
@@ -283,7 +281,7 @@ class Receiver(_Model):
     kind: Literal["Receiver"]
     id: Id
     team: Name
-    aliases: Aliases = ()
+    aliases: NamesOrNone = ()
     """What senders call it, too: the name of an agent, say."""
     owners: Annotated[tuple[ReceiverOwner, ...], BeforeValidator(many)] = ()
     """The first one still in force is the named owner."""

@@ -337,7 +337,7 @@ ContextPaths = Annotated[
     AfterValidator(_not_empty),
     AfterValidator(_distinct),
 ]
-Tags = Annotated[
+NamesOrNone = Annotated[
     tuple[Name, ...],
     BeforeValidator(one_or_many, json_schema_input_type=_Strings),
     AfterValidator(_distinct),
@@ -351,16 +351,6 @@ JsonTypes = Annotated[
 SameAs = Literal["text", "number", "date", "phone", "id"]
 Region = Annotated[
     str, AfterValidator(_region), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"})
-]
-Placeholders = Annotated[
-    tuple[Name, ...],
-    BeforeValidator(one_or_many, json_schema_input_type=_Strings),
-    AfterValidator(_distinct),
-]
-Aliases = Annotated[
-    tuple[Name, ...],
-    BeforeValidator(one_or_many, json_schema_input_type=_Strings),
-    AfterValidator(_distinct),
 ]
 Cel = Annotated[str, AfterValidator(_cel)]
 JsonSchema = Annotated[dict[str, Any], BeforeValidator(_schema)]

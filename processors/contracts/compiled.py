@@ -84,7 +84,6 @@ class Field(Struct, frozen=True, gc=False):
     stable: bool
     placeholders: frozenset[str]  # case-folded
     key: Key  # equal for values that are the same
-    loosely: Key  # also for one that stands in a text
     words: Words | None  # how texts say its values; None: as they are
     folded: bool  # in whatever case
 
@@ -345,7 +344,6 @@ def _undeclared(name: str) -> Field:
         stable=False,
         placeholders=frozenset(),
         key=_SPELLED_KEY,
-        loosely=_SPELLED_KEY,
         words=None,
         folded=False,
     )
@@ -359,7 +357,6 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
         translate = {term: msgspec.json.encode(to) for term, to in field.translate.items()}
         terms = frozenset(values.canonical(value) for value in translate.values())
     same_as = field.same_as or _implied(field)
-    key = readers.reader(same_as, field.region)
     tops = dict.fromkeys([p.name for p in read] + [p.top for p in read])
     return Field(
         name=field.name,
@@ -377,8 +374,7 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
         unambiguous=field.rebuild.pick == "unambiguous",
         stable=field.stable,
         placeholders=placeholders,
-        key=key,
-        loosely=readers.loosely(key),
+        key=readers.reader(same_as, field.region),
         words=words(same_as, field.region),
         folded=same_as == "text",
     )

@@ -5,7 +5,7 @@ Such a value is passed on like any other; where it would have to be read, it is 
 equal to nothing but the same bytes, and it leads nowhere.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from schemas.paths import Step, Where, index_of
+from schemas.paths import Path, Step, Where, index_of
 
 JSON_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 MAX_DEPTH = 64  # deeper nesting than any context needs; bounds every walk below
@@ -152,6 +152,16 @@ def descend(value: bytes, steps: tuple[Step, ...]) -> bytes | None:
         else:
             return None
     return found
+
+
+def at(context: Mapping[str, bytes], path: Path) -> tuple[bytes | None, str]:
+    """The value that a path leads to in a context, None for nowhere, and the name that it begins
+    at: a name spelled exactly so comes first."""
+    value = context.get(path.name)
+    if value is not None or not path.rest:
+        return value, path.name
+    whole = context.get(path.top)
+    return None if whole is None else descend(whole, path.rest), path.top
 
 
 def _element(value: bytes, step: Step) -> bytes | None:

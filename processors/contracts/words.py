@@ -6,6 +6,7 @@ enough, from seven on.
 
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from functools import partial
 from typing import Final
 
@@ -74,20 +75,19 @@ def _number(value: bytes) -> str | None:
     number = None if text is None else readers.number_of(text)
     if number is None or (abs(number) < _MIN_NUMBER and number == int(number)):
         return None
-    return _spelled(text)
+    return _spelled(number)
 
 
-def _spelled(text: str | None) -> str | None:
-    number = None if text is None else readers.number_of(text)
-    return None if number is None else str(values.number(str(number)))
+def _spelled(number: Decimal) -> str:
+    return str(values.number(str(number)))
 
 
 def _numbers_in(text: str) -> Iterator[str]:
     for found in _NUMBERS.finditer(text):
         for part in {found[0], *found[0].split()}:
-            number = _spelled(part.strip(".,' "))
+            number = readers.number_of(part.strip(".,' "))
             if number is not None:
-                yield number
+                yield _spelled(number)
 
 
 def _national(value: bytes, region: str | None) -> str | None:

@@ -366,7 +366,7 @@ def _typed_again(
             and old.ref.stage != output.stage
             and old.ref.occurred_at <= handoff.source.occurred_at
         ):
-            again.append((name, old, held.count()))
+            again.append((name, old, len(held.said)))
     return again
 
 

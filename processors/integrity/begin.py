@@ -76,7 +76,7 @@ def implicit(
     contract = tables.between(output.workflow, task.stage, output.stage)
     if contract is None or contract.id in task.begun:
         return None
-    if is_move_of_others(task, output, tables):
+    if is_outsider(output.team, contract.team, contract.receiver, tables):
         return None
     if any(other.asked.contract is contract for other in beside):
         return None

@@ -13,7 +13,7 @@ from itertools import islice
 from msgspec import Struct
 from msgspec.structs import replace
 
-from processors.contracts import cut, values
+from processors.contracts import cut, readers, values
 from processors.contracts.compiled import Field, undeclared
 from processors.integrity.digests import may_hold
 from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
@@ -90,27 +90,17 @@ class Candidates(Struct, gc=False):
             self._drop_copies()
 
     def _search(self, event: TaskEvent, paths: tuple[Path, ...]) -> None:
-        context, large = event.context, event.large
         for path in paths:
-            value = context.get(path.name)
-            if value is not None and self.field.is_placeholder(value):
-                self.placeholders = True
+            value, top = values.at(event.context, path)
+            if value is not None and not values.is_empty(value):
+                if self._put(event, value, top):
+                    return
                 continue
-            if value is not None:
-                return self._put(event, value, path.name)
-            if path.rest and path.top in context:
-                value = values.descend(context[path.top], path.rest)
-                if value is not None and self.field.is_placeholder(value):
-                    self.placeholders = True
-                    continue
-                if value is not None and not values.is_empty(value):
-                    return self._put(event, value, path.top)
-                self.empty = self.empty or value is not None
-            self.empty = self.empty or path.name in event.empty
+            self.empty = self.empty or value is not None or path.name in event.empty
             for name in (path.name, path.top):
-                if name in large:  # nobody knows what is inside
-                    return self._put_large(event, large[name], name)
-        return None
+                if name in event.large:  # nobody knows what is inside
+                    self._put_large(event, event.large[name], name)
+                    return
 
     def _add_alias(self, alias: Alias) -> None:
         name, value = alias.name, alias.value
@@ -134,15 +124,17 @@ class Candidates(Struct, gc=False):
         found = Candidate(value, ours, ref, name, at, number, alias.source_name, alias.candidates)
         self._place(found, key, fits, alias.hop)
 
-    def _put(self, event: TaskEvent, value: bytes, top: str) -> None:
+    def _put(self, event: TaskEvent, value: bytes, top: str) -> bool:
+        """Take a value that an event says; false where that only says that there is none."""
         if self.field.is_placeholder(value):
             self.placeholders = True
-            return
-        key, ours, fits = self._known.get(value) or self._in_their_terms(value)
+            return False
+        key, ours, fits = self._in_their_terms(value)
         ref = event.ref
         found = Candidate(value, ours, ref, top, ref.occurred_at, ref.number)
         if self._place(found, key, fits, event.hop) and fits:
             self.said.add(key)
+        return True
 
     def _put_large(self, event: TaskEvent, digest: bytes, top: str) -> None:
         ref = event.ref
@@ -204,9 +196,10 @@ class Candidates(Struct, gc=False):
         """What a value has in common with those that say the same."""
         return self._in_their_terms(value)[0]
 
-    def count(self) -> int:
-        """How many distinct values that fit outputs said themselves."""
-        return len(self.said)
+    def count(self, one: Candidate) -> int:
+        """How many distinct values that fit outputs said themselves, and not fewer than there were
+        when a package put `one` where it is."""
+        return max(len(self.said), one.candidates)
 
     def passed_over(self, chosen: Candidate) -> int:
         """How many values that do not fit are later than one that does."""
@@ -224,9 +217,10 @@ class Candidates(Struct, gc=False):
 
     def respelled(self, value: bytes) -> Candidate | None:
         """The latest that fits and says the same as a value in a wrong shape."""
-        key = self.field.loosely(value)
+        loose_key = readers.loosely(self.field.key)
+        key = loose_key(value)
         for each in sorted(self.fit.values(), key=_order, reverse=True):
-            if each.ours is not None and self.field.loosely(each.ours) == key:
+            if each.ours is not None and loose_key(each.ours) == key:
                 return each
         return None
 
@@ -238,9 +232,7 @@ def _order(candidate: Candidate) -> tuple[int, int]:
 def said_by(event: TaskEvent, field: Field) -> bytes | None:
     """What one event said for a field: the value that the first path leads to."""
     for path in field.paths:
-        value = event.context.get(path.name)
-        if value is None and path.rest and path.top in event.context:
-            value = values.descend(event.context[path.top], path.rest)
+        value, _ = values.at(event.context, path)
         if value is not None and not values.is_empty(value):
             return value
     return None

@@ -467,11 +467,9 @@ def _package_fields(package: Mapping[str, PackageField]) -> Fields:
 def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:
     """The values that a contract watches, by path; None unless each of them is there."""
     found: dict[str, bytes] = {}
+    package = _values(handoff)
     for written, path in repeat.by.items():
-        kept = handoff.values.get(path.name)
-        value = kept.value if kept is not None else None
-        if value is None and path.rest and path.top in handoff.values:
-            value = values.descend(handoff.values[path.top].value, path.rest)
+        value, _ = values.at(package, path)
         if value is None or values.is_empty(value):
             return None
         found[written] = value

@@ -200,12 +200,12 @@ def judge(field: Field, context: Carried, search: Search, source: EventRef) -> F
     if present is not None and not present.empty:
         return _judge_arrived(field, present, held, search, source.occurred_at)
     if present is not None:
-        return _judge_empty(field, present, held, search, source.occurred_at)
+        return _judge_empty(field, present, held, source.occurred_at)
     if held is None:
         return _judge_unknown(field, search)
     found_in = _found_in(held, context)
     kind: ViolationKind = "context_dropped" if found_in is None else "context_unstructured"
-    finding = replace(_rebuild(held, search, source.occurred_at, kind), found_in=found_in)
+    finding = replace(_rebuild(held, source.occurred_at, kind), found_in=found_in)
     if field.required:
         return finding
     # An optional field is rebuilt like any other, and its loss is no violation.
@@ -232,20 +232,19 @@ def _gather(field: Field, search: Search) -> FieldResult:
     best = held.best
     if best is not None and best.value is None:
         kind: ViolationKind | None = "context_dropped" if field.required else None
-        return _of(held, best, search, kind=kind, refusal="not_kept")
+        return _of(held, best, kind=kind, refusal="not_kept")
     if best is not None:
-        return _of(held, best, search, value=best.ours, how="gathered")
+        return _of(held, best, value=best.ours, how="gathered")
     newest = held.newest
     assert newest is not None
     assert newest.value is not None
     _, kind = field.in_their_terms(newest.value)
-    return _of(held, newest, search, value=newest.value, how="as_sent", kind=kind)
+    return _of(held, newest, value=newest.value, how="as_sent", kind=kind)
 
 
 def _of(
     held: Candidates,
     one: Candidate,
-    search: Search,
     value: bytes | None = None,
     how: How | None = None,
     kind: ViolationKind | None = None,
@@ -258,7 +257,7 @@ def _of(
         how,
         one.top,
         one,
-        max(held.count(), one.candidates),
+        held.count(one),
         last_hop=held.last_hop,
         passed_over=held.passed_over(one),
         kind=kind,
@@ -295,7 +294,7 @@ def learnt(field: Field, search: Search) -> Late | None:
     best = None if held is None else held.best
     if held is None or best is None or best.ours is None:
         return None
-    return Late(best.ours, best, max(held.count(), best.candidates), held.passed_over(best))
+    return Late(best.ours, best, held.count(best), held.passed_over(best))
 
 
 def share(contract: Contract | None, held: Collection[str]) -> float | None:
@@ -312,12 +311,12 @@ def share(contract: Contract | None, held: Collection[str]) -> float | None:
 
 
 def _judge_empty(
-    field: Field, present: Present, held: Candidates | None, search: Search, occurred_at: int
+    field: Field, present: Present, held: Candidates | None, occurred_at: int
 ) -> FieldResult:
     """Present but empty: the sender has the place for it and put nothing there."""
     kind: ViolationKind | None = "context_empty" if field.required else None
     if held is not None:
-        finding = _rebuild(held, search, occurred_at, "context_empty")
+        finding = _rebuild(held, occurred_at, "context_empty")
         finding = replace(finding, took=present.took, kind=kind)
         if finding.refusal != "not_allowed":
             return finding  # rebuilt, or refused for a doubt: then the field is missing
@@ -333,7 +332,7 @@ def _judge_arrived(
     """It is there. The same value as before, however it is spelled, is no news; then it may be a
     placeholder, a cut copy, or in a wrong shape."""
     value, took = present.value, present.took
-    one, candidates = _held(held, value, search)
+    one, candidates = _held(held, value)
     ours, kind = field.in_their_terms(value)
     if one is None or kind is not None:
         spoilt = _spoilt(field, present, held, search, occurred_at, kind)
@@ -378,70 +377,63 @@ def _spoilt(
     if knows and field.is_placeholder(value):
         if held is None:
             return _judge_unknown(field, search)
-        finding = _judge_empty(field, present, held, search, occurred_at)
+        finding = _judge_empty(field, present, held, occurred_at)
         return replace(finding, refusal=finding.refusal or "placeholder")
     if held is None:
         return None
     whole = held.whole(value)
     if whole is not None and whole.value is not None:
-        finding = _rebuild_from(held, whole, search, occurred_at, "context_shortened")
+        finding = _rebuild_from(held, whole, occurred_at, "context_shortened")
         if not finding.rebuilt:
             finding = replace(finding, value=value, how="as_sent", source=present.top)
         return replace(finding, lengths=(cut.length(value), cut.length(whole.value)))
     same = held.respelled(value) if wrong == "context_malformed" else None
     if same is not None:
-        finding = _of(held, same, search, same.ours, "rebuilt", wrong, "respelled")
+        finding = _of(held, same, same.ours, "rebuilt", wrong, "respelled")
         return replace(finding, passed_over=0)
     return None
 
 
-def _held(held: Candidates | None, value: bytes, search: Search) -> tuple[Candidate | None, int]:
+def _held(held: Candidates | None, value: bytes) -> tuple[Candidate | None, int]:
     """The latest that said what was sent, if anything did, and how many values there are with
     it."""
     if held is None or held.newest is None:
         return None, 1
     same, fits = held.same(value)
     new = same is None and fits and not values.is_empty(value)
-    return same, max(held.count(), held.newest.candidates) + new
+    return same, held.count(held.newest) + new
 
 
 def present_in(field: Field, context: Carried) -> Present | None:
     """The first path whose value is neither empty nor a placeholder, or else the first at all."""
     first: Present | None = None
     for path in field.paths:
-        name = path.name
-        value = context.values.get(name)
-        if value is not None:
-            present = Present(path, value, name, name, name in context.empty)
-        else:
-            top = context.values.get(path.top) if path.rest else None
-            value = values.descend(top, path.rest) if top is not None else None
-            if value is None:
-                continue
-            present = Present(path, value, path.top, None, values.is_empty(value))
-        if not present.empty and not field.is_placeholder(present.value):
+        value, top = values.at(context.values, path)
+        if value is None:
+            continue
+        took = path.name if path.name in context.values else None
+        present = Present(path, value, top, took, values.is_empty(value))
+        if not present.empty and not field.is_placeholder(value):
             return present
         first = first or present
     return first
 
 
-def _rebuild(
-    held: Candidates, search: Search, occurred_at: int, kind: ViolationKind
-) -> FieldResult:
+def _rebuild(held: Candidates, occurred_at: int, kind: ViolationKind) -> FieldResult:
     """Fill a lost field from what the task holds, or say why that is refused.
 
     The latest value that fits is taken. A wrong value is worse than none, so every doubt refuses.
     """
     one = held.best or held.newest
     assert one is not None
-    return _rebuild_from(held, one, search, occurred_at, kind)
+    return _rebuild_from(held, one, occurred_at, kind)
 
 
 def _rebuild_from(
-    held: Candidates, one: Candidate, search: Search, occurred_at: int, kind: ViolationKind
+    held: Candidates, one: Candidate, occurred_at: int, kind: ViolationKind
 ) -> FieldResult:
     field = held.field
-    lost = _of(held, one, search, kind=kind)
+    lost = _of(held, one, kind=kind)
     if not field.rebuild:
         return replace(lost, refusal="not_allowed")
     if one.value is None:
@@ -494,6 +486,6 @@ def _add_extras(
         ref = search.alone(undeclared(name), value, source)
         candidates = 1
         if ref is None:
-            one, candidates = _held(search.under(name), value, search)
+            one, candidates = _held(search.under(name), value)
             ref = source if one is None else one.ref
         kept[name] = PackageField(value, "extra", ref, candidates)

@@ -348,15 +348,10 @@ def begun_again(
         asked = asked_for(asked_to, named, tables.resolve(workflow, handoff.stage, asked_to, named))
     else:
         receiver = contract.receiver if contract is not None else handoff.receiver
-        meant = tables.spelled.meant(asked_to) if asked_to != receiver else None
-        spelled = meant is not None and meant[0] == receiver
-        asked = Asked(
-            asked_to,
-            named,
-            contract,
-            asked_to != receiver and not spelled,
-            receiver,
-            spelled and meant is not None and meant[1],
-        )
+        meant, by_spelling = receiver, False
+        if asked_to != receiver:
+            meant, by_spelling = tables.spelled.meant(asked_to) or (asked_to, False)
+        mismatch = meant != receiver
+        asked = Asked(asked_to, named, contract, mismatch, receiver, by_spelling and not mismatch)
     sender = From(handoff.team, handoff.stage, handoff.tool)
     return ProposedHandoff(handoff.begun, sender, asked, None, handoff.part, handoff.note)

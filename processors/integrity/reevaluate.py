@@ -134,18 +134,15 @@ def _end_trial(handoffs: Handoffs, handoff: OpenHandoff) -> None:
 
 def redirect(handoffs: Handoffs, held: OpenHandoff, to: str) -> None:
     """A person sends a held one on to another receiver, under the contract that there is for it."""
-    asked = copy(held)
-    asked.asked_to, asked.asked_contract = to, None
-    asked.contract = asked.version = None
-    slot = begun_again(asked, None, handoffs.tables, handoffs.step.workflow).slot
-    if any(other.slot == slot for other in handoffs.open.values() if other.id != held.id):
-        raise Refused(
-            "slot_open", "this task has such a handoff to that receiver already; discard this one"
-        )
     handoff = handoffs.draft(held)
     _end_trial(handoffs, handoff)
     handoff.asked_to, handoff.asked_contract = to, None
     handoff.contract = handoff.version = None
+    slot = begun_again(handoff, None, handoffs.tables, handoffs.step.workflow).slot
+    if any(other.slot == slot for other in handoffs.open.values() if other.id != held.id):
+        raise Refused(
+            "slot_open", "this task has such a handoff to that receiver already; discard this one"
+        )
     judge_again(handoffs, handoff)
 
 
