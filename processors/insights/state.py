@@ -41,12 +41,12 @@ class Entry(Struct, frozen=True, array_like=True, gc=False, tag="pattern"):
 
     @property
     def quiet_at(self) -> int:
-        """When it has been quiet for a window, or four times as long as it was before; a closed one
-        is forgotten then."""
+        """When it has been quiet for a window, or four times as long as it was before, and waits
+        for nothing; a closed one is forgotten then."""
         if self.closed:
             return self.last_at + LONGEST_QUIET_MS
         longest = min(4 * max(self.gaps, default=0), LONGEST_QUIET_MS)
-        return self.last_at + max(self.window_ms, longest)
+        return max(self.settle_at, self.last_at + max(self.window_ms, longest))
 
 
 class EdgeState(Struct, frozen=True, array_like=True, gc=False, tag="edge"):

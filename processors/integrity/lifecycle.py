@@ -7,7 +7,7 @@ is to be published about it.
 
 from collections.abc import Collection
 from copy import copy
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -43,6 +43,7 @@ from schemas.lifecycle import TRANSITIONS, TransitionName
 from schemas.records import SignalKind, ToolOutput, ViolationKind
 from schemas.serde import MAX_RECORD_BYTES
 
+REENTERED: Final = "context_reentered"
 MAX_ARRIVED = 16 << 10  # bytes of the last handoff that arrived: its sender may have long names
 REST_BYTES = 256 << 10  # of a task beside its events and handoffs: what is closed, retracted, ...
 MOST_TOLD = 4096  # bytes of a violation, or of a handoff with none and without what it carries
@@ -329,10 +330,16 @@ class Handoffs(Struct, gc=False):
         )
         self.forget_closed(MAX_CLOSED)
         if handoff.accepted_at:
-            arrived = bare(handoff)
-            self.arrived = arrived if size(arrived) <= MAX_ARRIVED else None
+            self._arrive(handoff)
         self.outbox.count("handoffs_closed", how)
         self.outbox.feed.closed(handoff, ended or how, in_time)
+
+    def _arrive(self, handoff: OpenHandoff) -> None:
+        """The closed handoff that arrived last, and how often what was typed again there was."""
+        arrived = bare(handoff)
+        again = f"{REENTERED}:"
+        arrived.episodes = {id_: n for id_, n in handoff.episodes.items() if again in id_}
+        self.arrived = arrived if size(arrived) <= MAX_ARRIVED else None
 
     def trim(self, weigh: bool = True) -> int:
         """Past the limits of a task the oldest goes: what is rejected, and then what is open.
@@ -506,10 +513,10 @@ class Handoffs(Struct, gc=False):
         if self.secrets().told_by((name,), {}):
             return
         violation = OpenViolation(
-            "context_reentered",
+            REENTERED,
             name,
             handoff.version,
-            self.outbox.severity(handoff, "context_reentered"),
+            self.outbox.severity(handoff, REENTERED),
             1,
             self.step.event_id or handoff.source.event_id,
             self.step.occurred_at,
@@ -525,6 +532,8 @@ class Handoffs(Struct, gc=False):
         self.outbox.open(handoff, violation, sentences.reentered(name, held.ref, to(handoff)))
         if not is_open:
             self.outbox.resolve(handoff, handoff.violations[-1:], "completed")
+            if self.arrived is not None and self.arrived.id == handoff.id:
+                self._arrive(handoff)
 
     def revise(self, handoff: OpenHandoff, contract: Contract | None) -> None:
         """The next revision of a draft's package."""

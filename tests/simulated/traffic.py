@@ -37,7 +37,7 @@ USUAL: Final[dict[str, tuple[Any, ...]]] = {
         {"name": "Ann Lee", "topic": "blue hats"},
         {"topic": "red shoes"},
     ),
-    "notes": ("they want red shoes now", "call back"),
+    "notes": ("they want red shoes now", "they want red shoes...", "call back"),
     "budget": (5, 100, 100, 200),
 }
 GAPS: Final = (0, 1, SECOND, 30 * SECOND, 3 * MINUTE, 20 * MINUTE, 2 * HOUR, 9 * HOUR, 2 * DAY)
@@ -45,6 +45,7 @@ LIKELY: Final = (4, 2, 20, 25, 25, 14, 6, 2, 0.6)
 LENGTHS: Final = (2, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9, 9, 30)  # outputs of a task
 SHORTEST_LIFE: Final = 5 * HOUR  # a task is not forgotten sooner
 MAX_AGE: Final = 2 * HOUR  # of what one of the fields is rebuilt from
+REPEATED: Final = 15 * MINUTE  # a tool that tries again does so within about this
 AHEAD: Final = 5 * MINUTE  # an event may be so far ahead of its record
 
 
@@ -132,14 +133,17 @@ class Traffic:
         return self.random.choice((1, 1, 1, 1, 2, 3))
 
     def _draw(self) -> StoryStep | None:
-        weights = (60, 25, 5, 6, 2) if self.near is None else (40, 55, 2, 3, 0)
-        kind = self.random.choices(("output", "answer", "repeat", "table", "bad"), weights)[0]
+        kinds = ("output", "answer", "repeat", "again", "table", "bad")
+        weights = (60, 25, 5, 3, 6, 2) if self.near is None else (40, 55, 2, 2, 3, 0)
+        kind = self.random.choices(kinds, weights)[0]
         if kind == "answer":
             return self._answer()
         if kind == "table":
             return self._step(self.world.change(self.now))
         if kind == "repeat":
             return self._repeat()
+        if kind == "again":
+            return self._again()
         if kind == "bad":
             return self._bad()
         return self._output()
@@ -340,6 +344,22 @@ class Traffic:
         )
         self.sent = kept  # one that is repeated for ever would outlive its task
         return step
+
+    def _again(self) -> StoryStep | None:
+        """What an output said whose handoff was taken, said by another output: the tool runs again
+        without need."""
+        taken = {h.package.event_id for h in self.ledger.handoffs.values() if h.took}
+        outputs = []
+        for at, step in self.sent[-40:]:
+            assert isinstance(step.what, Record)
+            if step.what.topic == OUTPUTS and self.now - at < REPEATED:
+                body: Data = msgspec.json.decode(step.what.value or b"")
+                if body["id"] in taken:
+                    outputs.append(body)
+        if not outputs:
+            return None
+        self.ids += 1
+        return self._record(OUTPUTS, self.random.choice(outputs) | {"id": f"e{self.ids}"})
 
     def _bad(self) -> StoryStep:
         key = f"t{self.random.randint(0, 5)}"

@@ -28,6 +28,7 @@ FIELDS: Final[tuple[Data, ...]] = (
     {"name": "who", "from": ["lead.name", "lead"], "type": ["string", "object"]},
     {"name": "notes", "required": False},
     {"name": "budget", "rebuild": {"pick": "unambiguous"}, "schema": {"minimum": 10}},
+    {"name": "budget", "stable": True},
     {"name": "never", "required": True},
 )
 RULES: Final[tuple[Data, ...]] = (
