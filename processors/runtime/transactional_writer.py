@@ -15,10 +15,11 @@ from topics.catalogue import physical
 class TransactionalWriter:
     """Produces the records of a transaction. When the producer's buffer is full, it waits.
 
-    `published` counts the outputs of the open transaction by canonical topic. `size` is the bytes
-    of all its values. With `report`, `changelog_ends` is the offset after the last changelog record
-    that was delivered, by partition. `beat` is called before each attempt of a call that is
-    repeated. When `produce` to a topic fails, the error that `why` returns is raised.
+    `published` counts the outputs of the open transaction by canonical topic, one that Kafka
+    refused included. `size` is the bytes of all its values. With `report`, `changelog_ends` is the
+    offset after the last changelog record that was delivered, by partition. `beat` is called before
+    each attempt of a call that is repeated. When `produce` to a topic fails, the error that `why`
+    returns is raised.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class TransactionalWriter:
             topic = names.get(output.topic)
             if topic is None:
                 topic = names[output.topic] = physical(output.topic, self._prefix)
+            published[output.topic] += 1  # also where it is refused: its right is needed
             try:
                 produce(topic, output.value, output.key, headers=output.headers)
             except BufferError:
                 self._produce(topic, output.value, output.key, headers=output.headers)
             except KafkaException as error:
                 raise self._why(error, topic) from None
-            published[output.topic] += 1
             self.size += len(output.value or b"")
         self._transactions.producer.poll(0)
 
