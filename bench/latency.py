@@ -61,8 +61,8 @@ def measure(
         workload = make(int(rate * (WARM_UP_SECONDS + seconds)), 10**12, in_flight=_IN_FLIGHT)
         checkouts = {"integrity": ROOT, **({"beside": beside} if beside is not None else {})}
         for program, checkout in checkouts.items():
-            site = Site(servers, f"latency{rate}{program}")
-            with site.processor(directory, checkout=checkout) as process:
+            site = Site(servers, f"latency{rate}{program}", checkout=checkout)
+            with site.processor(directory) as process:
                 site.until_shared(site.group(), [process])
                 found.append(_at(site, program, PACKAGES, rate, workload))
             say(f"  {found[-1]}")

@@ -54,9 +54,12 @@ def broker_of(name: str | None, directory: Path) -> ApacheKafka | EmbeddedBroker
 
 
 class Site:
-    """Topics and documents under a prefix that is also the application's id."""
+    """Topics and documents under a prefix that is also the application's id, as a `checkout` makes
+    them: another one may know fewer keys of a document."""
 
-    def __init__(self, servers: str, name: str, documents: Path = DOCUMENTS) -> None:
+    def __init__(
+        self, servers: str, name: str, documents: Path = DOCUMENTS, checkout: Path = ROOT
+    ) -> None:
         self.settings = Settings(
             kafka_bootstrap_servers=servers,
             topic_prefix=f"{name}.",
@@ -65,10 +68,39 @@ class Site:
             kafka={},
         )
         self.admin = AdminClient({"bootstrap.servers": servers})
+        self._checkout = checkout
+        if checkout != ROOT:
+            for words in (["topics"], ["receivers", str(documents)], ["contracts", str(documents)]):
+                self._command(words[0], "apply", *words[1:])
+            return
         make_topics(connect(self.settings))
         loaded = load_documents([str(documents)])
         register_receivers(self.cluster(), loaded, quiet=True)
         register_contracts(self.cluster(), loaded, quiet=True)
+
+    def _command(self, *words: str) -> None:
+        """A command of the checkout's own `handoff`."""
+        command = [sys.executable, "-m", "console.main", *words]
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=self._checkout,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise BenchError(f"{' '.join(words)} in {self._checkout}: {done.stderr or done.stdout}")
+
+    def _environment(self) -> dict[str, str]:
+        """The environment of a process of the checkout."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
+        return clean | {
+            "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+            "HANDOFF_TOPIC_PREFIX": self.settings.topic_prefix,
+            "HANDOFF_APPLICATION_ID": self.settings.application_id,
+            "PYTHONPATH": str(self._checkout),
+        }
 
     def cluster(self) -> Cluster:
         """The cluster as it is now."""
@@ -176,20 +208,13 @@ class Site:
         names: Sequence[str] = ("integrity",),
         module: str = "console.main",
         ordinal: int = 0,
-        checkout: Path = ROOT,
     ) -> Iterator["Process"]:
         """`handoff run` with the processors of these names, as anyone would run it: one process.
-        `module` is another one that is run like the command; each instance has an `ordinal`. The
-        code is that of a `checkout`, this one if not given."""
+        `module` is another one that is run like the command; each instance has an `ordinal`."""
         port = free_port()
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
-        environment = clean | {
-            "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
-            "HANDOFF_TOPIC_PREFIX": self.settings.topic_prefix,
-            "HANDOFF_APPLICATION_ID": self.settings.application_id,
+        environment = self._environment() | {
             "HANDOFF_ORDINAL": str(ordinal),
             "HANDOFF_WEB_PORT": str(port),
-            "PYTHONPATH": str(checkout),
         }
         chosen = [word for name in names for word in ("--processor", name)]
         command = [sys.executable, "-m", module, "run", *chosen]

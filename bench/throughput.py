@@ -84,7 +84,14 @@ def measure(
     for number in range(rounds):
         loads = f"loading {len(workload.records):,} tool outputs for each program"
         say(f"round {number + 1} of {rounds}: {loads}")
-        sites = {name: Site(servers, f"bench{number}{name}") for name in programs}
+        sites = {
+            name: Site(
+                servers,
+                f"bench{number}{name}",
+                checkout=beside if beside is not None and name == "beside" else ROOT,
+            )
+            for name in programs
+        }
         for site in sites.values():
             site.load(workload.records)
         runs: dict[str, MeasuredRun] = {}
@@ -93,8 +100,8 @@ def measure(
             site = sites[program]
             if program == "streams":
                 runs[program] = streams(site, workload, directory)
-            elif program == "beside" and beside is not None:
-                runs[program] = integrity(site, workload, directory, beside)
+            elif program == "beside":
+                runs[program] = integrity(site, workload, directory)
             elif program in _PROCESSORS:
                 runs[program] = _processor(site, program, workload, directory, found)
             else:
@@ -114,11 +121,9 @@ def measure(
     return found
 
 
-def integrity(
-    site: Site, workload: Workload, directory: Path, checkout: Path = ROOT
-) -> MeasuredRun:
+def integrity(site: Site, workload: Workload, directory: Path) -> MeasuredRun:
     """Our processor alone, one process, on records that are on the topic already."""
-    with site.processor(directory, checkout=checkout) as process:
+    with site.processor(directory) as process:
         run = follow(site, site.group(), [process], len(workload.records))
     outcome.check(outcome.published(site), workload)
     return run
