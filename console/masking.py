@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-import msgspec
 from msgspec import Raw
 
 from processors.contracts import telling
@@ -19,16 +18,14 @@ from processors.contracts.telling import Secrets
 _T = TypeVar("_T")
 MASK: Final = "••••"
 _MOST: Final = 1 << 27  # characters that are read, times texts that are looked for in them
-_ENVELOPE: Final = ("context", "fields")  # where an output and an amendment have what is classified
 _WORD: Final = re.compile(r"[\w.+-]*")
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"?(\s*:)?|[-+.\w]+')
 
 
 class Mask:
     """Says of the values of one task, or of one package, which of them are not shown.
 
-    `contexts` are all of them that are at hand. `unplaced` says that a classified text stands in
-    one of their strings, and nobody knows in which.
+    `contexts` are all of them that are at hand, `texts` what is classified beside them. `unplaced`
+    says that a classified text stands in one of their strings, and nobody knows in which.
     """
 
     def __init__(
@@ -36,22 +33,29 @@ class Mask:
         classified: Classified,
         contexts: Iterable[Mapping[str, Raw]] = (),
         *,
+        texts: Iterable[str] = (),
         unplaced: bool = False,
     ) -> None:
         self._classified = classified
-        self._members = {path[-1] for path in classified.at}
         self._unplaced = unplaced
-        self._texts = classified.texts(
+        found = classified.texts(
             (name, bytes(raw)) for context in contexts for name, raw in context.items()
         )
-        self._secrets = Secrets(self._texts, _MOST)
+        self._secrets = Secrets(found.union(texts), _MOST)
 
     def hides(self, name: str, raw: Raw) -> bool:
         """Whether the value of a name is not shown."""
         if self._classified.covers(name):
             return True
         value = bytes(raw)
-        return (self._unplaced and b'"' in value) or self._names(value) or self._holds(value)
+        if self._unplaced and b'"' in value:
+            return True
+        return has_member(telling.read(value), self._classified) or self._holds(value)
+
+    def shows(self, name: str, raw: Raw) -> bool:
+        """Whether a captured value is shown: not where no contract declares it and it may quote."""
+        declared = name in self._classified.names
+        return not self.hides(name, raw) and (declared or not self.may_quote(raw))
 
     def may_quote(self, raw: Raw) -> bool:
         """Whether a value that nobody declared, and so nobody cleared, has a text of more than a
@@ -62,6 +66,10 @@ class Mask:
     def tells(self, text: str) -> bool:
         """Whether words, or a name, hold the text of a classified value."""
         return self._secrets.tells(text)
+
+    def words(self, text: str) -> str:
+        """What a person wrote, masked as a whole where it holds the text of a classified value."""
+        return MASK if self.tells(text) else text
 
     def names(self, members: Mapping[str, _T]) -> dict[str, _T]:
         """Members with each name masked that tells a classified value."""
@@ -77,81 +85,22 @@ class Mask:
     def _holds(self, value: bytes) -> bool:
         return bool(self._secrets) and self.tells(value.decode("utf-8", "replace"))
 
-    def _names(self, value: bytes) -> bool:
-        if not self._members:
-            return False
-        pending = [_read(value)]
-        while pending:
-            each = pending.pop()
-            if isinstance(each, dict):
-                if not self._members.isdisjoint(each):
-                    return True
-                pending.extend(each.values())
-            elif isinstance(each, list):
-                pending.extend(each)
-            elif isinstance(each, str):
-                pending.append(telling.within(each))
-        return False
 
-    # --- an input that could not be understood ------------------------------------------------
-
-    def veiled(self, value: bytes) -> str | None:
-        """The text of a record's value with what is classified masked; None where nothing is."""
-        if not self._classified.at:
-            return None
-        body = _read(value)
-        if not isinstance(body, (dict, list)):
-            text = value.decode("utf-8", "backslashreplace")
-            return _TOKEN.sub(_named_or_masked, text)
-        self._collect(body, ())
-        self._secrets = Secrets(self._texts, _MOST)
-        veiled = self._veil(body, ())
-        return None if veiled == body else msgspec.json.format(msgspec.json.encode(veiled)).decode()
-
-    def _collect(self, body: Any, path: tuple[str, ...]) -> None:
-        """Note the texts of what is classified in it."""
-        for name, inner, at in _members(body, path):
-            if self._is(name, at):
-                self._texts.update(telling.texts(msgspec.json.encode(inner)))
-            else:
-                self._collect(inner, at)
-
-    def _veil(self, body: Any, path: tuple[str, ...]) -> Any:
-        if isinstance(body, dict):
-            veiled = {
-                name: MASK if self._is(name, at) else self._veil(inner, at)
-                for name, inner, at in _members(body, path)
-            }
-            return self.names(veiled)
-        if isinstance(body, list):
-            return [self._veil(inner, at) for _, inner, at in _members(body, path)]
-        text = body if isinstance(body, str) else msgspec.json.encode(body).decode()
-        return MASK if self.tells(text) else body
-
-    def _is(self, name: str, at: tuple[str, ...]) -> bool:
-        last = name.rpartition(".")[2]
-        return last in self._members or self._classified.holds(at)
+def has_member(value: Any, classified: Classified) -> bool:
+    """Whether a value that `telling.read` gave has, at any depth, a member whose name is the last
+    one of a classified path; true where it is nested too deep to be read."""
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, telling.TooDeep):
+            return True
+        for name, inner in telling.inside(each):
+            if name is not None and is_member(name, classified):
+                return True
+            pending.append(inner)
+    return False
 
 
-def _named_or_masked(found: re.Match[str]) -> str:
-    """A word of what is no JSON, masked where it is no name: what stands before a colon may be a
-    value, too."""
-    shown = bool(found[1]) and telling.is_plain_name(found[0].partition('"')[2].rpartition('"')[0])
-    return found[0] if shown else MASK + (found[1] or "")
-
-
-def _members(body: Any, path: tuple[str, ...]) -> list[tuple[str, Any, tuple[str, ...]]]:
-    """Name, value and path of what is right inside a value; paths begin in a context."""
-    if isinstance(body, dict):
-        return [
-            (name, inner, () if not path and name in _ENVELOPE else (*path, *name.split(".")))
-            for name, inner in body.items()
-        ]
-    return [("", inner, path) for inner in body] if isinstance(body, list) else []
-
-
-def _read(value: bytes) -> Any:
-    try:
-        return msgspec.json.decode(value)
-    except (ValueError, RecursionError):  # of msgspec, of UTF-8, of numbers
-        return None
+def is_member(name: str, classified: Classified) -> bool:
+    """Whether the name of a member is the last one of a classified path."""
+    return name.rpartition(".")[2] in classified.lasts

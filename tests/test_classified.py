@@ -64,6 +64,27 @@ def test_what_stands_beside_it_is_not(path: str) -> None:
     assert not classify(LEAD).covers(path)
 
 
+@pytest.mark.parametrize(
+    "crm",
+    [
+        '{"email": "kim@b.example", "tier": "gold"}',
+        '[{"tier": "gold"}, {"email": "kim@b.example"}]',
+        '[[{"email": {"at": ["kim@b.example"]}}]]',
+        json.dumps('{"email": "kim@b.example", "tier": "gold"}'),
+        json.dumps(['[{"email": "kim@b.example"}]', "gold"]),
+        json.dumps(json.dumps(json.dumps({"email": "kim@b.example", "tier": "gold"}))),
+        '{"email": "kim@b.example", "email": null}',
+        '{"email": null, "tier": "gold", "email": "kim@b.example"}',
+        json.dumps('{"email": "kim@b.example", "email": 1}'),
+        '{"email": "kim@b.example", "half": "\\ud800"}',
+    ],
+)
+def test_it_is_found_where_something_else_stands_in_the_place_of_an_object(crm: str) -> None:
+    found = classify(LEAD[:1]).texts([("crm", crm.encode())])
+    assert "kim@b.example" in found
+    assert "gold" not in found
+
+
 def test_nothing_is_classified_where_no_field_is() -> None:
     found = classify([Named(("a", "b"), False)])
     assert not found.covers("a")

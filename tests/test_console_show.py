@@ -525,6 +525,52 @@ def test_values_are_shown_when_asked_for_and_never_classified_ones(form: str) ->
     assert without.exit_code == 0, without.stderr
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_people_write_is_shown_without_what_is_classified(tmp_path: Path, form: str) -> None:
+    """A phone number in the reason of an ack and of an amendment, and in words nobody declared."""
+    contract = {
+        "kind": "HandoffContract",
+        "id": "calls",
+        "version": 1,
+        "owner": {"name": "Ada", "contact": "ada@x.example"},
+        "action": "Call.",
+        "workflow": "calls",
+        "from": {"team": "desk", "stage": "desk"},
+        "to": {"receiver": "r1", "stage": "call"},
+        "fields": [
+            {"name": "phone", "classification": "pii"},
+            {"name": "subject"},
+        ],
+    }
+    receiver = {"kind": "Receiver", "id": "r1", "team": "t", "owners": [contract["owner"]]}
+    said = {"workflow": "calls", "task_id": "c-1", "occurred_at": "2026-03-02T10:00:00Z"}
+    output = said | {
+        "id": "o-1",
+        "stage": "desk",
+        "tool": "crm",
+        "context": {"phone": "+45 4545 4545", "subject": "Late parcel", "memo": "Ask for Kim Bo."},
+        "handoff": {"to": "r1"},
+    }
+    documents_, recording = tmp_path / "documents.yaml", tmp_path / "recording.jsonl"
+    documents_.write_text("\n---\n".join(map(json.dumps, (contract, receiver))))
+    recording.write_text(json.dumps(output))
+    arguments = ("c-1", "--from", str(recording), "--contracts", str(documents_))
+    handoff = json.loads(show(*arguments, "--output", "json").stdout)["open"][0]
+    of = said | {"handoff_id": handoff, "by": "Ilse"}
+    ack = of | {"id": "a-1", "status": "accepted", "reason": "called +4545454545 twice"}
+    thanks = of | {"id": "a-2", "status": "completed", "reason": "done at noon"}
+    amend = of | {"id": "m-1", "action": "release", "reason": "now +45 4545 4545, I hope"}
+    lines = [("acks", ack), ("acks", thanks), ("amendments", amend)]
+    more = [json.dumps({"topic": f"handoff.{topic}", "value": value}) for topic, value in lines]
+    recording.write_text("\n".join([json.dumps(output), *more]))
+    found = show(*arguments, "--values", "--output", form)
+    assert found.exit_code == 0, found.stderr
+    for secret in ("4545", "Kim", "hope", "twice"):
+        assert secret not in found.stdout
+    for told in ("Late parcel", "done at noon", "••••"):
+        assert told in found.stdout
+
+
 def test_acks_and_deadlines_of_a_recording_are_told_where_they_fell(tmp_path: Path) -> None:
     """Two records of another topic, and a deadline between them that no line is about."""
     first = json.loads(show("lead-2041", *RECORDING, "--output", "json").stdout)

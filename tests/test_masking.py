@@ -8,6 +8,7 @@ import pytest
 
 from console.masking import MASK, Mask
 from console.render import Contracts
+from console.veiled import veiled
 from processors.contracts.classified import Named, Outline, classify
 from schemas import documents
 from schemas.documents import HandoffContract
@@ -103,14 +104,14 @@ def test_what_nobody_declared_may_quote(value: Any, may: bool) -> None:
     ],
 )
 def test_a_dead_letter_that_is_json_shows_what_is_not_classified(value: Any, shown: Any) -> None:
-    veiled = Mask(CLASSIFIED).veiled(json.dumps(value).encode())
-    assert veiled is not None
-    assert json.loads(veiled) == shown
+    found = veiled(json.dumps(value).encode(), CLASSIFIED)
+    assert found is not None
+    assert json.loads(found) == shown
 
 
 @pytest.mark.parametrize("value", [{"id": "1", "context": {"tier": "gold"}}, [], {}, [1, "a"]])
 def test_a_dead_letter_without_anything_classified_is_shown_as_it_is(value: Any) -> None:
-    assert Mask(CLASSIFIED).veiled(json.dumps(value).encode()) is None
+    assert veiled(json.dumps(value).encode(), CLASSIFIED) is None
 
 
 @pytest.mark.parametrize(
@@ -125,8 +126,64 @@ def test_a_dead_letter_without_anything_classified_is_shown_as_it_is(value: Any)
     ],
 )
 def test_a_dead_letter_that_is_no_json_shows_its_names(value: bytes, shown: str) -> None:
-    assert Mask(CLASSIFIED).veiled(value) == shown
-    assert Mask(classify([])).veiled(value) is None
+    assert veiled(value, CLASSIFIED) == shown
+    assert veiled(value, classify([])) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (
+            {"body": '{"email": "k@b", "n": 1}', "other": '{"n": 1.50}', "n": 2.50},
+            '{"body":"••••","other":"{\\"n\\": 1.50}","n":2.5}',
+        ),
+        ({"context": '[{"crm": {"pin": 7}}]', "n": 1}, '{"context":"••••","n":1}'),
+        ({"context": json.dumps(json.dumps({"pin": 7}))}, '{"context":"••••"}'),
+        ({"context": [['{"mail": "long text"}']], "t": "a long text"}, None),
+    ],
+)
+def test_a_string_of_a_dead_letter_that_holds_json_is_looked_into(value: Any, shown: Any) -> None:
+    found = veiled(json.dumps(value).encode(), CLASSIFIED)
+    assert found is not None
+    shown = shown or '{"context":[["••••"]],"t":"••••"}'
+    assert json.dumps(json.loads(found), ensure_ascii=False, separators=(",", ":")) == shown
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"context": {"email": "kim1"}, "context": {"tier": "gold"}}',
+        b'{"context": {"email": "kim1", "email": null}}',
+        b'{"x": [{"y": "kim1", "y": 2}]}',
+        b'{"context": "{\\"email\\": \\"kim1\\", \\"email\\": 1}"}',
+    ],
+)
+def test_of_a_dead_letter_that_has_a_name_twice_only_names_are_shown(value: bytes) -> None:
+    found = veiled(value, CLASSIFIED)
+    assert found is not None
+    assert "kim1" not in found
+    assert "gold" not in found
+
+
+@pytest.mark.parametrize("levels", [10, 70, 500, 960, 1_500, 20_000])
+@pytest.mark.parametrize(("before", "behind"), [('{"a":', "}"), ("[", "]"), ('{"a":[', "]}")])
+def test_a_dead_letter_of_any_depth_is_shown_without_it(
+    levels: int, before: str, behind: str
+) -> None:
+    value = before * levels + '{"email": "kim1"}' + behind * levels
+    for each in (value, json.dumps({"context": value}), f'{{"said": "kim1", "x": {value}}}'):
+        found = veiled(each.encode(), CLASSIFIED)
+        assert found is not None
+        assert "kim1" not in found
+        assert MASK in found
+
+
+@pytest.mark.parametrize("levels", [10, 960, 20_000])
+def test_a_value_of_any_depth_is_hidden(levels: int) -> None:
+    value = msgspec.Raw(b'{"a":[' * levels + b'{"email":"kim1"}' + b"]}" * levels)
+    assert Mask(CLASSIFIED).hides("x", value) or Mask(CLASSIFIED, [context(email="kim1")]).hides(
+        "x", value
+    )
 
 
 def test_each_registered_contract_of_a_workflow_counts_whatever_its_status() -> None:

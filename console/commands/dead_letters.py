@@ -10,7 +10,7 @@ from console.commands.documents import shown_by
 from console.dry_run import printed
 from console.errors import BadInputError
 from console.kafka import Cluster, connect, read_all
-from console.masking import Mask
+from console.veiled import veiled
 from schemas import serde
 from schemas.flow import Record
 from schemas.printable import plain
@@ -57,8 +57,9 @@ def list_letters(output_: str) -> None:
 def show(output_: str, letter_id: str) -> None:
     """One dead letter whole: its headers and its value. ID is as `list` prints it.
 
-    In the form for people, what any contract classifies is masked; where the value is not JSON, and
-    anything is classified at all, each word of it is. `--output json` leaves it as it is.
+    In the form for people, what any contract classifies is masked. Where anything is classified at
+    all, and the value is not JSON or has a name twice, each word of it is. `--output json` leaves
+    it as it is.
     """
     cluster = connect()
     record = _find(cluster, letter_id)
@@ -73,9 +74,9 @@ def show(output_: str, letter_id: str) -> None:
         output.say(f"{plain(name)}: {shown}".rstrip())
     output.say("value: none (a tombstone)" if record.value is None else "value:")
     if record.value is not None:
-        veiled = Mask(shown_by(cluster).classified(None)).veiled(record.value)
-        output.say(_shown(record.value) if veiled is None else veiled)
-        if veiled is not None:
+        masked = veiled(record.value, shown_by(cluster).classified(None))
+        output.say(_shown(record.value) if masked is None else masked)
+        if masked is not None:
             output.say("what is classified is masked; as it is: --output json", err=True)
 
 

@@ -14,7 +14,7 @@ from console.dry_run import DryRun
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
 from console.kafka import Cluster, connect, read_all
 from console.lines import INPUTS, Line, check_readable, read_lines
-from console.masking import Mask
+from console.masking import MASK, Mask
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.partitioning import partition_of
@@ -23,7 +23,7 @@ from schemas import documents, serde
 from schemas.documents import HandoffContract
 from schemas.flow import Record
 from schemas.printable import plain
-from schemas.records import Amendment, Package, ToolOutput
+from schemas.records import Ack, Amendment, Package, ToolOutput
 from topics.catalogue import DEFAULT_PARTITIONS
 
 HELD = "handoff.held"
@@ -79,12 +79,15 @@ def show(
     name = _workflow(story.workflows(events), task, workflow, where)
     bodies = [each.body for each in events if isinstance(each.body, (ToolOutput, Package))]
     mask = Mask(shown.classified(name), [body.context for body in bodies])
+    known = story.versions(events) <= {documents.key(each) for each in contracts}
+    if values and not known:
+        output.say("a contract of this task is not at hand, so no value is shown", err=True)
     told = story.tell(
-        [_veiled(event, mask) for event in events],
+        [_veiled(event, mask, known) for event in events],
         task,
         name,
         {documents.key(each): each for each in contracts},
-        _reveals(events, contracts, mask) if values else lambda name, raw: False,
+        lambda name, raw: values and known and mask.shows(name, raw),
     )
     with output.ends_cleanly():
         if output_ == "json":
@@ -111,8 +114,9 @@ def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str
     return asked or found[0]
 
 
-def _veiled(event: sequence.Event, mask: Mask) -> sequence.Event:
-    """An event without names that tell a classified value."""
+def _veiled(event: sequence.Event, mask: Mask, known: bool) -> sequence.Event:
+    """An event without names and reasons that tell a classified value; without any reason, where
+    nobody knows what is classified."""
     match event.body:
         case ToolOutput(context=context, retracted=retracted):
             taken = list(mask.names(dict.fromkeys(retracted)))
@@ -121,22 +125,14 @@ def _veiled(event: sequence.Event, mask: Mask) -> sequence.Event:
             body = replace(
                 event.body, context=mask.names(context), provenance=mask.names(provenance)
             )
-        case Amendment(fields=fields):
-            body = replace(event.body, fields=mask.names(fields))
+        case Ack(reason=str(reason)):
+            body = replace(event.body, reason=mask.words(reason) if known else MASK)
+        case Amendment(fields=fields, reason=reason):
+            words = None if reason is None else mask.words(reason) if known else MASK
+            body = replace(event.body, fields=mask.names(fields), reason=words)
         case _:
             return event
     return event._replace(body=body)
-
-
-def _reveals(
-    events: list[sequence.Event], contracts: list[HandoffContract], mask: Mask
-) -> story.Reveals:
-    """Which captured values may be shown: none while a contract of the story is not at hand."""
-    known = {documents.key(each) for each in contracts}
-    if not story.versions(events) <= known:
-        output.say("a contract of this task is not at hand, so no value is shown", err=True)
-        return lambda name, raw: False
-    return lambda name, raw: not mask.hides(name, raw)
 
 
 def _read(cluster: Cluster, task: str) -> Iterator[Record]:

@@ -9,12 +9,14 @@ another contract reads it, or gives it another name.
         too.
 
 A name with dots may be a path or a top-level name that is spelled so; both count. Of a path into a
-list the whole list is classified.
+list the whole list is classified. Where a list, or a string that holds JSON, stands in the place of
+an object, the path goes on inside of each element and of what the string holds.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import takewhile
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -46,6 +48,7 @@ class Classified(Struct, frozen=True):
     at: frozenset[Path] = frozenset()
     above: frozenset[Path] = frozenset()
     tops: frozenset[str] = frozenset()  # what all of these begin with
+    lasts: frozenset[str] = frozenset()  # what those in `at` end with
     names: frozenset[str] = frozenset()
 
     def covers(self, path: str) -> bool:
@@ -61,19 +64,21 @@ class Classified(Struct, frozen=True):
         """The texts of what is classified among values under their names."""
         found: set[str] = set()
         tops, at = self.tops, self.at
-        pending: list[tuple[Path, bytes]] = []
+        pending: list[tuple[Path, Any]] = []
         for name, value in context:
             if (name,) in at:
                 found.update(telling.texts(value))
             elif _may_lead(name, tops):
-                pending.append((_steps(name), value))
+                pending.append((_steps(name), telling.read(value)))
         while pending:
-            path, value = pending.pop()
-            if self.holds(path):
-                found.update(telling.texts(value))
+            path, inner = pending.pop()
+            if self.holds(path) or (path in self.above and isinstance(inner, telling.Words)):
+                found.update(telling.texts_of(inner))
             elif path in self.above:
-                inside = values.members(value) or {}
-                pending += [((*path, *_steps(name)), bytes(raw)) for name, raw in inside.items()]
+                # An object may come as a list of such, or as a string that holds it as JSON.
+                for member, each in telling.inside(inner):
+                    steps = () if member is None else _steps(member)
+                    pending.append(((*path, *steps), each))
         return found
 
     def within(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
@@ -166,7 +171,8 @@ def classify(fields: Iterable[Named]) -> Classified:
     tops = frozenset(path[0] for path in at | above)
     given = {name for field in fields for name in field.names}
     given |= {path[0] for names in known for path in names}
-    return Classified(frozenset(at), frozenset(above), tops, frozenset(given))
+    lasts = frozenset(path[-1] for path in at)
+    return Classified(frozenset(at), frozenset(above), tops, lasts, frozenset(given))
 
 
 def _steps(name: str) -> Path:

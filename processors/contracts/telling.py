@@ -11,12 +11,13 @@ language, abbreviated, enciphered or hashed.
 """
 
 import html
+import json
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn, Self
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -44,7 +45,7 @@ _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and sig
 _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*(:))?|[-+.\w]+', re.DOTALL)
 _PLAIN_TEXT: Final = re.compile(r"[ A-Za-z_.,:/@-]*+")  # nothing to undo, no number
 _PLAIN_NAME: Final = re.compile(r"[^\W\d][\w-]*")
-_decode: Final = msgspec.json.Decoder(float_hook=str).decode
+_decode: Final = msgspec.json.Decoder(str).decode
 
 
 class Secrets:
@@ -202,27 +203,51 @@ _forms_of_short = lru_cache(maxsize=1024)(_forms)  # the names of contexts come 
 # --- texts of a value -----------------------------------------------------------------------------
 
 
-def texts(value: bytes) -> list[str]:
-    """The text of each string and number inside a JSON value, in any order; of a string that is
-    JSON itself, what is in it, too; and of names of members those that no tool would give, such as
-    an address."""
-    found: list[str] = []
-    pending: list[Any] = [_read(value)]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, dict):
-            found += [name for name in each if _PLAIN_NAME.fullmatch(name) is None]
-            pending.extend(each.values())
-        elif isinstance(each, list):
-            pending.extend(each)
-        elif isinstance(each, str):
-            found.append(each)
-            inner = within(each)
-            if inner is not None:
-                pending.append(inner)
-        elif isinstance(each, int) and not isinstance(each, bool):
-            found.append(str(each))
-    return found
+class Members(list[tuple[str, Any]]):
+    """The members of an object in their order; one name may come twice."""
+
+
+class Words(list[str]):
+    """The words of what cannot be read as JSON."""
+
+    @classmethod
+    def of(cls, written: str) -> Self:
+        return cls(
+            found[0] if found[1] is None else found[1]
+            for found in _TOKEN.finditer(written)
+            if not found[2] or _PLAIN_NAME.fullmatch(found[1]) is None
+        )
+
+
+class TooDeep(Words):
+    """The words of JSON that is nested deeper than Python reads."""
+
+
+class Fraction(str):
+    """A number with a fraction or an exponent, as it is written."""
+
+    __slots__ = ()
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_decode_pairs: Final = json.JSONDecoder(
+    object_pairs_hook=Members, parse_float=Fraction, parse_constant=_no_number
+).decode
+
+
+def read(value: bytes) -> Any:
+    """A JSON value with each object as its `Members`; `Words` where it cannot be read."""
+    try:
+        if value[:1] == b'"':
+            return _decode(value)
+        return _decode_pairs(value.decode())
+    except ValueError:  # of msgspec, of JSON, of UTF-8 (half a character, say), of numbers
+        return Words.of(value.decode("utf-8", "replace"))
+    except RecursionError:
+        return TooDeep.of(value.decode("utf-8", "replace"))
 
 
 def within(text: str) -> Any:
@@ -230,22 +255,48 @@ def within(text: str) -> Any:
     if text.lstrip()[:1] not in ('"', "[", "{"):
         return None
     try:
-        return _decode(text)
-    except (ValueError, RecursionError):
+        return _decode_pairs(text)
+    except ValueError:
         return None
+    except RecursionError:
+        return TooDeep.of(text)
 
 
-def _read(value: bytes) -> Any:
-    try:
-        return _decode(value)
-    except (ValueError, RecursionError):  # of msgspec, of UTF-8, of numbers
-        # Half a character, say: its words as they are written.
-        written = value.decode("utf-8", "replace")
-        return [
-            found[0] if found[1] is None else found[1]
-            for found in _TOKEN.finditer(written)
-            if not found[2] or _PLAIN_NAME.fullmatch(found[1]) is None
-        ]
+def inside(value: Any) -> Iterator[tuple[str | None, Any]]:
+    """What stands right inside a value that `read` gave: members with their names, and without one
+    the elements of a list and what a string holds as JSON."""
+    if isinstance(value, Members):
+        yield from value
+    elif isinstance(value, list):
+        yield from ((None, each) for each in value)
+    elif isinstance(value, str):
+        held = within(value)
+        if held is not None:
+            yield None, held
+
+
+def texts(value: bytes) -> list[str]:
+    """The text of each string and number inside a JSON value, in any order; of a string that is
+    JSON itself, what is in it, too; and of names of members those that no tool would give, such as
+    an address."""
+    return texts_of(read(value))
+
+
+def texts_of(value: Any) -> list[str]:
+    """The `texts` of a value that `read` gave."""
+    found: list[str] = []
+    pending: list[Any] = [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, str):
+            found.append(each)
+        elif isinstance(each, int) and not isinstance(each, bool):
+            found.append(str(each))
+        for name, inner in inside(each):
+            if name is not None and not is_plain_name(name):
+                found.append(name)
+            pending.append(inner)
+    return found
 
 
 def is_plain_name(name: str) -> bool:
