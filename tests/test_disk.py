@@ -720,3 +720,19 @@ def test_a_checkpoint_of_an_earlier_version_is_understood(tmp_path: Path) -> Non
     assert (store.checkpoint, store.changelog_id) == (1, "")
     assert restore(store, [("k0", b"v"), ("k1", b"v")]) == 1
     store.close()
+
+
+def test_a_directory_that_is_a_link_is_mended_where_it_leads(
+    written: tuple[Path, list[tuple[str, bytes]]], tmp_path: Path
+) -> None:
+    killed, changes = written
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "0"
+    shutil.copytree(killed, elsewhere)
+    folder.symlink_to(elsewhere)
+    damage(next(elsewhere.glob("MANIFEST-*")), "garbage", 0.5, seed=1)
+    (elsewhere / "lost").mkdir()
+    (elsewhere / "nowhere").symlink_to(tmp_path / "nothing")
+    assert _restored(folder, changes) == dict(changes)
+    assert folder.is_symlink()
+    assert list(elsewhere.glob("MANIFEST-*"))
+    assert not list(elsewhere.glob("lost"))

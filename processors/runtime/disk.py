@@ -155,8 +155,13 @@ class DiskStore(MutableMapping[str, bytes]):
         )
 
     def _delete(self) -> None:
+        """Delete what is in the directory. Itself it may be a link, or another disk: it stays."""
         try:
-            shutil.rmtree(self._path)
+            for file in self._path.iterdir():
+                if file.is_dir() and not file.is_symlink():
+                    shutil.rmtree(file)
+                else:
+                    file.unlink(missing_ok=True)
         except FileNotFoundError:
             pass
         except OSError as error:
