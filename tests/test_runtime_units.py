@@ -113,6 +113,10 @@ def test_an_unknown_log_level_is_one_clear_sentence(monkeypatch: pytest.MonkeyPa
         ("partitions = 0\n", "HANDOFF_PARTITIONS, or partitions in handoff.toml"),
         ("partitions = 0\n", "is wrong: 0 is given, and it must be at least 1"),
         ("web_port = 99999\n", "99999 is given, and it must be at most 65,535"),
+        (
+            f"early_grace_ms = {10**20}\n",
+            f"{10**20} is given, and it must be at most 315,360,000,000",
+        ),
         ('ordinal = "first"\n', "is wrong: it must be a whole number"),
         ('rebuild = "often"\n', "is wrong: it must be true or false"),
         ('state = "dsik"\n', "is wrong: it must be memory or disk; did you mean disk?"),
@@ -402,3 +406,11 @@ def test_no_queue_counts_as_missing_because_nobody_answered(
     with pytest.raises(Fatal, match="the topics cannot be listed: "):
         tables.start(lambda: False)
     assert tables.current is None
+
+
+def test_each_time_of_the_settings_has_bounds() -> None:
+    """So that what is added to a time never leaves the calendar."""
+    for name, field in Settings.model_fields.items():
+        if name.endswith("_ms"):
+            bounds = {type(each).__name__ for each in field.metadata}
+            assert bounds >= {"Ge", "Le"}, name

@@ -7,6 +7,7 @@ environment). Those that exactly-once depends on are refused with a reason.
 import logging
 import os
 import tomllib
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,11 @@ from pydantic_settings import (
 )
 
 from processors.runtime.properties import masked, place, problem
+from schemas.values import MAX_DURATION
 
 CONFIG_FILE = "handoff.toml"
+# As in a contract: so that no deadline leaves the calendar.
+_LONGEST_MS = MAX_DURATION // timedelta(milliseconds=1)
 
 
 class SettingsError(Exception):
@@ -47,7 +51,7 @@ class Settings(BaseSettings):
     topic_prefix: str = Field("handoff.", pattern=r"^[A-Za-z0-9._-]*$", max_length=100)
     application_id: str = Field("handoff", pattern=r"^[A-Za-z0-9._-]+$", max_length=100)
     ordinal: int | None = Field(None, ge=0)
-    partitions: int = Field(6, ge=1)
+    partitions: int = Field(6, ge=1, le=10_000)
     web_host: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65535)
     state: Literal["memory", "disk"] = "memory"
@@ -64,16 +68,16 @@ class Settings(BaseSettings):
     max_state_bytes: int = Field(1 << 20, ge=1024, le=2 << 20)
     max_open_handoffs: int = Field(64, ge=1, le=1000)
     max_output_bytes: int = Field(16 << 20, ge=1024, le=64 << 20)
-    backfill_after_ms: int = Field(86_400_000, ge=1000)
-    handoff_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
-    task_ttl_ms: int = Field(30 * 86_400_000, ge=1000)
-    early_grace_ms: int = Field(60_000, ge=0)
-    repeat_grace_ms: int = Field(600_000, ge=0)
-    live_grace_ms: int = Field(600_000, ge=0)
+    backfill_after_ms: int = Field(86_400_000, ge=1000, le=_LONGEST_MS)
+    handoff_ttl_ms: int = Field(30 * 86_400_000, ge=1000, le=_LONGEST_MS)
+    task_ttl_ms: int = Field(30 * 86_400_000, ge=1000, le=_LONGEST_MS)
+    early_grace_ms: int = Field(60_000, ge=0, le=_LONGEST_MS)
+    repeat_grace_ms: int = Field(600_000, ge=0, le=_LONGEST_MS)
+    live_grace_ms: int = Field(600_000, ge=0, le=_LONGEST_MS)
     # Of insights, with their reasons in `processors.insights.limits`.
-    pattern_window_ms: int = Field(86_400_000, ge=60_000)
-    pattern_settle_ms: int = Field(10_000, ge=0)
-    edge_interval_ms: int = Field(10_000, ge=100)
+    pattern_window_ms: int = Field(86_400_000, ge=60_000, le=_LONGEST_MS)
+    pattern_settle_ms: int = Field(10_000, ge=0, le=_LONGEST_MS)
+    edge_interval_ms: int = Field(10_000, ge=100, le=_LONGEST_MS)
     kafka: dict[str, str] = {}
 
     @field_validator("kafka", mode="before")
