@@ -72,7 +72,7 @@ class Mask:
         return MASK if self.tells(text) else text
 
     def names(self, members: Mapping[str, _T]) -> dict[str, _T]:
-        """Members with each name masked that tells a classified value."""
+        """Pairs with each name masked that tells a classified value."""
         found: dict[str, _T] = {}
         for name, inner in members.items():
             given = name in self._classified.names

@@ -15,7 +15,7 @@ import msgspec
 from console.masking import MASK, Mask, has_member, is_member
 from processors.contracts import telling
 from processors.contracts.classified import Classified
-from processors.contracts.telling import Fraction, Members
+from processors.contracts.telling import Fraction, Pairs
 from processors.contracts.values import MAX_DEPTH
 
 Path = tuple[str, ...]
@@ -29,7 +29,7 @@ def veiled(value: bytes, classified: Classified) -> str | None:
     if not classified.at:
         return None
     body = telling.read(value)
-    if not isinstance(body, list) or isinstance(body, telling.Words) or _has_twice(body):
+    if not isinstance(body, list) or isinstance(body, telling.Unreadable) or _has_twice(body):
         return _TOKEN.sub(_named_or_masked, value.decode("utf-8", "backslashreplace"))
     veil = _Veil(classified, Mask(classified, texts=_texts(body, classified)))
     shown = veil.over(body, ())
@@ -47,7 +47,7 @@ class _Veil:
     def over(self, body: Any, path: Path, depth: int = 0) -> Any:
         if isinstance(body, list) and depth > MAX_DEPTH:
             return self._masked()
-        if isinstance(body, Members):
+        if isinstance(body, Pairs):
             shown = {}
             for name, inner in body:
                 at = _at(path, name)
@@ -95,7 +95,7 @@ def _has_twice(body: Any) -> bool:
     pending = [body]
     while pending:
         each = pending.pop()
-        if isinstance(each, Members) and len({name for name, _ in each}) < len(each):
+        if isinstance(each, Pairs) and len({name for name, _ in each}) < len(each):
             return True
         pending += [inner for _, inner in telling.inside(each)]
     return False

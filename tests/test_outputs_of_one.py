@@ -10,6 +10,7 @@ from processors import driver as driving
 from processors import journal
 from processors.driver import Driver
 from processors.integrity import advance as advancing
+from processors.integrity import fields as fields_of
 from processors.integrity.handoff import decide
 from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
@@ -263,3 +264,23 @@ def test_decoded_states_are_kept_up_to_so_many_bytes(monkeypatch: pytest.MonkeyP
     assert world.driver.partitions[0].journal.decoded <= kept[-1], (
         "one that is written again and again takes no more room"
     )
+
+
+def test_the_parts_of_an_output_are_judged_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they have in common is worked out once for the contract, and once for its trial."""
+    judged = []
+
+    def assemble(contract: Any, *others: Any) -> Any:
+        judged.append((contract.id, contract.version))
+        return assembling(contract, *others)
+
+    assembling = fields_of.assemble
+    monkeypatch.setattr("processors.integrity.handoff.assemble", assemble)
+    wide = CONTRACT | {"fields": fields(5)}
+    trial = wide | {"version": 2, "status": "trial", "fields": fields(6)}
+    world = OutputsWorld(Limits(), contracts=[wide, trial])
+    outputs = world.step(parts=7)
+    assert sorted(judged) == [(CONTRACT["id"], 1), (CONTRACT["id"], 2)]
+    found = [json.loads(output.value or b"") for output in outputs if "violations" in output.topic]
+    assert len([each for each in found if each["contract_version"] == 1]) == 7 * 5
+    assert len([each for each in found if each["contract_version"] == 2]) == 7 * 6

@@ -72,7 +72,7 @@ class Classified(Struct, frozen=True):
                 pending.append((_steps(name), telling.read(value)))
         while pending:
             path, inner = pending.pop()
-            if self.holds(path) or (path in self.above and isinstance(inner, telling.Words)):
+            if self.holds(path) or (path in self.above and isinstance(inner, telling.Unreadable)):
                 found.update(telling.texts_of(inner))
             elif path in self.above:
                 # An object may come as a list of such, or as a string that holds it as JSON.

@@ -203,11 +203,11 @@ _forms_of_short = lru_cache(maxsize=1024)(_forms)  # the names of contexts come 
 # --- texts of a value -----------------------------------------------------------------------------
 
 
-class Members(list[tuple[str, Any]]):
+class Pairs(list[tuple[str, Any]]):
     """The members of an object in their order; one name may come twice."""
 
 
-class Words(list[str]):
+class Unreadable(list[str]):
     """The words of what cannot be read as JSON."""
 
     @classmethod
@@ -219,7 +219,7 @@ class Words(list[str]):
         )
 
 
-class TooDeep(Words):
+class TooDeep(Unreadable):
     """The words of JSON that is nested deeper than Python reads."""
 
 
@@ -234,18 +234,18 @@ def _no_number(name: str) -> NoReturn:
 
 
 _decode_pairs: Final = json.JSONDecoder(
-    object_pairs_hook=Members, parse_float=Fraction, parse_constant=_no_number
+    object_pairs_hook=Pairs, parse_float=Fraction, parse_constant=_no_number
 ).decode
 
 
 def read(value: bytes) -> Any:
-    """A JSON value with each object as its `Members`; `Words` where it cannot be read."""
+    """A JSON value with each object as its `Pairs`; `Unreadable` where it cannot be read."""
     try:
         if value[:1] == b'"':
             return _decode(value)
         return _decode_pairs(value.decode())
     except ValueError:  # of msgspec, of JSON, of UTF-8 (half a character, say), of numbers
-        return Words.of(value.decode("utf-8", "replace"))
+        return Unreadable.of(value.decode("utf-8", "replace"))
     except RecursionError:
         return TooDeep.of(value.decode("utf-8", "replace"))
 
@@ -265,7 +265,7 @@ def within(text: str) -> Any:
 def inside(value: Any) -> Iterator[tuple[str | None, Any]]:
     """What stands right inside a value that `read` gave: members with their names, and without one
     the elements of a list and what a string holds as JSON."""
-    if isinstance(value, Members):
+    if isinstance(value, Pairs):
         yield from value
     elif isinstance(value, list):
         yield from ((None, each) for each in value)

@@ -26,8 +26,8 @@ from processors.integrity.candidates import Candidate, Candidates, Search
 from processors.integrity.context import NO_CONTEXT, Carried, carry
 from processors.integrity.digests import holds
 from processors.integrity.events import EventRef
-from processors.integrity.fields import AssembledContext, present_in
-from processors.integrity.handoff import Verdict, decide, open_handoff
+from processors.integrity.fields import present_in
+from processors.integrity.handoff import Beside, Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.memory import Memory
@@ -128,7 +128,7 @@ def _take_output(
     # All of them are judged against what came before this output; then its own context counts.
     judged: list[tuple[ProposedHandoff, Verdict]] = []
     least = 0
-    beside: dict[str, AssembledContext] | None = {} if len(proposals) > 1 else None
+    beside: Beside | None = {} if len(proposals) > 1 else None
     for proposed in proposals:
         if judged:
             least = _within(least + judged[-1][1].least, limits)

@@ -71,15 +71,18 @@ class Candidates(Struct, gc=False):
 
     def add(self, events: Iterable[Remembered]) -> None:
         """Look through more events, in order."""
-        paths = self.field.paths
+        paths, tops = self.field.paths, self.field.tops
         name = paths[0].name if len(paths) == 1 and not paths[0].rest else None
         for event in events:
             self.read += 1
             self.last = event
             if type(event) is not TaskEvent:
-                self._add_alias(event)  # type: ignore[arg-type]
+                if event.name in tops:  # type: ignore[union-attr]
+                    self._add_alias(event)  # type: ignore[arg-type]
             elif name is None:
-                self._search(event, paths)
+                # Most events of a long task have none of the names.
+                if not event.context.keys().isdisjoint(tops) or event.large or event.empty:
+                    self._search(event, paths)
             elif (value := event.context.get(name)) is not None:
                 self._put(event, value, name)
             elif event.large and name in event.large:

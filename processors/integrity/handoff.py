@@ -26,6 +26,10 @@ HOLD_WITHOUT_CONTRACT = frozenset({"receiver_missing"})  # there is nowhere to s
 _LEAST_VIOLATION, _LEAST_VALUE = 600, 100
 
 
+# What contracts, by id and version, or None for none, made of one context and memory.
+Beside = dict[tuple[str, int] | None, AssembledContext]
+
+
 class Verdict(Struct, frozen=True, gc=False):
     """What became of a handoff's context, receiver and rules at one moment.
 
@@ -69,7 +73,7 @@ def decide(
     tables: RegistrySnapshot,
     now: int,
     filled: Mapping[str, PackageField] = {},
-    beside: dict[str, AssembledContext] | None = None,
+    beside: Beside | None = None,
 ) -> Verdict:
     """Judge a handoff against its contract, its receiver and what the task held before it.
 
@@ -79,12 +83,7 @@ def decide(
     way = route(proposed.asked, tables, now)
     contract = way.contract
     gathered = proposed.begun == "triggered"
-    place = contract.id if contract is not None else ""
-    judged = None if beside is None else beside.get(place)
-    if judged is None:
-        judged = assemble(contract, context, search, source, gathered)
-        if beside is not None:
-            beside[place] = judged
+    judged = _assembled(contract, context, search, source, gathered, beside)
     kept = judged.values
     broken = judged.broken
     missing = judged.missing
@@ -137,7 +136,8 @@ def decide(
         opened.append(_nobody_declared(contract, sender, source, now))
         holding = []
     if proposed.trial is not None:
-        opened += _on_trial(proposed.trial, proposed, way, source, context, search, now)
+        on_trial = _assembled(proposed.trial, context, search, source, gathered, beside)
+        opened += _on_trial(proposed.trial, on_trial, proposed, way, source, now)
     return Verdict(
         way,
         kept,
@@ -150,6 +150,23 @@ def decide(
         judged.rebuilt,
         odd,
     )
+
+
+def _assembled(
+    contract: Contract | None,
+    context: Carried,
+    search: Search,
+    source: EventRef,
+    gathered: bool,
+    beside: Beside | None,
+) -> AssembledContext:
+    """What a contract makes of a context, worked out once for all parts of an output."""
+    if beside is None:
+        return assemble(contract, context, search, source, gathered)
+    place = (contract.id, contract.version) if contract is not None else None
+    if place not in beside:
+        beside[place] = assemble(contract, context, search, source, gathered)
+    return beside[place]
 
 
 def _holds(kind: str, hold_on: frozenset[str]) -> bool:
@@ -256,16 +273,13 @@ def _nobody_declared(
 
 def _on_trial(
     trial: Contract,
+    judged: AssembledContext,
     proposed: ProposedHandoff,
     way: Route,
     source: EventRef,
-    context: Carried,
-    search: Search,
     now: int,
 ) -> list[tuple[OpenViolation, str]]:
     """What a trial version would have said of the same handoff."""
-    gathered = proposed.begun == "triggered"
-    judged = assemble(trial, context, search, source, gathered)
     found = _field_violations(trial, judged.broken, proposed, way, source, now)
     found += _rule_violations(trial, judged.values, judged.broken, source, now)
     return [(replace(violation, trial=trial.id), message) for violation, message in found]

@@ -320,9 +320,10 @@ class Handoffs(Struct, gc=False):
         tells one that came back from one that was completed there."""
         if handoff.state == "held":
             self.outbox.not_held(handoff)
-        for violation in handoff.violations:
-            if violation not in left:
-                self.outbox.resolve(handoff, [violation], _end_of(violation, handoff, how))
+        gone = [violation for violation in handoff.violations if violation not in left]
+        self.outbox.resolve_each(
+            handoff, [(each, _end_of(each, handoff, how), None) for each in gone]
+        )
         self.open.pop(handoff.id)
         rejected = bare(handoff, *left) if left else None
         self.closed.append(

@@ -151,16 +151,23 @@ class Outbox(Struct, gc=False):
     ) -> None:
         """Violations that are `gone`; `resolution` is the stable word that says why. Whether their
         cause is `mended` follows from it, unless it is said."""
+        self.resolve_each(handoff, [(violation, resolution, mended) for violation in gone])
+
+    def resolve_each(
+        self, handoff: OpenHandoff, gone: list[tuple[OpenViolation, str, bool | None]]
+    ) -> None:
+        """As `resolve`, for each violation with its own resolution, and whether it is mended."""
         if not gone:
             return
         episodes = dict(handoff.episodes)
-        for violation in gone:
+        for violation, resolution, mended in gone:
             episodes[violation.id(handoff)] = violation.episode
             record = publish.resolved(self.step, self.tables, handoff, violation, resolution)
             self._put(self._violations, VIOLATIONS, self.step.task_id, record)
             if resolution in MENDING if mended is None else mended:
                 self.feed.mended(handoff, violation, record)
-        handoff.violations = tuple([v for v in handoff.violations if v not in gone])
+        left = set(map(id, handoff.violations)) - {id(violation) for violation, _, _ in gone}
+        handoff.violations = tuple([v for v in handoff.violations if id(v) in left])
         handoff.episodes = episodes
 
     def unknown(self, said: Ack | Amendment, reason: str, occurred_at: int) -> None:

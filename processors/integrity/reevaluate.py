@@ -11,7 +11,7 @@ from processors.integrity.handoff import Verdict, begun_again, decide
 from processors.integrity.lifecycle import Handoffs, of_kind, why_gone
 from processors.integrity.publish import to
 from processors.integrity.receiver import RECEIVING
-from processors.integrity.state import OpenHandoff, PackageField
+from processors.integrity.state import OpenHandoff, OpenViolation, PackageField
 from schemas.flow import Refused
 
 # What is true of the handoff whatever its context is judged to be.
@@ -185,12 +185,13 @@ def _settle(handoffs: Handoffs, held: OpenHandoff, handoff: OpenHandoff, verdict
     same = held.receiver == handoff.receiver
     broken = {(v.kind, v.subject) for v, _ in found.values()} if same else set()
     there = set()
+    gone: list[tuple[OpenViolation, str, bool | None]] = []
     for violation in handoff.violations:
         id_ = violation.id(handoff)
         differs = id_ in found and violation.reason != found[id_][0].reason
         if differs and violation.kind in RECEIVING:
             # Broken in another way now: what is open says how.
-            out.resolve(handoff, [violation], "judged_again", mended=False)
+            gone.append((violation, "judged_again", False))
             continue
         there.add(id_)
         if id_ in found or violation.trial is not None or violation.kind in STAYING:
@@ -202,7 +203,8 @@ def _settle(handoffs: Handoffs, held: OpenHandoff, handoff: OpenHandoff, verdict
             how = field.how if field is not None else None
             word = why_gone(violation, how, absent)
         again = (violation.kind, violation.subject) in broken
-        out.resolve(handoff, [violation], word, False if again else None)
+        gone.append((violation, word, False if again else None))
+    out.resolve_each(handoff, gone)
     for id_, (violation, text) in found.items():
         if id_ not in there:
             # Broken in another way, or under a newer version, is no second break to be paged for.
