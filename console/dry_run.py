@@ -17,6 +17,7 @@ import msgspec
 import pydantic
 from msgspec.structs import replace
 
+from console.cards import HELD, PACKAGES, VIOLATIONS
 from console.errors import BadInputError
 from console.follower import Follower, committed
 from console.lines import LIVENESS, Line
@@ -34,7 +35,6 @@ from schemas.records import Liveness
 _NOWHERE = -1
 _FOR_EVER = 1_000 * 365 * 86_400_000  # ms
 _INTERNAL = ("handoff.internal.feed", "handoff.integrity-state", "handoff.insights-state")
-PACKAGES, HELD, VIOLATIONS = "handoff.packages", "handoff.held", "handoff.violations"
 
 
 class _Judged(msgspec.Struct):
@@ -134,6 +134,10 @@ class DryRun:
     def now(self) -> int:
         """The clock, epoch ms; 0 before the first line."""
         return self._clock.now or 0
+
+    def table(self, name: str) -> Mapping[str, bytes]:
+        """What a table holds now, by key."""
+        return self._tables[name]
 
     def run(
         self, lines: Iterable[Line], until: int | None = None, source: str | None = None

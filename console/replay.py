@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import Struct
 
-from console.dry_run import HELD, PACKAGES, VIOLATIONS
+from console.cards import HELD, PACKAGES, VIOLATIONS
 from schemas.flow import Output
 from schemas.records import Begun, Disposition, Severity, Utc
 from schemas.serde import epoch_ms

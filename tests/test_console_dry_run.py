@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ from processors.partitioning import partition_of
 from schemas.documents import to_json
 from schemas.loading import load
 
-DEMO = Path(__file__).parents[1] / "console" / "demo"
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "console" / "demo"
 INSIGHTS = ("handoff.edges", "handoff.patterns")
 
 
@@ -404,3 +408,61 @@ def test_a_record_is_one_line_whatever_it_holds() -> None:
 def test_a_file_or_the_topics_must_be_given() -> None:
     assert dry_run("--contracts", str(DEMO)).exit_code == 2
     assert dry_run("--contracts", str(DEMO), "--from-topic", "-").exit_code == 2
+
+
+def test_cards_are_shown_to_people_without_what_is_classified() -> None:
+    result = demo("--show")
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert "sales · qualify → marketing-nurture task lead-2041" in text
+    assert "rebuilt from converse/call-recorder" in text
+    assert "context_dropped task lead-2042: budget was dropped" in text
+    assert "sent to sales: Your handoff was sent to marketing-nurture" in text
+    assert "context_dropped: budget was dropped between qualify and nurture" in text, "a pattern"
+    assert result.stdout.count("task lead-2041 ─") == 1, "and none for the queue beside it"
+    for secret in ("Mara", "fjord"):
+        assert secret not in result.stdout
+        assert secret in demo("--no-show").stdout
+    assert "3 handoffs: 3 sent, 0 held" in result.stderr
+
+
+def test_of_a_line_that_cannot_be_read_a_card_says_why() -> None:
+    bad = '{"id": "e1", "task_id": "t1"}\n'
+    result = dry_run("--contracts", str(DEMO), "--show", "-", lines=bad)
+    assert "missing required field" in result.stdout
+    assert "handoff.tool-outputs/" in result.stdout
+
+
+def test_cards_go_by_the_contracts_of_their_moment(tmp_path: Path) -> None:
+    """A contract that is registered by a line classifies from there on."""
+    registered = json.loads(to_json(load([str(DEMO)]).contracts[0]))
+    line = {"topic": "handoff.contracts", "occurred_at": "2026-03-01T08:00:00Z"}
+    hand = {"handoff": {"to": registered["to"]["receiver"]}, "workflow": registered["workflow"]}
+    said = {"stage": registered["from"]["stage"][0], "context": {"contact_name": "Mara Lind"}}
+    receiver = {"kind": "Receiver", "id": registered["to"]["receiver"], "team": "marketing"}
+    path = tmp_path / "receivers.yaml"
+    path.write_text(
+        json.dumps(receiver | {"owners": [{"name": "Ada", "contact": "ada@x.example"}]})
+    )
+    late = json.dumps(line | {"value": registered}) + "\n" + output(**hand, **said)
+    result = dry_run("--contracts", str(path), "--show", "-", lines=late)
+    assert "contact_name" in result.stdout, result.stderr
+    assert "Mara" not in result.stdout
+
+
+def test_on_a_terminal_cards_are_the_default(tmp_path: Path) -> None:
+    """And JSON lines in a pipe, or where internal records are asked for."""
+    leader, follower = os.openpty()
+    command = [sys.executable, "-m", "console.main", "dry-run", "--contracts", str(DEMO)]
+    subprocess.run(
+        [*command, str(DEMO / "sales.jsonl")],
+        stdout=follower,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        check=True,
+    )
+    os.close(follower)
+    assert b"arrived from the sender" in os.read(leader, 1 << 16)
+    os.close(leader)
+    assert demo().stdout.startswith('{"topic"')
+    assert demo("--internal", "--show").exit_code == 2

@@ -254,10 +254,14 @@ def registered_contracts(cluster: Cluster) -> list[HandoffContract]:
 
 def shown_by(cluster: Cluster) -> Contracts:
     """What all that is registered says about showing packages; nothing where there is no topic."""
+    return shown_of(read_table(cluster, CONTRACTS).values() if cluster.has(CONTRACTS) else ())
+
+
+def shown_of(values: Iterable[bytes]) -> Contracts:
+    """What the records of `handoff.contracts` say about showing packages."""
     contracts: list[HandoffContract] = []
     unusable: list[Outline] = []
-    found = read_table(cluster, CONTRACTS) if cluster.has(CONTRACTS) else {}
-    for value in found.values():
+    for value in values:
         try:
             document = documents.from_json(value)
         except ValidationError:

@@ -2,14 +2,15 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import click
 import msgspec
 
-from console import output
-from console.commands.documents import load_documents
+from console import cards, output, render
+from console.commands.documents import load_documents, shown_of
 from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun, internal, printed
 from console.kafka import TopicReader, connect
@@ -19,6 +20,7 @@ from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings
 from schemas import documents
+from schemas.flow import Output, Record
 from topics.catalogue import DEFAULT_PARTITIONS
 
 _ENDS = {"duplicates": ("duplicate", None), "dead_letters": ("dead letter", None)}
@@ -37,6 +39,11 @@ _ENDS = {"duplicates": ("duplicate", None), "dead_letters": ("dead letter", None
 @click.option("--backfill", is_flag=True, help="Mark old lines as `send` would.")
 @click.option("--ttl", is_flag=True, help="Let handoffs expire and tasks be forgotten.")
 @click.option("--internal", "with_internal", is_flag=True, help="Print internal records too.")
+@click.option(
+    "--show/--no-show",
+    default=None,
+    help="Print cards for people, as `tail` does; the default on a terminal.",
+)
 @click.option("--from-topic", is_flag=True, help="Judge what is on the cluster's input topics.")
 @click.argument("file", required=False)
 def dry_run(
@@ -45,6 +52,7 @@ def dry_run(
     backfill: bool,
     ttl: bool,
     with_internal: bool,
+    show: bool | None,
     from_topic: bool,
     file: str | None,
 ) -> None:
@@ -55,12 +63,18 @@ def dry_run(
     {"topic": "handoff.receivers", "occurred_at": TIME, "value": {...}} for a contract, a receiver
     or the liveness of one that changes from there on. With --from-topic the lines are all that the
     input topics of the cluster hold, in the order of their arrival; nothing is written there.
-    Prints one JSON line for each record that the processors would publish, in order, and a summary
-    on standard error. The clock is the event time of the lines: deadlines fall due as it passes
-    them. Nothing expires, unless --ttl says so. What was observed of each edge comes last.
+    Prints one JSON line for each record that the processors would publish, in order. With --show it
+    prints packages, violations, signals, patterns and dead letters for people, and masks what is
+    classified. A summary follows on standard error. The clock is the event time of the lines:
+    deadlines fall due as it passes them. Nothing expires, unless --ttl says so. What was observed
+    of each edge comes last.
     """
     if from_topic == (file is not None):
         raise click.UsageError("give a FILE, - for standard input, or --from-topic")
+    if with_internal and show:
+        raise click.UsageError("--internal prints JSON lines: leave out --show")
+    if show is None:
+        show = sys.stdout.isatty() and not with_internal
     end = moment(until) if until else None
     found = load_documents(paths)
     tables = {
@@ -74,14 +88,50 @@ def dry_run(
         within = msgspec.structs.replace(within, task_ttl_ms=None, handoff_ttl_ms=None)
     dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, before, insights_limits(settings))
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
+    print_ = _cards(dry) if show else _line
     with output.ends_cleanly():
         for record in dry.run(_on_topics() if file is None else warned_lines(file), end, file):
             progress.tick()
             if with_internal or not internal(record.topic):
-                output.line(printed(record.topic, record.key, record.value, record.headers))
+                print_(record)
         progress.end()
         sys.stdout.flush()
         _summarise(dry)
+
+
+def _line(record: Output) -> None:
+    output.line(printed(record.topic, record.key, record.value, record.headers))
+
+
+def _cards(dry: DryRun) -> Callable[[Output], None]:
+    """Prints what people read of the records: what goes to a queue is on handoff.packages too."""
+    terminal = render.console()
+    offsets: Counter[str] = Counter()
+    registered: dict[str, bytes] = {}
+    known = shown_of(())
+
+    def print_(record: Output) -> None:
+        if record.topic in cards.TOPICS:
+            place = Record(
+                record.topic,
+                0,
+                offsets[record.topic],
+                key=record.key,
+                value=record.value,
+                timestamp=dry.now,
+                headers=record.headers,
+            )
+            terminal.print(cards.card(place, contracts))
+            offsets[record.topic] += 1
+
+    def contracts(_id: str | None, _version: int | None) -> render.Contracts:
+        nonlocal registered, known
+        if registered != dry.table(CONTRACTS):
+            registered = dict(dry.table(CONTRACTS))
+            known = shown_of(registered.values())
+        return known
+
+    return print_
 
 
 def _on_topics() -> Iterator[Line]:

@@ -6,31 +6,22 @@ from contextlib import suppress
 from itertools import islice
 
 import click
-import msgspec
-from rich.console import RenderableType
-from rich.text import Text
 
-from console import output, render
+from console import cards, output, render
 from console.commands.documents import shown_by
 from console.dry_run import printed
 from console.kafka import ANSWER_SECONDS, Cluster, TopicReader, Watch, connect
 from schemas import serde
 from schemas.flow import Record
-from schemas.printable import plain
-from schemas.records import Package, Pattern, Signal, Violation
 
 _TOPICS = {
-    "packages": "handoff.packages",
-    "violations": "handoff.violations",
-    "signals": "handoff.signals",
-    "patterns": "handoff.patterns",
-    "held": "handoff.held",
+    "packages": cards.PACKAGES,
+    "violations": cards.VIOLATIONS,
+    "signals": cards.SIGNALS,
+    "patterns": cards.PATTERNS,
+    "held": cards.HELD,
     "dead-letters": serde.DEAD_LETTERS,
 }
-_package = msgspec.json.Decoder(Package).decode
-_violation = msgspec.json.Decoder(Violation).decode
-_pattern = msgspec.json.Decoder(Pattern).decode
-_signal = msgspec.json.Decoder(Signal).decode
 
 
 @click.command()
@@ -52,7 +43,7 @@ def tail(
     """
     cluster = connect()
     reader = TopicReader(cluster, [_TOPICS[what]], from_beginning=from_beginning)
-    show = _json if output_ == "json" else _text(cluster, what)
+    show = _json if output_ == "json" else _text(cluster)
     seen, quiet_since = 0, time.monotonic()
     try:
         with output.ends_cleanly(), suppress(KeyboardInterrupt):
@@ -95,12 +86,12 @@ def _json(record: Record) -> None:
     output.line(printed(record.topic, record.key, record.value, record.headers), flush=True)
 
 
-def _text(cluster: Cluster, what: str) -> Callable[[Record], None]:
+def _text(cluster: Cluster) -> Callable[[Record], None]:
     terminal = render.console()
     contracts = _Contracts(cluster)
 
     def show(record: Record) -> None:
-        terminal.print(_rendered(what, record, contracts))
+        terminal.print(cards.card(record, contracts.of))
 
     return show
 
@@ -119,26 +110,3 @@ class _Contracts:
             self._asked.add((contract, version))
             self._contracts = shown_by(self._cluster)
         return self._contracts
-
-
-def _rendered(what: str, record: Record, contracts: _Contracts) -> RenderableType:
-    handle = f"{record.partition}/{record.offset}"
-    try:
-        if what == "dead-letters":
-            return render.dead_letter(handle, serde.read_dead_letter(record))
-        if record.value is None:
-            key = (record.key or b"").decode("utf-8", "replace")
-            return Text.assemble("  no longer held: ", (plain(key), "bold"))
-        if what == "violations":
-            return render.violation(_violation(record.value))
-        if what == "patterns":
-            pattern = _pattern(record.value)
-            return render.pattern(pattern, contracts.of(pattern.contract, None))
-        if what == "signals":
-            return render.signal(_signal(record.value))
-        package = _package(record.value)
-        return render.package(package, contracts.of(package.contract, package.contract_version))
-    except (msgspec.DecodeError, ValueError):
-        return Text(
-            f"  {record.topic}/{handle} cannot be read: a newer version, or not ours", "red"
-        )

@@ -1,0 +1,49 @@
+"""What the processors publish, as people read it: cards, violations, signals, patterns."""
+
+from collections.abc import Callable
+
+import msgspec
+from rich.console import RenderableType
+from rich.text import Text
+
+from console import render
+from schemas import serde
+from schemas.flow import Record
+from schemas.printable import plain
+from schemas.records import Package, Pattern, Signal, Violation
+
+PACKAGES, HELD = "handoff.packages", "handoff.held"
+VIOLATIONS, SIGNALS, PATTERNS = "handoff.violations", "handoff.signals", "handoff.patterns"
+TOPICS = (PACKAGES, HELD, VIOLATIONS, SIGNALS, PATTERNS, serde.DEAD_LETTERS)
+
+# Gives the contracts by which a record of a contract's id and version is shown.
+ContractsOf = Callable[[str | None, int | None], render.Contracts]
+
+_package = msgspec.json.Decoder(Package).decode
+_violation = msgspec.json.Decoder(Violation).decode
+_pattern = msgspec.json.Decoder(Pattern).decode
+_signal = msgspec.json.Decoder(Signal).decode
+
+
+def card(record: Record, contracts: ContractsOf) -> RenderableType:
+    """A record of one of the `TOPICS`."""
+    handle = f"{record.partition}/{record.offset}"
+    try:
+        if record.topic == serde.DEAD_LETTERS:
+            return render.dead_letter(handle, serde.read_dead_letter(record))
+        if record.value is None:
+            key = (record.key or b"").decode("utf-8", "replace")
+            return Text.assemble("  no longer held: ", (plain(key), "bold"))
+        if record.topic == VIOLATIONS:
+            return render.violation(_violation(record.value))
+        if record.topic == PATTERNS:
+            pattern = _pattern(record.value)
+            return render.pattern(pattern, contracts(pattern.contract, None))
+        if record.topic == SIGNALS:
+            return render.signal(_signal(record.value))
+        package = _package(record.value)
+        return render.package(package, contracts(package.contract, package.contract_version))
+    except (msgspec.DecodeError, ValueError):
+        return Text(
+            f"  {record.topic}/{handle} cannot be read: a newer version, or not ours", "red"
+        )
