@@ -29,6 +29,14 @@ def may_be_cut(value: bytes) -> bool:
     return len(value) > SHORTEST and value[0] in (_QUOTE, _BRACKET)
 
 
+def head(value: bytes) -> str | None:
+    """What a value has in common with its cut copies, and with others too; None: it has none."""
+    read = _read(value) if may_be_cut(value) else None
+    if isinstance(read, str):
+        return read[:_MARKED] if len(read) >= _MARKED else None
+    return "[" if read is not None and len(read) >= _ITEMS else None
+
+
 def whole_of(value: bytes, others: Iterable[bytes]) -> bytes | None:
     """The first of some values that a value is a cut copy of."""
     beginning = _beginning(_read(value)) if may_be_cut(value) else None

@@ -1,16 +1,17 @@
 """The integrity core: one input advances one task. The whole of it is pure.
 
-    tool output -> known already? -> retract -> judge its handoffs -> capture -> trigger
+    tool output -> known already? -> retract -> judge its handoffs -> remember -> trigger
                 -> move the open handoffs on -> trim -> next task
 
-Read on from here: `capture` holds what a task remembers, `begin` says how handoffs begin, `handoff`
+Read on from here: `memory` holds what a task remembers, `begin` says how handoffs begin, `handoff`
 judges one with `receiver` (where it goes) and `fields` (what it carries), `lifecycle` moves the
 open ones on, `publish` builds the records. `replies` takes what receivers and people say of a
 handoff; deadlines and sweeps, which no record brings, are at the end of this file.
 """
 
-from copy import copy
 from hashlib import blake2b
+
+from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
@@ -19,7 +20,6 @@ from processors.integrity.begin import (
     ProposedHandoff,
     declared,
     implicit,
-    is_move_of_others,
     triggered,
 )
 from processors.integrity.candidates import Candidate, Candidates, Search
@@ -110,40 +110,34 @@ def _take_output(
     hop = task.hops + 1
 
     proposals = declared(output, tables)
-    nobody = implicit(task, output, event, proposals, tables)
+    covering = _covering(task, output, tables)
+    nobody = implicit(task, output, event, proposals, covering, tables)
     if nobody is not None:
         proposals.append(nobody)
-    if len(proposals) > 1:
-        proposals = repeats.joined(proposals)
-    again = {
-        proposed.slot: found
-        for proposed in proposals
-        if proposed.begun == "declared"
-        and (
-            found := repeats.repeated(
-                proposed, task, output, event.occurred_at, context, memory, limits.repeat_grace_ms
-            )
-        )
-    }
-    # All of them are judged against what came before this output; then its own context counts.
+    again: dict[object, repeats.SentAgain] = {}
     judged: list[tuple[ProposedHandoff, Verdict]] = []
+    carrying = False
     least = 0
-    beside: Beside | None = {} if len(proposals) > 1 else None
-    for proposed in proposals:
-        if judged:
-            least = _within(least + judged[-1][1].least, limits)
-        verdict = decide(
-            proposed, task.workflow, source, context, memory.search, tables, now, beside=beside
-        )
-        judged.append((proposed, verdict))
-    there = _there(task, output, event)
+    if proposals:
+        if len(proposals) > 1:
+            proposals = repeats.joined(proposals)
+        again = repeats.of(proposals, task, output, event, context, memory, limits.repeat_grace_ms)
+        # All of them are judged against what came before this output; then its own context counts.
+        beside: Beside | None = {} if len(proposals) > 1 else None
+        for proposed in proposals:
+            if judged:
+                least = _within(least + judged[-1][1].least, limits)
+            verdict = decide(
+                proposed, task.workflow, source, context, memory.search, tables, now, beside=beside
+            )
+            judged.append((proposed, verdict))
+            found = again.get(proposed.slot)
+            carrying = carrying or found is None or found.how == "retry"
+    there = _there(task, output, event) if task.open or task.arrived is not None else None
     typed_again = []
     if there is not None:
         contract = tables.version(there.contract, there.version)
         typed_again = _typed_again(there, contract, output, context, memory.search)
-    carrying = any(proposed.slot not in again for proposed, _ in judged) or any(
-        found.how == "retry" for found in again.values()
-    )
     lost = len(memory.lost)
     memory.add(source, context, hop if carrying else 0)
     # What the processor begins by itself goes by all that the task knows, this output included.
@@ -207,16 +201,7 @@ def _take_output(
         effects += [Increment("captures_forgotten")] * forgotten
     if failed:
         effects += [Increment("when_failed")] * failed
-    others = not begun and (
-        is_move_of_others(task, output, tables)
-        or any(
-            handoff.state == "sent"
-            and _is_outsider(
-                output, handoff, tables.version(handoff.contract, handoff.version), tables
-            )
-            for handoff in task.open
-        )
-    )
+    others = not begun and output.team is not None and _is_of_others(task, output, covering, tables)
     if others:
         effects.append(Increment("outputs_of_others"))
     stays = others or bool(duplicates and not begun)
@@ -228,18 +213,27 @@ def _take_output(
         secrets = memory.secrets(tables.classified(task.workflow))
         path, told = feed.moved(task, output, event, context, nobody is not None, secrets)
         effects.append(told)
-    following = memory.put_into(copy(task))
-    if begun:
-        following.hops = hop
-    following.open, following.closed = open_, closed
-    following.arrived, following.edges, following.rounds = arrived, edges, rounds
-    following.heard = _with(task, digest)
-    following.last_input_at = now
-    following.stage, following.tool, following.stage_at = stage, tool, stage_at
-    following.begun, following.true = contracts, true
-    following.left, following.handed, following.covered = left, handed, covered
-    following.path = path
-    return following, effects
+    following = replace(
+        task,
+        hops=hop if begun else task.hops,
+        open=open_,
+        closed=closed,
+        arrived=arrived,
+        edges=edges,
+        rounds=rounds,
+        heard=_with(task, digest),
+        last_input_at=now,
+        stage=stage,
+        tool=tool,
+        stage_at=stage_at,
+        begun=contracts,
+        true=true,
+        left=left,
+        handed=handed,
+        covered=covered,
+        path=path,
+    )
+    return memory.put_into(following), effects
 
 
 def _within(least: int, limits: Limits) -> int:
@@ -310,6 +304,27 @@ def _received(
         handoffs.complete(handoff, "returned", sentences.returned(to(handoff)))
         return None
     return handoff
+
+
+def _covering(task: Task, output: ToolOutput, tables: RegistrySnapshot) -> Contract | None:
+    """The contract that an output's move from another stage falls under, if it is a move."""
+    if not task.stage or task.stage == output.stage:
+        return None
+    return tables.between(output.workflow, task.stage, output.stage)
+
+
+def _is_of_others(
+    task: Task, output: ToolOutput, covering: Contract | None, tables: RegistrySnapshot
+) -> bool:
+    """Whether an output at the next stage of a contract or of an open handoff is none of the
+    receiver's there."""
+    if covering is not None and is_outsider(output.team, covering.team, covering.receiver, tables):
+        return True
+    return any(
+        handoff.state == "sent"
+        and _is_outsider(output, handoff, tables.version(handoff.contract, handoff.version), tables)
+        for handoff in task.open
+    )
 
 
 def _is_outsider(
@@ -496,7 +511,7 @@ def _without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limit
 
 def _after(task: Task, handoffs: Handoffs) -> Task:
     """The task with its handoffs moved on; nothing of its own has come."""
-    following = handoffs.memory.put_into(copy(task))
+    following = handoffs.memory.put_into(replace(task))
     following.open = tuple(handoffs.open.values())
     following.closed = tuple(handoffs.closed)
     following.arrived = handoffs.arrived

@@ -65,16 +65,15 @@ def implicit(
     output: ToolOutput,
     event: InputEvent,
     beside: list[ProposedHandoff],
+    contract: Contract | None,
     tables: RegistrySnapshot,
 ) -> ProposedHandoff | None:
     """The handoff that nobody declared: the task was at one stage of a contract, now at the other.
+    `contract` is the one that its move falls under.
 
     None where one on that contract began since the task came to the former stage, or still waits.
     """
-    if not task.stage or task.stage == output.stage or event.occurred_at < task.stage_at:
-        return None
-    contract = tables.between(output.workflow, task.stage, output.stage)
-    if contract is None or contract.id in task.begun:
+    if contract is None or event.occurred_at < task.stage_at or contract.id in task.begun:
         return None
     if is_outsider(output.team, contract.team, contract.receiver, tables):
         return None
@@ -87,16 +86,6 @@ def implicit(
         From(contract.team, task.stage, task.tool),
         Asked(contract.receiver, None, contract, False, contract.receiver),
         tables.beside(output.workflow, contract.id),
-    )
-
-
-def is_move_of_others(task: Task, output: ToolOutput, tables: RegistrySnapshot) -> bool:
-    """Whether an output at a contract's next stage is none of the receiver's there."""
-    if output.team is None or not task.stage or task.stage == output.stage:
-        return False
-    contract = tables.between(output.workflow, task.stage, output.stage)
-    return contract is not None and is_outsider(
-        output.team, contract.team, contract.receiver, tables
     )
 
 

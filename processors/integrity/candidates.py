@@ -7,7 +7,7 @@ there is no value (a placeholder) is none, unless nothing else was ever said, an
 copy of a longer one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, KeysView, Sequence
 from itertools import islice
 
 from msgspec import Struct
@@ -19,8 +19,9 @@ from processors.integrity.digests import may_hold
 from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
 from schemas.paths import Path
 
-_CACHED = 24  # events from which on what was found of a field is kept for the next search
+_CACHED = 8
 _MAX_CACHED = 1_000  # fields, of one task
+_MAX_KNOWN = 1_000  # values of a field whose meaning is kept when events are forgotten
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -40,6 +41,11 @@ class Candidate(Struct, frozen=True, gc=False):
     number: int
     alias_of: str | None = None
     candidates: int = 1
+
+
+# What a value means to the receiver: its key, the value in their terms, whether that fits, and what
+# it has in common with its cut copies.
+Known = tuple[bytes, bytes, bool, str | None]
 
 
 class Candidates(Struct, gc=False):
@@ -64,10 +70,29 @@ class Candidates(Struct, gc=False):
     last_hop: int = 0
     empty: bool = False
     placeholders: bool = False
-    long: int = 0  # values that may be a cut copy of another one
+    # How long values begin, what several of them begin with, and whether one more such was said.
+    heads: set[str] = set()
+    alike: set[str] = set()
+    copied: bool = False
     read: int = 0  # events
     last: Remembered | None = None  # of these
-    _known: dict[bytes, tuple[bytes, bytes, bool]] = {}  # as said -> key, in their terms, fits
+    _known: dict[bytes, Known] = {}
+
+    def anew(self) -> "Candidates":
+        """None at all yet, for other events; what values mean to the receiver is known already."""
+        known = self._known
+        if len(known) > _MAX_KNOWN:
+            return Candidates(self.field, self.retracted, {}, {}, set())
+        return Candidates(
+            self.field,
+            self.retracted,
+            {},
+            {},
+            set(),
+            heads=self.heads.copy(),
+            alike=self.alike.copy(),
+            _known=known.copy(),
+        )
 
     def add(self, events: Iterable[Remembered]) -> None:
         """Look through more events, in order."""
@@ -89,8 +114,9 @@ class Candidates(Struct, gc=False):
                 self._put_large(event, event.large[name], name)
             elif name in event.empty:
                 self.empty = True
-        if self.long and len(self.fit) + len(self.unfit) > 1:
+        if self.copied:
             self._drop_copies()
+            self.copied = False
 
     def _search(self, event: TaskEvent, paths: tuple[Path, ...]) -> None:
         for path in paths:
@@ -123,7 +149,8 @@ class Candidates(Struct, gc=False):
         if value is None:
             key, ours, fits = b"\0" + name.encode(), None, True
         else:
-            key, ours, fits = self._in_their_terms(value)
+            key, ours, fits, head = self._in_their_terms(value)
+            self.copied |= head in self.alike
         found = Candidate(value, ours, ref, name, at, number, alias.source_name, alias.candidates)
         self._place(found, key, fits, alias.hop)
 
@@ -132,7 +159,8 @@ class Candidates(Struct, gc=False):
         if self.field.is_placeholder(value):
             self.placeholders = True
             return False
-        key, ours, fits = self._in_their_terms(value)
+        key, ours, fits, head = self._in_their_terms(value)
+        self.copied |= head in self.alike
         ref = event.ref
         found = Candidate(value, ours, ref, top, ref.occurred_at, ref.number)
         if self._place(found, key, fits, event.hop) and fits:
@@ -164,20 +192,21 @@ class Candidates(Struct, gc=False):
             self.best = found
         return True
 
-    def _in_their_terms(self, value: bytes) -> tuple[bytes, bytes, bool]:
-        """The key of a value, the value in the receiver's terms, and whether it fits."""
+    def _in_their_terms(self, value: bytes) -> Known:
         known = self._known.get(value)
         if known is None:
             ours, kind = self.field.in_their_terms(value)
-            known = self.field.key(ours), ours, kind is None
+            head = cut.head(value)
+            known = self.field.key(ours), ours, kind is None, head
             self._known[value] = known
-            self.long += kind is None and cut.may_be_cut(value)
+            if head is not None:
+                (self.alike if head in self.heads else self.heads).add(head)
         return known
 
     def _drop_copies(self) -> None:
         """Of cut copies only the whole counts."""
-        held = [*self.fit.values(), *self.unfit.values()]
-        copies = cut.copies([each.value for each in held if each.value])
+        held = [each.value for each in (*self.fit.values(), *self.unfit.values()) if each.value]
+        copies = cut.copies([value for value in held if self._known[value][3] in self.alike])
         if not copies:
             return
         for key, each in list(self.fit.items()):
@@ -192,7 +221,7 @@ class Candidates(Struct, gc=False):
 
     def same(self, value: bytes) -> tuple[Candidate | None, bool]:
         """The latest that says the same as a value, and whether that fits."""
-        key, _, fits = self._in_their_terms(value)
+        key, _, fits, _ = self._in_their_terms(value)
         return (self.fit if fits else self.unfit).get(key), fits
 
     def key(self, value: bytes) -> bytes:
@@ -241,6 +270,21 @@ def said_by(event: TaskEvent, field: Field) -> bytes | None:
     return None
 
 
+def _by_name(events: Iterable[Remembered]) -> dict[str, list[Remembered]]:
+    """The events that say something under each name."""
+    found: dict[str, list[Remembered]] = {}
+    for event in events:
+        if type(event) is TaskEvent:
+            for name in event.context if not event.large else (*event.context, *event.large):
+                if name in found:
+                    found[name].append(event)
+                else:
+                    found[name] = [event]
+        else:
+            found.setdefault(event.name, []).append(event)  # type: ignore[union-attr]
+    return found
+
+
 class Search(Struct, gc=False):
     """What a task remembers, to be searched.
 
@@ -253,6 +297,7 @@ class Search(Struct, gc=False):
     retracted: dict[str, int]
     lost: bytes = b""
     cache: dict[int | str, Candidates] | None = None
+    _saying: dict[str, list[Remembered]] | None = None
 
     def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:
         """What the task holds for a field; None for nothing."""
@@ -280,7 +325,6 @@ class Search(Struct, gc=False):
     def alone(self, field: Field, value: bytes, otherwise: EventRef) -> EventRef | None:
         """The latest event that said these bytes under a field's own name, `otherwise` where none
         said anything for it; None where something else was said, too."""
-        name, tops = field.name, field.tops
         if self.cache is not None and len(self.events) >= _CACHED:
             held = self.candidates(field)
             if held is None:
@@ -288,39 +332,36 @@ class Search(Struct, gc=False):
             one = held.best
             alone = len(held.fit) == len(held.said) == 1 and not held.unfit
             return one.ref if alone and one is not None and one.value == value else None
-        ref = None
-        several = len(tops) > 1
-        for event in self.events:
-            if type(event) is not TaskEvent:
-                if event.name in tops:  # type: ignore[union-attr]
-                    return None
-                continue
-            said = event.context.get(name)
-            if said is not None:
-                if said != value:
-                    return None
-                if ref is None or ref.occurred_at <= event.ref.occurred_at:
-                    ref = event.ref
-            elif (several and not event.context.keys().isdisjoint(tops)) or (
-                event.large and not event.large.keys().isdisjoint(tops)
-            ):
+        saying = self._saying
+        if saying is None:
+            saying = self._saying = _by_name(self.events)
+        name = field.name
+        for top in field.tops:
+            if top != name and top in saying:
                 return None
+        ref = None
+        for event in saying.get(name, ()):
+            if type(event) is not TaskEvent or event.context.get(name) != value:
+                return None
+            if ref is None or ref.occurred_at <= event.ref.occurred_at:
+                ref = event.ref
         return otherwise if ref is None else ref
 
     def forgot(self, field: Field) -> bool:
         """Whether the task may have held a value for a field, and has forgotten it."""
         return any(may_hold(self.lost, top) for top in field.tops)
 
-    def names(self) -> dict[str, None]:
+    def names(self) -> KeysView[str]:
         """The names that the task holds anything under, in the order of their arrival."""
-        found: dict[str, None] = {}
+        found: dict[str, object] = {}
         for event in self.events:
             if isinstance(event, TaskEvent):
-                found.update(dict.fromkeys(event.context))
-                found.update(dict.fromkeys(event.large))
+                found.update(event.context)
+                if event.large:
+                    found.update(event.large)
             else:
                 found[event.name] = None
-        return found
+        return found.keys()
 
     def _begin(self, field: Field) -> Candidates:
         retracted = self.retracted

@@ -6,7 +6,6 @@ is to be published about it.
 """
 
 from collections.abc import Collection
-from copy import copy
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -97,7 +96,7 @@ class Handoffs(Struct, gc=False):
         if id_ in self._drafts:
             return self.open[id_]
         self._drafts.add(id_)
-        self.open[id_] = handoff = copy(self.open[id_])
+        self.open[id_] = handoff = replace(self.open[id_])
         return handoff
 
     def _draft(self, handoff: OpenHandoff, transition: TransitionName) -> OpenHandoff:
@@ -172,7 +171,7 @@ class Handoffs(Struct, gc=False):
             rejected = closed.rejected
             if rejected is not None and rejected.slot == slot:
                 self.closed[index] = replace(closed, rejected=None)
-                outbox.resolve(copy(rejected), rejected.violations, "sent_again")
+                outbox.resolve(replace(rejected), rejected.violations, "sent_again")
         self.put(handoff)
 
     def _count_round(self, handoff: OpenHandoff, contract: Contract) -> None:
@@ -368,7 +367,7 @@ class Handoffs(Struct, gc=False):
             if rejected:
                 oldest = rejected.pop(0)
                 total -= size(oldest)
-                self.outbox.resolve(copy(oldest), oldest.violations, "expired")
+                self.outbox.resolve(replace(oldest), oldest.violations, "expired")
                 self.closed = [
                     replace(c, rejected=None) if c.rejected is oldest else c for c in self.closed
                 ]
@@ -392,7 +391,7 @@ class Handoffs(Struct, gc=False):
         while len(self.closed) > most:
             rejected = self.closed.pop(0).rejected
             if rejected is not None:
-                self.outbox.resolve(copy(rejected), rejected.violations, "expired")
+                self.outbox.resolve(replace(rejected), rejected.violations, "expired")
 
     # --- what it carries changes --------------------------------------------------------------
 
@@ -528,7 +527,7 @@ class Handoffs(Struct, gc=False):
         if any(v.id(handoff) == violation.id(handoff) for v in handoff.violations):
             return
         is_open = handoff.id in self.open
-        handoff = self.draft(handoff) if is_open else copy(handoff)
+        handoff = self.draft(handoff) if is_open else replace(handoff)
         self.outbox.feed.count(handoff, "reentered")
         self.outbox.open(handoff, violation, sentences.reentered(name, held.ref, to(handoff)))
         if not is_open:

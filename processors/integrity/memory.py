@@ -3,7 +3,7 @@
 The task itself stays as it is. `Memory` holds what the next one will remember.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -48,6 +48,7 @@ class Memory(Struct, gc=False):
     lost: bytes
     _searched: dict[int | str, Candidates]
     _secrets: TaskSecrets | None
+    _named: set[str] | None  # at least the names that it holds values of, once they were counted
 
     @classmethod
     def of(cls, task: Task, limits: Limits) -> "Memory":
@@ -63,6 +64,7 @@ class Memory(Struct, gc=False):
             task.lost,
             {} if task.searched is None else task.searched,
             task.secrets,
+            task.named,
         )
 
     def put_into(self, task: Task) -> Task:
@@ -70,6 +72,7 @@ class Memory(Struct, gc=False):
         task.events, task.forgotten, task.retracted = self.events, self.forgotten, self.retracted
         task.next_number, task.size, task.names = self.next_number, self.size, self.names
         task.lost, task.searched, task.secrets = self.lost, self._searched, self._secrets
+        task.named = self._named
         return task
 
     @property
@@ -147,7 +150,7 @@ class Memory(Struct, gc=False):
             event = TaskEvent(ref, hop, context, {}, empty)
         characters = len(ref.stage) + len(ref.tool) + len(ref.event_id)
         self._append(event, 64 + 4 * characters + carried.size)
-        self.names += len(context)
+        self._count_names(context)
 
     def _with_long(
         self,
@@ -202,7 +205,14 @@ class Memory(Struct, gc=False):
         number, self.next_number = self.next_number, self.next_number + 1
         alias = Alias(number, hop, name, kept, ref, source_name, at, candidates)
         self._append(alias, weight(alias))
-        self.names += 1
+        self._count_names((name,))
+
+    def _count_names(self, names: Collection[str]) -> None:
+        if self._named is None:
+            self.names += len(names)
+        else:
+            self._named.update(names)
+            self.names = len(self._named)
 
     def _append(self, event: Remembered, size: int) -> None:
         self.events = (*self.events, event)
@@ -287,9 +297,12 @@ class Memory(Struct, gc=False):
     def _forget(self, most: int, largest: int) -> int:
         before = self.search.names()
         if len(before) <= most and self.size <= largest:
+            self._named, self.names = set(before), len(before)
             return 0
+        # So much is enough: it is not to be forgotten again with the next output.
+        enough = most - most // 4 if len(before) > most else most
         if self.size > largest:
-            largest = largest // 8 * 7  # not again with the next output
+            largest = largest // 8 * 7
         names: set[str] = set()
         size = 0
         first = len(self.events)
@@ -301,6 +314,8 @@ class Memory(Struct, gc=False):
             if (len(names) > most or size > largest) and first < len(self.events):
                 break
             first -= 1
+            if enough <= len(names) and enough < most:
+                break
         at = self.next_number
         self.next_number = at + 1  # what comes after it is told apart from what came before
         self.forgotten += tuple([Forgotten(event, at) for event in self.events[:first]])
@@ -309,9 +324,10 @@ class Memory(Struct, gc=False):
                 self.lost = add_name(self.lost, name)
         self.events = self.events[first:]
         self.size = total_weight(self.events)
-        self.names = sum([len(_names(event)) for event in self.events])
-        self._secrets, self._searched = None, {}
+        self._secrets = None
+        self._searched = {key: found.anew() for key, found in self._searched.items()}
         left = self.search.names()
+        self._named, self.names = set(left), len(left)
         return len([name for name in before if name not in left])
 
     def _forget_retractions(self, most: int) -> None:

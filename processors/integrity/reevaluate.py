@@ -1,7 +1,8 @@
 """Held handoffs: judged again when something is learnt, set, registered or corrected."""
 
 from collections.abc import Iterable
-from copy import copy
+
+from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract
 from processors.integrity import sentences
@@ -57,7 +58,7 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
                     late[name] = field
     if late:
         verdict = judge({**late, **held.amended})
-    handoff = copy(held)
+    handoff = replace(held)
     contract_id = contract.id if contract is not None else None
     if contract_id != handoff.contract:
         _end_trial(handoffs, handoff)
@@ -116,7 +117,7 @@ def _without_its_contract(handoffs: Handoffs, held: OpenHandoff, override: bool)
     """Its contract cannot be read, or is on its topic no more. That mends nothing: it waits as it
     is, with what people set, until the contract is back or a person sends it."""
     values = held.values | held.amended
-    handoff = copy(held)
+    handoff = replace(held)
     handoff.values = values
     handoff.missing = tuple([name for name in held.missing if name not in values])
     if override:

@@ -18,6 +18,7 @@ from processors.integrity.fields import present_in
 from processors.integrity.handoff import handoff_id
 from processors.integrity.memory import Memory
 from processors.integrity.state import Task
+from schemas.flow import InputEvent
 from schemas.records import ToolOutput
 
 
@@ -44,7 +45,28 @@ def _joined(notes: Iterable[str | None]) -> str | None:
     return "\n".join(dict.fromkeys([note for note in notes if note])) or None
 
 
-def repeated(
+def of(
+    proposals: Iterable[ProposedHandoff],
+    task: Task,
+    output: ToolOutput,
+    event: InputEvent,
+    context: Carried,
+    memory: Memory,
+    grace_ms: int,
+) -> dict[object, SentAgain]:
+    """By their slots, what the declared ones of some proposed handoffs repeat."""
+    if not task.open and not task.closed:
+        return {}
+    at = event.occurred_at
+    return {
+        proposed.slot: found
+        for proposed in proposals
+        if proposed.begun == "declared"
+        and (found := _repeated(proposed, task, output, at, context, memory, grace_ms))
+    }
+
+
+def _repeated(
     proposed: ProposedHandoff,
     task: Task,
     output: ToolOutput,
@@ -57,8 +79,13 @@ def repeated(
     contract = proposed.asked.contract
     id_ = contract.id if contract is not None else None
     receiver = contract.receiver if contract is not None else proposed.asked.receiver
-    for event in reversed(memory.events):
-        if type(event) is not TaskEvent or not event.hop:
+    begun = {handoff.source.number for handoff in task.open if handoff.state != "held"}
+    begun |= {closed.number for closed in task.closed if closed.how == "completed"}
+    oldest = min(begun, default=0)
+    for event in reversed(memory.events) if begun else ():
+        if event.number < oldest:
+            break
+        if type(event) is not TaskEvent or not event.hop or event.number not in begun:
             continue
         ref = event.ref
         if ref.stage != output.stage or ref.tool != output.tool or ref.occurred_at > occurred_at:

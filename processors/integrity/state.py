@@ -228,8 +228,8 @@ class Task(Struct, gc=False):
     that only held handoffs still need, and `lost` has the digests of the names in all that it has
     forgotten. `retracted` maps a name to the time of its retraction. `size` and `names` are upper
     bounds: of the bytes of the events, and of the names that they hold values of. `searched` is
-    what was found in the events lately, and `secrets` are the classified values, both where they
-    were worked out.
+    what was found in the events lately, `secrets` are the classified values, and `named` has the
+    names that it holds values of, or more: each where it was worked out.
 
     `hops` counts the handoffs so far. `heard` holds eight bytes for each of the last inputs.
     `last_input_at` is processor time. `stage`, `tool` and `stage_at` (event time) are those of the
@@ -255,6 +255,7 @@ class Task(Struct, gc=False):
     lost: bytes = b""
     searched: dict[int | str, Candidates] | None = None
     secrets: TaskSecrets | None = None
+    named: set[str] | None = None
     hops: int = 0
     open: tuple[OpenHandoff, ...] = ()
     heard: bytes = b""

@@ -6,7 +6,6 @@ arrays. Bytes that an event holds are written once: what has the same ones refer
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -188,8 +187,8 @@ def encode_change(before: Task, after: Task) -> bytes:
         before.next_number,
         _head(after),
         _added(before.heard, after.heard, 8, MAX_EVENTS),
-        _added(before.path, after.path, 4, MAX_PATH),
-        _added(before.edges, after.edges, 4, MAX_EDGES),
+        b"" if after.path is before.path else _added(before.path, after.path, 4, MAX_PATH),
+        b"" if after.edges is before.edges else _added(before.edges, after.edges, 4, MAX_EDGES),
         added,
     ]
     if after.open is not before.open or after.closed is not before.closed:
@@ -249,7 +248,7 @@ def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remember
 
 def _handoff(handoff: OpenHandoff, events: Sequence[Remembered]) -> tuple[Any, ...]:
     """A handoff as `_Handoff` has it."""
-    bare = copy(handoff)
+    bare = replace(handoff)
     bare.values, bare.amended, bare.context = {}, {}, {}
     refs: dict[int, EventRef] = {}
     values = _fields(handoff.values, refs, events)
