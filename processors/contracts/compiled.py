@@ -1,7 +1,7 @@
 """Contracts and receivers as the cores use them: documents compiled once, then only read."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -83,13 +83,19 @@ class Field(Struct, frozen=True, gc=False):
     unambiguous: bool
     stable: bool
     placeholders: frozenset[str]  # case-folded
+    placeholder_starts: frozenset[int]  # the bytes that may follow the quote of such a text
     key: Key  # equal for values that are the same
     words: Words | None  # how texts say its values; None: as they are
     folded: bool  # in whatever case
 
     def is_placeholder(self, value: bytes) -> bool:
         """Whether a value only says that there is none."""
-        if not self.placeholders or value[0] != _QUOTE or len(value) > _LONGEST_PLACEHOLDER:
+        if (
+            not self.placeholders
+            or value[0] != _QUOTE
+            or value[1] not in self.placeholder_starts
+            or len(value) > _LONGEST_PLACEHOLDER
+        ):
             return False
         text = values.string(value)
         return text is not None and text.strip().casefold() in self.placeholders
@@ -343,6 +349,7 @@ def _undeclared(name: str) -> Field:
         unambiguous=False,
         stable=False,
         placeholders=frozenset(),
+        placeholder_starts=frozenset(),
         key=_SPELLED_KEY,
         words=None,
         folded=False,
@@ -374,10 +381,19 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
         unambiguous=field.rebuild.pick == "unambiguous",
         stable=field.stable,
         placeholders=placeholders,
+        placeholder_starts=_text_starts(placeholders),
         key=readers.reader(same_as, field.region),
         words=words(same_as, field.region),
         folded=same_as == "text",
     )
+
+
+def _text_starts(texts: Iterable[str]) -> frozenset[int]:
+    """The bytes that a JSON string of one of some case-folded texts may have behind its quote: the
+    text's first character in either case, white space, an escape, or part of a longer character."""
+    first = {char for text in texts for char in (text[:1], text[:1].upper())}
+    plain = {ord(char) for char in first if char.isascii() and char}
+    return frozenset(plain) | frozenset(b' \\"') | frozenset(range(0x80, 0x100))
 
 
 def _implied(field: ContractField) -> SameAs | None:

@@ -39,6 +39,7 @@ _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NUMBER: Final = re.compile(r"\d(?<!\d\d)\d*+(?:\.\d++(?:[eE][+-]?\d++)?|[eE][+-]?\d++)", re.ASCII)
+_JSON_STARTS: Final = ('"', "[", "{")
 _UNSEEN: Final = frozenset({"Cc", "Cf"})
 _ACCENTS: Final = frozenset({"Mn", "Me"})
 _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
@@ -60,6 +61,7 @@ class Secrets:
         self._texts: Collection[str] = texts
         self._compact: frozenset[str] | None = None  # without white space
         self._spaced: frozenset[str] = frozenset()
+        self._least = 0
 
     def __bool__(self) -> bool:
         return self._number > 0
@@ -68,7 +70,7 @@ class Secrets:
         """Whether a text, or JSON as it is written, holds the text of a classified value."""
         if not self._number:
             return False
-        if (len(text) + _READ) * (self._number + _READING) > self._most:
+        if self._takes_long(len(text)):
             return True
         if self._compact is None:
             self._fold()
@@ -88,6 +90,10 @@ class Secrets:
         if not self._number:
             return set()
         together = " ".join(names)  # most tell nothing: they are read at once
+        if not self._takes_long(len(together)):
+            longest = _longest_plain(tuple(names))
+            if longest is not None and longest < self._shortest():
+                return set()
         if not self.tells(together):
             return set()
         return {name for name in names if self.tells(name)}
@@ -101,6 +107,15 @@ class Secrets:
         top = min(tops, key=len, default=None)
         return None if top is None or self.tells(top) else top
 
+    def _takes_long(self, length: int) -> bool:
+        return (length + _READ) * (self._number + _READING) > self._most
+
+    def _shortest(self) -> int:
+        """The characters, without white space, of the shortest text that must not be told."""
+        if self._compact is None:
+            self._fold()
+        return self._least
+
     def _fold(self) -> None:
         found: set[str] = set()
         for text in self._texts:
@@ -108,6 +123,17 @@ class Secrets:
         apart = {each for each in found if len(each) >= (_WORDS if " " in each else _WORD)}
         self._compact = frozenset([each.replace(" ", "") for each in apart])
         self._spaced = frozenset(found - apart - {""})
+        lengths = [len(each.replace(" ", "")) for each in found if each]
+        self._least = min(lengths, default=0)
+
+
+@lru_cache(maxsize=1024)
+def _longest_plain(names: tuple[str, ...]) -> int | None:
+    """The characters of the longest name, if all are as plain as they read: nothing that is read in
+    one of them is longer than it is."""
+    if any(_PLAIN_TEXT.fullmatch(name) is None for name in names):
+        return None
+    return max(map(len, names), default=0)
 
 
 def _forms_of_secret(text: str) -> set[str]:
@@ -252,7 +278,7 @@ def read(value: bytes) -> Any:
 
 def within(text: str) -> Any:
     """The value that a string holds as JSON; None where it is none, or no more than a number."""
-    if text.lstrip()[:1] not in ('"', "[", "{"):
+    if text.lstrip()[:1] not in _JSON_STARTS:
         return None
     try:
         return _decode_pairs(text)
@@ -279,7 +305,10 @@ def texts(value: bytes) -> list[str]:
     """The text of each string and number inside a JSON value, in any order; of a string that is
     JSON itself, what is in it, too; and of names of members those that no tool would give, such as
     an address."""
-    return texts_of(read(value))
+    found = read(value)
+    if isinstance(found, str) and found.lstrip()[:1] not in _JSON_STARTS:
+        return [found]
+    return texts_of(found)
 
 
 def texts_of(value: Any) -> list[str]:

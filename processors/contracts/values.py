@@ -5,7 +5,7 @@ Such a value is passed on like any other; where it would have to be read, it is 
 equal to nothing but the same bytes, and it leads nowhere.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any
@@ -40,6 +40,13 @@ _SPELLED = tuple([_KIND.get(byte, "integer" if byte in _DIGITS else "") for byte
 _NESTED_TYPES = ("object", "array")
 _QUOTE_OR_BACKSLASH = b'"\\'
 _NO_MEMBER = b"]} \t\r\n"  # what may follow the bracket of an array or object that holds nothing
+# By its first two bytes, where these tell that a value holds something.
+_HELD = {b'{"': "object", b"tr": "boolean", b"fa": "boolean"}
+_HELD |= {bytes([byte]): "integer" for byte in b"0123456789"}
+_HELD |= {b"[" + bytes([byte]): "array" for byte in b'"[{-tfn0123456789'}
+_HELD |= {
+    b'"' + bytes([byte]): "string" for byte in range(0x21, 0x80) if byte not in _QUOTE_OR_BACKSLASH
+}
 
 
 def kind(value: bytes) -> str:
@@ -74,16 +81,21 @@ def spelled_type(value: bytes) -> str:
 def held_type(value: bytes) -> str:
     """The `spelled_type` of a value that holds something, "" of one that is empty: null, a string
     of nothing but white space, `[]` or `{}`. Most values tell by their first two bytes."""
+    known = _HELD.get(value[:2])
+    if known is not None:
+        return known
     found = _SPELLED[value[0]]
     if found == "string":
-        second = value[1]
-        if 0x20 < second < 0x80 and second not in _QUOTE_OR_BACKSLASH:
-            return found
         text = string(value)
         return found if text is None or text.strip() else ""
     if found in _NESTED_TYPES:
         return found if value[1] not in _NO_MEMBER or value[1:-1].strip() else ""
     return "" if found == "null" else spelled_type(value)
+
+
+def held_types(values: Iterable[bytes]) -> tuple[str, ...]:
+    """The `held_type` of each value."""
+    return tuple([_HELD.get(value[:2]) or held_type(value) for value in values])
 
 
 def is_empty(value: bytes) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Raw, Struct
 
-from processors.contracts.values import held_type
+from processors.contracts.values import held_types
 from processors.integrity.texts import Texts
 
 _NONE: frozenset[str] = frozenset()
@@ -43,7 +43,7 @@ def carry(context: Mapping[str, Raw | bytes]) -> Carried:
     if not context:
         return NO_CONTEXT
     held = {name: bytes(raw) for name, raw in context.items()}
-    types = tuple(map(held_type, held.values()))
+    types = held_types(held.values())
     empty = _NONE
     if "" in types:
         empty = frozenset([name for name, type_ in zip(held, types, strict=True) if not type_])
