@@ -4,12 +4,13 @@
 the context is in it but those that the caller reveals.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
 from msgspec import Raw, Struct
 
 from console.hops import Hop, Promise, absence, hop, mark_losses, promise, states
+from console.others import Place, place
 from console.sequence import Event
 from processors.contracts.values import is_empty
 from schemas import serde
@@ -23,8 +24,9 @@ Reveals = Callable[[str, Raw], bool]  # whether a captured value may be shown; i
 class Captured(Struct, frozen=True, tag_field="what", tag="output"):
     """A tool output: the names that it brought (empty values are no captures) and took back.
 
-    `values` holds those that the caller reveals, as raw JSON. `refused`, here and below, is the
-    reason where it became a dead letter and nothing followed from it.
+    `values` holds those that the caller reveals, as raw JSON. `of_others` says that another team
+    than the receiver's sent it from the receiver's stage: it accepted and moved nothing. `refused`,
+    here and below, is the reason where it became a dead letter and nothing followed from it.
     """
 
     at: datetime
@@ -37,6 +39,7 @@ class Captured(Struct, frozen=True, tag_field="what", tag="output"):
     handed_to: list[str]
     values: dict[str, Raw]
     refused: str | None
+    of_others: bool = False
 
 
 class Acked(Struct, frozen=True, tag_field="what", tag="ack"):
@@ -155,11 +158,13 @@ def tell(
     workflow: str,
     contracts: Mapping[str, HandoffContract],
     reveals: Reveals = lambda name, raw: False,
+    others: Collection[Place] = (),
 ) -> TaskStory:
     """The story of a task from its events in order (`console/sequence.py:in_order`).
 
     `contracts` by `id@version` say which handoffs end with their acceptance; `reveals` says of a
-    captured name whether its value may be shown.
+    captured name whether its value may be shown; `others` are the outputs of other teams
+    (`console/others.py`).
     """
     events = _of_workflow(list(events), workflow)
     packages: dict[str, list[Package]] = {}
@@ -174,7 +179,7 @@ def tell(
             violations.setdefault(body.id, []).append(body)
         elif isinstance(body, Signal):
             signals.setdefault(body.handoff_id, []).append(body)
-        elif isinstance(body, ToolOutput) and event.refused is None:
+        elif isinstance(body, ToolOutput) and event.refused is None and place(event) not in others:
             last = body
     standing = states(packages, signals, contracts)
     about: dict[str | None, list[Violation]] = {}
@@ -190,7 +195,7 @@ def tell(
     return TaskStory(
         task_id=task_id,
         workflow=workflow,
-        timeline=[_entry(event, reveals) for event in events],
+        timeline=[_entry(event, reveals, others) for event in events],
         handoffs=hops,
         fields=list(dict.fromkeys(name for each in hops for name in each.cells)),
         violations=promises,
@@ -219,11 +224,11 @@ def _of_workflow(events: list[Event], workflow: str) -> list[Event]:
     ]
 
 
-def _entry(event: Event, reveals: Reveals) -> Entry:
+def _entry(event: Event, reveals: Reveals, others: Collection[Place]) -> Entry:
     body, at, refused = event.body, serde.utc(event.at), event.refused
     match body:
         case ToolOutput():
-            return _captured(body, reveals, refused)
+            return _captured(body, reveals, refused, place(event) in others)
         case Ack():
             when = _when(body.occurred_at)
             return Acked(
@@ -283,7 +288,7 @@ def _entry(event: Event, reveals: Reveals) -> Entry:
             return Unread(at, record.topic, record.partition, record.offset)
 
 
-def _captured(body: ToolOutput, reveals: Reveals, refused: str | None) -> Captured:
+def _captured(body: ToolOutput, reveals: Reveals, refused: str | None, of_others: bool) -> Captured:
     names = [name for name, raw in body.context.items() if not is_empty(bytes(raw))]
     asked = body.handoff or []
     requests = asked if isinstance(asked, list) else [asked]
@@ -298,6 +303,7 @@ def _captured(body: ToolOutput, reveals: Reveals, refused: str | None) -> Captur
         handed_to=[each.to for each in requests],
         values={name: raw for name in names if reveals(name, raw := body.context[name])},
         refused=refused,
+        of_others=of_others,
     )
 
 

@@ -117,6 +117,8 @@ def _captured(entry: story.Captured) -> Text:
         words.append(f"handed off to {_listed(entry.handed_to)}")
     if len(words) == 1:
         words.append("brought nothing")
+    if entry.of_others:
+        words.append("from another team than the receiver's, so it accepts and moves nothing")
     return Text(": ".join((words[0], "; ".join(words[1:]))))
 
 

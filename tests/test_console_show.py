@@ -571,6 +571,48 @@ def test_what_people_write_is_shown_without_what_is_classified(tmp_path: Path, f
         assert told in found.stdout
 
 
+@pytest.mark.parametrize(
+    ("team", "told"), [("desk", True), ("billing", True), ("t", False), ("guests", False)]
+)
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_output_of_another_team_is_told_apart(
+    tmp_path: Path, team: str, told: bool, declared: bool
+) -> None:
+    """The sender's team, or another registered one, writes at the receiver's stage."""
+    ada = {"name": "Ada", "contact": "ada@x.example"}
+    contract = {
+        "kind": "HandoffContract",
+        "id": "calls",
+        "version": 1,
+        "owner": ada,
+        "action": "Call.",
+        "workflow": "calls",
+        "from": {"team": "desk", "stage": "desk"},
+        "to": {"receiver": "r1", "stage": "call"},
+        "fields": [{"name": "subject"}],
+    }
+    receivers = [
+        {"kind": "Receiver", "id": id_, "team": team_, "owners": [ada]}
+        for id_, team_ in (("r1", "t"), ("r2", "billing"))
+    ]
+    said = {"workflow": "calls", "task_id": "c-1", "tool": "bot", "context": {"subject": "parcel"}}
+    first = {"id": "o-1", "stage": "desk", "occurred_at": "2026-03-02T10:00:00Z"}
+    next_ = {"id": "o-2", "stage": "call", "occurred_at": "2026-03-02T10:05:00Z", "team": team}
+    handed = {"handoff": {"to": "r1"}} if declared else {}
+    documents_, recording = tmp_path / "documents.yaml", tmp_path / "recording.jsonl"
+    documents_.write_text("\n---\n".join(map(json.dumps, (contract, *receivers))))
+    recording.write_text(f"{json.dumps(said | first | handed)}\n{json.dumps(said | next_)}\n")
+    arguments = ("c-1", "--from", str(recording), "--contracts", str(documents_))
+    found = json.loads(show(*arguments, "--output", "json").stdout)
+    outputs = [each["of_others"] for each in found["timeline"] if each["what"] == "output"]
+    assert outputs == [False, told]
+    words = "from another team than the receiver's"
+    assert (words in " ".join(show(*arguments).stdout.split())) is told
+    assert found["last_stage"] == ("desk" if told else "call")
+    accepted = [each for each in found["timeline"] if each.get("kind") == "accepted"]
+    assert bool(accepted) is (declared and not told)
+
+
 def test_acks_and_deadlines_of_a_recording_are_told_where_they_fell(tmp_path: Path) -> None:
     """Two records of another topic, and a deadline between them that no line is about."""
     first = json.loads(show("lead-2041", *RECORDING, "--output", "json").stdout)

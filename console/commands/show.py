@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 import click
 from msgspec.structs import replace
 
-from console import output, render, sequence, story, story_render
+from console import others, output, render, sequence, story, story_render
 from console.commands.documents import load_documents, registered_contracts, shown_by
 from console.commands.running import limits
 from console.dry_run import DryRun
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
-from console.kafka import Cluster, connect, read_all
+from console.kafka import Cluster, connect, read_all, read_table
 from console.lines import INPUTS, Line, check_readable, read_lines
 from console.masking import MASK, Mask
 from processors.contracts.registry import CONTRACTS, RECEIVERS
-from processors.integrity.processor import integrity
+from processors.integrity.processor import INTEGRITY, integrity
 from processors.partitioning import partition_of
 from processors.runtime.settings import load_settings
 from schemas import documents, serde
@@ -67,12 +67,17 @@ def show(
     if recording is None:
         cluster = connect()
         contracts, shown = registered_contracts(cluster), shown_by(cluster)
+        tables = {
+            name: read_table(cluster, name) if cluster.has(name) else {}
+            for name in (CONTRACTS, RECEIVERS)
+        }
         found = sequence.of_task(_read(cluster, task), task)
         now, where = datetime.now(UTC), cluster.settings.kafka_bootstrap_servers
     else:
         check_readable(recording)
         rehearsed = _Rehearsal(recording, paths)
         contracts, shown = rehearsed.contracts, render.Contracts(rehearsed.contracts)
+        tables = rehearsed.tables
         found = sequence.of_task(rehearsed.records(), task)
         now, where = serde.utc(rehearsed.now), recording
     events = sequence.in_order(found)
@@ -88,6 +93,7 @@ def show(
         name,
         {documents.key(each): each for each in contracts},
         lambda name, raw: values and known and mask.shows(name, raw),
+        others.of_others(events, name, INTEGRITY.build_tables(tables, None)),
     )
     with output.ends_cleanly():
         if output_ == "json":
@@ -147,7 +153,7 @@ class _Rehearsal:
 
     def __init__(self, path: str, paths: Iterable[str]) -> None:
         found = load_documents(paths)
-        tables = {
+        self.tables = {
             CONTRACTS: {documents.key(each): documents.to_json(each) for each in found.contracts},
             RECEIVERS: {documents.key(each): documents.to_json(each) for each in found.receivers},
         }
@@ -155,7 +161,7 @@ class _Rehearsal:
         self._path = path
         # As in `dry-run`: a recording may span years, and nothing of it is forgotten.
         within = replace(limits(load_settings()), task_ttl_ms=None, handoff_ttl_ms=None)
-        self._run = DryRun(integrity(within), tables, DEFAULT_PARTITIONS)
+        self._run = DryRun(integrity(within), self.tables, DEFAULT_PARTITIONS)
         self._inputs: list[Record] = []
         self._offsets: Counter[tuple[str, int]] = Counter()  # a dead letter names its input by it
 
