@@ -20,7 +20,7 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
     are versions that a later one has replaced.
     """
     receivers = {receiver.id: receiver for receiver in documents.receivers}
-    contracts = _in_play(documents.contracts)
+    contracts = in_play(documents.contracts)
     problems: list[Problem] = []
     for contract in contracts:
         source = documents.source(contract)
@@ -37,10 +37,15 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
         if receiver.status == "active"
         for problem in _owner_in_force(receiver, settled, owned, today, documents)
     ]
+    return in_order(problems)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems, errors first, then by file and line."""
     return sorted(problems, key=lambda p: (_LEVELS.index(p.level), p.file, p.line, p.path))
 
 
-def _in_play(contracts: Iterable[HandoffContract]) -> list[HandoffContract]:
+def in_play(contracts: Iterable[HandoffContract]) -> list[HandoffContract]:
     """What handoffs are judged with, now or once it is activated.
 
     Of each id the highest active version or else the highest deprecated one, the highest on trial,

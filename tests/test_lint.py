@@ -1,10 +1,13 @@
 """What `contracts lint` finds: tables of documents and the problems that are told of them."""
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from console.main import main
 from schemas.documents import VIOLATION_KINDS
 from schemas.lint import lint
 from schemas.loading import load
@@ -520,3 +523,52 @@ def test_the_examples_are_without_a_fault(tmp_path: Path) -> None:
     told = lint(load([ROOT / "console" / "demo"]), TODAY)
     # Its story: the queue that nobody owns.
     assert [p.path for p in told] == ["owners"]
+
+
+def test_a_path_that_leads_nowhere_in_a_recording_is_hinted_at(tmp_path: Path) -> None:
+    contract = {
+        "kind": "HandoffContract",
+        "id": "c",
+        "version": 1,
+        "owner": {"name": "Ada", "contact": "ada@x.example"},
+        "action": "Do.",
+        "workflow": "w",
+        "from": {"team": "t", "stage": "s"},
+        "to": {"receiver": "r", "stage": "u"},
+        "fields": [
+            {"name": "first", "from": "photos[0].url"},
+            {"name": "ninth", "from": ["photos[9].url", "photos[8].url"]},
+            {"name": "size", "from": "custom[id=7].value"},
+            {"name": "colour", "from": "custom[id=8].value"},
+            {"name": "at", "from": "meta.time.at"},
+            {"name": "plain"},
+        ],
+    }
+    other = contract | {"id": "d", "workflow": "unseen"}
+    (tmp_path / "c.yaml").write_text(f"{json.dumps(contract)}\n---\n{json.dumps(other)}\n")
+    photos = [{"url": "a"}] * 9
+    said = {"task_id": "1", "stage": "s", "tool": "x", "occurred_at": "2026-03-01T09:00:00Z"}
+    lines = [
+        said | {"id": "1", "workflow": "w", "context": {"photos": photos}},
+        said | {"id": "2", "workflow": "w", "context": {"custom": [{"id": 7, "value": None}]}},
+        said | {"id": "3", "workflow": "other", "context": {"meta": {"time": {"at": 1}}}},
+        {"nothing": "of ours"},
+    ]
+    recording = tmp_path / "r.jsonl"
+    recording.write_text("\n".join(map(json.dumps, lines)))
+    arguments = ["contracts", "lint", str(tmp_path / "c.yaml")]
+    without = CliRunner().invoke(main, arguments)
+    found = CliRunner().invoke(main, [*arguments, "--against", str(recording)])
+    assert found.exit_code == without.exit_code == 0, found.output
+    hints = [line for line in found.stdout.splitlines() if "leads nowhere" in line]
+    assert [line.partition("hint: ")[2] for line in hints] == [
+        "fields[1]: the path 'photos[9].url' leads nowhere, though 'photos' came once "
+        "(outputs of 'w': 2); correct it, or record more",
+        "fields[3]: the path 'custom[id=8].value' leads nowhere, though 'custom' came once "
+        "(outputs of 'w': 2); correct it, or record more",
+        "fields[4]: the path 'meta.time.at' leads nowhere: 'meta' never came "
+        "(outputs of 'w': 2); correct it, or record more",
+    ]
+    assert "leads nowhere" not in without.stdout
+    missing = CliRunner().invoke(main, [*arguments, "--against", str(tmp_path / "none")])
+    assert missing.exit_code == 2

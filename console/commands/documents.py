@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 
 import click
@@ -13,14 +14,17 @@ from pydantic import ValidationError
 from console import output, yaml_text
 from console.errors import BadInputError, DeclinedError
 from console.kafka import Cluster, connect, read_table, write_all
+from console.lines import TOOL_OUTPUTS, read_lines
+from console.lint_traffic import unled
 from console.render import Contracts
 from processors.contracts.classified import Outline, outline
 from processors.contracts.registry import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
 from schemas import documents, serde
 from schemas.documents import Document, HandoffContract, Receiver
+from schemas.lint import in_order
 from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
-from schemas.records import Liveness
+from schemas.records import Liveness, ToolOutput
 from schemas.yaml_source import Problem
 from topics.catalogue import NAMES
 from topics.rights import Right, missing
@@ -38,16 +42,24 @@ def load_documents(paths: Iterable[str]) -> Documents:
 
 @click.command("lint")
 @output.as_json
+@click.option(
+    "--against",
+    "recording",
+    metavar="FILE",
+    help="A recording, as `dry-run` reads it: which paths lead nowhere there?",
+)
 @paths_argument
-def lint(output_: str, paths: tuple[str, ...]) -> None:
+def lint(output_: str, recording: str | None, paths: tuple[str, ...]) -> None:
     """Check contracts and receivers, each alone and against each other.
 
-    Exit status 2 when there is an error; warnings do not count.
+    Exit status 2 when there is an error; warnings and hints do not count.
     """
     found = Documents()
     try:
         found = load(paths)
         problems = judge(found, datetime.now(UTC).date())
+        if recording is not None:
+            problems = in_order([*problems, *unled(found, _outputs(recording))])
     except DocumentErrors as error:
         problems = error.problems
     if output_ == "json":
@@ -58,6 +70,15 @@ def lint(output_: str, paths: tuple[str, ...]) -> None:
         output.say(_verdict(found, problems))
     if any(problem.level == "error" for problem in problems):
         sys.exit(2)
+
+
+def _outputs(recording: str) -> Iterator[ToolOutput]:
+    """The tool outputs of a recording that can be read."""
+    decode = msgspec.json.Decoder(ToolOutput).decode
+    for line in read_lines(recording):
+        if line.topic == TOOL_OUTPUTS and line.problem is None:
+            with suppress(msgspec.DecodeError):
+                yield decode(line.value)
 
 
 def _verdict(found: Documents, problems: list[Problem]) -> str:
