@@ -435,7 +435,8 @@ def test_of_a_line_that_cannot_be_read_a_card_says_why() -> None:
 
 def test_cards_go_by_the_contracts_of_their_moment(tmp_path: Path) -> None:
     """A contract that is registered by a line classifies from there on."""
-    registered = json.loads(to_json(load([str(DEMO)]).contracts[0]))
+    (contract,) = [c for c in load([str(DEMO)]).contracts if c.id == "lead-to-nurture"]
+    registered = json.loads(to_json(contract))
     line = {"topic": "handoff.contracts", "occurred_at": "2026-03-01T08:00:00Z"}
     hand = {"handoff": {"to": registered["to"]["receiver"]}, "workflow": registered["workflow"]}
     said = {"stage": registered["from"]["stage"][0], "context": {"contact_name": "Mara Lind"}}

@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.contracts import telling
+from processors.contracts.classified import Named, classify
 from processors.contracts.telling import MAX_SEARCHED, Secrets
+from processors.integrity.events import EventRef, TaskEvent
+from processors.integrity.secrets import TaskSecrets
 from tests.test_core_properties import examples
 
 NAME = "Jörg Müller-Lüdenscheidt"
@@ -261,3 +264,42 @@ def test_the_longest_text_that_is_read_is_read_in_time(part: str) -> None:
     SECRETS.tells(text)
     telling.texts(json.dumps(text).encode())
     assert process_time() - began < 10, "some tenths of a second: nothing grows with its square"
+
+
+# --- names that are too short to tell anything ----------------------------------------------------
+
+PIECES = st.sampled_from(
+    [
+        "kim",
+        "Kim B",
+        "ab",
+        "7.50",
+        "1e3",
+        "%41",
+        "a+b",
+        "&amp;",
+        "\\u0061",
+        "é",
+        "ﬁ",
+        " ",
+        "\t",
+        "_x",
+        "-",
+    ]
+)
+SOME = st.lists(PIECES, max_size=4).map("".join)
+
+
+@examples
+@given(st.lists(SOME, max_size=4), SOME, SOME.filter(bool))
+def test_a_shorter_name_never_tells(held: list[str], now: str, name: str) -> None:
+    """That is decided by lengths alone; whoever reads the texts finds the same."""
+    classified = classify([Named(("pin",), True)])
+    events = [
+        TaskEvent(EventRef(n, "s", "t", "e", n, False, 0, n), 0, {"pin": json.dumps(text).encode()})
+        for n, text in enumerate(held)
+    ]
+    secrets = TaskSecrets(classified).after(events)
+    context = {"pin": json.dumps(now).encode(), name: b"1"}
+    found = secrets.told_by(tuple(context), context)
+    assert found == secrets.beside(context).named(classified.unknown(tuple(context)))

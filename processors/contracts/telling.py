@@ -44,6 +44,8 @@ _UNSEEN: Final = frozenset({"Cc", "Cf"})
 _ACCENTS: Final = frozenset({"Mn", "Me"})
 _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
 _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*(:))?|[-+.\w]+', re.DOTALL)
+NO_LENGTH: Final = 1 << 30  # longer than any name
+_SHRINKING: Final = re.compile(r"[\\%&+\x00-\x1f\x7f]|[0-9][.eE]")  # a form of it may be shorter
 _PLAIN_TEXT: Final = re.compile(r"[ A-Za-z_.,:/@-]*+")  # nothing to undo, no number
 _PLAIN_NAME: Final = re.compile(r"[^\W\d][\w-]*")
 _decode: Final = msgspec.json.Decoder(str).decode
@@ -61,7 +63,6 @@ class Secrets:
         self._texts: Collection[str] = texts
         self._compact: frozenset[str] | None = None  # without white space
         self._spaced: frozenset[str] = frozenset()
-        self._least = 0
 
     def __bool__(self) -> bool:
         return self._number > 0
@@ -70,7 +71,7 @@ class Secrets:
         """Whether a text, or JSON as it is written, holds the text of a classified value."""
         if not self._number:
             return False
-        if self._takes_long(len(text)):
+        if (len(text) + _READ) * (self._number + _READING) > self._most:
             return True
         if self._compact is None:
             self._fold()
@@ -90,10 +91,6 @@ class Secrets:
         if not self._number:
             return set()
         together = " ".join(names)  # most tell nothing: they are read at once
-        if not self._takes_long(len(together)):
-            longest = _longest_plain(tuple(names))
-            if longest is not None and longest < self._shortest():
-                return set()
         if not self.tells(together):
             return set()
         return {name for name in names if self.tells(name)}
@@ -107,15 +104,6 @@ class Secrets:
         top = min(tops, key=len, default=None)
         return None if top is None or self.tells(top) else top
 
-    def _takes_long(self, length: int) -> bool:
-        return (length + _READ) * (self._number + _READING) > self._most
-
-    def _shortest(self) -> int:
-        """The characters, without white space, of the shortest text that must not be told."""
-        if self._compact is None:
-            self._fold()
-        return self._least
-
     def _fold(self) -> None:
         found: set[str] = set()
         for text in self._texts:
@@ -123,17 +111,23 @@ class Secrets:
         apart = {each for each in found if len(each) >= (_WORDS if " " in each else _WORD)}
         self._compact = frozenset([each.replace(" ", "") for each in apart])
         self._spaced = frozenset(found - apart - {""})
-        lengths = [len(each.replace(" ", "")) for each in found if each]
-        self._least = min(lengths, default=0)
 
 
 @lru_cache(maxsize=1024)
-def _longest_plain(names: tuple[str, ...]) -> int | None:
-    """The characters of the longest name, if all are as plain as they read: nothing that is read in
-    one of them is longer than it is."""
+def longest_plain(names: tuple[str, ...]) -> int | None:
+    """The characters of the longest of some names, if nothing is longer in any form of theirs; else
+    None."""
     if any(_PLAIN_TEXT.fullmatch(name) is None for name in names):
         return None
     return max(map(len, names), default=0)
+
+
+def least(text: str) -> int:
+    """How many characters something has at least that tells this text, white space left out."""
+    if text.isascii() and _SHRINKING.search(text) is None:
+        return len("".join(text.split()))
+    lengths = [len("".join(form.split())) for form in _forms_of_secret(text)]
+    return min(lengths, default=NO_LENGTH)
 
 
 def _forms_of_secret(text: str) -> set[str]:

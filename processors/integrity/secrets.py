@@ -7,23 +7,28 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
+from processors.contracts import telling
 from processors.contracts.classified import NO_SECRETS, Classified
 from processors.contracts.telling import Secrets
-from processors.integrity.events import Remembered, TaskEvent
+from processors.integrity.events import Alias, Remembered, TaskEvent
 
 MAX_VALUES = 5  # of a name, the last ones: as many as stand behind each other in an index
 
 
-class TaskSecrets(Struct, frozen=True, gc=False):
-    """The values of a task that may be `classified`, by top-level name, the newest first."""
+class TaskSecrets(Struct, gc=False):
+    """The values of a task that may be `classified`, by top-level name, the newest first.
+
+    A plain name of fewer characters than `least` tells none of them.
+    """
 
     classified: Classified
     values: dict[str, tuple[bytes, ...]] = {}
-    secrets: Secrets = NO_SECRETS
+    least: int = telling.NO_LENGTH
+    _secrets: Secrets | None = None
 
     def after(self, events: Iterable[Remembered]) -> "TaskSecrets":
         """What a task holds after these events."""
-        values = self.values
+        values, least = self.values, self.least
         for event in events:
             for name, value in _classified_of(event, self.classified):
                 known = values.get(name, ())
@@ -31,35 +36,55 @@ class TaskSecrets(Struct, frozen=True, gc=False):
                     if values is self.values:
                         values = values.copy()
                     values[name] = (value, *known)[:MAX_VALUES]
+                    least = min(least, self._least(name, value))
         if values is self.values:
             return self
-        secrets = Secrets(self.classified.texts(_pairs(values)))
-        return TaskSecrets(self.classified, values, secrets)
+        return TaskSecrets(self.classified, values, least)
+
+    def _least(self, name: str, value: bytes) -> int:
+        texts = self.classified.texts(((name, value),))
+        return min(map(telling.least, texts), default=telling.NO_LENGTH)
+
+    def _all(self) -> Secrets:
+        if self._secrets is None:
+            self._secrets = Secrets(self.classified.texts(_pairs(self.values)))
+        return self._secrets
 
     def beside(self, context: Mapping[str, bytes]) -> Secrets:
         """What must not be told of these values, and of those of a context."""
         if not self.classified.at:
             return NO_SECRETS
-        more = [
+        more = self._more(context)
+        if not more:
+            return self._all()
+        return Secrets(self.classified.texts([*_pairs(self.values), *more]))
+
+    def _more(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+        """What of a context may be classified, and is not known."""
+        return [
             (name, value)
             for name, value in self.classified.within(context)
             if value not in self.values.get(name, ())
         ]
-        if not more:
-            return self.secrets
-        return Secrets(self.classified.texts([*_pairs(self.values), *more]))
 
     def told_by(self, names: tuple[str, ...], context: Mapping[str, bytes]) -> set[str]:
         """Those of some top-level names that tell what is classified of a task and a context."""
         unknown = self.classified.unknown(names)
-        return self.beside(context).named(unknown) if unknown else set()
+        if not unknown:
+            return set()
+        longest = telling.longest_plain(unknown)
+        if longest is not None and longest < self.least:
+            more = self._more(context)
+            if all(longest < self._least(name, value) for name, value in more):
+                return set()
+        return self.beside(context).named(unknown)
 
 
-def _classified_of(event: Remembered, classified: Classified) -> Iterator[tuple[str, bytes]]:
-    if isinstance(event, TaskEvent):
-        yield from classified.within(event.context)
-    elif event.value is not None:
-        yield from classified.within({event.name: event.value})
+def _classified_of(event: Remembered, classified: Classified) -> list[tuple[str, bytes]]:
+    if type(event) is TaskEvent:
+        return classified.within(event.context)
+    assert isinstance(event, Alias)
+    return [] if event.value is None else classified.within({event.name: event.value})
 
 
 def _pairs(values: Mapping[str, tuple[bytes, ...]]) -> Iterator[tuple[str, bytes]]:
