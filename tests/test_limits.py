@@ -213,3 +213,20 @@ def test_a_dry_run_marks_the_lines_that_are_replays_by_the_setting(
         assert result.exit_code == 0, result.stderr
         held = json.loads(result.stdout.splitlines()[0])
         assert held["value"]["backfill"] is is_backfill
+
+
+def test_of_names_taken_back_at_once_the_first_by_name_is_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever order a set has: the next run of the processor must find the same."""
+    monkeypatch.setenv("HANDOFF_MAX_FIELDS", "4")
+    (processor,) = processors(load_settings(), ["integrity"])
+    driver = Driver(processor, processor.build_tables({}, None))
+    driver.assign(0, {})
+    names = [f"n{number}" for number in range(9)]
+    body: dict[str, Any] = {"id": "e1", "task_id": "t", "workflow": "w", "stage": "s"}
+    body |= {"tool": "x", "occurred_at": NOW, "context": {"kept": 1}, "retracted": names[::-1]}
+    driver.step(Record("handoff.tool-outputs", 0, 0, b"t", json.dumps(body).encode(), NOW), NOW)
+    driver.merge(list(driver.changelog()))
+    (task,) = tasks_of(driver)
+    assert list(task.retracted) == names[-4:]

@@ -234,7 +234,7 @@ class Memory(Struct, gc=False):
         retracted = self.retracted.copy()
         # A forgotten alias is taken back as its name was: asked for, it is no name never captured.
         gone.update(self._aliases_of(gone, at))
-        for name in gone:
+        for name in sorted(gone):
             retracted[name] = max(at, retracted.get(name, at))
         self.retracted = retracted
         self.events = tuple(
@@ -333,7 +333,7 @@ class Memory(Struct, gc=False):
     def _forget_retractions(self, most: int) -> None:
         left = self.retracted.copy()
         while left and (len(left) > most or sum(map(length, left)) > MAX_RETRACTED):
-            oldest = min(left, key=left.__getitem__)
+            oldest = min(left, key=lambda name: (left[name], name))
             self.lost = add_name(self.lost, oldest)
             del left[oldest]
         self.retracted = left
