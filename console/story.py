@@ -43,10 +43,10 @@ class Captured(Struct, frozen=True, tag_field="what", tag="output"):
 
 
 class Acked(Struct, frozen=True, tag_field="what", tag="ack"):
-    """What a receiver said."""
+    """What a receiver said; without an id, of the one open handoff."""
 
     at: datetime
-    handoff_id: str
+    handoff_id: str | None
     status: str
     by: str
     reason: str | None

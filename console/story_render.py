@@ -144,7 +144,9 @@ def _listed(names: list[str]) -> str:
     return ", ".join(map(plain, names))
 
 
-def _about(handoff: str, hops: dict[str, Hop]) -> str:
+def _about(handoff: str | None, hops: dict[str, Hop]) -> str:
+    if handoff is None:
+        return " of the open handoff"
     found = hops.get(handoff)
     return f" (hop {found.hop})" if found else f" of {plain(handoff)}"
 

@@ -107,16 +107,21 @@ class ToolOutput(Struct, frozen=True, gc=False):
 
 
 class Ack(Struct, frozen=True, gc=False):
-    """What a receiver says of a handoff (topic `handoff.acks`, key `task_id`)."""
+    """What a receiver says of a handoff (topic `handoff.acks`, key `task_id`).
+
+    Without a `handoff_id` it is said of the task's one open handoff, or of its one open handoff to
+    the `receiver`: a tracker or an incident tool knows of no handoff.
+    """
 
     id: Name
     workflow: Name
     task_id: Name
-    handoff_id: Name
     status: Literal["accepted", "completed", "rejected"]
     by: Name
     occurred_at: When
+    handoff_id: Name | None = None
     reason: Reason | None = None
+    receiver: Name | None = None
 
 
 class Amendment(Struct, frozen=True, gc=False):

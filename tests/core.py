@@ -117,8 +117,8 @@ class Inputs:
             body |= ANSWERS[kind] | given.pop(kind)
             if "task" in body:
                 body["task_id"] = body.pop("task")
-            named = str(body.get("handoff_id"))
-            body["handoff_id"] = handoff_ids(outputs).get(named, named)
+            if (named := body.get("handoff_id")) is not None:
+                body["handoff_id"] = handoff_ids(outputs).get(str(named), named)
         key = given.pop("key", body["task_id"])
         if "raw" in given:
             text = given.pop("raw")

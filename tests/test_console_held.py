@@ -55,7 +55,7 @@ def held_of(story: list[dict[str, Any]]) -> list[Package]:
 def asked(wish: str) -> SentCommand:
     named: Any = wish
     if wish in ("accepted", "completed", "rejected"):
-        return SentCommand(Ack("a1", "w", "t", "h-1", named, "me", AT), "handoff.acks", 2, 7)
+        return SentCommand(Ack("a1", "w", "t", named, "me", AT, "h-1"), "handoff.acks", 2, 7)
     amendment = Amendment("a1", "w", "t", "h-1", named, "me", AT)
     return SentCommand(amendment, "handoff.amendments", 2, 7)
 

@@ -229,7 +229,7 @@ def test_an_implicit_handoff_stands_behind_the_receivers_output() -> None:
 
 
 def test_a_rejection_stands_behind_its_ack() -> None:
-    ack = Ack("a1", "lead", "t", "h-1", "rejected", "Dana", at(2), "no budget")
+    ack = Ack("a1", "lead", "t", "rejected", "Dana", at(2), "h-1", "no budget")
     records = [
         violation("rejected", 5, event_id="a1"),
         signal("rejected", 5, occurred_at=at(2)),
@@ -619,7 +619,7 @@ def test_acks_and_deadlines_of_a_recording_are_told_where_they_fell(tmp_path: Pa
     handoff = first["open"][0]
 
     def ack(name: str, status: str, when: str) -> str:
-        said = Ack(name, "inbound-lead", "lead-2041", handoff, status, "Dana", when)  # type: ignore[arg-type]
+        said = Ack(name, "inbound-lead", "lead-2041", status, "Dana", when, handoff)  # type: ignore[arg-type]
         return json.dumps({"topic": "handoff.acks", "value": msgspec.to_builtins(said)})
 
     path = tmp_path / "acked.jsonl"

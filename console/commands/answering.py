@@ -227,7 +227,12 @@ def _ask(
         raise BadInputError(f"{error.message}; nothing was written") from None
     # The reader's place is taken before the record is written: no answer can be missed.
     reader = (
-        TopicReader(cluster, TOPICS, from_beginning=False, only=_partitions(cluster, body))
+        TopicReader(
+            cluster,
+            TOPICS,
+            from_beginning=False,
+            only=_partitions(cluster, body.task_id, handoff_id),
+        )
         if wait
         else None
     )
@@ -241,11 +246,11 @@ def _ask(
     sys.exit(_EXIT.get(found.kind, 0))
 
 
-def _partitions(cluster: Cluster, body: Ack | Amendment) -> dict[str, list[int]]:
+def _partitions(cluster: Cluster, task_id: str, handoff_id: str) -> dict[str, list[int]]:
     """Where an answer can be, of the topics whose keys are known."""
     keyed = ("handoff.packages", "handoff.violations", "handoff.signals")
-    only = {topic: [cluster.partition_of(topic, body.task_id)] for topic in keyed}
-    only["handoff.held"] = [cluster.partition_of("handoff.held", body.handoff_id)]
+    only = {topic: [cluster.partition_of(topic, task_id)] for topic in keyed}
+    only["handoff.held"] = [cluster.partition_of("handoff.held", handoff_id)]
     return only
 
 
@@ -383,7 +388,7 @@ def _show(cluster: Cluster, asked: SentCommand, found: CommandResult, output_: s
     if package is not None and package.missing:
         output.say(f"missing: {', '.join(map(plain, package.missing))}")
     if holders:
-        output.say(f"the whole of it: handoff held show {plain(asked.body.handoff_id)}")
+        output.say(f"the whole of it: handoff held show {plain(asked.body.handoff_id or '')}")
 
 
 def _note_undeclared(asked: SentCommand, contract: HandoffContract) -> None:

@@ -175,7 +175,7 @@ def unknown(step: StepContext, said: Ack | Amendment, reason: str, occurred_at: 
     Its id ends with that of the record: whatever else somebody says of it is another one.
     """
     return Violation(
-        id=f"{said.handoff_id}:0:unknown_handoff:{said.id}",
+        id=f"{said.handoff_id or said.task_id}:0:unknown_handoff:{said.id}",
         status="opened",
         kind="unknown_handoff",
         severity="warning",

@@ -33,6 +33,14 @@ def _ack(handoffs: Handoffs, ack: Ack, event: InputEvent) -> None:
         raise Refused("reason_missing", "an ack that rejects must give its reason")
     closed = {handoff.id: handoff for handoff in handoffs.closed}
     id_ = ack.handoff_id
+    if id_ is None:
+        id_, doubt = _meant(handoffs, ack)
+        if id_ is None:
+            if doubt == "none_open" and handoffs.closed and _repeats(handoffs.closed[-1], ack):
+                handoffs.outbox.count("acks_repeated")
+            else:
+                handoffs.outbox.unknown(ack, doubt, event.occurred_at)
+            return
     for _ in closed:  # what was sent again is meant
         successor = closed[id_].successor if id_ in closed else None
         if successor is None:
@@ -59,6 +67,22 @@ def _ack(handoffs: Handoffs, ack: Ack, event: InputEvent) -> None:
         handoffs.complete(handoff, "completed", sentences.completed(to(handoff), "by an ack"))
     else:
         handoffs.reject(handoff, sentences.rejected(to(handoff)))
+
+
+def _meant(handoffs: Handoffs, ack: Ack) -> tuple[str | None, str]:
+    """The handoff that an ack without an id is about: the only one that is open, to the receiver
+    where it names one; else the reason why there is none."""
+    tables = handoffs.tables
+    receiver = ack.receiver
+    if receiver is not None and receiver not in tables.receivers:
+        receiver, _ = tables.spelled.meant(receiver) or (receiver, False)
+    there = [h for h in handoffs.open.values() if receiver is None or h.receiver == receiver]
+    sent = [handoff for handoff in there if handoff.state != "held"]
+    if len(sent) == 1:
+        return sent[0].id, ""
+    if sent:
+        return None, "several_open"
+    return None, "held" if there else "none_open"
 
 
 def _repeats(closed: Closed, ack: Ack) -> bool:

@@ -281,6 +281,9 @@ def unknown(said: Ack | Amendment, reason: str) -> str:
         "held": "that handoff is held, and its receiver cannot have it",
         "never_seen": "this task never had that handoff; check its id, the task and the workflow",
         "sent": "that handoff is not held",
+        "none_open": "it names no handoff, and the task has none open that it may mean",
+        "several_open": "it names no handoff, and the task has several open that it may mean; give "
+        "the receiver, or the handoff_id",
     }
     return f"{what} changes nothing: {why[reason]}."
 

@@ -214,10 +214,19 @@ class Ledger:
                     if abs(call.now - at) <= 1:
                         self.seen["near", f"{kind} {call.now - at:+}"] += 1
         if isinstance(body, Ack):
-            asked = self._open[task].get(body.handoff_id)
+            asked = self._open[task].get(body.handoff_id or self._only_one(task, body.receiver))
             if asked is not None and asked.state != "held":
                 self._asked = asked, asked.state
         return True
+
+    def _only_one(self, task: str, receiver: str | None) -> str:
+        """The id of the one that an ack without an id is about; "" where there is no such one."""
+        there = [
+            known.id
+            for known in self._open[task].values()
+            if known.state != "held" and receiver in (None, known.package.to.receiver)
+        ]
+        return there[0] if len(there) == 1 else ""
 
     def _set_aside(self, call: CoreCall, letter: Output) -> None:
         must(call.outputs == [letter], "letter", "a dead letter, and something beside it")

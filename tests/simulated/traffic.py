@@ -261,6 +261,10 @@ class Traffic:
         status = random.choices(("accepted", "completed", "rejected"), (6, 3, 2))[0]
         if status == "rejected" and random.random() < 0.85:
             body["reason"] = "not ours"
+        if random.random() < 0.15:
+            del body["handoff_id"]  # the open one is meant, or the one to that receiver
+            if random.random() < 0.6:
+                body["receiver"] = known.package.to.receiver
         return self._record(ACKS, body | {"status": status})
 
     def _amendment(self, known: Known) -> Data:
