@@ -6,6 +6,8 @@ records of a task, by the contracts and receivers that are registered now.
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from console.sequence import Event
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity.receiver import is_outsider
@@ -32,6 +34,7 @@ def of_others(events: Iterable[Event], workflow: str, tables: RegistrySnapshot) 
                 waiting.pop(event.body.handoff_id, None)
             case ToolOutput(workflow=name) if name == workflow and event.refused is None:
                 output, at = event.body, serde.epoch_ms(event.body.occurred_at)
+                output = output if output.stage else replace(output, stage=stage)
                 if _is_of_others(output, stage, waiting.values(), tables):
                     found.add(place(event))
                 elif at >= since:

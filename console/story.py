@@ -171,6 +171,7 @@ def tell(
     violations: dict[str, list[Violation]] = {}
     signals: dict[str, list[Signal]] = {}
     last: ToolOutput | None = None
+    stage: str | None = None
     for event in events:
         body = event.body
         if isinstance(body, Package):
@@ -180,7 +181,7 @@ def tell(
         elif isinstance(body, Signal):
             signals.setdefault(body.handoff_id, []).append(body)
         elif isinstance(body, ToolOutput) and event.refused is None and place(event) not in others:
-            last = body
+            last, stage = body, body.stage or stage
     standing = states(packages, signals, contracts)
     about: dict[str | None, list[Violation]] = {}
     for records in violations.values():
@@ -200,7 +201,7 @@ def tell(
         fields=list(dict.fromkeys(name for each in hops for name in each.cells)),
         violations=promises,
         open=[each.id for each in hops if each.state in OPEN],
-        last_stage=last.stage if last is not None else None,
+        last_stage=stage,
         last_team=last.team if last is not None else None,
     )
 

@@ -104,7 +104,8 @@ def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
 
 def _captured(entry: story.Captured) -> Text:
     team = f" ({plain(entry.team)})" if entry.team else ""
-    words = [f"{plain(entry.stage)}/{plain(entry.tool)}{team}"]
+    stage = f"{plain(entry.stage)}/" if entry.stage else ""
+    words = [f"{stage}{plain(entry.tool)}{team}"]
     if entry.names:
         named = [
             f"{name}={shown(entry.values[name])}" if name in entry.values else name

@@ -83,23 +83,33 @@ SignalKind = Literal[
 
 
 class HandoffRequest(Struct, frozen=True, gc=False):
-    """A declared handoff inside a tool output: to which receiver, on which contract."""
+    """A declared handoff inside a tool output: to which receiver, on which contract.
+
+    It `carries` the output's own context, or the `record`: all that the same tool captured in the
+    task. Who opens a ticket sees that, whatever the last event shows.
+    """
 
     to: Name
     contract: Name | None = None
     part: Name | None = None
     note: str | None = None
+    carries: Literal["context", "record"] = "context"
 
 
 class ToolOutput(Struct, frozen=True, gc=False):
-    """What a tool produced for a task at a stage (topic `handoff.tool-outputs`, key `task_id`)."""
+    """What a tool produced for a task at a stage (topic `handoff.tool-outputs`, key `task_id`).
+
+    Without a `stage` it is where the task is. With `accepts` false it accepts no handoff: that a
+    ticket is assigned to somebody is no work on it. `*` in `retracted` is every name.
+    """
 
     id: Name
     task_id: Name
     workflow: Name
-    stage: Name
     tool: Name
     occurred_at: When
+    stage: ShortText = ""
+    accepts: bool = True
     team: ShortText | None = None
     context: dict[str, Raw] = {}
     retracted: Annotated[list[str], Meta(max_length=256)] = []

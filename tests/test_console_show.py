@@ -56,7 +56,7 @@ def record(
 
 
 def output(name: str, minute: float, offset: int, tool: str = "crm", **more: Any) -> Record:
-    body = ToolOutput(name, "t", more.pop("workflow", "lead"), "qualify", tool, at(minute), **more)
+    body = ToolOutput(name, "t", more.pop("workflow", "lead"), tool, at(minute), "qualify", **more)
     return record("handoff.tool-outputs", body, minute, offset)
 
 

@@ -54,7 +54,7 @@ def parse(record: Record, now: int) -> InputEvent:
     if record.key is None:
         raise Refused("key_missing", "the record has no key")
     key = record.key.decode()
-    body = ToolOutput(key, key, "toy", "count", (record.value or b"").decode(), record.timestamp)
+    body = ToolOutput(key, key, "toy", (record.value or b"").decode(), record.timestamp, "count")
     return InputEvent(
         body, record.timestamp, record.topic, record.partition, record.offset, False, None
     )

@@ -9,6 +9,7 @@ open ones on, `publish` builds the records. `replies` takes what receivers and p
 handoff; deadlines and sweeps, which no record brings, are at the end of this file.
 """
 
+from collections.abc import Collection
 from hashlib import blake2b
 
 from msgspec.structs import replace
@@ -30,7 +31,7 @@ from processors.integrity.fields import present_in
 from processors.integrity.handoff import Beside, Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
-from processors.integrity.memory import Memory
+from processors.integrity.memory import EVERY_NAME, Memory
 from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
@@ -94,9 +95,13 @@ def _take_output(
     now: int,
     limits: Limits,
 ) -> tuple[Task, list[Effect]]:
+    if not output.stage:
+        output = replace(output, stage=task.stage)
     memory = Memory.of(task, limits)
-    if output.retracted:
-        memory.retract(output.retracted, event.occurred_at)
+    retracted: Collection[str] = output.retracted
+    if retracted:
+        taken_back = memory.retract(retracted, event.occurred_at)
+        retracted = taken_back if EVERY_NAME in retracted else retracted
     context = carry(output.context)
     source = memory.refer(
         stage=output.stage,
@@ -116,6 +121,7 @@ def _take_output(
         proposals.append(nobody)
     again: dict[object, repeats.SentAgain] = {}
     judged: list[tuple[ProposedHandoff, Verdict]] = []
+    records: dict[object, Carried] = {}  # what a handoff carries beside the output's own context
     carrying = False
     least = 0
     if proposals:
@@ -127,15 +133,19 @@ def _take_output(
         for proposed in proposals:
             if judged:
                 least = _within(least + judged[-1][1].least, limits)
+            carried, alike = context, beside
+            if proposed.with_record:
+                carried, alike = memory.record(output.tool, context), None
+                records[proposed.slot] = carried
             verdict = decide(
-                proposed, task.workflow, source, context, memory.search, tables, now, beside=beside
+                proposed, task.workflow, source, carried, memory.search, tables, now, beside=alike
             )
             judged.append((proposed, verdict))
             found = again.get(proposed.slot)
             carrying = carrying or found is None or found.how == "retry"
     there = _there(task, output, event) if task.open or task.arrived is not None else None
     typed_again = []
-    if there is not None:
+    if there is not None and output.accepts:
         contract = tables.version(there.contract, there.version)
         typed_again = _typed_again(there, contract, output, context, memory.search)
     lost = len(memory.lost)
@@ -156,8 +166,8 @@ def _take_output(
     effects: list[Effect] = []
     if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
         handoffs = _handoffs(task, event, memory, tables, now, limits)
-        if output.retracted:
-            reevaluate.retract(handoffs, output.retracted, event.occurred_at)
+        if retracted:
+            reevaluate.retract(handoffs, retracted, event.occurred_at)
         known = {h.id for h in task.open} | {c.id for c in task.closed} if judged else set()
         for proposed, verdict in judged:
             handoff = open_handoff(proposed, verdict, output, source, event.backfill, hop, now)
@@ -173,11 +183,13 @@ def _take_output(
             if handoff.state == "held":
                 handoff.as_of, handoff.lost = source.number, lost
                 if handoff.begun == "declared":
-                    handoff.context = context.values
+                    handoff.context = records.get(proposed.slot, context).values
                 else:
                     # It goes by what this output said, too.
                     handoff.as_of, handoff.lost = source.number + 1, len(memory.lost)
-            handoffs.begin(handoff, verdict, None if repeated is None else repeated.id)
+            there_already = handoff.begun == "implicit" and output.accepts
+            retried = None if repeated is None else repeated.id
+            handoffs.begin(handoff, verdict, retried, accepted=there_already)
             begun.append(handoff)
             verdicts.append(verdict)
         for handoff, verdict in zip(begun, verdicts, strict=True):
@@ -279,7 +291,7 @@ def _received(
     if stage is None or handoff.ends:
         return handoff
     contract = handoffs.outbox.contract_of(handoff)
-    accepts = contract is not None and contract.accepted_by(output.tool)
+    accepts = output.accepts and contract is not None and contract.accepted_by(output.tool)
     if accepts and _is_outsider(output, handoff, contract, handoffs.tables):
         return handoff
     if handoff.state == "sent" and output.stage == stage and accepts:

@@ -21,6 +21,9 @@ class ProposedHandoff(Struct, frozen=True, gc=False):
     trial: Contract | None
     part: str | None = None
     note: str | None = None
+    with_record: bool = (
+        False  # it carries all that its tool captured, not the output's context alone
+    )
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
@@ -52,6 +55,7 @@ def _declared(
         found.trial,
         request.part,
         request.note,
+        request.carries == "record",
     )
 
 

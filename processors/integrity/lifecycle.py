@@ -125,9 +125,17 @@ class Handoffs(Struct, gc=False):
 
     # --- it begins ----------------------------------------------------------------------------
 
-    def begin(self, handoff: OpenHandoff, verdict: Verdict, retried: str | None = None) -> None:
+    def begin(
+        self,
+        handoff: OpenHandoff,
+        verdict: Verdict,
+        retried: str | None = None,
+        *,
+        accepted: bool = False,
+    ) -> None:
         """Judged: sent or held; the one that is open in its slot is superseded. Where that is the
-        one that is `retried`, its deadline stays: who tries again puts off nothing."""
+        one that is `retried`, its deadline stays: who tries again puts off nothing. `accepted`: the
+        output with which it begins is the receiver's."""
         contract = verdict.route.contract
         now = self.step.now
         slot = handoff.slot
@@ -140,7 +148,7 @@ class Handoffs(Struct, gc=False):
             handoff.late = before.late
             handoff.ends = before.ends
             handoff.close_by = 0 if handoff.state == "held" else before.close_by
-        if handoff.begun == "implicit":
+        if accepted:
             handoff.accepted_at = now
             handoff.close_by = now + self.limits.early_grace_ms
         if handoff.state == "sent":

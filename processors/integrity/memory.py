@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from processors.contracts import values
 from processors.contracts.classified import Classified
 from processors.integrity.candidates import Candidates, Search
-from processors.integrity.context import Carried
+from processors.integrity.context import Carried, carry
 from processors.integrity.digests import add_name
 from processors.integrity.events import (
     SHARED,
@@ -27,8 +27,10 @@ from processors.integrity.events import (
 from processors.integrity.limits import Limits
 from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import Forgotten, OpenHandoff, Task
+from schemas.records import FIRST_MS
 
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
+EVERY_NAME = "*"  # among those that are taken back
 
 
 class Memory(Struct, gc=False):
@@ -106,6 +108,16 @@ class Memory(Struct, gc=False):
         found = [event for event in self.events if event.number == number]
         return found[0].context if found and isinstance(found[0], TaskEvent) else None
 
+    def record(self, tool: str, context: Carried) -> Carried:
+        """A context over the latest values that the same tool captured in the task before it."""
+        said = [
+            each for each in self.events if isinstance(each, TaskEvent) and each.ref.tool == tool
+        ]
+        held: dict[str, bytes] = {}
+        for event in sorted(said, key=lambda each: each.ref.occurred_at):
+            held.update(event.context)
+        return carry(held | context.values)
+
     # --- one more event -----------------------------------------------------------------------
 
     def refer(
@@ -134,8 +146,14 @@ class Memory(Struct, gc=False):
         if len(empty) > 1:
             empty = tuple(sorted(empty)[: self.limits.fields])
         if self.retracted:
-            at = ref.occurred_at
-            context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
+            late = [name for name in context if self.taken_back(name, ref.occurred_at)]
+            if late:
+                context = {n: v for n, v in context.items() if n not in late}
+                new = [name for name in late if name not in self.retracted]
+                if new:  # of a name that was taken back with every other it is known now
+                    at = self.retracted[EVERY_NAME]
+                    self.retracted = self.retracted | dict.fromkeys(new, at)
+                    self._retraction_changed()
         if len(context) > self.limits.fields:
             names = list(context)
             for name in names[: -self.limits.fields]:
@@ -196,7 +214,7 @@ class Memory(Struct, gc=False):
         not remembered.
         """
         if self.taken_back(source_name, ref.occurred_at):
-            at = max(self.retracted[source_name], self.retracted.get(name, 0))
+            at = max(self._retracted_at(source_name), self._retracted_at(name))
             self.retracted = {**self.retracted, name: at}
             self._retraction_changed()
         if self.taken_back(name, ref.occurred_at):
@@ -224,13 +242,19 @@ class Memory(Struct, gc=False):
 
     def taken_back(self, name: str, occurred_at: int) -> bool:
         """Whether a value comes too late: its name was retracted since."""
-        at = self.retracted.get(name)
-        return at is not None and occurred_at < at
+        return occurred_at < self._retracted_at(name)
 
-    def retract(self, names: Iterable[str], at: int) -> None:
-        """Forget the values of names and of their aliases, up to the time `at`. The time stays on
-        record: what happened before it may still arrive."""
+    def _retracted_at(self, name: str) -> int:
+        """Until when what came under a name was taken back (event time), with every name or not."""
+        at = self.retracted.get(name, FIRST_MS)
+        return max(at, self.retracted.get(EVERY_NAME, FIRST_MS))
+
+    def retract(self, names: Iterable[str], at: int) -> set[str]:
+        """Forget the values of names and of their aliases, up to the time `at`; which these were.
+        The time stays on record: what happened before it may still arrive."""
         gone = set(names)
+        if EVERY_NAME in gone:
+            gone.update(self.search.names())
         retracted = self.retracted.copy()
         # A forgotten alias is taken back as its name was: asked for, it is no name never captured.
         gone.update(self._aliases_of(gone, at))
@@ -248,6 +272,7 @@ class Memory(Struct, gc=False):
             ]
         )
         self._retraction_changed()
+        return gone
 
     def _aliases_of(self, names: set[str], at: int) -> list[str]:
         """The names under which a package's value of some names stands now."""

@@ -53,7 +53,7 @@ def about_field(finding: FieldResult, sender: From, to: To) -> str:
             )
         case "context_changed":
             had = finding.held.ref if finding.held is not None else None
-            before = "" if had is None else f"; {had.tool} had another value at stage {had.stage}"
+            before = "" if had is None else f"; {had.tool} had another value {_where(had)}"
             return (
                 f"{name} changed {between} though the contract calls it stable{before}. It is "
                 "passed on as sent."
@@ -91,7 +91,11 @@ def _had(finding: FieldResult) -> str:
     held = finding.held
     if held is None:
         return "the task may have had it"
-    return f"{held.ref.tool} had it at stage {held.ref.stage}"
+    return f"{held.ref.tool} had it {_where(held.ref)}"
+
+
+def _where(ref: EventRef) -> str:
+    return f"at stage {ref.stage}" if ref.stage else "before the task had a stage"
 
 
 def _outcome(finding: FieldResult) -> str:
@@ -268,8 +272,8 @@ def resolved(violation: OpenViolation, to: To, resolution: str) -> str:
 def reentered(name: str, ref: EventRef, to: To) -> str:
     """One sentence about a value that was captured again where the handoff went."""
     return (
-        f"{name} was captured again at {to.stage}, with the value that {ref.tool} had at stage "
-        f"{ref.stage}: no handoff carried it there."
+        f"{name} was captured again at {to.stage}, with the value that {ref.tool} had "
+        f"{_where(ref)}: no handoff carried it there."
     )
 
 

@@ -384,7 +384,7 @@ class Ledger:
             call.partition,
             call.now,
             backfill=package.backfill,
-            took=package.begun == "implicit",
+            took=package.begun == "implicit" and self._accepts(),
         )
         before = self.handoffs.get(package.supersedes or "")
         if before is not None:
@@ -399,6 +399,11 @@ class Ledger:
         self.handoffs[package.id] = self._open[task][package.id] = known
         self._counts["handoffs_begun", package.disposition] += 1
         return known
+
+    def _accepts(self) -> bool:
+        """Whether the output that is judged may accept a handoff."""
+        body = None if self._arrival is None else self._arrival.body
+        return not isinstance(body, ToolOutput) or body.accepts
 
     def _sent(self, call: CoreCall, known: Known, package: Package) -> None:
         """It leaves: its deadlines count from now, but for a replay's."""
@@ -434,7 +439,7 @@ class Ledger:
         must(signal.id == f"{known.id}:{body.id}:duplicate", "signal", f"{signal.id}: {body.id}")
         sender = known.package.from_
         must(
-            (body.stage, body.tool) == (sender.stage, sender.tool),
+            (body.stage or sender.stage, body.tool) == (sender.stage, sender.tool),
             "repeated",
             f"{signal.id}: by {body.tool} at {body.stage}",
         )

@@ -157,7 +157,7 @@ class Traffic:
             for walk in self.walks:
                 if (walk.workflow, walk.task_id) == (about.workflow, about.task_id):
                     return walk
-            walk = Walk(about.workflow, about.task_id, 1, about.from_.stage)
+            walk = Walk(about.workflow, about.task_id, 1, about.from_.stage or STAGES[0])
             self.walks.append(walk)
             return walk
         if self.tasks and (not self.walks or random.random() < 0.25):
@@ -197,6 +197,12 @@ class Traffic:
             body["team"] = "sales"
         if random.random() < 0.08:
             body["retracted"] = random.sample(self.names, random.randint(1, 2))
+            if random.random() < 0.2:
+                body["retracted"] = ["*"]
+        if random.random() < 0.06:
+            del body["stage"]  # it is where the task is
+        if random.random() < 0.06:
+            body["accepts"] = False
         if random.random() < self.declares:
             requests = [self._request(walk) for _ in range(self._parts())]
             if len(requests) > 1 and random.random() < 0.8:  # else some are in one slot twice
@@ -231,6 +237,8 @@ class Traffic:
             request["part"] = random.choice(("north", "south"))
         if random.random() < 0.1:
             request["note"] = "call them first"
+        if random.random() < 0.1:
+            request["carries"] = "record"
         return request
 
     # --- what receivers and people say --------------------------------------------------------
