@@ -24,7 +24,7 @@ from schemas import serde
 from schemas.flow import Record
 from schemas.loading import nearest
 from schemas.printable import plain
-from schemas.records import Ack, Amendment, ToolOutput, When
+from schemas.records import Ack, Amendment, HandoffRequest, ToolOutput, When
 
 TOOL_OUTPUTS = "handoff.tool-outputs"
 _RECORDS = {TOOL_OUTPUTS: ToolOutput, "handoff.acks": Ack, "handoff.amendments": Amendment}
@@ -33,6 +33,7 @@ LIVENESS = "handoff.receiver-liveness"
 TABLES = ("handoff.contracts", "handoff.receivers", LIVENESS)
 _MEMBERS = {topic: record.__struct_encode_fields__ for topic, record in _RECORDS.items()}
 _KNOWN = {topic: frozenset(members) for topic, members in _MEMBERS.items()}
+_ASKED = frozenset(HandoffRequest.__struct_encode_fields__)
 # So many unknown members of a file are named, each with so many characters of its name.
 _WARNED, _SHOWN = 20, 80
 NOT_JSON = "is not JSON"  # begins the problem of a line that is none
@@ -70,6 +71,10 @@ _decode = msgspec.json.Decoder(_Outline).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+_Request = dict[str, msgspec.Raw] | None
+_requests = msgspec.json.Decoder(_Request | list[_Request]).decode
+
+
 def read_lines(path: str) -> Iterator[Line]:
     """The lines of the file at `path`, or of standard input for `-`.
 
@@ -98,27 +103,36 @@ def warned_lines(path: str) -> Iterator[Line]:
     told: set[tuple[str, str]] = set()
     for line in read_lines(path):
         if len(told) < _WARNED:
-            for name in _unknown(line):
+            for name, near in _unknown(line):
                 if (line.topic, name) not in told and len(told) < _WARNED:
                     told.add((line.topic, name))
                     shown = plain(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
                     output.say(
                         f"{path}, line {line.number}: the unknown member '{shown}' is ignored; "
-                        f"{nearest(name, _MEMBERS[line.topic])}",
+                        f"{near}",
                         err=True,
                     )
         yield line
 
 
-def _unknown(line: Line) -> Iterable[str]:
+def _unknown(line: Line) -> Iterator[tuple[str, str]]:
+    """The unknown members of a line, each with the name that may be meant."""
     if line.topic not in _KNOWN:
-        return ()
+        return
     try:
-        names = _members(line.value).keys()
+        members = _members(line.value)
+        known = _KNOWN[line.topic]
+        if not members.keys() <= known:
+            for name in members:
+                if name not in known:
+                    yield name, nearest(name, _MEMBERS[line.topic])
+        if "handoff" in members and line.topic == TOOL_OUTPUTS:
+            asked = _requests(members["handoff"])
+            for request in asked if isinstance(asked, list) else [asked]:
+                for name in [each for each in request or () if each not in _ASKED]:
+                    yield f"handoff.{name}", nearest(name, HandoffRequest.__struct_encode_fields__)
     except (msgspec.DecodeError, RecursionError):
-        return ()  # the line is refused, and that is told
-    known = _KNOWN[line.topic]
-    return () if names <= known else [name for name in names if name not in known]
+        return  # the line is refused, and that is told
 
 
 def check_readable(path: str) -> None:

@@ -27,7 +27,7 @@ class _PathSeen:
 
 def unled(documents: Documents, outputs: Iterable[ToolOutput]) -> list[Problem]:
     """A hint for each path into objects and lists that leads nowhere in the outputs of its
-    contract's workflow; none where the recording has no output of that workflow."""
+    contract's workflow, and for a contract of whose workflow there is no output."""
     contracts = lint.in_play(documents.contracts)
     told: dict[str, dict[str, _PathSeen]] = {}
     for contract in contracts:
@@ -44,12 +44,15 @@ def unled(documents: Documents, outputs: Iterable[ToolOutput]) -> list[Problem]:
             context = {name: bytes(raw) for name, raw in output.context.items()}
             for each in of.values():
                 each.look(context)
-    return [
-        problem
-        for contract in contracts
-        if (number := seen[contract.workflow])
-        for problem in _hints(contract, told[contract.workflow], number, documents)
-    ]
+    found: list[Problem] = []
+    for contract in contracts:
+        if number := seen[contract.workflow]:
+            found += _hints(contract, told[contract.workflow], number, documents)
+        else:
+            what = f"the recording has no output of the workflow {contract.workflow!r}"
+            source = documents.source(contract)
+            found.append(source.problem(("workflow",), what, "correct it, or record some", "hint"))
+    return found
 
 
 def _hints(

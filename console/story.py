@@ -63,6 +63,7 @@ class Amended(Struct, frozen=True, tag_field="what", tag="amendment"):
     by: str
     reason: str | None
     refused: str | None
+    to: str | None = None  # the receiver that it is sent on to
 
 
 class PublishedRevision(Struct, frozen=True, tag_field="what", tag="package"):
@@ -114,6 +115,7 @@ class Unread(Struct, frozen=True, tag_field="what", tag="unread"):
     topic: str
     partition: int
     offset: int
+    refused: str | None = None
 
 
 Entry = Captured | Acked | Amended | PublishedRevision | Broke | SignalSent | Unread
@@ -245,6 +247,7 @@ def _entry(event: Event, reveals: Reveals, others: Collection[Place]) -> Entry:
                 by=body.by,
                 reason=body.reason,
                 refused=refused,
+                to=body.to,
             )
         case Package():
             how: dict[str, int] = {}
@@ -286,7 +289,7 @@ def _entry(event: Event, reveals: Reveals, others: Collection[Place]) -> Entry:
             )
         case None:
             record = event.record
-            return Unread(at, record.topic, record.partition, record.offset)
+            return Unread(at, record.topic, record.partition, record.offset, refused)
 
 
 def _captured(body: ToolOutput, reveals: Reveals, refused: str | None, of_others: bool) -> Captured:

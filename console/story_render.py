@@ -91,7 +91,7 @@ def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
         case story.Amended():
             what = {
                 "set": f"sets {_listed(entry.names)}",
-                "redirect": "sends it on to another receiver",
+                "redirect": f"sends it on to {plain(entry.to or 'another receiver')}",
                 "release": "releases it",
             }
             words = f"{plain(entry.by)} {what.get(entry.action, 'discards it')}"
@@ -99,7 +99,10 @@ def _entry(entry: story.Entry, hops: dict[str, Hop]) -> tuple[Text, Text]:
             return Text(entry.action, "bold magenta"), Text(words).append(_refused(entry.refused))
         case story.Unread():
             place = f"{entry.topic}/{entry.partition}/{entry.offset}"
-            return Text("unread", "red"), Text(f"{place} is not what the topic holds")
+            if entry.refused is None:
+                return Text("unread", "red"), Text(f"{place} is not what the topic holds")
+            why = f"became a dead letter ({plain(entry.refused)}): handoff dead-letters list"
+            return Text("unread", "red"), Text(f"{place} {why}")
 
 
 def _captured(entry: story.Captured) -> Text:

@@ -205,7 +205,7 @@ def test_a_member_that_no_record_has_is_named_once_and_changes_nothing(tmp_path:
         + '{"id": "e4", "taskid": "t"}\n'
     )
     result = dry_run("--contracts", str(DEMO), str(path))
-    known = "known here: id, task_id, workflow, stage, tool, occurred_at, team, context, "
+    known = "known here: id, task_id, workflow, tool, occurred_at, stage, accepts, team, context, "
     known += "retracted, handoff"
     said = [line for line in result.stderr.splitlines() if "unknown" in line]
     assert said == [
@@ -467,3 +467,14 @@ def test_on_a_terminal_cards_are_the_default(tmp_path: Path) -> None:
     os.close(leader)
     assert demo().stdout.startswith('{"topic"')
     assert demo("--internal", "--show").exit_code == 2
+
+
+def test_a_mistyped_member_of_a_handoff_is_named_too(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    one = output(handoff={"to": "a", "contrct": "x"})
+    several = output(id="e2", handoff=[{"to": "a"}, {"to": "b", "prat": "1", "contrct": "y"}])
+    path.write_text(one + several + output(id="e3", handoff="a"))
+    said = dry_run("--contracts", str(DEMO), str(path)).stderr
+    assert f"{path}, line 1: the unknown member 'handoff.contrct' is ignored; did you mean" in said
+    assert "line 2: the unknown member 'handoff.prat' is ignored; did you mean 'part'?" in said
+    assert said.count("unknown member") == 2

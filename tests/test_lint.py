@@ -570,5 +570,6 @@ def test_a_path_that_leads_nowhere_in_a_recording_is_hinted_at(tmp_path: Path) -
         "(outputs of 'w': 2); correct it, or record more",
     ]
     assert "leads nowhere" not in without.stdout
+    assert "workflow: the recording has no output of the workflow 'unseen'" in found.stdout
     missing = CliRunner().invoke(main, [*arguments, "--against", str(tmp_path / "none")])
     assert missing.exit_code == 2

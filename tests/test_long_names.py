@@ -29,12 +29,23 @@ OUTPUT = {"id": "1", "task_id": "t", "workflow": "w", "stage": "s", "tool": "x",
 ACK = {"id": "1", "task_id": "t", "workflow": "w", "handoff_id": "h", "by": "Ana", "reason": "r"}
 WHOLE: dict[str, dict[str, Any]] = {
     "handoff.tool-outputs": OUTPUT | {"occurred_at": NOW},
-    "handoff.acks": ACK | {"occurred_at": NOW, "status": "accepted"},
+    "handoff.acks": ACK | {"occurred_at": NOW, "status": "accepted", "receiver": "r"},
     "handoff.amendments": ACK | {"occurred_at": NOW, "action": "discard"},
 }
 REQUEST = {"to": "r", "contract": "c", "part": "p"}
 # What people write and what they carry: bounded by the size of the record.
-FREE = {"note", "context", "fields", "retracted", "occurred_at", "status", "action", "handoff"}
+FREE = {
+    "accepts",
+    "carries",
+    "note",
+    "context",
+    "fields",
+    "retracted",
+    "occurred_at",
+    "status",
+    "action",
+    "handoff",
+}
 # Texts of one, two, three and four bytes a character.
 LETTERS = ("x", "é", "字", "🜚")
 
@@ -53,6 +64,8 @@ def places() -> Iterator[tuple[str, str, str, int]]:
             yield topic, member, member, most
             if topic == "handoff.acks":
                 yield "handoff.amendments", member, member, most
+    yield "handoff.acks", "receiver", "receiver", MAX_NAME_BYTES
+    yield "handoff.amendments", "to", "to", MAX_NAME_BYTES
     for member in REQUEST:
         yield "handoff.tool-outputs", f"handoff.{member}", member, MAX_NAME_BYTES
         yield "handoff.tool-outputs", f"handoff[1].{member}", member, MAX_NAME_BYTES

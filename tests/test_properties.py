@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from processors.runtime import clients, properties
 from processors.runtime.lane import AGENT_SECONDS
-from processors.runtime.properties import LONGEST_TURN_MS, REFUSED, SESSION_TIMEOUT_MS, problem
+from processors.runtime.properties import (
+    LONGEST_TURN_MS,
+    REFUSED,
+    SESSION_TIMEOUT_MS,
+    place,
+    problem,
+)
 from processors.runtime.settings import Settings, SettingsError, load_settings
 from processors.runtime.transactions import LIMIT_SECONDS
 
@@ -107,3 +113,10 @@ def test_a_turn_may_take_as_long_as_its_waits_together() -> None:
     waits = AGENT_SECONDS + 3 * LIMIT_SECONDS  # the batch; the offsets, the commit, the abort
     assert waits * 1000 <= LONGEST_TURN_MS
     assert properties.HEARTBEAT_MS * 2 <= SESSION_TIMEOUT_MS
+
+
+def test_of_two_that_must_be_set_the_one_that_lacks_is_named() -> None:
+    said = "sasl.username and sasl.password must be set"
+    found = place(said, ["security.protocol", "sasl.username"])
+    assert found.startswith("HANDOFF_KAFKA__SASL_PASSWORD, or sasl.password")
+    assert place(said, []).startswith("HANDOFF_KAFKA__SASL_USERNAME")

@@ -126,7 +126,9 @@ def _topics(cluster: Cluster) -> Iterator[CheckResult]:
     try:
         changes = topic_changes(cluster)
     except TopicError as error:
-        yield CheckResult("topics", "problem", str(error), "correct the receiver, then apply again")
+        right = "rights are missing" in str(error)
+        advice = "grant it" if right else "correct the receiver, then apply again"
+        yield CheckResult("topics", "problem", str(error), advice)
         return
     for change in changes:
         if isinstance(change, Refusal):

@@ -15,7 +15,7 @@ from processors.integrity.feed import Feed
 from processors.integrity.state import OpenHandoff, OpenViolation
 from processors.integrity.step import StepContext
 from schemas.flow import Effect, Increment, Publish, Refused
-from schemas.records import Ack, Amendment, Severity, SignalKind, ViolationKind
+from schemas.records import Ack, Amendment, Severity, SignalKind, To, ViolationKind
 from schemas.serde import encode
 
 PACKAGES = "handoff.packages"
@@ -154,15 +154,19 @@ class Outbox(Struct, gc=False):
         self.resolve_each(handoff, [(violation, resolution, mended) for violation in gone])
 
     def resolve_each(
-        self, handoff: OpenHandoff, gone: list[tuple[OpenViolation, str, bool | None]]
+        self,
+        handoff: OpenHandoff,
+        gone: list[tuple[OpenViolation, str, bool | None]],
+        to: To | None = None,
     ) -> None:
-        """As `resolve`, for each violation with its own resolution, and whether it is mended."""
+        """As `resolve`, for each violation with its own resolution, and whether it is mended. They
+        were broken for the receiver `to`, where that is another one than the handoff's of now."""
         if not gone:
             return
         episodes = dict(handoff.episodes)
         for violation, resolution, mended in gone:
             episodes[violation.id(handoff)] = violation.episode
-            record = publish.resolved(self.step, self.tables, handoff, violation, resolution)
+            record = publish.resolved(self.step, self.tables, handoff, violation, resolution, to)
             self._put(self._violations, VIOLATIONS, self.step.task_id, record)
             if resolution in MENDING if mended is None else mended:
                 self.feed.mended(handoff, violation, record)

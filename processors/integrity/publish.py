@@ -112,9 +112,11 @@ def resolved(
     handoff: OpenHandoff,
     violation: OpenViolation,
     resolution: str,
+    broken_for: To | None = None,
 ) -> Violation:
-    """The end of a violation; `resolution` is a stable word that says why."""
-    message = sentences.resolved(violation, to(handoff), resolution)
+    """The end of a violation; `resolution` is a stable word that says why. It was `broken_for` the
+    receiver of now, unless another one is given."""
+    message = sentences.resolved(violation, broken_for or to(handoff), resolution)
     return _violation(step, tables, handoff, violation, message, resolution)
 
 

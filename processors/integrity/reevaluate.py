@@ -108,7 +108,8 @@ def _release(
     out.resolve(handoff, of_kind(handoff, "held_too_long"), "released")
     handoffs.revise(handoff, contract)
     absent = bool(of_kind(handoff, "receiver_missing"))
-    out.signal(handoff, "released", sentences.released(to(handoff), override, absent))
+    before = held.receiver if held.receiver != handoff.receiver else None
+    out.signal(handoff, "released", sentences.released(to(handoff), override, absent, before))
     out.count("handoffs_released", "overridden" if override else "mended")
     handoffs.put(handoff)
 
@@ -189,7 +190,7 @@ def _settle(handoffs: Handoffs, held: OpenHandoff, handoff: OpenHandoff, verdict
     gone: list[tuple[OpenViolation, str, bool | None]] = []
     for violation in handoff.violations:
         id_ = violation.id(handoff)
-        differs = id_ in found and violation.reason != found[id_][0].reason
+        differs = id_ in found and (violation.reason != found[id_][0].reason or not same)
         if differs and violation.kind in RECEIVING:
             # Broken in another way now: what is open says how.
             gone.append((violation, "judged_again", False))
@@ -198,14 +199,14 @@ def _settle(handoffs: Handoffs, held: OpenHandoff, handoff: OpenHandoff, verdict
         if id_ in found or violation.trial is not None or violation.kind in STAYING:
             continue
         field = handoff.values.get(violation.subject or "")
-        if held.version != handoff.version:
+        if held.version != handoff.version or not same:
             word = "judged_again"
         else:
             how = field.how if field is not None else None
             word = why_gone(violation, how, absent)
         again = (violation.kind, violation.subject) in broken
         gone.append((violation, word, False if again else None))
-    out.resolve_each(handoff, gone)
+    out.resolve_each(handoff, gone, to(held))
     for id_, (violation, text) in found.items():
         if id_ not in there:
             # Broken in another way, or under a newer version, is no second break to be paged for.

@@ -340,13 +340,16 @@ def rejected(to: To) -> str:
     return f"{to.receiver} rejected the handoff; the ack says why. Mend it and hand off again."
 
 
-def released(to: To, override: bool, absent: bool) -> str:
-    """A held one was sent; `absent`: its receiver is missing, so no queue has it."""
+def released(to: To, override: bool, absent: bool, before: str | None) -> str:
+    """A held one was sent; `absent`: its receiver is missing, so no queue has it. `before` is the
+    receiver that it was held for, where that was another one."""
     if absent:
         return (
             f"Your handoff was released, but no queue of {to.receiver} has it, as the "
             "receiver is missing; register it, or look on handoff.packages."
         )
+    if before is not None:
+        return f"Your handoff was released and sent to {to.receiver}, and no longer to {before}."
     why = "a person released it as it is" if override else "what held it is mended"
     return f"Your handoff was released and sent to {to.receiver}: {why}."
 

@@ -4,7 +4,9 @@ Properties that exactly-once or the lane depends on are refused. The time-outs o
 checked here, because librdkafka checks only some of them and its messages give no numbers.
 """
 
+import re
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 SESSION_TIMEOUT_MS = 10_000  # of the group's members, unless set; Kafka's own default is 45 s
 # librdkafka's defaults of what is checked against each other.
@@ -17,6 +19,7 @@ LONGEST_TURN_MS = 120_000
 # ever.
 LEAST_BUFFER_KBYTES = 8 * 1024
 
+_NAMED: Final = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 _SECRET_WORDS = ("password", "passphrase", "secret", "key.pem", "jaas", "token", "bearer.config")
 _ALL_ACKS = "a transaction needs the word of all replicas in sync"
 _IN_FLIGHT = "the idempotent producer keeps the order by its own limit"
@@ -106,7 +109,10 @@ def _number(given: Mapping[str, str], name: str, default: int) -> int:
 
 def place(text: str, given: Iterable[str], file: str = "handoff.toml") -> str:
     """Where the property of `given` stands that a text is about: variable and file."""
-    found = max((name for name in given if name in text), key=len, default=None)
+    lacking = _NAMED.findall(text) if "must be set" in text else ()
+    found = next((name for name in lacking if name not in given), None)
+    if found is None:
+        found = max((name for name in given if name in text), key=len, default=None)
     if found is None:
         return f"HANDOFF_KAFKA__..., or [kafka] in {file}"
     variable = found.upper().replace(".", "_")
