@@ -1,5 +1,6 @@
 """What one record may cause is bounded while it is made; a wake goes on in the next transaction."""
 
+import ast
 import json
 import tracemalloc
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from processors import driver as driving
 from processors import journal
+from processors.contracts import values
 from processors.driver import Driver
 from processors.integrity import advance as advancing
 from processors.integrity import fields as fields_of
@@ -284,3 +286,40 @@ def test_the_parts_of_an_output_are_judged_together(monkeypatch: pytest.MonkeyPa
     found = [json.loads(output.value or b"") for output in outputs if "violations" in output.topic]
     assert len([each for each in found if each["contract_version"] == 1]) == 7 * 5
     assert len([each for each in found if each["contract_version"] == 2]) == 7 * 6
+
+
+def test_what_many_fields_and_held_handoffs_are_judged_by_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An object into which the paths of fifty fields lead, dates in words, and lists as Python
+    writes them: sixteen held handoffs, judged again, read none of them anew."""
+    read = {"objects": 0, "dates": 0, "lists": 0}
+
+    def counted(name: str, call: Any) -> Any:
+        def counting(*given: Any, **named: Any) -> Any:
+            read[name] += 1
+            return call(*given, **named)
+
+        return counting
+
+    monkeypatch.setattr(values, "_decode_members", counted("objects", values._decode_members))
+    monkeypatch.setattr(values, "canonical", counted("dates", values.canonical))
+    monkeypatch.setattr(ast, "literal_eval", counted("lists", ast.literal_eval))
+    wide = [
+        {"name": f"k{n}", "from": f"o.k{n}", "required": False, "same_as": "date"}
+        for n in range(50)
+    ]
+    listed = {"name": "rows", "type": "array", "required": False}
+    contract = CONTRACT | {"fields": [*wide, listed, {"name": "never"}], "hold_on": ["any"]}
+    world = OutputsWorld(Limits(), contracts=[contract])
+    days = [f"{n % 28 + 1} May {2010 + n // 28}" for n in range(50)]
+    for round_ in range(4):
+        said = {f"k{n}": days[(n + round_) % 50] for n in range(50)}
+        world.step(context={"o": said, "rows": [round_]})
+    world.step(parts=16, context={"rows": "['a', 'b', 'c']"})
+    world.commit()
+    read.update(dict.fromkeys(read, 0))
+    world.step(context={"other": 1})
+    assert read["objects"] <= 10
+    assert read["dates"] <= 200
+    assert read["lists"] == 0

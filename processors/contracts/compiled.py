@@ -44,6 +44,7 @@ ERRORS: Final = frozenset(
 )
 _QUOTE: Final = ord('"')
 _LONGEST_PLACEHOLDER: Final = 600  # bytes of JSON
+_SHORT, _MOST_LATELY = 256, 64  # bytes of a value whose meaning is kept, and how many of a field
 _SPELLED_KEY: Final = readers.reader(None)
 _REMEMBERED_NAME: Final = 200  # characters: a tool may make one as long as a record
 INFOS: Final = frozenset({"context_reentered", "context_retracted"})
@@ -87,6 +88,9 @@ class Field(Struct, frozen=True, gc=False):
     key: Key  # equal for values that are the same
     words: Words | None  # how texts say its values; None: as they are
     folded: bool  # in whatever case
+    # Of some short values their key, their form in the receiver's terms, and whether that fits:
+    # what held handoffs are judged by is read again and again. None: it costs little.
+    lately: dict[bytes, tuple[bytes, bytes, bool]] | None = None
 
     def is_placeholder(self, value: bytes) -> bool:
         """Whether a value only says that there is none."""
@@ -115,6 +119,19 @@ class Field(Struct, frozen=True, gc=False):
                 return value, "untranslatable"
         assert ours is not None
         return (ours, None) if self.fits(ours) else (value, "context_malformed")
+
+    def meaning(self, value: bytes) -> tuple[bytes, bytes, bool]:
+        """The key of a value, the value in the receiver's terms, and whether it fits."""
+        lately = self.lately
+        found = None if lately is None else lately.get(value)
+        if found is None:
+            ours, kind = self.in_their_terms(value)
+            found = self.key(ours), ours, kind is None
+            if lately is not None and len(value) <= _SHORT:
+                if len(lately) >= _MOST_LATELY:
+                    lately.clear()
+                lately[value] = found
+        return found
 
     def _translate(self, value: bytes) -> bytes | None:
         """The receiver's term for a value; one of theirs passes as it is; None for others."""
@@ -385,6 +402,7 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
         key=readers.reader(same_as, field.region),
         words=words(same_as, field.region),
         folded=same_as == "text",
+        lately={} if same_as is not None or field.schema_ is not None else None,
     )
 
 

@@ -32,6 +32,8 @@ _LONGEST_NUMBER: Final = 64  # characters
 _LONGEST_DATE: Final = 64
 _LONGEST_PHONE: Final = 40
 _DEEPEST: Final = 32  # brackets in each other that are read as Python writes them
+# Texts that were read so lately: each held handoff that is judged again asks for the same ones.
+_READ_LATELY: Final = 64
 _MS_OF_1971: Final = 31_536_000_000  # below it an integer is seconds
 # An integer outside of these years is no time.
 _FIRST_MS: Final = 631_152_000_000
@@ -287,6 +289,7 @@ def unwrapped(text: str) -> bytes | None:
     return None if isinstance(found, str) else raw
 
 
+@lru_cache(maxsize=_READ_LATELY)
 def _as_python(text: str) -> bytes | None:
     if text in ("True", "False"):
         return text.lower().encode()

@@ -8,7 +8,7 @@ equal to nothing but the same bytes, and it leads nowhere.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -21,6 +21,8 @@ MAX_WHERE = 200  # characters of a dotted name that is told: a tool may make one
 
 _decode = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+Inside = TypeVar("Inside")
+_UNKNOWN: Any = object()
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -159,7 +161,7 @@ def descend(value: bytes, steps: tuple[Step, ...]) -> bytes | None:
         if found[0] == _BRACKET:
             found = _element(found, step)
         elif isinstance(step, str):
-            inside = members(found)
+            inside = _opened(found, members)
             found = None if inside is None or step not in inside else bytes(inside[step])
         else:
             return None
@@ -176,11 +178,46 @@ def at(context: Mapping[str, bytes], path: Path) -> tuple[bytes | None, str]:
     return None if whole is None else descend(whole, path.rest), path.top
 
 
+def _items(value: bytes) -> list[Raw] | None:
+    try:
+        return _decode_items(value)
+    except _UNREADABLE:
+        return None
+
+
+class _Lately:
+    """What is inside of large values, as it was decoded lately: the paths of many fields may lead
+    into the same ones, in each of a task's events."""
+
+    def __init__(self) -> None:
+        self._inside: dict[bytes, Any] = {}
+        self._bytes = 0
+
+    def opened(self, value: bytes, open_: Callable[[bytes], Inside]) -> Inside:
+        """What `open_` gives for a value; nobody may change it."""
+        found: Inside = self._inside.get(value, _UNKNOWN)
+        if found is _UNKNOWN:
+            found = open_(value)
+            self._bytes += len(value)
+            if self._bytes > _MOST_OPENED:
+                self._inside.clear()
+                self._bytes = len(value)
+            self._inside[value] = found
+        return found
+
+
+_LARGE, _MOST_OPENED = 512, 2 << 20  # bytes of one from which on it is kept, and of all
+_lately = _Lately()
+
+
+def _opened(value: bytes, open_: Callable[[bytes], Inside]) -> Inside:
+    return open_(value) if len(value) < _LARGE else _lately.opened(value, open_)
+
+
 def _element(value: bytes, step: Step) -> bytes | None:
     """The element of a list that a step leads to."""
-    try:
-        items = _decode_items(value)
-    except _UNREADABLE:
+    items = _opened(value, _items)
+    if items is None:
         return None
     if isinstance(step, Where):
         for item in map(bytes, items):

@@ -195,9 +195,8 @@ class Candidates(Struct, gc=False):
     def _in_their_terms(self, value: bytes) -> Known:
         known = self._known.get(value)
         if known is None:
-            ours, kind = self.field.in_their_terms(value)
             head = cut.head(value)
-            known = self.field.key(ours), ours, kind is None, head
+            known = (*self.field.meaning(value), head)
             self._known[value] = known
             if head is not None:
                 (self.alike if head in self.heads else self.heads).add(head)

@@ -51,6 +51,8 @@ class Memory(Struct, gc=False):
     _searched: dict[int | str, Candidates]
     _secrets: TaskSecrets | None
     _named: set[str] | None  # at least the names that it holds values of, once they were counted
+    # What held handoffs of this input are judged by: the parts of an output have it in common.
+    _before: dict[tuple[int, int], Search] = {}
 
     @classmethod
     def of(cls, task: Task, limits: Limits) -> "Memory":
@@ -99,9 +101,13 @@ class Memory(Struct, gc=False):
         `lost` is how much of the row of forgotten names there was then."""
         if number >= self.next_number and not self.forgotten and lost == len(self.lost):
             return self.search
-        past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
-        events = [event for event in self.events if event.number < number]
-        return Search([*past, *events], self.retracted, self.lost[:lost])
+        found = self._before.get((number, lost))
+        if found is None or found.retracted is not self.retracted:
+            past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
+            events = [event for event in self.events if event.number < number]
+            found = Search([*past, *events], self.retracted, self.lost[:lost], {})
+            self._before[number, lost] = found
+        return found
 
     def said(self, number: int) -> dict[str, bytes] | None:
         """The context of an event that is remembered, without what is empty."""

@@ -62,9 +62,6 @@ class Texts:
 
     def says(self, words: Words, value: bytes) -> str | None:
         """The first string with words that say a value."""
-        key = words.of(value)
-        if key is None:
-            return None
         self._read()
         said = self._said.get(words.inside)
         if said is None:
@@ -72,7 +69,8 @@ class Texts:
             for number, text in enumerate(self._texts):
                 for each in words.inside(text):
                     said.setdefault(each, number)
-        return self._name(said.get(key))
+        key = words.of(value) if said else None
+        return None if key is None else self._name(said.get(key))
 
     def _may_hold(self, text: str) -> bool:
         """Most texts are ruled out unread, by the bytes."""
