@@ -53,7 +53,7 @@ KINDS: dict[str, list[Sent]] = {
         (b"a", output(7)),
         (b"a", output("a", occurred_at="yesterday")),
         (b"a", output("a", handoff={"to": ""})),
-        *((b"a", output("a", **{name: "-"})) for name in ("id", "workflow", "stage", "tool")),
+        *((b"a", output("a", **{name: "-"})) for name in ("id", "workflow", "tool")),
     ],
     "key_missing": [(None, output("a"))],
     "key_mismatch": [(b"b", output("a")), (b"", output("a")), (b"\xff", output("a"))],

@@ -103,6 +103,8 @@ def _take_output(
         taken_back = memory.retract(retracted, event.occurred_at)
         retracted = taken_back if EVERY_NAME in retracted else retracted
     context = carry(output.context)
+    if memory.retracted:
+        memory.note_late(context.filled(), event.occurred_at)
     source = memory.refer(
         stage=output.stage,
         tool=output.tool,

@@ -255,6 +255,11 @@ class Handoffs(Struct, gc=False):
         grace_ends = handoff.begun_at + self.limits.early_grace_ms
         if handoff.begun == "implicit" and self.step.now < grace_ends:
             # Its declaration may still be on its way, and must find it open.
+            if not handoff.accepted_at:  # who completes has accepted, too
+                handoff.late = self._is_late(handoff, "accept", handoff.accept_by)
+                handoff.state = "accepted"
+                handoff.accepted_at = self.step.now
+                self.outbox.feed.accepted(handoff, self.step.is_ack)
             handoff.ends = kind
             handoff.close_by = grace_ends
             return

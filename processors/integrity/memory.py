@@ -152,14 +152,8 @@ class Memory(Struct, gc=False):
         if len(empty) > 1:
             empty = tuple(sorted(empty)[: self.limits.fields])
         if self.retracted:
-            late = [name for name in context if self.taken_back(name, ref.occurred_at)]
-            if late:
-                context = {n: v for n, v in context.items() if n not in late}
-                new = [name for name in late if name not in self.retracted]
-                if new:  # of a name that was taken back with every other it is known now
-                    at = self.retracted[EVERY_NAME]
-                    self.retracted = self.retracted | dict.fromkeys(new, at)
-                    self._retraction_changed()
+            at = ref.occurred_at
+            context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
         if len(context) > self.limits.fields:
             names = list(context)
             for name in names[: -self.limits.fields]:
@@ -278,6 +272,7 @@ class Memory(Struct, gc=False):
             ]
         )
         self._retraction_changed()
+        self._limit_retractions()  # now: what is judged next must be judged so again
         return gone
 
     def _aliases_of(self, names: set[str], at: int) -> list[str]:
@@ -294,6 +289,17 @@ class Memory(Struct, gc=False):
     def _retraction_changed(self) -> None:
         self._secrets = None
         self._searched = {}
+
+    def note_late(self, names: Iterable[str], occurred_at: int) -> None:
+        """What comes under these names too late, after every name was taken back, was taken back,
+        too. That is known before anything is judged, so that it is judged so again."""
+        if occurred_at >= self.retracted.get(EVERY_NAME, FIRST_MS):
+            return
+        new = [name for name in names if name not in self.retracted]
+        if new:
+            self.retracted = self.retracted | dict.fromkeys(new, self.retracted[EVERY_NAME])
+            self._retraction_changed()
+            self._limit_retractions()
 
     # --- forgotten ----------------------------------------------------------------------------
 
@@ -319,11 +325,15 @@ class Memory(Struct, gc=False):
                     if any(each.event.number < number <= each.at for number in waiting)
                 ]
             )
-        if self.retracted and (
-            len(self.retracted) > most or sum(map(length, self.retracted)) > MAX_RETRACTED
-        ):
-            self._forget_retractions(most)
+        self._limit_retractions()
         return gone
+
+    def _limit_retractions(self) -> None:
+        if self.retracted and (
+            len(self.retracted) > self.limits.fields
+            or sum(map(length, self.retracted)) > MAX_RETRACTED
+        ):
+            self._forget_retractions(self.limits.fields)
 
     def _forget(self, most: int, largest: int) -> int:
         before = self.search.names()
