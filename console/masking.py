@@ -89,16 +89,10 @@ class Mask:
 def has_member(value: Any, classified: Classified) -> bool:
     """Whether a value that `telling.read` gave has, at any depth, a member whose name is the last
     one of a classified path; true where it is nested too deep to be read."""
-    pending = [value]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, telling.TooDeep):
-            return True
-        for name, inner in telling.inside(each):
-            if name is not None and is_member(name, classified):
-                return True
-            pending.append(inner)
-    return False
+    return any(
+        isinstance(each, telling.TooDeep) or (name is not None and is_member(name, classified))
+        for name, each in telling.walk(value)
+    )
 
 
 def is_member(name: str, classified: Classified) -> bool:

@@ -92,13 +92,10 @@ def _at(path: Path, name: str) -> Path:
 
 def _has_twice(body: Any) -> bool:
     """Whether an object in it, or in a string that holds JSON, has a name twice."""
-    pending = [body]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, Pairs) and len({name for name, _ in each}) < len(each):
-            return True
-        pending += [inner for _, inner in telling.inside(each)]
-    return False
+    return any(
+        isinstance(each, Pairs) and len({name for name, _ in each}) < len(each)
+        for _, each in telling.walk(body)
+    )
 
 
 def _named_or_masked(found: re.Match[str]) -> str:

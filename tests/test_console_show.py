@@ -31,12 +31,17 @@ from schemas.records import (
     ToolOutput,
     Violation,
 )
-from tests.core import CONTRACT
+from tests.core import CONTRACT, RECEIVER
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 FROM = From("sales", "qualify", "crm")
 TO = To("marketing", "mkt", "nurture", "Dana Reyes", "dana@example.com")
+CALLS = CONTRACT | {
+    "workflow": "calls",
+    "from": {"team": "desk", "stage": "desk"},
+    "to": {"receiver": "r1", "stage": "call"},
+}
 
 
 # --- records, short -----------------------------------------------------------------------------
@@ -528,21 +533,9 @@ def test_values_are_shown_when_asked_for_and_never_classified_ones(form: str) ->
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_what_people_write_is_shown_without_what_is_classified(tmp_path: Path, form: str) -> None:
     """A phone number in the reason of an ack and of an amendment, and in words nobody declared."""
-    contract = {
-        "kind": "HandoffContract",
-        "id": "calls",
-        "version": 1,
-        "owner": {"name": "Ada", "contact": "ada@x.example"},
-        "action": "Call.",
-        "workflow": "calls",
-        "from": {"team": "desk", "stage": "desk"},
-        "to": {"receiver": "r1", "stage": "call"},
-        "fields": [
-            {"name": "phone", "classification": "pii"},
-            {"name": "subject"},
-        ],
-    }
-    receiver = {"kind": "Receiver", "id": "r1", "team": "t", "owners": [contract["owner"]]}
+    fields = [{"name": "phone", "classification": "pii"}, {"name": "subject"}]
+    contract = CALLS | {"fields": fields}
+    receiver = RECEIVER | {"id": "r1", "team": "t"}
     said = {"workflow": "calls", "task_id": "c-1", "occurred_at": "2026-03-02T10:00:00Z"}
     output = said | {
         "id": "o-1",
@@ -579,21 +572,9 @@ def test_an_output_of_another_team_is_told_apart(
     tmp_path: Path, team: str, told: bool, declared: bool
 ) -> None:
     """The sender's team, or another registered one, writes at the receiver's stage."""
-    ada = {"name": "Ada", "contact": "ada@x.example"}
-    contract = {
-        "kind": "HandoffContract",
-        "id": "calls",
-        "version": 1,
-        "owner": ada,
-        "action": "Call.",
-        "workflow": "calls",
-        "from": {"team": "desk", "stage": "desk"},
-        "to": {"receiver": "r1", "stage": "call"},
-        "fields": [{"name": "subject"}],
-    }
+    contract = CALLS | {"fields": [{"name": "subject"}]}
     receivers = [
-        {"kind": "Receiver", "id": id_, "team": team_, "owners": [ada]}
-        for id_, team_ in (("r1", "t"), ("r2", "billing"))
+        RECEIVER | {"id": id_, "team": team_} for id_, team_ in (("r1", "t"), ("r2", "billing"))
     ]
     said = {"workflow": "calls", "task_id": "c-1", "tool": "bot", "context": {"subject": "parcel"}}
     first = {"id": "o-1", "stage": "desk", "occurred_at": "2026-03-02T10:00:00Z"}

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from topics.catalogue import TopicError
+from topics.catalogue import TopicError, TopicRightError
 from topics.look import look
 from topics.plan import AddPartitions, Change, ClusterTopics, Create, FoundTopic, Refusal, SetConfig
 from topics.rights import Right, is_refusal, missing, reason
@@ -148,5 +148,5 @@ def _results(
             elif cause.code() != unless:
                 raise TopicError(f"{what.format(name)}: {reason(cause, right)}") from error
     if lacking:
-        raise TopicError(f"{what.format(lacking[0].name)}: {missing(lacking)}")
+        raise TopicRightError(f"{what.format(lacking[0].name)}: {missing(lacking)}")
     return results

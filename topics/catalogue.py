@@ -41,6 +41,10 @@ class TopicError(Exception):
     """A problem with topics that a person has to solve; the text is a sentence for that person."""
 
 
+class TopicRightError(TopicError):
+    """A right on topics is missing; the text names it."""
+
+
 class Spread(Enum):
     """How many partitions a topic gets, and which topics must have the same number."""
 

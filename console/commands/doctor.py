@@ -39,7 +39,7 @@ from schemas import documents, serde
 from schemas.documents import HandoffContract, Receiver
 from schemas.lint import lint
 from schemas.loading import Documents
-from topics.catalogue import TopicError
+from topics.catalogue import TopicError, TopicRightError
 from topics.plan import Refusal
 from topics.rights import Right, is_refusal, reason
 
@@ -126,7 +126,7 @@ def _topics(cluster: Cluster) -> Iterator[CheckResult]:
     try:
         changes = topic_changes(cluster)
     except TopicError as error:
-        right = "rights are missing" in str(error)
+        right = isinstance(error, TopicRightError)
         advice = "grant it" if right else "correct the receiver, then apply again"
         yield CheckResult("topics", "problem", str(error), advice)
         return

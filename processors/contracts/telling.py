@@ -295,6 +295,15 @@ def inside(value: Any) -> Iterator[tuple[str | None, Any]]:
             yield None, held
 
 
+def walk(value: Any) -> Iterator[tuple[str | None, Any]]:
+    """A value that `read` gave and all that is `inside` of it at any depth, in any order."""
+    pending: list[tuple[str | None, Any]] = [(None, value)]
+    while pending:
+        name, each = pending.pop()
+        yield name, each
+        pending += inside(each)
+
+
 def texts(value: bytes) -> list[str]:
     """The text of each string and number inside a JSON value, in any order; of a string that is
     JSON itself, what is in it, too; and of names of members those that no tool would give, such as
@@ -308,17 +317,13 @@ def texts(value: bytes) -> list[str]:
 def texts_of(value: Any) -> list[str]:
     """The `texts` of a value that `read` gave."""
     found: list[str] = []
-    pending: list[Any] = [value]
-    while pending:
-        each = pending.pop()
+    for name, each in walk(value):
+        if name is not None and not is_plain_name(name):
+            found.append(name)
         if isinstance(each, str):
             found.append(each)
         elif isinstance(each, int) and not isinstance(each, bool):
             found.append(str(each))
-        for name, inner in inside(each):
-            if name is not None and not is_plain_name(name):
-                found.append(name)
-            pending.append(inner)
     return found
 
 

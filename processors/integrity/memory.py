@@ -329,11 +329,14 @@ class Memory(Struct, gc=False):
         return gone
 
     def _limit_retractions(self) -> None:
-        if self.retracted and (
-            len(self.retracted) > self.limits.fields
-            or sum(map(length, self.retracted)) > MAX_RETRACTED
-        ):
-            self._forget_retractions(self.limits.fields)
+        left = self.retracted
+        while left and (len(left) > self.limits.fields or sum(map(length, left)) > MAX_RETRACTED):
+            oldest = min(left, key=lambda name: (left[name], name))
+            self.lost = add_name(self.lost, oldest)
+            left = {name: at for name, at in left.items() if name != oldest}
+        if left is not self.retracted:
+            self.retracted = left
+            self._retraction_changed()
 
     def _forget(self, most: int, largest: int) -> int:
         before = self.search.names()
@@ -370,15 +373,6 @@ class Memory(Struct, gc=False):
         left = self.search.names()
         self._named, self.names = set(left), len(left)
         return len([name for name in before if name not in left])
-
-    def _forget_retractions(self, most: int) -> None:
-        left = self.retracted.copy()
-        while left and (len(left) > most or sum(map(length, left)) > MAX_RETRACTED):
-            oldest = min(left, key=lambda name: (left[name], name))
-            self.lost = add_name(self.lost, oldest)
-            del left[oldest]
-        self.retracted = left
-        self._retraction_changed()
 
 
 def _names(event: Remembered) -> tuple[str, ...]:
