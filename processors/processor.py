@@ -4,7 +4,9 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from schemas.flow import Effect, Input, InputEvent, Record, Refused
+from msgspec import Struct
+
+from schemas.flow import Effect, Input, InputEvent, Output, Record, Refused
 
 State = TypeVar("State")
 
@@ -85,3 +87,55 @@ class Processor(Generic[State]):
     facts: Callable[[Any, int], Mapping[str, Hashable]] = _no_facts
     queues: Callable[[Any], Collection[str]] = _nothing
     groups: Callable[[Any], Mapping[str, tuple[str, str]]] = _no_groups
+
+
+class Replay(Struct, frozen=True):
+    """Somebody has asked, at `asked_at`, that a source reads its topics again from the records of
+    the time `begin` on; both are epoch ms."""
+
+    asked_at: int
+    begin: int
+
+
+class ForeignTopic(Struct, frozen=True):
+    """A topic of others, and the sources that read it.
+
+    Where nothing of it was ever read, it is begun at its first record, or with `latest` at its end.
+    `replays` are what was asked for, by source.
+    """
+
+    sources: tuple[str, ...]
+    latest: bool = False
+    replays: dict[str, Replay] = {}
+
+
+class Relayed(Struct):
+    """What became of a foreign record: what is to be published, and what happened, as (source,
+    outcome, label)."""
+
+    outputs: list[Output]
+    counted: list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A processor without state: what a record becomes depends on the record and the tables only.
+
+    `tables`, `build_tables`, `outputs` and `queues` are as those of `Processor`. `topics` are the
+    foreign topics that the tables want read, by their names on the cluster. `step` is given a
+    record, the tables, the processor's clock (epoch ms) and the sources that the record is for;
+    with None it is for all that read its topic, else it was read before, and is read again.
+    `positions` is the canonical topic on which is told how far each source was read.
+    """
+
+    name: str
+    tables: tuple[str, ...]
+    build_tables: Callable[[dict[str, dict[str, bytes]], frozenset[str] | None], Any]
+    topics: Callable[[Any], Mapping[str, ForeignTopic]]
+    step: Callable[[Record, Any, int, Collection[str] | None], Relayed]
+    outputs: tuple[str, ...]
+    positions: str
+    queues: Callable[[Any], Collection[str]] = _nothing
+
+
+AnyProcessor = Processor[Any] | Relay

@@ -88,12 +88,13 @@ Effect = Publish | Accumulate | Increment
 
 
 class Output(Struct, frozen=True, gc=False):
-    """One encoded record, ready to be produced."""
+    """One encoded record, ready to be produced. `timestamp` is epoch ms; 0: when it is produced."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers
+    timestamp: int = 0
 
 
 class Refused(Exception):

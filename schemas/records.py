@@ -166,6 +166,24 @@ class Liveness(Struct, frozen=True, gc=False):
     last_live_at: When | None = None
 
 
+class SourcePosition(Struct, frozen=True, gc=False):
+    """How far intake has read a topic of a source (`handoff.source-positions`, key
+    `source/topic/partition`, of the lowest partition in it).
+
+    `read_to` is of some of the topic's partitions, by number: all that was in one at that moment
+    was read, and what follows from it was committed by `at`. That stays true, so of several records
+    the later moment counts. `partitions` is how many the topic has. `last_record_at` is the
+    timestamp of the last record.
+    """
+
+    source: Name
+    topic: Name
+    partitions: int
+    read_to: dict[str, When]
+    at: When
+    last_record_at: When | None = None
+
+
 # --- outputs ------------------------------------------------------------------------------------
 
 
@@ -416,6 +434,7 @@ PUBLISHED: dict[str, type[Struct]] = {
     "ack": Ack,
     "amendment": Amendment,
     "liveness": Liveness,
+    "source-position": SourcePosition,
     "package": Package,
     "violation": Violation,
     "signal": Signal,

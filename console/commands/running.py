@@ -4,7 +4,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import click
 
@@ -18,9 +17,10 @@ from console.kafka import connect
 from processors.contracts.registry import STALE_INTERVALS
 from processors.insights.limits import Limits as InsightsLimits
 from processors.insights.processor import INSIGHTS, insights
+from processors.intake.processor import intake
 from processors.integrity.limits import Limits
 from processors.integrity.processor import INTEGRITY, integrity
-from processors.processor import Processor
+from processors.processor import AnyProcessor
 from processors.runtime.app import check_web_port
 from processors.runtime.app import run as run_app
 from processors.runtime.instances import run_instances
@@ -28,14 +28,16 @@ from processors.runtime.settings import Settings, load_settings
 from processors.runtime.transactions import Misconfigured
 from topics.catalogue import TopicError
 
-NAMES = (INTEGRITY.name, INSIGHTS.name)
+INTAKE = "intake"
+NAMES = (INTEGRITY.name, INSIGHTS.name, INTAKE)
 
 
-def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[Processor[Any]]:
+def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[AnyProcessor]:
     """The processors of these names, as the settings want them."""
-    made: dict[str, Callable[[], Processor[Any]]] = {
+    made: dict[str, Callable[[], AnyProcessor]] = {
         INTEGRITY.name: lambda: integrity(limits(settings)),
         INSIGHTS.name: lambda: insights(insights_limits(settings)),
+        INTAKE: lambda: intake(settings.max_record_bytes, settings.backfill_after_ms),
     }
     return [made[name]() for name in names]
 

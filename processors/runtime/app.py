@@ -15,10 +15,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from processors.processor import Processor
+from processors.processor import AnyProcessor, Relay
 from processors.runtime import clients, metrics
 from processors.runtime.batch import Batch, Worker
-from processors.runtime.cluster import check_topics
+from processors.runtime.cluster import check_relay_topics, check_topics
 from processors.runtime.connection import Unreachable, reach
 from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.logs import complain, log_lines
@@ -34,7 +34,7 @@ EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_UNREACHABLE = 0, 1, 2, 3
 STOP_SECONDS = 12.0
 
 
-def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
+def run(settings: Settings, processors: Sequence[AnyProcessor]) -> int:
     """Run the processors until SIGTERM or SIGINT; the exit status.
 
     0 after a signal, 2 for settings that Kafka clients refuse, 3 when at the start no broker
@@ -55,17 +55,20 @@ def run(settings: Settings, processors: Sequence[Processor[Any]]) -> int:
     return status
 
 
-def _check(settings: Settings, processors: Sequence[Processor[Any]]) -> None:
+def _check(settings: Settings, processors: Sequence[AnyProcessor]) -> None:
     admin, _ = reach(settings)
     for processor in processors:
-        check_topics(admin, settings, processor)
+        if isinstance(processor, Relay):
+            check_relay_topics(admin, settings, processor)
+        else:
+            check_topics(admin, settings, processor)
     clients.close_admin(admin)
 
 
 class _App:
     """The Faust app of one process."""
 
-    def __init__(self, settings: Settings, processors: Sequence[Processor[Any]]) -> None:
+    def __init__(self, settings: Settings, processors: Sequence[AnyProcessor]) -> None:
         self._settings = settings
         self._processors = processors
         self._sentence: str | None = None
@@ -170,6 +173,8 @@ def _pages(app: Any, statuses: Sequence[LaneStatus]) -> None:
         phases = {status.processor: status.phase for status in statuses}
         blocked = {status.processor: status.blocked for status in statuses if status.blocked}
         found = {"ready": ready, "lanes": phases, **({"blocked": blocked} if blocked else {})}
+        if unread := {each.processor: each.problems for each in statuses if each.problems}:
+            found["unread"] = unread
         return web.json(found, status=200 if ready else 503)
 
     async def metrics_(web: Any, request: Any) -> Any:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processors.driver import Driver
@@ -34,6 +34,7 @@ from processors.runtime.changelog_marks import (
     read,
 )
 from processors.runtime.cluster import check_topics, topic_id
+from processors.runtime.committed_offsets import committed_offsets
 from processors.runtime.restoration import (
     Bounds,
     Place,
@@ -46,16 +47,12 @@ from processors.runtime.settings import Settings
 from processors.runtime.state import Store, open_store
 from processors.runtime.status import LaneStatus
 from processors.runtime.topic_watcher import TopicWatcher
-from processors.runtime.transactions import Fatal, Misconfigured, ended_by
+from processors.runtime.transactions import Fatal, Misconfigured
 from topics.catalogue import physical
-from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.lane")
 
 SLICE_SECONDS = 0.2
-# No transaction is open that long: it times out after 10 s, and the coordinator looks every 10 s.
-# If this client has no answer by then, it may never get one: a new client looks its coordinator up.
-PENDING_SECONDS = 30.0
 # A broker that has just restarted may describe a topic as it was before.
 _LOOKS, _LOOK_SECONDS = 3, 0.7
 
@@ -199,7 +196,9 @@ class Assignment:
         `Misconfigured` when a mark has another number of partitions.
         """
         looked = {*places, *((self._inputs[0], number) for number in range(count))}
-        found = self._committed_offsets([TopicPartition(*place) for place in sorted(looked)])
+        found = committed_offsets(
+            self._consumer, self.group, sorted(looked), beat=self._beat, stopping=self._stopping
+        )
         for at in found:
             mark = read(at.metadata)
             if mark is not None:
@@ -280,26 +279,6 @@ class Assignment:
             if at.end <= at.first:  # it was empty, so the topic may have been made again
                 self._changelogs[number] = now
             self._reached(number, now.end)
-
-    def _committed_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The group's offsets. When a transaction has offsets pending, wait until it ends
-        (KIP-447)."""
-        limit = time.monotonic() + PENDING_SECONDS
-        while True:
-            self._beat()
-            try:
-                found = self._consumer.committed(partitions, 5.0)
-                for place in found:
-                    if place.error is not None:  # its offset looks like that of a new group
-                        raise KafkaException(place.error)
-                return found
-            except KafkaException as error:
-                waits = error.args[0].code() == KafkaError._TIMED_OUT and time.monotonic() < limit
-                if self._stopping() or not waits:
-                    why = reason(error.args[0], Right("READ", "group", self.group))
-                    sentence = f"the group's offsets cannot be read: {why}"
-                    raise ended_by(error.args[0], sentence) from None
-                log.info("waiting for the group's offsets: %s", error.args[0].str())
 
     # --- restore, retain, release --------------------------------------------------------------
 

@@ -47,6 +47,7 @@ BATCH_SECONDS = 1.0
 # coordinator still writes the markers of the last one, and the client retries with a back-off.
 GAP_SECONDS = 0.005
 IDLE_SECONDS = 0.1
+QUIET_SECONDS = 10.0  # without a commit, until offsets alone are committed
 AGENT_SECONDS, BEAT_SECONDS = 30.0, 5.0
 # When nothing has failed for so long after a failed attempt, the cause counts as gone.
 UNDISTURBED_SECONDS = 10.0
@@ -162,6 +163,14 @@ class BaseLane(ABC):
     def _rights(self) -> list[Right]:
         """The rights on topics that the open transaction needs."""
 
+    @abstractmethod
+    def _behind(self) -> set[Place]:
+        """The partitions that were read further than the group has committed."""
+
+    @abstractmethod
+    def _touch(self, places: set[Place]) -> None:
+        """The open transaction commits the offsets of these partitions."""
+
     # --- its life ---------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -265,6 +274,22 @@ class BaseLane(ABC):
         return self._transactions.why(
             error.args[0], topic, self._offsets(), self._consumer.consumer_group_metadata()
         )
+
+    def _pass_control_records(self) -> bool:
+        """Begin a transaction of offsets alone for inputs with control records after the group's
+        offset. They are never delivered. When retention deletes them, the committed offset would be
+        before the first one that is left, and it would look as if records were lost."""
+        behind = self._behind()
+        if not behind:
+            return False
+        self._begin()
+        self._touch(behind)
+        return True
+
+    def _commit_when_quiet(self) -> None:
+        quiet = time.monotonic() - self._committed_at >= QUIET_SECONDS
+        if quiet and not self._transactions.open and self._pass_control_records():
+            self._commit()
 
     def _settle(self) -> None:
         """Commit the open transaction, or if that fails abort it."""

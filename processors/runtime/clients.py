@@ -27,6 +27,7 @@ MAX_MESSAGE_BYTES = 4 << 20
 # How long a zombie's open transaction can block readers of the changelog. librdkafka's default is a
 # minute.
 TRANSACTION_TIMEOUT_MS = 10_000
+FOREIGN_REFRESH_MS = 5_000
 _QUIET_SECONDS = 10.0
 # A client closes within milliseconds. A consumer that leaves its group may take one network
 # time-out. A client that hangs never closes.
@@ -83,10 +84,14 @@ def group_id(settings: Settings, processor: str) -> str:
     return f"{settings.application_id}-{processor}"
 
 
-def group_consumer(settings: Settings, processor: str, instance: str) -> Consumer:
+def group_consumer(
+    settings: Settings, processor: str, instance: str, *, apart: bool = False
+) -> Consumer:
     """The consumer of a lane's inputs. With an ordinal in the settings it is a static member.
 
-    Raises `SettingsError` for a property that librdkafka does not know.
+    The partitions of one number go to the same member, but with `apart` each goes to any: so the
+    topics of others, which often have one partition, are spread over the members. Raises
+    `SettingsError` for a property that librdkafka does not know.
     """
     member = {} if settings.ordinal is None else {"group.instance.id": instance}
     return _consumer(
@@ -97,11 +102,13 @@ def group_consumer(settings: Settings, processor: str, instance: str) -> Consume
             "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
             "fetch.queue.backoff.ms": 10,
             "fetch.wait.max.ms": 50,
+            # So soon partitions that somebody adds to a topic of theirs are read.
+            **({"topic.metadata.refresh.interval.ms": FOREIGN_REFRESH_MS} if apart else {}),
         },
         {
             "group.id": group_id(settings, processor),
             # Partition n of every input goes to the same member, because their state is one.
-            "partition.assignment.strategy": "range",
+            "partition.assignment.strategy": "roundrobin" if apart else "range",
             "auto.offset.reset": "error",
             # Timers wait until the inputs are read to their ends, and only this event tells.
             "enable.partition.eof": True,

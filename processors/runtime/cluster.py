@@ -2,12 +2,13 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from processors.processor import Processor
+from processors.processor import AnyProcessor, Processor, Relay
 from processors.runtime.groups import held_state
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Blocked, Fatal, LaneError, Misconfigured, ended_by
@@ -33,20 +34,7 @@ def check_topics(admin: AdminClient, settings: Settings, processor: Processor[An
     """
     needed = rights_on_topics(processor, settings.topic_prefix)
     names = list(dict.fromkeys(right.name for right in needed))
-    for _ in range(_LOOKS):
-        seen = _look(admin, names)
-        lacking = seen.lacks(needed)
-        absent = [name for name in names if name not in seen.topics and name not in seen.hidden]
-        if not lacking and not absent:
-            break
-        time.sleep(_LOOK_SECONDS)
-    else:
-        if lacking:
-            raise Blocked(f"{processor.name} cannot run: {missing(lacking)}")
-        raise Misconfigured(
-            f"the topic {absent[0]} does not exist, and {processor.name} needs it; "
-            "create what is missing with: handoff topics apply" + _lost(settings, processor, seen)
-        )
+    seen = _seen(admin, processor.name, needed, lambda found: _lost(settings, processor, found))
     counts = {name: len(topic.leaders) for name, topic in seen.topics.items()}
     bound = names[: len(processor.inputs) + 1]
     if len({counts[name] for name in bound}) > 1:
@@ -56,6 +44,33 @@ def check_topics(admin: AdminClient, settings: Settings, processor: Processor[An
             f"partitions, but {listed}; make them equal (and empty) before it runs"
         )
     return counts[bound[0]]
+
+
+def check_relay_topics(admin: AdminClient, settings: Settings, relay: Relay) -> None:
+    """Raises `Misconfigured` when a topic of ours that the relay needs is missing, and else what
+    `check_topics` raises. The topics of others come and go."""
+    needed = rights_on_topics(relay, settings.topic_prefix)
+    _seen(admin, relay.name, needed, lambda _: "")
+
+
+def _seen(
+    admin: AdminClient, processor: str, needed: list[Right], lost: Callable[[Look], str]
+) -> Look:
+    """The topics that the rights are on. `lost` tells what goes with one that is not there."""
+    names = list(dict.fromkeys(right.name for right in needed))
+    for _ in range(_LOOKS):
+        seen = _look(admin, names)
+        lacking = seen.lacks(needed)
+        absent = [name for name in names if name not in seen.topics and name not in seen.hidden]
+        if not lacking and not absent:
+            return seen
+        time.sleep(_LOOK_SECONDS)
+    if lacking:
+        raise Blocked(f"{processor} cannot run: {missing(lacking)}")
+    raise Misconfigured(
+        f"the topic {absent[0]} does not exist, and {processor} needs it; "
+        "create what is missing with: handoff topics apply" + lost(seen)
+    )
 
 
 def _lost(settings: Settings, processor: Processor[Any], seen: Look) -> str:
@@ -68,10 +83,13 @@ def _lost(settings: Settings, processor: Processor[Any], seen: Look) -> str:
     return f". {said}" if said else ""
 
 
-def rights_on_topics(processor: Processor[Any], prefix: str) -> list[Right]:
+def rights_on_topics(processor: AnyProcessor, prefix: str) -> list[Right]:
     """The rights on topics that a processor needs all the time, inputs and changelog first."""
-    read = (*processor.inputs, processor.changelog, *processor.tables)
-    written = (processor.changelog, *processor.outputs, DEAD_LETTERS)
+    read: tuple[str, ...] = processor.tables
+    written: tuple[str, ...] = (*processor.outputs, DEAD_LETTERS)
+    if not isinstance(processor, Relay):
+        read = (*processor.inputs, processor.changelog, *read)
+        written = (processor.changelog, *written)
     return [
         Right(operation, "topic", physical(name, prefix))
         for operation, topics in (("READ", read), ("WRITE", written))

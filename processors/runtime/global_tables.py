@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from processors.processor import Processor
+from processors.processor import AnyProcessor
 from processors.runtime import clients
 from processors.runtime.restoration import TRANSIENT_READER_ERRORS, Place, bounds
 from processors.runtime.settings import Settings
@@ -38,7 +38,7 @@ class GlobalTables:
     `unreadable` counts the records that were skipped; their content is never logged.
     """
 
-    def __init__(self, settings: Settings, processor: Processor[Any]) -> None:
+    def __init__(self, settings: Settings, processor: AnyProcessor) -> None:
         self._processor = processor
         prefix = settings.topic_prefix
         self._topics = {physical(name, prefix): name for name in processor.tables}

@@ -1,6 +1,6 @@
 """Polls the inputs of a lane: Kafka's messages become records in the order of judgement."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -30,13 +30,18 @@ class Ends(Protocol):
     def on_seek(self, place: Place) -> None: ...
 
 
+def _bears_nothing(_: KafkaError, __: str | None) -> bool:
+    return False
+
+
 class InputPoller:
     """Polls a lane's inputs. `inputs` maps physical names to canonical.
 
     It advances `Assigned.positions`. `began_at` is the first offset of each input partition in
     the open transaction. Rebalance callbacks run inside each of its calls, so after a call
     partitions may be gone. When the consumer reports an error that it does not recover from by
-    itself, each call raises `Fenced` or `Fatal`.
+    itself, each call raises `Fenced` or `Fatal`, unless `bears` takes the error upon itself: it is
+    given the error and its topic.
     """
 
     def __init__(
@@ -45,11 +50,13 @@ class InputPoller:
         consumer: Consumer,
         ends: Ends,
         assignment: Assigned,
+        bears: Callable[[KafkaError, str | None], bool] = _bears_nothing,
     ) -> None:
         self._inputs = inputs
         self._consumer = consumer
         self._ends = ends
         self._assignment = assignment
+        self._bears = bears
         self.began_at: dict[Place, int] = {}
 
     def poll_now(self, most: int) -> list[Record]:
@@ -125,7 +132,7 @@ class InputPoller:
         return in_order(records) if len(inputs) > 1 else records
 
     def _check(self, error: KafkaError, topic: str | None) -> None:
-        if error.code() not in TRANSIENT_ERRORS:
+        if error.code() not in TRANSIENT_ERRORS and not self._bears(error, topic):
             asked = [Right("READ", "topic", name) for name in ([topic] if topic else self._inputs)]
             why = reason(error, Right("READ", "group", self._assignment.group), *asked)
             raise ended_by(error, f"the inputs cannot be read: {why}")

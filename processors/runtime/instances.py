@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from multiprocessing.context import ForkProcess
 from types import FrameType
-from typing import Any
 
-from processors.processor import Processor
+from processors.processor import AnyProcessor
 from processors.runtime.app import EXIT_OK, STOP_SECONDS, run
 from processors.runtime.logs import log_lines
 from processors.runtime.settings import Settings
@@ -30,7 +29,7 @@ _LOOK_SECONDS = 0.5
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_instances(settings: Settings, processors: Sequence[Processor[Any]], count: int) -> int:
+def run_instances(settings: Settings, processors: Sequence[AnyProcessor], count: int) -> int:
     """Run `count` instances until SIGTERM or SIGINT; the exit status.
 
     When an instance is killed, it is started again. When one ends by itself, it has said why: the
@@ -43,7 +42,7 @@ def run_instances(settings: Settings, processors: Sequence[Processor[Any]], coun
 
 
 class _Instances:
-    def __init__(self, settings: Settings, processors: list[Processor[Any]]) -> None:
+    def __init__(self, settings: Settings, processors: list[AnyProcessor]) -> None:
         self._settings = settings
         self._processors = processors
         self._context = multiprocessing.get_context("fork")
@@ -100,7 +99,7 @@ class _Instances:
             child.terminate()
 
 
-def _instance(settings: Settings, processors: Sequence[Processor[Any]], parent: int) -> None:
+def _instance(settings: Settings, processors: Sequence[AnyProcessor], parent: int) -> None:
     for number in _STOP_SIGNALS:  # until the app sets its own
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)

@@ -41,6 +41,7 @@ from processors.runtime.global_tables import GlobalTables
 from processors.runtime.input_poller import InputPoller
 from processors.runtime.lane_monitor import LaneMonitor
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
+from processors.runtime.restoration import Place
 from processors.runtime.retry_backoff import RetryBackoff
 from processors.runtime.settings import Settings
 from processors.runtime.stalled_input_detector import StalledInputDetector
@@ -54,7 +55,6 @@ from topics.rights import Right
 
 log = logging.getLogger("handoff.lane")
 
-QUIET_SECONDS = 10.0  # without a commit, until offsets alone are committed
 ASKING_SECONDS = 0.005  # between two polls, while deadlines wait for an answer of Kafka
 NOTICE_SECONDS = 0.1  # between two looks at the tables: time alone changes what they say
 # Tasks that are woken in one slice (records that arrive meanwhile wait), and in one transaction. A
@@ -169,9 +169,7 @@ class Lane(BaseLane):
                 or time.monotonic() - self._began_at >= self._interval
             ):
                 self._commit()  # 4, 5
-            quiet = time.monotonic() - self._committed_at >= QUIET_SECONDS
-            if quiet and not self._transactions.open and self._pass_control_records():
-                self._commit()
+            self._commit_when_quiet()
         except Abortable as error:
             self._abort(error)
         except OutcomeUnknown as error:
@@ -297,20 +295,13 @@ class Lane(BaseLane):
             for number, mark in marks.items()
         ]
 
-    def _pass_control_records(self) -> bool:
-        """Begin a transaction of offsets alone for inputs with control records after the group's
-        offset. They are never delivered. When retention deletes them, the committed offset would be
-        before the first one that is left, and it would look as if records were lost."""
+    def _behind(self) -> set[Place]:
         reached = self._timer_barrier.reached(self._assignment.positions)
         committed = self._assignment.committed
-        behind = {
-            number for (topic, number), at in reached.items() if at > committed[topic, number]
-        }
-        if not behind:
-            return False
-        self._begin()
-        self._touched |= behind
-        return True
+        return {place for place, at in reached.items() if at > committed[place]}
+
+    def _touch(self, places: set[Place]) -> None:
+        self._touched |= {number for _, number in places}
 
     def _clear(self) -> None:
         self._poller.began_at.clear()

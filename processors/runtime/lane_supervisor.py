@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from processors.processor import Processor
+from processors.processor import AnyProcessor, Relay
 from processors.runtime import clients
-from processors.runtime.base_lane import BATCH_RECORDS
+from processors.runtime.base_lane import BATCH_RECORDS, BaseLane
 from processors.runtime.batch import Batch
 from processors.runtime.disk import StateBlocked
 from processors.runtime.global_tables import GlobalTables
 from processors.runtime.lane import SLICE_WAKES, Lane
 from processors.runtime.liveness_probe import LivenessProbe
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
+from processors.runtime.relay_lane import RelayLane
 from processors.runtime.retry_backoff import RetryBackoff
 from processors.runtime.settings import Settings, SettingsError
 from processors.runtime.status import LaneStatus
@@ -46,7 +47,7 @@ class LaneSupervisor:
     def __init__(
         self,
         settings: Settings,
-        processor: Processor[Any],
+        processor: AnyProcessor,
         judge: Callable[[Batch], None],
         give_up: Callable[[str], None],
     ) -> None:
@@ -56,7 +57,7 @@ class LaneSupervisor:
         self._judge = judge
         self._give_up = give_up
         self._stopping = threading.Event()
-        self._lane: Lane | None = None
+        self._lane: BaseLane | None = None
         # One id for the life of the process, so that a new lane fences the one before it.
         self._instance = clients.instance_id(settings, processor.name)
         self._thread = threading.Thread(
@@ -93,19 +94,11 @@ class LaneSupervisor:
                     made = GlobalTables(self._settings, self._processor)
                     made.start(self._stopping.is_set)
                     tables = made
-                    probe = LivenessProbe(self._settings, self._processor, tables, self.status)
-                    probe.start()
+                    if not isinstance(self._processor, Relay):
+                        probe = LivenessProbe(self._settings, self._processor, tables, self.status)
+                        probe.start()
                     _run_collector_seldom()
-                self._lane = Lane(
-                    self._settings,
-                    self._processor,
-                    instance=self._instance,
-                    tables=tables,
-                    status=self.status,
-                    judge=self._judge,
-                    isolator=isolator,
-                    backoff=backoff,
-                )
+                self._lane = self._new_lane(tables, isolator, backoff)
                 if not self._stopping.is_set():
                     self._run(self._lane)
             except (Misconfigured, SettingsError) as error:
@@ -145,7 +138,22 @@ class LaneSupervisor:
         if tables is not None:
             tables.stop()
 
-    def _run(self, lane: Lane) -> None:
+    def _new_lane(
+        self, tables: GlobalTables, isolator: PoisonRecordIsolator, backoff: RetryBackoff
+    ) -> BaseLane:
+        given: dict[str, Any] = {
+            "instance": self._instance,
+            "tables": tables,
+            "status": self.status,
+            "judge": self._judge,
+            "isolator": isolator,
+            "backoff": backoff,
+        }
+        if isinstance(self._processor, Relay):
+            return RelayLane(self._settings, self._processor, **given)
+        return Lane(self._settings, self._processor, **given)
+
+    def _run(self, lane: BaseLane) -> None:
         """Run the lane in a thread of its own; raises what it raises, or `Fatal` when it hangs."""
         failure: list[BaseException] = []
 

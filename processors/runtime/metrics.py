@@ -24,6 +24,7 @@ class LaneCollector:
         """All metrics of all lanes."""
         yield from self._accounting()
         yield from self._kafka()
+        yield from self._sources()
         yield from self._state()
         for status in self._statuses:
             yield from status.batches.collect()
@@ -87,6 +88,39 @@ class LaneCollector:
             ("restored_records", "Changelog records read to restore state."),
         ):
             yield self._counter(name, text)
+
+    def _sources(self) -> Iterator[Metric]:
+        records = CounterMetricFamily(
+            "handoff_source_records",
+            "Foreign records by what became of them: mapped, left_out, dead_letters.",
+            labels=["source", "outcome", "reason"],
+        )
+        misses = CounterMetricFamily(
+            "handoff_source_lookup_misses",
+            "Keys that a table of a source lacks, as table:key.",
+            labels=["source", "key"],
+        )
+        read_to = GaugeMetricFamily(
+            "handoff_source_read_to_seconds",
+            "The moment up to which a topic was read, in seconds since 1970.",
+            labels=["source", "topic"],
+        )
+        unread = GaugeMetricFamily(
+            "handoff_source_topics_unread",
+            "Topics of sources that cannot be read.",
+            labels=["processor"],
+        )
+        for status in self._statuses:
+            for (source, outcome, label), number in list(status.sources.items()):
+                if outcome == "lookup_misses":
+                    misses.add_metric([source, label], number)
+                else:
+                    records.add_metric([source, outcome, label], number)
+            for (source, topic), at in list(status.read_to.items()):
+                read_to.add_metric([source, topic], at / 1000)
+            if status.sources or status.problems:
+                unread.add_metric([status.processor], len(status.problems))
+        return iter((records, misses, read_to, unread))
 
     def _state(self) -> Iterator[Metric]:
         keys = GaugeMetricFamily(

@@ -6,6 +6,7 @@ threads read it, perhaps a moment late.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import Histogram
 
@@ -23,6 +24,9 @@ class LaneStatus:
     holds (keys, bytes) by partition, `deadlines` the tasks that have one, `sweeps` those that wait
     to be swept. `probes` counts the probes of receivers by outcome. `blocked` says what is missing
     outside while the lane waits for it, and is empty otherwise.
+    `sources` counts what became of foreign records, by (source, outcome, label); `read_to` is the
+    moment up to which a topic was read, by (source, topic); `problems` says of a topic why it is
+    not read.
     `renewed` counts the producers exchanged because a connection had broken in a transaction.
     """
 
@@ -43,6 +47,9 @@ class LaneStatus:
     restored_records: int = 0
     restore_seconds: float = 0.0
     probes: Counter[str] = field(default_factory=Counter)
+    sources: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    read_to: dict[tuple[str, str], int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         def histogram(
@@ -64,8 +71,10 @@ class LaneStatus:
     def stands_by(self) -> None:
         """No partition is assigned to the lane now."""
         self.phase = "standing by"
-        for figures in (self.lag, self.state, self.deadlines, self.sweeps):
-            figures.clear()
+        figures: tuple[dict[Any, Any], ...]
+        figures = (self.lag, self.state, self.deadlines, self.sweeps, self.read_to)
+        for each in figures:
+            each.clear()
 
     def runs_on(self, partition: int) -> bool:
         """Whether the lane runs on this partition. Up to a second late after a change."""
@@ -74,5 +83,6 @@ class LaneStatus:
     @property
     def ready(self) -> bool:
         """Whether nothing is amiss: the lane runs, or stands by without a partition, and is not
-        blocked."""
-        return self.phase in ("running", "standing by") and not self.blocked
+        blocked. One that could read none of its topics is not ready."""
+        idle = bool(self.problems) and self.phase == "standing by"
+        return self.phase in ("running", "standing by") and not self.blocked and not idle

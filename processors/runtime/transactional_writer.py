@@ -52,10 +52,13 @@ class TransactionalWriter:
             if topic is None:
                 topic = names[output.topic] = physical(output.topic, self._prefix)
             published[output.topic] += 1  # also where it is refused: its right is needed
+            more: dict[str, Any] = {"headers": output.headers}
+            if output.timestamp:
+                more["timestamp"] = output.timestamp
             try:
-                produce(topic, output.value, output.key, headers=output.headers)
+                produce(topic, output.value, output.key, **more)
             except BufferError:
-                self._produce(topic, output.value, output.key, headers=output.headers)
+                self._produce(topic, output.value, output.key, **more)
             except KafkaException as error:
                 raise self._why(error, topic) from None
             self.size += len(output.value or b"")

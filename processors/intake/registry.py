@@ -1,0 +1,86 @@
+"""What is registered on `handoff.sources`: the sources, and what they are to read again.
+
+A source lies under its id. What somebody asked it to read again lies beside it, under
+`ID/replay`; an id holds no `/`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from processors.intake.compiled import CompiledSource, compile_source
+from processors.processor import ForeignTopic, Replay
+from schemas import serde
+from schemas.sources import TOPIC, Source, from_json
+
+_REPLAY = "/replay"
+
+
+class ReplayRequest(Struct, frozen=True, kw_only=True):
+    """Somebody wants a source to read its topics again, from the records of the time `begin` on."""
+
+    source: str
+    begin: Annotated[datetime, Meta(tz=True)]
+    asked_at: Annotated[datetime, Meta(tz=True)]
+    by: str = ""
+
+
+def replay_key(source: str) -> str:
+    """Where the request of a source lies."""
+    return source + _REPLAY
+
+
+def is_replay(key: str) -> bool:
+    """Whether a request lies under a key, and no source."""
+    return key.endswith(_REPLAY)
+
+
+_decode_replay = msgspec.json.Decoder(ReplayRequest).decode
+
+
+class SourceTables:
+    """The active sources by topic (names on the cluster), ready to map records, and the topics to
+    read. Immutable."""
+
+    def __init__(self, sources: Mapping[str, CompiledSource], replays: Mapping[str, Replay]):
+        self.sources = dict(sources)
+        by_topic: dict[str, list[CompiledSource]] = {}
+        for _, compiled in sorted(self.sources.items()):
+            for topic in compiled.source.topic:
+                by_topic.setdefault(topic, []).append(compiled)
+        self.by_topic = {topic: tuple(found) for topic, found in by_topic.items()}
+        self.topics = {
+            topic: ForeignTopic(
+                tuple(each.source.id for each in found),
+                # Where one wants all of it, all of it is read.
+                latest=all(each.source.start == "latest" for each in found),
+                replays={
+                    each.source.id: replays[each.source.id]
+                    for each in found
+                    if each.source.id in replays
+                },
+            )
+            for topic, found in self.by_topic.items()
+        }
+
+
+def build_tables(
+    topics: dict[str, dict[str, bytes]], existing: frozenset[str] | None
+) -> SourceTables:
+    """The tables of what lies on `handoff.sources`. Raises for a record that cannot be used."""
+    sources: dict[str, CompiledSource] = {}
+    replays: dict[str, Replay] = {}
+    for key, value in topics[TOPIC].items():
+        if is_replay(key):
+            asked = _decode_replay(value)
+            replays[asked.source] = Replay(
+                serde.epoch_ms(asked.asked_at), serde.epoch_ms(asked.begin)
+            )
+            continue
+        source: Source = from_json(value)
+        if source.status == "active":
+            sources[source.id] = compile_source(source)
+    return SourceTables(sources, replays)
