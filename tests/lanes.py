@@ -16,7 +16,7 @@ from typing import Any, cast
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from processors.processor import Processor
+from processors.processor import AnyProcessor, Processor
 from processors.runtime.base_lane import BATCH_RECORDS
 from processors.runtime.batch import Batch
 from processors.runtime.global_tables import GlobalTables
@@ -160,7 +160,7 @@ def new_lane(
 
 @contextmanager
 def supervised(
-    bench: Bench, processor: Processor[Any], judge: Callable[[Batch], None] = Batch.run
+    bench: Bench, processor: AnyProcessor, judge: Callable[[Batch], None] = Batch.run
 ) -> Iterator[LaneSupervisor]:
     """A processor kept running in this process; it must not be given up."""
     settings = Settings(

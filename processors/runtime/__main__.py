@@ -5,19 +5,18 @@ As `handoff run`, for tests and for processors that the command does not know.
 
 import sys
 from importlib import import_module
-from typing import Any
 
-from processors.processor import Processor
+from processors.processor import AnyProcessor, Processor, Relay
 from processors.runtime.app import EXIT_SETTINGS, run
 from processors.runtime.logs import complain
 from processors.runtime.settings import SettingsError, load_settings
 
 
-def named(reference: str) -> Processor[Any]:
+def named(reference: str) -> AnyProcessor:
     """The processor at `module:NAME`."""
     module, _, name = reference.partition(":")
     found = getattr(import_module(module), name)
-    assert isinstance(found, Processor), f"{reference} is no Processor"
+    assert isinstance(found, Processor | Relay), f"{reference} is no Processor"
     return found
 
 
