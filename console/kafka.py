@@ -171,8 +171,11 @@ class Writer:
         self._broken: KafkaError | None = None  # why the producer has failed for good
         self.place = (-1, -1)
 
-    def write(self, topic: str, key: bytes, value: bytes, headers: Headers, label: str) -> None:
-        """Queue one record for a canonical topic; `label` names it in `failed`."""
+    def write(
+        self, topic: str, key: bytes, value: bytes | None, headers: Headers, label: str
+    ) -> None:
+        """Queue one record for a canonical topic, None for a tombstone; `label` names it in
+        `failed`."""
         name = self._cluster.name(topic)
         self._written += 1
 
@@ -221,9 +224,9 @@ class Writer:
         self.failed.append((label, reason(cause, *rights_of_a_producer(topic))))
 
 
-def write_all(cluster: Cluster, topic: str, records: Iterable[tuple[str, bytes]]) -> None:
-    """Write (key, value) records and wait for all. Raises `DeclinedError` where that is not
-    allowed, and `UnreachableError` if one was not taken."""
+def write_all(cluster: Cluster, topic: str, records: Iterable[tuple[str, bytes | None]]) -> None:
+    """Write (key, value) records, None for a tombstone, and wait for all. Raises `DeclinedError`
+    where that is not allowed, and `UnreachableError` if one was not taken."""
     cluster.check("WRITE", [topic])
     writer = Writer(cluster)
     for key, value in records:

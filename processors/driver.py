@@ -33,6 +33,8 @@ from schemas.flow import (
     Increment,
     InputEvent,
     Output,
+    Publish,
+    PutOff,
     Record,
     Refused,
     TableChanged,
@@ -217,11 +219,19 @@ class Driver(Generic[State]):
         return until
 
     def fire(
-        self, number: int, until: int, now: int, most: int, enough: Callable[[], bool] = _never
+        self,
+        number: int,
+        until: int,
+        now: int,
+        most: int,
+        enough: Callable[[], bool] = _never,
+        tables: Any = None,
     ) -> list[Output]:
         """Wake at most `most` tasks of a partition whose deadlines are at or before `until`, in the
         order of their deadlines, and none any more once the transaction is full or it is `enough`;
-        what they would publish."""
+        what they would publish. `tables` are those at the moment `until`, the present ones unless
+        they are given."""
+        then = self.tables if tables is None else tables
         partition = self.partitions[number]
         outputs: list[Output] = []
         fired = 0
@@ -231,7 +241,7 @@ class Driver(Generic[State]):
                 break
             if self._take_due(partition, *first):
                 fired += 1
-                outputs += self._wake(number, "due", first[1], TimerFired(until), now)
+                outputs += self._wake(number, "due", first[1], TimerFired(until, then), now)
         return outputs
 
     def _take_due(self, partition: Partition[State], at: int, key: str) -> bool:
@@ -343,7 +353,7 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             if before is None:
                 return []
-            state, outputs, counted, added, weight = self._rounds(before, given, now)
+            state, outputs, counted, added, weight, later = self._rounds(before, given, now)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -357,6 +367,8 @@ class Driver(Generic[State]):
                 self._weight += partition.journal.weight(key, state, 0)
             partition.overlay[key] = state
         self._add(added)
+        if later is not None:
+            partition.wakes.postpone(key, later)
         if state is not before or outputs:
             self.woken.append(Woken(number, kind, key))
         for count in counted:
@@ -367,9 +379,10 @@ class Driver(Generic[State]):
 
     def _rounds(
         self, state: State | None, given: TimerFired | TableChanged, now: int
-    ) -> tuple[State | None, list[Output], list[Increment], list[Accumulate], int]:
+    ) -> tuple[State | None, list[Output], list[Increment], list[Accumulate], int, int | None]:
         """Advance a state, after a deadline until none of its deadlines is left at that moment, or
-        until that makes a transaction full: what is left is due still, when this is committed."""
+        until that makes a transaction full: what is left is due still, when this is committed. The
+        last of the results is until when deadlines are held back, None where none is."""
         outputs: list[Output] = []
         counted: list[Increment] = []
         added: list[Accumulate] = []
@@ -377,16 +390,17 @@ class Driver(Generic[State]):
         for _ in range(MAX_ROUNDS):
             before = state
             state, effects = self.processor.advance(before, given, self.tables, now)
+            later = next((each.until for each in effects if isinstance(each, PutOff)), None)
             published, counts, more, bytes_ = _encode(effects, None)
             outputs += published
             counted += counts
             added += more
             weight += bytes_
             if isinstance(given, TableChanged) or state is None or weight >= FULL:
-                return state, outputs, counted, added, weight
+                return state, outputs, counted, added, weight, later
             due = self.processor.due(state)
-            if due is None or due > given.at:
-                return state, outputs, counted, added, weight
+            if due is None or due > given.at or later is not None:
+                return state, outputs, counted, added, weight, later
             if state is before:
                 break
         raise Refused("due_for_ever", "the core does not move on a deadline that has passed")
@@ -511,7 +525,7 @@ def _encode(
             added.append(effect)
         elif isinstance(effect, Increment):
             counted.append(effect)
-        else:
+        elif isinstance(effect, Publish):
             # A package goes to its receiver's queue next: it is encoded once.
             if effect.record is None or effect.record is not record:
                 record = effect.record

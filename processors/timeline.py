@@ -90,11 +90,9 @@ class Timeline(Generic[State]):
         assert self.now is not None
         for number in self._driver.partitions:
             outputs = self._driver.fire(number, due, self.now, _SLICE)
-            woken = self._driver.woken
-            if woken or outputs:
-                self.fired += sum(each.kind == "due" for each in woken)
-                yield from outputs
-                yield from self._settle()
+            self.fired += sum(each.kind == "due" for each in self._driver.woken)
+            yield from outputs
+            yield from self._settle()  # also where all that was due is held back
 
     def _sweep(self) -> Iterator[Output]:
         assert self.now is not None

@@ -34,6 +34,7 @@ class Wakes:
         self._fired: dict[str, int] = {}
         self._swept: dict[str, None] = {}
         self._failing: list[tuple[Kind, str]] = []
+        self._postponed: dict[str, int] = {}
 
     @property
     def deadlines(self) -> int:
@@ -75,6 +76,10 @@ class Wakes:
         self._swept.clear()
         self._failed.update(self._failing)
         self._failing.clear()
+        for key, at in self._postponed.items():
+            if at < self._scheduled.get(key, at + 1):
+                self._push(key, at)
+        self._postponed.clear()
 
     def drop(self) -> None:
         """The transaction was aborted: all that it took comes back."""
@@ -87,6 +92,7 @@ class Wakes:
         self._fired.clear()
         self._swept.clear()
         self._failing.clear()
+        self._postponed.clear()
 
     # --- deadlines --------------------------------------------------------------------------
 
@@ -111,6 +117,11 @@ class Wakes:
             self._scheduled.pop(key, None)
         else:
             self._push(key, due)
+
+    def postpone(self, key: str, at: int) -> None:
+        """The deadline of a key that was taken is held back: it comes up again at `at`, once the
+        open transaction is committed."""
+        self._postponed[key] = at
 
     def _push(self, key: str, at: int) -> None:
         self._scheduled[key] = at

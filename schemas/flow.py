@@ -40,9 +40,14 @@ class InputEvent(Struct, frozen=True, gc=False):
 
 
 class TimerFired(Struct, frozen=True, gc=False):
-    """A task's deadlines have passed: those at or before `at` (epoch ms)."""
+    """A task's deadlines have passed: those at or before `at` (epoch ms).
+
+    `tables` are the tables as they were at that moment. All that was committed to the inputs before
+    them was read; of the present tables that cannot be said.
+    """
 
     at: int
+    tables: Any = None
 
 
 class TableChanged(Struct, frozen=True, gc=False):
@@ -84,7 +89,14 @@ class Increment(Struct, frozen=True, gc=False):
     label: str = ""
 
 
-Effect = Publish | Accumulate | Increment
+class PutOff(Struct, frozen=True, gc=False):
+    """A deadline that has passed is held back: the state wants its `TimerFired` at `until` (epoch
+    ms), later than that deadline."""
+
+    until: int
+
+
+Effect = Publish | Accumulate | Increment | PutOff
 
 
 class Output(Struct, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
 from processors.timeline import Timeline
-from schemas import documents
+from schemas import documents, sources
 from schemas.feed import Part
 from schemas.flow import Output, Record
 from tests.fed import fed
@@ -40,8 +40,18 @@ RECEIVER: Final[dict[str, Any]] = {
     "owners": [{"name": "Dana Reyes", "contact": "dana@example.com"}],
 }
 
+SOURCE: Final[dict[str, Any]] = {
+    "kind": "Source",
+    "id": "tracker",
+    "owner": {"name": "Ana Silva", "contact": "ana@example.com"},
+    "topic": "tracker.events",
+    "decode": "json",
+    "defaults": {"task": "value.id", "workflow": {"value": "lead"}},
+    "emit": [{"ack": {"status": {"value": "accepted"}, "by": "value.by"}}],
+}
+
 # What is neither a tool output nor a record of another topic.
-REGISTERED: Final = frozenset({"contracts", "receivers", "liveness", "topics"})
+REGISTERED: Final = frozenset({"contracts", "receivers", "liveness", "topics", "sources", "read"})
 ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "ack": {"status": "accepted"},
     "amendment": {"action": "set"},
@@ -86,6 +96,19 @@ class Registry:
                     found[member] = ms(found[member])
             value = json.dumps(found).encode()
             self.topics.setdefault("handoff.receiver-liveness", {})[found["receiver"]] = value
+        for each in given.get("sources", []):
+            source = sources.parse(SOURCE | each)
+            self.topics["handoff.sources"][source.id] = sources.to_json(source)
+        for source_id, time in given.get("read", {}).items():
+            position = {
+                "source": source_id,
+                "topic": "tracker.events",
+                "partitions": 1,
+                "read_to": {"0": ms(time)},
+                "at": now,
+            }
+            positions = self.topics["handoff.source-positions"]
+            positions[f"{source_id}/tracker.events/0"] = json.dumps(position).encode()
         self.existing = given.get("topics", self.existing)
 
     def tables(self) -> Any:

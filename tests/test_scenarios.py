@@ -14,6 +14,8 @@
                    - `amendment: {handoff_id: handoff of e2, action: release, reason: ...}`: am1 ...
                    - `contracts: [...]`, `receivers: [...]`, `liveness: [{live: false}]` or `topics:
                      [...]`, with `at`: registered just then; `topics` are all that exist by then
+                   - `sources: [...]`, likewise, from SOURCE in `core`; `read: {tracker: "09:00"}`:
+                     intake tells up to when that source was read
                    - `at` alone: the clock moves on to that time, and past it
                    In between the clock moves by itself: deadlines fall due at their moment (one at
                    the very moment of an input after it), and so does what changes with the time.

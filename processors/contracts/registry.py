@@ -24,6 +24,7 @@ from processors.contracts.compiled import (
     compile_contract,
     compile_receiver,
 )
+from processors.contracts.feeding import Feed, behind, feeds
 from processors.contracts.spelling import spelled
 from schemas.documents import Document, HandoffContract, Receiver, complaint, from_json
 from schemas.records import Liveness
@@ -96,6 +97,7 @@ class RegistrySnapshot:
         self.teams = frozenset([each.team for each in self.receivers.values()])
         self.queues = queues
         self._liveness: Mapping[str, Liveness] = {}
+        self._feeds: tuple[Feed, ...] = ()
         self._grace_ms = 0
         self._stale_ms = 0
         self._by_workflow: dict[str, list[Contract]] = defaultdict(list)
@@ -223,6 +225,17 @@ class RegistrySnapshot:
         other._grace_ms = grace_ms
         other._stale_ms = stale_ms
         return other
+
+    def with_feeds(self, found: tuple[Feed, ...]) -> "RegistrySnapshot":
+        """The same documents with the sources, and how far they were read."""
+        other = copy(self)
+        other._feeds = found
+        return other
+
+    def behind(self, workflow: str, moment: int) -> Feed | None:
+        """A source of a workflow that was not read past a moment (epoch ms), None where all
+        were."""
+        return behind(self._feeds, workflow, moment) if self._feeds else None
 
     def version(self, contract: str | None, version: int | None) -> Contract | None:
         """The registered version that a sent handoff keeps."""
@@ -361,7 +374,8 @@ def build_tables(
         if record.receiver == key:  # else nobody's: the probe writes the key of its receiver
             liveness[key] = record
     documents = (tuple(sorted(topics.get(topic, {}).items())) for topic in (CONTRACTS, RECEIVERS))
-    return _tables(*documents, existing_topics).with_liveness(liveness, grace_ms, stale_ms)
+    snapshot = _tables(*documents, existing_topics).with_liveness(liveness, grace_ms, stale_ms)
+    return snapshot.with_feeds(feeds(topics))
 
 
 @lru_cache(maxsize=2)  # a probe renews the liveness every few seconds, and documents stay

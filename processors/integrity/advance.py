@@ -37,10 +37,12 @@ from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
 from processors.integrity.state import MAX_EVENTS, OpenHandoff, Task
 from processors.integrity.step import StepContext
-from schemas.flow import UNFINISHED, Effect, Increment, Input, InputEvent, TimerFired
+from schemas.flow import UNFINISHED, Effect, Increment, Input, InputEvent, PutOff, TimerFired
 from schemas.records import Ack, Amendment, ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
+# A deadline that is held back is looked at again after a tenth of the time since it passed.
+_SOONEST_MS, _LATEST_MS = 500, 30_000
 
 
 def advance(
@@ -455,26 +457,47 @@ def _take_reply(
 def _pass_deadlines(
     task: Task, due: TimerFired, tables: RegistrySnapshot, now: int, limits: Limits
 ) -> tuple[Task | None, list[Effect]]:
-    """The deadlines at or before `due.at` have passed."""
+    """The deadlines at or before `due.at` have passed. Those of receivers wait until the sources of
+    the workflow were read past them: by the tables as they were at `due.at`, as all that came of
+    the sources by then was judged."""
+    known = tables if due.tables is None else due.tables
     handoffs = _without_input(task, tables, now, limits)
-    passed = [(at, h.id, name) for h in task.open for name, at in h.waits() if at <= due.at]
+    passed = []
+    held_back = []
+    for h in task.open:
+        for name, at in h.waits():
+            if at > due.at:
+                continue
+            if name != "release" and known.behind(task.workflow, at) is not None:
+                held_back.append(at)
+            else:
+                passed.append((at, h.id, name))
     for at, id_, name in sorted(passed):
         if handoffs.outbox.full:
             break  # what is left is still due
         handoffs.miss(handoffs.open[id_], name, at)
+    moved = bool(passed)
     for handoff in task.open:
         if handoffs.outbox.full:
             break
         here = handoffs.open[handoff.id]
         if limits.handoff_ttl_ms is not None and here.begun_at + limits.handoff_ttl_ms <= due.at:
             handoffs.expire(here)
+            moved = True
         elif here.close_by and here.close_by <= due.at:
             handoffs.end_grace(here)
+            moved = True
     ttl = limits.task_ttl_ms
     if not handoffs.open and ttl is not None and task.last_input_at + ttl <= due.at:
         handoffs.forget_closed(0)
         return None, [*handoffs.outbox.effects(), Increment("tasks_forgotten")]
-    return _after(task, handoffs), handoffs.outbox.effects()
+    effects = handoffs.outbox.effects()
+    if not held_back:
+        return _after(task, handoffs), effects
+    following = _after(task, handoffs) if moved else task
+    later = now + min(max(_SOONEST_MS, (now - min(held_back)) // 10), _LATEST_MS)
+    others = [at for h in following.open for _, at in h.waits() if at > due.at]
+    return following, [*effects, PutOff(min([later, *others]))]
 
 
 def _sweep(

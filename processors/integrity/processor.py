@@ -1,5 +1,6 @@
 """The integrity processor: its core, and where its inputs, state and tables live."""
 
+from processors.contracts.feeding import POSITIONS, SOURCES
 from processors.contracts.registry import (
     CONTRACTS,
     LIVENESS,
@@ -42,7 +43,7 @@ def integrity(limits: Limits) -> Processor[Task]:
         inputs=("handoff.tool-outputs", "handoff.acks", "handoff.amendments"),
         outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS, FEED),
         changelog="handoff.integrity-state",
-        tables=(CONTRACTS, RECEIVERS, LIVENESS),
+        tables=(CONTRACTS, RECEIVERS, LIVENESS, SOURCES, POSITIONS),
         build_tables=tables_within,
         parse=parse_within,
         state_key=_state_key,

@@ -224,7 +224,7 @@ class Lane(BaseLane):
         next_due = {number: driver.next_due(number, now) for number in driver.partitions}
         waiting = {number: due for number, due in next_due.items() if due is not None}
         due = {number: at for number, at in waiting.items() if at <= now}
-        passable = self._timer_barrier.passable(due, self._assignment.positions, now)
+        passable = self._timer_barrier.passable(due, self._assignment.positions, now, driver.tables)
         if not passable and not driver.sweeping:
             later = min((at - now for at in waiting.values() if at > now), default=1_000) / 1000
             self._wait = ASKING_SECONDS if self._timer_barrier.asking else min(later, IDLE_SECONDS)
@@ -241,7 +241,14 @@ class Lane(BaseLane):
             for number, until in passable.items():
                 fired = len(driver.woken) - before
                 if fired < most:
-                    outputs += driver.fire(number, until, now, most - fired, enough)
+                    outputs += driver.fire(
+                        number,
+                        until,
+                        now,
+                        most - fired,
+                        enough,
+                        self._timer_barrier.known_at(until),
+                    )
 
         def sweep(outputs: list[Output]) -> None:
             outputs += driver.sweep(now, most, enough)

@@ -108,6 +108,7 @@ class RelayLane(BaseLane):
         self._topics: dict[str, ForeignTopic] = {}
         self._unreadable: dict[str, str] = {}
         self._looked_at = self._monitored_at = 0.0
+        self._taken = False  # partitions have come, and what is asked of them is to be looked at
         self._touched: set[Place] = set()
         self._counted: list[tuple[str, str, str]] = []
         self._last_at: dict[Place, int] = {}  # the timestamp of the last record
@@ -180,7 +181,8 @@ class RelayLane(BaseLane):
         if changed or (self._topics and now - self._looked_at >= LOOK_SECONDS):
             self._looked_at = now
             self._look()
-        if changed or self._assignment.unsaved:
+        if changed or self._taken:
+            self._taken = False
             self._replay()
 
     def _look(self) -> None:
@@ -204,7 +206,7 @@ class RelayLane(BaseLane):
         if self._assignment.left:
             self._settle()
             self._assignment.take_left(self._topics)
-            self._replay()
+            self._taken = True
         self._say_problems()
 
     def _subscribe(self, topics: set[str]) -> None:
@@ -268,6 +270,7 @@ class RelayLane(BaseLane):
                 since = self._assignment.first_since(place, replay.begin)
             except KafkaException as error:
                 log.warning("%s is not read again yet: %s", place[0], reason(error.args[0]))
+                self._taken = True  # it is asked for again
                 continue
             first = position if since is None else since
             mark = mark.begun(source, replay, first, position)
@@ -390,6 +393,7 @@ class RelayLane(BaseLane):
         self._read_marks.clear()
         self._stalled.clear()
         self._assignment.take(partitions, self._topics)
+        self._taken = True
         self._say_problems()
         self._status.phase = "running"
         self._backoff.runs()

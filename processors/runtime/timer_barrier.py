@@ -41,6 +41,7 @@ class TimerBarrier:
         self._admin = admin
         self._topics = topics
         self._passed: dict[int, int] = {}  # timers up to this moment (epoch ms) may fire
+        self._known: dict[int, Any] = {}  # by moment: what was known when the ends were asked for
         # By partition: when the ends were asked for, and the ends to read to.
         self._ends: dict[int, tuple[int, dict[Place, int]]] = {}
         self._eof: dict[Place, int] = {}
@@ -70,17 +71,18 @@ class TimerBarrier:
         """The assignment has changed."""
         self._passed.clear()
         self._ends.clear()
+        self._known.clear()
         self._eof.clear()
         self._asked = None
 
     def passable(
-        self, due: Mapping[int, int], positions: Mapping[Place, int], now: int
+        self, due: Mapping[int, int], positions: Mapping[Place, int], now: int, known: Any = None
     ) -> dict[int, int]:
         """For each partition whose earliest timer may fire: the moment up to which all may.
 
         `due` is the earliest timer of each partition, `now` the present moment (epoch ms both),
         `positions` the next offset of each input partition. Asks for the ends that it needs; a
-        later call uses the answers.
+        later call uses the answers. `known` is what is known now, and `known_at` gives it back.
         """
         self._answers()
         found: dict[int, int] = {}
@@ -94,7 +96,18 @@ class TimerBarrier:
                 unknown.append(number)
         if unknown and self._asked is None and time.monotonic() >= self._ask_at:
             self._ask(unknown, now)
+            self._known = {
+                moment: what for moment, what in self._known.items() if moment in self._moments()
+            }
+            self._known[now] = known
         return found
+
+    def known_at(self, moment: int) -> Any:
+        """What was known at a moment up to which timers may fire."""
+        return self._known.get(moment)
+
+    def _moments(self) -> set[int]:
+        return {*self._passed.values(), *(moment for moment, _ in self._ends.values())}
 
     def _read_to_end(self, number: int, positions: Mapping[Place, int]) -> None:
         if number not in self._ends:
