@@ -10,6 +10,7 @@ import click
 from console import output
 from console.brokers import BrokerError, EmbeddedBroker, free_port
 from console.commands.documents import load_documents, register_contracts, register_receivers
+from console.commands.sources import register_sources
 from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError
@@ -104,7 +105,7 @@ def run(names: tuple[str, ...], instances: int, rebuild: bool) -> None:
     "paths",
     metavar="PATH",
     multiple=True,
-    help="Contracts and receivers to register: a YAML file or a directory. May be given again.",
+    help="Contracts, receivers and sources: a YAML file or a directory. May be given again.",
 )
 def up(port: int | None, paths: tuple[str, ...]) -> None:
     """Start a broker, the topics and the processors.
@@ -129,6 +130,8 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
                     register_receivers(connect(settings), found)
                     make_topics(connect(settings))  # the receivers' queues
                     register_contracts(connect(settings), found)
+                    if found.intake_sources:
+                        register_sources(connect(settings), found)
                 output.say(f"broker     {broker.bootstrap_servers}")
                 output.say(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
                 output.say("for other terminals:")
