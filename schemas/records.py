@@ -179,9 +179,9 @@ class SourcePosition(Struct, frozen=True, gc=False):
     source: Name
     topic: Name
     partitions: int
-    read_to: dict[str, When]
-    at: When
-    last_record_at: When | None = None
+    read_to: dict[str, Utc]
+    at: Utc
+    last_record_at: Utc | None = None
 
 
 # --- outputs ------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
 from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import Task
@@ -18,6 +20,7 @@ from processors.timeline import Timeline
 from schemas import documents, sources
 from schemas.feed import Part
 from schemas.flow import Output, Record
+from schemas.serde import utc
 from tests.fed import fed
 
 TOPIC: Final = "handoff.tool-outputs"
@@ -104,11 +107,11 @@ class Registry:
                 "source": source_id,
                 "topic": "tracker.events",
                 "partitions": 1,
-                "read_to": {"0": ms(time)},
-                "at": now,
+                "read_to": {"0": utc(ms(time))},
+                "at": utc(now),
             }
             positions = self.topics["handoff.source-positions"]
-            positions[f"{source_id}/tracker.events/0"] = json.dumps(position).encode()
+            positions[f"{source_id}/tracker.events/0"] = msgspec.json.encode(position)
         self.existing = given.get("topics", self.existing)
 
     def tables(self) -> Any:

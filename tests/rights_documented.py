@@ -19,7 +19,14 @@ class Names(NamedTuple):
     queue: str
     group: str
 
+    @property
+    def source(self) -> str:
+        """The topic of a source."""
+        return f"{self.prefix}tracker.events"
+
     def topic(self, name: str) -> str:
+        if name == "SOURCE":
+            return self.source
         return self.queue if name == "QUEUE" else physical(f"handoff.{name}", self.prefix)
 
     def other(self, name: str) -> str:

@@ -13,7 +13,10 @@ from typing import Any, Final
 
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
+from confluent_kafka.admin import NewTopic
 
+from console.commands.documents import load_documents
+from console.commands.sources import register_sources
 from console.kafka import connect, read_table
 from console.main import main
 from schemas.serde import utc
@@ -45,6 +48,15 @@ owners: [{name: Priya Nair, contact: priya@example.com}]
 queue: QUEUE
 consumer_group: GROUP
 """
+SOURCE: Final = """
+kind: Source
+id: tracker
+owner: {name: Ana Silva, contact: ana@example.com}
+topic: TOPIC
+decode: json
+defaults: {task: value.id, workflow: {value: bug}, tool: {value: tracker}, occurred_at: value.at}
+emit: [{stage: {value: triage}, context: {summary: value.summary}}]
+"""
 
 
 class Stage:
@@ -57,6 +69,12 @@ class Stage:
         self.documents = directory / "documents.yaml"
         text = DOCUMENTS.replace("QUEUE", self.names.queue).replace("GROUP", self.names.group)
         self.settings, self.cluster, _ = prepared(broker.bootstrap_servers, prefix, directory, text)
+        broker.admin.create_topics([NewTopic(self.names.source, 1, 1)])[self.names.source].result(
+            20
+        )
+        self.source = directory / "source.yaml"
+        self.source.write_text(SOURCE.replace("TOPIC", self.names.source))
+        register_sources(self.cluster, load_documents([str(self.source)]), quiet=True)
         self.user, self.processor = f"{application}-person", f"{application}-processor"
         for user in (self.user, self.processor):
             broker.add_user(user, PASSWORD)

@@ -11,6 +11,7 @@ from processors.integrity.processor import INTEGRITY
 from processors.runtime.batch import Batch
 from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.settings import Settings
+from schemas.serde import utc
 from tests.commands import HandoffCommand, on_topic
 from tests.lanes import wait_for
 
@@ -66,7 +67,8 @@ def test_nobody_is_blamed_before_the_source_was_read_past_the_deadline(
         assert producer.flush(10) == 0
 
     def read_to(moment: int) -> None:
-        told = {"partitions": 1, "read_to": {"0": moment}, "at": now()}
+        at = utc(moment).isoformat()
+        told: dict[str, Any] = {"partitions": 1, "read_to": {"0": at}, "at": at}
         produce(
             "source-positions",
             "tracker/tracker.events/0",

@@ -1,12 +1,13 @@
 """Which sources a deadline waits for, and how far they were read."""
 
-import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from processors.contracts.feeding import POSITIONS, SOURCES, behind, feeds, workflows
 from schemas import sources
+from schemas.serde import utc
 from schemas.sources import Source
 
 
@@ -27,8 +28,9 @@ def topics(*found: Source, **read: dict[str, Any]) -> dict[str, dict[str, bytes]
     """`read` are positions by key."""
     positions = {}
     for key, given in read.items():
-        record = {"source": "s", "topic": "t", "partitions": 1, "at": 9_999, **given}
-        positions[key] = json.dumps(record).encode()
+        record = {"source": "s", "topic": "t", "partitions": 1, "at": utc(9_999), **given}
+        record["read_to"] = {number: utc(at) for number, at in record["read_to"].items()}
+        positions[key] = msgspec.json.encode(record)
     return {SOURCES: {each.id: sources.to_json(each) for each in found}, POSITIONS: positions}
 
 

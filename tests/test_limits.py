@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from console.commands.running import processors
+from console.commands.running import limits
 from console.main import main
 from processors.driver import Driver
+from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings
 from schemas.flow import Output, Record
 from tests.core import tables
@@ -24,7 +25,7 @@ def judged(
 ) -> Any:
     """The outputs and the task's state after outputs with these contexts, under one setting."""
     monkeypatch.setenv(f"HANDOFF_{name.upper()}", str(value))
-    (processor,) = processors(load_settings(), ["integrity"])
+    processor = integrity(limits(load_settings()))
     driver = Driver(processor, world or processor.build_tables({}, None))
     driver.assign(0, {})
     outputs: list[Output] = []
@@ -220,7 +221,7 @@ def test_of_names_taken_back_at_once_the_first_by_name_is_forgotten_first(
 ) -> None:
     """Whatever order a set has: the next run of the processor must find the same."""
     monkeypatch.setenv("HANDOFF_MAX_FIELDS", "4")
-    (processor,) = processors(load_settings(), ["integrity"])
+    processor = integrity(limits(load_settings()))
     driver = Driver(processor, processor.build_tables({}, None))
     driver.assign(0, {})
     names = [f"n{number}" for number in range(9)]

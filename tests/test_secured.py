@@ -21,14 +21,18 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from console.commands.documents import load_documents
+from console.commands.sources import register_sources
 from console.main import main
 from processors.insights.processor import INSIGHTS
+from processors.intake.processor import intake
 from processors.integrity.processor import INTEGRITY
-from processors.processor import Processor
+from processors.processor import AnyProcessor, Relay
 from processors.runtime import clients, cluster
-from processors.runtime.cluster import check_topics
+from processors.runtime.cluster import check_relay_topics, check_topics
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
+from schemas.loading import Documents
 from tests.instances import GUEST, ROOT
 from tests.lanes import wait_for
 from tests.rights_documented import Names, documented, rows
@@ -38,16 +42,31 @@ from topics.catalogue import NAMES
 from topics.look import Look, Seen, look
 from topics.rights import Right
 
-PROCESSORS: dict[str, Processor[Any]] = {
+PROCESSORS: dict[str, AnyProcessor] = {
     "run --processor integrity": INTEGRITY,
     "run --processor insights": INSIGHTS,
+    "run --processor intake": intake(1 << 20, 86_400_000),
 }
 PEOPLE = sorted(set(rows()) - set(PROCESSORS) - {"a tool", "a receiver"})
 # They ask no cluster.
 OFFLINE = {"up", "demo", "run", "contracts lint", "import openai-chat"}
 
 # What they wrote once would not be written again, or is gone.
-ANEW = {"contracts apply", "receivers apply", "send", "release", "discard"}
+ANEW = {
+    "contracts apply",
+    "receivers apply",
+    "sources apply",
+    "sources remove",
+    "send",
+    "release",
+    "discard",
+}
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No intake runs that would begin a replay."""
+    monkeypatch.setattr("console.commands.sources._OBEY_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +138,16 @@ def arguments_of(stage: Stage, command: str, number: int) -> tuple[list[str], st
                 stage.documents.read_text().split("---")[1].replace("Nair", f"N{number}")
             )
             return ["receivers", "apply", str(one)], None
+        case ["sources", "apply"]:
+            one.write_text(stage.source.read_text().replace("Silva", f"S{number}"))
+            return ["sources", "apply", str(one)], None
+        case ["sources", "replay"]:
+            return ["sources", "replay", "tracker", "--from", "2026-01-01T00:00:00Z"], None
+        case ["sources", "remove"]:
+            # Of the user's rights one may be missing: another one makes what is to be removed.
+            source = documents_of(stage, f"gone-{number}")
+            register_sources(stage.cluster, source, quiet=True)
+            return ["sources", "remove", f"gone-{number}"], None
         case ["contracts", "show"]:
             return ["contracts", "show", "bug-to-engineering"], None
         case ["contracts", "diff"]:
@@ -169,9 +198,16 @@ def arguments_of(stage: Stage, command: str, number: int) -> tuple[list[str], st
             return command.split(), None
 
 
+def documents_of(stage: Stage, source: str) -> Documents:
+    """A source of another id."""
+    path = stage.directory / "gone.yaml"
+    path.write_text(stage.source.read_text().replace("id: tracker", f"id: {source}"))
+    return load_documents([str(path)])
+
+
 def exit_code(command: str, missing: Right) -> int:
     """The doctor has found a problem, and a queue that is only looked for stops nobody."""
-    if command == "receivers apply" and missing.operation == "DESCRIBE":
+    if command in ("receivers apply", "sources apply") and missing.operation == "DESCRIBE":
         return 0
     return 1 if command == "doctor" else 4
 
@@ -291,7 +327,7 @@ def test_a_plan_does_not_offer_to_create_what_it_may_not_see(stage: Stage, prefi
     assert result.exit_code == 4
     assert "create" not in result.output
     assert "DESCRIBE on the topics" in result.output
-    assert "and 11 more; grant them" in result.output
+    assert "and 13 more; grant them" in result.output
     rights = stage.allow("topics plan")
     hidden = Right("DESCRIBE", "topic", stage.names.queue)
     assert hidden in rights
@@ -321,16 +357,25 @@ def test_a_processor_names_each_right_on_a_topic_that_is_missing_before_it_runs(
         kafka_bootstrap_servers=by.pop("bootstrap.servers"), kafka=by, topic_prefix=stage.prefix
     )
     admin = clients.admin(settings)
-    assert check_topics(admin, settings, PROCESSORS[who]) > 0
+
+    def check() -> None:
+        processor = PROCESSORS[who]
+        if isinstance(processor, Relay):
+            check_relay_topics(admin, settings, processor)
+        else:
+            assert check_topics(admin, settings, processor) > 0
+
+    check()
     later = {
         Right("WRITE", "topic", stage.names.queue),  # a queue comes and goes with its receiver
         Right("WRITE", "topic", stage.names.topic("receiver-liveness")),  # only the probe's
+        Right("READ", "topic", stage.names.source),  # others' topics come and go
     }
     for right in rights:
         if right in later:
             continue
         with stage.without(stage.user, right), pytest.raises(Fatal) as info:
-            check_topics(admin, settings, PROCESSORS[who])
+            check()
         assert f"the right {right} is missing" in str(info.value)
 
 

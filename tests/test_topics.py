@@ -28,6 +28,8 @@ TOPICS = [
     "receiver-liveness",
     "receivers",
     "signals",
+    "source-positions",
+    "sources",
     "tool-outputs",
     "violations",
 ]

@@ -198,8 +198,7 @@ def _positions(cluster: Cluster) -> Iterable[SourcePosition]:
 
 def _lags(cluster: Cluster, topics: set[str]) -> dict[str, int]:
     """The records of each topic that wait to be read, where anything was read."""
-    seen = cluster.look(topics).topics
-    places = [(topic, number) for topic, found in seen.items() for number in found.leaders]
+    places = _places(cluster, topics)
     group = clients.group_id(cluster.settings, GROUP)
     try:
         at = offsets(cluster.settings, group, places, ANSWER_SECONDS)
@@ -208,14 +207,21 @@ def _lags(cluster: Cluster, topics: set[str]) -> dict[str, int]:
         )
         last = {(p.topic, p.partition): clients.offset_of(f.result()) for p, f in ends.items()}
     except KafkaException as error:
-        output.say(f"how far sources are behind cannot be seen: {error.args[0].str()}", err=True)
-        return {}
+        raise failed(cluster.settings, error.args[0], Right("DESCRIBE", "group", group)) from None
     lags: dict[str, int] = {}
     for each in at:
         if each.offset >= 0:
             behind = max(0, last[each.topic, each.partition] - each.offset)
             lags[each.topic] = lags.get(each.topic, 0) + behind
     return lags
+
+
+def _places(cluster: Cluster, topics: Iterable[str]) -> list[Place]:
+    """The partitions of the topics that exist. Raises `DeclinedError` where that is hidden."""
+    seen = cluster.look(topics)
+    if seen.hidden:
+        raise DeclinedError(missing(Right("DESCRIBE", "topic", topic) for topic in seen.hidden))
+    return [(topic, number) for topic, found in seen.topics.items() for number in found.leaders]
 
 
 # --- replay and remove -----------------------------------------------------------------------
@@ -241,6 +247,7 @@ def replay(source: str, begin: str) -> None:
     registered = _known(cluster, source)
     if registered.status != "active":
         raise DeclinedError(f"{source} is {registered.status}, so nothing of it is read")
+    _begun(cluster, registered, 0)  # whether that can be seen
     asked = datetime.now(UTC)
     request = ReplayRequest(source=source, begin=moment, asked_at=asked)
     write_all(cluster, TOPIC, [(replay_key(source), serde.encode(request))])
@@ -269,8 +276,7 @@ def _time(text: str) -> datetime:
 
 def _begun(cluster: Cluster, source: Source, asked_at: int) -> int | None:
     """How many records are to be read again, once every partition has begun; else None."""
-    seen = cluster.look(source.topic).topics
-    places: list[Place] = [(topic, n) for topic, found in seen.items() for n in found.leaders]
+    places = _places(cluster, source.topic)
     group = clients.group_id(cluster.settings, GROUP)
     try:
         found = offsets(cluster.settings, group, places, ANSWER_SECONDS)

@@ -25,7 +25,7 @@ POSITIONS = "handoff.source-positions"
 _decode = msgspec.json.Decoder(SourcePosition).decode
 
 
-class Feed(Struct, frozen=True):
+class WorkflowFeed(Struct, frozen=True):
     """An active source: its owner, the workflows that it writes to (None: any), and the moment up
     to which all its topics were read (epoch ms; None: not known). So long it may be silent:
     `grace`, in ms; None is for ever."""
@@ -42,7 +42,7 @@ class Feed(Struct, frozen=True):
         return self.workflows is None or workflow in self.workflows
 
 
-def behind(feeds: Iterable[Feed], workflow: str, moment: int) -> Feed | None:
+def behind(feeds: Iterable[WorkflowFeed], workflow: str, moment: int) -> WorkflowFeed | None:
     """A source of a workflow that was not read past a moment: of several the one read least."""
     late = [
         feed
@@ -52,7 +52,7 @@ def behind(feeds: Iterable[Feed], workflow: str, moment: int) -> Feed | None:
     return min(late, key=lambda feed: (feed.read_to or 0, feed.source), default=None)
 
 
-def feeds(topics: Mapping[str, Mapping[str, bytes]]) -> tuple[Feed, ...]:
+def feeds(topics: Mapping[str, Mapping[str, bytes]]) -> tuple[WorkflowFeed, ...]:
     """The feeds of what lies on the topics of sources and of their positions."""
     told: dict[str, list[SourcePosition]] = {}
     for value in topics.get(POSITIONS, {}).values():
@@ -67,7 +67,7 @@ def feeds(topics: Mapping[str, Mapping[str, bytes]]) -> tuple[Feed, ...]:
         if source is not None and source.status == "active":
             grace = source.source_grace
             found.append(
-                Feed(
+                WorkflowFeed(
                     source.id,
                     source.owner.name,
                     source.owner.contact,

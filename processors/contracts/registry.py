@@ -24,7 +24,7 @@ from processors.contracts.compiled import (
     compile_contract,
     compile_receiver,
 )
-from processors.contracts.feeding import Feed, behind, feeds
+from processors.contracts.feeding import WorkflowFeed, behind, feeds
 from processors.contracts.spelling import spelled
 from schemas.documents import Document, HandoffContract, Receiver, complaint, from_json
 from schemas.records import Liveness
@@ -97,7 +97,7 @@ class RegistrySnapshot:
         self.teams = frozenset([each.team for each in self.receivers.values()])
         self.queues = queues
         self._liveness: Mapping[str, Liveness] = {}
-        self._feeds: tuple[Feed, ...] = ()
+        self._feeds: tuple[WorkflowFeed, ...] = ()
         self._grace_ms = 0
         self._stale_ms = 0
         self._by_workflow: dict[str, list[Contract]] = defaultdict(list)
@@ -226,13 +226,13 @@ class RegistrySnapshot:
         other._stale_ms = stale_ms
         return other
 
-    def with_feeds(self, found: tuple[Feed, ...]) -> "RegistrySnapshot":
+    def with_feeds(self, found: tuple[WorkflowFeed, ...]) -> "RegistrySnapshot":
         """The same documents with the sources, and how far they were read."""
         other = copy(self)
         other._feeds = found
         return other
 
-    def behind(self, workflow: str, moment: int) -> Feed | None:
+    def behind(self, workflow: str, moment: int) -> WorkflowFeed | None:
         """A source of a workflow that was not read past a moment (epoch ms), None where all
         were."""
         return behind(self._feeds, workflow, moment) if self._feeds else None
