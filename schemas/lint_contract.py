@@ -28,6 +28,7 @@ _TOO_LATE: dict[ViolationKind, str] = {
     "rejected": "it opens when the package has been sent",
     "held_too_long": "it opens when the package is held already",
     "handoff_loop": "it is told, and the task goes on",
+    "source_silent": "it opens when the package has been sent",
 }
 _ABOUT_REQUIRED: tuple[ViolationKind, ...] = (
     "context_dropped",
@@ -316,6 +317,8 @@ def _never(kind: ViolationKind, contract: HandoffContract, receiver: Receiver | 
             return "there is no accept_within"
         case "not_completed" if contract.complete_within is None:
             return "there is no complete_within"
+        case "source_silent" if contract.accept_within is None and contract.complete_within is None:
+            return "no deadline waits for a source: there is no accept_within or complete_within"
         case "held_too_long" if contract.release_within is None:
             return "there is no release_within"
         case "context_reentered" if contract.to.stage is None:

@@ -53,6 +53,7 @@ ViolationKind = Literal[
     "receiver_mismatch",
     "receiver_missing",
     "receiver_silent",
+    "source_silent",
     "owner_missing",
     "contract_missing",
     "handoff_missing",

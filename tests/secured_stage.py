@@ -69,11 +69,12 @@ class Stage:
         self.documents = directory / "documents.yaml"
         text = DOCUMENTS.replace("QUEUE", self.names.queue).replace("GROUP", self.names.group)
         self.settings, self.cluster, _ = prepared(broker.bootstrap_servers, prefix, directory, text)
+        foreign = self.names.source
         broker.admin.create_topics([NewTopic(self.names.source, 1, 1)])[self.names.source].result(
             20
         )
         self.source = directory / "source.yaml"
-        self.source.write_text(SOURCE.replace("TOPIC", self.names.source))
+        self.source.write_text(SOURCE.replace("TOPIC", foreign))
         register_sources(self.cluster, load_documents([str(self.source)]), quiet=True)
         self.user, self.processor = f"{application}-person", f"{application}-processor"
         for user in (self.user, self.processor):

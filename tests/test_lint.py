@@ -323,6 +323,7 @@ NEVER_HOLD = {
     "not_accepted",
     "not_completed",
     "rejected",
+    "source_silent",
     "unknown_handoff",
 }
 # Of a contract with everything, only these can never open.

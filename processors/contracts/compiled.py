@@ -36,6 +36,7 @@ ERRORS: Final = frozenset(
         "context_malformed",
         "receiver_missing",
         "owner_missing",
+        "source_silent",
         "not_accepted",
         "not_completed",
         "rejected",

@@ -41,6 +41,12 @@ class WorkflowFeed(Struct, frozen=True):
         """Whether it may write to a workflow."""
         return self.workflows is None or workflow in self.workflows
 
+    def silent(self, now: int, since: int) -> bool:
+        """Whether it has been silent for longer than it may; where it was never read, `since` a
+        moment (epoch ms)."""
+        read_to = since if self.read_to is None else self.read_to
+        return self.grace is not None and now - read_to >= self.grace
+
 
 def behind(feeds: Iterable[WorkflowFeed], workflow: str, moment: int) -> WorkflowFeed | None:
     """A source of a workflow that was not read past a moment: of several the one read least."""

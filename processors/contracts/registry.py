@@ -232,6 +232,10 @@ class RegistrySnapshot:
         other._feeds = found
         return other
 
+    def feed(self, source: str | None) -> WorkflowFeed | None:
+        """An active source by its id."""
+        return next((feed for feed in self._feeds if feed.source == source), None)
+
     def behind(self, workflow: str, moment: int) -> WorkflowFeed | None:
         """A source of a workflow that was not read past a moment (epoch ms), None where all
         were."""

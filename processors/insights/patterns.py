@@ -39,7 +39,9 @@ BARE_MOVES = 20  # over an undocumented edge open one
 
 MAX_GAPS = 8
 # Kinds that are over when they are mended; others may come again with the next task.
-OVER_WHEN_MENDED = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
+OVER_WHEN_MENDED = frozenset(
+    {"receiver_missing", "receiver_silent", "owner_missing", "source_silent"}
+)
 
 _MINUTE = 60_000
 _HOUR = 3_600_000

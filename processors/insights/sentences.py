@@ -24,6 +24,7 @@ _HANDOFFS = {
     "receiver_mismatch": "handoffs named another receiver than the contract",
     "receiver_missing": "handoffs went to {receiver}, which nobody receives",
     "receiver_silent": "handoffs went to {receiver}, which has not been there",
+    "source_silent": "a source was not read, and nobody knows whether handoffs were answered",
     "owner_missing": "handoffs went to {receiver}, which has no owner in force",
     "contract_missing": "handoffs were made without a contract",
     "handoff_missing": "tasks moved on and nobody declared the handoff",

@@ -464,19 +464,25 @@ def _pass_deadlines(
     handoffs = _without_input(task, tables, now, limits)
     passed = []
     held_back = []
-    for h in task.open:
-        for name, at in h.waits():
+    moved = False
+    for handoff in task.open:
+        silent = None
+        for name, at in handoff.waits():
             if at > due.at:
                 continue
-            if name != "release" and known.behind(task.workflow, at) is not None:
-                held_back.append(at)
-            else:
-                passed.append((at, h.id, name))
+            late = None if name == "release" else known.behind(task.workflow, at)
+            if late is None:
+                passed.append((at, handoff.id, name))
+                continue
+            held_back.append(at)
+            if late.silent(now, at):
+                silent = late
+        moved = handoffs.look_at_sources(handoff, silent) or moved
     for at, id_, name in sorted(passed):
         if handoffs.outbox.full:
             break  # what is left is still due
         handoffs.miss(handoffs.open[id_], name, at)
-    moved = bool(passed)
+    moved = moved or bool(passed)
     for handoff in task.open:
         if handoffs.outbox.full:
             break

@@ -397,6 +397,8 @@ class Feed(Struct, gc=False):
         kind = violation.kind
         if kind in _BY_RECEIVER:
             return path_of("receiver", handoff.receiver, kind)
+        if kind == "source_silent":
+            return path_of("source", violation.reason or "", kind)
         if kind == "handoff_loop":
             pair = sorted((handoff.stage, handoff.to_stage or ""))
             return path_of("loop", self.step.workflow, *pair)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract
+from processors.contracts.feeding import WorkflowFeed
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import loops, sentences
 from processors.integrity.candidates import Candidate
@@ -241,6 +242,7 @@ class Handoffs(Struct, gc=False):
         handoff.accepted_at = self.step.now
         handoff.late = late
         self.outbox.resolve(handoff, of_kind(handoff, "not_accepted"), "accepted")
+        self.outbox.resolve(handoff, of_kind(handoff, "source_silent"), "source_there")
         self.outbox.signal(handoff, "accepted", message, late)
         self.outbox.count("handoffs_accepted", "late" if late else "in_time")
         self.outbox.feed.accepted(handoff, self.step.is_ack)
@@ -306,6 +308,20 @@ class Handoffs(Struct, gc=False):
         self.outbox.break_promise(handoff, kind, message, at=at)
         self.outbox.signal(handoff, "stalled", message, at=at)
         self.outbox.count("handoffs_stalled", deadline)
+
+    def look_at_sources(self, handoff: OpenHandoff, silent: WorkflowFeed | None) -> bool:
+        """A source that a deadline of it waits for is `silent`, or none is any more. Returns
+        whether that is new."""
+        before = of_kind(handoff, "source_silent")
+        gone = [each for each in before if silent is None or each.reason != silent.source]
+        if not gone and (silent is None or before):
+            return False
+        handoff = self.draft(handoff)
+        self.outbox.resolve(handoff, gone, "source_there")
+        if silent is not None:
+            message = sentences.source_silent(silent.source, to(handoff))
+            self.outbox.break_promise(handoff, "source_silent", message, silent.source)
+        return True
 
     def expire(self, handoff: OpenHandoff) -> None:
         """Nobody closed it in all that time, or the task has too many."""

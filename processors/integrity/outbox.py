@@ -198,7 +198,15 @@ class Outbox(Struct, gc=False):
 # Resolutions that say that nobody has to mend it any more. Of one that was superseded, the one in
 # its place tells what is still broken. What is completed or expired was not mended.
 MENDING = frozenset(
-    {"arrived_late", "amended", "receiver_there", "owner_named", "judged_again", "superseded"}
+    {
+        "arrived_late",
+        "amended",
+        "receiver_there",
+        "source_there",
+        "owner_named",
+        "judged_again",
+        "superseded",
+    }
 )
 
 

@@ -135,6 +135,9 @@ def _violation(
             contract = tables.belongs_at(step.workflow, handoff.stage)
         if contract is not None:
             owner, contact = contract.owner.name, contract.owner.contact
+    if violation.kind == "source_silent":
+        feed = tables.feed(violation.reason)
+        owner, contact = (feed.owner, feed.contact) if feed is not None else (None, None)
     origin = violation.origin
     of_a_rule = violation.kind == "rule_failed"
     return Violation(

@@ -204,6 +204,14 @@ def missed(kind: ViolationKind, to: To) -> str:
             )
 
 
+def source_silent(source: str, to: To) -> str:
+    """One sentence about a source that may tell of an acceptance, and was not read."""
+    return (
+        f"The source {source} has not been read for longer than it may, so nobody knows whether "
+        f"{to.receiver} has answered in time; look whether intake runs and can read its topics."
+    )
+
+
 def looped(sender: From, to: To, returns: int) -> str:
     """One sentence about a task that goes back and forth."""
     return (
@@ -232,6 +240,7 @@ _WHOLE: dict[ViolationKind, str] = {
     "receiver_mismatch": "The handoff named another receiver than its contract",
     "receiver_missing": "Nobody received",
     "receiver_silent": "Nobody read",
+    "source_silent": "A source was silent",
     "owner_missing": "Nobody owned the next step",
     "contract_missing": "No contract covered the handoff",
     "handoff_missing": "Nobody declared the handoff",
@@ -255,6 +264,7 @@ _RESOLUTIONS = {
     "amended": "a person has set it since",
     "owner_named": "an owner is in force now",
     "receiver_there": "the receiver is there now",
+    "source_there": "the source is read again",
     "judged_again": "it was judged again, and this is no longer so",
 }
 

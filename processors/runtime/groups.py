@@ -35,7 +35,7 @@ from processors.runtime.changelog_marks import REBUILD, held, newest
 from processors.runtime.restoration import Place
 from processors.runtime.settings import Settings
 from topics.catalogue import physical
-from topics.rights import Right, reason
+from topics.rights import Right, is_refusal, reason
 
 CALL_SECONDS = 4.0
 # A client that does not answer is closed long before this. It is the longest that librdkafka
@@ -200,6 +200,13 @@ def offsets(
     asked = clients.onlooker(settings, group)
     try:
         found = asked.committed([TopicPartition(*place) for place in places], seconds)
+    except KafkaException:
+        # Where the group may not be described, the call only times out, and this tells why.
+        told = asked.poll(0)
+        error = None if told is None else told.error()
+        if error is not None and is_refusal(error):
+            raise KafkaException(error) from None
+        raise
     finally:
         asked.close()
     for place in found:
