@@ -9,6 +9,7 @@ from typing import Any, Final
 from schemas import paths, templates
 from schemas.cel.errors import ExpressionError
 from schemas.cel.expression import compile_expression
+from schemas.documents import UNKNOWN
 from schemas.lint import in_order
 from schemas.loading import Documents, nearest
 from schemas.printable import listed
@@ -68,6 +69,7 @@ class _Linter:
     def problems(self) -> list[Problem]:
         """All that is wrong with the source."""
         source = self._source
+        self._filled_in()
         self._topics()
         self._decoder()
         self._lets()
@@ -88,6 +90,16 @@ class _Linter:
         self._found.append(self._location.problem(at, message, suggestion, level))
 
     # --- the source as a whole -----------------------------------------------------------------
+
+    def _filled_in(self) -> None:
+        """What a draft leaves to a person."""
+        source = self._source
+        if UNKNOWN in (source.owner.name, source.owner.contact):
+            message = "the owner is not filled in"
+            self._tell(("owner",), message, "name the person who is told when it fails", "warning")
+        if UNKNOWN in source.topic:
+            suggestion = "name the topic that the records are on"
+            self._tell(("topic",), "the topic is not filled in", suggestion, "warning")
 
     def _topics(self) -> None:
         for i, topic in enumerate(self._source.topic):
@@ -264,6 +276,8 @@ class _Linter:
                 self._path(at, expr, names)
             case LiteralValue(value=None):
                 self._tell((*at, "value"), "null is no value", "leave the member out")
+            case LiteralValue(value=value) if value == UNKNOWN:
+                self._tell(at, "is not filled in", "say what the draft could not guess", "warning")
             case TextValue(text=text):
                 self._template((*at, "text"), text, names)
             case FromValue():
