@@ -21,6 +21,7 @@ from console.commands import (
     running,
     send,
     show,
+    source_registry,
     sources,
     tail,
     topics,
@@ -98,7 +99,7 @@ def receivers_group() -> None:
 
 @main.group(cls=Commands, name="sources")
 def sources_group() -> None:
-    """Register sources: how the traffic that you have becomes ours."""
+    """Try and register sources: how topics that exist already become tool outputs."""
 
 
 @main.group(cls=Commands, name="dead-letters")
@@ -135,7 +136,14 @@ contracts_group.add_command(contracts_diff.diff)
 contracts_group.add_command(contracts_replay.test)
 receivers_group.add_command(documents.apply_receivers)
 receivers_group.add_command(documents.list_receivers)
-for command in (sources.apply_sources, sources.list_sources, sources.replay, sources.remove):
+for command in (sources.lint, sources.test, sources.draft):
+    sources_group.add_command(command)
+for command in (
+    source_registry.apply_sources,
+    source_registry.list_sources,
+    source_registry.replay,
+    source_registry.remove,
+):
     sources_group.add_command(command)
 dead_letters_group.add_command(dead_letters.list_letters)
 dead_letters_group.add_command(dead_letters.show)

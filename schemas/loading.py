@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.documents import Document, HandoffContract, Receiver, key
-from schemas.sources import Source
+from schemas.sources import ROOTS, TAGGED, Source
 from schemas.yaml_source import At, Location, Problem, read
 
 _KINDS: Final[dict[str, type[HandoffContract] | type[Receiver] | type[Source]]] = {
@@ -136,7 +136,7 @@ def _validated(data: Any, location: Location, problems: list[Problem]) -> Docume
     new: list[Problem] = []
     for at in location.lines:
         if _lacks_value(data, at):
-            new.append(location.problem(at, "has no value", "give it one, or leave the key out"))
+            new.append(_without_value(at, kind, location))
     told_first = {(problem.line, problem.path) for problem in new}
     model = _KINDS[kind]
     document: Document | Source | None = None
@@ -224,6 +224,8 @@ def _clean(loc: tuple[str | int, ...], data: Any) -> At:
     """The steps of pydantic's location that lead through the data; it adds names of its own."""
     at: list[str | int] = []
     for i, step in enumerate(loc):
+        if isinstance(step, str) and step != "[key]" and step[:1] == "[":
+            continue  # the tag of a union
         inside = isinstance(data, dict) and step in data
         inside |= isinstance(data, list) and isinstance(step, int) and step < len(data)
         if inside:
@@ -232,6 +234,17 @@ def _clean(loc: tuple[str | int, ...], data: Any) -> At:
             continue
         at.append(step)
     return tuple(at)
+
+
+def _without_value(at: At, kind: str, location: Location) -> Problem:
+    written = str(at[-1])
+    if kind == "Source" and (written in ROOTS or "." in written or "[" in written):
+        return location.problem(
+            at,
+            "braces without quotes are a mapping in YAML, and no template",
+            f'write "{{{written}}}" in quotes for a text, or {written} alone for the value',
+        )
+    return location.problem(at, "has no value", "give it one, or leave the key out")
 
 
 def _value_at(data: Any, at: At) -> Any:
@@ -247,6 +260,8 @@ def _value_at(data: Any, at: At) -> Any:
 
 def _known_keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     for step in loc:
+        if step in TAGGED:
+            model = TAGGED[str(step)]
         for name, info in model.model_fields.items():
             if step == (info.alias or name):
                 model = next(_models(info.annotation), model)

@@ -81,25 +81,26 @@ class LookupValue(DocumentModel):
     """Where the table has no such key; without it the record becomes a dead letter."""
 
 
-_VERBS: Final = ("value", "from", "text", "first", "lookup")
-_MODELS: Final[tuple[tuple[type, str], ...]] = (
-    (LiteralValue, "value"),
-    (FromValue, "from"),
-    (TextValue, "text"),
-    (FirstValue, "first"),
-    (LookupValue, "lookup"),
-)
+# In this order: `text` may stand beside `from`.
+_VERBS: Final[dict[str, type[DocumentModel]]] = {
+    "from": FromValue,
+    "value": LiteralValue,
+    "text": TextValue,
+    "first": FirstValue,
+    "lookup": LookupValue,
+}
+# Tags are in brackets: so no error's place takes one for a key of the document.
+TAGGED: Final = {f"[{verb}]": model for verb, model in _VERBS.items()}
 
 
 def _verb(value: object) -> str:
     if isinstance(value, str):
-        return "path"
-    if isinstance(value, dict):
-        # `text` may stand beside `from`, so that is asked first.
-        return next((verb for verb in ("from", *_VERBS) if verb in value), "none")
+        return "[path]"
     if isinstance(value, (bool, int, float)):
-        return "scalar"
-    return next((verb for model, verb in _MODELS if isinstance(value, model)), "none")
+        return "[scalar]"
+    if isinstance(value, dict):
+        return next((f"[{verb}]" for verb in _VERBS if verb in value), "[none]")
+    return next((tag for tag, model in TAGGED.items() if isinstance(value, model)), "[none]")
 
 
 def _no_verb(value: object) -> object:
@@ -117,24 +118,25 @@ def _no_verb(value: object) -> object:
 
 
 Expr = Annotated[
-    Annotated[str, Tag("path")]
-    | Annotated[int | float | bool, Tag("scalar")]
-    | Annotated[LiteralValue, Tag("value")]
-    | Annotated[FromValue, Tag("from")]
-    | Annotated[TextValue, Tag("text")]
-    | Annotated[FirstValue, Tag("first")]
-    | Annotated[LookupValue, Tag("lookup")]
-    | Annotated[Any, BeforeValidator(_no_verb), WithJsonSchema({"not": {}}), Tag("none")],
+    Annotated[str, Tag("[path]")]
+    | Annotated[int | float | bool, Tag("[scalar]")]
+    | Annotated[LiteralValue, Tag("[value]")]
+    | Annotated[FromValue, Tag("[from]")]
+    | Annotated[TextValue, Tag("[text]")]
+    | Annotated[FirstValue, Tag("[first]")]
+    | Annotated[LookupValue, Tag("[lookup]")]
+    | Annotated[Any, BeforeValidator(_no_verb), WithJsonSchema({"not": {}}), Tag("[none]")],
     Discriminator(_verb),
 ]
 
 
 def _miss(value: object) -> str:
-    return "value" if isinstance(value, (dict, LiteralValue)) else "word"
+    return "[value]" if isinstance(value, (dict, LiteralValue)) else "[word]"
 
 
 Otherwise = Annotated[
-    Annotated[Literal["dead_letter", "skip"], Tag("word")] | Annotated[LiteralValue, Tag("value")],
+    Annotated[Literal["dead_letter", "skip"], Tag("[word]")]
+    | Annotated[LiteralValue, Tag("[value]")],
     Discriminator(_miss),
 ]
 
@@ -150,11 +152,11 @@ class CurrentStage(DocumentModel):
 
 def _stage(value: object) -> str:
     current = isinstance(value, CurrentStage) or (isinstance(value, dict) and "current" in value)
-    return "current" if current else "made"
+    return "[current]" if current else "[made]"
 
 
 StageOf = Annotated[
-    Annotated[CurrentStage, Tag("current")] | Annotated[Expr, Tag("made")],
+    Annotated[CurrentStage, Tag("[current]")] | Annotated[Expr, Tag("[made]")],
     Discriminator(_stage),
 ]
 

@@ -136,6 +136,13 @@ def _syntax(file: str, line: int, problem: str) -> Problem:
         suggestion = "indent with spaces, not tabs"
     elif "mapping values are not allowed" in problem:
         suggestion = "check the indentation, and put text that holds ': ' in quotes"
+    elif "expected ',' or '}'" in problem or "expected ',' or ']'" in problem:
+        suggestion = (
+            "within braces and brackets put text in quotes that holds a brace, a bracket, a comma, "
+            "'? ' or ' : '"
+        )
+    elif "but found '<scalar>'" in problem:
+        suggestion = "put the whole text in quotes: '...' where it holds \""
     return Problem(file, line, "", f"is not valid YAML: {problem}", suggestion)
 
 

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
 
 from console.commands.documents import load_documents
-from console.commands.sources import register_sources
+from console.commands.source_registry import register_sources
 from console.kafka import connect, read_table
 from console.main import main
 from schemas.serde import utc

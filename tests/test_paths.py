@@ -41,7 +41,7 @@ TICKET = {
         ("requester.phones.-1", None),
         ("custom_fields[id=360017140598].value", "v7.1.3"),
         ("custom_fields[id=serial].value.text", "SN-00418"),
-        ("custom_fields['id'=\"serial\"].value['text']", "refused"),
+        ("custom_fields['id'=\"serial\"].value['text']", "SN-00418"),
         ("custom_fields[id=true].value", "flag"),
         ("custom_fields[ id = serial ].value.text", "SN-00418"),
         ("'first name'", "Ana"),

@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from console.commands.documents import load_documents
-from console.commands.sources import register_sources
+from console.commands.source_registry import register_sources
 from console.main import main
 from processors.insights.processor import INSIGHTS
 from processors.intake.processor import intake
@@ -66,7 +66,7 @@ ANEW = {
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No intake runs that would begin a replay."""
-    monkeypatch.setattr("console.commands.sources._OBEY_SECONDS", 0.2)
+    monkeypatch.setattr("console.commands.source_registry._OBEY_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")

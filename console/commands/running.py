@@ -10,7 +10,7 @@ import click
 from console import output
 from console.brokers import BrokerError, EmbeddedBroker, free_port
 from console.commands.documents import load_documents, register_contracts, register_receivers
-from console.commands.sources import register_sources
+from console.commands.source_registry import register_sources
 from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError

@@ -1,314 +1,431 @@
-"""`handoff sources`: register sources, see how far they are read, have one read again."""
+"""`handoff sources lint | test | draft`: sources without a broker."""
 
+import difflib
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from typing import Any
 
 import click
 import msgspec
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
-from pydantic import ValidationError
 
-from console import output
-from console.commands.documents import load_documents, paths_argument
-from console.errors import BadInputError, DeclinedError
-from console.kafka import ANSWER_SECONDS, Cluster, connect, failed, read_table, write_all
-from console.render import clock
-from processors.contracts.feeding import POSITIONS, read_to
-from processors.intake.registry import ReplayRequest, is_replay, replay_key
-from processors.runtime import clients
-from processors.runtime.foreign_marks import read_mark
-from processors.runtime.groups import offsets
-from processors.runtime.restoration import Place
-from schemas import serde, sources
-from schemas.loading import Documents
-from schemas.records import SourcePosition
-from schemas.sources import TOPIC, Source
+from console import cards, output, render
+from console.commands.documents import load_documents, shown_of
+from console.commands.edges import drawn
+from console.commands.running import insights_limits, limits
+from console.dry_run import DryRun
+from console.errors import FOUND_PROBLEMS, BadInputError
+from console.follower import EDGES
+from console.lines import Line, raw_lines
+from console.render import percent
+from console.samples import samples
+from console.source_draft import draft_source
+from console.source_trial import Trial, Tried, handoffs_of, line_of, near, unregistered, written
+from processors.contracts.registry import CONTRACTS, RECEIVERS
+from processors.intake.compiled import CompiledSource, compile_source
+from processors.intake.mapping import TOOL_OUTPUTS, explain
+from processors.intake.reads import shown
+from processors.integrity.processor import integrity
+from processors.runtime.settings import load_settings
+from schemas import documents
+from schemas.flow import Record
+from schemas.lint_sources import lint_sources
+from schemas.loading import DocumentErrors, Documents, load
+from schemas.printable import listed
+from schemas.records import Edge
 from schemas.yaml_source import Problem
-from topics.catalogue import NAMES
-from topics.rights import Right, missing
+from topics.catalogue import DEFAULT_PARTITIONS
 
-GROUP = "intake"
-_OBEY_SECONDS = 15.0
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_MOST_CARDS = 12
+_MOST_ROWS = 10
 
 
-# --- apply -----------------------------------------------------------------------------------
-
-
-@click.command("apply")
-@paths_argument
-def apply_sources(paths: tuple[str, ...]) -> None:
-    """Register the sources below PATH with the cluster, and wait until it has them.
-
-    A source that changes counts from the next record on; it reads nothing again by itself.
-    """
-    found = load_documents(paths)
-    cluster = connect()
-    register_sources(cluster, found)
-    left = [
-        output.number(len(documents), kind)
-        for documents, kind in ((found.contracts, "contract"), (found.receivers, "receiver"))
-        if documents
-    ]
-    if left:
-        output.say(
-            f"left {' and '.join(left)}; register with: handoff contracts apply, receivers apply"
-        )
-
-
-def register_sources(cluster: Cluster, found: Documents, *, quiet: bool = False) -> None:
-    """Lint and register sources. Raises `BadInputError`; then none is registered."""
-    registered = read_sources(cluster)
-    problems = list(_of_ours(cluster, found))
-    if errors := [problem for problem in problems if problem.level == "error"]:
-        raise BadInputError("nothing was registered:\n" + "\n".join(map(str, errors)))
-    said: list[str] = []
-    changed: dict[str, bytes] = {}
-    for source in found.intake_sources:
-        there = registered.get(source.id)
-        if there == source:
-            said.append(f"unchanged   {source.id} ({source.status})")
-            continue
-        changed[source.id] = sources.to_json(source)
-        word = "registered  " if there is None else "changed     "
-        said.append(f"{word}{source.id} ({source.status})")
-    if changed:
-        write_all(cluster, TOPIC, changed.items())
-    if quiet:
-        return
-    for problem in problems:
-        output.say(str(problem), err=True)
-    for sentence in said or ["no source is there"]:
-        output.say(sentence)
-    _say_unread(cluster, found.intake_sources)
-
-
-def _of_ours(cluster: Cluster, found: Documents) -> Iterable[Problem]:
-    """Sources that would read what the processors write."""
-    ours = {cluster.name(name) for name in NAMES}
-    for source in found.intake_sources:
-        for topic in source.topic:
-            if topic in ours:
-                yield found.location(source).problem(
-                    ("topic",),
-                    f"{topic} is a topic of the processor itself",
-                    "name the topic that your tools write to",
-                )
-
-
-def _say_unread(cluster: Cluster, given: Iterable[Source]) -> None:
-    """Topics that are not there, or hidden from us: they are read once they are."""
-    topics = sorted({t for source in given if source.status == "active" for t in source.topic})
-    seen = cluster.look(topics)
-    lacking = [topic for topic in topics if topic not in seen.topics and topic not in seen.hidden]
-    if lacking:
-        named = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if lacking[5:] else "")
-        output.say(f"not there yet: {named}; read as soon as it is", err=True)
-    if seen.hidden:
-        hidden = missing(Right("DESCRIBE", "topic", topic) for topic in seen.hidden)
-        output.say(f"whether each topic is there cannot be seen: {hidden}", err=True)
-
-
-def read_sources(cluster: Cluster) -> dict[str, Source]:
-    """The registered sources by id; one that cannot be read is left out."""
-    found: dict[str, Source] = {}
-    for name, value in sorted(read_table(cluster, TOPIC).items()):
-        if is_replay(name):
-            continue
-        try:
-            found[name] = sources.from_json(value)
-        except ValidationError:
-            output.say(f"{name} cannot be used as a source; register it again", err=True)
-    return found
-
-
-# --- list ------------------------------------------------------------------------------------
-
-
-class ListedSource(msgspec.Struct):
-    """A source, and how far it is read: `lag` in records; `read_to` and `last_record_at` in UTC."""
-
-    id: str
-    status: str
-    topics: tuple[str, ...]
-    owner: str
-    lag: int | None
-    read_to: datetime | None
-    last_record_at: datetime | None
-
-
-@click.command("list")
+@click.command("lint")
 @output.as_json
-def list_sources(output_: str) -> None:
-    """Every registered source, and how far it is read."""
-    cluster = connect()
-    registered = read_sources(cluster)
-    told = list(_positions(cluster))
-    lags = _lags(cluster, {topic for source in registered.values() for topic in source.topic})
-    found = [_listed(source, told, lags) for source in registered.values()]
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+def lint(output_: str, paths: tuple[str, ...]) -> None:
+    """Check sources without their traffic.
+
+    Contracts and receivers below PATH are looked at too: which names does nobody know? Exit status
+    2 when there is an error; warnings and hints do not count.
+    """
+    found = Documents()
+    try:
+        found = load(paths)
+        problems = lint_sources(found)
+    except DocumentErrors as error:
+        problems = error.problems
     if output_ == "json":
-        output.document(msgspec.to_builtins(found))
-        return
-    output.columns(
-        ["source", "status", "topic", "owner", "behind", "read to", "last record"],
-        [
-            [
-                each.id,
-                each.status,
-                ", ".join(each.topics),
-                each.owner,
-                "-" if each.lag is None else f"{each.lag:,}",
-                clock(each.read_to),
-                clock(each.last_record_at),
-            ]
-            for each in found
-        ],
-    )
-
-
-def _listed(source: Source, told: list[SourcePosition], lags: dict[str, int]) -> ListedSource:
-    own = [each for each in told if each.source == source.id and each.topic in source.topic]
-    last = [each.last_record_at for each in own if each.last_record_at is not None]
-    moment = read_to(source.topic, own)
-    known = [lags[topic] for topic in source.topic if topic in lags]
-    return ListedSource(
-        source.id,
-        source.status,
-        tuple(source.topic),
-        source.owner.name,
-        sum(known) if known else None,
-        None if moment is None else serde.utc(moment),
-        max(map(_utc, last), default=None),
-    )
-
-
-def _utc(when: datetime | int) -> datetime:
-    return serde.utc(serde.epoch_ms(when))
-
-
-def _positions(cluster: Cluster) -> Iterable[SourcePosition]:
-    for value in read_table(cluster, POSITIONS).values():
-        try:
-            yield msgspec.json.decode(value, type=SourcePosition)
-        except msgspec.DecodeError:
-            continue
-
-
-def _lags(cluster: Cluster, topics: set[str]) -> dict[str, int]:
-    """The records of each topic that wait to be read, where anything was read."""
-    places = _places(cluster, topics)
-    group = clients.group_id(cluster.settings, GROUP)
-    try:
-        at = offsets(cluster.settings, group, places, ANSWER_SECONDS)
-        ends = cluster.admin.list_offsets(
-            {TopicPartition(*place): _LATEST for place in places}, request_timeout=ANSWER_SECONDS
+        output.document([msgspec.to_builtins(problem) for problem in problems])
+    else:
+        for problem in problems:
+            output.say(str(problem))
+        levels = Counter(problem.level for problem in problems)
+        counts = [output.number(levels[level], level) for level in ("error", "warning", "hint")]
+        output.say(
+            f"{output.number(len(found.intake_sources), 'source')}: {', '.join(counts)}"
+            if found.locations
+            else ", ".join(counts)
         )
-        last = {(p.topic, p.partition): clients.offset_of(f.result()) for p, f in ends.items()}
-    except KafkaException as error:
-        raise failed(cluster.settings, error.args[0], Right("DESCRIBE", "group", group)) from None
-    lags: dict[str, int] = {}
-    for each in at:
-        if each.offset >= 0:
-            behind = max(0, last[each.topic, each.partition] - each.offset)
-            lags[each.topic] = lags.get(each.topic, 0) + behind
-    return lags
+    if any(problem.level == "error" for problem in problems):
+        sys.exit(2)
 
 
-def _places(cluster: Cluster, topics: Iterable[str]) -> list[Place]:
-    """The partitions of the topics that exist. Raises `DeclinedError` where that is hidden."""
-    seen = cluster.look(topics)
-    if seen.hidden:
-        raise DeclinedError(missing(Right("DESCRIBE", "topic", topic) for topic in seen.hidden))
-    return [(topic, number) for topic, found in seen.topics.items() for number in found.leaders]
-
-
-# --- replay and remove -----------------------------------------------------------------------
-
-
-@click.command("replay")
-@click.argument("source", metavar="ID")
+@click.command("test")
+@output.as_json
 @click.option(
-    "--from",
-    "begin",
-    required=True,
-    metavar="TIME",
-    help="From the records of this time on, such as 2026-03-01T09:00:00Z.",
+    "--contracts",
+    "contract_paths",
+    metavar="PATH",
+    multiple=True,
+    help="Contracts and receivers: what would become of the outputs? May be given again.",
 )
-def replay(source: str, begin: str) -> None:
-    """Have a source read its topics again, from a time on.
+@click.option("--explain", "explained", metavar="N", type=int, help="Only line N, path by path.")
+@click.option("--outputs", is_flag=True, help="Print the outputs as lines for dry-run and send.")
+@click.option(
+    "--expect", metavar="FILE", help="Compare the outputs with these lines; exit status 1."
+)
+@click.argument("source")
+@click.argument("file")
+def test(
+    output_: str,
+    contract_paths: tuple[str, ...],
+    explained: int | None,
+    outputs: bool,
+    expect: str | None,
+    source: str,
+    file: str,
+) -> None:
+    """Show what recorded records become by the source in the YAML file SOURCE.
 
-    What comes of it is backfill: nobody is paged. Ids are the same as before, so what is known
-    already counts as a repeat. New records of its topics wait until the replay has caught up.
+    FILE is plain or gzip, - is standard input. Each line is the value of a record, or an object of
+    value and any of key, headers, timestamp (epoch ms), topic, partition, offset. A record without
+    a timestamp is of now. Each record is told: what it became, or why it was left out or refused.
+    A summary follows: what nothing reads, which names come out, repeated ids, disorder, look-ups
+    that missed. With --contracts the outputs are judged as dry-run does it, and the map is shown.
     """
-    moment = _time(begin)
-    cluster = connect()
-    registered = _known(cluster, source)
-    if registered.status != "active":
-        raise DeclinedError(f"{source} is {registered.status}, so nothing of it is read")
-    _begun(cluster, registered, 0)  # whether that can be seen
-    asked = datetime.now(UTC)
-    request = ReplayRequest(source=source, begin=moment, asked_at=asked)
-    write_all(cluster, TOPIC, [(replay_key(source), serde.encode(request))])
-    output.say(f"asked       {source} from {moment:%Y-%m-%dT%H:%M:%SZ} on")
-    limit = time.monotonic() + _OBEY_SECONDS
-    while time.monotonic() < limit:
-        again = _begun(cluster, registered, serde.epoch_ms(asked))
-        if again is not None:
-            output.say(f"begun       {output.number(again, 'record')} to read again")
-            return
-        time.sleep(0.2)
-    output.say("no intake has begun it yet; it begins once one runs: handoff run", err=True)
+    found = load_documents([source])
+    _stop_at_errors(found)
+    beside = load_documents(contract_paths) if contract_paths else None
+    now = int(time.time() * 1000)
+    trials = {each.id: Trial(compile_source(each)) for each in found.intake_sources}
+    if explained is not None:
+        _explain(trials, file, now, explained)
+        return
+    tried: list[Tried] = []
+    for one in _run(trials, file, now):
+        tried.append(one)
+        if not (outputs or expect) and output_ == "text":
+            _tell(one)
+        if outputs:
+            for made in one.mapped.records:
+                output.line(written(made))
+    if expect is not None:
+        _compare(tried, expect)
+        return
+    if outputs:
+        return
+    lines = [
+        line_of(one.number, made, value)
+        for one in tried
+        for made, value in zip(one.mapped.records, one.outputs, strict=True)
+    ]
+    judged = None if beside is None else _Judged(beside, lines)
+    if output_ == "json":
+        output.document(_as_json(trials, tried, beside, judged))
+        return
+    for trial in trials.values():
+        _summarise(trial, beside)
+    if judged is not None:
+        judged.tell()
 
 
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
+@click.command("draft")
+@click.option("--id", "name", metavar="ID", default="draft", help="The id of the source.")
+@click.option("--topic", metavar="TOPIC", default="", help="The topic that the records are from.")
+@click.argument("file")
+def draft(name: str, topic: str, file: str) -> None:
+    """Propose a source from recorded records, as YAML to complete.
+
+    Each guess has a comment that says what speaks for it. FILE is as of `sources test`.
+    """
+    records = [record for _, record in samples(file, topic or "TOPIC", int(time.time() * 1000))]
+    if not records:
+        raise BadInputError(f"{file}: holds no record; give lines of JSON")
+    output.say(draft_source(name, topic, records), nl=False)
+
+
+# --- sources test ------------------------------------------------------------------------------
+
+
+def _stop_at_errors(found: Documents) -> None:
+    if not found.intake_sources:
+        raise BadInputError("no source is there; give a YAML file with kind: Source")
+    errors: list[Problem] = [each for each in lint_sources(found) if each.level == "error"]
+    if errors:
+        raise BadInputError("the source cannot be used:\n" + "\n".join(map(str, errors)))
+
+
+def _run(trials: dict[str, Trial], file: str, now: int) -> Iterable[Tried]:
+    first = next(iter(trials.values()))
+    for number, record in samples(file, first.source.source.topic[0], now):
+        yield from _of(trials, file, number, record).run([(number, record)], now)
+
+
+def _of(trials: dict[str, Trial], file: str, number: int, record: Record) -> Trial:
+    """The source that reads a record."""
+    reading = [each for each in trials.values() if record.topic in each.source.source.topic]
+    if not reading and len(trials) > 1:
+        known = listed(sorted({t for each in trials.values() for t in each.source.source.topic}))
         raise BadInputError(
-            f"--from {text!r} is no time; write one such as 2026-03-01T09:00:00Z"
-        ) from None
-    if found.tzinfo is None:
-        raise BadInputError(f"--from {text!r} has no offset; add Z for UTC, or one such as +02:00")
-    return found.astimezone(UTC)
+            f"{file}, line {number}: no source reads the topic {record.topic}; they read: {known}"
+        )
+    return reading[0] if reading else next(iter(trials.values()))
 
 
-def _begun(cluster: Cluster, source: Source, asked_at: int) -> int | None:
-    """How many records are to be read again, once every partition has begun; else None."""
-    places = _places(cluster, source.topic)
-    group = clients.group_id(cluster.settings, GROUP)
+def _tell(one: Tried) -> None:
+    """What a record became, a line for each output."""
+    lead = f"{one.number:>5}  "
+    if one.mapped.skipped is not None:
+        output.say(f"{lead}left out: {one.mapped.skipped.message} ({one.mapped.skipped.code})")
+    elif one.mapped.refused is not None:
+        output.say(f"{lead}refused: {one.mapped.refused.message} ({one.mapped.refused.code})")
+    for made, value in zip(one.mapped.records, one.outputs, strict=True):
+        output.say(lead + _told(made.topic, value))
+        lead = " " * len(lead)
+
+
+def _told(topic: str, value: dict[str, Any]) -> str:
+    if topic != TOOL_OUTPUTS:
+        return f"{value['task_id']}  ack {value['id']}: {value['status']} by {value['by']}"
+    words = [f"{value['task_id']}  {value['id']}"]
+    words.append(f"at {value['stage']}" if value.get("stage") else "where the task is")
+    names = list(value.get("context", {}))
+    if names:
+        words.append(f"with {listed(names)}")
+    if value.get("retracted"):
+        words.append(f"takes back {listed(value['retracted'])}")
+    for handoff in handoffs_of(value):
+        words.append(f"hands off to {handoff['to']}")
+    if value.get("accepts") is False:
+        words.append("accepts nothing")
+    return ", ".join(words)
+
+
+def _explain(trials: dict[str, Trial], file: str, now: int, wanted: int) -> None:
+    first = next(iter(trials.values()))
+    for number, record in samples(file, first.source.source.topic[0], now):
+        if number != wanted:
+            continue
+        source: CompiledSource = _of(trials, file, number, record).source
+        mapped, steps = explain(source, record, now)
+        for step in steps:
+            ended = "" if step.ended == step.path else f"  ended after {step.ended}"
+            output.say(f"{step.member}: {step.path}  → {step.found}{ended}")
+        values = tuple(msgspec.json.decode(each.value or b"{}") for each in mapped.records)
+        _tell(Tried(number, record, mapped, values))
+        for made in mapped.records:
+            output.line(written(made))
+        return
+    raise BadInputError(f"{file}: has no line {wanted}, or nothing stands there")
+
+
+def _compare(tried: list[Tried], expect: str) -> None:
+    made = [_compact(written(each)) for one in tried for each in one.mapped.records]
+    wanted = [_compact(text) for _, text in raw_lines(expect)]
+    if made == wanted:
+        output.say(f"as expected: {output.number(len(made), 'output')}")
+        return
+    for row in difflib.unified_diff(wanted, made, expect, "the source", lineterm="", n=1):
+        output.say(row)
+    sys.exit(FOUND_PROBLEMS)
+
+
+def _compact(text: bytes) -> str:
+    """One JSON value in one spelling, so that white space makes no difference."""
     try:
-        found = offsets(cluster.settings, group, places, ANSWER_SECONDS)
-    except KafkaException as error:
-        raise failed(cluster.settings, error.args[0], Right("DESCRIBE", "group", group)) from None
-    again = 0
-    for each in found:
-        mark = read_mark(each.metadata)
-        if mark is None or mark.obeyed.get(source.id, 0) < asked_at:
-            return None
-        if mark.live:
-            again += mark.live - min(mark.again.values(), default=mark.live)
-    return again if found else None
+        return msgspec.json.format(text, indent=-1).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return text.decode("utf-8", "replace")
 
 
-@click.command("remove")
-@click.argument("source", metavar="ID")
-def remove(source: str) -> None:
-    """Take a source from the registry: its topics are read no more for it.
-
-    What it has brought stays. Where it is registered again, it goes on where its topics were left.
-    """
-    cluster = connect()
-    _known(cluster, source)
-    write_all(cluster, TOPIC, [(source, None), (replay_key(source), None)])
-    output.say(f"removed     {source}")
+# --- the summary -------------------------------------------------------------------------------
 
 
-def _known(cluster: Cluster, source: str) -> Source:
-    registered = read_sources(cluster)
-    if source not in registered:
-        names = [*registered]
-        known = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
-        raise BadInputError(f"no source {source} is registered; registered: {known or 'none'}")
-    return registered[source]
+def _summarise(trial: Trial, beside: Documents | None) -> None:
+    say = output.say
+    say("")
+    say(
+        f"{trial.source.source.id}: {output.number(trial.records, 'record')}: {trial.mapped:,} "
+        f"mapped, {trial.skipped.total():,} left out, {trial.refused.total():,} refused; "
+        f"{output.number(trial.outputs, 'output')} and {output.number(trial.acks, 'ack')}"
+    )
+    for title, counter in (("left out", trial.skipped), ("refused", trial.refused)):
+        if counter:
+            say(f"  {title}: {_counted(counter)}")
+    unknown = {} if beside is None else unregistered(trial, beside.contracts, beside.receivers)
+    for title, counter in (
+        ("stages", trial.stages),
+        ("teams", trial.teams),
+        ("receivers", trial.receivers),
+    ):
+        if counter:
+            say(f"  {title}: {_counted(counter)}")
+            if unknown.get(title):
+                where = "contract" if title == "stages" else "receiver"
+                say(f"    that no {where} knows: {listed(unknown[title])}")
+            for alike in near(counter):
+                say(f"    the same but for spelling? {' / '.join(alike)}")
+    if trial.unused:
+        say("  what nothing reads, by how many records have it:")
+        for place, number in trial.unused.most_common(_MOST_ROWS):
+            say(f"    {number:>6,}  {shown(place)}")
+        more = len(trial.unused) - _MOST_ROWS
+        if more > 0:
+            say(f"            and {more:,} more")
+    for (table, key), number in trial.misses.most_common(_MOST_ROWS):
+        say(f"  look-up {table} lacks {key!r}: {output.number(number, 'time')}")
+    if trial.repeated:
+        say(
+            f"  {output.number(trial.repeated.total(), 'output')} with an id that was there "
+            f"before, which count once: {listed(list(trial.repeated))}"
+        )
+    if trial.single():
+        wrong = "; wrong task?" if trial.single() * 2 > len(trial.tasks) > 1 else ""
+        say(
+            f"  {trial.single():,} of {output.number(len(trial.tasks), 'task')} with one record "
+            f"only{wrong}"
+        )
+    if trial.disorder:
+        say(
+            f"  {output.number(trial.disorder, 'output')} older than one before in the same task: "
+            "they move no task"
+        )
+
+
+def _counted(counter: Counter[str]) -> str:
+    return listed([f"{name} {number:,}" for name, number in counter.most_common()])
+
+
+def _as_json(
+    trials: dict[str, Trial], tried: list[Tried], beside: Documents | None, judged: "_Judged | None"
+) -> dict[str, Any]:
+    return {
+        "records": [
+            {
+                "line": one.number,
+                "outputs": [
+                    {
+                        "topic": made.topic,
+                        "key": (made.key or b"").decode(),
+                        "headers": {name: (text or b"").decode() for name, text in made.headers},
+                        "value": msgspec.Raw(made.value or b"null"),
+                    }
+                    for made in one.mapped.records
+                ],
+                "skipped": one.mapped.skipped,
+                "refused": None
+                if one.mapped.refused is None
+                else {"code": one.mapped.refused.code, "message": one.mapped.refused.message},
+            }
+            for one in tried
+        ],
+        "sources": {
+            name: {
+                "records": trial.records,
+                "mapped": trial.mapped,
+                "skipped": trial.skipped,
+                "refused": trial.refused,
+                "outputs": trial.outputs,
+                "acks": trial.acks,
+                "stages": trial.stages,
+                "teams": trial.teams,
+                "receivers": trial.receivers,
+                "unregistered": {}
+                if beside is None
+                else unregistered(trial, beside.contracts, beside.receivers),
+                "near": [*near(trial.stages), *near(trial.teams), *near(trial.receivers)],
+                "unused": {shown(place): number for place, number in trial.unused.items()},
+                "lookup_misses": [
+                    {"lookup": table, "key": key, "records": number}
+                    for (table, key), number in trial.misses.items()
+                ],
+                "repeated": trial.repeated,
+                "tasks": len(trial.tasks),
+                "tasks_with_one_record": trial.single(),
+                "disorder": trial.disorder,
+            }
+            for name, trial in trials.items()
+        },
+        "judged": None if judged is None else judged.as_json(),
+    }
+
+
+class _Judged:
+    """What integrity makes of the outputs, on the clock of their event times."""
+
+    def __init__(self, beside: Documents, lines: list[Line]) -> None:
+        tables = {
+            CONTRACTS: {documents.key(each): documents.to_json(each) for each in beside.contracts},
+            RECEIVERS: {documents.key(each): documents.to_json(each) for each in beside.receivers},
+        }
+        settings = load_settings()
+        within = msgspec.structs.replace(limits(settings), task_ttl_ms=None, handoff_ttl_ms=None)
+        dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, None, insights_limits(settings))
+        self._dry = dry
+        self._contracts = shown_of(tables[CONTRACTS].values())
+        self._told: list[Record] = []
+        edges: dict[bytes | None, Edge] = {}
+        for made in dry.run(lines):
+            if made.topic == EDGES and made.value is not None:
+                edges[made.key] = msgspec.json.decode(made.value, type=Edge)
+            elif made.topic in _SHOWN and made.value is not None:
+                place = len(self._told)
+                self._told.append(
+                    Record(made.topic, 0, place, made.key, made.value, dry.now, made.headers)
+                )
+        self._edges = sorted(edges.values(), key=lambda edge: (-edge.moves, edge.from_, edge.to))
+
+    def tell(self) -> None:
+        """Cards, the map and the shares, for people."""
+        terminal = render.console()
+        output.say("")
+        for record in self._told[:_MOST_CARDS]:
+            terminal.print(cards.card(record, lambda _id, _version: self._contracts))
+        more = len(self._told) - _MOST_CARDS
+        if more > 0:
+            output.say(f"and {more:,} more; all of them: --outputs | handoff dry-run --show ... -")
+        if self._edges:
+            output.say("")
+            drawn(self._edges)
+        summary = self._dry.summary
+        sent = sum(each for each, _, _ in summary.handoffs.values())
+        output.say("")
+        output.say(
+            f"{output.number(len(summary.handoffs), 'handoff')}: {sent:,} sent, "
+            f"{len(summary.handoffs) - sent:,} held; violations: "
+            f"{_counted(summary.opened) or 'none'}"
+        )
+        shares = summary.shares()
+        if shares is not None:
+            output.say(
+                f"arrived from the senders (fidelity) {percent(shares[0])}, the receivers get "
+                f"(completeness) {percent(shares[1])}"
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        summary, shares = self._dry.summary, self._dry.summary.shares()
+        return {
+            "handoffs": len(summary.handoffs),
+            "sent": sum(each for each, _, _ in summary.handoffs.values()),
+            "violations": summary.opened,
+            "dead_letters": summary.refused,
+            "fidelity": shares and shares[0],
+            "completeness": shares and shares[1],
+            "edges": self._edges,
+        }
+
+
+_SHOWN = (cards.PACKAGES, cards.HELD, cards.VIOLATIONS, "handoff.dead-letters")

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from processors.intake.decoders import cloudevents, debezium, json_values
 from processors.intake.mapped import Decoded, Skipped
 from schemas.flow import Record
 
+# A record and the options as the document has them. Raises Refused for what cannot be decoded.
 ValueDecoder = Callable[[Record, Any], Decoded | Skipped]
 
 
@@ -23,8 +25,12 @@ class DecodedOutput(Struct):
     value: Any = None
 
 
-# A record and the options as the document has them. Raises Refused for what cannot be decoded.
+# The same, for one record that shows whole outputs.
 OutputDecoder = Callable[[Record, Any], list[DecodedOutput] | Skipped]
 
-VALUE_DECODERS: Final[dict[str, ValueDecoder]] = {}
+VALUE_DECODERS: Final[dict[str, ValueDecoder]] = {
+    "json": json_values.decode,
+    "cloudevents": cloudevents.decode,
+    "debezium": debezium.decode,
+}
 OUTPUT_DECODERS: Final[dict[str, OutputDecoder]] = {}
