@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import latency, plot, report, shape, throughput, workload
+from bench import latency, plot, relay, report, shape, throughput, workload
 from bench.peer import is_built
 from bench.report import Report
 from bench.site import BenchError, broker_of
@@ -86,6 +86,7 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
     if not options.no_shapes:
         shapes = shape.measure(servers, options.events, peer, directory, say)
         instances = shape.instances(servers, outputs, peer, directory, say)
+    relayed = relay.measure(servers, options.events // 2, directory, say)
     delays: list[latency.Latency] = []
     if options.seconds:
         say("latency, from produce to a read_committed consumer that holds the package")
@@ -101,6 +102,7 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
         shapes=shapes,
         instances=instances,
         latency=delays,
+        relay=relayed,
     )
 
 

@@ -51,14 +51,20 @@ class _Look(NamedTuple):
         return Rate(later.committed - self.committed, later.at - self.at, cpu)
 
 
-def follow(site: Site, group: str, processes: Sequence[Process], events: int) -> MeasuredRun:
-    """Watch a group until it has committed all events.
+def follow(
+    site: Site,
+    group: str,
+    processes: Sequence[Process],
+    events: int,
+    topic: str = "handoff.tool-outputs",
+) -> MeasuredRun:
+    """Watch a group until it has committed all events of a topic.
 
     From the first commit that is seen to the last: starting up is not measured. What was done
     before that first look counts neither as events nor as time. Raises `BenchError` where that was
     all of it, where a process ends, or where it goes on no more.
     """
-    first = half = now = _look(site, group, processes)
+    first = half = now = _look(site, group, processes, topic)
     limit = time.monotonic() + PATIENCE
     while now.committed < events:
         if first.committed == 0:
@@ -66,22 +72,22 @@ def follow(site: Site, group: str, processes: Sequence[Process], events: int) ->
         if 2 * half.committed < first.committed + events:
             half = now
         time.sleep(_LOOK_SECONDS)
-        before, now = now, _look(site, group, processes)
+        before, now = now, _look(site, group, processes, topic)
         if now.committed > before.committed:
             limit = time.monotonic() + PATIENCE
         elif time.monotonic() > limit:
             break
     if now.committed != events:
-        raise BenchError(f"{group} committed {now.committed:,} of {events:,} tool outputs")
+        raise BenchError(f"{group} committed {now.committed:,} of {events:,} records")
     if first.committed in (0, events):
         raise BenchError(f"{group} was done before it could be measured: take more --events")
     return MeasuredRun(first.until(now), half.until(now))
 
 
-def _look(site: Site, group: str, processes: Sequence[Process]) -> _Look:
+def _look(site: Site, group: str, processes: Sequence[Process], topic: str) -> _Look:
     for process in processes:
         process.check()
-    committed, at = site.committed(group), time.perf_counter()
+    committed, at = site.committed(group, topic), time.perf_counter()
     cpu = 0.0
     for process in processes:
         used = process.cpu()

@@ -15,6 +15,7 @@ import msgspec
 
 from bench.latency import Latency
 from bench.rates import MeasuredRun, Rate
+from bench.relay import RelayRates
 from bench.shape import InstanceRates, Shape
 from bench.site import ROOT
 from bench.throughput import Round, Throughput
@@ -67,6 +68,7 @@ class Report(msgspec.Struct):
     shapes: list[Shape]
     instances: list[InstanceRates]
     latency: list[Latency]
+    relay: RelayRates | None = None
 
     @property
     def stem(self) -> str:
@@ -133,7 +135,20 @@ def tables(report: Report) -> str:
         parts.append(_instances(report.instances))
     if report.latency:
         parts.append(_latency(report.latency))
+    if report.relay is not None:
+        parts.append(_relay(report.relay))
     return "\n".join(parts)
+
+
+def _relay(found: RelayRates) -> str:
+    return _table(
+        [f"foreign records of {found.bytes_a_record:,.0f} bytes", "records/s", "a CPU second"],
+        [
+            ["bare pass-through", *_pace([found.bare.whole])],
+            ["intake, one process", *_pace([found.intake.whole])],
+            ["intake to the pass-through", f"{found.ratio:.2f}", ""],
+        ],
+    )
 
 
 def _head(report: Report) -> str:

@@ -116,8 +116,17 @@ class Site:
         for future in self.admin.create_topics([topic]).values():
             future.result(30)
 
-    def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Put tool outputs onto their topic, and wait until all are there."""
+    def topic_of_others(self, name: str) -> str:
+        """Make a topic that is none of ours; its name."""
+        topic = f"{self.settings.topic_prefix}others-{name}"
+        self.make_topic(topic)
+        return topic
+
+    def load(
+        self, records: Iterable[tuple[bytes, bytes]], topic: str = "handoff.tool-outputs"
+    ) -> None:
+        """Put tool outputs onto their topic, or records onto another, and wait until all are
+        there."""
         producer = Producer(
             {
                 "bootstrap.servers": self.settings.kafka_bootstrap_servers,
@@ -129,7 +138,7 @@ class Site:
                 "queue.buffering.max.messages": 1_000_000,
             }
         )
-        topic = self.topic("handoff.tool-outputs")
+        topic = self.topic(topic)
         for key, value in records:
             while True:
                 try:
@@ -190,11 +199,11 @@ class Site:
         busy = [member for member in found.members if member.assignment.topic_partitions]
         return found.state == ConsumerGroupState.STABLE and len(busy) == instances
 
-    def committed(self, group: str) -> int:
-        """How many tool outputs the group has committed, over all partitions."""
+    def committed(self, group: str, topic: str = "handoff.tool-outputs") -> int:
+        """How many records of a topic the group has committed, over all partitions."""
         request = [ConsumerGroupTopicPartitions(group)]
         (future,) = self.admin.list_consumer_group_offsets(request).values()
-        topic = self.topic("handoff.tool-outputs")
+        topic = self.topic(topic)
         return sum(
             place.offset
             for place in future.result(10).topic_partitions
@@ -223,12 +232,12 @@ class Site:
             yield process
 
     def pass_through(
-        self, directory: Path, group: str, events: int
+        self, directory: Path, group: str, events: int, topic: str = "handoff.tool-outputs"
     ) -> AbstractContextManager["Process"]:
-        """The bare copy of `passthrough.py`, onto a topic of its own."""
+        """The bare copy of a topic by `passthrough.py`, onto a topic of its own."""
         target = f"{self.settings.topic_prefix}passed"
         self.make_topic(target)
-        source = self.topic("handoff.tool-outputs")
+        source = self.topic(topic)
         return self._program("passthrough", directory, source, target, group, str(events))
 
     def free_core(

@@ -111,6 +111,10 @@ class Instances:
         elif strike.what == "stop":
             self._leaving.append(self._running.pop(strike.instance))
 
+    def kill(self, ordinal: int) -> None:
+        """Kill one that runs, at once."""
+        self.strike(Strike(0.0, ordinal, "kill"))
+
     def stop(self) -> list[int]:
         """Ask all that run to end; the exit statuses of all that were ever asked."""
         for process in self._running.values():

@@ -23,7 +23,8 @@ id: tracker
 owner: {name: Ana Silva, contact: ana@example.com}
 topic: TOPIC
 decode: json
-defaults: {task: value.id, workflow: {value: bug}, tool: {value: tracker}, occurred_at: value.at}
+let: {tool: value.tool}
+defaults: {task: value.id, workflow: {value: bug}, tool: tool, occurred_at: value.at, id: value.n}
 emit:
   - stage: {value: triage}
     context: {summary: value.summary}
@@ -39,7 +40,12 @@ def topic(handoff: HandoffCommand, embedded: str, prefix: str) -> str:
         future.result(20)
     producer = Producer({"bootstrap.servers": embedded})
     for number in range(3):
-        event = {"id": f"B-{number}", "at": "2026-03-02T09:00:00Z", "summary": "It fails."}
+        event = {
+            "id": f"B-{number}",
+            "at": "2026-03-02T09:00:00Z",
+            "event": str(number),
+            "summary": "It fails.",
+        }
         producer.produce(name, json.dumps(event).encode(), b"k", number % 2)
     assert producer.flush(10) == 0
     return name
