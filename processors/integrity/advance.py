@@ -136,8 +136,8 @@ def _take_output(
             if judged:
                 least = _within(least + judged[-1][1].least, limits)
             carried, alike = context, beside
-            if proposed.with_record:
-                carried, alike = memory.record(output.tool, context), None
+            if proposed.carries != "context":
+                carried, alike = memory.carried(proposed.carries, output, context), None
                 records[proposed.slot] = carried
             verdict = decide(
                 proposed, task.workflow, source, carried, memory.search, tables, now, beside=alike
@@ -151,7 +151,7 @@ def _take_output(
         contract = tables.version(there.contract, there.version)
         typed_again = _typed_again(there, contract, output, context, memory.search)
     lost = len(memory.lost)
-    memory.add(source, context, hop if carrying else 0)
+    memory.add(source, context, hop if carrying else 0, output.run or "")
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, proposals, tables)
     for proposed in more:

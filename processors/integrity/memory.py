@@ -27,7 +27,7 @@ from processors.integrity.events import (
 from processors.integrity.limits import Limits
 from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import Forgotten, OpenHandoff, Task
-from schemas.records import FIRST_MS
+from schemas.records import FIRST_MS, Carries, ToolOutput
 
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
 EVERY_NAME = "*"  # among those that are taken back
@@ -114,10 +114,15 @@ class Memory(Struct, gc=False):
         found = [event for event in self.events if event.number == number]
         return found[0].context if found and isinstance(found[0], TaskEvent) else None
 
-    def record(self, tool: str, context: Carried) -> Carried:
-        """A context over the latest values that the same tool captured in the task before it."""
+    def carried(self, carries: Carries, output: ToolOutput, context: Carried) -> Carried:
+        """What counts as arrived with an output: its context, over the latest values that were
+        captured before it by the same tool (`record`) or in the same run (`history`)."""
+        run = output.run or ""
         said = [
-            each for each in self.events if isinstance(each, TaskEvent) and each.ref.tool == tool
+            each
+            for each in self.events
+            if isinstance(each, TaskEvent)
+            and (each.run == run if carries == "history" else each.ref.tool == output.tool)
         ]
         held: dict[str, bytes] = {}
         for event in sorted(said, key=lambda each: each.ref.occurred_at):
@@ -141,7 +146,7 @@ class Memory(Struct, gc=False):
         self.next_number = number + 1
         return EventRef(number, stage, tool, event_id, occurred_at, from_person, partition, offset)
 
-    def add(self, ref: EventRef, carried: Carried, hop: int) -> None:
+    def add(self, ref: EventRef, carried: Carried, hop: int, run: str = "") -> None:
         """Remember the values of an event, and which are empty (`hop` 0: no handoff carried them).
 
         A value that comes too late is not: its name was taken back since. Past the number of names
@@ -161,25 +166,20 @@ class Memory(Struct, gc=False):
             context = {name: context[name] for name in names[-self.limits.fields :]}
         if not context and not empty and not hop:
             return
-        largest = self.limits.value_bytes
-        if carried.longest >= SHARED or carried.longest > largest:
-            event = self._with_long(ref, hop, context, largest, empty)
-        else:
-            event = TaskEvent(ref, hop, context, {}, empty)
-        characters = len(ref.stage) + len(ref.tool) + len(ref.event_id)
+        said = context.keys()
+        large: dict[str, bytes] = {}
+        if carried.longest >= SHARED or carried.longest > self.limits.value_bytes:
+            context, large = self._with_long(context, self.limits.value_bytes)
+        event = TaskEvent(ref, hop, context, large, empty, run=run)
+        characters = len(ref.stage) + len(ref.tool) + len(ref.event_id) + len(run)
         self._append(event, 64 + 4 * characters + carried.size)
-        self._count_names(context)
+        self._count_names(said)
 
     def _with_long(
-        self,
-        ref: EventRef,
-        hop: int,
-        context: dict[str, bytes],
-        largest: int,
-        empty: tuple[str, ...],
-    ) -> TaskEvent:
-        """An event with long values: those that are too large to keep are not, and of those that
-        are there already no second copy is."""
+        self, context: dict[str, bytes], largest: int
+    ) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """What of a context with long values is kept, and the digests of those that are too large.
+        Of a value that is there already no second copy is kept."""
         kept: dict[str, bytes] = {}
         large: dict[str, bytes] = {}
         for name, value in context.items():
@@ -187,7 +187,7 @@ class Memory(Struct, gc=False):
                 large[name] = values.digest(value)
             else:
                 kept[name] = self._held(name, value) if len(value) >= SHARED else value
-        return TaskEvent(ref, hop, kept, large, empty)
+        return kept, large
 
     def _held(self, name: str, value: bytes) -> bytes:
         """The bytes that the last event with the name has under it, if they are equal."""

@@ -62,6 +62,7 @@ class _Event(Struct, frozen=True, array_like=True, tag=0, gc=False):
     context: dict[str, bytes | int]
     large: dict[str, bytes] = {}
     empty: tuple[str, ...] = ()
+    run: str = ""
 
 
 class _StoredField(Struct, frozen=True, array_like=True, gc=False):
@@ -232,7 +233,8 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
             shared[name] = number
     if not shared:
         return event
-    return _Event(event.ref, event.hop, {**event.context, **shared}, event.large, event.empty)
+    written: dict[str, bytes | int] = {**event.context, **shared}
+    return _Event(event.ref, event.hop, written, event.large, event.empty, run=event.run)
 
 
 def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remembered]) -> int:
@@ -427,7 +429,8 @@ def _read_event(written: _Event | Alias, before: Sequence[Remembered]) -> Rememb
         name: _at(_BytesPlace(value, name), before) if isinstance(value, int) else value
         for name, value in written.context.items()
     }
-    return TaskEvent(written.ref, written.hop, context, written.large, written.empty)
+    large, empty = written.large, written.empty
+    return TaskEvent(written.ref, written.hop, context, large, empty, run=written.run)
 
 
 def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:
