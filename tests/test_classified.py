@@ -236,6 +236,36 @@ def test_a_repeat_by_words_that_hold_it_is_not_told(
     assert values == {"context.words": '"nothing"'}
 
 
+@pytest.mark.parametrize(
+    "then",
+    [
+        {"retracted": ["email"]},
+        {"retracted": ["*"]},
+        {"context": {f"n{number}": number for number in range(300)}},
+        {"context": {f"n{number}": number for number in range(300)}, "retracted": ["n1", "email"]},
+    ],
+    ids=["taken back", "all of it", "forgotten", "both"],
+)
+@pytest.mark.parametrize("under", ["email", "crm"])
+def test_a_value_that_is_gone_is_still_not_told(under: str, then: dict[str, Any]) -> None:
+    """Neither by a repeat, nor by the name of a member, on the map or in a violation."""
+    if "retracted" in then:
+        then = then | {
+            "retracted": [under if name == "email" else name for name in then["retracted"]]
+        }
+    value = SECRET if under == "email" else {"email": SECRET, "x": 1}
+    before = [
+        {"at": "09:00", "task": "t0", "context": {under: value}},
+        {"at": "09:01", "task": "t0", **then},
+        {"at": "09:02", "task": "t0", "context": {f"re: {SECRET}": 1}},
+    ]
+    contract = repeating("context.words")
+    (values,) = told([CLASSIFYING, contract], *before, handed({"words": f"mail to {SECRET} soon"}))
+    assert values == {"context.words": None}
+    (values,) = told([CLASSIFYING, contract], *before, handed({"words": "nothing"}))
+    assert values == {"context.words": '"nothing"'}
+
+
 def test_what_one_of_them_does_not_tell_all_of_them_do_not() -> None:
     """Of the second task nobody knows that the words hold anything."""
     contract = repeating("context.words")

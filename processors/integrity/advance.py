@@ -97,7 +97,7 @@ def _take_output(
 ) -> tuple[Task, list[Effect]]:
     if not output.stage:
         output = replace(output, stage=task.stage)
-    memory = Memory.of(task, limits)
+    memory = Memory.of(task, limits, tables.classified(task.workflow))
     retracted: Collection[str] = output.retracted
     if retracted:
         taken_back = memory.retract(retracted, event.occurred_at)
@@ -224,8 +224,7 @@ def _take_output(
     )
     path = task.path
     if task.stage and stage != task.stage:
-        secrets = memory.secrets(tables.classified(task.workflow))
-        path, told = feed.moved(task, output, event, context, nobody is not None, secrets)
+        path, told = feed.moved(task, output, event, context, nobody is not None, memory.secrets)
         effects.append(told)
     following = replace(
         task,
@@ -437,7 +436,7 @@ def _take_reply(
 ) -> tuple[Task | None, list[Effect]]:
     """What meets no task is answered too, and not remembered: anybody could name one."""
     known = task or Task(said.workflow, said.task_id)
-    memory = Memory.of(known, limits)
+    memory = Memory.of(known, limits, tables.classified(known.workflow))
     handoffs = _handoffs(known, event, memory, tables, now, limits)
     replies.take(handoffs, said, event)
     handoffs.trim()
@@ -518,7 +517,7 @@ def _handoffs(
 
 
 def _without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limits) -> Handoffs:
-    memory = Memory.of(task, limits)
+    memory = Memory.of(task, limits, tables.classified(task.workflow))
     step = StepContext(task.workflow, task.task_id, now, None, now, 0, False)
     return Handoffs.of(task, step, tables, limits, memory)
 

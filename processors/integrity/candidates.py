@@ -289,13 +289,14 @@ class Search(Struct, gc=False):
 
     `retracted` maps a name to the time of its retraction; `lost` are the digests of the names in
     what was forgotten. `cache` is what was found already: by a field's identity, or by a name.
-    None: nothing is kept.
+    None: nothing is kept. `gone` are classified values that it holds no more: nothing finds them.
     """
 
     events: Sequence[Remembered]
     retracted: dict[str, int]
     lost: bytes = b""
     cache: dict[int | str, Candidates] | None = None
+    gone: Sequence[tuple[str, bytes]] = ()
     _saying: dict[str, list[Remembered]] | None = None
 
     def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:

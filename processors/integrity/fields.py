@@ -175,7 +175,8 @@ def _undeclared(contract: Contract, context: Carried, search: Search) -> Iterato
 
 def _secrets(contract: Contract, context: Carried, search: Search) -> Secrets:
     """What must not be told of a context, and of what the task holds."""
-    return TaskSecrets(contract.classified).after(search.events).beside(context.values)
+    secrets = TaskSecrets(contract.classified).beyond(search.gone)
+    return secrets.after(search.events).beside(context.values)
 
 
 def _as_asked(

@@ -25,11 +25,12 @@ from processors.integrity.events import (
     weight_beside,
 )
 from processors.integrity.limits import Limits
-from processors.integrity.secrets import TaskSecrets
+from processors.integrity.secrets import TaskSecrets, classified_of
 from processors.integrity.state import Forgotten, OpenHandoff, Task
 from schemas.records import FIRST_MS, Carries, ToolOutput
 
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
+MAX_GONE = 64 << 10  # bytes of classified values that were taken back or forgotten
 EVERY_NAME = "*"  # among those that are taken back
 
 
@@ -48,6 +49,8 @@ class Memory(Struct, gc=False):
     names: int
     limits: Limits
     lost: bytes
+    classified: Classified
+    gone: tuple[tuple[str, bytes], ...]
     _searched: dict[int | str, Candidates]
     _secrets: TaskSecrets | None
     _named: set[str] | None  # at least the names that it holds values of, once they were counted
@@ -55,8 +58,8 @@ class Memory(Struct, gc=False):
     _before: dict[tuple[int, int], Search] = {}
 
     @classmethod
-    def of(cls, task: Task, limits: Limits) -> "Memory":
-        """What a task remembers."""
+    def of(cls, task: Task, limits: Limits, classified: Classified) -> "Memory":
+        """What a task remembers. `classified` is what is so in its workflow."""
         return cls(
             task.events,
             task.forgotten,
@@ -66,6 +69,8 @@ class Memory(Struct, gc=False):
             task.names,
             limits,
             task.lost,
+            classified,
+            task.gone,
             {} if task.searched is None else task.searched,
             task.secrets,
             task.named,
@@ -76,20 +81,41 @@ class Memory(Struct, gc=False):
         task.events, task.forgotten, task.retracted = self.events, self.forgotten, self.retracted
         task.next_number, task.size, task.names = self.next_number, self.size, self.names
         task.lost, task.searched, task.secrets = self.lost, self._searched, self._secrets
-        task.named = self._named
+        task.named, task.gone = self._named, self.gone
         return task
 
     @property
     def search(self) -> Search:
         """What it remembers now, to be searched."""
-        return Search(self.events, self.retracted, self.lost, self._searched)
+        return Search(self.events, self.retracted, self.lost, self._searched, self.gone)
 
-    def secrets(self, classified: Classified) -> TaskSecrets:
-        """The values that are `classified`."""
+    @property
+    def secrets(self) -> TaskSecrets:
+        """The values that are `classified`, those that are gone, too."""
         found = self._secrets
-        if found is None or found.classified is not classified:
-            found = self._secrets = TaskSecrets(classified).after(self.events)
+        if found is None or found.classified is not self.classified:
+            found = TaskSecrets(self.classified).beyond(self.gone).after(self.events)
+            self._secrets = found
         return found
+
+    def _let_go(self, events: Iterable[Remembered]) -> None:
+        """Note what is classified of events that are taken back, in part or whole, or forgotten.
+        Past `MAX_GONE` the oldest of it is forgotten, too."""
+        if not self.classified.at:
+            return
+        found = dict.fromkeys(self.gone)
+        for event in events:
+            for each in classified_of(event, self.classified):
+                found.pop(each, None)
+                found[each] = None
+        gone = list(found)
+        size = sum([len(name) + len(value) for name, value in gone])
+        while size > MAX_GONE:
+            name, value = gone.pop(0)
+            size -= len(name) + len(value)
+        if tuple(gone) != self.gone:
+            self.gone = tuple(gone)
+        self._secrets = None
 
     @property
     def whole(self) -> bool:
@@ -105,7 +131,7 @@ class Memory(Struct, gc=False):
         if found is None or found.retracted is not self.retracted:
             past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
             events = [event for event in self.events if event.number < number]
-            found = Search([*past, *events], self.retracted, self.lost[:lost], {})
+            found = Search([*past, *events], self.retracted, self.lost[:lost], {}, self.gone)
             self._before[number, lost] = found
         return found
 
@@ -261,9 +287,16 @@ class Memory(Struct, gc=False):
         for name in sorted(gone):
             retracted[name] = max(at, retracted.get(name, at))
         self.retracted = retracted
-        self.events = tuple(
-            [left for event in self.events if (left := _without(event, gone, at)) is not None]
-        )
+        events: list[Remembered] = []
+        changed: list[Remembered] = []
+        for event in self.events:
+            left = _without(event, gone, at)
+            if left is not event:
+                changed.append(event)
+            if left is not None:
+                events.append(left)
+        self._let_go(changed)
+        self.events = tuple(events)
         self.forgotten = tuple(
             [
                 replace(each, event=left)
@@ -363,12 +396,12 @@ class Memory(Struct, gc=False):
         at = self.next_number
         self.next_number = at + 1  # what comes after it is told apart from what came before
         self.forgotten += tuple([Forgotten(event, at) for event in self.events[:first]])
+        self._let_go(self.events[:first])
         for event in self.events[:first]:
             for name in _names(event):
                 self.lost = add_name(self.lost, name)
         self.events = self.events[first:]
         self.size = total_weight(self.events)
-        self._secrets = None
         self._searched = {key: found.anew() for key, found in self._searched.items()}
         left = self.search.names()
         self._named, self.names = set(left), len(left)

@@ -88,6 +88,13 @@ class _Handoff(Struct, frozen=True, array_like=True, tag=0, gc=False):
     context: list[tuple[str, bytes | _BytesPlace]]
 
 
+class _Gone(Struct, frozen=True, array_like=True, tag=0, gc=False):
+    """A classified value that was taken back or forgotten."""
+
+    name: str
+    value: bytes
+
+
 class _Head(Struct, frozen=True, array_like=True, gc=False):
     """What is small, and changes with nearly every input."""
 
@@ -121,6 +128,7 @@ class _Whole(Struct, frozen=True, array_like=True, gc=False):
     edges: bytes
     lost: bytes
     rounds: dict[bytes, int]
+    gone: list[tuple[str, bytes]] = []
 
 
 class _Change(Struct, frozen=True, array_like=True, gc=False):
@@ -142,6 +150,7 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     retracted: dict[str, int] | None = None
     lost: bytes = b""
     rounds: dict[bytes, int] | None = None
+    gone: list[_Slice | _Gone] | None = None
 
 
 _UNCHANGED = (None, None)
@@ -174,6 +183,7 @@ def encode(task: Task) -> bytes:
             task.edges,
             task.lost,
             task.rounds,
+            task.gone,
         )
     )
 
@@ -207,6 +217,7 @@ def encode_change(before: Task, after: Task) -> bytes:
         or after.retracted is not before.retracted
         or after.lost is not before.lost
         or after.rounds is not before.rounds
+        or after.gone is not before.gone
     ):
         row += [
             [] if after.arrived is before.arrived else [after.arrived],
@@ -217,6 +228,9 @@ def encode_change(before: Task, after: Task) -> bytes:
             after.lost[len(before.lost) :],
             None if after.rounds is before.rounds else after.rounds,
         ]
+        gone = _patch(before.gone, after.gone)
+        if gone is not None:
+            row.append([each if type(each) is _Slice else _Gone(*each) for each in gone])
     return _encode(row)
 
 
@@ -370,6 +384,7 @@ def _task(whole: _Whole) -> Task:
             edges=whole.edges,
             lost=whole.lost,
             rounds=whole.rounds,
+            gone=tuple(whole.gone),
         ),
         whole.head,
     )
@@ -395,6 +410,7 @@ def _changed(task: Task, change: _Change) -> Task:
             edges=(task.edges + change.edges)[-4 * MAX_EDGES :],
             lost=task.lost + change.lost,
             rounds=task.rounds if change.rounds is None else change.rounds,
+            gone=_patched(task.gone, change.gone, lambda each, _: (each.name, each.value)),
         ),
         change.head,
     )
