@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processors.runtime import lane, lane_supervisor, retry_backoff
+from processors.runtime import base_lane, lane_supervisor, retry_backoff
 from processors.runtime.batch import Batch
 from processors.runtime.poison_record_isolator import HEAVY_BYTES, may_be_a_record
 from processors.runtime.transactions import AbortCause
@@ -71,8 +71,8 @@ def test_a_state_that_cannot_be_encoded_costs_its_record(bench: Bench) -> None:
 def test_a_record_that_is_not_judged_in_time_costs_itself(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "AGENT_SECONDS", 2.0)
-    monkeypatch.setattr(lane, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(base_lane, "AGENT_SECONDS", 2.0)
+    monkeypatch.setattr(base_lane, "BEAT_SECONDS", 0.1)
     feed(bench, "slow")
     sound = toy(bench.prefix)
     over = threading.Event()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.runtime import clients, properties
-from processors.runtime.lane import AGENT_SECONDS
+from processors.runtime.base_lane import AGENT_SECONDS
 from processors.runtime.properties import (
     LONGEST_TURN_MS,
     REFUSED,
