@@ -412,7 +412,7 @@ def present_in(field: Field, context: Carried) -> Present | None:
         value, top = values.at(context.values, path)
         if value is None:
             continue
-        took = path.name if path.name in context.values else None
+        took = top if top == path.name or not path.rest else None
         present = Present(path, value, top, took, values.is_empty(value))
         if not present.empty and not field.is_placeholder(value):
             return present
