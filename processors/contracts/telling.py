@@ -33,6 +33,7 @@ _LEVELS: Final = 3
 _WORD: Final = 8
 _WORDS: Final = 6
 _REMEMBERED: Final = 1000  # characters of a text whose forms are remembered
+_MOST_DIGITS: Final = 4_000
 _LONGEST_NUMBER: Final = 40  # digits before or behind the point of a number that is written out
 
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
@@ -244,7 +245,7 @@ class TooDeep(Unreadable):
 
 
 class Fraction(str):
-    """A number with a fraction or an exponent, as it is written."""
+    """A number with a fraction, an exponent or very many digits, as it is written."""
 
     __slots__ = ()
 
@@ -253,8 +254,13 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+def _whole(digits: str) -> int | Fraction:
+    """An integer; one that is longer than Python converts stays as it is written."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else Fraction(digits)
+
+
 _decode_pairs: Final = json.JSONDecoder(
-    object_pairs_hook=Pairs, parse_float=Fraction, parse_constant=_no_number
+    object_pairs_hook=Pairs, parse_float=Fraction, parse_int=_whole, parse_constant=_no_number
 ).decode
 
 

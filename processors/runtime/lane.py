@@ -228,7 +228,7 @@ class Lane(BaseLane):
         if not passable and not driver.sweeping:
             later = min((at - now for at in waiting.values() if at > now), default=1_000) / 1000
             self._wait = ASKING_SECONDS if self._timer_barrier.asking else min(later, IDLE_SECONDS)
-            if not due and not self._transactions.open:
+            if next_due and not due and not self._transactions.open:
                 self._isolator.no_wakes_left()
             return False
         before = len(driver.woken)
@@ -281,6 +281,9 @@ class Lane(BaseLane):
         self._isolator.wakes_committed(len(self._driver.woken))
         self._assignment.changelog_committed()
         self._driver.merge(changes)
+        if self._isolator.given_up:
+            for number, key, _ in changes:
+                self._isolator.changed(number, key)
         if self._report:
             self._transactions.producer.poll(0)
             for number in {number for number, _, _ in changes}:
@@ -326,6 +329,19 @@ class Lane(BaseLane):
                 log.error("a wake (%s) is given up: %s", wake.kind, error)
         self._back_off(error, needed)
 
+    def _note_suspect(self, why: str) -> None:
+        """As for records. Without any in the open transaction, a wake may be the reason."""
+        super()._note_suspect(why)
+        if self._poller.began_at:
+            return
+        wakes = list(self._driver.woken)
+        if self._driver.waking is not None:
+            wakes.append(self._driver.waking)
+        if wakes and self._isolator.wakes_aborted(len(wakes)):
+            self._isolator.given_up.update(wakes)
+            for wake in wakes:
+                log.error("a wake (%s) is given up until its task changes: %s", wake.kind, why)
+
     def _rights(self) -> list[Right]:
         prefix = self._settings.topic_prefix
         written = {self._processor.changelog, *self._writer.published}
@@ -367,6 +383,9 @@ class Lane(BaseLane):
             self._assignment.restore()
             if self._assignment.restoration is None:
                 self._backoff.runs()
+                for wake in self._isolator.given_up:
+                    if wake.partition in self._driver.partitions:
+                        self._driver.give_up(wake)
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Before partitions are revoked, the open transaction is committed, or if that fails
