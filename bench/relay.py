@@ -80,7 +80,7 @@ def _incident(pick: random.Random, number: int) -> tuple[bytes, bytes]:
     }
     event = {
         "event": {
-            "id": f"01{number:024}",
+            "id": f"01CH{number:07}SM17TWPE2V2HR",
             "event_type": ("incident.triggered", "incident.annotated", "incident.reassigned")[
                 number % 3
             ],

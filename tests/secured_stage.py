@@ -60,7 +60,7 @@ emit: [{stage: {value: triage}, context: {summary: value.summary}}]
 
 
 class Stage:
-    """Topics, documents, and both processors, which run as the user `processor`."""
+    """Topics, documents, and all processors, which run as the user `processor`."""
 
     def __init__(self, broker: SecuredKafka, prefix: str, directory: Path) -> None:
         self.broker, self.prefix, self.directory = broker, prefix, directory
@@ -82,11 +82,12 @@ class Stage:
         self.needed = {
             *documented("run --processor integrity", self.names),
             *documented("run --processor insights", self.names),
+            *documented("run --processor intake", self.names),
         }
         self.instances = Instances(
             self.settings,
             directory,
-            ("integrity", "insights"),
+            ("integrity", "insights", "intake"),
             HANDOFF_LOG_LEVEL="DEBUG",
             HANDOFF_KAFKA__DEBUG="conf",
             HANDOFF_PROBE_INTERVAL="0.5",
@@ -101,6 +102,7 @@ class Stage:
         self.grant(self.processor, self.needed)
         self.instances.start(GUEST)
         wait_for(lambda: self.log.count("runs on partitions") >= 2, 40, "both run")
+        wait_for(lambda: "intake reads" in self.log, 40, "intake reads")
 
     @property
     def log(self) -> str:

@@ -147,3 +147,22 @@ def test_remove_takes_the_source_and_what_was_asked_of_it(
     done = handoff("sources", "remove", "tracker")
     assert done.exit_code == 2
     assert "no source tracker is registered; registered: none" in done.output
+
+
+def test_doctor_says_that_nobody_reads_and_which_topic_is_missing(
+    handoff: HandoffCommand, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> list[tuple[str, str]]:
+        found = json.loads(handoff("doctor", "--output", "json").output)
+        return [(each["state"], each["what"]) for each in found if each["check"] == "sources"]
+
+    assert told() == []
+    handoff("sources", "apply", written(tmp_path, f"[{topic}, nowhere.events]"))
+    (registered, missing, nobody) = told()
+    assert registered == ("ok", "1 registered")
+    assert missing == ("problem", "tracker: the topic nowhere.events does not exist")
+    assert nobody[0] == "problem"
+    assert "no source is read, and deadlines wait" in nobody[1]
+    with running(handoff, monkeypatch) as supervisor:
+        wait_for(lambda: supervisor.status.read_to, 20, "it is read")
+        assert told()[-1][0] == "ok"

@@ -437,10 +437,19 @@ def test_a_right_that_is_taken_from_a_running_processor_is_named(stage: Stage, k
     }[kind]
     with stage.without(stage.processor, right):
         stage.logs(f"the right {right} is missing")
-        assert stage.ready() == {"integrity": True, "insights": False}
+        assert stage.ready() == {"integrity": True, "insights": False, "intake": True}
     # A refused commit is tried again by the same lane; a refused poll needs a new lane.
-    both = {"integrity": True, "insights": True}
-    wait_for(lambda: stage.ready() == both, 30, "both are ready")
+    all_three = {"integrity": True, "insights": True, "intake": True}
+    wait_for(lambda: stage.ready() == all_three, 30, "all are ready")
+
+
+def test_a_foreign_topic_that_may_not_be_read_is_named_and_read_once_it_may(stage: Stage) -> None:
+    right = Right("READ", "topic", stage.names.source)
+    with stage.without(stage.processor, right):
+        stage.logs(f"intake does not read {right.name}")
+        assert f"the right {right} is missing" in stage.log
+        still = len(stage.log)
+    stage.logs(f"intake reads {right.name} again", since=still)
 
 
 def test_a_receiver_reads_and_answers_with_its_rights(stage: Stage) -> None:

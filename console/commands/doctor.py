@@ -16,10 +16,13 @@ from rich.text import Text
 
 from console import output
 from console.commands.documents import known_liveness, read_documents
+from console.commands.source_registry import GROUP as INTAKE
+from console.commands.source_registry import read_sources
 from console.commands.topics import PROCESSORS, topic_changes
 from console.errors import FOUND_PROBLEMS, DeclinedError
 from console.kafka import ANSWER_SECONDS, Cluster, connect, read_table
 from console.render import clock
+from processors.contracts.feeding import SOURCES
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.processor import Processor
 from processors.runtime import clients
@@ -68,6 +71,7 @@ def doctor(output_: str) -> None:
     found += _documents(cluster)
     for processor in PROCESSORS:
         found += _as_far_as_told("processor", _processor(cluster, processor))
+    found += _as_far_as_told("sources", _sources(cluster))
     found += _as_far_as_told("liveness", _receivers(cluster))
     if output_ == "json":
         output.document(msgspec.to_builtins(found))
@@ -220,6 +224,35 @@ def _processor(cluster: Cluster, processor: Processor[Any]) -> Iterator[CheckRes
         yield CheckResult("processor", "problem", f"none runs in {group}; {behind}", todo)
     if lacks:
         yield CheckResult("state", "problem", lacks, f"to read the inputs anew: {REBUILD}")
+
+
+def _sources(cluster: Cluster) -> Iterator[CheckResult]:
+    """The sources, their topics, and who reads them; nothing where none is registered."""
+    registered = read_sources(cluster) if cluster.has(SOURCES) else {}
+    active = [source for source in registered.values() if source.status == "active"]
+    if not active:
+        return
+    yield CheckResult("sources", "ok", f"{len(registered)} registered")
+    seen = cluster.look({topic for source in active for topic in source.topic})
+    for source in active:
+        for topic in source.topic:
+            if topic not in seen.topics and topic not in seen.hidden:
+                what = f"{source.id}: the topic {topic} does not exist"
+                yield CheckResult("sources", "problem", what, "create it, or correct the source")
+    group = clients.group_id(cluster.settings, INTAKE)
+    try:
+        asked = cluster.admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
+        members = len(asked[group].result().members)
+    except KafkaException as error:
+        why = f"the group {group} cannot be read: "
+        why += reason(error.args[0], Right("DESCRIBE", "group", group))
+        yield _declined("sources", DeclinedError(why))
+        return
+    if members:
+        yield CheckResult("sources", "ok", f"{output.number(members, 'member')} in {group}")
+    else:
+        what = f"none runs in {group}, so no source is read, and deadlines wait"
+        yield CheckResult("sources", "problem", what, "handoff run")
 
 
 def _receivers(cluster: Cluster) -> Iterator[CheckResult]:
