@@ -37,7 +37,7 @@ id: tracker
 owner: {name: Ana Silva, contact: ana@example.com}
 topic: tracker.events
 decode: json
-defaults: {task: value.id, workflow: {value: bug}}
+defaults: {task: value.id, workflow: {value: bug}, tool: {value: t}, occurred_at: value.at}
 emit: [{ack: {status: {value: accepted}, by: value.by}}]
 """
 
