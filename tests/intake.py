@@ -73,7 +73,8 @@ def mapped(given: CompiledSource, value: Any, key: Any = None, **members: Any) -
 def made(given: CompiledSource, value: Any, key: Any = None, **members: Any) -> list[Any]:
     """What a record became, as plain data; it must become something."""
     found = mapped(given, value, key, **members)
-    assert found.refused is None and found.skipped is None, found
+    assert found.refused is None, found
+    assert found.skipped is None, found
     for output in found.records:
         assert output.key == json.loads(output.value or b"")["task_id"].encode()
     return [json.loads(output.value or b"") for output in found.records]
@@ -88,7 +89,8 @@ def context(given: CompiledSource, value: Any, **members: Any) -> dict[str, Any]
 def refused(given: CompiledSource, value: Any, key: Any = None, **members: Any) -> tuple[str, str]:
     """Code and sentence of a record that is refused."""
     found = mapped(given, value, key, **members)
-    assert found.refused is not None and not found.records, found
+    assert found.refused is not None, found
+    assert not found.records
     return found.refused.code, found.refused.message
 
 
