@@ -243,10 +243,11 @@ def test_an_editor_flags_a_typing_error_in_a_source() -> None:
     for path in sorted((HERE.parent / "examples").glob("*/source.yaml")):
         data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
         editor.validate(data)
-        for wrong in (
+        mistyped: list[dict[str, object]] = [
             {"emti": []},
             {"decode": "jsno"},
             {"emit": [{"stage": {"form": "value.a"}}]},
             {"emit": [{"stage": {"value": "a"}, "continues": {}}]},
-        ):
+        ]
+        for wrong in mistyped:
             assert not editor.is_valid(data | wrong), wrong

@@ -34,6 +34,8 @@ def read_value(data: bytes) -> tuple[Any, bool]:
 
 def check_format(data: bytes) -> None:
     """Raise `Refused` for bytes that are of another format than JSON."""
+    if data[:1] in (b"{", b"["):
+        return
     if data[:1] == b"\x00":
         if len(data) > _PREFIX and _JSON_BEGINS.match(data, _PREFIX) and _is_text(data[_PREFIX:]):
             raise Refused(
