@@ -43,11 +43,11 @@ def record(value: Any, key: Any = None, topic: str = "t", headers: Any = ()) -> 
         (b"\x0a\x03\xff\xfe\x12", "binary"),
         (b"", "is empty"),
         (b"   ", "is empty"),
-        (b"id=5&name=x", "is not JSON"),
-        (b"{'id': 5}", "is not JSON"),
-        (b'{"id": ', "is not JSON"),
+        (b"id=5&name=x", "is no JSON that can be read"),
+        (b"{'id': 5}", "is no JSON that can be read"),
+        (b'{"id": ', "is no JSON that can be read"),
         (b"\xff\xfe{\x00", "binary"),
-        (b'{"a": "\xff"}', "is not JSON"),
+        (b'{"a": "\xff"}', "is no JSON that can be read"),
     ],
 )
 def test_what_is_no_json_is_told(value: bytes, words: str) -> None:
