@@ -4,6 +4,7 @@ Each guess stands with what speaks for it, for a person to check. What cannot be
 which lint asks about.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,7 @@ from schemas.documents import UNKNOWN
 from schemas.flow import Record, Refused
 from schemas.sources import DebeziumOptions
 
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.ASCII)
 _MOST_RECORDS: Final = 2_000
 _MOST_CONTEXT: Final = 12
 _TASKS: Final = ("ticket", "issue", "incident", "case", "task", "conversation", "thread", "order")
@@ -84,6 +86,10 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
             f"  # {kind.path} seems to tell the kind of event ({kind.told(total)}): write an entry "
             "for each kind, with when",
         )
+    if decoder == "debezium":
+        lines += ["    context:  # the row; leave out (without) what nobody needs"]
+        lines += ['      "*": value.after']
+        return "\n".join(lines) + "\n"
     taken = {leaf.path for leaf in (task, event, when) if leaf is not None}
     context = [leaf for leaf in leaves if leaf.path not in taken and leaf.records * 2 >= total]
     if context:
@@ -92,7 +98,7 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
         for leaf in context[:_MOST_CONTEXT]:
             if leaf.names[-1] not in seen:
                 seen.add(leaf.names[-1])
-                key, path = yaml_text.scalar(leaf.names[-1]), yaml_text.scalar(leaf.path)
+                key, path = yaml_text.scalar(leaf.names[-1]), _scalar(leaf.path)
                 lines.append(f"      {key}: {path}")
         more = len(context) - _MOST_CONTEXT
         if more > 0:
@@ -105,7 +111,7 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
 def _guess(member: str, leaf: _Leaf | None, total: int, why: str) -> str:
     if leaf is None:
         return f"  {member}: {{value: {UNKNOWN}}}  # nothing speaks for any path"
-    return f"  {member}: {yaml_text.scalar(leaf.path)}  # {leaf.told(total)}; {why}"
+    return f"  {member}: {_scalar(leaf.path)}  # {leaf.told(total)}; {why}"
 
 
 def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
@@ -129,16 +135,22 @@ def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
     )
     when = _best(
         [leaf for leaf in always if leaf.named(_TIME_NAMES) and _are_times(leaf)],
-        lambda leaf: ("occurred" in leaf.last, "updated" in leaf.last, -len(leaf.names)),
+        lambda leaf: (
+            "occurred" in leaf.last,
+            "updated" in leaf.last,
+            "source" in leaf.names,  # Debezium: when the database changed, not when it was read
+            -len(leaf.names),
+        ),
     )
-    few = [leaf for leaf in always if len(leaf.values) <= max(2, min(20, total // 2))]
+    often = [leaf for leaf in leaves if leaf.records * 2 >= total]
+    few = [leaf for leaf in often if len(leaf.values) <= max(2, min(20, total // 2))]
     stage = _best(
         [leaf for leaf in few if leaf.named(_STAGE_NAMES) and leaf is not task],
-        lambda leaf: (len(leaf.values) > 1, -len(leaf.names)),
+        lambda leaf: ("before" not in leaf.names, len(leaf.values) > 1, -len(leaf.names)),
     )
     kind = _best(
-        [leaf for leaf in few if leaf.last in _KIND_NAMES and len(leaf.values) > 1],
-        lambda leaf: (-len(leaf.names),),
+        [leaf for leaf in always if leaf.last in _KIND_NAMES and 1 < len(leaf.values) <= 20],
+        lambda leaf: ("event" in leaf.last, -len(leaf.names)),
     )
     return task, event, when, stage, kind
 
@@ -202,6 +214,11 @@ def _scalars(value: Any, before: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 def _path(names: tuple[str, ...]) -> str:
     plain = all(name and not any(char in name for char in ".[]'\"{} ") for name in names)
     return ".".join(names) if plain else ".".join(map(_quoted, names))
+
+
+def _scalar(path: str) -> str:
+    """A path as a YAML scalar."""
+    return path if _PLAIN.fullmatch(path) else yaml_text.scalar(path)
 
 
 def _quoted(name: str) -> str:

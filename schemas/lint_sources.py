@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas import paths, templates
@@ -47,15 +46,6 @@ def lint_sources(documents: Documents) -> list[Problem]:
     for source in documents.intake_sources:
         problems += _Linter(source, documents).problems()
     return in_order(problems)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """An expression and where it stands. `it`: whether an element is at hand there."""
-
-    at: At
-    expr: Expr
-    it: bool
 
 
 class _Linter:

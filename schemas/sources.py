@@ -211,7 +211,7 @@ def _not_yet(value: object) -> object:
     )
 
 
-NotYet = Annotated[None, BeforeValidator(_not_yet)]
+NotYet = Annotated[None, BeforeValidator(_not_yet), WithJsonSchema({"not": {}})]
 
 
 class Common(DocumentModel):

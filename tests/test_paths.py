@@ -42,6 +42,8 @@ TICKET = {
         ("custom_fields[id=360017140598].value", "v7.1.3"),
         ("custom_fields[id=serial].value.text", "SN-00418"),
         ("custom_fields['id'=\"serial\"].value['text']", "SN-00418"),
+        ('requester["name"]', "Ana"),
+        ("requester['name]", "refused"),
         ("custom_fields[id=true].value", "flag"),
         ("custom_fields[ id = serial ].value.text", "SN-00418"),
         ("'first name'", "Ana"),

@@ -131,7 +131,7 @@ def test(
         for one in tried
         for made, value in zip(one.mapped.records, one.outputs, strict=True)
     ]
-    judged = None if beside is None else _Judged(beside, lines)
+    judged = None if beside is None else _JudgedOutputs(beside, lines)
     if output_ == "json":
         output.document(_as_json(trials, tried, beside, judged))
         return
@@ -309,7 +309,10 @@ def _counted(counter: Counter[str]) -> str:
 
 
 def _as_json(
-    trials: dict[str, Trial], tried: list[Tried], beside: Documents | None, judged: "_Judged | None"
+    trials: dict[str, Trial],
+    tried: list[Tried],
+    beside: Documents | None,
+    judged: "_JudgedOutputs | None",
 ) -> dict[str, Any]:
     return {
         "records": [
@@ -362,7 +365,7 @@ def _as_json(
     }
 
 
-class _Judged:
+class _JudgedOutputs:
     """What integrity makes of the outputs, on the clock of their event times."""
 
     def __init__(self, beside: Documents, lines: list[Line]) -> None:

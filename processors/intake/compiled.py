@@ -84,6 +84,8 @@ class CompiledSource:
     """
 
     source: Source
+    decoder: str
+    options: Any
     workflows: frozenset[str] | None
     simple: bool
     lets: dict[str, Make]
@@ -109,6 +111,8 @@ def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource
         override[name] = MadeMember(_shown(compiler.member, expr), compiler.expression(expr))
     return CompiledSource(
         source,
+        source.decode.name,
+        source.decode.options,
         _workflows(source),
         simple=not any(_reads_json(expr) for expr in source.let.values()),
         lets=lets,

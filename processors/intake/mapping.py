@@ -39,11 +39,10 @@ def map_record(source: CompiledSource, record: Record, now: int) -> MappedRecord
     is epoch ms. Never raises for any bytes; the same record gives the same bytes."""
     mapped = MappedRecord([], lookup_misses=[])
     try:
-        name = source.source.decode.name
-        if name in OUTPUT_DECODERS:
-            _take_outputs(source, record, mapped)
+        if source.decoder in VALUE_DECODERS:
+            _take_value(source, record, mapped)
         else:
-            _take_value(source, record, VALUE_DECODERS[name], mapped)
+            _take_outputs(source, record, mapped)
     except Refused as error:
         _place(error, f"source {source.source.id}")
         return MappedRecord([], None, error, mapped.lookup_misses)
@@ -66,8 +65,8 @@ def _place(error: Refused, where: str) -> None:
     error.args = (error.message,)
 
 
-def _take_value(source: CompiledSource, record: Record, decode: Any, mapped: MappedRecord) -> None:
-    decoded = decode(record, source.source.decode.options)
+def _take_value(source: CompiledSource, record: Record, mapped: MappedRecord) -> None:
+    decoded = VALUE_DECODERS[source.decoder](record, source.options)
     if isinstance(decoded, Skipped):
         mapped.skipped = decoded
         return
@@ -403,7 +402,12 @@ def _output(path: str, topic: str, members: dict[str, Any], headers: Headers) ->
 
 def _take_outputs(source: CompiledSource, record: Record, mapped: MappedRecord) -> None:
     """Outputs of a decoder, with the members that `override` replaces."""
-    made = OUTPUT_DECODERS[source.source.decode.name](record, source.source.decode.options)
+    decode = OUTPUT_DECODERS.get(source.decoder)
+    if decode is None:
+        raise Refused(
+            "not_decoded", f"the decoder {source.decoder} does not take single records here"
+        )
+    made = decode(record, source.options)
     if isinstance(made, Skipped):
         mapped.skipped = made
         return

@@ -12,6 +12,7 @@ from schemas.flow import Refused
 from schemas.records import FIRST_MS, LAST_MS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS: Final = timedelta(milliseconds=1)
 # A number is read in the first of these units in which it is a time of 1990 or later: seconds up to
 # the year 2969, and so on. No two units share a number.
 _YEAR_1990: Final = 631_152_000
@@ -32,6 +33,8 @@ def time_ms(value: Any, unit: str | None = None) -> int:
     if type(value) is int:
         return _number(value, unit)
     if type(value) is str:
+        if value[-1:] == "Z" and (ms := _utc(value)) is not None:
+            return ms
         text = value.strip()
         if len(text) <= _DIGITS_MOST and _NUMBER.fullmatch(text):
             return _number(int(text) if text.lstrip("-").isdecimal() else Decimal(text), unit)
@@ -39,6 +42,14 @@ def time_ms(value: Any, unit: str | None = None) -> int:
     if isinstance(value, (float, Decimal)):
         return _number(Decimal(value), unit)
     _refuse(f"is {kind_of(value)}, not a time")
+
+
+def _utc(text: str) -> int | None:
+    """RFC 3339 in UTC, as most tools write it; None for what is not."""
+    try:
+        return (msgspec.convert(text, datetime) - _EPOCH) // _MS
+    except (msgspec.ValidationError, OverflowError):
+        return None
 
 
 def _number(value: int | Decimal, unit: str | None) -> int:
@@ -81,7 +92,7 @@ def _text(text: str) -> int:
         when = _datetime(msgspec.json.encode(spelled))
         if when.tzinfo is None:
             raise ValueError
-        ms = (when - _EPOCH) // timedelta(milliseconds=1)
+        ms = (when - _EPOCH) // _MS
     except (msgspec.DecodeError, ValueError, OverflowError):
         _refuse(
             "is text that is no time; it must be RFC 3339, such as 2026-03-01T09:00:00Z, or a "

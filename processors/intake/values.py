@@ -49,7 +49,7 @@ def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
         raise Refused("not_json", f"{what} nests too deep to be read") from None
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
-        raise Refused("not_json", f"{what} is not JSON: {reason}") from None
+        raise Refused("not_json", f"{what} is no JSON that can be read: {reason}") from None
     if raw.count(b"[") + raw.count(b"{") > MAX_VALUE_DEPTH:
         _check_depth(value, what)
     return value, not (reader.spelled or b"0" * 19 in raw.translate(_DIGITS))

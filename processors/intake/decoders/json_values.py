@@ -11,6 +11,7 @@ TOMBSTONE: Final = Skipped("tombstone", "the record has no value")
 _JSON_BEGINS: Final = re.compile(rb"[\s\xef\xbb\xbf]*[\[{\"0-9tfn-]")
 # Magic 0 and a schema id of four bytes before the data (Confluent's wire format).
 _PREFIX: Final = 5
+_LOOKED_AT: Final = 4096
 
 
 def decode(record: Record, options: Any) -> Decoded | Skipped:
@@ -33,6 +34,8 @@ def read_value(data: bytes) -> tuple[Any, bool]:
 
 def check_format(data: bytes) -> None:
     """Raise `Refused` for bytes that are of another format than JSON."""
+    if data[:1] in (b"{", b"["):
+        return
     if data[:1] == b"\x00":
         if len(data) > _PREFIX and _JSON_BEGINS.match(data, _PREFIX) and _is_text(data[_PREFIX:]):
             raise Refused(
@@ -82,7 +85,9 @@ def read_key(data: bytes | None) -> tuple[Any, bool]:
 
 
 def _is_text(data: bytes) -> bool:
+    """Whether the first bytes are UTF-8 without control characters, but for white space."""
     try:
-        return data[:4096].decode("utf-8", "strict").isprintable() or b"\x00" not in data[:4096]
+        text = data[:_LOOKED_AT].decode()
     except UnicodeDecodeError as error:
-        return error.start > len(data[:4096]) - 4  # cut within a character
+        return len(data) > _LOOKED_AT and error.start > _LOOKED_AT - 4  # cut within a character
+    return not any(char < " " and not char.isspace() for char in text)
