@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic
 
 from processors.runtime import base_lane, lane_supervisor, relay_lane, retry_backoff
@@ -277,3 +277,18 @@ def test_how_far_each_source_was_read_is_told_and_moves_on_at_the_end(bench: Ben
     assert record["partitions"] == 2
     assert set(record["read_to"]) == {"0", "1"}
     assert first[place] / 1000 > began
+
+
+def test_offsets_that_somebody_has_set_by_hand_are_gone_by(bench: Bench) -> None:
+    create(bench, f=1)
+    register(bench, "s", "f")
+    produce(bench, "f", "a", "b", "c")
+    with running(bench):
+        bench.read("out", 3)
+    by_hand = Consumer({"bootstrap.servers": bench.servers, "group.id": f"{bench.prefix}app-relay"})
+    place = TopicPartition(f"{bench.prefix}f", 0, 2)
+    by_hand.commit(offsets=[place], asynchronous=False)
+    by_hand.close()
+    with running(bench):
+        found = values(bench, 4)
+    assert found == ["a", "b", "c", "c"]

@@ -159,12 +159,10 @@ class ForeignAssignment:
             if offset >= 0 and offset > end:
                 log.warning("%s-%d was made anew, and is read from its first record", *place)
                 mark, offset, anew = None, -1, True
-            if offset < 0 or mark is None:
+            if offset < 0:
                 # A partition that came later is read whole, whatever `start` says.
                 new = first_count is None or each.partition < first_count
-                if offset < 0:
-                    offset = end if said.latest and new and not anew else first
-                mark = ForeignMark(first_count or self.counts[topic], id_, obeyed=obeyed)
+                offset = end if said.latest and new and not anew else first
                 self.unsaved.add(place)
             elif offset < first:
                 if self._settings.gap == "stop":
@@ -175,11 +173,13 @@ class ForeignAssignment:
                         "HANDOFF_GAP=skip, or read what is lost in another way"
                     )
                     continue
-                self._status.lost_to_gaps += first - offset
-                log.error(
-                    "%s-%d: %s records were gone before they were read", *place, first - offset
-                )
+                lost = first - offset
+                self._status.lost_to_gaps += lost
+                log.error("%s-%d: %d records were gone before they were read", *place, lost)
                 offset = first
+                self.unsaved.add(place)
+            if mark is None:
+                mark = ForeignMark(first_count or self.counts[topic], id_, obeyed=obeyed)
                 self.unsaved.add(place)
             self.positions[place] = self.committed[place] = offset
             self.marks[place] = mark
