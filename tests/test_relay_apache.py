@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from tests.instances import drawn
@@ -147,3 +148,28 @@ def test_a_foreign_topic_that_is_deleted_and_made_anew_is_read_from_its_start(re
     found = outputs(real, 160, 60)
     assert sum(map(len, found.values())) == 160
     assert instance.process.poll() is None, instance.log
+
+
+def test_what_retention_took_stops_its_partition_and_no_other_until_it_may_be_skipped(
+    real: Bench,
+) -> None:
+    create(real, "f", "g")
+    register(real, "s", "f", "g")
+    first = real.start(0, processor=RELAY)
+    feed(real, "f", 40)
+    real.read("out", 40)
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0, first.log
+    feed(real, "f", 40)
+    (future,) = real.admin.delete_records([TopicPartition(f"{real.prefix}f", 0, 15)]).values()
+    future.result(20)
+    stopped = real.start(0, processor=RELAY)
+    feed(real, "g", 40)
+    found = outputs(real, 40 + 30 + 40, 60)
+    assert sum(map(len, found.values())) == 110, "three of four partitions, and the other topic"
+    assert f"{real.prefix}f-0 begins at 15, and the next record to read is 10" in stopped.log
+    stopped.signal(signal.SIGTERM)
+    assert stopped.wait() == 0, stopped.log
+    real.start(0, {"HANDOFF_GAP": "skip"}, RELAY)
+    found = outputs(real, 115, 60)
+    assert sum(map(len, found.values())) == 115, "five were lost, and are counted"
