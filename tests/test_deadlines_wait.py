@@ -2,12 +2,17 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from processors.intake.processor import intake
 from processors.integrity.processor import INTEGRITY
+from processors.processor import AnyProcessor
 from processors.runtime.batch import Batch
 from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.settings import Settings
@@ -125,3 +130,77 @@ def test_nobody_is_blamed_before_the_source_was_read_past_the_deadline(
         supervisor.stop()
         assert supervisor.join(30)
     assert not given_up
+
+
+TRACKER = """\
+kind: Source
+id: tracker
+owner: {name: Ana Silva, contact: ana@example.com}
+topic: TOPIC
+decode: json
+defaults:
+  task: value.id
+  workflow: {value: bug}
+  tool: {value: tracker}
+  occurred_at: record.timestamp
+  id: "{value.id}:{value.what}"
+emit:
+  - when: value.what == "handed"
+    stage: {value: triage}
+    team: {value: support}
+    context: {summary: value.summary}
+    handoff: {to: {value: desk}}
+  - when: value.what == "accepted"
+    ack: {status: {value: accepted}, by: value.by}
+"""
+
+
+@contextmanager
+def running(processor: AnyProcessor) -> Iterator[None]:
+    given_up: list[str] = []
+    supervisor = LaneSupervisor(Settings(), processor, Batch.run, given_up.append)
+    supervisor.start()
+    try:
+        yield
+    finally:
+        supervisor.stop()
+        assert supervisor.join(30)
+    assert not given_up
+
+
+def test_intake_that_is_away_beside_open_deadlines_blames_nobody(
+    handoff: HandoffCommand, embedded: str, prefix: str, tmp_path: Path
+) -> None:
+    """The whole way: what happened in the tracker while intake was away counts when it is back."""
+    topic = f"{prefix}tracker.events"
+    admin = AdminClient({"bootstrap.servers": embedded})
+    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
+    contracts, _, _ = DOCUMENTS.rpartition("---\n")
+    (tmp_path / "all.yaml").write_text(
+        contracts.replace("PT1S", "PT3S") + "---\n" + TRACKER.replace("TOPIC", topic)
+    )
+    for kind in ("receivers", "contracts", "sources"):
+        done = handoff(kind, "apply", str(tmp_path / "all.yaml"))
+        assert done.exit_code == 0, done.output
+    producer = Producer({"bootstrap.servers": embedded})
+
+    def happens(task: str, what: str) -> None:
+        event = {"id": task, "what": what, "summary": "It fails.", "by": "Priya"}
+        producer.produce(topic, json.dumps(event).encode(), task.encode())
+        assert producer.flush(10) == 0
+
+    intake_ = intake(1 << 20, 86_400_000)
+    with running(INTEGRITY):
+        with running(intake_):
+            happens("T-1", "handed")
+            happens("T-2", "handed")
+            wait_for(lambda: len(on_topic("handoff.packages")) == 2, 20, "both are sent")
+        happens("T-1", "accepted")
+        away = now()
+        wait_for(lambda: now() > away + 6_000, 10, "the deadlines have passed")
+        assert violations() == {}
+        with running(intake_):
+            wait_for(lambda: violations() == {"T-2": "not_accepted"}, 30, "one is blamed, rightly")
+        signals = [json.loads(record.value or b"") for record in on_topic("handoff.signals")]
+        accepted = [each for each in signals if each["kind"] == "accepted"]
+        assert [(each["task_id"], each["late"]) for each in accepted] == [("T-1", False)]

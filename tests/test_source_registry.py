@@ -1,6 +1,7 @@
 """`handoff sources` on the embedded broker: register, list, read again, remove."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,6 +127,10 @@ def test_replay_is_begun_by_a_running_intake_and_says_how_much(
         assert begun.startswith("begun ")
         wait_for(lambda: sum(supervisor.status.sources.values()) == 6, 20, "all is read again")
     assert sum(supervisor.status.sources.values()) == 6
+    came = on_topic("handoff.tool-outputs")
+    assert sorted(Counter(record.value for record in came).values()) == [2, 2, 2], "the same again"
+    marked = [record.value for record in came if ("handoff-backfill", b"1") in record.headers]
+    assert len(marked) == len(set(marked)) == 3
 
 
 @pytest.mark.parametrize(
