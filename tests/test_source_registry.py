@@ -44,7 +44,8 @@ def topic(handoff: HandoffCommand, embedded: str, prefix: str) -> str:
         event = {
             "id": f"B-{number}",
             "at": "2026-03-02T09:00:00Z",
-            "event": str(number),
+            "n": number,
+            "tool": "tracker",
             "summary": "It fails.",
         }
         producer.produce(name, json.dumps(event).encode(), b"k", number % 2)
@@ -127,6 +128,7 @@ def test_replay_is_begun_by_a_running_intake_and_says_how_much(
         assert begun.startswith("begun ")
         wait_for(lambda: sum(supervisor.status.sources.values()) == 6, 20, "all is read again")
     assert sum(supervisor.status.sources.values()) == 6
+    assert supervisor.status.sources == {("tracker", "mapped", ""): 6}
     came = on_topic("handoff.tool-outputs")
     assert sorted(Counter(record.value for record in came).values()) == [2, 2, 2], "the same again"
     marked = [record.value for record in came if ("handoff-backfill", b"1") in record.headers]
