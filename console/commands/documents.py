@@ -93,6 +93,8 @@ def _verdict(found: Documents, problems: list[Problem]) -> str:
         output.number(len(found.contracts), "contract"),
         output.number(len(found.receivers), "receiver"),
     ]
+    if found.intake_sources:
+        read.append(f"{output.number(len(found.intake_sources), 'source')} (see: sources lint)")
     return f"{' and '.join(read)}: {', '.join(counts)}"
 
 
