@@ -166,7 +166,7 @@ class Compiler:
             if key is not None and key in table:
                 return table[key]
             if key is not None:
-                scope.misses.append((name, key))
+                scope.misses[name, key] = None
             if isinstance(otherwise, LiteralValue):
                 return otherwise.value
             if otherwise == "skip":

@@ -25,24 +25,27 @@ from schemas.serde import BACKFILL_HEADER
 MAX_OUTPUTS: Final = 1_000
 # What integrity takes by default, and well below what Kafka does.
 MAX_OUTPUT_BYTES: Final = 1 << 20
+Misses = dict[tuple[str, str], None]  # (look-up, key), in order, each once
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def map_record(source: CompiledSource, record: Record, now: int) -> MappedRecord:
     """What a record of a foreign topic becomes. `record.topic` is the name on the cluster; `now`
     is epoch ms. Never raises for any bytes; the same record gives the same bytes."""
-    mapped = MappedRecord([], lookup_misses=[])
+    mapped = MappedRecord([])
+    misses: Misses = {}
     try:
         if source.decoder in VALUE_DECODERS:
-            _take_value(source, record, mapped)
+            _take_value(source, record, mapped, misses)
         else:
-            _take_outputs(source, record, mapped)
+            _take_outputs(source, record, mapped, misses)
     except Refused as error:
         place(error, f"source {source.source.id}")
-        return MappedRecord([], None, error, mapped.lookup_misses)
+        mapped = MappedRecord([], refused=error)
     except RecursionError:
         too_deep = Refused("not_json", f"source {source.source.id}: nests too deep to be mapped")
-        return MappedRecord([], None, too_deep, mapped.lookup_misses)
+        mapped = MappedRecord([], refused=too_deep)
+    mapped.lookup_misses = list(misses)
     return mapped
 
 
@@ -53,13 +56,15 @@ def explain(source: CompiledSource, record: Record, now: int) -> tuple[MappedRec
     return map_record(told, record, now), steps
 
 
-def _take_value(source: CompiledSource, record: Record, mapped: MappedRecord) -> None:
+def _take_value(
+    source: CompiledSource, record: Record, mapped: MappedRecord, misses: Misses
+) -> None:
     decoded = VALUE_DECODERS[source.decoder](record, source.options)
     if isinstance(decoded, Skipped):
         mapped.skipped = decoded
         return
     scope = Scope(record, decoded, source.lets, simple=source.simple and decoded.exact)
-    mapped.lookup_misses = scope.misses
+    scope.misses = misses
     try:
         holds = source.when is None or source.when(scope)
     except LeftOut:
@@ -178,7 +183,9 @@ def _output(path: str, topic: str, members: dict[str, Any], headers: Headers) ->
 # --- outputs that a decoder made -------------------------------------------------------------
 
 
-def _take_outputs(source: CompiledSource, record: Record, mapped: MappedRecord) -> None:
+def _take_outputs(
+    source: CompiledSource, record: Record, mapped: MappedRecord, misses: Misses
+) -> None:
     """Outputs of a decoder, with the members that `override` replaces."""
     decode = OUTPUT_DECODERS.get(source.decoder)
     if decode is None:
@@ -192,7 +199,7 @@ def _take_outputs(source: CompiledSource, record: Record, mapped: MappedRecord) 
     for output in found:
         decoded = Decoded(output.value, None, exact=False)
         try:
-            members = override(source, record, decoded, output.members, mapped.lookup_misses)
+            members = override(source, record, decoded, output.members, misses)
         except LeftOut:
             mapped.skipped = _left_out("override")
             continue
@@ -208,7 +215,7 @@ def override(
     record: Record,
     decoded: Decoded,
     members: dict[str, Any],
-    misses: list[tuple[str, str]],
+    misses: Misses,
 ) -> dict[str, Any]:
     """The members of an output that a decoder made, with those replaced that the source overrides.
 
