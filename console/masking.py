@@ -5,6 +5,7 @@ are told: a value is masked, too, where it has a member by the last name of such
 the text of a classified value that is at hand.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -19,6 +20,8 @@ _T = TypeVar("_T")
 MASK: Final = "••••"
 _MOST: Final = 1 << 27  # characters that are read, times texts that are looked for in them
 _WORD: Final = re.compile(r"[\w.+-]*")
+# Strings of what may be JSON, one without its end, too; those with a colon behind are names.
+_STRING: Final = re.compile(r'("(?:[^"\\]|\\.)*+"?)(\s*+:)?', re.DOTALL)
 
 
 class Mask:
@@ -26,6 +29,9 @@ class Mask:
 
     `contexts` are all of them that are at hand, `texts` what is classified beside them. `unplaced`
     says that a classified text stands in one of their strings, and nobody knows in which.
+
+    What cannot be read (an integer of 5,000 digits, half a character) may have any member: it is
+    hidden wherever anything is classified.
     """
 
     def __init__(
@@ -50,7 +56,10 @@ class Mask:
         value = bytes(raw)
         if self._unplaced and b'"' in value:
             return True
-        return has_member(telling.read(value), self._classified) or self._holds(value)
+        read = telling.read(value)
+        if isinstance(read, telling.Unreadable) and self._classified.at:
+            return True
+        return has_member(read, self._classified) or self._holds(value)
 
     def shows(self, name: str, raw: Raw) -> bool:
         """Whether a captured value is shown: not where no contract declares it and it may quote."""
@@ -88,13 +97,33 @@ class Mask:
 
 def has_member(value: Any, classified: Classified) -> bool:
     """Whether a value that `telling.read` gave has, at any depth, a member whose name is the last
-    one of a classified path; true where it is nested too deep to be read."""
+    one of a classified path; true where it is nested too deep to be read. In a string that looks
+    like JSON and cannot be read, each name that stands before a colon counts."""
     return any(
-        isinstance(each, telling.TooDeep) or (name is not None and is_member(name, classified))
+        isinstance(each, telling.TooDeep)
+        or (name is not None and is_member(name, classified))
+        or (isinstance(each, str) and bool(words_around(each, classified)))
         for name, each in telling.walk(value)
     )
 
 
+def words_around(text: str, classified: Classified) -> list[str]:
+    """The words of a string that holds what looks like JSON, cannot be read, and has a member whose
+    name is the last one of a classified path; none of any other string."""
+    strings = _STRING.findall(text) if '"' in text and telling.within(text) is None else ()
+    found = any(colon and is_member(_unquoted(name), classified) for name, colon in strings)
+    return telling.Unreadable.of(text) if found else []
+
+
+def _unquoted(name: str) -> str:
+    """A name in quotes, without them and without its escapes."""
+    try:
+        return str(json.loads(name, strict=False))
+    except ValueError:
+        return name[1:-1]
+
+
 def is_member(name: str, classified: Classified) -> bool:
-    """Whether the name of a member is the last one of a classified path."""
-    return name.rpartition(".")[2] in classified.lasts
+    """Whether the name of a member is the last one of a classified path. With dots it may be a path
+    itself, or one name."""
+    return name in classified.lasts or name.rpartition(".")[2] in classified.lasts

@@ -6,13 +6,12 @@ the text of one that is masked. Where it cannot be read in one way (it is no JSO
 a name twice), each of its words is masked that is no name of a member.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
-from console.masking import MASK, Mask, has_member, is_member
+from console.masking import MASK, Mask, has_member, is_member, words_around
 from processors.contracts import telling
 from processors.contracts.classified import Classified
 from processors.contracts.telling import Fraction, Pairs
@@ -20,7 +19,10 @@ from processors.contracts.values import MAX_DEPTH
 
 Path = tuple[str, ...]
 _ENVELOPE: Final = ("context", "fields")  # where an output and an amendment have what is classified
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"?(\s*:)?|[-+.\w]+')
+# A string, and whether it stands where a name does in JSON; or a word, in any script.
+_TOKEN: Final = re.compile(
+    r'([{,]\s*+)?"((?:[^"\\]|\\.)*+)"?(\s*+:)?|[-+.\w\x80-\U0010ffff]+', re.DOTALL
+)
 
 
 def veiled(value: bytes, classified: Classified) -> str | None:
@@ -33,18 +35,18 @@ def veiled(value: bytes, classified: Classified) -> str | None:
         return _TOKEN.sub(_named_or_masked, value.decode("utf-8", "backslashreplace"))
     veil = _Veil(classified, Mask(classified, texts=_texts(body, classified)))
     shown = veil.over(body, ())
-    return msgspec.json.format(msgspec.json.encode(shown)).decode() if veil.masked else None
+    return shown if veil.masked else None
 
 
 class _Veil:
-    """What is shown of a value; `masked` says whether anything of it is not."""
+    """What is shown of a value, as JSON; `masked` says whether anything of it is not."""
 
     def __init__(self, classified: Classified, mask: Mask) -> None:
         self._classified = classified
         self._mask = mask
         self.masked = False
 
-    def over(self, body: Any, path: Path, depth: int = 0) -> Any:
+    def over(self, body: Any, path: Path, depth: int = 0) -> str:
         if isinstance(body, list) and depth > MAX_DEPTH:
             return self._masked()
         if isinstance(body, Pairs):
@@ -55,17 +57,18 @@ class _Veil:
                 shown[name] = self._masked() if hidden else self.over(inner, at, depth + 1)
             named = self._mask.names(shown)
             self.masked |= named.keys() != shown.keys()
-            return named
+            members = [f"{_written(name)}: {inner}" for name, inner in named.items()]
+            return _within("{", members, "}", depth)
         if isinstance(body, list):
-            return [self.over(inner, path, depth + 1) for inner in body]
-        text = body if isinstance(body, str) else msgspec.json.encode(body).decode()
+            return _within("[", [self.over(inner, path, depth + 1) for inner in body], "]", depth)
+        text = body if isinstance(body, str) else _written(body)
         if self._mask.tells(text) or has_member(body, self._classified):
             return self._masked()
-        return msgspec.Raw(text.encode()) if isinstance(body, Fraction) else body
+        return text if isinstance(body, Fraction) else _written(body)
 
     def _masked(self) -> str:
         self.masked = True
-        return MASK
+        return _written(MASK)
 
 
 def _texts(body: Any, classified: Classified) -> Iterator[str]:
@@ -79,10 +82,25 @@ def _texts(body: Any, classified: Classified) -> Iterator[str]:
                 yield from telling.texts_of(inner)
             else:
                 pending.append((at, inner))
+                if isinstance(inner, str):
+                    yield from words_around(inner, classified)
 
 
 def _is_classified(name: str, at: Path, classified: Classified) -> bool:
     return is_member(name, classified) or classified.holds(at)
+
+
+def _written(value: Any) -> str:
+    """A value that holds no other as JSON. Half a character has an escape there, and no UTF-8."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+def _within(opening: str, inner: list[str], closing: str, depth: int) -> str:
+    """The JSON of an object or a list around that of what is in it, a line each."""
+    if not inner:
+        return opening + closing
+    line = "\n" + "  " * depth
+    return f"{opening}{line}  {f',{line}  '.join(inner)}{line}{closing}"
 
 
 def _at(path: Path, name: str) -> Path:
@@ -101,5 +119,7 @@ def _has_twice(body: Any) -> bool:
 def _named_or_masked(found: re.Match[str]) -> str:
     """A word of what is no JSON, masked where it is no name: what stands before a colon may be a
     value, too."""
-    shown = bool(found[1]) and telling.is_plain_name(found[0].partition('"')[2].rpartition('"')[0])
-    return found[0] if shown else MASK + (found[1] or "")
+    before, text, colon = found.groups("")
+    if before and colon and telling.is_plain_name(text):
+        return found[0]
+    return before + MASK + colon
