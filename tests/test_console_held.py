@@ -368,6 +368,32 @@ def test_held_list_says_why_and_never_a_value(
     assert (unknown.exit_code, "is not held now" in unknown.stderr) == (2, True)
 
 
+def test_held_show_masks_what_tells_a_value_that_only_an_input_of_the_task_has(
+    handoff: HandoffCommand, story: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    held = held_of(story)[0]
+    noted = msgspec.structs.replace(held, note="ring kim@b.example", id="h-noted")
+    write_all(connect(), "handoff.held", [("h-noted", serde.encode(noted))])
+    reach = {
+        "kind": "HandoffContract", "id": "reach", "version": 1, "action": "Do it.",
+        "owner": {"name": "Ana Silva", "contact": "ana@example.com"}, "workflow": held.workflow,
+        "from": {"stage": "elsewhere"}, "to": {"receiver": held.to.receiver},
+        "fields": [{"name": "reporter_email", "classification": "pii"}],
+    }  # fmt: skip
+    (tmp_path / "reach.yaml").write_text(json.dumps(reach))
+    assert handoff("contracts", "apply", str(tmp_path / "reach.yaml")).exit_code == 0
+    assert "ring kim@b.example" in handoff("held", "show", "h-noted").stdout
+    said = {
+        "id": "e-late", "task_id": held.task_id, "workflow": held.workflow, "stage": "triage",
+        "tool": "x", "occurred_at": "2026-03-02T10:00:00Z",
+        "context": {"reporter_email": "kim@b.example"},
+    }  # fmt: skip
+    assert handoff("send", "-", lines=json.dumps(said)).exit_code == 0
+    masked = handoff("held", "show", "h-noted").stdout
+    assert "kim@b.example" not in masked
+    assert "h-noted" in masked
+
+
 def test_an_amendment_is_found_by_its_id_written_and_waited_for(
     handoff: HandoffCommand, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,11 @@ import msgspec
 from click.testing import CliRunner
 from rich.console import Console, RenderableType
 
-from console import render
+from console import cards, render
 from console.main import main
 from console.masking import MASK
+from console.remembered import SeenTasks
+from schemas.flow import Record
 from schemas.loading import load
 from schemas.records import Package, Pattern, Signal, Violation
 
@@ -55,6 +57,24 @@ def test_a_name_that_is_a_classified_value_is_masked() -> None:
     text = shown(render.package(msgspec.structs.replace(sent, context=context), contracts()))
     assert secret.lower() not in text.lower()
     assert "tone" in text
+
+
+def test_a_card_masks_what_tells_a_value_that_an_earlier_card_of_the_task_had() -> None:
+    sent, seen, known = package(), SeenTasks(), contracts()
+    secret = msgspec.json.decode(sent.context["contact_name"], type=str)
+    words = {"intent": msgspec.Raw(json.dumps(f"as {secret} said").encode())}
+    told = msgspec.structs.replace(sent, context=words, note=f"ring {secret}", revision=2)
+    other = msgspec.structs.replace(told, task_id="another")
+
+    def card(record: Package) -> str:
+        value = msgspec.json.encode(record)
+        made = Record("handoff.packages", 0, 0, key=None, value=value, timestamp=0)
+        return shown(cards.card(made, lambda *_: known, seen))
+
+    assert secret in card(told), "nothing is known of it yet"
+    card(sent)
+    assert secret not in card(told)
+    assert secret in card(other)
 
 
 def test_classified_values_are_masked_under_every_name_of_theirs() -> None:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import click
@@ -15,6 +15,7 @@ from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun, internal, printed
 from console.kafka import TopicReader, connect
 from console.lines import INPUTS, Line, lines_of, moment, warned_lines
+from console.remembered import SeenTasks
 from console.render import percent
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
@@ -88,9 +89,11 @@ def dry_run(
         within = msgspec.structs.replace(within, task_ttl_ms=None, handoff_ttl_ms=None)
     dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, before, insights_limits(settings))
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
-    print_ = _cards(dry) if show else _line
+    lines = _on_topics() if file is None else warned_lines(file)
+    seen = SeenTasks()
+    print_ = _cards(dry, seen) if show else _line
     with output.ends_cleanly():
-        for record in dry.run(_on_topics() if file is None else warned_lines(file), end, file):
+        for record in dry.run(_noted(lines, seen) if show else lines, end, file):
             progress.tick()
             if with_internal or not internal(record.topic):
                 print_(record)
@@ -103,7 +106,14 @@ def _line(record: Output) -> None:
     output.line(printed(record.topic, record.key, record.value, record.headers))
 
 
-def _cards(dry: DryRun) -> Callable[[Output], None]:
+def _noted(lines: Iterable[Line], seen: SeenTasks) -> Iterator[Line]:
+    """Lines, with what tools and people say of tasks noted before it is judged."""
+    for line in lines:
+        seen.note_input(line.topic, line.value)
+        yield line
+
+
+def _cards(dry: DryRun, seen: SeenTasks) -> Callable[[Output], None]:
     """Prints what people read of the records: what goes to a queue is on handoff.packages too."""
     terminal = render.console()
     offsets: Counter[str] = Counter()
@@ -121,7 +131,7 @@ def _cards(dry: DryRun) -> Callable[[Output], None]:
                 timestamp=dry.now,
                 headers=record.headers,
             )
-            terminal.print(cards.card(place, contracts))
+            terminal.print(cards.card(place, contracts, seen))
             offsets[record.topic] += 1
 
     def contracts(_id: str | None, _version: int | None) -> render.Contracts:
