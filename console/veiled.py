@@ -16,9 +16,21 @@ from processors.contracts import telling
 from processors.contracts.classified import Classified
 from processors.contracts.telling import Fraction, Pairs
 from processors.contracts.values import MAX_DEPTH
+from schemas.flow import Headers
 
 Path = tuple[str, ...]
 _ENVELOPE: Final = ("context", "fields")  # where an output and an amendment have what is classified
+_WHY: Final = frozenset(
+    f"__streams.errors.{what}"
+    for what in ("exception", "message", "stacktrace", "topic", "partition", "offset")
+)
+_HEADERS: Final = {  # those that we know, and what they may hold
+    "traceparent": re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+    "content-type": re.compile(rb"application/json"),
+    "handoff-schema": re.compile(rb"[a-z-]{1,20}/[0-9]{1,3}"),
+    "handoff-backfill": re.compile(rb"[01]"),
+}
+_HEADER_NAME: Final = re.compile(r"[^\W\d][\w.-]*")
 # A string, and whether it stands where a name does in JSON; or a word, in any script.
 _TOKEN: Final = re.compile(
     r'([{,]\s*+)?"((?:[^"\\]|\\.)*+)"?(\s*+:)?|[-+.\w\x80-\U0010ffff]+', re.DOTALL
@@ -36,6 +48,30 @@ def veiled(value: bytes, classified: Classified) -> str | None:
     veil = _Veil(classified, Mask(classified, texts=_texts(body, classified)))
     shown = veil.over(body, ())
     return shown if veil.masked else None
+
+
+def veiled_headers(headers: Headers, classified: Classified) -> Headers:
+    """The headers of a dead letter as they are shown. Those that say why it is one are ours, and
+    stand last. Of the input's own only those are shown whose form leaves no room for anything
+    else, where anything is classified."""
+    if not classified.at:
+        return headers
+    why = {name: at for at, (name, _) in enumerate(headers) if name in _WHY}
+    return [
+        (name, content)
+        if why.get(name) == at or _is_known(name, content)
+        else (_header_name(name), content and MASK.encode())
+        for at, (name, content) in enumerate(headers)
+    ]
+
+
+def _is_known(name: str, content: bytes | None) -> bool:
+    form = _HEADERS.get(name)
+    return form is not None and form.fullmatch(content or b"") is not None
+
+
+def _header_name(name: str) -> str:
+    return name if _HEADER_NAME.fullmatch(name) else MASK
 
 
 class _Veil:

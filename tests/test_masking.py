@@ -9,10 +9,11 @@ import pytest
 
 from console.masking import MASK, Mask
 from console.render import Contracts
-from console.veiled import veiled
+from console.veiled import veiled, veiled_headers
 from processors.contracts.classified import Named, Outline, classify
-from schemas import documents
+from schemas import documents, serde
 from schemas.documents import HandoffContract
+from schemas.flow import Record, Refused
 from tests.core import CONTRACT
 
 CLASSIFIED = classify([Named(("email", "mail", "crm.email"), True), Named(("pin",), True)])
@@ -285,3 +286,40 @@ def test_what_is_no_json_is_veiled_in_linear_time(start: str, part: str) -> None
     veiled((start + part * 100_000).encode(), CLASSIFIED)
     veiled(json.dumps({"context": {"x": start + part * 50_000}}).encode(), CLASSIFIED)
     assert time.process_time() - began < 10
+
+
+def test_of_a_dead_letters_headers_only_ours_and_known_forms_are_shown() -> None:
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    given: Any = [
+        ("x-user", b"kim@b.example"),
+        ("kim@b.example", b""),
+        ("traceparent", b"kim"),
+        ("traceparent", trace),
+        ("content-type", b"application/json"),
+        ("content-type", b"text/plain; name=kim"),
+        ("handoff-backfill", b"1"),
+        ("handoff-note", b"kim"),
+        ("none", None),
+        ("__streams.errors.message", b"kim, of another processor"),
+        ("__streams.errors.other", b"x"),
+    ]
+    letter = serde.dead_letter(
+        Record("handoff.acks", 2, 7, b"t", b"{}", 0, given), Refused("not_json", "Why.")
+    )
+    found = veiled_headers(letter.headers, CLASSIFIED)
+    mask = MASK.encode()
+    assert found[: len(given)] == [
+        ("x-user", mask),
+        (MASK, b""),
+        ("traceparent", mask),
+        ("traceparent", trace),
+        ("content-type", b"application/json"),
+        ("content-type", mask),
+        ("handoff-backfill", b"1"),
+        ("handoff-note", mask),
+        ("none", None),
+        ("__streams.errors.message", mask),
+        ("__streams.errors.other", mask),
+    ]
+    assert found[len(given) :] == letter.headers[len(given) :], "why it is one"
+    assert veiled_headers(letter.headers, classify([])) == letter.headers
