@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from console import output, yaml_text
 from console.errors import BadInputError, DeclinedError
 from console.kafka import Cluster, connect, read_table, write_all
-from console.lines import TOOL_OUTPUTS, read_lines
+from console.lines import NOT_JSON, TOOL_OUTPUTS, read_lines
 from console.lint_traffic import unled
 from console.render import Contracts
 from processors.contracts.classified import Outline, outline
@@ -73,12 +73,20 @@ def lint(output_: str, recording: str | None, paths: tuple[str, ...]) -> None:
 
 
 def _outputs(recording: str) -> Iterator[ToolOutput]:
-    """The tool outputs of a recording that can be read."""
+    """The tool outputs of a recording that can be read. Raises `BadInputError` where it is none."""
     decode = msgspec.json.Decoder(ToolOutput).decode
+    read = bad = 0
     for line in read_lines(recording):
+        read += 1
+        bad += line.problem is not None and line.problem.startswith(NOT_JSON)
         if line.topic == TOOL_OUTPUTS and line.problem is None:
             with suppress(msgspec.DecodeError):
                 yield decode(line.value)
+    if read and bad == read:
+        raise BadInputError(
+            f"{recording} is no recording: none of its lines is JSON; --against takes what "
+            "dry-run and send read, one JSON object a line"
+        )
 
 
 def _verdict(found: Documents, problems: list[Problem]) -> str:
