@@ -26,13 +26,16 @@ _pattern = msgspec.json.Decoder(Pattern).decode
 _signal = msgspec.json.Decoder(Signal).decode
 
 
-def card(record: Record, contracts: ContractsOf, seen: SeenTasks) -> RenderableType:
+def card(
+    record: Record, contracts: ContractsOf, seen: SeenTasks, source: str | None = None
+) -> RenderableType:
     """A record of one of the `TOPICS`. What tells a classified value that was `seen` of the same
-    task is masked; what a package holds is seen from here on."""
+    task is masked; what a package holds is seen from here on. `source` is where the input of a dead
+    letter stands, if not on a topic."""
     handle = f"{record.partition}/{record.offset}"
     try:
         if record.topic == serde.DEAD_LETTERS:
-            return render.dead_letter(handle, serde.read_dead_letter(record))
+            return render.dead_letter(handle, serde.read_dead_letter(record), source)
         if record.value is None:
             key = (record.key or b"").decode("utf-8", "replace")
             return Text.assemble("  no longer held: ", (plain(key), "bold"))

@@ -405,11 +405,13 @@ def pattern(record: Pattern, contracts: Contracts) -> RenderableType:
     return _hanging(label, text)
 
 
-def dead_letter(handle: str, letter: DeadLetter) -> RenderableType:
-    """One dead letter; `handle` is its place in the dead letters' topic."""
+def dead_letter(handle: str, letter: DeadLetter, source: str | None = None) -> RenderableType:
+    """One dead letter; `handle` is its place in the dead letters' topic, `source` what to name as
+    the place of its input instead of a topic, a partition and an offset."""
+    place = source or f"{letter.topic}/{letter.partition}/{letter.offset}"
     text = Text.assemble(
         (plain(letter.exception), "red"),
         f"  {plain(letter.message)}",
-        (f"\nfrom {plain(letter.topic)}/{letter.partition}/{letter.offset}", "dim"),
+        (f"\nfrom {plain(place)}", "dim"),
     )
     return _hanging((handle, "bold"), text)

@@ -430,7 +430,23 @@ def test_of_a_line_that_cannot_be_read_a_card_says_why() -> None:
     bad = '{"id": "e1", "task_id": "t1"}\n'
     result = dry_run("--contracts", str(DEMO), "--show", "-", lines=bad)
     assert "missing required field" in result.stdout
-    assert "handoff.tool-outputs/" in result.stdout
+    assert "from -, line 1" in result.stdout
+
+
+@pytest.mark.parametrize("form", ["--show", "--no-show"])
+def test_a_dead_letter_of_a_dry_run_names_the_line_of_the_recording(
+    tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(output() + "\n" + output(id="e2", tool=7) + output(id="e3") + "nonsense\n")
+    result = dry_run("--contracts", str(DEMO), form, str(path))
+    text = "".join(result.stdout.split()) if form == "--show" else result.stderr
+    for line in ("line 3", "line 5"):
+        assert (f"{path}, {line}".replace(" ", "") if form == "--show" else line) in text
+    assert "line 1:" not in text
+    assert "line 4" not in text
+    path.write_text("x\n" * 25)
+    assert dry_run("--contracts", str(DEMO), "--no-show", str(path)).stderr.count("line ") == 20
 
 
 def test_cards_go_by_the_contracts_of_their_moment(tmp_path: Path) -> None:
