@@ -20,7 +20,7 @@ from console.masking import MASK, Mask
 from processors.contracts.classified import Classified, Named, Outline, classify, fields_of
 from processors.integrity.handoff import HOLD_WITHOUT_CONTRACT
 from schemas.documents import HandoffContract
-from schemas.printable import plain, plain_lines
+from schemas.printable import listed, plain, plain_lines
 from schemas.records import (
     DeadLetter,
     Package,
@@ -43,6 +43,25 @@ _HOW = {
     "gathered": ("✓", "green", "gathered"),
     "late": ("↺", "cyan", "came late"),
     "amended": ("✎", "magenta", "amended"),
+}
+
+
+_HELD_FOR = {
+    "receiver_missing": "its receiver is not registered, retired, or has no queue topic",
+    "receiver_silent": "nobody reads for its receiver",
+    "receiver_mismatch": "it names another receiver than its contract",
+    "owner_missing": "no owner of its receiver is in force",
+    "contract_missing": "no contract covers it",
+    "never_captured": "no tool captured it",
+    "context_dropped": "dropped on the way",
+    "context_empty": "sent empty",
+    "context_unstructured": "sent only in words",
+    "context_shortened": "cut on the way",
+    "context_changed": "changed on the way",
+    "context_malformed": "not of the shape that the contract asks for",
+    "context_retracted": "taken back",
+    "untranslatable": "in a term that the contract does not translate",
+    "rule_failed": "the rule does not hold",
 }
 
 
@@ -105,11 +124,13 @@ class Contracts:
         return PackageMask(package, self.classified(package.workflow), self.knows(package), beside)
 
     def holding(self, package: Package) -> list[str]:
-        """What holds a held package in words: kinds of violation, each with its fields."""
-        return [
-            f"{kind} ({', '.join(fields)})" if fields else kind
-            for kind, fields in self.holders(package).items()
-        ]
+        """What holds a held package in words: kinds of violation, each with its fields, and what
+        the kind means."""
+        found = []
+        for kind, fields in self.holders(package).items():
+            told = f"{kind} ({listed(fields)})" if fields else kind
+            found.append(f"{told}: {_HELD_FOR[kind]}" if kind in _HELD_FOR else told)
+        return found
 
     def holders(self, package: Package) -> dict[str, list[str]]:
         """What holds a held package: kinds of violation, each with the fields or rules it is about.

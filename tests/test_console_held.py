@@ -337,7 +337,9 @@ def test_held_list_says_why_and_never_a_value(
     assert {row["id"] for row in rows} == {each.id for each in expected}
     unowned = next(row for row in rows if "owner_missing" in row["held_for"])
     assert unowned["owner"] is None
-    assert handoff("held", "list").stdout.count("nobody") >= 1
+    listed = " ".join(handoff("held", "list").stdout.split())
+    assert listed.count("nobody") >= 1
+    assert "owner_missing: no owner of its receiver is in force" in listed
     only = json.loads(
         handoff("held", "list", "--receiver", unowned["receiver"], "--output", "json").stdout
     )
@@ -460,6 +462,33 @@ def test_still_held_says_why_without_a_value(
     assert (told["outcome"], told["revision"]) == ("held", 2)
     assert "owner_missing" in told["held_for"]
     assert "secret" not in result.stdout
+
+
+def test_a_redirect_to_nobody_says_why_it_is_still_held(
+    handoff: HandoffCommand, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.commands.answering._id", lambda: "a1")
+    held = held_of(story)[0]
+    broken = f"{held.id}:0:receiver_missing:"
+    told = msgspec.structs.replace(
+        held, to=To("x", None, None, None, None), violations=[broken], contract=None
+    )
+    value = next(each["value"] for each in story if each["topic"] == "handoff.violations")
+    why = "x is not registered, so nobody receives this handoff; register it."
+    opened = msgspec.structs.replace(
+        msgspec.convert(value, Violation), id=broken, handoff_id=held.id, task_id=held.task_id,
+        kind="receiver_missing", message=why, status="opened",
+    )  # fmt: skip
+    key = held.task_id.encode()
+    answers = [
+        Record("handoff.violations", 0, 0, key, serde.encode(opened), 0),
+        Record("handoff.held", 0, 0, held.id.encode(), serde.encode(told), 0),
+    ]
+    with FakeProcessor("handoff.amendments", answers):
+        result = handoff("amend", held.id, "--to", "x", "--reason", "theirs")
+    assert result.exit_code == 0, result.stderr
+    assert "still held, for x now" in result.stdout
+    assert why in result.stdout
 
 
 @pytest.mark.parametrize("way", ["violation", "dead letter"])

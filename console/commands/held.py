@@ -121,7 +121,7 @@ def show_held(handoff_id: str, output_: str) -> None:
             "handoff show TASK"
         )
     contracts = shown_by(cluster)
-    violations = open_violations(_violations(cluster, package.task_id), package)
+    violations = open_violations(violations_of(cluster, package.task_id), package)
     if output_ == "json":
         told = [msgspec.to_builtins(each) for each in violations]
         output.document({**_outline(package, contracts), "open": told})
@@ -158,7 +158,8 @@ def _beside(cluster: Cluster, package: Package, contracts: render.Contracts) -> 
     return seen.texts((package.workflow, task), classified)
 
 
-def _violations(cluster: Cluster, task: str) -> Iterator[Violation]:
+def violations_of(cluster: Cluster, task: str) -> Iterator[Violation]:
+    """The records of `handoff.violations` about a task, those that can be read."""
     only = {VIOLATIONS: [cluster.partition_of(VIOLATIONS, task)]}
     for record in read_all(cluster, [VIOLATIONS], "violations", only):
         if record.key == task.encode() and record.value is not None:
