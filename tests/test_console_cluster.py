@@ -97,6 +97,13 @@ def test_documents_are_registered_once_and_never_change(
     again.write_text(shown.stdout)
     assert "unchanged" in handoff("contracts", "apply", str(again)).stdout, "what it prints is it"
     assert "Dana Reyes" in handoff("receivers", "list").stdout
+    assert "warning:" not in second.stderr
+    receiver = path.read_text().partition("kind: Receiver")[2]
+    path.write_text(f"kind: Receiver{receiver.rstrip()}\nstatus: retired\n")
+    retired = handoff("receivers", "apply", str(path))
+    assert retired.exit_code == 0, retired.output
+    told = "warning: marketing-nurture, the receiver of lead-to-nurture@1, is retired"
+    assert told in retired.stderr
     unknown = handoff("contracts", "show", "lead")
     assert unknown.exit_code == 2
     assert "registered: lead-to-nurture@1" in unknown.stderr

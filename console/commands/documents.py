@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 
@@ -21,9 +21,10 @@ from processors.contracts.classified import Outline, outline
 from processors.contracts.registry import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
 from schemas import documents, serde
 from schemas.documents import Document, HandoffContract, Receiver
-from schemas.lint import in_order
+from schemas.lint import in_order, in_play
 from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
+from schemas.printable import listed
 from schemas.records import Liveness, ToolOutput
 from schemas.yaml_source import Problem
 from topics.catalogue import NAMES
@@ -163,10 +164,14 @@ def _next_version(contract: HandoffContract, registered: dict[str, Document]) ->
 @click.command("apply")
 @paths_argument
 def apply_receivers(paths: tuple[str, ...]) -> None:
-    """Register the receivers below PATH with the cluster, and wait until it has them."""
+    """Register the receivers below PATH with the cluster, and wait until it has them.
+
+    Warns of registered contracts whose receiver is then retired, or still not registered.
+    """
     found = load_documents(paths)
     cluster = connect()
     register_receivers(cluster, found)
+    _warn_of_nobody(cluster)
     queues = [each.queue for each in found.receivers if each.queue and each.status == "active"]
     seen = cluster.look(queues)
     lacking = [queue for queue in queues if queue not in seen.topics and queue not in seen.hidden]
@@ -195,6 +200,40 @@ def register_receivers(cluster: Cluster, found: Documents, *, quiet: bool = Fals
         word = "registered  " if there is None else "changed     "
         said.append(f"{word}{receiver.id} ({receiver.status})")
     _register(cluster, RECEIVERS, changed, said, quiet)
+
+
+def _warn_of_nobody(cluster: Cluster) -> None:
+    """Say for which registered contracts there is no receiver now."""
+    receivers = read_documents(cluster, RECEIVERS).values()
+    there = {each.id: each for each in receivers if isinstance(each, Receiver)}
+    try:
+        for warning in nobody_receives(registered_contracts(cluster), there):
+            output.say(f"warning: {warning}", err=True)
+    except DeclinedError as error:
+        output.say(
+            f"whether a contract names one that is not there cannot be seen: {error}", err=True
+        )
+
+
+def nobody_receives(
+    contracts: Iterable[HandoffContract], receivers: Mapping[str, Receiver]
+) -> Iterator[str]:
+    """A sentence for each receiver that is not registered, or retired, and that a contract names
+    by which handoffs are judged, on trial too."""
+    named: dict[str, list[str]] = {}
+    for contract in in_play(contracts):
+        if contract.status != "draft":
+            repeat = () if contract.repeat is None else (contract.repeat.receiver,)
+            for receiver in dict.fromkeys((contract.to.receiver, *repeat)):
+                named.setdefault(receiver, []).append(documents.key(contract))
+    for receiver, by in sorted(named.items()):
+        if receiver not in receivers:
+            how = "is not registered; register it, or name another there"
+        elif receivers[receiver].status == "retired":
+            how = "is retired; name another there"
+        else:
+            continue
+        yield f"{receiver}, the receiver of {listed(by)}, {how}: it receives nothing"
 
 
 def _loops(found: Documents, cluster: Cluster) -> Iterator[Problem]:
