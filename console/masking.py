@@ -7,7 +7,7 @@ the text of a classified value that is at hand.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from msgspec import Raw
@@ -44,8 +44,9 @@ class Mask:
     ) -> None:
         self._classified = classified
         self._unplaced = unplaced
-        found = classified.texts(
-            (name, bytes(raw)) for context in contexts for name, raw in context.items()
+        found = texts_of(
+            classified,
+            [(name, bytes(raw)) for context in contexts for name, raw in context.items()],
         )
         self._secrets = Secrets(found.union(texts), _MOST)
 
@@ -93,6 +94,18 @@ class Mask:
 
     def _holds(self, value: bytes) -> bool:
         return bool(self._secrets) and self.tells(value.decode("utf-8", "replace"))
+
+
+def texts_of(classified: Classified, values: Collection[tuple[str, bytes]]) -> set[str]:
+    """The texts of what is classified among values under their names, with the words around it in
+    strings that look like JSON and cannot be read."""
+    found = classified.texts(values)
+    for _, value in values if classified.at else ():
+        if b'"' in value[1:-1]:
+            for _, each in telling.walk(telling.read(value)):
+                if isinstance(each, str):
+                    found.update(words_around(each, classified))
+    return found
 
 
 def has_member(value: Any, classified: Classified) -> bool:

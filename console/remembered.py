@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from console.masking import texts_of
 from processors.contracts.classified import Classified
 from schemas.records import Amendment, ToolOutput
 
@@ -84,7 +85,7 @@ class _SeenValues:
         if classified != self._classified:  # another contract was registered
             self._classified = classified
             self._look_again()
-        self._texts |= classified.texts(self._new)
+        self._texts |= texts_of(classified, self._new)
         self._new.clear()
         return self._texts
 

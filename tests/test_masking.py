@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from console.masking import MASK, Mask
+from console.remembered import SeenTasks
 from console.render import Contracts
 from console.veiled import veiled, veiled_headers
 from processors.contracts.classified import Named, Outline, classify
@@ -228,6 +229,22 @@ def test_a_member_of_what_cannot_be_read_is_hidden(value: str) -> None:
     assert found is not None
     assert "jim" not in found
     assert "7654321" not in found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'{{"email":"jim@b.example","n":{BIG}}}',
+        json.dumps(f'{{"email":"jim@b.example","n":{BIG}}}'),
+        json.dumps(['{"email":"jim@b.example","n":NaN}']),
+    ],
+)
+def test_what_tells_a_value_in_what_cannot_be_read_is_hidden(value: str) -> None:
+    contexts = [{"crm": msgspec.Raw(value.encode())}]
+    assert Mask(CLASSIFIED, contexts).hides("x", raw("to jim@b.example"))
+    seen = SeenTasks()
+    seen.note(("w", "t"), contexts[0])
+    assert "jim@b.example" in seen.texts(("w", "t"), CLASSIFIED)
 
 
 @pytest.mark.parametrize("text", ['{"tier":1 "n"', "[urgent] call", '"a": {{b}}', '{"mails": NaN}'])
