@@ -8,6 +8,7 @@ the text of a classified value that is at hand.
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from msgspec import Raw
@@ -22,6 +23,7 @@ _MOST: Final = 1 << 27  # characters that are read, times texts that are looked 
 _WORD: Final = re.compile(r"[\w.+-]*")
 # Strings of what may be JSON, one without its end, too; those with a colon behind are names.
 _STRING: Final = re.compile(r'("(?:[^"\\]|\\.)*+"?)(\s*+:)?', re.DOTALL)
+_SINGLE: Final = re.compile(r"'([^\W\d][\w.-]*+)'\s*+:")
 
 
 class Mask:
@@ -101,7 +103,7 @@ def texts_of(classified: Classified, values: Collection[tuple[str, bytes]]) -> s
     strings that look like JSON and cannot be read."""
     found = classified.texts(values)
     for _, value in values if classified.at else ():
-        if b'"' in value[1:-1]:
+        if b":" in value:
             for _, each in telling.walk(telling.read(value)):
                 if isinstance(each, str):
                     found.update(words_around(each, classified))
@@ -121,11 +123,15 @@ def has_member(value: Any, classified: Classified) -> bool:
 
 
 def words_around(text: str, classified: Classified) -> list[str]:
-    """The words of a string that holds what looks like JSON, cannot be read, and has a member whose
-    name is the last one of a classified path; none of any other string."""
-    strings = _STRING.findall(text) if '"' in text and telling.within(text) is None else ()
-    found = any(colon and is_member(_unquoted(name), classified) for name, colon in strings)
-    return telling.Unreadable.of(text) if found else []
+    """The words of a string that holds what looks like JSON, or like Python's own form of it
+    (`{'email': ...}`), cannot be read, and has a member whose name is the last one of a classified
+    path; none of any other string."""
+    if ":" not in text or telling.within(text) is not None:
+        return []
+    named = (_unquoted(name) for name, colon in _STRING.findall(text) if colon)
+    if any(is_member(name, classified) for name in chain(named, _SINGLE.findall(text))):
+        return telling.Unreadable.of(text)
+    return []
 
 
 def _unquoted(name: str) -> str:

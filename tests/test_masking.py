@@ -218,6 +218,7 @@ BIG = "1" * 5_000
         json.dumps('{"email":"jim@b.example","n":NaN}'),
         json.dumps('{"em\\u0061il" :"jim@b.example","n":NaN'),
         json.dumps({"x": ['{"crm":{"pin":7654321},"t":"\\ud83d"']}),
+        json.dumps("it's {'tier': 1, 'email' : 'jim@b.example'}"),
     ],
 )
 def test_a_member_of_what_cannot_be_read_is_hidden(value: str) -> None:
