@@ -16,6 +16,8 @@ from msgspec import Raw
 from processors.contracts import telling
 from processors.contracts.classified import Classified
 from processors.contracts.telling import Secrets
+from schemas.printable import plain
+from schemas.records import Package
 
 _T = TypeVar("_T")
 MASK: Final = "••••"
@@ -96,6 +98,53 @@ class Mask:
 
     def _holds(self, value: bytes) -> bool:
         return bool(self._secrets) and self.tells(value.decode("utf-8", "replace"))
+
+
+class PackageMask:
+    """What of a package people are not shown.
+
+    Of a package whose contract is not at hand (`known`) no value is: nobody knows what it
+    classifies.
+    """
+
+    def __init__(
+        self, package: Package, classified: Classified, known: bool, beside: Collection[str]
+    ) -> None:
+        in_words = (
+            field
+            for _, _, kind, field in (each.split(":", 3) for each in package.violations)
+            if kind == "context_unstructured"
+        )
+        unplaced = any(
+            field not in package.context and classified.covers(field) for field in in_words
+        )
+        self._package = package
+        self._known = known
+        self._mask = Mask(classified, [package.context], texts=beside, unplaced=unplaced)
+
+    def hidden(self) -> set[str]:
+        """The names whose values are not shown."""
+        package, mask, found = self._package, self._mask, set()
+        if not self._known:
+            return set(package.context)
+        for name, raw in package.context.items():
+            origin = package.provenance.get(name)
+            extra = origin is None or origin.how == "extra"
+            if mask.hides(name, raw) or (extra and mask.may_quote(raw)):
+                found.add(name)
+        return found
+
+    def names(self) -> dict[str, str]:
+        """The names as they are shown: one that tells a classified value is masked."""
+        shown = self._mask.names({name: name for name in self._package.context})
+        return {name: each for each, name in shown.items()}
+
+    def note(self) -> str | None:
+        """What the sender added for people, masked where it holds a classified value."""
+        note = self._package.note
+        if note is None:
+            return None
+        return plain(note) if self._known and not self._mask.tells(note) else MASK
 
 
 def texts_of(classified: Classified, values: Collection[tuple[str, bytes]]) -> set[str]:

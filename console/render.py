@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from console.masking import MASK, Mask
+from console.masking import MASK, PackageMask
 from processors.contracts.classified import Classified, Named, Outline, classify, fields_of
 from processors.integrity.handoff import HOLD_WITHOUT_CONTRACT
 from schemas.documents import HandoffContract
@@ -118,7 +118,7 @@ class Contracts:
             return self._anywhere
         return self._classified.get(workflow, _NOTHING)
 
-    def mask(self, package: Package, beside: Collection[str] = ()) -> "PackageMask":
+    def mask(self, package: Package, beside: Collection[str] = ()) -> PackageMask:
         """What of a package is shown. `beside` are the texts of classified values of its task that
         are known from elsewhere."""
         return PackageMask(package, self.classified(package.workflow), self.knows(package), beside)
@@ -151,53 +151,6 @@ class Contracts:
             if not rebuilt and ("any" in hold_on or kind in hold_on):
                 found.setdefault(kind, []).extend([field] if field else [])
         return found
-
-
-class PackageMask:
-    """What of a package people are not shown.
-
-    Of a package whose contract is not at hand (`known`) no value is: nobody knows what it
-    classifies.
-    """
-
-    def __init__(
-        self, package: Package, classified: Classified, known: bool, beside: Collection[str]
-    ) -> None:
-        in_words = (
-            field
-            for _, _, kind, field in (each.split(":", 3) for each in package.violations)
-            if kind == "context_unstructured"
-        )
-        unplaced = any(
-            field not in package.context and classified.covers(field) for field in in_words
-        )
-        self._package = package
-        self._known = known
-        self._mask = Mask(classified, [package.context], texts=beside, unplaced=unplaced)
-
-    def hidden(self) -> set[str]:
-        """The names whose values are not shown."""
-        package, mask, found = self._package, self._mask, set()
-        if not self._known:
-            return set(package.context)
-        for name, raw in package.context.items():
-            origin = package.provenance.get(name)
-            extra = origin is None or origin.how == "extra"
-            if mask.hides(name, raw) or (extra and mask.may_quote(raw)):
-                found.add(name)
-        return found
-
-    def names(self) -> dict[str, str]:
-        """The names as they are shown: one that tells a classified value is masked."""
-        shown = self._mask.names({name: name for name in self._package.context})
-        return {name: each for each, name in shown.items()}
-
-    def note(self) -> str | None:
-        """What the sender added for people, masked where it holds a classified value."""
-        note = self._package.note
-        if note is None:
-            return None
-        return plain(note) if self._known and not self._mask.tells(note) else MASK
 
 
 def shown(value: msgspec.Raw) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from console.commands.documents import nobody_receives
 from console.main import main
 from schemas import documents
 from schemas.documents import HandoffContract, Receiver
+from schemas.lint import nobody_receives
 from tests.core import CONTRACT, RECEIVER
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"

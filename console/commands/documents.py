@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime
 
@@ -21,10 +21,9 @@ from processors.contracts.classified import Outline, outline
 from processors.contracts.registry import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
 from schemas import documents, serde
 from schemas.documents import Document, HandoffContract, Receiver
-from schemas.lint import in_order, in_play
+from schemas.lint import in_order, nobody_receives
 from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
-from schemas.printable import listed
 from schemas.records import Liveness, ToolOutput
 from schemas.yaml_source import Problem
 from topics.catalogue import NAMES
@@ -213,27 +212,6 @@ def _warn_of_nobody(cluster: Cluster) -> None:
         output.say(
             f"whether a contract names one that is not there cannot be seen: {error}", err=True
         )
-
-
-def nobody_receives(
-    contracts: Iterable[HandoffContract], receivers: Mapping[str, Receiver]
-) -> Iterator[str]:
-    """A sentence for each receiver that is not registered, or retired, and that a contract names
-    by which handoffs are judged, on trial too."""
-    named: dict[str, list[str]] = {}
-    for contract in in_play(contracts):
-        if contract.status != "draft":
-            repeat = () if contract.repeat is None else (contract.repeat.receiver,)
-            for receiver in dict.fromkeys((contract.to.receiver, *repeat)):
-                named.setdefault(receiver, []).append(documents.key(contract))
-    for receiver, by in sorted(named.items()):
-        if receiver not in receivers:
-            how = "is not registered; register it, or name another there"
-        elif receivers[receiver].status == "retired":
-            how = "is retired; name another there"
-        else:
-            continue
-        yield f"{receiver}, the receiver of {listed(by)}, {how}: it receives nothing"
 
 
 def _loops(found: Documents, cluster: Cluster) -> Iterator[Problem]:
