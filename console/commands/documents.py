@@ -169,8 +169,12 @@ def apply_receivers(paths: tuple[str, ...]) -> None:
     """
     found = load_documents(paths)
     cluster = connect()
+    contracts = registered_contracts(cluster)
     register_receivers(cluster, found)
-    _warn_of_nobody(cluster)
+    receivers = read_documents(cluster, RECEIVERS).values()
+    there = {each.id: each for each in receivers if isinstance(each, Receiver)}
+    for warning in nobody_receives(contracts, there):
+        output.say(f"warning: {warning}", err=True)
     queues = [each.queue for each in found.receivers if each.queue and each.status == "active"]
     seen = cluster.look(queues)
     lacking = [queue for queue in queues if queue not in seen.topics and queue not in seen.hidden]
@@ -199,19 +203,6 @@ def register_receivers(cluster: Cluster, found: Documents, *, quiet: bool = Fals
         word = "registered  " if there is None else "changed     "
         said.append(f"{word}{receiver.id} ({receiver.status})")
     _register(cluster, RECEIVERS, changed, said, quiet)
-
-
-def _warn_of_nobody(cluster: Cluster) -> None:
-    """Say for which registered contracts there is no receiver now."""
-    receivers = read_documents(cluster, RECEIVERS).values()
-    there = {each.id: each for each in receivers if isinstance(each, Receiver)}
-    try:
-        for warning in nobody_receives(registered_contracts(cluster), there):
-            output.say(f"warning: {warning}", err=True)
-    except DeclinedError as error:
-        output.say(
-            f"whether a contract names one that is not there cannot be seen: {error}", err=True
-        )
 
 
 def _loops(found: Documents, cluster: Cluster) -> Iterator[Problem]:
