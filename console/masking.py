@@ -34,7 +34,7 @@ class Mask:
     `contexts` are all of them that are at hand, `texts` what is classified beside them. `unplaced`
     says that a classified text stands in one of their strings, and nobody knows in which.
 
-    What cannot be read (an integer of 5,000 digits, half a character) may have any member: it is
+    What cannot be read (NaN, half a character) may have any member: it is
     hidden wherever anything is classified.
     """
 
