@@ -1,6 +1,6 @@
 """What integrity makes of the outputs of a source, without a broker."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +12,7 @@ from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun
 from console.follower import EDGES
 from console.lines import Line
+from console.remembered import SeenTasks
 from console.render import percent
 from console.source_report import counted
 from processors.contracts.registry import CONTRACTS, RECEIVERS
@@ -39,11 +40,12 @@ class JudgedOutputs:
         within = msgspec.structs.replace(limits(settings), task_ttl_ms=None, handoff_ttl_ms=None)
         dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, None, insights_limits(settings))
         self._dry = dry
+        self._seen = SeenTasks()
         self._contracts = shown_of(tables[CONTRACTS].values())
         self._told: list[Record] = []  # the first of what people read
         self._more = 0
         edges: dict[bytes | None, Edge] = {}
-        for made in dry.run(lines):
+        for made in dry.run(self._noted(lines)):
             if made.topic == EDGES and made.value is not None:
                 edges[made.key] = msgspec.json.decode(made.value, type=Edge)
             elif made.topic in _SHOWN and made.value is not None:
@@ -56,12 +58,18 @@ class JudgedOutputs:
                 )
         self._edges = sorted(edges.values(), key=lambda edge: (-edge.moves, edge.from_, edge.to))
 
+    def _noted(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """The lines; what they hold is remembered, as classified words are masked in cards."""
+        for line in lines:
+            self._seen.note_input(line.topic, line.value)
+            yield line
+
     def tell(self) -> None:
         """Cards, the map and the shares, for people."""
         terminal = render.console()
         output.say("")
         for record in self._told:
-            terminal.print(cards.card(record, lambda _id, _version: self._contracts))
+            terminal.print(cards.card(record, lambda _id, _version: self._contracts, self._seen))
         if self._more:
             output.say(
                 f"and {self._more:,} more; for all: --outputs | handoff dry-run --show ... -"

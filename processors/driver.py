@@ -55,7 +55,7 @@ _GONE = object()
 
 
 class Woken(NamedTuple):
-    """A wake that changed something in the open transaction."""
+    """A wake: of which task, and whether it is due or swept."""
 
     partition: int
     kind: Kind
@@ -97,7 +97,8 @@ class Driver(Generic[State]):
         self.partitions: dict[int, Partition[State]] = {}
         self.counts = Counter() if counts is None else counts
         self.partition_count = 0  # of the inputs; 0 where nobody checks where keys lie
-        self.woken: list[Woken] = []  # in the open transaction
+        self.woken: list[Woken] = []  # they changed something in the open transaction
+        self.waking: Woken | None = None  # under way, or it never ended
         self._weight = 0  # of the open transaction
         self._now = 0  # as the core was told last
         # Of the open transaction, by topic and key.
@@ -337,6 +338,13 @@ class Driver(Generic[State]):
         self, number: int, kind: Kind, key: str, given: TimerFired | TableChanged, now: int
     ) -> list[Output]:
         """Give a task its wake. All that follows from it is taken, or nothing."""
+        self.waking = Woken(number, kind, key)
+        outputs = self._taken(self.waking, given, now)
+        self.waking = None
+        return outputs
+
+    def _taken(self, wake: Woken, given: TimerFired | TableChanged, now: int) -> list[Output]:
+        number, kind, key = wake
         partition = self.partitions[number]
         self._now = now
         try:
@@ -358,7 +366,7 @@ class Driver(Generic[State]):
             partition.overlay[key] = state
         self._add(added)
         if state is not before or outputs:
-            self.woken.append(Woken(number, kind, key))
+            self.woken.append(wake)
         for count in counted:
             partition.counts[count.name, "", count.label] += 1
             if count.name == UNFINISHED:

@@ -37,6 +37,7 @@ Utc = Annotated[datetime, Meta(tz=True)]
 Severity = Literal["error", "warning", "info"]
 Disposition = Literal["sent", "held"]
 Begun = Literal["declared", "triggered", "implicit"]
+Carries = Literal["context", "record", "history"]
 How = Literal["arrived", "translated", "as_sent", "extra", "rebuilt", "gathered", "late", "amended"]
 ViolationKind = Literal[
     "context_dropped",
@@ -86,21 +87,23 @@ class HandoffRequest(Struct, frozen=True, gc=False):
     """A declared handoff inside a tool output: to which receiver, on which contract.
 
     It `carries` the output's own context, or the `record`: all that the same tool captured in the
-    task. Who opens a ticket sees that, whatever the last event shows.
+    task. Who opens a ticket sees that, whatever the last event shows. The `history` is all that was
+    captured in the same run, by whatever tool: an agent that takes over sees the conversation.
     """
 
     to: Name
     contract: Name | None = None
     part: Name | None = None
     note: str | None = None
-    carries: Literal["context", "record"] = "context"
+    carries: Carries = "context"
 
 
 class ToolOutput(Struct, frozen=True, gc=False):
     """What a tool produced for a task at a stage (topic `handoff.tool-outputs`, key `task_id`).
 
     Without a `stage` it is where the task is. With `accepts` false it accepts no handoff: that a
-    ticket is assigned to somebody is no work on it. `*` in `retracted` is every name.
+    ticket is assigned to somebody is no work on it. `*` in `retracted` is every name. `run` tells
+    apart what happens several times in a task, such as a conversation of agents.
     """
 
     id: Name
@@ -111,6 +114,7 @@ class ToolOutput(Struct, frozen=True, gc=False):
     stage: ShortText = ""
     accepts: bool = True
     team: ShortText | None = None
+    run: ShortText | None = None
     context: dict[str, Raw] = {}
     retracted: Annotated[list[str], Meta(max_length=256)] = []
     handoff: HandoffRequest | Annotated[list[HandoffRequest], Meta(max_length=16)] | None = None

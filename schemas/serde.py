@@ -127,7 +127,7 @@ def _all_short(body: ToolOutput | Ack | Amendment) -> bool:
     It is so of nearly every output, and costs less than to look at each name."""
     if not isinstance(body, ToolOutput):
         return False
-    names = f"{body.id}{body.task_id}{body.workflow}{body.stage}{body.tool}{body.team}"
+    names = f"{body.id}{body.task_id}{body.workflow}{body.stage}{body.tool}{body.team}{body.run}"
     asked = body.handoff
     if asked is not None:
         if not isinstance(asked, HandoffRequest):

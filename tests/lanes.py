@@ -17,9 +17,10 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from processors.processor import Processor
+from processors.runtime.base_lane import BATCH_RECORDS
 from processors.runtime.batch import Batch
 from processors.runtime.global_tables import GlobalTables
-from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
+from processors.runtime.lane import SLICE_WAKES, Lane
 from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
 from processors.runtime.retry_backoff import RetryBackoff

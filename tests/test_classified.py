@@ -77,12 +77,33 @@ def test_what_stands_beside_it_is_not(path: str) -> None:
         '{"email": null, "tier": "gold", "email": "kim@b.example"}',
         json.dumps('{"email": "kim@b.example", "email": 1}'),
         '{"email": "kim@b.example", "half": "\\ud800"}',
+        '{"email": "kim@b.example", "tier": "gold", "digits": ' + 5_000 * "7" + "}",
+        json.dumps('{"email": "kim@b.example", "digits": ' + 5_000 * "7" + "}"),
+        json.dumps('{"email": "kim@b.example", "share": NaN, "most": -Infinity}'),
     ],
 )
 def test_it_is_found_where_something_else_stands_in_the_place_of_an_object(crm: str) -> None:
     found = classify(LEAD[:1]).texts([("crm", crm.encode())])
     assert "kim@b.example" in found
     assert "gold" not in found
+
+
+@pytest.mark.parametrize(
+    ("path", "context"),
+    [
+        ("crm.'e.mail'", {"crm": {"e.mail": "kim@b.example", "e": {"mail": "other"}}}),
+        ("crm.'e.mail'", {"crm": [{"e.mail": "kim@b.example", "mail": "other"}]}),
+        ("crm.'the mail'", {"crm": {"the mail": "kim@b.example", "mail": "other"}}),
+        ("'the mail'", {"the mail": "kim@b.example", "mail": "other"}),
+        ("'e.mail'", {"e.mail": "kim@b.example", "e": {"mail": "other"}}),
+        ("e.mail", {"e.mail": "kim@b.example", "e": {"post": "other"}}),
+        ("crm.e.mail", {"crm": {"e.mail": "kim@b.example", "mail": "other"}}),
+    ],
+)
+def test_it_is_found_under_a_name_in_quotes(path: str, context: dict[str, Any]) -> None:
+    found = classify([Named(("mail_address", path), True)])
+    texts = found.texts((name, json.dumps(value).encode()) for name, value in context.items())
+    assert texts == {"kim@b.example"}
 
 
 def test_nothing_is_classified_where_no_field_is() -> None:
@@ -233,6 +254,36 @@ def test_a_repeat_by_words_that_hold_it_is_not_told(
     (values,) = told([CLASSIFYING, contract], *before, handed(context))
     assert values == {"context.words": None}
     (values,) = told([CLASSIFYING, contract], *before, handed({**context, "words": "nothing"}))
+    assert values == {"context.words": '"nothing"'}
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        {"retracted": ["email"]},
+        {"retracted": ["*"]},
+        {"context": {f"n{number}": number for number in range(300)}},
+        {"context": {f"n{number}": number for number in range(300)}, "retracted": ["n1", "email"]},
+    ],
+    ids=["taken back", "all of it", "forgotten", "both"],
+)
+@pytest.mark.parametrize("under", ["email", "crm"])
+def test_a_value_that_is_gone_is_still_not_told(under: str, then: dict[str, Any]) -> None:
+    """Neither by a repeat, nor by the name of a member, on the map or in a violation."""
+    if "retracted" in then:
+        then = then | {
+            "retracted": [under if name == "email" else name for name in then["retracted"]]
+        }
+    value = SECRET if under == "email" else {"email": SECRET, "x": 1}
+    before = [
+        {"at": "09:00", "task": "t0", "context": {under: value}},
+        {"at": "09:01", "task": "t0", **then},
+        {"at": "09:02", "task": "t0", "context": {f"re: {SECRET}": 1}},
+    ]
+    contract = repeating("context.words")
+    (values,) = told([CLASSIFYING, contract], *before, handed({"words": f"mail to {SECRET} soon"}))
+    assert values == {"context.words": None}
+    (values,) = told([CLASSIFYING, contract], *before, handed({"words": "nothing"}))
     assert values == {"context.words": '"nothing"'}
 
 

@@ -25,10 +25,18 @@ from schemas.records import (
 from tests.commands import HandoffCommand, on_topic
 
 NOW = 1_795_338_900_000
-OUTPUT = {"id": "1", "task_id": "t", "workflow": "w", "stage": "s", "tool": "x", "team": "a"}
+OUTPUT = {
+    "id": "1",
+    "task_id": "t",
+    "workflow": "w",
+    "stage": "s",
+    "tool": "x",
+    "team": "a",
+    "run": "u",
+}
 ACK = {"id": "1", "task_id": "t", "workflow": "w", "handoff_id": "h", "by": "Ana", "reason": "r"}
 WHOLE: dict[str, dict[str, Any]] = {
-    "handoff.tool-outputs": OUTPUT | {"occurred_at": NOW},
+    "handoff.tool-outputs": OUTPUT | {"occurred_at": NOW, "run": "u"},
     "handoff.acks": ACK | {"occurred_at": NOW, "status": "accepted", "receiver": "r"},
     "handoff.amendments": ACK | {"occurred_at": NOW, "action": "discard"},
 }

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from processors.runtime import lane, lane_supervisor, retry_backoff
+from processors.runtime import base_lane, lane_supervisor, retry_backoff
 from processors.runtime.batch import Batch
 from processors.runtime.poison_record_isolator import HEAVY_BYTES, may_be_a_record
 from processors.runtime.transactions import AbortCause
-from schemas.flow import Effect, Input
+from schemas.flow import Effect, Input, TimerFired
 from tests.lanes import Bench, headers, supervised, wait_for
 from tests.toy import Tally, toy
 
@@ -71,8 +71,8 @@ def test_a_state_that_cannot_be_encoded_costs_its_record(bench: Bench) -> None:
 def test_a_record_that_is_not_judged_in_time_costs_itself(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "AGENT_SECONDS", 2.0)
-    monkeypatch.setattr(lane, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(base_lane, "AGENT_SECONDS", 2.0)
+    monkeypatch.setattr(base_lane, "BEAT_SECONDS", 0.1)
     feed(bench, "slow")
     sound = toy(bench.prefix)
     over = threading.Event()
@@ -95,6 +95,51 @@ def test_a_record_that_is_not_judged_in_time_costs_itself(
             assert "did not judge" in headers(letter)["__streams.errors.message"]
     finally:
         over.set()
+
+
+@pytest.mark.fault("a deadline that is judged for too long")
+@pytest.mark.slow
+def test_a_wake_that_is_not_judged_in_time_costs_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the task changes: then it is tried again."""
+    monkeypatch.setattr(base_lane, "AGENT_SECONDS", 1.0)
+    monkeypatch.setattr(base_lane, "BEAT_SECONDS", 0.1)
+    bench.create()
+    for n in range(30):
+        bench.send(f"k{n}", "due:1000:stuck" if n == 13 else "due:1000")
+    bench.flush()
+    sound = toy(bench.prefix)
+    over = threading.Event()
+
+    def advance(
+        state: Tally | None, given: Input, tables: Any, now: int
+    ) -> tuple[Tally | None, list[Effect]]:
+        if isinstance(given, TimerFired) and state is not None and state.then == "stuck":
+            over.wait(60)
+        return sound.advance(state, given, tables, now)
+
+    def judge(batch: Batch) -> None:
+        threading.Thread(target=batch.run, daemon=True).start()
+
+    try:
+        with supervised(bench, dataclasses.replace(sound, advance=advance), judge) as supervisor:
+            expected = sorted(f"k{n}" for n in range(30) if n != 13)
+            assert fired(bench, 29) == expected
+            restarts = supervisor.status.restarts
+            assert restarts >= 6
+            bench.send("k13")
+            bench.flush()
+            bench.check_outputs()
+            assert fired(bench, 29) == expected
+            assert supervisor.status.restarts == restarts
+    finally:
+        over.set()
+
+
+def fired(bench: Bench, count: int) -> list[str]:
+    """Whose deadlines have fired."""
+    return sorted((message.key() or b"").decode() for message in bench.read("woken", count))
 
 
 def test_what_was_not_delivered_in_time_was_too_much_or_the_cluster_is_the_reason() -> None:

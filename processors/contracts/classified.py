@@ -69,7 +69,8 @@ class Classified(Struct, frozen=True):
             if (name,) in at:
                 found.update(telling.texts(value))
             elif _may_lead(name, tops):
-                pending.append((_steps(name), telling.read(value)))
+                read = telling.read(value)
+                pending += [(steps, read) for steps in _spelled(name)]
         while pending:
             path, inner = pending.pop()
             if self.holds(path) or (path in self.above and isinstance(inner, telling.Unreadable)):
@@ -77,8 +78,7 @@ class Classified(Struct, frozen=True):
             elif path in self.above:
                 # An object may come as a list of such, or as a string that holds it as JSON.
                 for member, each in telling.inside(inner):
-                    steps = () if member is None else _steps(member)
-                    pending.append(((*path, *steps), each))
+                    pending += [((*path, *steps), each) for steps in _spelled(member)]
         return found
 
     def within(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
@@ -184,6 +184,13 @@ def _steps(name: str) -> Path:
         top = path.top
         rest = list(takewhile(lambda step: isinstance(step, str), path.rest))  # type: ignore[arg-type]
     return (top, *takewhile(lambda step: paths.index_of(step) is None, rest))
+
+
+def _spelled(member: str | None) -> tuple[Path, ...]:
+    """What the name of a member may stand for: itself, and the path that is spelled so."""
+    if member is None:
+        return ((),)
+    return ((member,),) if _PATH_SIGNS.isdisjoint(member) else ((member,), _steps(member))
 
 
 def _beginnings(path: Path) -> Iterator[Path]:

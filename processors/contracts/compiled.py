@@ -385,7 +385,7 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
     return Field(
         name=field.name,
         paths=tuple(read),
-        plain=translate is None and read[0].name == field.name and not read[0].rest,
+        plain=translate is None and read[0].name == read[0].top == field.name,
         tops=tuple(tops),
         required=field.required,
         weight=field.weight,

@@ -33,6 +33,7 @@ _LEVELS: Final = 3
 _WORD: Final = 8
 _WORDS: Final = 6
 _REMEMBERED: Final = 1000  # characters of a text whose forms are remembered
+_MOST_DIGITS: Final = 4_000
 _LONGEST_NUMBER: Final = 40  # digits before or behind the point of a number that is written out
 
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
@@ -43,7 +44,8 @@ _JSON_STARTS: Final = ('"', "[", "{")
 _UNSEEN: Final = frozenset({"Cc", "Cf"})
 _ACCENTS: Final = frozenset({"Mn", "Me"})
 _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
-_TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*(:))?|[-+.\w]+', re.DOTALL)
+# An escaped quote outside of a string begins none: to look for its end from each is quadratic.
+_TOKEN: Final = re.compile(r'\\["\\]|"((?:[^"\\]|\\.)*+)"(?:\s*+(:))?|[-+.\w]+', re.DOTALL)
 NO_LENGTH: Final = 1 << 30  # longer than any name
 _SHRINKING: Final = re.compile(r"[\\%&+\x00-\x1f\x7f]|[0-9][.eE]")  # a form of it may be shorter
 _PLAIN_TEXT: Final = re.compile(r"[ A-Za-z_.,:/@-]*+")  # nothing to undo, no number
@@ -235,6 +237,7 @@ class Unreadable(list[str]):
         return cls(
             found[0] if found[1] is None else found[1]
             for found in _TOKEN.finditer(written)
+            if found[0][0] != "\\"
             if not found[2] or _PLAIN_NAME.fullmatch(found[1]) is None
         )
 
@@ -244,7 +247,7 @@ class TooDeep(Unreadable):
 
 
 class Fraction(str):
-    """A number with a fraction or an exponent, as it is written."""
+    """A number with a fraction, an exponent or very many digits, as it is written."""
 
     __slots__ = ()
 
@@ -253,8 +256,16 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+def _whole(digits: str) -> int | Fraction:
+    """An integer; one that is longer than Python converts stays as it is written."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else Fraction(digits)
+
+
 _decode_pairs: Final = json.JSONDecoder(
-    object_pairs_hook=Pairs, parse_float=Fraction, parse_constant=_no_number
+    object_pairs_hook=Pairs, parse_float=Fraction, parse_int=_whole, parse_constant=_no_number
+).decode
+_decode_held: Final = json.JSONDecoder(
+    object_pairs_hook=Pairs, parse_float=Fraction, parse_int=_whole, parse_constant=Fraction
 ).decode
 
 
@@ -271,11 +282,12 @@ def read(value: bytes) -> Any:
 
 
 def within(text: str) -> Any:
-    """The value that a string holds as JSON; None where it is none, or no more than a number."""
+    """The value that a string holds as JSON, or as Python writes it (NaN); None where it is none,
+    or no more than a number."""
     if text.lstrip()[:1] not in _JSON_STARTS:
         return None
     try:
-        return _decode_pairs(text)
+        return _decode_held(text)
     except ValueError:
         return None
     except RecursionError:

@@ -172,7 +172,7 @@ def at(context: Mapping[str, bytes], path: Path) -> tuple[bytes | None, str]:
     """The value that a path leads to in a context, None for nowhere, and the name that it begins
     at: a name spelled exactly so comes first."""
     value = context.get(path.name)
-    if value is not None or not path.rest:
+    if value is not None or path.name == path.top:
         return value, path.name
     whole = context.get(path.top)
     return None if whole is None else descend(whole, path.rest), path.top

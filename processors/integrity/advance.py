@@ -97,7 +97,7 @@ def _take_output(
 ) -> tuple[Task, list[Effect]]:
     if not output.stage:
         output = replace(output, stage=task.stage)
-    memory = Memory.of(task, limits)
+    memory = Memory.of(task, limits, tables.classified(task.workflow))
     retracted: Collection[str] = output.retracted
     if retracted:
         taken_back = memory.retract(retracted, event.occurred_at)
@@ -136,8 +136,8 @@ def _take_output(
             if judged:
                 least = _within(least + judged[-1][1].least, limits)
             carried, alike = context, beside
-            if proposed.with_record:
-                carried, alike = memory.record(output.tool, context), None
+            if proposed.carries != "context":
+                carried, alike = memory.carried(proposed.carries, output, context), None
                 records[proposed.slot] = carried
             verdict = decide(
                 proposed, task.workflow, source, carried, memory.search, tables, now, beside=alike
@@ -151,7 +151,7 @@ def _take_output(
         contract = tables.version(there.contract, there.version)
         typed_again = _typed_again(there, contract, output, context, memory.search)
     lost = len(memory.lost)
-    memory.add(source, context, hop if carrying else 0)
+    memory.add(source, context, hop if carrying else 0, output.run or "")
     # What the processor begins by itself goes by all that the task knows, this output included.
     more, true, failed = triggered(task, output, memory, proposals, tables)
     for proposed in more:
@@ -224,8 +224,7 @@ def _take_output(
     )
     path = task.path
     if task.stage and stage != task.stage:
-        secrets = memory.secrets(tables.classified(task.workflow))
-        path, told = feed.moved(task, output, event, context, nobody is not None, secrets)
+        path, told = feed.moved(task, output, event, context, nobody is not None, memory.secrets)
         effects.append(told)
     following = replace(
         task,
@@ -437,7 +436,7 @@ def _take_reply(
 ) -> tuple[Task | None, list[Effect]]:
     """What meets no task is answered too, and not remembered: anybody could name one."""
     known = task or Task(said.workflow, said.task_id)
-    memory = Memory.of(known, limits)
+    memory = Memory.of(known, limits, tables.classified(known.workflow))
     handoffs = _handoffs(known, event, memory, tables, now, limits)
     replies.take(handoffs, said, event)
     handoffs.trim()
@@ -518,7 +517,7 @@ def _handoffs(
 
 
 def _without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limits) -> Handoffs:
-    memory = Memory.of(task, limits)
+    memory = Memory.of(task, limits, tables.classified(task.workflow))
     step = StepContext(task.workflow, task.task_id, now, None, now, 0, False)
     return Handoffs.of(task, step, tables, limits, memory)
 

@@ -9,7 +9,7 @@ from processors.integrity.receiver import Asked, is_outsider
 from processors.integrity.state import Task
 from schemas.cel.expression import EvaluationError
 from schemas.flow import InputEvent
-from schemas.records import Begun, From, HandoffRequest, ToolOutput
+from schemas.records import Begun, Carries, From, HandoffRequest, ToolOutput
 
 
 class ProposedHandoff(Struct, frozen=True, gc=False):
@@ -21,9 +21,7 @@ class ProposedHandoff(Struct, frozen=True, gc=False):
     trial: Contract | None
     part: str | None = None
     note: str | None = None
-    with_record: bool = (
-        False  # it carries all that its tool captured, not the output's context alone
-    )
+    carries: Carries = "context"
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
@@ -55,7 +53,7 @@ def _declared(
         found.trial,
         request.part,
         request.note,
-        request.carries == "record",
+        request.carries,
     )
 
 

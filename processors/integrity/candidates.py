@@ -97,7 +97,7 @@ class Candidates(Struct, gc=False):
     def add(self, events: Iterable[Remembered]) -> None:
         """Look through more events, in order."""
         paths, tops = self.field.paths, self.field.tops
-        name = paths[0].name if len(paths) == 1 and not paths[0].rest else None
+        name = paths[0].name if len(paths) == 1 and paths[0].name == paths[0].top else None
         for event in events:
             self.read += 1
             self.last = event
@@ -126,6 +126,7 @@ class Candidates(Struct, gc=False):
                     return
                 continue
             self.empty = self.empty or value is not None or path.name in event.empty
+            self.empty = self.empty or (not path.rest and path.top in event.empty)
             for name in (path.name, path.top):
                 if name in event.large:  # nobody knows what is inside
                     self._put_large(event, event.large[name], name)
@@ -136,7 +137,7 @@ class Candidates(Struct, gc=False):
         for path in self.field.paths:
             if path.name == name:
                 break
-            if path.rest and path.top == name and alias.value is not None:
+            if path.top == name and alias.value is not None:
                 value = values.descend(alias.value, path.rest)
                 if value is not None and not values.is_empty(value):
                     break
@@ -289,13 +290,14 @@ class Search(Struct, gc=False):
 
     `retracted` maps a name to the time of its retraction; `lost` are the digests of the names in
     what was forgotten. `cache` is what was found already: by a field's identity, or by a name.
-    None: nothing is kept.
+    None: nothing is kept. `gone` are classified values that it holds no more: nothing finds them.
     """
 
     events: Sequence[Remembered]
     retracted: dict[str, int]
     lost: bytes = b""
     cache: dict[int | str, Candidates] | None = None
+    gone: Sequence[tuple[str, bytes]] = ()
     _saying: dict[str, list[Remembered]] | None = None
 
     def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:

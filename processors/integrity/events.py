@@ -49,7 +49,7 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
 
     `context` holds the raw JSON values that are not empty, by name; `large` the digests of those
     that are too large to keep, and `empty` the names under which nothing was said. `hop` is the
-    handoff that carried it (0: none did).
+    handoff that carried it (0: none did), `run` what it belongs to, where the output said that.
     """
 
     ref: EventRef
@@ -57,6 +57,7 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
     context: dict[str, bytes]
     large: dict[str, bytes] = {}
     empty: tuple[str, ...] = ()
+    run: str = ""
 
     @property
     def number(self) -> int:
@@ -92,7 +93,7 @@ def weight(event: Remembered) -> int:
         characters += len(event.name) + len(event.source_name)
         return 64 + 4 * characters + len(event.value or b"")
     context = event.context
-    characters += sum(map(len, (*context, *event.large, *event.empty)))
+    characters += len(event.run) + sum(map(len, (*context, *event.large, *event.empty)))
     return 64 + 4 * characters + sum(map(len, context.values())) + 16 * len(event.large)
 
 

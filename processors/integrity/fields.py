@@ -175,7 +175,8 @@ def _undeclared(contract: Contract, context: Carried, search: Search) -> Iterato
 
 def _secrets(contract: Contract, context: Carried, search: Search) -> Secrets:
     """What must not be told of a context, and of what the task holds."""
-    return TaskSecrets(contract.classified).after(search.events).beside(context.values)
+    secrets = TaskSecrets(contract.classified).beyond(search.gone)
+    return secrets.after(search.events).beside(context.values)
 
 
 def _as_asked(
@@ -411,7 +412,7 @@ def present_in(field: Field, context: Carried) -> Present | None:
         value, top = values.at(context.values, path)
         if value is None:
             continue
-        took = path.name if path.name in context.values else None
+        took = top if top == path.name or not path.rest else None
         present = Present(path, value, top, took, values.is_empty(value))
         if not present.empty and not field.is_placeholder(value):
             return present

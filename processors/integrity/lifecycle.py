@@ -24,7 +24,6 @@ from processors.integrity.memory import Memory
 from processors.integrity.outbox import Outbox
 from processors.integrity.publish import sender, to
 from processors.integrity.receiver import RECEIVING, destination
-from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import (
     MAX_CLOSED,
     Closed,
@@ -109,10 +108,6 @@ class Handoffs(Struct, gc=False):
         self._drafts.add(handoff.id)
         self.open[handoff.id] = handoff
 
-    def secrets(self) -> TaskSecrets:
-        """The classified values that the task holds."""
-        return self.memory.secrets(self.tables.classified(self.step.workflow))
-
     def held(self) -> list[OpenHandoff]:
         """Those that are held."""
         return [handoff for handoff in self.open.values() if handoff.state == "held"]
@@ -167,7 +162,7 @@ class Handoffs(Struct, gc=False):
         kind: SignalKind = "held" if handoff.state == "held" else "sent"
         outbox.signal(handoff, kind, verdict.message)
         outbox.count("handoffs_begun", kind)
-        secrets = self.secrets()
+        secrets = self.memory.secrets
         outbox.feed.begun(handoff, contract, secrets)
         outbox.feed.repeats(handoff, contract, before, secrets)
         if before is not None:
@@ -523,7 +518,7 @@ class Handoffs(Struct, gc=False):
         """A value that the task had, that no package carried, and that was captured again where
         the handoff went. A closed handoff keeps no violation: it is resolved at once. Of a name
         that tells what is classified nothing is said."""
-        if self.secrets().told_by((name,), {}):
+        if self.memory.secrets.told_by((name,), {}):
             return
         violation = OpenViolation(
             REENTERED,

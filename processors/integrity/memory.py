@@ -25,11 +25,12 @@ from processors.integrity.events import (
     weight_beside,
 )
 from processors.integrity.limits import Limits
-from processors.integrity.secrets import TaskSecrets
+from processors.integrity.secrets import TaskSecrets, classified_of
 from processors.integrity.state import Forgotten, OpenHandoff, Task
-from schemas.records import FIRST_MS
+from schemas.records import FIRST_MS, Carries, ToolOutput
 
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
+MAX_GONE = 64 << 10  # bytes of classified values that were taken back or forgotten
 EVERY_NAME = "*"  # among those that are taken back
 
 
@@ -48,6 +49,8 @@ class Memory(Struct, gc=False):
     names: int
     limits: Limits
     lost: bytes
+    classified: Classified
+    gone: tuple[tuple[str, bytes], ...]
     _searched: dict[int | str, Candidates]
     _secrets: TaskSecrets | None
     _named: set[str] | None  # at least the names that it holds values of, once they were counted
@@ -55,8 +58,8 @@ class Memory(Struct, gc=False):
     _before: dict[tuple[int, int], Search] = {}
 
     @classmethod
-    def of(cls, task: Task, limits: Limits) -> "Memory":
-        """What a task remembers."""
+    def of(cls, task: Task, limits: Limits, classified: Classified) -> "Memory":
+        """What a task remembers. `classified` is what is so in its workflow."""
         return cls(
             task.events,
             task.forgotten,
@@ -66,6 +69,8 @@ class Memory(Struct, gc=False):
             task.names,
             limits,
             task.lost,
+            classified,
+            task.gone,
             {} if task.searched is None else task.searched,
             task.secrets,
             task.named,
@@ -76,20 +81,41 @@ class Memory(Struct, gc=False):
         task.events, task.forgotten, task.retracted = self.events, self.forgotten, self.retracted
         task.next_number, task.size, task.names = self.next_number, self.size, self.names
         task.lost, task.searched, task.secrets = self.lost, self._searched, self._secrets
-        task.named = self._named
+        task.named, task.gone = self._named, self.gone
         return task
 
     @property
     def search(self) -> Search:
         """What it remembers now, to be searched."""
-        return Search(self.events, self.retracted, self.lost, self._searched)
+        return Search(self.events, self.retracted, self.lost, self._searched, self.gone)
 
-    def secrets(self, classified: Classified) -> TaskSecrets:
-        """The values that are `classified`."""
+    @property
+    def secrets(self) -> TaskSecrets:
+        """The values that are `classified`, those that are gone, too."""
         found = self._secrets
-        if found is None or found.classified is not classified:
-            found = self._secrets = TaskSecrets(classified).after(self.events)
+        if found is None or found.classified is not self.classified:
+            found = TaskSecrets(self.classified).beyond(self.gone).after(self.events)
+            self._secrets = found
         return found
+
+    def _let_go(self, events: Iterable[Remembered]) -> None:
+        """Note what is classified of events that are taken back, in part or whole, or forgotten.
+        Past `MAX_GONE` the oldest of it is forgotten, too."""
+        if not self.classified.at:
+            return
+        found = dict.fromkeys(self.gone)
+        for event in events:
+            for each in classified_of(event, self.classified):
+                found.pop(each, None)
+                found[each] = None
+        gone = list(found)
+        size = sum([len(name) + len(value) for name, value in gone])
+        while size > MAX_GONE:
+            name, value = gone.pop(0)
+            size -= len(name) + len(value)
+        if tuple(gone) != self.gone:
+            self.gone = tuple(gone)
+        self._secrets = None
 
     @property
     def whole(self) -> bool:
@@ -105,7 +131,7 @@ class Memory(Struct, gc=False):
         if found is None or found.retracted is not self.retracted:
             past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
             events = [event for event in self.events if event.number < number]
-            found = Search([*past, *events], self.retracted, self.lost[:lost], {})
+            found = Search([*past, *events], self.retracted, self.lost[:lost], {}, self.gone)
             self._before[number, lost] = found
         return found
 
@@ -114,10 +140,15 @@ class Memory(Struct, gc=False):
         found = [event for event in self.events if event.number == number]
         return found[0].context if found and isinstance(found[0], TaskEvent) else None
 
-    def record(self, tool: str, context: Carried) -> Carried:
-        """A context over the latest values that the same tool captured in the task before it."""
+    def carried(self, carries: Carries, output: ToolOutput, context: Carried) -> Carried:
+        """What counts as arrived with an output: its context, over the latest values that were
+        captured before it by the same tool (`record`) or in the same run (`history`)."""
+        run = output.run or ""
         said = [
-            each for each in self.events if isinstance(each, TaskEvent) and each.ref.tool == tool
+            each
+            for each in self.events
+            if isinstance(each, TaskEvent)
+            and (each.run == run if carries == "history" else each.ref.tool == output.tool)
         ]
         held: dict[str, bytes] = {}
         for event in sorted(said, key=lambda each: each.ref.occurred_at):
@@ -141,7 +172,7 @@ class Memory(Struct, gc=False):
         self.next_number = number + 1
         return EventRef(number, stage, tool, event_id, occurred_at, from_person, partition, offset)
 
-    def add(self, ref: EventRef, carried: Carried, hop: int) -> None:
+    def add(self, ref: EventRef, carried: Carried, hop: int, run: str = "") -> None:
         """Remember the values of an event, and which are empty (`hop` 0: no handoff carried them).
 
         A value that comes too late is not: its name was taken back since. Past the number of names
@@ -161,25 +192,20 @@ class Memory(Struct, gc=False):
             context = {name: context[name] for name in names[-self.limits.fields :]}
         if not context and not empty and not hop:
             return
-        largest = self.limits.value_bytes
-        if carried.longest >= SHARED or carried.longest > largest:
-            event = self._with_long(ref, hop, context, largest, empty)
-        else:
-            event = TaskEvent(ref, hop, context, {}, empty)
-        characters = len(ref.stage) + len(ref.tool) + len(ref.event_id)
+        said = context.keys()
+        large: dict[str, bytes] = {}
+        if carried.longest >= SHARED or carried.longest > self.limits.value_bytes:
+            context, large = self._with_long(context, self.limits.value_bytes)
+        event = TaskEvent(ref, hop, context, large, empty, run=run)
+        characters = len(ref.stage) + len(ref.tool) + len(ref.event_id) + len(run)
         self._append(event, 64 + 4 * characters + carried.size)
-        self._count_names(context)
+        self._count_names(said)
 
     def _with_long(
-        self,
-        ref: EventRef,
-        hop: int,
-        context: dict[str, bytes],
-        largest: int,
-        empty: tuple[str, ...],
-    ) -> TaskEvent:
-        """An event with long values: those that are too large to keep are not, and of those that
-        are there already no second copy is."""
+        self, context: dict[str, bytes], largest: int
+    ) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """What of a context with long values is kept, and the digests of those that are too large.
+        Of a value that is there already no second copy is kept."""
         kept: dict[str, bytes] = {}
         large: dict[str, bytes] = {}
         for name, value in context.items():
@@ -187,7 +213,7 @@ class Memory(Struct, gc=False):
                 large[name] = values.digest(value)
             else:
                 kept[name] = self._held(name, value) if len(value) >= SHARED else value
-        return TaskEvent(ref, hop, kept, large, empty)
+        return kept, large
 
     def _held(self, name: str, value: bytes) -> bytes:
         """The bytes that the last event with the name has under it, if they are equal."""
@@ -261,9 +287,16 @@ class Memory(Struct, gc=False):
         for name in sorted(gone):
             retracted[name] = max(at, retracted.get(name, at))
         self.retracted = retracted
-        self.events = tuple(
-            [left for event in self.events if (left := _without(event, gone, at)) is not None]
-        )
+        events: list[Remembered] = []
+        changed: list[Remembered] = []
+        for event in self.events:
+            left = _without(event, gone, at)
+            if left is not event:
+                changed.append(event)
+            if left is not None:
+                events.append(left)
+        self._let_go(changed)
+        self.events = tuple(events)
         self.forgotten = tuple(
             [
                 replace(each, event=left)
@@ -363,12 +396,12 @@ class Memory(Struct, gc=False):
         at = self.next_number
         self.next_number = at + 1  # what comes after it is told apart from what came before
         self.forgotten += tuple([Forgotten(event, at) for event in self.events[:first]])
+        self._let_go(self.events[:first])
         for event in self.events[:first]:
             for name in _names(event):
                 self.lost = add_name(self.lost, name)
         self.events = self.events[first:]
         self.size = total_weight(self.events)
-        self._secrets = None
         self._searched = {key: found.anew() for key, found in self._searched.items()}
         left = self.search.names()
         self._named, self.names = set(left), len(left)

@@ -75,7 +75,7 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
     handoff.fidelity = verdict.fidelity
     handoff.completeness = verdict.completeness
     if handoff.receiver != held.receiver:
-        out.feed.redirected(held, handoff, contract, handoffs.secrets())
+        out.feed.redirected(held, handoff, contract, handoffs.memory.secrets)
     if verdict.holding and not override:
         _settle(handoffs, held, handoff, verdict)
         if handoff != held:

@@ -28,15 +28,19 @@ class TaskSecrets(Struct, gc=False):
 
     def after(self, events: Iterable[Remembered]) -> "TaskSecrets":
         """What a task holds after these events."""
+        classified = self.classified
+        return self.beyond([pair for event in events for pair in classified_of(event, classified)])
+
+    def beyond(self, pairs: Iterable[tuple[str, bytes]]) -> "TaskSecrets":
+        """What a task holds with these values, too."""
         values, least = self.values, self.least
-        for event in events:
-            for name, value in _classified_of(event, self.classified):
-                known = values.get(name, ())
-                if value not in known:
-                    if values is self.values:
-                        values = values.copy()
-                    values[name] = (value, *known)[:MAX_VALUES]
-                    least = min(least, self._least(name, value))
+        for name, value in pairs:
+            known = values.get(name, ())
+            if value not in known:
+                if values is self.values:
+                    values = values.copy()
+                values[name] = (value, *known)[:MAX_VALUES]
+                least = min(least, self._least(name, value))
         if values is self.values:
             return self
         return TaskSecrets(self.classified, values, least)
@@ -80,7 +84,8 @@ class TaskSecrets(Struct, gc=False):
         return self.beside(context).named(unknown)
 
 
-def _classified_of(event: Remembered, classified: Classified) -> list[tuple[str, bytes]]:
+def classified_of(event: Remembered, classified: Classified) -> list[tuple[str, bytes]]:
+    """The values of an event that may be classified, by top-level name."""
     if type(event) is TaskEvent:
         return classified.within(event.context)
     assert isinstance(event, Alias)

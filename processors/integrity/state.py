@@ -226,10 +226,11 @@ class Task(Struct, gc=False):
 
     `events` are what it remembers, and `next_number` is that of the next one; `forgotten` those
     that only held handoffs still need, and `lost` has the digests of the names in all that it has
-    forgotten. `retracted` maps a name to the time of its retraction. `size` and `names` are upper
-    bounds: of the bytes of the events, and of the names that they hold values of. `searched` is
-    what was found in the events lately, `secrets` are the classified values, and `named` has the
-    names that it holds values of, or more: each where it was worked out.
+    forgotten. `retracted` maps a name to the time of its retraction. `gone` are classified values
+    by name that were taken back or forgotten: nothing shall tell them either. `size` and `names`
+    are upper bounds: of the bytes of the events, and of the names that they hold values of.
+    `searched` is what was found in the events lately, `secrets` are the classified values, and
+    `named` has the names that it holds values of, or more: each where it was worked out.
 
     `hops` counts the handoffs so far. `heard` holds eight bytes for each of the last inputs.
     `last_input_at` is processor time. `stage`, `tool` and `stage_at` (event time) are those of the
@@ -250,6 +251,7 @@ class Task(Struct, gc=False):
     forgotten: tuple[Forgotten, ...] = ()
     next_number: int = 1
     retracted: dict[str, int] = {}
+    gone: tuple[tuple[str, bytes], ...] = ()
     size: int = 0
     names: int = 0
     lost: bytes = b""

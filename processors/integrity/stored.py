@@ -35,7 +35,7 @@ from processors.processor import misfit
 from schemas.records import How
 
 # Of this whole form. A state that was written in another one is not read.
-FORMAT = 3
+FORMAT = 4
 _PLACED = 48  # bytes of a package's value from which on it refers to an event that has it
 Item = TypeVar("Item")
 
@@ -54,14 +54,16 @@ class _Slice(Struct, frozen=True, array_like=True, tag=9, gc=False):
     end: int
 
 
-class _Event(Struct, frozen=True, array_like=True, tag=0, gc=False):
-    """An event, with the number of another one instead of bytes that this has under the name."""
+class _Event(Struct, frozen=True, array_like=True, tag=2, gc=False):
+    """A `TaskEvent` with the number of another one instead of bytes that this has under the name:
+    without such it is written as it is."""
 
     ref: EventRef
     hop: int
     context: dict[str, bytes | int]
     large: dict[str, bytes] = {}
     empty: tuple[str, ...] = ()
+    run: str = ""
 
 
 class _StoredField(Struct, frozen=True, array_like=True, gc=False):
@@ -87,6 +89,13 @@ class _Handoff(Struct, frozen=True, array_like=True, tag=0, gc=False):
     context: list[tuple[str, bytes | _BytesPlace]]
 
 
+class _Gone(Struct, frozen=True, array_like=True, tag=0, gc=False):
+    """A classified value that was taken back or forgotten."""
+
+    name: str
+    value: bytes
+
+
 class _Head(Struct, frozen=True, array_like=True, gc=False):
     """What is small, and changes with nearly every input."""
 
@@ -107,7 +116,7 @@ class _Whole(Struct, frozen=True, array_like=True, gc=False):
     workflow: str
     task_id: str
     head: _Head
-    events: list[_Event | Alias]
+    events: list[TaskEvent | Alias | _Event]
     forgotten: list[Forgotten]
     retracted: dict[str, int]
     open: list[_Handoff]
@@ -120,6 +129,7 @@ class _Whole(Struct, frozen=True, array_like=True, gc=False):
     edges: bytes
     lost: bytes
     rounds: dict[bytes, int]
+    gone: list[tuple[str, bytes]] = []
 
 
 class _Change(Struct, frozen=True, array_like=True, gc=False):
@@ -131,7 +141,7 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     heard: bytes
     path: bytes
     edges: bytes
-    events: list[_Slice | _Event | Alias] | None = None
+    events: list[_Slice | TaskEvent | Alias | _Event] | None = None
     open: list[_Slice | _Handoff] | None = None
     closed: list[_Slice | Closed] | None = None
     arrived: list[OpenHandoff | None] = []
@@ -141,6 +151,7 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     retracted: dict[str, int] | None = None
     lost: bytes = b""
     rounds: dict[bytes, int] | None = None
+    gone: list[_Slice | _Gone] | None = None
 
 
 _UNCHANGED = (None, None)
@@ -173,6 +184,7 @@ def encode(task: Task) -> bytes:
             task.edges,
             task.lost,
             task.rounds,
+            task.gone,
         )
     )
 
@@ -206,6 +218,7 @@ def encode_change(before: Task, after: Task) -> bytes:
         or after.retracted is not before.retracted
         or after.lost is not before.lost
         or after.rounds is not before.rounds
+        or after.gone is not before.gone
     ):
         row += [
             [] if after.arrived is before.arrived else [after.arrived],
@@ -216,6 +229,9 @@ def encode_change(before: Task, after: Task) -> bytes:
             after.lost[len(before.lost) :],
             None if after.rounds is before.rounds else after.rounds,
         ]
+        gone = _patch(before.gone, after.gone)
+        if gone is not None:
+            row.append([each if type(each) is _Slice else _Gone(*each) for each in gone])
     return _encode(row)
 
 
@@ -232,7 +248,8 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
             shared[name] = number
     if not shared:
         return event
-    return _Event(event.ref, event.hop, {**event.context, **shared}, event.large, event.empty)
+    written: dict[str, bytes | int] = {**event.context, **shared}
+    return _Event(event.ref, event.hop, written, event.large, event.empty, run=event.run)
 
 
 def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remembered]) -> int:
@@ -345,89 +362,100 @@ def decode(whole: bytes, changes: Iterable[bytes] = ()) -> Task:
     """
     task = _task(_decode_whole(whole))
     for change in changes:
-        task = _changed(task, _decode_change(change))
+        _change(task, _decode_change(change))
     return task
 
 
 def _task(whole: _Whole) -> Task:
     events = _patched((), whole.events, _read_event)
-    return _with_head(
-        Task(
-            whole.workflow,
-            whole.task_id,
-            events=events,
-            forgotten=tuple(whole.forgotten),
-            retracted=whole.retracted,
-            open=tuple([_read(handoff, events) for handoff in whole.open]),
-            closed=tuple(whole.closed),
-            arrived=whole.arrived,
-            begun=tuple(whole.begun),
-            true=tuple(whole.true),
-            heard=whole.heard,
-            path=whole.path,
-            edges=whole.edges,
-            lost=whole.lost,
-            rounds=whole.rounds,
-        ),
-        whole.head,
+    task = Task(
+        whole.workflow,
+        whole.task_id,
+        events=events,
+        forgotten=tuple(whole.forgotten),
+        retracted=whole.retracted,
+        open=tuple([_read(handoff, events) for handoff in whole.open]),
+        closed=tuple(whole.closed),
+        arrived=whole.arrived,
+        begun=tuple(whole.begun),
+        true=tuple(whole.true),
+        heard=whole.heard,
+        path=whole.path,
+        edges=whole.edges,
+        lost=whole.lost,
+        rounds=whole.rounds,
+        gone=tuple(whole.gone),
     )
+    _put_head(task, whole.head)
+    return task
 
 
-def _changed(task: Task, change: _Change) -> Task:
+def _change(task: Task, change: _Change) -> None:
+    """Make of a task what it was after a change. Nobody else has it yet."""
     if change.since != task.next_number:
         raise misfit()
-    events = _patched(task.events, change.events, _read_event)
-    return _with_head(
-        replace(
-            task,
-            events=events,
-            open=_patched(task.open, change.open, lambda each, _: _read(each, events)),
-            closed=_patched(task.closed, change.closed, lambda each, _: each),
-            arrived=change.arrived[0] if change.arrived else task.arrived,
-            begun=task.begun if change.begun is None else tuple(change.begun),
-            true=task.true if change.true is None else tuple(change.true),
-            forgotten=task.forgotten if change.forgotten is None else tuple(change.forgotten),
-            retracted=task.retracted if change.retracted is None else change.retracted,
-            heard=(task.heard + change.heard)[-8 * MAX_EVENTS :],
-            path=(task.path + change.path)[-4 * MAX_PATH :],
-            edges=(task.edges + change.edges)[-4 * MAX_EDGES :],
-            lost=task.lost + change.lost,
-            rounds=task.rounds if change.rounds is None else change.rounds,
-        ),
-        change.head,
-    )
+    if change.events is not None:
+        task.events = _patched(task.events, change.events, _read_event)
+    if change.open is not None:
+        events = task.events
+        task.open = _patched(task.open, change.open, lambda each, _: _read(each, events))
+    if change.closed is not None:
+        task.closed = _patched(task.closed, change.closed, lambda each, _: each)
+    if change.arrived:
+        (task.arrived,) = change.arrived
+    if change.begun is not None:
+        task.begun = tuple(change.begun)
+    if change.true is not None:
+        task.true = tuple(change.true)
+    if change.forgotten is not None:
+        task.forgotten = tuple(change.forgotten)
+    if change.retracted is not None:
+        task.retracted = change.retracted
+    if change.rounds is not None:
+        task.rounds = change.rounds
+    if change.gone is not None:
+        task.gone = _patched(task.gone, change.gone, lambda each, _: (each.name, each.value))
+    task.heard = (task.heard + change.heard)[-8 * MAX_EVENTS :]
+    if change.path:
+        task.path = (task.path + change.path)[-4 * MAX_PATH :]
+    if change.edges:
+        task.edges = (task.edges + change.edges)[-4 * MAX_EDGES :]
+    task.lost += change.lost
+    _put_head(task, change.head)
 
 
-def _with_head(task: Task, head: _Head) -> Task:
-    return replace(task, **{name: getattr(head, name) for name in _Head.__struct_fields__})
+def _put_head(task: Task, head: _Head) -> None:
+    task.next_number, task.size, task.names = head.next_number, head.size, head.names
+    task.hops, task.last_input_at = head.hops, head.last_input_at
+    task.stage, task.tool, task.stage_at = head.stage, head.tool, head.stage_at
+    task.left, task.handed, task.covered = head.left, head.handed, head.covered
 
 
 def _patched(
     before: tuple[Item, ...],
-    written: Iterable[Any] | None,
+    written: Iterable[Any],
     read: Callable[[Any, Sequence[Item]], Item],
 ) -> tuple[Item, ...]:
     """What a `_patch` makes of the items that were there before. `read` makes an item of what was
     written, and of the items that stand before it."""
-    if written is None:
-        return before
     found: list[Item] = []
     for each in written:
-        if isinstance(each, _Slice):
+        if type(each) is _Slice:
             found += before[each.first : each.end]
         else:
             found.append(read(each, found))
     return tuple(found)
 
 
-def _read_event(written: _Event | Alias, before: Sequence[Remembered]) -> Remembered:
-    if isinstance(written, Alias):
+def _read_event(written: TaskEvent | Alias | _Event, before: Sequence[Remembered]) -> Remembered:
+    if not isinstance(written, _Event):
         return written
     context = {
         name: _at(_BytesPlace(value, name), before) if isinstance(value, int) else value
         for name, value in written.context.items()
     }
-    return TaskEvent(written.ref, written.hop, context, written.large, written.empty)
+    large, empty = written.large, written.empty
+    return TaskEvent(written.ref, written.hop, context, large, empty, run=written.run)
 
 
 def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:

@@ -370,6 +370,11 @@ class Assignment:
                 store.close()
         self._status.stands_by()
 
+    @property
+    def reading(self) -> bool:
+        """Whether the partitions are restored."""
+        return self.restoration is None
+
     def _end_restoration(self) -> None:
         if self.restoration is not None:
             self.restoration.close()

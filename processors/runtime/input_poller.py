@@ -1,23 +1,39 @@
 """Polls the inputs of a lane: Kafka's messages become records in the order of judgement."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.ordering import in_order
-from processors.runtime.assignment import Assignment
 from processors.runtime.restoration import TRANSIENT_ERRORS, Place
-from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactions import ended_by
 from schemas.flow import Record
 from topics.rights import Right, reason
 
 
+class Assigned(Protocol):
+    """The partitions of a lane: the next offset to read of each, and whether records of them are
+    taken now. `group` is the consumer group."""
+
+    positions: dict[Place, int]
+    group: str
+
+    @property
+    def reading(self) -> bool: ...
+
+
+class Ends(Protocol):
+    """Hears of the ends of the partitions."""
+
+    def on_partition_eof(self, place: Place, offset: int) -> None: ...
+    def on_seek(self, place: Place) -> None: ...
+
+
 class InputPoller:
     """Polls a lane's inputs. `inputs` maps physical names to canonical.
 
-    It advances `Assignment.positions`. `began_at` is the first offset of each input partition in
+    It advances `Assigned.positions`. `began_at` is the first offset of each input partition in
     the open transaction. Rebalance callbacks run inside each of its calls, so after a call
     partitions may be gone. When the consumer reports an error that it does not recover from by
     itself, each call raises `Fenced` or `Fatal`.
@@ -27,12 +43,12 @@ class InputPoller:
         self,
         inputs: Mapping[str, str],
         consumer: Consumer,
-        timer_barrier: TimerBarrier,
-        assignment: Assignment,
+        ends: Ends,
+        assignment: Assigned,
     ) -> None:
         self._inputs = inputs
         self._consumer = consumer
-        self._timer_barrier = timer_barrier
+        self._ends = ends
         self._assignment = assignment
         self.began_at: dict[Place, int] = {}
 
@@ -60,7 +76,7 @@ class InputPoller:
         for place, offset in places.items():
             if place in self._assignment.positions:
                 self._assignment.positions[place] = offset
-                self._timer_barrier.on_seek(place)
+                self._ends.on_seek(place)
                 self._consumer.seek(TopicPartition(*place, offset))
 
     def read_again(self, records: Iterable[Record]) -> None:
@@ -72,12 +88,11 @@ class InputPoller:
         self.seek(places)
 
     def _records(self, messages: Iterable[Message]) -> list[Record]:
-        """The records to judge. Left out: records of partitions that are gone or not restored yet,
+        """The records to judge. Left out: records of partitions that are gone or not taken yet,
         and records before the position."""
         records: list[Record] = []
         inputs, began_at = self._inputs, self.began_at
-        positions, stores = self._assignment.positions, self._assignment.stores
-        restoring = self._assignment.restoration is not None
+        positions, reading = self._assignment.positions, self._assignment.reading
         for message in messages:
             error = message.error()
             topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -85,13 +100,13 @@ class InputPoller:
                 if error.code() != KafkaError._PARTITION_EOF:
                     self._check(error, topic)
                 elif topic is not None and partition is not None and offset is not None:
-                    self._timer_barrier.on_partition_eof((topic, partition), offset)
+                    self._ends.on_partition_eof((topic, partition), offset)
                 continue
             assert topic is not None
             assert partition is not None
             assert offset is not None
             place = (topic, partition)
-            if restoring or partition not in stores or offset < positions[place]:
+            if not reading or place not in positions or offset < positions[place]:
                 continue
             positions[place] = offset + 1
             began_at.setdefault(place, offset)

@@ -9,10 +9,11 @@ from typing import Any
 
 from processors.processor import Processor
 from processors.runtime import clients
+from processors.runtime.base_lane import BATCH_RECORDS
 from processors.runtime.batch import Batch
 from processors.runtime.disk import StateBlocked
 from processors.runtime.global_tables import GlobalTables
-from processors.runtime.lane import BATCH_RECORDS, SLICE_WAKES, Lane
+from processors.runtime.lane import SLICE_WAKES, Lane
 from processors.runtime.liveness_probe import LivenessProbe
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator
 from processors.runtime.retry_backoff import RetryBackoff

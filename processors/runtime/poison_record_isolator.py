@@ -4,11 +4,13 @@ When a transaction has aborted three times at the same first offsets, the next o
 the records, and so on down to one record. When one record alone has aborted three times, it becomes
 a dead letter. When everything that was in the failed transaction is committed, transactions get
 their usual size again. Wakes (timers that fired, sweeps) are isolated in the same way, in
-transactions of their own; the wake that fails alone is given up. Pure: nothing here knows Kafka.
+transactions of their own; the wake that fails alone is given up until its task changes. Pure:
+nothing here knows Kafka.
 
 It outlives the lane, so a record that makes the lane itself fail is isolated in the same way.
 """
 
+from processors.driver import Woken
 from processors.runtime.restoration import Place
 from processors.runtime.transactions import AbortCause, Blocked
 
@@ -37,6 +39,7 @@ class PoisonRecordIsolator:
         self._until: dict[Place, int] = {}  # transactions are small up to this offset
         self._starts: dict[Place, tuple[int, int]] = {}  # first offset, aborts from there
         self._refused: dict[Place, tuple[int, str]] = {}  # offset, why
+        self.given_up: set[Woken] = set()  # wakes that no later lane is to try
 
     @property
     def isolating(self) -> bool:
@@ -111,6 +114,10 @@ class PoisonRecordIsolator:
         self._wake_aborts = self._wakes_left = 0
         self.max_wakes = self._usual_wakes
 
+    def changed(self, partition: int, key: str) -> None:
+        """A task has changed: what was given up of it may be tried again."""
+        self.given_up -= {Woken(partition, "due", key), Woken(partition, "sweep", key)}
+
     def why_refused(self, place: Place, offset: int) -> str | None:
         """Why this record becomes a dead letter without being judged; None for all others."""
         refused, why = self._refused.get(place, (-1, ""))
@@ -121,5 +128,6 @@ class PoisonRecordIsolator:
         again."""
         for known in (self._until, self._starts, self._refused):
             known.pop(place, None)
+        self.given_up = {wake for wake in self.given_up if wake.partition != place[1]}
         if not self._until:
             self.max_records = self._usual

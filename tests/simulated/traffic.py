@@ -203,6 +203,8 @@ class Traffic:
             del body["stage"]  # it is where the task is
         if random.random() < 0.06:
             body["accepts"] = False
+        if random.random() < 0.2:
+            body["run"] = random.choice(("morning", "evening"))
         if random.random() < self.declares:
             requests = [self._request(walk) for _ in range(self._parts())]
             if len(requests) > 1 and random.random() < 0.8:  # else some are in one slot twice
@@ -238,7 +240,7 @@ class Traffic:
         if random.random() < 0.1:
             request["note"] = "call them first"
         if random.random() < 0.1:
-            request["carries"] = "record"
+            request["carries"] = random.choice(("record", "history"))
         return request
 
     # --- what receivers and people say --------------------------------------------------------
