@@ -172,9 +172,8 @@ class Compiler:
             if otherwise == "skip":
                 raise LeftOut
             what = "lacks the key" if key is not None else "was asked without a key"
-            raise Refused(
-                "lookup_missed", f"the look-up {name} {what}; add it to lookups, or say else"
-            )
+            cure = "add it to lookups" + ("" if otherwise else ", or say else")
+            raise Refused("lookup_missed", f"the look-up {name} {what}; {cure}")
 
         return run
 
