@@ -11,8 +11,9 @@ from console.lines import Line
 from processors.contracts.spelling import folded
 from processors.intake.compiled import CompiledSource
 from processors.intake.decoders import VALUE_DECODERS
+from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.mapped import MappedRecord, Skipped
-from processors.intake.mapping import TOOL_OUTPUTS, map_record
+from processors.intake.mapping import map_record
 from processors.intake.reads import Place, leaves, reads, used
 from schemas.documents import HandoffContract, Receiver
 from schemas.flow import Output, Record, Refused

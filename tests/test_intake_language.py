@@ -194,6 +194,14 @@ def test_an_ack() -> None:
     assert "other" not in message
 
 
+def test_an_ack_needs_no_stage_of_the_defaults() -> None:
+    given = compiled(
+        defaults={**SHARED, "stage": "value.stage", "team": "value.stage.of"},
+        emit=[{"ack": {"status": "accepted", "by": {"value": "Ana"}}}],
+    )
+    assert "stage" not in made(given, event(stage=[1]))[0]
+
+
 def test_what_nothing_comes_of_is_told() -> None:
     assert mapped(compiled(when='value.k == "a"'), event(k="b")).skipped.code == "when_false"  # type: ignore[union-attr]
     assert mapped(entry(when='value.k == "a"'), event(k="b")).skipped.code == "no_entry"  # type: ignore[union-attr]

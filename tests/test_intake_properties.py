@@ -91,6 +91,15 @@ SOURCES: list[CompiledSource] = [
         decode="debezium", emit=[{"stage": {"current": True}, "context": {"*": "value.after"}}]
     ),
     compiled(
+        let={"known": {"lookup": "t", "by": "value.a", "else": "skip"}},
+        when='value.type != "x" || known == "stage-a"',
+        emit=[
+            {"each": {"from": "known", "split": "-"}, "stage": "it"},
+            {"when": "known != null", "stage": "known", "accepts": "known == key"},
+        ],
+        lookups={"t": {"1": "stage-a", "u": "stage-a", "true": "yes"}},
+    ),
+    compiled(
         decode="cloudevents", emit=[{"stage": {"value": "s"}, "context": {"d": "value.data"}}]
     ),
 ]

@@ -30,6 +30,9 @@ _SHOWN: Final = 80  # characters of a path or template that are told
 SHARED: Final = ("task", "workflow", "tool", "occurred_at", "id", "stage", "team", "run")
 
 
+_OF_OUTPUTS: Final = ("stage", "team", "run")
+
+
 @dataclass(frozen=True)
 class MadeMember:
     """What makes one member. `path` is its place in the document, and what it is made of where that
@@ -138,6 +141,8 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
     for name in SHARED:
         at, expr = stated(source, index, name)
         if expr is None or isinstance(expr, CurrentStage):
+            continue
+        if emit.ack is not None and name in _OF_OUTPUTS:
             continue
         members[name] = member(at, expr)
         if name == "occurred_at" and isinstance(expr, FromValue):

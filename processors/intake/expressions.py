@@ -166,15 +166,14 @@ class Compiler:
             if key is not None and key in table:
                 return table[key]
             if key is not None:
-                scope.misses.append((name, key))
+                scope.misses[name, key] = None
             if isinstance(otherwise, LiteralValue):
                 return otherwise.value
             if otherwise == "skip":
                 raise LeftOut
             what = "lacks the key" if key is not None else "was asked without a key"
-            raise Refused(
-                "lookup_missed", f"the look-up {name} {what}; add it to lookups, or say else"
-            )
+            cure = "add it to lookups" + ("" if otherwise else ", or say else")
+            raise Refused("lookup_missed", f"the look-up {name} {what}; {cure}")
 
         return run
 

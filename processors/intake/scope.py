@@ -14,7 +14,7 @@ Make = Callable[["Scope"], Any]
 class Scope(Members):
     """The roots and the names of `let` with their values, each made when it is first read.
 
-    `misses` collects the keys that look-ups lack.
+    `misses` collects the keys that look-ups lack, as (look-up, key).
     """
 
     __slots__ = ("_conditions", "_decoded", "_lets", "_record", "_simple", "misses")
@@ -28,7 +28,7 @@ class Scope(Members):
         self._lets = lets
         self._simple = simple  # numbers are such that conditions can take them
         self._conditions: Scope | None = None
-        self.misses: list[tuple[str, str]] = []
+        self.misses: dict[tuple[str, str], None] = {}  # in order, each once
         self["value"] = decoded.value
 
     def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
@@ -47,6 +47,7 @@ class Scope(Members):
                 for_conditions(self._decoded.value), for_conditions(self._decoded.key)
             )
             self._conditions = _Simple(self._record, decoded, self._lets, simple=True)
+            self._conditions.misses = self.misses
             if "it" in self:
                 self._conditions["it"] = for_conditions(self["it"])
         return self._conditions
