@@ -26,7 +26,7 @@ class Committing:
         self._committed = iter(committed)
         self._looks = 0
 
-    def committed(self, _: str) -> int:
+    def committed(self, _: str, __: str) -> int:
         self._looks += 1
         return next(self._committed)
 
