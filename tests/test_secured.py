@@ -26,6 +26,9 @@ from console.commands.source_registry import register_sources
 from console.main import main
 from processors.insights.processor import INSIGHTS
 from processors.intake.processor import intake
+from processors.intake.traces import TraceLimits
+from processors.intake.traces_processor import traces_processor
+from processors.intake.transcripts.building import Defaults
 from processors.integrity.processor import INTEGRITY
 from processors.processor import AnyProcessor, Relay
 from processors.runtime import clients, cluster
@@ -46,6 +49,7 @@ PROCESSORS: dict[str, AnyProcessor] = {
     "run --processor integrity": INTEGRITY,
     "run --processor insights": INSIGHTS,
     "run --processor intake": intake(1 << 20, 86_400_000),
+    "run --processor traces": traces_processor(TraceLimits(), Defaults()),
 }
 PEOPLE = sorted(set(rows()) - set(PROCESSORS) - {"a tool", "a receiver"})
 # They ask no cluster.
@@ -328,7 +332,7 @@ def test_a_plan_does_not_offer_to_create_what_it_may_not_see(stage: Stage, prefi
     assert result.exit_code == 4
     assert "create" not in result.output
     assert "DESCRIBE on the topics" in result.output
-    assert "and 13 more; grant them" in result.output
+    assert "and 15 more; grant them" in result.output
     rights = stage.allow("topics plan")
     hidden = Right("DESCRIBE", "topic", stage.names.queue)
     assert hidden in rights

@@ -23,6 +23,7 @@ TOPICS = [
     "insights-state",
     "integrity-state",
     "internal.feed",
+    "internal.traces",
     "packages",
     "patterns",
     "receiver-liveness",
@@ -31,6 +32,7 @@ TOPICS = [
     "source-positions",
     "sources",
     "tool-outputs",
+    "traces-state",
     "violations",
 ]
 

@@ -50,13 +50,14 @@ class Spread(Enum):
 
     TASK = "task"  # the inputs and the changelog of integrity: the same count, for ever
     SUBJECT = "subject"  # the feed and the changelog of insights: the same count, for ever
+    TRACE = "trace"  # the spans of traces and the changelog of them: the same count, for ever
     MANY = "many"  # the count of the task topics, but free to differ
     ONE = "one"  # a small table that every reader reads whole
 
     @property
     def fixed(self) -> bool:
         """Whether state is kept by partition, so that the number cannot change."""
-        return self in (Spread.TASK, Spread.SUBJECT)
+        return self in (Spread.TASK, Spread.SUBJECT, Spread.TRACE)
 
 
 class Topic(Struct, frozen=True, kw_only=True):
@@ -138,6 +139,12 @@ TABLE: Final = (
     CatalogueRow("handoff.insights-state", Spread.SUBJECT, "compact", CHANGELOG,
         key="state key", writer="insights",
         meaning="the changelog of patterns and edges"),
+    CatalogueRow("handoff.internal.traces", Spread.TRACE, "delete", {"retention.ms": str(DAY_MS)},
+        key="trace", writer="intake",
+        meaning="the spans of traces, until a trace is quiet"),
+    CatalogueRow("handoff.traces-state", Spread.TRACE, "compact", CHANGELOG,
+        key="state key", writer="traces",
+        meaning="the changelog of traces"),
     CatalogueRow("handoff.edges", Spread.ONE, "compact", {},
         key="edge", writer="insights",
         meaning="the map: who hands to whom, and how well"),
@@ -178,6 +185,7 @@ def catalogue(
             Spread.TASK: partitions,
             Spread.MANY: partitions,
             Spread.SUBJECT: SUBJECT_PARTITIONS,
+            Spread.TRACE: partitions,
             Spread.ONE: 1,
         }
     )

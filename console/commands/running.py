@@ -19,6 +19,9 @@ from processors.contracts.registry import STALE_INTERVALS
 from processors.insights.limits import Limits as InsightsLimits
 from processors.insights.processor import INSIGHTS, insights
 from processors.intake.processor import intake
+from processors.intake.traces import TraceLimits
+from processors.intake.traces_processor import traces_processor
+from processors.intake.transcripts.building import Defaults
 from processors.integrity.limits import Limits
 from processors.integrity.processor import INTEGRITY, integrity
 from processors.processor import AnyProcessor
@@ -30,7 +33,8 @@ from processors.runtime.transactions import Misconfigured
 from topics.catalogue import TopicError
 
 INTAKE = "intake"
-NAMES = (INTEGRITY.name, INSIGHTS.name, INTAKE)
+TRACES = "traces"
+NAMES = (INTEGRITY.name, INSIGHTS.name, INTAKE, TRACES)
 
 
 def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[AnyProcessor]:
@@ -38,6 +42,7 @@ def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[AnyProc
     made: dict[str, Callable[[], AnyProcessor]] = {
         INTEGRITY.name: lambda: integrity(limits(settings)),
         INSIGHTS.name: lambda: insights(insights_limits(settings)),
+        TRACES: lambda: traces_processor(TraceLimits(), Defaults()),
         INTAKE: lambda: intake(settings.max_record_bytes, settings.backfill_after_ms),
     }
     return [made[name]() for name in names]
