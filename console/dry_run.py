@@ -221,7 +221,7 @@ class DryRun:
             headers=headers,
         )
         self.summary.inputs += 1
-        yield from self._driver.step(record, self.now)
+        yield from self._clock.step(record, self.now)
         yield from self._settled()
 
     def _settled(self) -> Iterator[Output]:

@@ -112,6 +112,8 @@ class Destination(_Model):
 
     receiver: Id
     """The id of a registered receiver."""
+    workflow: Name | None = None
+    """The workflow of the task that goes on there under another name; none: the same task."""
     stage: Name | None = None
     """The stage that the receiver runs; an output there accepts the handoff."""
 
