@@ -302,7 +302,7 @@ def _move_on(
             continue
         if here is not None and event.occurred_at >= here.source.occurred_at:
             here = _received(task, handoffs, here, output, event, begun)
-        if here is not None and here.missing:
+        if here is not None and here.missing and output.stage != here.to_stage:
             handoffs.fill_late(here, carried_now, source)
 
 

@@ -422,7 +422,7 @@ class Handoffs(Struct, gc=False):
     def fill_late(self, handoff: OpenHandoff, names: Collection[str], event: EventRef) -> None:
         """Missing fields of a sent one that an event has said just now, elsewhere."""
         contract = self.outbox.contract_of(handoff)
-        if contract is None or event.stage == handoff.to_stage:
+        if contract is None:
             return
         filled: dict[str, PackageField] = {}
         for name in handoff.missing:
