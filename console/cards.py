@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from console import render
+from console.remembered import SeenTasks
 from schemas import serde
 from schemas.flow import Record
 from schemas.printable import plain
@@ -25,12 +26,16 @@ _pattern = msgspec.json.Decoder(Pattern).decode
 _signal = msgspec.json.Decoder(Signal).decode
 
 
-def card(record: Record, contracts: ContractsOf) -> RenderableType:
-    """A record of one of the `TOPICS`."""
+def card(
+    record: Record, contracts: ContractsOf, seen: SeenTasks, source: str | None = None
+) -> RenderableType:
+    """A record of one of the `TOPICS`. What tells a classified value that was `seen` of the same
+    task is masked; what a package holds is seen from here on. `source` is where the input of a dead
+    letter stands, if not on a topic."""
     handle = f"{record.partition}/{record.offset}"
     try:
         if record.topic == serde.DEAD_LETTERS:
-            return render.dead_letter(handle, serde.read_dead_letter(record))
+            return render.dead_letter(handle, serde.read_dead_letter(record), source)
         if record.value is None:
             key = (record.key or b"").decode("utf-8", "replace")
             return Text.assemble("  no longer held: ", (plain(key), "bold"))
@@ -42,7 +47,11 @@ def card(record: Record, contracts: ContractsOf) -> RenderableType:
         if record.topic == SIGNALS:
             return render.signal(_signal(record.value))
         package = _package(record.value)
-        return render.package(package, contracts(package.contract, package.contract_version))
+        known = contracts(package.contract, package.contract_version)
+        task = package.workflow, package.task_id
+        seen.note(task, package.context)
+        beside = seen.texts(task, known.classified(package.workflow))
+        return render.package(package, known, beside)
     except (msgspec.DecodeError, ValueError):
         return Text(
             f"  {record.topic}/{handle} cannot be read: a newer version, or not ours", "red"

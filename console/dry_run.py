@@ -126,6 +126,7 @@ class DryRun:
         self._backfill_before = backfill_before
         self._offsets: Counter[tuple[str, int]] = Counter()
         self._source = ""
+        self.line = 0  # the number of the line that is judged
         self.summary = Summary()
         for partition in (_NOWHERE, *range(partitions)):
             self._driver.assign(partition, {})
@@ -152,6 +153,7 @@ class DryRun:
         """
         self._source = f"{source}, " if source else ""
         for line in lines:
+            self.line = line.number
             yield from self._noted(self._to(line.occurred_at or 0))
             if line.topic in self._tables:
                 self._register(line)

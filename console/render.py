@@ -6,7 +6,7 @@ the terminal as plain text: what is not printable is replaced, and nothing is re
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -16,11 +16,11 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from console.masking import MASK, Mask
+from console.masking import MASK, PackageMask
 from processors.contracts.classified import Classified, Named, Outline, classify, fields_of
 from processors.integrity.handoff import HOLD_WITHOUT_CONTRACT
 from schemas.documents import HandoffContract
-from schemas.printable import plain, plain_lines
+from schemas.printable import listed, plain, plain_lines
 from schemas.records import (
     DeadLetter,
     Package,
@@ -32,6 +32,7 @@ from schemas.records import (
 )
 
 _WIDEST_VALUE = 24
+_NOTHING = Classified()
 SEVERITY_STYLE: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _HOW = {
     "arrived": ("✓", "green", "arrived"),
@@ -42,6 +43,25 @@ _HOW = {
     "gathered": ("✓", "green", "gathered"),
     "late": ("↺", "cyan", "came late"),
     "amended": ("✎", "magenta", "amended"),
+}
+
+
+_HELD_FOR = {
+    "receiver_missing": "its receiver is not registered, retired, or has no queue topic",
+    "receiver_silent": "nobody reads for its receiver",
+    "receiver_mismatch": "it names another receiver than its contract",
+    "owner_missing": "no owner of its receiver is in force",
+    "contract_missing": "no contract covers it",
+    "never_captured": "no tool captured it",
+    "context_dropped": "dropped on the way",
+    "context_empty": "sent empty",
+    "context_unstructured": "sent only in words",
+    "context_shortened": "cut on the way",
+    "context_changed": "changed on the way",
+    "context_malformed": "not of the shape that the contract asks for",
+    "context_retracted": "taken back",
+    "untranslatable": "in a term that the contract does not translate",
+    "rule_failed": "the rule does not hold",
 }
 
 
@@ -96,53 +116,21 @@ class Contracts:
         """What is classified in a workflow; in any of them, where nobody knows which it is."""
         if workflow is None:
             return self._anywhere
-        return self._classified.get(workflow, Classified())
+        return self._classified.get(workflow, _NOTHING)
 
-    def hidden(self, package: Package) -> set[str]:
-        """The names in a package whose values are not shown.
-
-        A package of a contract that is not at hand shows no value: nobody knows what it classifies.
-        """
-        if not self.knows(package):
-            return set(package.context)
-        mask, found = self._mask(package), set()
-        for name, raw in package.context.items():
-            origin = package.provenance.get(name)
-            extra = origin is None or origin.how == "extra"
-            if mask.hides(name, raw) or (extra and mask.may_quote(raw)):
-                found.add(name)
-        return found
-
-    def names(self, package: Package) -> dict[str, str]:
-        """The names in a package as they are shown: one that tells a classified value is masked."""
-        shown = self._mask(package).names({name: name for name in package.context})
-        return {name: each for each, name in shown.items()}
-
-    def note(self, package: Package) -> str | None:
-        """What the sender added for people, masked where it holds a classified value."""
-        if package.note is None:
-            return None
-        tells = not self.knows(package) or self._mask(package).tells(package.note)
-        return MASK if tells else plain(package.note)
-
-    def _mask(self, package: Package) -> Mask:
-        classified = self.classified(package.workflow)
-        in_words = (
-            field
-            for _, _, kind, field in (each.split(":", 3) for each in package.violations)
-            if kind == "context_unstructured"
-        )
-        unplaced = any(
-            field not in package.context and classified.covers(field) for field in in_words
-        )
-        return Mask(classified, [package.context], unplaced=unplaced)
+    def mask(self, package: Package, beside: Collection[str] = ()) -> PackageMask:
+        """What of a package is shown. `beside` are the texts of classified values of its task that
+        are known from elsewhere."""
+        return PackageMask(package, self.classified(package.workflow), self.knows(package), beside)
 
     def holding(self, package: Package) -> list[str]:
-        """What holds a held package in words: kinds of violation, each with its fields."""
-        return [
-            f"{kind} ({', '.join(fields)})" if fields else kind
-            for kind, fields in self.holders(package).items()
-        ]
+        """What holds a held package in words: kinds of violation, each with its fields, and what
+        the kind means."""
+        found = []
+        for kind, fields in self.holders(package).items():
+            told = f"{kind} ({listed(fields)})" if fields else kind
+            found.append(f"{told}: {_HELD_FOR[kind]}" if kind in _HELD_FOR else told)
+        return found
 
     def holders(self, package: Package) -> dict[str, list[str]]:
         """What holds a held package: kinds of violation, each with the fields or rules it is about.
@@ -188,8 +176,12 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{math.floor(share * 100 + 1e-9)}%"
 
 
-def package(record: Package, contracts: Contracts) -> RenderableType:
-    """One handoff as a panel: who to whom, by when, each field with its origin, what is missing."""
+def package(record: Package, contracts: Contracts, beside: Collection[str] = ()) -> RenderableType:
+    """One handoff as a panel: who to whom, by when, each field with its origin, what is missing.
+
+    `beside` are texts of classified values that its task has elsewhere: what tells one is masked.
+    """
+    mask = contracts.mask(record, beside)
     held = record.disposition == "held"
     sender = f"{record.from_.team or 'unknown team'} · {record.from_.stage}"
     to = record.to
@@ -200,7 +192,7 @@ def package(record: Package, contracts: Contracts) -> RenderableType:
         f"  task {plain(record.task_id)}",
     )
     return Panel(
-        Group(*_facts(record, contracts), _fields(record, contracts), *_verdict(record)),
+        Group(*_facts(record, contracts, mask), _fields(record, mask), *_verdict(record)),
         title=title,
         title_align="left",
         subtitle=Text(_state(record), "bold red" if held else "bold green"),
@@ -216,7 +208,7 @@ def _state(record: Package) -> str:
     return ", ".join(words)
 
 
-def _facts(record: Package, contracts: Contracts) -> Iterable[RenderableType]:
+def _facts(record: Package, contracts: Contracts, mask: PackageMask) -> Iterable[RenderableType]:
     if record.disposition == "held":
         why = "; ".join(map(plain, contracts.holding(record))) or "see its violations"
         # Beside the label, not below it, where a long one wraps.
@@ -250,19 +242,19 @@ def _facts(record: Package, contracts: Contracts) -> Iterable[RenderableType]:
     else:
         version = f"{plain(record.contract)}@{record.contract_version}"
         yield Text.assemble(("contract  ", "dim"), version)
-    if note := contracts.note(record):
+    if note := mask.note():
         yield Text.assemble(("note      ", "dim"), note)
     if record.backfill:
         yield Text("backfill: no deadline runs", "dim")
 
 
-def _fields(record: Package, contracts: Contracts) -> Table:
+def _fields(record: Package, mask: PackageMask) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
     table.add_column(width=1)
     table.add_column(overflow="fold", max_width=26)
     table.add_column(overflow="ellipsis", no_wrap=True, max_width=_WIDEST_VALUE)
     table.add_column(overflow="fold")
-    hidden, names = contracts.hidden(record), contracts.names(record)
+    hidden, names = mask.hidden(), mask.names()
     for name, value in record.context.items():
         origin = record.provenance.get(name)
         mark, style, way = _HOW[origin.how] if origin else ("?", "dim", "origin unknown")
@@ -387,11 +379,13 @@ def pattern(record: Pattern, contracts: Contracts) -> RenderableType:
     return _hanging(label, text)
 
 
-def dead_letter(handle: str, letter: DeadLetter) -> RenderableType:
-    """One dead letter; `handle` is its place in the dead letters' topic."""
+def dead_letter(handle: str, letter: DeadLetter, source: str | None = None) -> RenderableType:
+    """One dead letter; `handle` is its place in the dead letters' topic, `source` what to name as
+    the place of its input instead of a topic, a partition and an offset."""
+    place = source or f"{letter.topic}/{letter.partition}/{letter.offset}"
     text = Text.assemble(
         (plain(letter.exception), "red"),
         f"  {plain(letter.message)}",
-        (f"\nfrom {plain(letter.topic)}/{letter.partition}/{letter.offset}", "dim"),
+        (f"\nfrom {plain(place)}", "dim"),
     )
     return _hanging((handle, "bold"), text)

@@ -2,9 +2,9 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from schemas.documents import ANY_STAGE, HandoffContract, Receiver
+from schemas.documents import ANY_STAGE, HandoffContract, Receiver, key
 from schemas.lint_contract import lint_contract
 from schemas.loading import Documents
 from schemas.printable import listed
@@ -59,6 +59,27 @@ def in_play(contracts: Iterable[HandoffContract]) -> list[HandoffContract]:
             if held is None or _rank(contract) > _rank(held):
                 best[place] = contract
     return [c for c in contracts if c.status == "draft" or c in best.values()]
+
+
+def nobody_receives(
+    contracts: Iterable[HandoffContract], receivers: Mapping[str, Receiver]
+) -> Iterator[str]:
+    """A sentence for each receiver that is not registered, or retired, and that a contract names
+    by which handoffs are judged, on trial too."""
+    named: dict[str, list[str]] = {}
+    for contract in in_play(contracts):
+        if contract.status != "draft":
+            repeat = () if contract.repeat is None else (contract.repeat.receiver,)
+            for receiver in dict.fromkeys((contract.to.receiver, *repeat)):
+                named.setdefault(receiver, []).append(key(contract))
+    for receiver, by in sorted(named.items()):
+        if receiver not in receivers:
+            how = "is not registered; register it, or name another there"
+        elif receivers[receiver].status == "retired":
+            how = "is retired; name another there"
+        else:
+            continue
+        yield f"{receiver}, the receiver of {listed(by)}, {how}: it receives nothing"
 
 
 def _rank(contract: HandoffContract) -> tuple[bool, int]:

@@ -6,6 +6,7 @@ business. Nothing is constructed but JSON's own types, whatever tags the text as
 
 import json
 import math
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,14 @@ At = tuple[str | int, ...]  # keys and indexes that lead to a value
 MAX_DEPTH: Final = 64
 # Aliases multiply: a few lines can stand for billions of values.
 MAX_VALUES: Final = 100_000
+
+_GZIP: Final = b"\x1f\x8b"
+_OF_LINES: Final = frozenset({"task_id", "topic"})  # members of a line of a recording
+_INSTEAD: Final = (
+    "give the YAML file of the contracts in its place; recordings are for send, dry-run, and "
+    "contracts lint --against"
+)
+_TUPLE: Final = re.compile(r"\(('[^']*'),\)")  # what the library leaves in its messages
 
 _TAG: Final = "tag:yaml.org,2002:"
 _TEXT: Final = ("str", "timestamp", "merge")
@@ -89,7 +98,10 @@ def read(file: Path) -> tuple[list[tuple[Any, Source]], list[Problem]]:
     """
     name = str(file)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        data = file.read_bytes()
+        if data.startswith(_GZIP):
+            return [], [Problem(name, 0, "", "is compressed (gzip)", _INSTEAD)]
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         return [], [Problem(name, 0, "", "there is no such file", "check the path")]
     except OSError as error:
@@ -98,6 +110,9 @@ def read(file: Path) -> tuple[list[tuple[Any, Source]], list[Problem]]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         return [], [Problem(name, line, "", "is not UTF-8 text", "save the file as UTF-8")]
+    if _is_recording(text):
+        message = "is a recording, one JSON object a line, and no contract or receiver"
+        return [], [Problem(name, 0, "", message, _INSTEAD)]
     for number, words in enumerate(text.splitlines(), start=1):
         if words.startswith("%"):  # `%YAML 1.1` would turn `yes` into true
             message = "has a YAML directive, and files here are YAML 1.2"
@@ -115,13 +130,29 @@ def read(file: Path) -> tuple[list[tuple[Any, Source]], list[Problem]]:
     problems: list[Problem] = []
     for node in nodes:
         builder = _Builder(Source(name))
-        data = builder.build(node, ())
+        built = builder.build(node, ())
         problems += builder.problems
-        if data is not None and not builder.too_large:
-            documents.append((data, builder.source))
+        if built is not None and not builder.too_large:
+            documents.append((built, builder.source))
     if not documents and not problems:
         problems.append(Problem(name, 0, "", "has no document", "write one, or remove the file"))
     return documents, problems
+
+
+def _is_recording(text: str) -> bool:
+    """Whether the first line is a JSON object of a task, or the first two are JSON objects."""
+    lines = (line for line in text.splitlines() if line.strip())
+    first, second = next(lines, ""), next(lines, "")
+    found = _members(first)
+    return bool(found and (not _OF_LINES.isdisjoint(found) or _members(second)))
+
+
+def _members(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line) if line.lstrip().startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _compose(text: str) -> list[Node]:
@@ -131,6 +162,7 @@ def _compose(text: str) -> list[Node]:
 
 
 def _syntax(file: str, line: int, problem: str) -> Problem:
+    problem = _TUPLE.sub(r"\1", problem)
     suggestion = "correct the YAML here or just above"
     if "'\\t'" in problem:
         suggestion = "indent with spaces, not tabs"

@@ -79,6 +79,7 @@ def test_what_stands_beside_it_is_not(path: str) -> None:
         '{"email": "kim@b.example", "half": "\\ud800"}',
         '{"email": "kim@b.example", "tier": "gold", "digits": ' + 5_000 * "7" + "}",
         json.dumps('{"email": "kim@b.example", "digits": ' + 5_000 * "7" + "}"),
+        json.dumps('{"email": "kim@b.example", "share": NaN, "most": -Infinity}'),
     ],
 )
 def test_it_is_found_where_something_else_stands_in_the_place_of_an_object(crm: str) -> None:

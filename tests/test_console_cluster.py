@@ -97,6 +97,13 @@ def test_documents_are_registered_once_and_never_change(
     again.write_text(shown.stdout)
     assert "unchanged" in handoff("contracts", "apply", str(again)).stdout, "what it prints is it"
     assert "Dana Reyes" in handoff("receivers", "list").stdout
+    assert "warning:" not in second.stderr
+    receiver = path.read_text().partition("kind: Receiver")[2]
+    path.write_text(f"kind: Receiver{receiver.rstrip()}\nstatus: retired\n")
+    retired = handoff("receivers", "apply", str(path))
+    assert retired.exit_code == 0, retired.output
+    told = "warning: marketing-nurture, the receiver of lead-to-nurture@1, is retired"
+    assert told in retired.stderr
     unknown = handoff("contracts", "show", "lead")
     assert unknown.exit_code == 2
     assert "registered: lead-to-nurture@1" in unknown.stderr
@@ -222,6 +229,24 @@ def test_a_bad_line_is_named_and_the_others_are_sent(handoff: HandoffCommand) ->
     ack = '{"topic": "handoff.acks", "value": {"task_id": "t"}}\n'
     unread = handoff("send", "-", lines=ack)
     assert "-, line 1: sent, and becomes a dead letter: the JSON has not the shape" in unread.stderr
+    contradicting = (
+        ("acks", {"status": "rejected"}, "an ack that rejects must give its reason"),
+        ("amendments", {"action": "release"}, "an amendment that releases must give its reason"),
+        ("amendments", {"action": "set"}, "an amendment that sets needs 'fields'"),
+        ("amendments", {"action": "redirect"}, "an amendment that redirects needs 'to'"),
+        ("acks", {"status": "accepted"}, ""),
+        ("amendments", {"action": "redirect", "to": "r"}, ""),
+    )
+    said = {"workflow": "w", "task_id": "t", "handoff_id": "h", "by": "me", "occurred_at": 10**12}
+    lines = [
+        json.dumps({"topic": f"handoff.{topic}", "value": said | more | {"id": str(n)}})
+        for n, (topic, more, _) in enumerate(contradicting)
+    ]
+    told = handoff("send", "-", lines="\n".join(lines))
+    assert told.exit_code == 2
+    for n, (_, _, why) in enumerate(contradicting, 1):
+        named = f"-, line {n}: sent, and becomes a dead letter: {why}"
+        assert (named in told.stderr) is bool(why), told.stderr
     document = '{"topic": "handoff.contracts", "value": {"id": "c"}}\n'
     refused = handoff("send", "-", lines=document)
     assert (refused.exit_code, "-, line 1: not sent: " in refused.stderr) == (2, True)

@@ -3,10 +3,15 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner, Result
 
 from console.main import main
+from schemas import documents
+from schemas.documents import HandoffContract, Receiver
+from schemas.lint import nobody_receives
+from tests.core import CONTRACT, RECEIVER
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 TRANSCRIPT = [
@@ -102,3 +107,31 @@ def test_every_command_says_what_it_does() -> None:
             walk(below, [*path, name])
 
     walk(main, [])
+
+
+def test_who_applies_receivers_hears_of_contracts_that_nobody_receives_for() -> None:
+    def contract(id_: str, receiver: str, **more: Any) -> HandoffContract:
+        found = documents.parse(CONTRACT | {"id": id_, "to": {"receiver": receiver}} | more)
+        assert isinstance(found, HandoffContract)
+        return found
+
+    def receiver(id_: str, **more: Any) -> Receiver:
+        found = documents.parse(RECEIVER | {"id": id_} | more)
+        assert isinstance(found, Receiver)
+        return found
+
+    repeat = {"by": ["context.a"], "threshold": 2, "within": "P1D", "receiver": "ops"}
+    contracts = [
+        contract("a", "gone", version=1),
+        contract("a", "there", version=2, fields=[{"name": "a"}], repeat=repeat),
+        contract("b", "old"),
+        contract("c", "old", status="trial"),
+        contract("d", "none", status="draft"),
+        contract("e", "none", status="retired"),
+    ]
+    receivers = {each.id: each for each in (receiver("there"), receiver("old", status="retired"))}
+    assert list(nobody_receives(contracts, receivers)) == [
+        "old, the receiver of b@1, c@1, is retired; name another there: it receives nothing",
+        "ops, the receiver of a@2, is not registered; register it, or name another there: "
+        "it receives nothing",
+    ]

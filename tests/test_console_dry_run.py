@@ -205,8 +205,8 @@ def test_a_member_that_no_record_has_is_named_once_and_changes_nothing(tmp_path:
         + '{"id": "e4", "taskid": "t"}\n'
     )
     result = dry_run("--contracts", str(DEMO), str(path))
-    known = "known here: id, task_id, workflow, tool, occurred_at, stage, accepts, team, context, "
-    known += "retracted, handoff"
+    known = "known here: id, task_id, workflow, tool, occurred_at, stage, accepts, team, run, "
+    known += "context, retracted, handoff"
     said = [line for line in result.stderr.splitlines() if "unknown" in line]
     assert said == [
         f"{path}, line 2: the unknown member 'handof' is ignored; did you mean 'handoff'?",
@@ -430,7 +430,23 @@ def test_of_a_line_that_cannot_be_read_a_card_says_why() -> None:
     bad = '{"id": "e1", "task_id": "t1"}\n'
     result = dry_run("--contracts", str(DEMO), "--show", "-", lines=bad)
     assert "missing required field" in result.stdout
-    assert "handoff.tool-outputs/" in result.stdout
+    assert "from -, line 1" in result.stdout
+
+
+@pytest.mark.parametrize("form", ["--show", "--no-show"])
+def test_a_dead_letter_of_a_dry_run_names_the_line_of_the_recording(
+    tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(output() + "\n" + output(id="e2", tool=7) + output(id="e3") + "nonsense\n")
+    result = dry_run("--contracts", str(DEMO), form, str(path))
+    text = "".join(result.stdout.split()) if form == "--show" else result.stderr
+    for line in ("line 3", "line 5"):
+        assert (f"{path}, {line}".replace(" ", "") if form == "--show" else line) in text
+    assert "line 1:" not in text
+    assert "line 4" not in text
+    path.write_text("x\n" * 25)
+    assert dry_run("--contracts", str(DEMO), "--no-show", str(path)).stderr.count("line ") == 20
 
 
 def test_cards_go_by_the_contracts_of_their_moment(tmp_path: Path) -> None:
@@ -478,3 +494,64 @@ def test_a_mistyped_member_of_a_handoff_is_named_too(tmp_path: Path) -> None:
     assert f"{path}, line 1: the unknown member 'handoff.contrct' is ignored; did you mean" in said
     assert "line 2: the unknown member 'handoff.prat' is ignored; did you mean 'part'?" in said
     assert said.count("unknown member") == 2
+
+
+TWO_CONTRACTS = """
+kind: HandoffContract
+id: words
+version: 1
+owner: {name: Ana Silva, contact: ana@example.com}
+action: Do it.
+workflow: lead
+from: {stage: qualify}
+to: {receiver: nurture}
+extra: strip
+fields: [{name: summary}, {name: tier}]
+---
+kind: HandoffContract
+id: reach
+version: 1
+owner: {name: Ana Silva, contact: ana@example.com}
+action: Do it.
+workflow: lead
+from: {stage: other}
+to: {receiver: nurture}
+fields: [{name: email, classification: pii}]
+---
+kind: Receiver
+id: nurture
+team: marketing
+owners: [{name: Dana Reyes, contact: dana@example.com}]
+"""
+
+
+@pytest.fixture
+def two_contracts(tmp_path: Path) -> str:
+    path = tmp_path / "two.yaml"
+    path.write_text(TWO_CONTRACTS)
+    return str(path)
+
+
+def test_a_card_masks_what_tells_a_value_that_only_another_record_of_the_task_has(
+    two_contracts: str,
+) -> None:
+    """An output, another task's, and one that a person sets."""
+    told = {"summary": "ask kim@b.example", "tier": "gold"}
+    hand = {"stage": "qualify", "handoff": {"to": "nurture", "note": "ring kim@b.example"}}
+    known = output(id="e1", stage="z", workflow="lead", context={"email": "kim@b.example"})
+    lines = known + output(id="e2", workflow="lead", context=told, **hand)
+    result = dry_run("--contracts", two_contracts, "--show", "-", lines=lines)
+    assert "kim@b.example" not in result.stdout, result.stdout
+    assert "gold" in result.stdout
+    elsewhere = output(id="e3", task_id="t9", workflow="lead", context=told, **hand)
+    result = dry_run("--contracts", two_contracts, "--show", "-", lines=known + elsewhere)
+    assert "ring kim@b.example" in result.stdout, "no record of that task has it"
+    amended = {
+        "id": "m1", "workflow": "lead", "task_id": "t1", "handoff_id": "h-0", "action": "set",
+        "by": "Ilse", "occurred_at": "2026-03-02T10:00:00Z", "fields": {"email": "jim@b.example"},
+    }  # fmt: skip
+    hand["handoff"] = {"to": "nurture", "note": "ring jim@b.example"}
+    lines = on("amendments", amended) + output(workflow="lead", context=told, **hand)
+    result = dry_run("--contracts", two_contracts, "--show", "-", lines=lines)
+    assert "jim@b.example" not in result.stdout, result.stdout
+    assert "nurture" in result.stdout

@@ -337,7 +337,9 @@ def test_held_list_says_why_and_never_a_value(
     assert {row["id"] for row in rows} == {each.id for each in expected}
     unowned = next(row for row in rows if "owner_missing" in row["held_for"])
     assert unowned["owner"] is None
-    assert handoff("held", "list").stdout.count("nobody") >= 1
+    listed = " ".join(handoff("held", "list").stdout.split())
+    assert listed.count("nobody") >= 1
+    assert "owner_missing: no owner of its receiver is in force" in listed
     only = json.loads(
         handoff("held", "list", "--receiver", unowned["receiver"], "--output", "json").stdout
     )
@@ -366,6 +368,32 @@ def test_held_list_says_why_and_never_a_value(
     assert unowned["id"] in raw
     unknown = handoff("held", "show", "h-none")
     assert (unknown.exit_code, "is not held now" in unknown.stderr) == (2, True)
+
+
+def test_held_show_masks_what_tells_a_value_that_only_an_input_of_the_task_has(
+    handoff: HandoffCommand, story: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    held = held_of(story)[0]
+    noted = msgspec.structs.replace(held, note="ring kim@b.example", id="h-noted")
+    write_all(connect(), "handoff.held", [("h-noted", serde.encode(noted))])
+    reach = {
+        "kind": "HandoffContract", "id": "reach", "version": 1, "action": "Do it.",
+        "owner": {"name": "Ana Silva", "contact": "ana@example.com"}, "workflow": held.workflow,
+        "from": {"stage": "elsewhere"}, "to": {"receiver": held.to.receiver},
+        "fields": [{"name": "reporter_email", "classification": "pii"}],
+    }  # fmt: skip
+    (tmp_path / "reach.yaml").write_text(json.dumps(reach))
+    assert handoff("contracts", "apply", str(tmp_path / "reach.yaml")).exit_code == 0
+    assert "ring kim@b.example" in handoff("held", "show", "h-noted").stdout
+    said = {
+        "id": "e-late", "task_id": held.task_id, "workflow": held.workflow, "stage": "triage",
+        "tool": "x", "occurred_at": "2026-03-02T10:00:00Z",
+        "context": {"reporter_email": "kim@b.example"},
+    }  # fmt: skip
+    assert handoff("send", "-", lines=json.dumps(said)).exit_code == 0
+    masked = handoff("held", "show", "h-noted").stdout
+    assert "kim@b.example" not in masked
+    assert "h-noted" in masked
 
 
 def test_an_amendment_is_found_by_its_id_written_and_waited_for(
@@ -434,6 +462,33 @@ def test_still_held_says_why_without_a_value(
     assert (told["outcome"], told["revision"]) == ("held", 2)
     assert "owner_missing" in told["held_for"]
     assert "secret" not in result.stdout
+
+
+def test_a_redirect_to_nobody_says_why_it_is_still_held(
+    handoff: HandoffCommand, story: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.commands.answering._id", lambda: "a1")
+    held = held_of(story)[0]
+    broken = f"{held.id}:0:receiver_missing:"
+    told = msgspec.structs.replace(
+        held, to=To("x", None, None, None, None), violations=[broken], contract=None
+    )
+    value = next(each["value"] for each in story if each["topic"] == "handoff.violations")
+    why = "x is not registered, so nobody receives this handoff; register it."
+    opened = msgspec.structs.replace(
+        msgspec.convert(value, Violation), id=broken, handoff_id=held.id, task_id=held.task_id,
+        kind="receiver_missing", message=why, status="opened",
+    )  # fmt: skip
+    key = held.task_id.encode()
+    answers = [
+        Record("handoff.violations", 0, 0, key, serde.encode(opened), 0),
+        Record("handoff.held", 0, 0, held.id.encode(), serde.encode(told), 0),
+    ]
+    with FakeProcessor("handoff.amendments", answers):
+        result = handoff("amend", held.id, "--to", "x", "--reason", "theirs")
+    assert result.exit_code == 0, result.stderr
+    assert "still held, for x now" in result.stdout
+    assert why in result.stdout
 
 
 @pytest.mark.parametrize("way", ["violation", "dead letter"])

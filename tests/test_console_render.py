@@ -3,16 +3,19 @@
 import io
 import json
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 from click.testing import CliRunner
 from rich.console import Console, RenderableType
 
-from console import render
+from console import cards, render
 from console.main import main
 from console.masking import MASK
+from console.remembered import SeenTasks
+from schemas.flow import Record
 from schemas.loading import load
-from schemas.records import Package, Pattern, Signal, Violation
+from schemas.records import Package, Pattern, Signal, Violation, ViolationKind
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 
@@ -57,6 +60,24 @@ def test_a_name_that_is_a_classified_value_is_masked() -> None:
     assert "tone" in text
 
 
+def test_a_card_masks_what_tells_a_value_that_an_earlier_card_of_the_task_had() -> None:
+    sent, seen, known = package(), SeenTasks(), contracts()
+    secret = msgspec.json.decode(sent.context["contact_name"], type=str)
+    words = {"intent": msgspec.Raw(json.dumps(f"as {secret} said").encode())}
+    told = msgspec.structs.replace(sent, context=words, note=f"ring {secret}", revision=2)
+    other = msgspec.structs.replace(told, task_id="another")
+
+    def card(record: Package) -> str:
+        value = msgspec.json.encode(record)
+        made = Record("handoff.packages", 0, 0, key=None, value=value, timestamp=0)
+        return shown(cards.card(made, lambda *_: known, seen))
+
+    assert secret in card(told), "nothing is known of it yet"
+    card(sent)
+    assert secret not in card(told)
+    assert secret in card(other)
+
+
 def test_classified_values_are_masked_under_every_name_of_theirs() -> None:
     text = shown(render.package(package(), contracts()))
     assert MASK in text
@@ -97,13 +118,16 @@ def test_a_held_package_says_so_and_names_nobody_as_owner() -> None:
 def test_a_held_package_names_only_what_holds_it() -> None:
     held = package("support", "handoff.held")
     assert len(held.violations) > 1, "others do not hold it"
-    assert contracts().holding(held) == ["owner_missing"]
+    assert contracts().holding(held) == ["owner_missing: no owner of its receiver is in force"]
     ids = [f"{held.id}:1:{rest}" for rest in ("never_captured:a:b", "never_captured:c")]
     ids += [f"{held.id}:1:{rest}" for rest in ("context_dropped:d", "owner_missing:")]
     origin = next(each for each in held.provenance.values() if each.how == "rebuilt")
     held = msgspec.structs.replace(held, violations=ids, provenance={"d": origin})
     unknown = render.Contracts([])
-    assert unknown.holding(held) == ["never_captured (a:b, c)", "owner_missing"]
+    assert unknown.holding(held) == [
+        "never_captured (a:b, c): no tool captured it",
+        "owner_missing: no owner of its receiver is in force",
+    ]
     assert contracts().holding(msgspec.structs.replace(held, contract=None)) == []
 
 
@@ -161,3 +185,12 @@ def test_values_are_short_and_on_one_line() -> None:
     assert render.shown(msgspec.Raw(b'"a\\nb"')) == "a b"
     assert render.shown(msgspec.Raw(b'{"a": 1.50,\n"b": []}')) == '{"a":1.50,"b":[]}'
     assert len(render.shown(msgspec.Raw(b'"' + b"x" * 500 + b'"'))) == 24
+
+
+def test_each_kind_that_can_hold_is_told_in_words() -> None:
+    kinds = set(get_args(ViolationKind))
+    never = {
+        "handoff_missing", "not_accepted", "not_completed", "rejected", "held_too_long",
+        "handoff_loop", "unknown_handoff", "context_reentered",
+    }  # fmt: skip
+    assert kinds - never == set(render._HELD_FOR)

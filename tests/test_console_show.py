@@ -553,12 +553,14 @@ def test_what_people_write_is_shown_without_what_is_classified(tmp_path: Path, f
     ack = of | {"id": "a-1", "status": "accepted", "reason": "called +4545454545 twice"}
     thanks = of | {"id": "a-2", "status": "completed", "reason": "done at noon"}
     amend = of | {"id": "m-1", "action": "release", "reason": "now +45 4545 4545, I hope"}
-    lines = [("acks", ack), ("acks", thanks), ("amendments", amend)]
+    call = {"action": "set", "fields": {"phone": "+45 9999 8888"}, "reason": "it is +4599998888"}
+    sets = of | call | {"id": "m-2"}
+    lines = [("acks", ack), ("acks", thanks), ("amendments", amend), ("amendments", sets)]
     more = [json.dumps({"topic": f"handoff.{topic}", "value": value}) for topic, value in lines]
     recording.write_text("\n".join([json.dumps(output), *more]))
     found = show(*arguments, "--values", "--output", form)
     assert found.exit_code == 0, found.stderr
-    for secret in ("4545", "Kim", "hope", "twice"):
+    for secret in ("4545", "Kim", "hope", "twice", "9999"):
         assert secret not in found.stdout
     for told in ("Late parcel", "done at noon", "••••"):
         assert told in found.stdout

@@ -3,6 +3,8 @@
 import json
 from typing import Any, Final
 
+import pytest
+
 from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import MAX_CLOSED, Task
@@ -80,3 +82,18 @@ def test_a_rejection_that_is_forgotten_is_resolved_first() -> None:
     (resolved,) = told(outputs, "violations")
     assert (resolved["kind"], resolved["resolution"]) == ("rejected", "expired")
     assert resolved["handoff_id"] == package["id"]
+
+
+@pytest.mark.parametrize("extra", ["pass", "strip"])
+def test_what_is_refused_of_an_amendment_names_no_field_that_no_contract_gives(extra: str) -> None:
+    """Such a name may be a value itself."""
+    of = driver(ONE | {"extra": extra, "fields": [{"name": "tone", "type": "number"}]})
+    (package,) = told(hand_off(of, 1, DAY_ONE), "packages")
+    messages = []
+    for number, fields in enumerate(({"a": 1, "kim@b.example": ""}, {"tone": "warm"}), start=2):
+        said = {"handoff_id": package["id"], "action": "set", "fields": fields, "by": "Dana"}
+        (letter,) = take(of, "amendments", number, DAY_ONE, **said)
+        messages.append(dict(letter.headers)["__streams.errors.message"].decode())
+    assert "field number" in messages[0]
+    assert "kim" not in messages[0]
+    assert '"tone"' in messages[1]

@@ -1,6 +1,7 @@
 """What `contracts lint` finds: tables of documents and the problems that are told of them."""
 
 import datetime as dt
+import gzip
 import json
 from pathlib import Path
 
@@ -568,3 +569,52 @@ def test_a_path_that_leads_nowhere_in_a_recording_is_hinted_at(tmp_path: Path) -
     assert "workflow: the recording has no output of the workflow 'unseen'" in found.stdout
     missing = CliRunner().invoke(main, [*arguments, "--against", str(tmp_path / "none")])
     assert missing.exit_code == 2
+
+
+LINE = '{"id": "1", "task_id": "t", "context": {}}'
+NO_CONTRACT = "is a recording, one JSON object a line, and no contract or receiver; give the YAML"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"{LINE}\n", NO_CONTRACT),
+        (f"\n{LINE}\n{LINE}\n", NO_CONTRACT),
+        ('{"topic": "handoff.acks", "value": {}}', NO_CONTRACT),
+        ('{"a": 1}\n\n{"b": 2}\n', NO_CONTRACT),
+        ('{"a": 1}\n{"b": 2\n', "expected '<document start>', but found '{'; correct the YAML"),
+        ('{"a": 1}', "'kind' is missing"),
+        ("{\n}\n{\n}", "but found '{'; correct the YAML here or just above"),
+    ],
+)
+def test_a_recording_in_place_of_contracts_is_one_sentence(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(text)
+    found = CliRunner().invoke(main, ["contracts", "lint", str(path)])
+    assert found.exit_code == 2
+    assert says in found.stdout
+    assert len(found.stdout.splitlines()) == 2
+    path.write_bytes(gzip.compress(text.encode()))
+    found = CliRunner().invoke(main, ["contracts", "lint", str(path)])
+    assert f"{path}: is compressed (gzip); give the YAML file" in found.stdout
+
+
+def test_a_contract_may_be_json_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    receiver = {
+        "kind": "Receiver",
+        "id": "a",
+        "team": "t",
+        "owners": [{"name": "N", "contact": "n"}],
+    }
+    path.write_text(json.dumps(receiver) + "\n")
+    assert "0 errors" in CliRunner().invoke(main, ["contracts", "lint", str(path)]).stdout
+
+
+def test_contracts_in_place_of_a_recording_are_one_sentence(tmp_path: Path) -> None:
+    path = str(Path(__file__).parents[1] / "console" / "demo" / "sales.yaml")
+    found = CliRunner().invoke(main, ["contracts", "lint", path, "--against", path])
+    assert found.exit_code == 2
+    assert f"{path} is no recording: none of its lines is JSON; --against takes" in found.stderr

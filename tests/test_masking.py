@@ -1,17 +1,20 @@
 """What people are not shown of a context, and of an input that could not be understood."""
 
 import json
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
 from console.masking import MASK, Mask
+from console.remembered import SeenTasks
 from console.render import Contracts
-from console.veiled import veiled
+from console.veiled import veiled, veiled_headers
 from processors.contracts.classified import Named, Outline, classify
-from schemas import documents
+from schemas import documents, serde
 from schemas.documents import HandoffContract
+from schemas.flow import Record, Refused
 from tests.core import CONTRACT
 
 CLASSIFIED = classify([Named(("email", "mail", "crm.email"), True), Named(("pin",), True)])
@@ -200,3 +203,142 @@ def test_each_registered_contract_of_a_workflow_counts_whatever_its_status() -> 
     assert Contracts([], [left]).classified("lead").covers("email")
     assert Contracts([], [left]).classified(None).covers("email")
     assert not Contracts([], [left]).classified("other").covers("email")
+
+
+BIG = "1" * 5_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'{{"email":"jim@b.example","n":{BIG}}}',
+        f'{{"a":[{{"mail":"jim@b.example"}}],"n":{BIG}}}',
+        '{"email":"jim@b.example","t":"\\ud83d"}',
+        json.dumps(f'{{"email":"jim@b.example","n":{BIG}}}'),
+        json.dumps('{"email":"jim@b.example","n":NaN}'),
+        json.dumps('{"em\\u0061il" :"jim@b.example","n":NaN'),
+        json.dumps({"x": ['{"crm":{"pin":7654321},"t":"\\ud83d"']}),
+        json.dumps("it's {'tier': 1, 'email' : 'jim@b.example'}"),
+    ],
+)
+def test_a_member_of_what_cannot_be_read_is_hidden(value: str) -> None:
+    assert Mask(CLASSIFIED).hides("x", msgspec.Raw(value.encode()))
+    assert not Mask(classify([])).hides("x", msgspec.Raw(value.encode())), "nothing is classified"
+    found = veiled(
+        f'{{"context":{{"x":{value},"z":"to jim@b.example, 7654321"}}}}'.encode(), CLASSIFIED
+    )
+    assert found is not None
+    assert "jim" not in found
+    assert "7654321" not in found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'{{"email":"jim@b.example","n":{BIG}}}',
+        json.dumps(f'{{"email":"jim@b.example","n":{BIG}}}'),
+        json.dumps(['{"email":"jim@b.example","n":NaN}']),
+    ],
+)
+def test_what_tells_a_value_in_what_cannot_be_read_is_hidden(value: str) -> None:
+    contexts = [{"crm": msgspec.Raw(value.encode())}]
+    assert Mask(CLASSIFIED, contexts).hides("x", raw("to jim@b.example"))
+    seen = SeenTasks()
+    seen.note(("w", "t"), contexts[0])
+    assert "jim@b.example" in seen.texts(("w", "t"), CLASSIFIED)
+
+
+@pytest.mark.parametrize("text", ['{"tier":1 "n"', "[urgent] call", '"a": {{b}}', '{"mails": NaN}'])
+def test_a_string_that_only_looks_like_json_is_shown(text: str) -> None:
+    assert not Mask(CLASSIFIED).hides("x", raw(text))
+    assert not Mask(CLASSIFIED).hides("x", msgspec.Raw(f'{{"tier":{BIG}}}'.encode()))
+    assert Mask(CLASSIFIED).hides("x", msgspec.Raw(b'{"tier":NaN}')), "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ('{"email":"k@b","t":"\\ud83d"}', ['"email": "••••"', '"t": "\\ud83d"']),
+        ('{"email":"kim1","\\udc00":["kim1",7]}', ['"\\udc00": [', "7"]),
+        ('{"email":"k\\ud83d@b","t":"a k\\ud83d@b"}', ['"t": "••••"']),
+    ],
+)
+def test_half_a_character_is_shown_escaped(value: str, shown: list[str]) -> None:
+    found = veiled(value.encode(), CLASSIFIED)
+    assert found is not None
+    found.encode()
+    for each in shown:
+        assert each in found
+
+
+def test_a_member_with_dots_in_its_name_may_be_a_path_or_one_name() -> None:
+    classified = classify([Named(("mail", "'user.email'", "crm.phone"), True)])
+    value = {
+        "context": {"user.email": "kim@b", "z": ["kim@b"], "crm.phone": 1, "user.tier": "gold"}
+    }
+    found = veiled(json.dumps(value).encode(), classified)
+    assert found is not None
+    assert json.loads(found) == {
+        "context": {"user.email": MASK, "z": [MASK], "crm.phone": MASK, "user.tier": "gold"}
+    }
+    assert Mask(classified).hides("x", raw({"user.email": "kim@b"}))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ('{"email":"Kim":"Bo"}', f'{{"email":{MASK}:{MASK}}}'),
+        ('{"email":"Kim" "Bo" : 1}', f'{{"email":{MASK} {MASK} : {MASK}}}'),
+        ('"Kim" : 1', f"{MASK} : {MASK}"),
+        ("नमस्ते: é\U0001f600", f"{MASK}: {MASK}"),
+        ('{"a":"Kim\n","b":1 2}', f'{{"a":{MASK},"b":{MASK} {MASK}}}'),
+    ],
+)
+def test_a_name_of_what_is_no_json_stands_where_a_name_does(value: str, shown: str) -> None:
+    assert veiled(value.encode(), CLASSIFIED) == shown
+
+
+@pytest.mark.parametrize("start", ["", '"', '{"email":"', '{"email":1,"x":"', '{"a":1,'])
+@pytest.mark.parametrize("part", ['"', '\\"', '",', "{,", '":', "\\\\", "a "])
+def test_what_is_no_json_is_veiled_in_linear_time(start: str, part: str) -> None:
+    began = time.process_time()
+    veiled((start + part * 100_000).encode(), CLASSIFIED)
+    veiled(json.dumps({"context": {"x": start + part * 50_000}}).encode(), CLASSIFIED)
+    assert time.process_time() - began < 10
+
+
+def test_of_a_dead_letters_headers_only_ours_and_known_forms_are_shown() -> None:
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    given: Any = [
+        ("x-user", b"kim@b.example"),
+        ("kim@b.example", b""),
+        ("traceparent", b"kim"),
+        ("traceparent", trace),
+        ("content-type", b"application/json"),
+        ("content-type", b"text/plain; name=kim"),
+        ("handoff-backfill", b"1"),
+        ("handoff-note", b"kim"),
+        ("none", None),
+        ("__streams.errors.message", b"kim, of another processor"),
+        ("__streams.errors.other", b"x"),
+    ]
+    letter = serde.dead_letter(
+        Record("handoff.acks", 2, 7, b"t", b"{}", 0, given), Refused("not_json", "Why.")
+    )
+    found = veiled_headers(letter.headers, CLASSIFIED)
+    mask = MASK.encode()
+    assert found[: len(given)] == [
+        ("x-user", mask),
+        (MASK, b""),
+        ("traceparent", mask),
+        ("traceparent", trace),
+        ("content-type", b"application/json"),
+        ("content-type", mask),
+        ("handoff-backfill", b"1"),
+        ("handoff-note", mask),
+        ("none", None),
+        ("__streams.errors.message", mask),
+        ("__streams.errors.other", mask),
+    ]
+    assert found[len(given) :] == letter.headers[len(given) :], "why it is one"
+    assert veiled_headers(letter.headers, classify([])) == letter.headers

@@ -12,7 +12,7 @@ from processors.runtime.properties import (
     REFUSED,
     SESSION_TIMEOUT_MS,
     place,
-    problem,
+    problems,
 )
 from processors.runtime.settings import Settings, SettingsError, load_settings
 from processors.runtime.transactions import LIMIT_SECONDS
@@ -80,16 +80,27 @@ def test_what_is_refused_is_a_property_of_the_clients(name: str) -> None:
 def test_times_that_do_not_fit_are_told_in_one_sentence(
     given_: dict[str, str], sentence: str
 ) -> None:
-    assert problem(given_) == sentence
+    assert problems(given_) == [sentence]
     with pytest.raises(ValueError, match=r"^1 validation error") as refused:
         Settings(kafka=given_)
     assert sentence in str(refused.value)
 
 
+def test_all_that_is_wrong_is_told() -> None:
+    given_ = {"acks": "1", "heartbeat.interval.ms": "9000", "max.poll.interval.ms": "9"}
+    assert [each.split()[0] for each in problems(given_)] == [
+        "acks",
+        "max.poll.interval.ms",
+        "session.timeout.ms",
+    ]
+    told = problems({"retries": "1", "session.timeout.ms": "1" * 5_000})
+    assert [each.split()[0] for each in told] == ["retries", "session.timeout.ms"]
+
+
 def test_what_fits_is_taken() -> None:
-    assert problem({}) is None
-    assert problem({"security.protocol": "SSL", "session.timeout.ms": "45000"}) is None
-    assert problem({"max.poll.interval.ms": "120000", "session.timeout.ms": "120000"}) is None
+    assert not problems({})
+    assert not problems({"security.protocol": "SSL", "session.timeout.ms": "45000"})
+    assert not problems({"max.poll.interval.ms": "120000", "session.timeout.ms": "120000"})
 
 
 @settings(max_examples=30, deadline=None)
@@ -104,7 +115,7 @@ def test_what_is_taken_the_clients_take_too(session: str, heartbeat: str, poll: 
         "heartbeat.interval.ms": heartbeat,
         "max.poll.interval.ms": poll,
     }
-    if problem(chosen) is None:
+    if not problems(chosen):
         made = Settings(kafka_bootstrap_servers="127.0.0.1:1", kafka=chosen)
         clients.group_consumer(made, "integrity", "i").close()
 

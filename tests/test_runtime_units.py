@@ -144,6 +144,28 @@ def test_an_unknown_log_level_is_one_clear_sentence(monkeypatch: pytest.MonkeyPa
             "(HANDOFF_KAFKA__SESSION_TIMEOUT_MS, or session.timeout.ms under [kafka]",
         ),
         ("kafka = 3\n", "a table of librdkafka properties is needed"),
+        ("max_fields = true\n", "is wrong: it must be a whole number, and not true or false"),
+        ("ordinal = true\n", "is wrong: it must be a whole number, and not true or false"),
+        ("probe_interval = false\n", "is wrong: it must be a number, and not true or false"),
+        ("partitions = inf\n", "is wrong: it must be a number"),
+        ("probe_interval = nan\n", "nan is given, and it must be at"),
+        ("ordinal = -1\n", "is wrong: -1 is given, and it must be at least 0"),
+        ("ordinal = 10000\n", "is wrong: 10000 is given, and it must be at most 9,999"),
+        (f"ordinal = {10**50}\n", "a number of 51 digits is given, and it must be at most 9,999"),
+        (f"ordinal = {'1' * 5000}\n", "is not TOML"),
+        (f'ordinal = "{"1" * 5000}"\n', "is wrong: it must be a whole number of fewer digits"),
+        ('web_host = ""\n', "is wrong: it is empty; give it a value, or leave it out"),
+        ('web_host = "a b"\n', "is wrong: it must be the name or the address of a host"),
+        ('state_dir = ""\n', "is wrong: it is empty; give it a value, or leave it out"),
+        ('state_dir = "\\u0000"\n', "is wrong: it must be a path, and none has the character NUL"),
+        ("state_dir = 5\n", "is wrong: it must be text, in quotes"),
+        ("application_id = 5\n", "is wrong: it must be text, in quotes"),
+        ('kafka_bootstrap_servers = "k"\n', "wrong: address 1 of it has no host or no port; write"),
+        ('kafka_bootstrap_servers = "k:1,"\n', "address 2 of it has no host or no port"),
+        ('kafka_bootstrap_servers = "k:1,k:0"\n', "address 2 of it has no host or no port"),
+        ('kafka_bootstrap_servers = "k:99999"\n', "address 1 of it has no host or no port"),
+        ("[kafka]\na.b = [1]\n", "a property of Kafka's clients is wrong (HANDOFF_KAFKA__"),
+        ("[kafka]\na.b = [1]\n", "a.b must be one value, and not a list"),
     ],
 )
 def test_bad_settings_are_one_clear_sentence(tmp_path: Path, text: str, says: str) -> None:
@@ -152,6 +174,53 @@ def test_bad_settings_are_one_clear_sentence(tmp_path: Path, text: str, says: st
         load_settings()
     assert says in str(caught.value)
     assert "\n" not in str(caught.value).removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    "servers",
+    ["localhost:9092", "a:1,b:2 , [::1]:9092", "PLAINTEXT://kafka_1.svc:65535", "10.0.0.1:9092"],
+)
+def test_addresses_are_taken_as_clients_take_them(servers: str) -> None:
+    assert load_settings(kafka_bootstrap_servers=servers).kafka_bootstrap_servers == servers
+
+
+def test_all_that_is_wrong_with_the_settings_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "handoff.toml").write_text(
+        'partitons = 3\nmax_fields = 0\nweb_port = -5\nweb_host = ""\n'
+        '[kafka]\nacks = 1\n"group.id" = "x"\n'
+    )
+    monkeypatch.setenv("HANDOFF_LOG_LEVEL", "loud")
+    monkeypatch.setenv("HANDOFF_WEB_PORT", "many")
+    monkeypatch.setenv("HANDOFF_ORDINAL", "")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    first, *lines = str(caught.value).splitlines()
+    assert first == "8 things are wrong with the settings:"
+    for sign in (
+        "no setting partitons",
+        "HANDOFF_LOG_LEVEL",
+        "HANDOFF_WEB_PORT, or web_port in handoff.toml) is wrong: it must be a whole number",
+        "HANDOFF_ORDINAL",
+        "HANDOFF_MAX_FIELDS",
+        "HANDOFF_WEB_HOST",
+        "acks cannot be set",
+        "group.id cannot be set",
+    ):
+        assert sum(sign in line for line in lines) == 1, sign
+
+
+@pytest.mark.parametrize("given", ["x", "kafka-1:9092", '{"linger.ms": 5}', ""])
+def test_kafka_alone_is_no_variable(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("HANDOFF_KAFKA", given)
+    monkeypatch.setenv("HANDOFF_KAFKA__SASL_PASSWORD", "hunter2")
+    with pytest.raises(
+        SettingsError, match="the addresses as HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
+    ) as e:
+        load_settings()
+    assert "linger" not in str(e.value)
+    assert "hunter2" not in str(e.value)
 
 
 def test_secrets_are_never_shown() -> None:

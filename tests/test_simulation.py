@@ -259,19 +259,19 @@ class ReadsBackLess(Driver[Any]):
 
 
 @pytest.mark.parametrize(
-    ("core", "rule"),
+    ("core", "rules"),
     [
-        (RemembersBesideItsState, "same"),
-        (ChangesWhatItWasGiven, "pure"),
-        (ForgetsToCount, "accounting"),
-        (NeverWakes, "deadline"),
-        (WakesALittleLate, "deadline"),
-        (WakesALittleEarly, "accounting"),
-        (ReadsBackLess, "same"),
+        (RemembersBesideItsState, {"same"}),
+        (ChangesWhatItWasGiven, {"pure"}),
+        (ForgetsToCount, {"accounting"}),
+        (NeverWakes, {"deadline"}),
+        (WakesALittleLate, {"deadline"}),
+        (WakesALittleEarly, {"accounting", "deadline"}),
+        (ReadsBackLess, {"same"}),
     ],
 )
-def test_a_defect_beside_the_records_is_found(core: type[Driver[Any]], rule: str) -> None:
-    assert rule in broken_by(core)
+def test_a_defect_beside_the_records_is_found(core: type[Driver[Any]], rules: set[str]) -> None:
+    assert rules & broken_by(core)
 
 
 def test_a_failing_seed_is_told_shortly() -> None:

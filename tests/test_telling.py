@@ -303,3 +303,10 @@ def test_a_shorter_name_never_tells(held: list[str], now: str, name: str) -> Non
     context = {"pin": json.dumps(now).encode(), name: b"1"}
     found = secrets.told_by(tuple(context), context)
     assert found == secrets.beside(context).named(classified.unknown(tuple(context)))
+
+
+@pytest.mark.parametrize("part", ['\\"', '"', '":', "\\", '\\\\"', "{", "a "])
+def test_the_words_of_what_is_nested_too_deep_are_found_in_time(part: str) -> None:
+    """That takes seconds, and not hours."""
+    value = json.dumps("[" * 2000 + part * (600_000 // len(part))).encode()
+    assert telling.texts(value)

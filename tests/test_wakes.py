@@ -342,6 +342,12 @@ class Deadlines(RuleBasedStateMachine):
         ended = {
             k for k, at in self.open.items() if at is None and self.due.get(k, 1 << 60) <= self.now
         }
+        # One that the open transaction has put off was found so: put back, it waits for the merge.
+        self.unsure |= {
+            k
+            for k, at in self.open.items()
+            if at is not None and at > self.now and self.due.get(k, 1 << 60) <= self.now
+        }
         if len(fired) < most:  # it has looked at all
             self.gone |= ended
         else:
@@ -359,6 +365,18 @@ class Deadlines(RuleBasedStateMachine):
         elif waiting:
             assert found is not None
             assert found <= min(waiting)
+
+
+def test_a_deadline_that_is_put_off_and_back_again_waits_for_the_merge() -> None:
+    made = driver()
+    step(made, "d", "due:0", 0)
+    commit(made)
+    step(made, "d", "due:1", 0)
+    assert made.fire(0, 0, 0, 1) == []
+    step(made, "d", "due:0", 0)
+    assert made.fire(0, 0, 0, 1) == []
+    commit(made)
+    assert woken(made.fire(0, 0, 0, 1)) == [("d", "due")]
 
 
 TestDeadlines = Deadlines.TestCase

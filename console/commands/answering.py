@@ -16,6 +16,7 @@ import msgspec
 from console import output
 from console.answers import TOPICS, CommandResult, SentCommand, answer, released
 from console.commands.documents import registered_contracts
+from console.commands.held import open_violations, violations_of
 from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError
 from console.kafka import Cluster, ProcessorProgress, TopicReader, Writer, connect, read_all
 from console.render import Contracts
@@ -350,11 +351,14 @@ def _wait(
 def _show(cluster: Cluster, asked: SentCommand, found: CommandResult, output_: str) -> None:
     package = found.package
     holders: dict[str, list[str]] = {}
-    if package is not None and asked.wish == "set":
+    reasons: list[str] = []
+    if package is not None and asked.wish in ("set", "redirect"):
         contracts = registered_contracts(cluster)
         if package.disposition == "held":
             holders = Contracts(contracts).holders(package)
-        for contract in contracts:
+            opened = open_violations(violations_of(cluster, package.task_id), package)
+            reasons = [each.message for each in opened if each.kind in holders]
+        for contract in contracts if asked.wish == "set" else ():
             version = (contract.id, contract.version)
             if version == (package.contract, package.contract_version):
                 _note_undeclared(asked, contract)
@@ -375,6 +379,7 @@ def _show(cluster: Cluster, asked: SentCommand, found: CommandResult, output_: s
                 "disposition": package.disposition if package else None,
                 "missing": package.missing if package else None,
                 "held_for": holders,
+                "reasons": reasons,
             }
         )
         return
@@ -385,6 +390,8 @@ def _show(cluster: Cluster, asked: SentCommand, found: CommandResult, output_: s
     output.say(message)
     for kind, names in holders.items():
         output.say(f"  {kind}{': ' if names else ''}{', '.join(map(plain, names))}")
+    for reason in reasons:
+        output.say(f"  {plain(reason)}")
     if package is not None and package.missing:
         output.say(f"missing: {', '.join(map(plain, package.missing))}")
     if holders:

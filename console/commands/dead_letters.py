@@ -10,7 +10,7 @@ from console.commands.documents import shown_by
 from console.dry_run import printed
 from console.errors import BadInputError
 from console.kafka import Cluster, connect, read_all
-from console.veiled import veiled
+from console.veiled import veiled, veiled_headers
 from schemas import serde
 from schemas.flow import Record
 from schemas.printable import plain
@@ -58,8 +58,8 @@ def show(output_: str, letter_id: str) -> None:
     """One dead letter whole: its headers and its value. ID is as `list` prints it.
 
     In the form for people, what any contract classifies is masked. Where anything is classified at
-    all, and the value is not JSON or has a name twice, each word of it is. `--output json` leaves
-    it as it is.
+    all, so are the headers that the input had, and where the value is not JSON or has a name twice,
+    each word of it. `--output json` leaves it as it is.
     """
     cluster = connect()
     record = _find(cluster, letter_id)
@@ -68,16 +68,18 @@ def show(output_: str, letter_id: str) -> None:
         return
     key = "none" if record.key is None else plain(record.key.decode("utf-8", "backslashreplace"))
     output.say(f"key: {key}")
-    for name, content in record.headers:
+    classified = shown_by(cluster).classified(None)
+    headers = veiled_headers(record.headers, classified)
+    for name, content in headers:
         text = (content or b"").decode("utf-8", "backslashreplace").rstrip("\n")
         shown = "\n    ".join(plain(part) for part in text.split("\n"))
         output.say(f"{plain(name)}: {shown}".rstrip())
     output.say("value: none (a tombstone)" if record.value is None else "value:")
+    masked = None if record.value is None else veiled(record.value, classified)
     if record.value is not None:
-        masked = veiled(record.value, shown_by(cluster).classified(None))
         output.say(_shown(record.value) if masked is None else masked)
-        if masked is not None:
-            output.say("what is classified is masked; as it is: --output json", err=True)
+    if masked is not None or headers != record.headers:
+        output.say("what is classified is masked; as it is: --output json", err=True)
 
 
 def _shown(value: bytes) -> str:

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from console import output, yaml_text
 from console.errors import BadInputError, DeclinedError
 from console.kafka import Cluster, connect, read_table, write_all
-from console.lines import TOOL_OUTPUTS, read_lines
+from console.lines import NOT_JSON, TOOL_OUTPUTS, read_lines
 from console.lint_traffic import unled
 from console.render import Contracts
 from processors.contracts.classified import Outline, outline
 from processors.contracts.registry import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
 from schemas import documents, serde
 from schemas.documents import Document, HandoffContract, Receiver
-from schemas.lint import in_order
+from schemas.lint import in_order, nobody_receives
 from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
 from schemas.records import Liveness, ToolOutput
@@ -73,12 +73,20 @@ def lint(output_: str, recording: str | None, paths: tuple[str, ...]) -> None:
 
 
 def _outputs(recording: str) -> Iterator[ToolOutput]:
-    """The tool outputs of a recording that can be read."""
+    """The tool outputs of a recording that can be read. Raises `BadInputError` where it is none."""
     decode = msgspec.json.Decoder(ToolOutput).decode
+    read = bad = 0
     for line in read_lines(recording):
+        read += 1
+        bad += line.problem is not None and line.problem.startswith(NOT_JSON)
         if line.topic == TOOL_OUTPUTS and line.problem is None:
             with suppress(msgspec.DecodeError):
                 yield decode(line.value)
+    if read and bad == read:
+        raise BadInputError(
+            f"{recording} is no recording: none of its lines is JSON; --against takes what "
+            "dry-run and send read, one JSON object a line"
+        )
 
 
 def _verdict(found: Documents, problems: list[Problem]) -> str:
@@ -155,10 +163,18 @@ def _next_version(contract: HandoffContract, registered: dict[str, Document]) ->
 @click.command("apply")
 @paths_argument
 def apply_receivers(paths: tuple[str, ...]) -> None:
-    """Register the receivers below PATH with the cluster, and wait until it has them."""
+    """Register the receivers below PATH with the cluster, and wait until it has them.
+
+    Warns of registered contracts whose receiver is then retired, or still not registered.
+    """
     found = load_documents(paths)
     cluster = connect()
+    contracts = registered_contracts(cluster)
     register_receivers(cluster, found)
+    receivers = read_documents(cluster, RECEIVERS).values()
+    there = {each.id: each for each in receivers if isinstance(each, Receiver)}
+    for warning in nobody_receives(contracts, there):
+        output.say(f"warning: {warning}", err=True)
     queues = [each.queue for each in found.receivers if each.queue and each.status == "active"]
     seen = cluster.look(queues)
     lacking = [queue for queue in queues if queue not in seen.topics and queue not in seen.hidden]

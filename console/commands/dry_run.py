@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import click
@@ -15,14 +15,17 @@ from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun, internal, printed
 from console.kafka import TopicReader, connect
 from console.lines import INPUTS, Line, lines_of, moment, warned_lines
+from console.remembered import SeenTasks
 from console.render import percent
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings
 from schemas import documents
 from schemas.flow import Output, Record
+from schemas.serde import DEAD_LETTERS
 from topics.catalogue import DEFAULT_PARTITIONS
 
+_NAMED = 20  # so many lines that become dead letters are named one by one
 _ENDS = {"duplicates": ("duplicate", None), "dead_letters": ("dead letter", None)}
 
 
@@ -88,9 +91,11 @@ def dry_run(
         within = msgspec.structs.replace(within, task_ttl_ms=None, handoff_ttl_ms=None)
     dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS, before, insights_limits(settings))
     progress = output.Progress(lambda: f"{output.number(dry.summary.inputs, 'line')} judged")
-    print_ = _cards(dry) if show else _line
+    lines = _on_topics() if file is None else warned_lines(file)
+    seen = SeenTasks()
+    print_ = _cards(dry, seen, file) if show else _lines(dry, file)
     with output.ends_cleanly():
-        for record in dry.run(_on_topics() if file is None else warned_lines(file), end, file):
+        for record in dry.run(_noted(lines, seen) if show else lines, end, file):
             progress.tick()
             if with_internal or not internal(record.topic):
                 print_(record)
@@ -99,11 +104,31 @@ def dry_run(
         _summarise(dry)
 
 
-def _line(record: Output) -> None:
-    output.line(printed(record.topic, record.key, record.value, record.headers))
+def _lines(dry: DryRun, file: str | None) -> Callable[[Output], None]:
+    """Prints a JSON line of each record. Of a dead letter it has the partition and offset that the
+    input would have on a cluster, so standard error names the line of the recording."""
+    letters = 0
+
+    def print_(record: Output) -> None:
+        nonlocal letters
+        output.line(printed(record.topic, record.key, record.value, record.headers))
+        if record.topic == DEAD_LETTERS and file is not None:
+            letters += 1
+            if letters <= _NAMED:
+                message = dict(record.headers)["__streams.errors.message"].decode()
+                output.say(f"{file}, line {dry.line}: a dead letter: {message}", err=True)
+
+    return print_
 
 
-def _cards(dry: DryRun) -> Callable[[Output], None]:
+def _noted(lines: Iterable[Line], seen: SeenTasks) -> Iterator[Line]:
+    """Lines, with what tools and people say of tasks noted before it is judged."""
+    for line in lines:
+        seen.note_input(line.topic, line.value)
+        yield line
+
+
+def _cards(dry: DryRun, seen: SeenTasks, file: str | None) -> Callable[[Output], None]:
     """Prints what people read of the records: what goes to a queue is on handoff.packages too."""
     terminal = render.console()
     offsets: Counter[str] = Counter()
@@ -121,7 +146,8 @@ def _cards(dry: DryRun) -> Callable[[Output], None]:
                 timestamp=dry.now,
                 headers=record.headers,
             )
-            terminal.print(cards.card(place, contracts))
+            source = None if file is None else f"{file}, line {dry.line}"
+            terminal.print(cards.card(place, contracts, seen, source))
             offsets[record.topic] += 1
 
     def contracts(_id: str | None, _version: int | None) -> render.Contracts:

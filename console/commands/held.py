@@ -1,6 +1,6 @@
 """`handoff held`: what waits for a repair, and why. Values of classified fields are masked."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import click
 import msgspec
@@ -9,12 +9,14 @@ from rich.text import Text
 
 from console import output, render
 from console.commands.documents import shown_by
-from console.errors import BadInputError
+from console.errors import BadInputError, DeclinedError
 from console.kafka import Cluster, connect, read_all, read_table
+from console.remembered import SeenTasks
 from schemas.printable import plain
 from schemas.records import Package, Violation
 
 HELD, VIOLATIONS = "handoff.held", "handoff.violations"
+_SAID = ("handoff.tool-outputs", "handoff.amendments")  # what holds the values of a task
 _package = msgspec.json.Decoder(Package).decode
 _violation = msgspec.json.Decoder(Violation).decode
 
@@ -106,7 +108,11 @@ def _outline(package: Package, contracts: render.Contracts) -> dict[str, object]
 @click.argument("handoff_id", metavar="ID")
 @output.as_json
 def show_held(handoff_id: str, output_: str) -> None:
-    """One held handoff: its package, what is missing, and each violation in a sentence."""
+    """One held handoff: its package, what is missing, and each violation in a sentence.
+
+    Where a contract of its workflow classifies anything, the inputs of its task are read, if that
+    is allowed: what tells a classified value that only they have is masked, too.
+    """
     cluster = connect()
     package = next((each for each in held_packages(cluster) if each.id == handoff_id), None)
     if package is None:
@@ -115,13 +121,14 @@ def show_held(handoff_id: str, output_: str) -> None:
             "handoff show TASK"
         )
     contracts = shown_by(cluster)
-    violations = open_violations(_violations(cluster, package.task_id), package)
+    violations = open_violations(violations_of(cluster, package.task_id), package)
     if output_ == "json":
         told = [msgspec.to_builtins(each) for each in violations]
         output.document({**_outline(package, contracts), "open": told})
         return
+    beside = _beside(cluster, package, contracts)
     terminal = render.console()
-    terminal.print(render.package(package, contracts))
+    terminal.print(render.package(package, contracts, beside))
     for each in violations:
         terminal.print(render.violation(each, brief=True))
     output.say(
@@ -132,7 +139,27 @@ def show_held(handoff_id: str, output_: str) -> None:
     )
 
 
-def _violations(cluster: Cluster, task: str) -> Iterator[Violation]:
+def _beside(cluster: Cluster, package: Package, contracts: render.Contracts) -> Collection[str]:
+    """The texts of classified values that the inputs of a package's task hold."""
+    classified, task = contracts.classified(package.workflow), package.task_id
+    if not classified.at:
+        return ()
+    seen = SeenTasks()
+    try:
+        only = {topic: [cluster.partition_of(topic, task)] for topic in _SAID}
+        for record in read_all(cluster, _SAID, "inputs", only):
+            if record.key == task.encode() and record.value is not None:
+                seen.note_input(record.topic, record.value)
+    except DeclinedError as error:
+        output.say(
+            f"a classified value that only an input of the task has is not looked for: {error}",
+            err=True,
+        )
+    return seen.texts((package.workflow, task), classified)
+
+
+def violations_of(cluster: Cluster, task: str) -> Iterator[Violation]:
+    """The records of `handoff.violations` about a task, those that can be read."""
     only = {VIOLATIONS: [cluster.partition_of(VIOLATIONS, task)]}
     for record in read_all(cluster, [VIOLATIONS], "violations", only):
         if record.key == task.encode() and record.value is not None:

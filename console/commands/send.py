@@ -13,7 +13,7 @@ from console.commands.running import limits
 from console.dry_run import is_backfill
 from console.errors import BAD_INPUT, BadInputError, DeclinedError
 from console.kafka import Writer, connect
-from console.lines import INPUTS, NOT_JSON, Line, check_readable, warned_lines
+from console.lines import INPUTS, NOT_JSON, TOOL_OUTPUTS, Line, check_readable, warned_lines
 from console.output import Progress, number
 from processors.integrity.processor import integrity
 from processors.processor import Processor
@@ -117,7 +117,8 @@ def send(file: str) -> None:
 
 
 def _problem(line: Line, now: int, processor: Processor[Any]) -> str | None:
-    """What is wrong with a line, as far as the processor's own parser can tell."""
+    """What is wrong with a line, as far as the processor itself can tell without its state: an ack
+    or amendment may contradict itself whatever the handoff is."""
     if line.problem is not None:
         return f"not sent: {line.problem}"
     if line.topic not in INPUTS:
@@ -126,9 +127,11 @@ def _problem(line: Line, now: int, processor: Processor[Any]) -> str | None:
             "handoff contracts apply and handoff receivers apply"
         )
     try:
-        processor.parse(
-            Record(line.topic, 0, 0, key=line.key, value=line.value, timestamp=now), now
-        )
+        record = Record(line.topic, 0, 0, key=line.key, value=line.value, timestamp=now)
+        event = processor.parse(record, now)
+        if line.topic != TOOL_OUTPUTS:
+            none = processor.build_tables({name: {} for name in processor.tables}, None)
+            processor.advance(None, event, none, now)
     except Refused as error:
         return f"sent, and becomes a dead letter: {error.message}"
     return None

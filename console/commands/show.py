@@ -1,10 +1,11 @@
 """`handoff show`: the whole story of one task, from the topics or from a recording."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import click
+from msgspec import Raw
 from msgspec.structs import replace
 
 from console import others, output, render, sequence, story, story_render
@@ -82,8 +83,7 @@ def show(
         now, where = serde.utc(rehearsed.now), recording
     events = sequence.in_order(found)
     name = _workflow(story.workflows(events), task, workflow, where)
-    bodies = [each.body for each in events if isinstance(each.body, (ToolOutput, Package))]
-    mask = Mask(shown.classified(name), [body.context for body in bodies])
+    mask = Mask(shown.classified(name), _values(events))
     known = story.versions(events) <= {documents.key(each) for each in contracts}
     if values and not known:
         output.say("a contract of this task is not at hand, so no value is shown", err=True)
@@ -118,6 +118,14 @@ def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str
             f"the workflow {asked!r} has no task {task!r}; these have: {listed}", FOUND_PROBLEMS
         )
     return asked or found[0]
+
+
+def _values(events: Iterable[sequence.Event]) -> Iterator[Mapping[str, Raw]]:
+    """The values by their names in all that was said and published of a task."""
+    for event in events:
+        match event.body:
+            case ToolOutput(context=values) | Package(context=values) | Amendment(fields=values):
+                yield values
 
 
 def _veiled(event: sequence.Event, mask: Mask, known: bool) -> sequence.Event:

@@ -11,6 +11,7 @@ from console import cards, output, render
 from console.commands.documents import shown_by
 from console.dry_run import printed
 from console.kafka import ANSWER_SECONDS, Cluster, TopicReader, Watch, connect
+from console.remembered import SeenTasks
 from schemas import serde
 from schemas.flow import Record
 
@@ -36,8 +37,9 @@ def tail(
     """Follow what the processor publishes, until Ctrl-C. Only committed records are shown.
 
     In the form for people, classified values are masked, and texts that may quote them;
-    `--output json` leaves them as they are. Of what was held before, that form shows only what
-    still is.
+    `--output json` leaves them as they are. A note that tells a value which only another output of
+    the task has is masked as far as a package that came before shows that value. Of what was held
+    before, that form shows only what still is.
     When the broker does not answer for some seconds, a line on standard error says so, and the
     command waits for it; with --timeout it ends with status 3.
     """
@@ -88,10 +90,10 @@ def _json(record: Record) -> None:
 
 def _text(cluster: Cluster) -> Callable[[Record], None]:
     terminal = render.console()
-    contracts = _Contracts(cluster)
+    contracts, seen = _Contracts(cluster), SeenTasks()
 
     def show(record: Record) -> None:
-        terminal.print(cards.card(record, contracts.of))
+        terminal.print(cards.card(record, contracts.of, seen))
 
     return show
 

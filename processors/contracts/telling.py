@@ -44,7 +44,8 @@ _JSON_STARTS: Final = ('"', "[", "{")
 _UNSEEN: Final = frozenset({"Cc", "Cf"})
 _ACCENTS: Final = frozenset({"Mn", "Me"})
 _FILLERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
-_TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\s*(:))?|[-+.\w]+', re.DOTALL)
+# An escaped quote outside of a string begins none: to look for its end from each is quadratic.
+_TOKEN: Final = re.compile(r'\\["\\]|"((?:[^"\\]|\\.)*+)"(?:\s*+(:))?|[-+.\w]+', re.DOTALL)
 NO_LENGTH: Final = 1 << 30  # longer than any name
 _SHRINKING: Final = re.compile(r"[\\%&+\x00-\x1f\x7f]|[0-9][.eE]")  # a form of it may be shorter
 _PLAIN_TEXT: Final = re.compile(r"[ A-Za-z_.,:/@-]*+")  # nothing to undo, no number
@@ -236,6 +237,7 @@ class Unreadable(list[str]):
         return cls(
             found[0] if found[1] is None else found[1]
             for found in _TOKEN.finditer(written)
+            if found[0][0] != "\\"
             if not found[2] or _PLAIN_NAME.fullmatch(found[1]) is None
         )
 
@@ -262,6 +264,9 @@ def _whole(digits: str) -> int | Fraction:
 _decode_pairs: Final = json.JSONDecoder(
     object_pairs_hook=Pairs, parse_float=Fraction, parse_int=_whole, parse_constant=_no_number
 ).decode
+_decode_held: Final = json.JSONDecoder(
+    object_pairs_hook=Pairs, parse_float=Fraction, parse_int=_whole, parse_constant=Fraction
+).decode
 
 
 def read(value: bytes) -> Any:
@@ -277,11 +282,12 @@ def read(value: bytes) -> Any:
 
 
 def within(text: str) -> Any:
-    """The value that a string holds as JSON; None where it is none, or no more than a number."""
+    """The value that a string holds as JSON, or as Python writes it (NaN); None where it is none,
+    or no more than a number."""
     if text.lstrip()[:1] not in _JSON_STARTS:
         return None
     try:
-        return _decode_pairs(text)
+        return _decode_held(text)
     except ValueError:
         return None
     except RecursionError:

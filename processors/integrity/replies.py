@@ -14,7 +14,6 @@ from schemas.flow import InputEvent, Refused
 from schemas.records import Ack, Amendment
 
 AMENDMENT_TOOL = "amendment"  # the tool of a value that a person set
-_SHOWN = 80  # characters of a name in a sentence
 
 
 def take(handoffs: Handoffs, said: Ack | Amendment, event: InputEvent) -> None:
@@ -129,7 +128,10 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, event: 
         partition=event.partition,
         offset=event.offset,
     )
-    asked = {n: _asked_for(contract, n, bytes(raw)) for n, raw in amendment.fields.items()}
+    asked = {
+        name: _asked_for(contract, name, bytes(raw), number)
+        for number, (name, raw) in enumerate(amendment.fields.items(), 1)
+    }
     filled = {
         name: PackageField(value, "amended", ref, 1, amendment.by, amendment.reason)
         for name, value in asked.items()
@@ -144,22 +146,25 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, event: 
             reevaluate.judge_again(handoffs, other)  # the task has learnt something
 
 
-def _asked_for(contract: Contract | None, name: str, value: bytes) -> bytes:
-    """The value in the receiver's terms; refused where it is none that the contract asks for."""
-    shown = msgspec.json.encode(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…").decode()
+def _asked_for(contract: Contract | None, name: str, value: bytes, number: int) -> bytes:
+    """The value in the receiver's terms; refused where it is none that the contract asks for. Only
+    a name that the contract gives is told: another may be a value itself."""
     field = contract.fields_by_name.get(name) if contract is not None else None
     if field is None:
         if values.is_empty(value):
-            raise Refused("not_as_asked", f"the value for {shown} is empty; set one that is not")
+            raise Refused(
+                "not_as_asked", f"the value of field number {number} is empty; set one that is not"
+            )
         if contract is not None and contract.strip:
             raise Refused(
                 "not_declared",
-                f"the contract {contract.id} declares no field {shown} and passes no other; "
-                "set one that it declares",
+                f"the contract {contract.id} does not declare field number {number}, and passes "
+                "no other; set one that it declares",
             )
         return value
     ours = well_formed(field, value)
     if ours is None:
+        shown = msgspec.json.encode(name).decode()
         raise Refused(
             "not_as_asked",
             f"the value for {shown} is empty, or not of the shape or terms that the contract "

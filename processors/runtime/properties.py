@@ -19,6 +19,14 @@ LONGEST_TURN_MS = 120_000
 # ever.
 LEAST_BUFFER_KBYTES = 8 * 1024
 
+# The properties that are checked, with their defaults.
+_CHECKED: Final = {
+    "session.timeout.ms": SESSION_TIMEOUT_MS,
+    "heartbeat.interval.ms": HEARTBEAT_MS,
+    "max.poll.interval.ms": MAX_POLL_MS,
+    "queue.buffering.max.kbytes": LEAST_BUFFER_KBYTES,
+}
+_MOST_DIGITS: Final = 18
 _NAMED: Final = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 _SECRET_WORDS = ("password", "passphrase", "secret", "key.pem", "jaas", "token", "bearer.config")
 _ALL_ACKS = "a transaction needs the word of all replicas in sync"
@@ -63,48 +71,40 @@ REFUSED = {
 }
 
 
-def problem(given: Mapping[str, str]) -> str | None:
-    """What is wrong with these properties, in one sentence; None where nothing is."""
-    for name in given:
-        if name in REFUSED:
-            return f"{name} cannot be set: {REFUSED[name]}"
-    try:
-        session = _number(given, "session.timeout.ms", SESSION_TIMEOUT_MS)
-        heartbeat = _number(given, "heartbeat.interval.ms", HEARTBEAT_MS)
-        poll = _number(given, "max.poll.interval.ms", MAX_POLL_MS)
-        buffer = _number(given, "queue.buffering.max.kbytes", LEAST_BUFFER_KBYTES)
-    except ValueError as error:
-        return str(error)
+def problems(given: Mapping[str, str]) -> list[str]:
+    """What is wrong with these properties, a sentence each."""
+    found = [f"{name} cannot be set: {REFUSED[name]}" for name in given if name in REFUSED]
+    numbers: dict[str, int] = {}
+    for name, default in _CHECKED.items():
+        text = given.get(name, str(default))
+        if text.strip().isdecimal() and text.isascii() and len(text) <= _MOST_DIGITS:
+            numbers[name] = int(text)
+        else:
+            found.append(f"{name} must be a whole number, such as {default}")
+    if len(numbers) < len(_CHECKED):
+        return found  # they are compared once they are numbers
+    session, heartbeat, poll, buffer = numbers.values()
     if poll < LONGEST_TURN_MS:
-        return (
+        found.append(
             f"max.poll.interval.ms is {poll:,}, and a turn of the processor may take "
             f"{LONGEST_TURN_MS:,}; set at least that"
         )
-    if poll < session:
-        return (
+    elif poll < session:
+        found.append(
             f"max.poll.interval.ms ({poll:,}) is less than session.timeout.ms ({session:,}); "
             "set the first at least as high"
         )
     if session < 2 * heartbeat:
-        return (
+        found.append(
             f"session.timeout.ms is {session:,}, and heartbeat.interval.ms is {heartbeat:,}; "
             "set twice the interval at least, or one late heartbeat costs the partitions"
         )
     if buffer < LEAST_BUFFER_KBYTES:
-        return (
+        found.append(
             f"queue.buffering.max.kbytes is {buffer:,}, and the largest record needs "
             f"{LEAST_BUFFER_KBYTES:,}; set at least that"
         )
-    return None
-
-
-def _number(given: Mapping[str, str], name: str, default: int) -> int:
-    text = given.get(name)
-    if text is None:
-        return default
-    if not text.strip().isdecimal() or not text.isascii():
-        raise ValueError(f"{name} must be a whole number, such as {default}")
-    return int(text)
+    return found
 
 
 def place(text: str, given: Iterable[str], file: str = "handoff.toml") -> str:

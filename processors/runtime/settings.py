@@ -6,24 +6,23 @@ environment). Those that exactly-once depends on are refused with a reason.
 
 import logging
 import os
+import re
 import tomllib
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from pydantic_settings import (
-    SettingsError as SourceError,
-)
 
-from processors.runtime.properties import masked, place, problem
+from processors.runtime.properties import masked, place, problems
 from schemas.values import MAX_DURATION
 
 CONFIG_FILE = "handoff.toml"
@@ -31,8 +30,13 @@ CONFIG_FILE = "handoff.toml"
 _LONGEST_MS = MAX_DURATION // timedelta(milliseconds=1)
 
 
+# One broker as clients take it: a host or [address] and its port, a protocol before it at most.
+_ADDRESS = re.compile(r"([A-Z_]+://)?(\[[0-9A-Fa-f:.%]+\]|[^\s,:/\[\]]+):([0-9]{1,5})", re.ASCII)
+_MOST_SHOWN = 40  # characters of a number
+
+
 class SettingsError(Exception):
-    """Settings that cannot be used; the text is one sentence for a person."""
+    """Settings that cannot be used; the text is a sentence for a person, or one a line."""
 
 
 class Settings(BaseSettings):
@@ -50,9 +54,9 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1)
     topic_prefix: str = Field("handoff.", pattern=r"^[A-Za-z0-9._-]*$", max_length=100)
     application_id: str = Field("handoff", pattern=r"^[A-Za-z0-9._-]+$", max_length=100)
-    ordinal: int | None = Field(None, ge=0)
+    ordinal: int | None = Field(None, ge=0, le=9_999)
     partitions: int = Field(6, ge=1, le=10_000)
-    web_host: str = "127.0.0.1"
+    web_host: str = Field("127.0.0.1", min_length=1)
     web_port: int = Field(6066, ge=0, le=65535)
     state: Literal["memory", "disk"] = "memory"
     state_dir: Path = Path("handoff-state")
@@ -78,22 +82,62 @@ class Settings(BaseSettings):
     pattern_window_ms: int = Field(86_400_000, ge=60_000, le=_LONGEST_MS)
     pattern_settle_ms: int = Field(10_000, ge=0, le=_LONGEST_MS)
     edge_interval_ms: int = Field(10_000, ge=100, le=_LONGEST_MS)
-    kafka: dict[str, str] = {}
+    kafka: Annotated[dict[str, str], NoDecode] = {}  # variables name one property each
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, given: Any, info: ValidationInfo) -> Any:
+        """Python takes true for 1."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(given, bool) and kind in (int, float, int | None):
+            needed = "a number" if kind is float else "a whole number"
+            raise ValueError(f"it must be {needed}, and not true or false")
+        return given
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _addresses(cls, given: str) -> str:
+        for number, address in enumerate(given.split(",") if given else (), 1):
+            found = _ADDRESS.fullmatch(address.strip())
+            if found is None or not 0 < int(found[3]) <= 65_535:
+                raise ValueError(
+                    f"address {number} of it has no host or no port; write HOST:PORT, with commas "
+                    "between several, such as kafka-1:9092,kafka-2:9092"
+                )
+        return given
+
+    @field_validator("web_host")
+    @classmethod
+    def _host(cls, given: str) -> str:
+        if not given.isprintable() or any(char.isspace() for char in given):
+            raise ValueError("it must be the name or the address of a host, without spaces")
+        return given
+
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _directory(cls, given: Any) -> Any:
+        if given == "":
+            raise ValueError("it is empty; give it a value, or leave it out")
+        if isinstance(given, str) and "\0" in given:
+            raise ValueError("it must be a path, and none has the character NUL")
+        return given
 
     @field_validator("kafka", mode="before")
     @classmethod
     def _property_names(cls, given: Any) -> Any:
         """Dotted names of librdkafka from a TOML tree or `SECURITY_PROTOCOL` style names."""
         if not isinstance(given, dict):
-            raise ValueError("a table of librdkafka properties is needed")
+            raise ValueError(
+                "a table of librdkafka properties is needed; set one of them as "
+                "HANDOFF_KAFKA__SASL_PASSWORD, and the addresses as HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
+            )
         return _flat("", given)
 
     @field_validator("kafka")
     @classmethod
     def _allowed(cls, given: dict[str, str]) -> dict[str, str]:
-        wrong = problem(given)
-        if wrong is not None:
-            raise ValueError(wrong)
+        if wrong := problems(given):
+            raise ValueError(wrong[0])
         return given
 
     def __repr_args__(self) -> Any:
@@ -116,40 +160,62 @@ def load_settings(**given: Any) -> Settings:
     """The settings: `given` (a command's options) over environment over file over defaults.
 
     The file is `$HANDOFF_CONFIG`, or `handoff.toml` in the working directory where there is one.
-    Raises `SettingsError`.
+    Raises `SettingsError` with all that is wrong.
     """
     named = os.environ.get("HANDOFF_CONFIG")
     path = Path(named or CONFIG_FILE)
     from_file = _read(path) if named or path.exists() else {}
-    unknown = sorted(set(from_file) - set(Settings.model_fields))
-    if unknown:
-        near = get_close_matches(unknown[0], Settings.model_fields, 1)
+    wrong = []
+    for unknown in sorted(set(from_file) - set(Settings.model_fields)):
+        del from_file[unknown]
+        near = get_close_matches(unknown, Settings.model_fields, 1)
         hint = f"did you mean {near[0]}?" if near else "see the documentation for the settings"
-        raise SettingsError(f"{path}: there is no setting {unknown[0]}; {hint}")
+        wrong.append(f"{path}: there is no setting {unknown}; {hint}")
     level = os.environ.get("HANDOFF_LOG_LEVEL", "INFO")
     if level.upper() not in logging.getLevelNamesMapping():
-        raise SettingsError("HANDOFF_LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR")
+        wrong.append("HANDOFF_LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR")
+    refused: dict[str, ErrorDetails] = {}  # the first error of each setting
+    from_environment: dict[str, Any] = {}
+    found: Settings | None = None
     try:
         from_environment = _environment()
+    except ValidationError as error:
+        _note(error, refused)
+    try:
         merged = {**from_file, **from_environment, **given}
         if "kafka" in from_file and "kafka" in from_environment:
             both = Settings(kafka=from_file["kafka"]).kafka | from_environment["kafka"]
             merged["kafka"] = both
-        return Settings(**merged)
+        found = Settings(**merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
-        if name == "kafka" and isinstance(first["input"], dict) and first["input"]:
-            message = _in_words(first)
-            where = place(message, _flat("", first["input"]), path.name)
-            raise SettingsError(
-                f"a property of Kafka's clients is wrong ({where}): {message}"
-            ) from None
-        raise SettingsError(
-            f"the setting {name} ({_places(name, path)}) is wrong: {_in_words(first)}"
-        ) from None
-    except SourceError as error:
-        raise SettingsError(f"the environment cannot be read: {error}") from None
+        _note(error, refused)
+    for name, first in refused.items():
+        wrong += _sentences(name, first, path)
+    if wrong or found is None:
+        count = f"{len(wrong)} things are wrong with the settings:\n" if len(wrong) > 1 else ""
+        raise SettingsError(count + "\n".join(wrong))
+    return found
+
+
+def _note(error: ValidationError, refused: dict[str, ErrorDetails]) -> None:
+    for each in error.errors():
+        refused.setdefault(str(each["loc"][0]) if each["loc"] else "settings", each)
+
+
+def _sentences(name: str, error: ErrorDetails, path: Path) -> list[str]:
+    """What is wrong with a setting; of properties of Kafka's clients there may be several."""
+    message, given = _in_words(error), error["input"]
+    if name == "kafka" and isinstance(given, dict) and given:
+        try:
+            flat = _flat("", given)
+            told = problems(flat) or [message]
+        except ValueError:
+            flat, told = {}, [message]
+        return [
+            f"a property of Kafka's clients is wrong ({place(each, flat, path.name)}): {each}"
+            for each in told
+        ]
+    return [f"the setting {name} ({_places(name, path)}) is wrong: {message}"]
 
 
 def _environment() -> dict[str, Any]:
@@ -163,8 +229,12 @@ def _flat(prefix: str, values: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in values.items():
         dotted = prefix + name.lower().replace("_", ".")
+        if not name:
+            raise ValueError("a property has no name; write HANDOFF_KAFKA__SASL_PASSWORD, say")
         if isinstance(value, dict):
             found |= _flat(dotted + ".", value)
+        elif isinstance(value, list):
+            raise ValueError(f"{dotted} must be one value, and not a list")
         else:
             found[dotted] = str(value).lower() if isinstance(value, bool) else str(value)
     return found
@@ -172,6 +242,10 @@ def _flat(prefix: str, values: dict[str, Any]) -> dict[str, str]:
 
 _NEEDED = {
     "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "finite_number": "a number",
+    "string_type": "text, in quotes",
+    "path_type": "text, in quotes",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_parsing": "a number",
@@ -196,7 +270,10 @@ def _in_words(error: ErrorDetails) -> str:
         return f"it must be {options}" + (f"; did you mean {near[0]}?" if near else "")
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"{given} is given, and it must be {words} {context[name]:,}"
+        shown = str(given)
+        if len(shown) > _MOST_SHOWN:
+            shown = f"a number of {len(shown):,} digits"
+        return f"{shown} is given, and it must be {words} {context[name]:,}"
     if kind == "string_too_short":
         return "it is empty; give it a value, or leave it out"
     if kind == "string_too_long":
@@ -217,5 +294,5 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}, which HANDOFF_CONFIG names, does not exist") from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, of a number too long
         raise SettingsError(f"{path} is not TOML: {error}") from None
