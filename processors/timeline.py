@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic
 
 from processors.driver import Driver
-from processors.partitioning import partition_of
 from processors.processor import State
 from schemas.flow import Output, Record
 
@@ -40,11 +39,16 @@ class Timeline(Generic[State]):
             if output.topic not in self._driver.processor.inputs:
                 yield output
                 continue
-            count, key = self._driver.partition_count, output.key or b""
-            number = partition_of(key, count) if count else next(iter(self._driver.partitions))
+            number = self._driver.partition_of(output.key or b"")
             self._sent_count += 1
             record = Record(
-                output.topic, number, self._sent_count, key, output.value, now, output.headers
+                output.topic,
+                number,
+                self._sent_count,
+                output.key,
+                output.value,
+                now,
+                output.headers,
             )
             yield from self.step(record, now)
 
