@@ -116,12 +116,17 @@ def above(task: Task) -> list[str]:
 
 def all_of(task: Task, child: Child, at: int) -> Iterator[Effect]:
     """All that a task knows, for one that continues it; nothing where nothing was said yet."""
-    if not task.stage and not task.events and task.whence is None:
+    if not _knows_anything(task):
         return
     yield from _said(task, [child], task.events, at)
     if task.retracted:
         yield _to(task, *_key(child), "taken_back", at, taken_back=task.retracted)
     yield _caught_up(task, child, at)
+
+
+def _knows_anything(task: Task) -> bool:
+    """Whether anything was said in it, or came to it: else it is only named by others."""
+    return bool(task.stage or task.events or task.whence)
 
 
 def _caught_up(task: Task, child: Child, at: int) -> Effect:
@@ -191,7 +196,7 @@ def news(before: Task, after: Task, at: int) -> Iterator[Effect]:
         if names:
             for child in children:
                 yield _to(after, *_key(child), "taken_back", at, taken_back=names)
-    first = not (before.stage or before.events or before.whence)
+    first = _knows_anything(after) and not _knows_anything(before)
     known = children if first else [child for child in children if child in before.children]
     if first or above(after) != above(before):
         for child in known:
