@@ -272,6 +272,8 @@ def _take_output(
 
 
 def _memory(task: Task, tables: RegistrySnapshot, limits: Limits) -> Memory:
+    if not task.parents:
+        return Memory.of(task, limits, tables.classified(task.workflow))
     workflows = {task.workflow, *(parent.workflow for parent in task.parents)}
     return Memory.of(task, limits, tables.classified(*sorted(workflows)))
 
