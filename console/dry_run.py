@@ -117,6 +117,7 @@ class DryRun:
         self._tables = {name: dict(tables.get(name, {})) for name in processor.tables}
         self._processor = processor
         self._driver = Driver(processor, self._build(processor))
+        self._driver.partition_count = partitions
         self._clock = Timeline(self._driver, self._settled)
         self._follower = None
         if insights is not None:
