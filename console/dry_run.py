@@ -117,6 +117,7 @@ class DryRun:
         self._tables = {name: dict(tables.get(name, {})) for name in processor.tables}
         self._processor = processor
         self._driver = Driver(processor, self._build(processor))
+        self._driver.partition_count = partitions
         self._clock = Timeline(self._driver, self._settled)
         self._follower = None
         if insights is not None:
@@ -223,7 +224,7 @@ class DryRun:
             headers=headers,
         )
         self.summary.inputs += 1
-        yield from self._driver.step(record, self.now)
+        yield from self._clock.step(record, self.now)
         yield from self._settled()
 
     def _settled(self) -> Iterator[Output]:

@@ -133,6 +133,7 @@ class TaskStory(Struct, frozen=True):
     open: list[str]
     last_stage: str | None
     last_team: str | None
+    linked: list["TaskStory"] = []  # those of the tasks that it continues, or that continue it
 
 
 def workflows(events: Iterable[Event]) -> list[str]:

@@ -21,7 +21,20 @@ _BACK = {"rebuilt": "↺", "late": "↺", "amended": "✎", "extra": "+"}
 
 
 def rendered(told: TaskStory, now: datetime) -> Iterator[RenderableType]:
-    """The story in parts; `now` says which deadlines have passed."""
+    """The story in parts, and then those of the tasks that it is linked with; `now` says which
+    deadlines have passed."""
+    yield from _one(told, now)
+    for other in told.linked:
+        yield Rule(
+            Text(
+                f"and under another name: {plain(other.task_id)} ({plain(other.workflow)})", "bold"
+            ),
+            align="left",
+        )
+        yield from _one(other, now)
+
+
+def _one(told: TaskStory, now: datetime) -> Iterator[RenderableType]:
     yield Text.assemble(
         "task ", (plain(told.task_id), "bold"), "  workflow ", (plain(told.workflow), "bold")
     )

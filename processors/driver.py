@@ -196,6 +196,10 @@ class Driver(Generic[State]):
         count = self.partition_count
         return count > 0 and partition_of(record.key or b"", count) != record.partition
 
+    def partition_of(self, key: bytes) -> int:
+        """The partition of a record that the processor sends to itself."""
+        return partition_of(key, self.partition_count or len(self.partitions))
+
     # --- deadlines ----------------------------------------------------------------------------
 
     def next_due(self, number: int, until: int) -> int | None:

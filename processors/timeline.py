@@ -10,7 +10,7 @@ from typing import Any, Generic
 
 from processors.driver import Driver
 from processors.processor import State
-from schemas.flow import Output
+from schemas.flow import Output, Record
 
 _SLICE = 1_000
 
@@ -27,6 +27,30 @@ class Timeline(Generic[State]):
         self._settle = settle
         self.now: int | None = None
         self.fired = 0
+        self._sent_count = 0
+
+    def step(self, record: Record, now: int) -> Iterator[Output]:
+        """Judge a record at processor time `now`, and what the processor sends to itself then."""
+        yield from self._sent(self._driver.step(record, now), now)
+
+    def _sent(self, outputs: Iterable[Output], now: int) -> Iterator[Output]:
+        """What of some outputs others read; those that are inputs are judged at once."""
+        for output in outputs:
+            if output.topic not in self._driver.processor.inputs:
+                yield output
+                continue
+            number = self._driver.partition_of(output.key or b"")
+            self._sent_count += 1
+            record = Record(
+                output.topic,
+                number,
+                self._sent_count,
+                output.key,
+                output.value,
+                now,
+                output.headers,
+            )
+            yield from self.step(record, now)
 
     def to(self, moment: int) -> Iterator[Output]:
         """Advance to the moment of the next input. Deadlines at that very moment do not fire yet,
@@ -91,12 +115,12 @@ class Timeline(Generic[State]):
         for number in self._driver.partitions:
             outputs = self._driver.fire(number, due, self.now, _SLICE)
             self.fired += sum(each.kind == "due" for each in self._driver.woken)
-            yield from outputs
+            yield from self._sent(outputs, self.now)
             yield from self._settle()  # also where all that was due is held back
 
     def _sweep(self) -> Iterator[Output]:
         assert self.now is not None
         self._driver.notice(self.now)
         while self._driver.sweeping:
-            yield from self._driver.sweep(self.now, _SLICE)
+            yield from self._sent(self._driver.sweep(self.now, _SLICE), self.now)
             yield from self._settle()

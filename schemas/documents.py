@@ -114,6 +114,8 @@ class Destination(DocumentModel):
 
     receiver: Id
     """The id of a registered receiver."""
+    workflow: Name | None = None
+    """The workflow of the task that goes on there under another name; none: the same task."""
     stage: Name | None = None
     """The stage that the receiver runs; an output there accepts the handoff."""
 

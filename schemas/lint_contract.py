@@ -301,6 +301,8 @@ def _never(kind: ViolationKind, contract: HandoffContract, receiver: Receiver | 
             return "it says that no contract covers the handoff"
         case "unknown_handoff":
             return "it says that there is no such handoff"
+        case "link_refused":
+            return "it says that two tasks are not linked, which is no matter of a contract"
         case "rule_failed" if not contract.rules:
             return "the contract has no rules"
         case "untranslatable" if all(field.translate is None for field in fields):

@@ -64,6 +64,7 @@ ViolationKind = Literal[
     "held_too_long",
     "handoff_loop",
     "unknown_handoff",
+    "link_refused",
 ]
 SignalKind = Literal[
     "sent",
@@ -99,12 +100,25 @@ class HandoffRequest(Struct, frozen=True, gc=False):
     carries: Carries = "context"
 
 
+class TaskName(Struct, frozen=True, gc=False):
+    """Another task; without a `workflow` it is one of the same."""
+
+    task_id: Name
+    workflow: Name | None = None
+
+
+TaskNames = TaskName | Annotated[list[TaskName], Meta(max_length=16)]
+
+
 class ToolOutput(Struct, frozen=True, gc=False):
     """What a tool produced for a task at a stage (topic `handoff.tool-outputs`, key `task_id`).
 
     Without a `stage` it is where the task is. With `accepts` false it accepts no handoff: that a
     ticket is assigned to somebody is no work on it. `*` in `retracted` is every name. `run` tells
     apart what happens several times in a task, such as a conversation of agents.
+
+    A task may go on under another name: it `continues` other tasks, or is `continued_by` them. Such
+    links end where a task is `unlinked` from others.
     """
 
     id: Name
@@ -119,6 +133,9 @@ class ToolOutput(Struct, frozen=True, gc=False):
     context: dict[str, Raw] = {}
     retracted: Annotated[list[str], Meta(max_length=256)] = []
     handoff: HandoffRequest | Annotated[list[HandoffRequest], Meta(max_length=16)] | None = None
+    continues: TaskNames | None = None
+    continued_by: TaskNames | None = None
+    unlinked: TaskNames | None = None
 
 
 class Ack(Struct, frozen=True, gc=False):

@@ -14,6 +14,7 @@ from msgspec import inspect
 
 from schemas.feed import EdgePart, PatternPart
 from schemas.flow import Headers, InputEvent, Output, Record, Refused
+from schemas.links import LINKS, LinkMessage
 from schemas.records import (
     FIRST_MS,
     LAST_MS,
@@ -24,6 +25,8 @@ from schemas.records import (
     DeadLetter,
     HandoffRequest,
     Pattern,
+    TaskName,
+    TaskNames,
     ToolOutput,
     Violation,
 )
@@ -43,15 +46,17 @@ _WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?
 Body = TypeVar("Body")
 _BEFORE_1971_MS, _FIRST_SECOND = 31_536_000_000, 631_152_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_decoders: dict[str, Callable[[bytes], ToolOutput | Ack | Amendment]] = {
+_decoders: dict[str, Callable[[bytes], ToolOutput | Ack | Amendment | LinkMessage]] = {
     "handoff.tool-outputs": msgspec.json.Decoder(ToolOutput).decode,
     "handoff.acks": msgspec.json.Decoder(Ack).decode,
     "handoff.amendments": msgspec.json.Decoder(Amendment).decode,
+    LINKS: msgspec.json.Decoder(LinkMessage).decode,
 }
 _encode = msgspec.json.Encoder().encode
 _NAMES: dict[type[msgspec.Struct], str] = {record: name for name, record in PUBLISHED.items()} | {
     EdgePart: "feed",
     PatternPart: "feed",
+    LinkMessage: "link",
 }
 _SCHEMA_HEADERS: dict[type[msgspec.Struct], tuple[tuple[str, bytes], ...]] = {
     record: (("content-type", b"application/json"), ("handoff-schema", f"{name}/1".encode()))
@@ -122,12 +127,14 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Inpu
     )
 
 
-def _all_short(body: ToolOutput | Ack | Amendment) -> bool:
+def _all_short(body: ToolOutput | Ack | Amendment | LinkMessage) -> bool:
     """Whether the names together have no more bytes than one may have, so that none is too long.
     It is so of nearly every output, and costs less than to look at each name."""
     if not isinstance(body, ToolOutput):
         return False
     names = f"{body.id}{body.task_id}{body.workflow}{body.stage}{body.tool}{body.team}{body.run}"
+    if body.continues or body.continued_by or body.unlinked:
+        return False
     asked = body.handoff
     if asked is not None:
         if not isinstance(asked, HandoffRequest):
@@ -136,7 +143,9 @@ def _all_short(body: ToolOutput | Ack | Amendment) -> bool:
     return len(names.encode()) <= MAX_NAME_BYTES
 
 
-def check_lengths(body: ToolOutput | Ack | Amendment | HandoffRequest, at: str = "") -> None:
+def check_lengths(
+    body: ToolOutput | Ack | Amendment | HandoffRequest | TaskName | LinkMessage, at: str = ""
+) -> None:
     """Raise `Refused` for a name, or a reason, with more bytes in UTF-8 than it may have; `at` is
     the path to `body`."""
     for member, most in _LENGTHS[type(body)]:
@@ -150,6 +159,17 @@ def check_lengths(body: ToolOutput | Ack | Amendment | HandoffRequest, at: str =
         requests = body.handoff if isinstance(body.handoff, list) else [body.handoff]
         for number, request in enumerate(requests):
             check_lengths(request, f"handoff[{number}]." if len(requests) > 1 else "handoff.")
+    if isinstance(body, ToolOutput):
+        for member in ("continues", "continued_by", "unlinked"):
+            for number, name in enumerate(listed(getattr(body, member))):
+                check_lengths(name, f"{member}[{number}].")
+
+
+def listed(names: TaskNames | None) -> list[TaskName]:
+    """One task, several, or none."""
+    if names is None:
+        return []
+    return names if isinstance(names, list) else [names]
 
 
 def _lengths(record: type[msgspec.Struct]) -> tuple[tuple[str, int], ...]:
@@ -165,7 +185,10 @@ def _lengths(record: type[msgspec.Struct]) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-_LENGTHS = {kind: _lengths(kind) for kind in (ToolOutput, HandoffRequest, Ack, Amendment)}
+_LENGTHS = {
+    kind: _lengths(kind)
+    for kind in (ToolOutput, HandoffRequest, Ack, Amendment, TaskName, LinkMessage)
+}
 
 
 def read(record: Record, decode: Callable[[bytes], Body], max_bytes: int, key: str) -> Body:
@@ -225,6 +248,11 @@ def _cure_of_time(value: bytes) -> str:
     return f"; {_HOW_TO_TELL_A_TIME}"
 
 
+def decode_body(topic: str, body: bytes) -> Any:
+    """An input's record again, which was understood before."""
+    return _decoders[topic](body)
+
+
 def encode(record: msgspec.Struct) -> bytes:
     """A published record as JSON bytes."""
     return _encode(record)
@@ -237,6 +265,8 @@ def headers(record: msgspec.Struct) -> Headers:
         found.append(("handoff-kind", record.kind.encode()))
         found.append(("handoff-severity", record.severity.encode()))
         found.append(("handoff-status", record.status.encode()))
+    elif type(record) is DeadLetter:
+        found += _why(record)
     elif type(record) is Violation:
         found.append(("handoff-kind", record.kind.encode()))
         found.append(("handoff-severity", record.severity.encode()))
@@ -259,17 +289,6 @@ def dead_letter(record: Record, error: Exception) -> Output:
             "the processor failed on this record; it is our defect, the stack trace says where"
         )
         trace = stack(error.__traceback__)
-    why = [
-        ("__streams.errors.exception", code.encode()),
-        ("__streams.errors.message", message.encode()),
-        ("__streams.errors.stacktrace", trace.encode()),
-        ("__streams.errors.topic", record.topic.encode()),
-        ("__streams.errors.partition", str(record.partition).encode()),
-        ("__streams.errors.offset", str(record.offset).encode()),
-    ]
-    letter = Output(DEAD_LETTERS, record.key, record.value, [*record.headers, *why])
-    if size(letter) <= MAX_RECORD_BYTES:
-        return letter
     pointer = DeadLetter(
         record.topic,
         record.partition,
@@ -280,7 +299,24 @@ def dead_letter(record: Record, error: Exception) -> Output:
         trace,
         None if record.value is None else len(record.value),
     )
-    return Output(DEAD_LETTERS, None, _encode(pointer), [*headers(pointer), *why])
+    why = _why(pointer)
+    letter = Output(DEAD_LETTERS, record.key, record.value, [*record.headers, *why])
+    if size(letter) <= MAX_RECORD_BYTES:
+        return letter
+    return Output(DEAD_LETTERS, None, _encode(pointer), headers(pointer))
+
+
+def _why(letter: DeadLetter) -> Headers:
+    """The headers of KIP-1034."""
+    found = {
+        "exception": letter.exception,
+        "message": letter.message,
+        "stacktrace": letter.stacktrace,
+        "topic": letter.topic,
+        "partition": str(letter.partition),
+        "offset": str(letter.offset),
+    }
+    return [(f"__streams.errors.{name}", text.encode()) for name, text in found.items()]
 
 
 def stack(found: TracebackType | None) -> str:

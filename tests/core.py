@@ -224,7 +224,7 @@ def play(story: Story, commit: Callable[[Driver[Task], int], None]) -> tuple[lis
         if is_record(given):
             record, now = inputs.record(given, outputs)
             outputs += clock.to(now)
-            outputs += driver.step(record, now)
+            outputs += clock.step(record, now)
             number += 1
             commit(driver, number)
             continue

@@ -206,7 +206,7 @@ def test_a_member_that_no_record_has_is_named_once_and_changes_nothing(tmp_path:
     )
     result = dry_run("--contracts", str(DEMO), str(path))
     known = "known here: id, task_id, workflow, tool, occurred_at, stage, accepts, team, run, "
-    known += "context, retracted, handoff"
+    known += "context, retracted, handoff, continues, continued_by, unlinked"
     said = [line for line in result.stderr.splitlines() if "unknown" in line]
     assert said == [
         f"{path}, line 2: the unknown member 'handof' is ignored; did you mean 'handoff'?",

@@ -326,9 +326,10 @@ NEVER_HOLD = {
     "rejected",
     "source_silent",
     "unknown_handoff",
+    "link_refused",
 }
 # Of a contract with everything, only these can never open.
-NEVER_OPEN = {"contract_missing", "unknown_handoff"}
+NEVER_OPEN = {"contract_missing", "unknown_handoff", "link_refused"}
 
 
 @pytest.mark.parametrize("kind", VIOLATION_KINDS)

@@ -53,6 +53,9 @@ FREE = {
     "status",
     "action",
     "handoff",
+    "continues",
+    "continued_by",
+    "unlinked",
 }
 # Texts of one, two, three and four bytes a character.
 LETTERS = ("x", "é", "字", "🜚")
@@ -171,3 +174,13 @@ def test_send_names_what_becomes_a_dead_letter(handoff: HandoffCommand) -> None:
     assert "line 1: sent, and becomes a dead letter: tool has 600 bytes, the limit is 512" in (
         sent.stderr
     )
+
+
+@pytest.mark.parametrize("member", ["continues", "continued_by", "unlinked"])
+@pytest.mark.parametrize("name", ["task_id", "workflow"])
+def test_the_name_of_another_task_is_as_short_as_its_own(member: str, name: str) -> None:
+    body = WHOLE["handoff.tool-outputs"]
+    other = {"task_id": "t", name: 512 * "x"}
+    parsed("handoff.tool-outputs", body | {member: [other]})
+    with pytest.raises(Refused, match=rf"{member}\[1\]\.{name} has 513 bytes"):
+        parsed("handoff.tool-outputs", body | {member: [other, other | {name: 513 * "x"}]})

@@ -1,14 +1,14 @@
 """`handoff show`: the whole story of one task, from the topics or from a recording."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import click
 from msgspec import Raw
 from msgspec.structs import replace
 
-from console import others, output, render, sequence, story, story_render
+from console import linked, others, output, render, sequence, story, story_render
 from console.commands.documents import load_documents, registered_contracts, shown_by
 from console.commands.running import limits
 from console.dry_run import DryRun
@@ -23,6 +23,7 @@ from processors.runtime.settings import load_settings
 from schemas import documents, serde
 from schemas.documents import HandoffContract
 from schemas.flow import Record
+from schemas.links import LINKS
 from schemas.printable import plain
 from schemas.records import Ack, Amendment, Package, ToolOutput
 from topics.catalogue import DEFAULT_PARTITIONS
@@ -56,7 +57,8 @@ def show(
     paths: tuple[str, ...],
     output_: str,
 ) -> None:
-    """Tell the whole story of TASK: captures, handoffs, what broke, and who owns it now.
+    """Tell the whole story of TASK: captures, handoffs, what broke, and who owns it now; under all
+    of its names, where it goes on under others.
 
     Exit status 1 when nobody has heard of the task.
     """
@@ -72,29 +74,41 @@ def show(
             name: read_table(cluster, name) if cluster.has(name) else {}
             for name in (CONTRACTS, RECEIVERS)
         }
-        found = sequence.of_task(_read(cluster, task), task)
         now, where = datetime.now(UTC), cluster.settings.kafka_bootstrap_servers
+
+        def read(id_: str) -> list[Record]:
+            return list(_read(cluster, id_))
     else:
         check_readable(recording)
         rehearsed = _Rehearsal(recording, paths)
         contracts, shown = rehearsed.contracts, render.Contracts(rehearsed.contracts)
         tables = rehearsed.tables
-        found = sequence.of_task(rehearsed.records(), task)
+        everything = list(rehearsed.records())
         now, where = serde.utc(rehearsed.now), recording
-    events = sequence.in_order(found)
+
+        def read(id_: str) -> list[Record]:
+            return everything
+
+    snapshot = INTEGRITY.build_tables(tables, None)
+
+    def tell(events: list[sequence.Event], name: str, id_: str) -> story.TaskStory:
+        mask = Mask(shown.classified(name), _values(events))
+        known = story.versions(events) <= {documents.key(each) for each in contracts}
+        if values and not known:
+            output.say("a contract of this task is not at hand, so no value is shown", err=True)
+        return story.tell(
+            [_veiled(event, mask, known) for event in events],
+            id_,
+            name,
+            {documents.key(each): each for each in contracts},
+            lambda name, raw: values and known and mask.shows(name, raw),
+            others.of_others(events, name, snapshot),
+        )
+
+    records = read(task)
+    events = sequence.in_order(sequence.of_task(records, task))
     name = _workflow(story.workflows(events), task, workflow, where)
-    mask = Mask(shown.classified(name), _values(events))
-    known = story.versions(events) <= {documents.key(each) for each in contracts}
-    if values and not known:
-        output.say("a contract of this task is not at hand, so no value is shown", err=True)
-    told = story.tell(
-        [_veiled(event, mask, known) for event in events],
-        task,
-        name,
-        {documents.key(each): each for each in contracts},
-        lambda name, raw: values and known and mask.shows(name, raw),
-        others.of_others(events, name, INTEGRITY.build_tables(tables, None)),
-    )
+    told = replace(tell(events, name, task), linked=_linked((name, task), records, read, tell))
     with output.ends_cleanly():
         if output_ == "json":
             output.document(told)
@@ -102,6 +116,29 @@ def show(
         terminal = render.console()
         for part in story_render.rendered(told, now):
             terminal.print(part)
+
+
+def _linked(
+    task: linked.Task,
+    records: list[Record],
+    read: Callable[[str], list[Record]],
+    tell: Callable[[list[sequence.Event], str, str], story.TaskStory],
+) -> list[story.TaskStory]:
+    """The stories of all tasks that a task is linked with, over as many links as there are."""
+    seen, pending = {task}, sorted(linked.linked(records, task))
+    found: list[story.TaskStory] = []
+    while pending and len(found) < linked.MOST:
+        other = pending.pop(0)
+        if other in seen:
+            continue
+        seen.add(other)
+        workflow, id_ = other
+        there = read(id_)
+        events = sequence.in_order(sequence.of_task(there, id_))
+        if workflow in story.workflows(events):
+            found.append(tell(events, workflow, id_))
+        pending += sorted(linked.linked(there, other) - seen)
+    return found
 
 
 def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str:
@@ -151,7 +188,7 @@ def _veiled(event: sequence.Event, mask: Mask, known: bool) -> sequence.Event:
 
 def _read(cluster: Cluster, task: str) -> Iterator[Record]:
     """What the topics hold under the key of the task; of handoff.held, all that is there."""
-    topics = (*INPUTS, *sequence.OUTPUTS)
+    topics = (*INPUTS, *sequence.OUTPUTS, *([LINKS] if cluster.has(LINKS) else []))
     only = {topic: [cluster.partition_of(topic, task)] for topic in topics if topic != HELD}
     return read_all(cluster, topics, only=only)
 

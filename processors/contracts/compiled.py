@@ -186,6 +186,7 @@ class Contract(Struct, frozen=True, gc=False):
     stages: tuple[str, ...]
     receiver: str
     to_stage: str | None
+    to_workflow: str | None  # where a task of another workflow goes on there
     fields: tuple[Field, ...]
     fields_by_name: dict[str, Field]
     rules: tuple[Rule, ...]
@@ -220,6 +221,14 @@ class Contract(Struct, frozen=True, gc=False):
         if self.stages == ANY_STAGE:
             return 1
         return 0 if stage not in self.stages else (3 if len(self.stages) == 1 else 2)
+
+    def specificity_from(self, workflow: str, stage: str) -> int:
+        """As `specificity`, for a stage as a task of a workflow names it: one of another workflow
+        has that before it, `tickets/answer`."""
+        if workflow == self.workflow:
+            return self.specificity(stage)
+        before = f"{self.workflow}/"
+        return self.specificity(stage.removeprefix(before)) if stage.startswith(before) else 0
 
 
 class Destination(Struct, frozen=True, gc=False):
@@ -280,6 +289,7 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
         stages=document.from_.stage,
         receiver=document.to.receiver,
         to_stage=document.to.stage,
+        to_workflow=document.to.workflow if document.to.workflow != document.workflow else None,
         fields=fields,
         fields_by_name={field.name: field for field in fields},
         rules=tuple(

@@ -114,12 +114,27 @@ class RegistrySnapshot:
         self._into: dict[tuple[str, str], list[Contract]] = defaultdict(list)
         for contract in self.contracts.values():
             if contract.when is None and contract.to_stage is not None:
-                self._into[contract.workflow, contract.to_stage].append(contract)
+                there = contract.to_workflow or contract.workflow
+                self._into[there, contract.to_stage].append(contract)
         self._between: dict[tuple[str, str, str], Contract | None] = {}
+        self._across: dict[str, list[Contract]] = defaultdict(list)
+        for contract in self.contracts.values():
+            if contract.to_workflow is not None:
+                self._across[contract.to_workflow].append(contract)
+        self._named = named
+        self._together: dict[tuple[str, ...], Classified] = {}
 
-    def classified(self, workflow: str) -> Classified:
-        """What the contracts in force and on trial classify in a workflow."""
-        return self._classified.get(workflow, _NOTHING)
+    def classified(self, workflow: str, *more: str) -> Classified:
+        """What the contracts in force and on trial classify in a workflow, or in several."""
+        if not more:
+            return self._classified.get(workflow, _NOTHING)
+        found = self._together.get((workflow, *more))
+        if found is None:
+            fields = [each for name in (workflow, *more) for each in self._named.get(name, ())]
+            found = classify(fields)
+            if len(self._together) < MAX_ANSWERS:
+                self._together[workflow, *more] = found
+        return found
 
     def resolve(self, workflow: str, stage: str, to: str, named: str | None) -> Resolution:
         """Which contract covers a handoff from `stage` to the receiver `to`.
@@ -194,9 +209,12 @@ class RegistrySnapshot:
             return None
         place = workflow, before, stage
         if place not in self._between:
-            fitting = [c for c in self._into[workflow, stage] if c.specificity(before)]
+            into = self._into[workflow, stage]
+            fitting = [c for c in into if c.specificity_from(workflow, before)]
             found = min(
-                fitting, key=lambda c: (c.deprecated, -c.specificity(before), c.id), default=None
+                fitting,
+                key=lambda c: (c.deprecated, -c.specificity_from(workflow, before), c.id),
+                default=None,
             )
             if len(self._between) >= MAX_ANSWERS:
                 return found
@@ -211,10 +229,16 @@ class RegistrySnapshot:
         """The contract in force that a move between two stages is documented by; the closest."""
         fitting = [
             c
-            for c in self._by_workflow.get(workflow, ())
-            if c.to_stage == to_stage and c.specificity(from_stage)
+            for c in (*self._by_workflow.get(workflow, ()), *self._across.get(workflow, ()))
+            if c.to_stage == to_stage
+            and (c.to_workflow or c.workflow) == workflow
+            and c.specificity_from(workflow, from_stage)
         ]
-        return _closest(fitting, from_stage) if fitting else None
+        return min(
+            fitting,
+            key=lambda c: (-c.specificity_from(workflow, from_stage), c.deprecated, c.id),
+            default=None,
+        )
 
     def with_liveness(
         self, liveness: Mapping[str, Liveness], grace_ms: int, stale_ms: int

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
-from processors.integrity import feed, reevaluate, repeats, replies, sentences
+from processors.integrity import feed, links, reevaluate, repeats, replies, sentences
 from processors.integrity.begin import (
     ProposedHandoff,
     declared,
@@ -37,7 +37,18 @@ from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
 from processors.integrity.state import MAX_EVENTS, OpenHandoff, Task
 from processors.integrity.step import StepContext
-from schemas.flow import UNFINISHED, Effect, Increment, Input, InputEvent, PutOff, TimerFired
+from schemas.flow import (
+    UNFINISHED,
+    Effect,
+    Increment,
+    Input,
+    InputEvent,
+    Publish,
+    PutOff,
+    Refused,
+    TimerFired,
+)
+from schemas.links import LinkMessage
 from schemas.records import Ack, Amendment, ToolOutput
 
 _DIGEST = 8  # bytes of an event's digest
@@ -59,6 +70,8 @@ def advance(
     nothing of it is taken then.
     """
     if isinstance(given, InputEvent):
+        if isinstance(given.body, LinkMessage):
+            return _take_link(task, given.body, given, tables, now, limits)
         body = given.body
         if isinstance(body, ToolOutput):
             digest = _digest(body.tool, body.id)
@@ -68,10 +81,20 @@ def advance(
             return task, [Increment("duplicates")]
         if isinstance(body, ToolOutput):
             task = task or Task(body.workflow, body.task_id)
+            linked = task.parents or task.children or task.waiting
+            if linked or body.continues or body.continued_by or body.unlinked:
+                return _take_linked(task, body, given, digest, tables, now, limits)
             return _take_output(task, body, given, digest, tables, now, limits)
-        return _take_reply(task, body, given, digest, tables, now, limits)
+        if task is not None and task.waiting:
+            return _wait(task, given, digest, now, [], tables, limits)
+        following, effects = _take_reply(task, body, given, digest, tables, now, limits)
+        if task is not None and following is not None and task.children:
+            effects += links.news(task, following, given.occurred_at)
+        return following, effects
     assert task is not None
     if isinstance(given, TimerFired):
+        if task.waiting and task.wait_until <= given.at:
+            return _go_on(task, tables, now, limits)
         return _pass_deadlines(task, given, tables, now, limits)
     return _sweep(task, tables, now, limits)
 
@@ -99,7 +122,7 @@ def _take_output(
 ) -> tuple[Task, list[Effect]]:
     if not output.stage:
         output = replace(output, stage=task.stage)
-    memory = Memory.of(task, limits, tables.classified(task.workflow))
+    memory = _memory(task, tables, limits)
     retracted: Collection[str] = output.retracted
     if retracted:
         taken_back = memory.retract(retracted, event.occurred_at)
@@ -251,6 +274,13 @@ def _take_output(
     return memory.put_into(following), effects
 
 
+def _memory(task: Task, tables: RegistrySnapshot, limits: Limits) -> Memory:
+    if not task.parents:
+        return Memory.of(task, limits, tables.classified(task.workflow))
+    workflows = {task.workflow, *(parent.workflow for parent in task.parents)}
+    return Memory.of(task, limits, tables.classified(*sorted(workflows)))
+
+
 def _within(least: int, limits: Limits) -> int:
     """The bytes that verdicts have at least: where that is too much, no more are made."""
     if least > limits.output_bytes:
@@ -277,8 +307,8 @@ def _move_on(
             continue
         if here is not None and event.occurred_at >= here.source.occurred_at:
             here = _received(task, handoffs, here, output, event, begun)
-        if here is not None and here.missing:
-            handoffs.fill_late(here, carried_now, output, source)
+        if here is not None and here.missing and output.stage != here.to_stage:
+            handoffs.fill_late(here, carried_now, source)
 
 
 def _received(
@@ -295,6 +325,8 @@ def _received(
         return handoff
     contract = handoffs.outbox.contract_of(handoff)
     accepts = output.accepts and contract is not None and contract.accepted_by(output.tool)
+    if contract is not None and contract.to_workflow not in (None, task.workflow):
+        accepts = False  # it goes to a task of another workflow
     if accepts and _is_outsider(output, handoff, contract, handoffs.tables):
         return handoff
     if handoff.state == "sent" and output.stage == stage and accepts:
@@ -424,6 +456,217 @@ def _whereabouts(
     return stage, tool, stage_at, contracts, left, handed, covered
 
 
+# --- a task that continues others -----------------------------------------------------------------
+
+
+def _take_linked(
+    task: Task,
+    output: ToolOutput,
+    event: InputEvent,
+    digest: bytes,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
+) -> tuple[Task, list[Effect]]:
+    """An output of a task that is linked to others, or will be. It waits where one that the task
+    continues has not answered yet."""
+    step = StepContext(
+        task.workflow,
+        task.task_id,
+        now,
+        output.id,
+        event.occurred_at,
+        event.timestamp,
+        event.backfill,
+    )
+    effects: list[Effect] = []
+    following = task
+    if output.continues or output.continued_by or output.unlinked:
+        following, effects = links.declared(task, output, step, limits.link_grace_ms)
+        _disinherit(task, following, tables, limits)
+    if task.waiting or _awaits(following, now):
+        return _wait(following, event, digest, now, effects, tables, limits)
+    following, more = _judge_linked(following, output, event, digest, tables, now, limits)
+    return following, [*effects, *more]
+
+
+def _awaits(task: Task, now: int) -> bool:
+    return now < task.wait_until and any(not parent.answered for parent in task.parents)
+
+
+def _judge_linked(
+    task: Task,
+    output: ToolOutput,
+    event: InputEvent,
+    digest: bytes,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
+) -> tuple[Task, list[Effect]]:
+    """An output of a linked task, and what the others are told of it."""
+    before = task
+    if task.whence is not None and not task.stage:
+        whence = task.whence
+        task = replace(
+            task,
+            stage=links.stage_of(whence, task.workflow),
+            tool=whence.tool,
+            stage_at=min(whence.stage_at, event.occurred_at),
+            begun=whence.begun,
+            whence=None,
+        )
+    following, effects = _take_output(task, output, event, digest, tables, now, limits)
+    effects += links.news(before, following, event.occurred_at)
+    following = replace(following)
+    effects += links.moved(following, output, event.occurred_at)
+    return following, effects
+
+
+def _wait(
+    task: Task,
+    event: InputEvent,
+    digest: bytes,
+    now: int,
+    effects: list[Effect],
+    tables: RegistrySnapshot,
+    limits: Limits,
+) -> tuple[Task, list[Effect]]:
+    """The input waits until the parents have answered; not where too much waits already."""
+    waiting = (*task.waiting, links.put_off(event))
+    following = replace(task, waiting=waiting, heard=_with(task, digest), last_input_at=now)
+    if links.is_too_much(waiting):
+        following, more = _go_on(following, tables, now, limits)
+        effects = [*effects, *more]
+    return following, effects
+
+
+def _go_on(
+    task: Task, tables: RegistrySnapshot, now: int, limits: Limits
+) -> tuple[Task, list[Effect]]:
+    """Take the inputs that have waited, in their order. Where that makes as much as one record may
+    make, the others follow at once."""
+    waiting = task.waiting
+    task = replace(task, waiting=(), wait_until=0)
+    effects: list[Effect] = []
+    for number, each in enumerate(waiting):
+        if (
+            sum([len(e.value or b"") for e in effects if isinstance(e, Publish)])
+            > limits.output_bytes
+        ):
+            task = replace(task, waiting=waiting[number:], wait_until=now)
+            break
+        event = links.taken_up(each)
+        try:
+            if isinstance(event.body, ToolOutput):
+                task, more = _judge_linked(task, event.body, event, b"", tables, now, limits)
+            else:
+                after, more = _take_reply(task, event.body, event, b"", tables, now, limits)
+                assert after is not None
+                more += links.news(task, after, event.occurred_at)
+                task = after
+        except Refused as error:
+            more = [links.dead_letter(event, error)]
+        effects += more
+    return task, effects
+
+
+def _disinherit(before: Task, following: Task, tables: RegistrySnapshot, limits: Limits) -> None:
+    """What came from tasks that it does not continue any more goes."""
+    gone = {parent.number for parent in before.parents} - {p.number for p in following.parents}
+    if gone:
+        memory = _memory(before, tables, limits)
+        for number in gone:
+            memory.disinherit(number)
+        memory.put_into(following)
+
+
+def _take_link(
+    task: Task | None,
+    message: LinkMessage,
+    event: InputEvent,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
+) -> tuple[Task | None, list[Effect]]:
+    """What another task says that this one continues, or that continues it."""
+    known = task or Task(message.workflow, message.task_id, last_input_at=now)
+    at = event.occurred_at
+    step = StepContext(
+        known.workflow, known.task_id, now, None, at, event.timestamp, event.backfill
+    )
+    following, effects = links.taken(known, message, step)
+    _disinherit(known, following, tables, limits)
+    parent = links.parent_of(following, message)
+    if message.kind in ("said", "taken_back") and parent is not None:
+        following, more = _learn(following, message, parent.number, step, tables, limits)
+        effects += more
+    elif message.kind == "moved":
+        handoffs = Handoffs.of(following, step, tables, limits, _memory(following, tables, limits))
+        for handoff in following.open:
+            _arrived_there(handoffs, handoff, message)
+        following = _after(following, handoffs)
+        effects += handoffs.outbox.effects()
+    effects += links.news(known, following, at)
+    if following.waiting and not _awaits(following, now):
+        following, more = _go_on(following, tables, now, limits)
+        effects += more
+    if task is None and following == known:
+        return None, effects
+    return following, effects
+
+
+def _learn(
+    task: Task,
+    message: LinkMessage,
+    parent: int,
+    step: StepContext,
+    tables: RegistrySnapshot,
+    limits: Limits,
+) -> tuple[Task, list[Effect]]:
+    """Remember what a parent says, or that it took something back, and look what that means for
+    the open handoffs."""
+    memory = _memory(task, tables, limits)
+    handoffs = Handoffs.of(task, step, tables, limits, memory)
+    ref = None
+    if message.said is not None:
+        ref = memory.inherit(message.said, parent)
+        if ref is None:
+            return task, []
+    for at in sorted(set(message.taken_back.values())):
+        names = [name for name, until in message.taken_back.items() if until == at]
+        reevaluate.retract(handoffs, memory.retract(names, at), at)
+    for handoff in task.open:
+        here = handoffs.open.get(handoff.id)
+        if here is not None and here.state == "held":
+            reevaluate.judge_again(handoffs, here)
+        elif here is not None and here.missing and ref is not None and message.said is not None:
+            handoffs.fill_late(here, message.said.context, ref)
+    handoffs.trim()
+    return _after(task, handoffs), handoffs.outbox.effects()
+
+
+def _arrived_there(handoffs: Handoffs, handoff: OpenHandoff, message: LinkMessage) -> None:
+    """A task that continues this one is somewhere: whether that accepts or completes a handoff."""
+    where, contract = message.where, handoffs.outbox.contract_of(handoff)
+    if where is None or contract is None or handoff.state == "held" or handoff.ends:
+        return
+    if (contract.to_workflow or contract.workflow) != where.workflow:
+        return
+    if handoff.to_stage != where.stage or message.occurred_at < handoff.source.occurred_at:
+        return
+    if not isinstance(contract.accepts, frozenset) and is_outsider(
+        message.team, handoff.team, handoff.receiver, handoffs.tables
+    ):
+        return
+    place = f"{where.tool} at {where.workflow}/{where.stage}"
+    if handoff.state == "sent" and contract.accepted_by(where.tool):
+        handoffs.accept(handoff, sentences.accepted(to(handoff), place))
+    here = handoffs.open.get(handoff.id)
+    if here is not None and here.state == "accepted" and message.left:
+        message_ = sentences.completed(to(here), f"handed off from {where.workflow}/{where.stage}")
+        handoffs.complete(here, "completed", message_)
+
+
 # --- an ack or an amendment -----------------------------------------------------------------------
 
 
@@ -438,7 +681,7 @@ def _take_reply(
 ) -> tuple[Task | None, list[Effect]]:
     """What meets no task is answered too, and not remembered: anybody could name one."""
     known = task or Task(said.workflow, said.task_id)
-    memory = Memory.of(known, limits, tables.classified(known.workflow))
+    memory = _memory(known, tables, limits)
     handoffs = _handoffs(known, event, memory, tables, now, limits)
     replies.take(handoffs, said, event)
     handoffs.trim()
@@ -546,7 +789,7 @@ def _handoffs(
 
 
 def _without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limits) -> Handoffs:
-    memory = Memory.of(task, limits, tables.classified(task.workflow))
+    memory = _memory(task, tables, limits)
     step = StepContext(task.workflow, task.task_id, now, None, now, 0, False)
     return Handoffs.of(task, step, tables, limits, memory)
 

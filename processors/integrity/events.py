@@ -50,6 +50,7 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
     `context` holds the raw JSON values that are not empty, by name; `large` the digests of those
     that are too large to keep, and `empty` the names under which nothing was said. `hop` is the
     handoff that carried it (0: none did), `run` what it belongs to, where the output said that.
+    `parent` is the number of the task that it came from, where this one continues it (0: its own).
     """
 
     ref: EventRef
@@ -58,6 +59,7 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
     large: dict[str, bytes] = {}
     empty: tuple[str, ...] = ()
     run: str = ""
+    parent: int = 0
 
     @property
     def number(self) -> int:
@@ -79,6 +81,7 @@ class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     source_name: str
     at: int
     candidates: int = 1
+    parent: int = 0
 
 
 Remembered = TaskEvent | Alias

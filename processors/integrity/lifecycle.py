@@ -39,7 +39,7 @@ from processors.integrity.state import (
 )
 from processors.integrity.step import StepContext
 from schemas.lifecycle import TRANSITIONS, TransitionName
-from schemas.records import SignalKind, ToolOutput, ViolationKind
+from schemas.records import SignalKind, ViolationKind
 from schemas.serde import MAX_RECORD_BYTES
 
 REENTERED: Final = "context_reentered"
@@ -435,12 +435,10 @@ class Handoffs(Struct, gc=False):
         self.outbox.resolve(handoff, gone, resolution)
         self.revise(handoff, contract)
 
-    def fill_late(
-        self, handoff: OpenHandoff, names: Collection[str], output: ToolOutput, event: EventRef
-    ) -> None:
-        """Missing fields of a sent one that an output has captured just now, elsewhere."""
+    def fill_late(self, handoff: OpenHandoff, names: Collection[str], event: EventRef) -> None:
+        """Missing fields of a sent one that an event has said just now, elsewhere."""
         contract = self.outbox.contract_of(handoff)
-        if contract is None or output.stage == handoff.to_stage:
+        if contract is None:
             return
         filled: dict[str, PackageField] = {}
         for name in handoff.missing:

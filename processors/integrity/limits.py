@@ -21,6 +21,7 @@ class Limits(Struct, frozen=True, gc=False):
     `task_ttl_ms`: a task without open handoffs is forgotten this long after its last input.
     `early_grace_ms`: how long an implicit handoff waits for the declared one that is on its way.
     `repeat_grace_ms`: so long (event time) a handoff that comes again is a tool that tries again.
+    `link_grace_ms`: so long a task waits for what the tasks know that it continues.
     Both times to live may be None: nothing expires.
     `live_grace_ms`: so long a receiver's group may be without a member, as while it is deployed.
     `stale_liveness_ms`: what a probe found longer ago says nothing any more about a receiver.
@@ -39,6 +40,7 @@ class Limits(Struct, frozen=True, gc=False):
     live_grace_ms: int = 600_000
     stale_liveness_ms: int = 25_000
     output_bytes: int = 16 << 20
+    link_grace_ms: int = 5_000
 
 
 DEFAULT_LIMITS = Limits()

@@ -3,6 +3,7 @@
 The task itself stays as it is. `Memory` holds what the next one will remember.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from msgspec import Struct
@@ -27,6 +28,7 @@ from processors.integrity.events import (
 from processors.integrity.limits import Limits
 from processors.integrity.secrets import TaskSecrets, classified_of
 from processors.integrity.state import Forgotten, OpenHandoff, Task
+from schemas.links import SaidThere
 from schemas.records import FIRST_MS, Carries, ToolOutput
 
 MAX_RETRACTED = 64 << 10  # bytes of retracted names
@@ -264,6 +266,66 @@ class Memory(Struct, gc=False):
         if self._secrets is not None:
             self._secrets = self._secrets.after((event,))
 
+    # --- what other tasks know ----------------------------------------------------------------
+
+    def inherit(self, said: SaidThere, parent: int) -> EventRef | None:
+        """Remember what a task said that this one continues; None where it is known, or was taken
+        back. It has at most a quarter of the room: beyond that the oldest of it is forgotten."""
+        place = said.from_person, said.partition, said.offset
+        alias = said.source_name
+        for known in self.events:
+            if not known.parent or _place(known.ref) != place:
+                continue
+            if known.name in said.context if isinstance(known, Alias) else not alias:
+                return None
+        context = {
+            name: bytes(value)
+            for name, value in said.context.items()
+            if len(value) <= self.limits.value_bytes and not self.taken_back(name, said.occurred_at)
+        }
+        if not context and not said.empty:
+            return None
+        ref = self.refer(said.stage, said.tool, said.event_id, said.occurred_at, *place)
+        event: Remembered
+        if alias:
+            ((name, value),) = context.items()
+            event = Alias(ref.number, 0, name, value, ref, alias, said.at, said.candidates, parent)
+        else:
+            event = TaskEvent(ref, 0, context, {}, tuple(said.empty), said.run, parent)
+        self._append(event, weight(event))
+        self._count_names(context)
+        self._bound_inherited()
+        return ref
+
+    def _bound_inherited(self) -> None:
+        inherited = [event for event in self.events if event.parent]
+        size = sum(map(weight, inherited))
+        names = Counter([name for event in inherited for name in _names(event)])
+        gone = set()
+        for event in inherited:
+            if 4 * size <= self.limits.state_bytes and 4 * len(names) <= self.limits.fields:
+                break
+            gone.add(event.number)
+            size -= weight(event)
+            names -= Counter(_names(event))
+            for name in _names(event):
+                self.lost = add_name(self.lost, name)
+        self._drop(gone)
+
+    def disinherit(self, parent: int) -> None:
+        """Forget what came from a task that this one does not continue any more."""
+        self._drop({event.number for event in self.events if event.parent == parent})
+
+    def _drop(self, numbers: Collection[int]) -> None:
+        if not numbers:
+            return
+        self._let_go([event for event in self.events if event.number in numbers])
+        self.events = tuple([event for event in self.events if event.number not in numbers])
+        self.size = total_weight(self.events)
+        self._named = None
+        self._searched = {}
+        self._secrets = None
+
     # --- taken back ---------------------------------------------------------------------------
 
     def taken_back(self, name: str, occurred_at: int) -> bool:
@@ -406,6 +468,10 @@ class Memory(Struct, gc=False):
         left = self.search.names()
         self._named, self.names = set(left), len(left)
         return len([name for name in before if name not in left])
+
+
+def _place(ref: EventRef) -> tuple[bool, int, int]:
+    return ref.from_person, ref.partition, ref.offset
 
 
 def _names(event: Remembered) -> tuple[str, ...]:

@@ -16,14 +16,16 @@ from processors.integrity.outbox import HELD, PACKAGES, SIGNALS, VIOLATIONS
 from processors.integrity.state import Task
 from processors.processor import Processor
 from schemas.flow import Effect, Input, InputEvent, Record
-from schemas.serde import parse
+from schemas.links import LINKS
+from schemas.serde import MAX_RECORD_BYTES, parse
 
 
 def integrity(limits: Limits) -> Processor[Task]:
     """The integrity processor with these limits."""
 
     def parse_within(record: Record, now: int) -> InputEvent:
-        return parse(record, now, limits.record_bytes, limits.backfill_after_ms)
+        most = MAX_RECORD_BYTES if record.topic == LINKS else limits.record_bytes
+        return parse(record, now, most, limits.backfill_after_ms)
 
     def tables_within(
         topics: dict[str, dict[str, bytes]], existing: frozenset[str] | None
@@ -40,8 +42,8 @@ def integrity(limits: Limits) -> Processor[Task]:
 
     return Processor(
         name="integrity",
-        inputs=("handoff.tool-outputs", "handoff.acks", "handoff.amendments"),
-        outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS, FEED),
+        inputs=("handoff.tool-outputs", "handoff.acks", "handoff.amendments", LINKS),
+        outputs=(PACKAGES, HELD, VIOLATIONS, SIGNALS, FEED, LINKS),
         changelog="handoff.integrity-state",
         tables=(CONTRACTS, RECEIVERS, LIVENESS, SOURCES, POSITIONS),
         build_tables=tables_within,

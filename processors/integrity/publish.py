@@ -213,6 +213,42 @@ def unknown(step: StepContext, said: Ack | Amendment, reason: str, occurred_at: 
     )
 
 
+def link_refused(step: StepContext, workflow: str, task_id: str, why: str) -> Violation:
+    """A link to another task that the task does not take part in. It is only noted."""
+    return Violation(
+        id=f"{step.task_id}:0:link_refused:{step.event_id}:{workflow}/{task_id}",
+        status="opened",
+        kind="link_refused",
+        severity="warning",
+        task_id=step.task_id,
+        handoff_id=None,
+        event_id=step.event_id or "",
+        workflow=step.workflow,
+        contract=None,
+        contract_version=None,
+        episode=1,
+        field=None,
+        rule=None,
+        from_=None,
+        to=None,
+        owner=None,
+        owner_contact=None,
+        origin=None,
+        candidates=None,
+        last_seen_hop=None,
+        hop=None,
+        disposition=None,
+        message=sentences.link_refused(workflow, task_id, why),
+        reason=why,
+        resolution=None,
+        found_in=None,
+        occurred_at=utc(step.occurred_at),
+        detected_at=utc(step.now),
+        resolved_at=None,
+        backfill=step.backfill,
+    )
+
+
 def signal(
     step: StepContext,
     handoff: OpenHandoff,

@@ -302,6 +302,20 @@ def unknown(said: Ack | Amendment, reason: str) -> str:
     return f"{what} changes nothing: {why[reason]}."
 
 
+def link_refused(workflow: str, task_id: str, why: str) -> str:
+    """One sentence about another task that a task is not linked with."""
+    because = {
+        "itself": "it is that task itself",
+        "cycle": "that task continues this one, and no task continues itself",
+        "too_many": "it continues 16 tasks already, and no more are kept",
+        "full": "256 tasks continue that one already, and no more are kept",
+    }
+    return (
+        f"The task is not linked with {task_id} of the workflow {workflow}: {because[why]}; "
+        "correct the task_id, or take back one of the links (unlinked)."
+    )
+
+
 # --- signals ------------------------------------------------------------------------------------
 
 

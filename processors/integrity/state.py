@@ -15,6 +15,7 @@ from processors.integrity.candidates import Candidates
 from processors.integrity.events import EventRef, Remembered, length
 from processors.integrity.secrets import TaskSecrets
 from schemas.lifecycle import OpenState
+from schemas.links import Whereabouts
 from schemas.records import Begun, How, Severity, ViolationKind
 
 # What nobody needs to set; what a person may want to is in `limits`.
@@ -221,6 +222,39 @@ class Forgotten(Struct, frozen=True, array_like=True, gc=False):
     at: int
 
 
+class Parent(Struct, frozen=True, array_like=True, gc=False):
+    """A task that this one continues. What came from it has its `number` (from 1). `answered`: all
+    that it knew is here. `above` are the keys of the tasks that it continues itself, all of them.
+    """
+
+    number: int
+    workflow: str
+    task_id: str
+    answered: bool = False
+    above: tuple[str, ...] = ()
+
+
+class Child(Struct, frozen=True, array_like=True, gc=False):
+    """A task that continues this one."""
+
+    workflow: str
+    task_id: str
+
+
+class Waiting(Struct, frozen=True, array_like=True, tag=0, gc=False):
+    """An input that waits until what the tasks know is here that this one continues. `body` is
+    its record, as JSON."""
+
+    topic: str
+    body: bytes
+    occurred_at: int
+    partition: int
+    offset: int
+    backfill: bool
+    traceparent: bytes | None
+    timestamp: int
+
+
 class Task(Struct, gc=False):
     """One task. `advance` never changes one: it makes the next, a copy, and changes that.
 
@@ -243,6 +277,10 @@ class Task(Struct, gc=False):
     holds four bytes for each of the last stages, the present one last (empty before the first
     move), and `edges` four for each of the edges that its handoffs went over. `rounds` counts the
     returns between two stages, by a digest of the pair (`loops`).
+
+    It continues its `parents`, and its `children` continue it. Its inputs are `waiting` until its
+    parents have answered, or `wait_until` has come. While it has been nowhere itself, it comes from
+    `whence`. `told` is where its parents know it to be.
     """
 
     workflow: str
@@ -275,13 +313,19 @@ class Task(Struct, gc=False):
     path: bytes = b""
     edges: bytes = b""
     rounds: dict[bytes, int] = {}
+    parents: tuple[Parent, ...] = ()
+    children: tuple[Child, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    wait_until: int = 0
+    whence: Whereabouts | None = None
+    told: tuple[str, str, str] | None = None
 
 
 def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None:
     """When the next of a task's deadlines passes (epoch ms), None for never. Both in ms."""
-    if not task.open:
+    if not task.open and not task.waiting:
         return None if task_ttl is None else task.last_input_at + task_ttl
-    moments: list[int] = []
+    moments: list[int] = [task.wait_until] if task.waiting else []
     for handoff in task.open:
         for _, at in handoff.waits():
             moments.append(at)
@@ -295,7 +339,7 @@ def due(task: Task, handoff_ttl: int | None, task_ttl: int | None) -> int | None
 def timers(task: Task) -> object:
     """What a task's deadlines and what it watches follow from: another object, if that changed.
     Without an open handoff its time to live begins anew with each input, and never ends earlier."""
-    return task.open
+    return task.waiting or task.open
 
 
 def watched(task: Task) -> Collection[str]:

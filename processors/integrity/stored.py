@@ -25,13 +25,17 @@ from processors.integrity.state import (
     MAX_EDGES,
     MAX_EVENTS,
     MAX_PATH,
+    Child,
     Closed,
     Forgotten,
     OpenHandoff,
     PackageField,
+    Parent,
     Task,
+    Waiting,
 )
 from processors.processor import misfit
+from schemas.links import Whereabouts
 from schemas.records import How
 
 # Of this whole form. A state that was written in another one is not read.
@@ -64,6 +68,7 @@ class _Event(Struct, frozen=True, array_like=True, tag=2, gc=False):
     large: dict[str, bytes] = {}
     empty: tuple[str, ...] = ()
     run: str = ""
+    parent: int = 0
 
 
 class _StoredField(Struct, frozen=True, array_like=True, gc=False):
@@ -94,6 +99,16 @@ class _Gone(Struct, frozen=True, array_like=True, tag=0, gc=False):
 
     name: str
     value: bytes
+
+
+class _Links(Struct, frozen=True, array_like=True, gc=False):
+    """The tasks that it continues and that continue it, and what waits for them."""
+
+    parents: tuple[Parent, ...]
+    children: tuple[Child, ...]
+    wait_until: int
+    whence: Whereabouts | None
+    told: tuple[str, str, str] | None
 
 
 class _Head(Struct, frozen=True, array_like=True, gc=False):
@@ -130,6 +145,8 @@ class _Whole(Struct, frozen=True, array_like=True, gc=False):
     lost: bytes
     rounds: dict[bytes, int]
     gone: list[tuple[str, bytes]] = []
+    links: _Links | None = None
+    waiting: list[Waiting] = []
 
 
 class _Change(Struct, frozen=True, array_like=True, gc=False):
@@ -152,6 +169,8 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     lost: bytes = b""
     rounds: dict[bytes, int] | None = None
     gone: list[_Slice | _Gone] | None = None
+    links: _Links | None = None
+    waiting: list[_Slice | Waiting] | None = None
 
 
 _UNCHANGED = (None, None)
@@ -185,6 +204,7 @@ def encode(task: Task) -> bytes:
             task.lost,
             task.rounds,
             task.gone,
+            *((_links(task), task.waiting) if _linked(task) else ()),
         )
     )
 
@@ -210,6 +230,7 @@ def encode_change(before: Task, after: Task) -> bytes:
         row += [opened, _patch(before.closed, after.closed)]
     else:
         row += _UNCHANGED
+    linked = _linked(before) or _linked(after)
     if (
         after.arrived is not before.arrived
         or after.begun != before.begun
@@ -219,6 +240,7 @@ def encode_change(before: Task, after: Task) -> bytes:
         or after.lost is not before.lost
         or after.rounds is not before.rounds
         or after.gone is not before.gone
+        or linked
     ):
         row += [
             [] if after.arrived is before.arrived else [after.arrived],
@@ -231,8 +253,23 @@ def encode_change(before: Task, after: Task) -> bytes:
         ]
         gone = _patch(before.gone, after.gone)
         if gone is not None:
-            row.append([each if type(each) is _Slice else _Gone(*each) for each in gone])
+            gone = [each if type(each) is _Slice else _Gone(*each) for each in gone]
+        row.append(gone)
+        if linked:
+            links = _links(after)
+            row += [
+                None if links == _links(before) else links,
+                _patch(before.waiting, after.waiting),
+            ]
     return _encode(row)
+
+
+def _linked(task: Task) -> bool:
+    return bool(task.parents or task.children or task.waiting or task.whence or task.told)
+
+
+def _links(task: Task) -> _Links:
+    return _Links(task.parents, task.children, task.wait_until, task.whence, task.told)
 
 
 def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
@@ -249,7 +286,7 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
     if not shared:
         return event
     written: dict[str, bytes | int] = {**event.context, **shared}
-    return _Event(event.ref, event.hop, written, event.large, event.empty, run=event.run)
+    return _Event(event.ref, event.hop, written, event.large, event.empty, event.run, event.parent)
 
 
 def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remembered]) -> int:
@@ -385,7 +422,10 @@ def _task(whole: _Whole) -> Task:
         lost=whole.lost,
         rounds=whole.rounds,
         gone=tuple(whole.gone),
+        waiting=tuple(whole.waiting),
     )
+    if whole.links is not None:
+        _put_links(task, whole.links)
     _put_head(task, whole.head)
     return task
 
@@ -415,6 +455,10 @@ def _change(task: Task, change: _Change) -> None:
         task.rounds = change.rounds
     if change.gone is not None:
         task.gone = _patched(task.gone, change.gone, lambda each, _: (each.name, each.value))
+    if change.links is not None:
+        _put_links(task, change.links)
+    if change.waiting is not None:
+        task.waiting = _patched(task.waiting, change.waiting, lambda each, _: each)
     task.heard = (task.heard + change.heard)[-8 * MAX_EVENTS :]
     if change.path:
         task.path = (task.path + change.path)[-4 * MAX_PATH :]
@@ -422,6 +466,11 @@ def _change(task: Task, change: _Change) -> None:
         task.edges = (task.edges + change.edges)[-4 * MAX_EDGES :]
     task.lost += change.lost
     _put_head(task, change.head)
+
+
+def _put_links(task: Task, links: _Links) -> None:
+    task.parents, task.children = links.parents, links.children
+    task.wait_until, task.whence, task.told = links.wait_until, links.whence, links.told
 
 
 def _put_head(task: Task, head: _Head) -> None:
@@ -454,8 +503,15 @@ def _read_event(written: TaskEvent | Alias | _Event, before: Sequence[Remembered
         name: _at(_BytesPlace(value, name), before) if isinstance(value, int) else value
         for name, value in written.context.items()
     }
-    large, empty = written.large, written.empty
-    return TaskEvent(written.ref, written.hop, context, large, empty, run=written.run)
+    return TaskEvent(
+        written.ref,
+        written.hop,
+        context,
+        written.large,
+        written.empty,
+        written.run,
+        written.parent,
+    )
 
 
 def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:

@@ -59,6 +59,8 @@ class Onlooker(Protocol):
 class Machine:
     """Plays steps through a driver, of the kind `driver`."""
 
+    timeline: type[Timeline[Any]] = Timeline
+
     def __init__(
         self,
         processor: Processor[Any],
@@ -87,7 +89,7 @@ class Machine:
         self._tables = registry.after([])
         self._position = _Position(0, None, self._tables)
         self._driver = self._new_driver()
-        self._clock = Timeline(self._driver, self._settle)
+        self._clock = self.timeline(self._driver, self._settle)
 
     @property
     def now(self) -> int | None:
@@ -207,7 +209,7 @@ class Machine:
         self._tables = position.tables
         if anew:
             self._driver = self._new_driver()
-        self._clock = Timeline(self._driver, self._settle)
+        self._clock = self.timeline(self._driver, self._settle)
         if position.now is not None:
             self._clock.now = position.now
             if outage:

@@ -1,0 +1,40 @@
+"""Which other tasks a task is linked with, as far as the records at hand tell. Pure."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import msgspec
+
+from schemas.flow import Record
+from schemas.links import LINKS, LinkMessage
+from schemas.records import ToolOutput
+from schemas.serde import listed
+
+Task = tuple[str, str]  # its workflow and its id
+MOST = 32  # tasks that one story tells of
+_output = msgspec.json.Decoder(ToolOutput).decode
+_message = msgspec.json.Decoder(LinkMessage).decode
+
+
+def linked(records: Iterable[Record], task: Task) -> set[Task]:
+    """The tasks that a task continues or that continue it, now or once. A task's own outputs tell
+    that, those of the others, and the messages between them."""
+    found: set[Task] = set()
+    for record in records:
+        with suppress(msgspec.DecodeError, RecursionError):
+            if record.topic == "handoff.tool-outputs" and record.value is not None:
+                output = _output(record.value)
+                here = output.workflow, output.task_id
+                named = {
+                    (name.workflow or output.workflow, name.task_id)
+                    for name in (*listed(output.continues), *listed(output.continued_by))
+                }
+                if here == task:
+                    found |= named
+                elif task in named:
+                    found.add(here)
+            elif record.topic == LINKS and record.value is not None:
+                message = _message(record.value)
+                if (message.workflow, message.task_id) == task:
+                    found.add((message.of_workflow, message.of_task_id))
+    return found - {task}

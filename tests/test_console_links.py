@@ -1,0 +1,86 @@
+"""`handoff show` and `dry-run` of a task that goes on under another name."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from console.main import main
+
+CONTRACT = """
+kind: HandoffContract
+id: bug
+version: 1
+owner: {name: Ana Silva, contact: ana@example.com}
+action: Fix it.
+workflow: ticket
+from: {team: support, stage: answer}
+to: {receiver: engineers, workflow: issue, stage: triage}
+fields: [{name: summary, from: [summary, subject]}, {name: error_code}]
+---
+kind: Receiver
+id: engineers
+team: engineers
+owners: [{name: Bo Lind, contact: bo@example.com}]
+"""
+TICKET = {"workflow": "ticket", "stage": "answer", "tool": "desk", "team": "support"}
+ISSUE = {"workflow": "issue", "stage": "triage", "tool": "tracker", "team": "engineers"}
+
+
+def ran(*arguments: str) -> str:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> list[str]:
+    """A ticket that goes on as two issues, one of which has another one behind it."""
+    (tmp_path / "contracts.yaml").write_text(CONTRACT)
+    ticket = {"workflow": "ticket", "task_id": "ZD-12"}
+    lines = [
+        TICKET | {"task_id": "ZD-12", "context": {"subject": "it crashes", "error_code": "E42"}},
+        ISSUE | {"task_id": "ENG-7", "context": {"summary": "it crashes"}, "continues": ticket},
+        ISSUE | {"task_id": "ENG-8", "context": {"summary": "again"}, "continues": ticket},
+        ISSUE | {"task_id": "ENG-9", "continues": {"task_id": "ENG-8"}},
+        ISSUE | {"task_id": "ENG-1", "context": {"summary": "another thing"}},
+    ]
+    path = tmp_path / "lines.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"id": f"e{n}", "occurred_at": f"2026-03-02T0{n}:00:00Z"} | line) + "\n"
+            for n, line in enumerate(lines)
+        )
+    )
+    return ["--contracts", str(tmp_path / "contracts.yaml"), str(path)]
+
+
+def test_a_dry_run_judges_what_goes_on(recorded: list[str]) -> None:
+    result = ran("dry-run", *recorded)
+    packages = [
+        line["value"]
+        for line in map(json.loads, result.splitlines())
+        if line["topic"] == "handoff.packages"
+    ]
+    assert [each["task_id"] for each in packages] == ["ENG-7", "ENG-8"]
+    assert all(each["context"]["error_code"] == "E42" for each in packages)
+
+
+@pytest.mark.parametrize("task", ["ZD-12", "ENG-7", "ENG-9"])
+def test_the_story_is_told_under_each_name(recorded: list[str], task: str) -> None:
+    *contracts, path = recorded
+    result = ran("show", task, "--from", path, *contracts, "--output", "json")
+    told = json.loads(result)
+    names = [told["task_id"], *(each["task_id"] for each in told["linked"])]
+    assert names[0] == task
+    assert sorted(names) == ["ENG-7", "ENG-8", "ENG-9", "ZD-12"]
+    assert all(each["linked"] == [] for each in told["linked"])
+    shown = ran("show", task, "--from", path, *contracts)
+    assert all(f"under another name: {name}" in shown for name in names[1:])
+
+
+def test_a_task_without_links_is_told_alone(recorded: list[str]) -> None:
+    *contracts, path = recorded
+    told = json.loads(ran("show", "ENG-1", "--from", path, *contracts, "--output", "json"))
+    assert told["linked"] == []
