@@ -102,8 +102,9 @@ def _spans(source: CompiledSource, record: Record) -> MappedRecord:
     except Refused as error:
         if error.code == "tombstone":
             return MappedRecord(skipped=Skipped(error.code, error.message))
-        why = f"the source {source.source.id} cannot map it: {error.message}"
-        return MappedRecord(refused=Refused(error.code, why))
+        error.message = f"the source {source.source.id} cannot map it: {error.message}"
+        error.args = (error.message,)
+        return MappedRecord(refused=error)
     if not found:
         return MappedRecord(skipped=Skipped("no_entry", "the decoder found no span in it"))
     return MappedRecord([Output(TRACES, each.trace.encode(), encode(each), []) for each in found])
