@@ -105,11 +105,6 @@ def held_group() -> None:
     """See what is held, and why."""
 
 
-@main.group(cls=Commands, name="import")
-def import_group() -> None:
-    """Turn transcripts into tool outputs, a line each."""
-
-
 for command in (running.up, running.demo, running.run, send.send, dry_run.dry_run, tail.tail):
     main.add_command(command)
 main.add_command(doctor.doctor)
@@ -131,7 +126,7 @@ receivers_group.add_command(documents.apply_receivers)
 receivers_group.add_command(documents.list_receivers)
 dead_letters_group.add_command(dead_letters.list_letters)
 dead_letters_group.add_command(dead_letters.show)
-import_group.add_command(imports.openai_chat)
+main.add_command(imports.import_)
 
 if __name__ == "__main__":
     main()

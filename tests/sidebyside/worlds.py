@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from ruamel.yaml import YAML
 
 from bench import workload
-from console.importers.openai_chat import TranscriptError, import_openai_chat
+from console.importers.importing import Import, Options
 from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
 from processors.partitioning import partition_of
@@ -318,10 +318,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             yield from (json.loads(line) for line in stream if line.strip())
         return
-    try:
-        yield from (json.loads(line) for line in import_openai_chat(path))
-    except TranscriptError as error:
-        raise SystemExit(f"{path}: {error}") from None
+    found = Import(Options(format="openai-chat"))
+    yield from (json.loads(line) for line in found.lines([str(path)]))
+    if found.bad:
+        raise SystemExit(found.first_bad[0])
 
 
 def _recorded(name: str, lines: list[dict[str, Any]], found: TablesChange) -> PlayedWorld:
