@@ -49,6 +49,9 @@ def read(value: Any) -> list[Span]:
         # Without content the SDK writes null.
         span.arguments = _recorded(data.get("input"))
         span.result = _recorded(data.get("output"))
+    elif type_ == "custom" and isinstance(of(data, "data", "agent_name"), str):
+        # A turn ends long before the span of its agent does, and names it.
+        span.kind, span.name = "agent", data["data"]["agent_name"]
     elif type_ == "handoff":
         span.name, span.to = text_of(data.get("from_agent")), text_of(data.get("to_agent"))
     elif span.kind == "chat":

@@ -62,10 +62,10 @@ class _Known(Struct):
 
 
 def target(tool: str, outside: Mapping[str, str] | None, result: Any) -> tuple[str, bool] | None:
-    """To whom a call of a tool hands off, and whether that is somebody outside; None if it does not.
+    """To whom a call of a tool hands off, and whether that is somebody outside; None for none.
 
-    `outside` maps tools to receivers. With None as well as with a tool that is not in it, a tool
-    that is named `transfer_to_...` hands off to the agent that its result names, or its own name.
+    `outside` maps tools to receivers. Any other tool that is named `transfer_to_...` hands off to
+    the agent that its result names, or else its own name.
     """
     if outside and tool in outside:
         return outside[tool], True

@@ -135,8 +135,8 @@ READERS: Final[dict[str, Callable[[Any], Found]]] = {
 _SOURCE = "describe the topic in a source (docs/intake.md), or take it there with `handoff sources`"
 # What is known and not taken, why, and what to do instead.
 A2A = (
-    "this is an A2A message: it shows one agent's side and no tool; handoff import does not read it "
-    "because a task there is one request, not the work; import the traces of the agents instead, or "
+    "this is an A2A message: it shows one agent's side and no tool; handoff import does not read "
+    "it because a task there is one request, not the work; import the traces of the agents, or "
     f"{_SOURCE}"
 )
 MCP = (
@@ -144,8 +144,8 @@ MCP = (
     "import the traces or transcripts of the client instead"
 )
 GEMINI = (
-    "this is a request or answer of Gemini's own API; handoff import does not read it; export OpenTelemetry "
-    "traces of the agent (otel-genai), or record it through an OpenAI-compatible endpoint"
+    "this is a request or answer of Gemini's own API, which handoff import does not read; export "
+    "OpenTelemetry traces of the agent, or record it through an OpenAI-compatible endpoint"
 )
 STREAMED = (
     "this is a piece of a streamed answer; handoff import does not put them together; record the "

@@ -59,10 +59,8 @@ def is_message(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     if isinstance(value.get("role"), str):
-        return (
-            (not isinstance(value.get("choices"), list)
-            and value.get("type") != "message")
-            or ("content" in value and "stop_reason" not in value)
+        return (not isinstance(value.get("choices"), list) and value.get("type") != "message") or (
+            "content" in value and "stop_reason" not in value
         )
     kind = value.get("type")
     if kind == "constructor":

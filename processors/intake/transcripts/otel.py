@@ -151,7 +151,8 @@ def _span(span: dict[str, Any], resource: dict[str, Any], names: Attributes) -> 
 
 def _take_chat_events(made: Span, span: dict[str, Any]) -> None:
     """Messages as events, the convention before the attributes."""
-    given, answered = [], []
+    given: list[Any] = []
+    answered: list[Any] = []
     for event in items(span.get("events")):
         name = text_of(of(event, "name"))
         held = _attributes(of(event, "attributes"))
