@@ -88,7 +88,7 @@ def add(
 def finish(state: TraceState, defaults: Defaults, counts: Counts) -> tuple[TraceState, list[bytes]]:
     """The trace as it is after it was told, and its outputs in the order of time."""
     after = msgspec.structs.replace(state, told=True, spans=[], size=0)
-    spans = sorted(state.spans, key=lambda each: (each.start or _NEVER, each.end or _NEVER))
+    spans = _in_order(state.spans)
     after.task = next((each.task for each in spans if each.task), "") or state.trace
     after.workflow = next((each.workflow for each in spans if each.workflow), "")
     agents = _agents(spans)
@@ -106,6 +106,30 @@ def _built(
     builder = Builder(state.task, state.trace, defaults, counts)
     builder.agent = agent
     return [line for step in steps if (line := builder.take(step)) is not None]
+
+
+def _in_order(spans: list[Span]) -> list[Span]:
+    """Spans by their start; of those that start together what holds the other is the first."""
+    by_id = {span.id: span for span in spans}
+
+    def depth(span: Span) -> int:
+        passed = {span.id}
+        while span.parent in by_id and span.parent not in passed:
+            passed.add(span.parent)
+            span = by_id[span.parent]
+        return len(passed)
+
+    return sorted(spans, key=lambda one: (one.start or _NEVER, depth(one), one.end or _NEVER))
+
+
+def _ended(span: Span) -> int | None:
+    """When a span ended, or else began, epoch ms."""
+    at = span.start if span.end is None else span.end
+    return None if at is None else at // 10**6
+
+
+def _began(span: Span) -> int | None:
+    return None if span.start is None else span.start // 10**6
 
 
 def _agents(spans: list[Span]) -> dict[str, str]:
@@ -146,7 +170,7 @@ def _steps(spans: list[Span], agents: Mapping[str, str]) -> Iterator[Step]:
             if active and span.name not in handed and _follows(spans, number, active, agents):
                 yield HandedOff(
                     span.id,
-                    span.start,
+                    _began(span),
                     "invoke_agent",
                     span.name,
                     seen=_next(spans, number, span.name, agents),
@@ -160,11 +184,10 @@ def _steps(spans: list[Span], agents: Mapping[str, str]) -> Iterator[Step]:
         if span.kind == "handoff" and span.to:
             if span.name and span.name != active:
                 yield Became(span.name)
-            at = span.start if span.end is None else span.end
             if span.failed:
                 continue
             seen = _next(spans, number, span.to, agents)
-            yield HandedOff(span.id, at, "handoff", span.to, seen=seen)
+            yield HandedOff(span.id, _ended(span), "handoff", span.to, seen=seen)
             active = span.to
             handed.add(span.to)
         elif span.kind == "tool":
@@ -206,7 +229,7 @@ def _next(spans: list[Span], number: int, to: str, agents: Mapping[str, str]) ->
 
 
 def _tool(span: Span, spans: list[Span], number: int, agents: Mapping[str, str]) -> Step:
-    at = span.start if span.end is None else span.end
+    at = _ended(span)
     arguments = UNSET if span.arguments is UNSET else loads(bytes(span.arguments))
     result = UNSET if span.result is UNSET else loads(bytes(span.result))
     to = target(span.name, None, None if result is UNSET else result)
@@ -238,8 +261,8 @@ def _chat(
     """What a model was told and said, for the first time in this trace; and without spans of tools
     the calls and results that stand in its messages."""
     given = _messages(span.input)
-    end = span.start if span.end is None else span.end
-    told = [(m, span.start, f"{span.id}.i{n}") for n, m in enumerate(given)]
+    start, end = _began(span), _ended(span)
+    told = [(m, start, f"{span.id}.i{n}") for n, m in enumerate(given)]
     told += [(m, end, f"{span.id}.o{n}") for n, m in enumerate(_messages(span.output))]
     for message, at, key in told:
         if not has_tools:
@@ -290,6 +313,6 @@ def _late(span: Span, agent: str) -> Iterator[Step]:
     elif span.kind == "handoff" and span.to and not span.failed:
         if span.name:
             yield Became(span.name)
-        yield HandedOff(span.id, span.end or span.start, "handoff", span.to)
+        yield HandedOff(span.id, _ended(span), "handoff", span.to)
     elif span.kind == "chat":
         yield from _chat(span, set(), {}, set(), has_tools=True)

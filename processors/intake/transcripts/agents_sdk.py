@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from processors.intake.transcripts.errors import TranscriptError
 from processors.intake.transcripts.spans import Kind, Span, raw
-from processors.intake.transcripts.trees import items, millis, of, text_of
+from processors.intake.transcripts.trees import items, nanos, of, text_of
 
 _KINDS: dict[str, Kind] = {
     "agent": "agent",
@@ -40,8 +40,8 @@ def read(value: Any) -> list[Span]:
         _KINDS.get(type_, "other"),
         text_of(value.get("parent_id")),
         text_of(data.get("name")),
-        millis(value.get("started_at")),
-        millis(value.get("ended_at")),
+        nanos(value.get("started_at")),
+        nanos(value.get("ended_at")),
         failed=bool(value.get("error")),
     )
     if type_ == "function":

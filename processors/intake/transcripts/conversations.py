@@ -49,11 +49,12 @@ class _Open(Struct):
 
 
 class _Known(Struct):
-    """A conversation as far as it was read. `ended` where nothing more is expected of it."""
+    """A conversation as far as it was read."""
 
     builder: Builder
     task: str
     count: int = 0
+    last: int = 0  # the time of the last message, epoch ms
     tail: bytes = b""
     answered: bool = False
     open: dict[str, list[_Open]] = {}
@@ -127,17 +128,22 @@ class Conversations:
         Raises `TranscriptError` for a task that was there already.
         """
         known, new = self._find(given)
+        seen = None
         if known is None:
             known = self._begin(given, name)
-        elif not new:
-            self._counts.leave_out("a conversation that was read already")
-        seen = None
-        if given.kind == "request":
-            seen = _Lazy(given.messages)
+        else:
+            if not new:
+                self._counts.leave_out("a conversation that was read already")
+            if given.kind in ("request", "transcript"):
+                # It may show less of the conversation than was captured before: a filter cut it.
+                seen = _Lazy(given.messages)
+        if not known.builder.agent:
+            # What was said before the first agent was named was said to it.
+            known.builder.agent = next((each.agent for each in new if each.agent), "")
         for message in new:
             yield from self._message(known, message, seen)
-        if given.kind == "transcript":
-            yield from self._unanswered(known)
+        if given.kind == "transcript" and given.task:
+            yield from self._unanswered(known)  # without an id it may come again, longer
         self._remember(known, given, new)
         while len(self._known) > self._most:
             yield from self._forget(self._known.popitem(last=False)[1])
@@ -236,7 +242,7 @@ class Conversations:
     def _message(self, known: _Known, message: Message, seen: "_Lazy | None") -> Iterator[bytes]:
         number = known.count
         known.count += 1
-        at = self._clock.tick(message.at)
+        at = known.last = self._clock.tick(message.at)
         for step in self._steps(known, message, number, at, seen):
             line = known.builder.take(step)
             if line is not None:
@@ -302,7 +308,7 @@ class Conversations:
             if to is None:
                 self._counts.leave_out("a call without an answer")
                 continue
-            at = self._clock.now - 1000
+            at = known.last
             step = HandedOff(opened.key, at, call.name, to[0], call.arguments, to[1])
             line = known.builder.take(step)
             if line is not None:

@@ -16,7 +16,11 @@ Found = list[Conversation] | list[Span]
 def _talk(kind: Kind, messages: Any, task: str = "") -> Conversation:
     if not isinstance(messages, list):
         raise TranscriptError("no list of messages")
-    return Conversation(kind, read_messages(messages), task)
+    read = read_messages(messages)
+    # What ends in a question is what a model was asked: its answer may come, and the next request.
+    if kind == "transcript" and not task and read and read[-1].role in ("user", "tool"):
+        kind = "request"
+    return Conversation(kind, read, task)
 
 
 def _openai_chat(value: Any) -> Found:

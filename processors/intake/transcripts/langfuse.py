@@ -7,7 +7,7 @@ from msgspec import UNSET
 from processors.intake.transcripts.errors import TranscriptError
 from processors.intake.transcripts.messages import is_message
 from processors.intake.transcripts.spans import Kind, Span, raw
-from processors.intake.transcripts.trees import items, millis, of, text_of, unfold
+from processors.intake.transcripts.trees import items, nanos, of, text_of, unfold
 
 _KINDS: dict[str, Kind] = {"GENERATION": "chat", "TOOL": "tool", "AGENT": "agent"}
 _TOOL_OPERATION = "execute_tool"
@@ -43,8 +43,8 @@ def _span(value: Any, session: str, workflow: str) -> Span:
         kind,
         text_of(value.get("parentObservationId")),
         name,
-        millis(value.get("startTime")),
-        millis(value.get("endTime")),
+        nanos(value.get("startTime")),
+        nanos(value.get("endTime")),
         failed=value.get("level") == "ERROR",
         task=session,
         workflow=workflow,

@@ -6,6 +6,7 @@ are the attributes `gen_ai.*` (https://opentelemetry.io/docs/specs/semconv/gen-a
 the events that came before them (`gen_ai.user.message` and so on).
 """
 
+import base64
 import importlib
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,7 +15,7 @@ from msgspec import UNSET, Struct
 
 from processors.intake.transcripts.errors import TranscriptError
 from processors.intake.transcripts.spans import Kind, Span, raw
-from processors.intake.transcripts.trees import items, loads, millis, of, text_of, unfold
+from processors.intake.transcripts.trees import items, loads, nanos, of, text_of, unfold
 
 _KINDS: Final[dict[str, Kind]] = {
     "execute_tool": "tool",
@@ -84,7 +85,14 @@ def read_protobuf(data: bytes, names: Attributes = STANDARD) -> list[Span]:
         parsed = trace.TracesData.FromString(data)
     except problem:
         raise TranscriptError("it is no OTLP trace in protobuf") from None
-    return read(loads(text.MessageToJson(parsed, indent=None)), names)
+    found = read(loads(text.MessageToJson(parsed, indent=None)), names)
+    for span in found:  # protobuf's own JSON has bytes in base64, OTLP/JSON has these in hex
+        span.trace, span.id, span.parent = map(_hex, (span.trace, span.id, span.parent))
+    return found
+
+
+def _hex(text: str) -> str:
+    return base64.b64decode(text).hex()
 
 
 def _printed(value: dict[str, Any], names: Attributes) -> Span:
@@ -120,8 +128,8 @@ def _span(span: dict[str, Any], resource: dict[str, Any], names: Attributes) -> 
         id_,
         kind,
         text_of(span.get("parentSpanId", span.get("parent_span_id"))),
-        start=millis(span.get("startTimeUnixNano", span.get("start_time_unix_nano"))),
-        end=millis(span.get("endTimeUnixNano", span.get("end_time_unix_nano"))),
+        start=nanos(span.get("startTimeUnixNano", span.get("start_time_unix_nano"))),
+        end=nanos(span.get("endTimeUnixNano", span.get("end_time_unix_nano"))),
         failed=of(span, "status", "code") in _ERROR_CODES or bool(held.get("error.type")),
         task=text_of(_first(held, names.task)),
         workflow=text_of(resource.get(names.workflow)),

@@ -9,7 +9,7 @@ Kind = Literal["agent", "tool", "chat", "handoff", "other"]
 
 
 class Span(Struct, omit_defaults=True):
-    """One span of a trace. Times are epoch ms, None where there are none.
+    """One span of a trace. Times are epoch nanoseconds, None where there are none.
 
     `name` is that of the agent or the tool. Content is JSON, unset where nobody recorded it:
     `arguments` and `result` of a tool, `input` and `output` messages of a chat. `task` and

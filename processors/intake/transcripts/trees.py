@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Raw
 
 from processors.intake.transcripts.errors import TranscriptError
-from schemas.records import FIRST_MS, LAST_MS
+from schemas.records import LAST_MS
 
 encode = msgspec.json.Encoder().encode
 _LAYERS = 3  # of JSON inside JSON strings, as frameworks write it
-# From 1973 on: nanoseconds, microseconds and milliseconds, and what makes ms of them.
-_UNITS = ((10**17, Decimal("1e-6")), (10**14, Decimal("1e-3")), (10**11, Decimal(1)))
+# From 1973 on: nanoseconds, microseconds and milliseconds, and what makes ns of them.
+_UNITS = ((10**17, 1), (10**14, 1000), (10**11, 10**6))
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _SAFE_DIGITS = 18  # so many digits fit an integer of 64 bits
 
 
@@ -97,20 +98,27 @@ def items(value: Any) -> Iterator[Any]:
         yield from value
 
 
-def millis(value: Any) -> int | None:
-    """A foreign time as epoch ms: RFC 3339 (without an offset: UTC), or a number of seconds, ms,
-    microseconds or nanoseconds, told apart by its size. None where it is 0, missing or no time."""
+def nanos(value: Any) -> int | None:
+    """A foreign time as epoch nanoseconds: RFC 3339 (without an offset: UTC), or a number of
+    seconds, ms, microseconds or nanoseconds, told apart by its size. None where it is 0, missing or
+    no time."""
     try:
         if isinstance(value, str) and not value.lstrip("-").isdigit():
             when = datetime.fromisoformat(value)
             when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
-            found = round(when.timestamp() * 1000)
+            found = (when - _EPOCH) // _MICROSECOND * 1000
         elif isinstance(value, bool) or value is None:
             return None
         else:
             number = Decimal(text_of(value))
-            unit = next((u for least, u in _UNITS if abs(number) >= least), 1000)
+            unit = next((unit for least, unit in _UNITS if abs(number) >= least), 10**9)
             found = int(number * unit)
     except (ValueError, OverflowError, ArithmeticError):
         return None
-    return found if found > 0 and FIRST_MS <= found <= LAST_MS else None
+    return found if 0 < found <= LAST_MS * 10**6 else None
+
+
+def millis(value: Any) -> int | None:
+    """A foreign time as epoch ms, as `nanos` reads it."""
+    found = nanos(value)
+    return None if found is None else found // 10**6
