@@ -5,6 +5,7 @@ trace was quiet, and then told as steps. What comes later is a late capture: an 
 its own. Everything here is a function of its arguments.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -42,12 +43,12 @@ class TraceState(Struct):
     spans: list[Span] = []
     size: int = 0
     told: bool = False
+    tools: bool = False  # whether its tools have spans of their own
     task: str = ""
     workflow: str = ""
     agents: dict[str, str] = {}
     active: str = ""
     touched: int = 0
-    dropped: int = 0
 
 
 encode = msgspec.json.Encoder().encode
@@ -77,7 +78,7 @@ def add(
             return after, outputs  # the same span again
         agent = after.agents.get(span.parent, "") or after.active
         after.agents = {**after.agents, span.id: span.name if span.kind == "agent" else agent}
-        return after, outputs + _built(after, _late(span, agent), defaults, counts, agent)
+        return after, outputs + _built(after, _late(span, after.tools), defaults, counts, agent)
     if any(each.id == span.id and each.kind == span.kind for each in after.spans):
         return after, outputs  # the same span again
     after.spans = [*after.spans, span]
@@ -94,6 +95,7 @@ def finish(state: TraceState, defaults: Defaults, counts: Counts) -> tuple[Trace
     agents = _agents(spans)
     outputs = _built(after, _steps(spans, agents), defaults, counts)
     after.agents = agents
+    after.tools = any(each.kind == "tool" for each in spans)
     after.active = _last_agent(spans, agents)
     return after, outputs
 
@@ -259,21 +261,22 @@ def _chat(
     has_tools: bool,
 ) -> Iterator[Step]:
     """What a model was told and said, for the first time in this trace; and without spans of tools
-    the calls and results that stand in its messages."""
+    the calls and results that stand in its messages. Their ids follow from what they are, so that
+    a history that comes once more, late, is a repeat."""
     given = _messages(span.input)
     start, end = _began(span), _ended(span)
-    told = [(m, start, f"{span.id}.i{n}") for n, m in enumerate(given)]
-    told += [(m, end, f"{span.id}.o{n}") for n, m in enumerate(_messages(span.output))]
-    for message, at, key in told:
+    told = [(message, start) for message in given]
+    told += [(message, end) for message in _messages(span.output)]
+    for message, at in told:
         if not has_tools:
-            for order, result in enumerate(message.results):
+            for result in message.results:
                 owner = waiting.get(result.id)
                 if not result.id or result.id in answered or owner is None:
                     continue
                 answered.add(result.id)
                 call = next(c for c in owner.calls if c.id == result.id)
                 to = target(call.name, None, result.content)
-                name = f"{key}.{order}"
+                name = f"call-{_digest(result.id)}"
                 if to is None:
                     yield Used(
                         name, at, call.name, call.arguments, result.content, result.failed, call.id
@@ -288,7 +291,12 @@ def _chat(
         text = (message.role, message.text)
         if message.role in ("user", "assistant") and message.text.strip() and text not in said:
             said.add(text)
-            yield Said(key, at, message.role, message.text)
+            yield Said(f"said-{_digest(*text)}", at, message.role, message.text)
+
+
+def _digest(*texts: str) -> str:
+    data = "\0".join(texts).encode("utf-8", "replace")
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _messages(given: object) -> list[Message]:
@@ -307,7 +315,7 @@ def _messages(given: object) -> list[Message]:
     return found
 
 
-def _late(span: Span, agent: str) -> Iterator[Step]:
+def _late(span: Span, tools: bool) -> Iterator[Step]:
     if span.kind == "tool":
         yield _tool(span, [span], 0, {})
     elif span.kind == "handoff" and span.to and not span.failed:
@@ -315,4 +323,4 @@ def _late(span: Span, agent: str) -> Iterator[Step]:
             yield Became(span.name)
         yield HandedOff(span.id, _ended(span), "handoff", span.to)
     elif span.kind == "chat":
-        yield from _chat(span, set(), {}, set(), has_tools=True)
+        yield from _chat(span, set(), {}, set(), tools)

@@ -1,7 +1,7 @@
 """The processor that puts the spans of a trace together: its core, and where its state lives.
 
-Intake writes each span of an output decoder to an internal topic, keyed by the trace. Here they wait
-until the trace was quiet, and become tool outputs.
+Intake writes each span of an output decoder to an internal topic, keyed by the trace. Here they
+wait until the trace was quiet, and become tool outputs.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -55,8 +55,10 @@ def traces_processor(limits: TraceLimits, defaults: Defaults) -> Processor[Trace
 
 
 def parse(record: Record, _: int) -> InputEvent:
-    """Understand one span of the topic. Raises `Refused` as `serde.read` does, and for a key that is
-    not the span's trace."""
+    """Understand one span of the topic.
+
+    Raises `Refused` as `serde.read` does, and for a key that is not the span's trace.
+    """
     span = read(record, spans.decode, MAX_SPAN_BYTES, "trace of the span")
     if (record.key or b"") != span.trace.encode():
         raise Refused("key_mismatch", "the record's key is not the trace of its span")
