@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help install check test kafka demo bench stall chaos reliability simulate sidebyside mutants lock clean
+.PHONY: help install check test kafka demo bench stall chaos reliability simulate sidebyside mutants frameworks lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -64,14 +64,18 @@ sidebyside: install ## whether the checkout OTHER=path publishes the same as thi
 mutants: install ## change one operator of the core at a time: what does no test see? FILES="a b:12"
 	@$(BIN)/python -m tests.mutants $(FILES)
 
-lock: ## make the three requirements files from pyproject.toml; UPGRADE=--upgrade for the newest releases
+frameworks: install ## the agent frameworks whose traffic tests import, about 200 MB
+	@$(PIP) install --require-hashes -r requirements-frameworks.txt
+
+lock: ## make the four requirements files from pyproject.toml; UPGRADE=--upgrade for the newest releases
 	@mkdir -p build
-	@cp requirements.txt build/runtime.txt; cp requirements-dev.txt build/dev.txt; cp requirements-build.txt build/build.txt
+	@cp requirements.txt build/runtime.txt; cp requirements-dev.txt build/dev.txt; cp requirements-build.txt build/build.txt; cp requirements-frameworks.txt build/frameworks.txt
 	@[ -x build/lock/bin/uv ] || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==$(UV_VERSION); }
 	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --extra disk pyproject.toml --output-file build/runtime.txt
 	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --group dev --constraint build/runtime.txt pyproject.toml --output-file build/dev.txt
 	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --group build --constraint build/dev.txt --output-file build/build.txt
-	@for name in runtime dev build; do \
+	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --group frameworks --constraint build/dev.txt --output-file build/frameworks.txt
+	@for name in runtime dev build frameworks; do \
 	  { echo "# Made by 'make lock' from pyproject.toml: releases and hashes for every platform."; cat build/$$name.txt; } > build/lock.txt; \
 	  mv build/lock.txt requirements$$([ $$name = runtime ] || echo -$$name).txt; \
 	done

@@ -82,8 +82,16 @@ def arrived(package: dict[str, Any]) -> set[str]:
 def agents_sdk(path: Path, cut: bool) -> None:
     """Run two agents of the SDK, and write what its trace exporter sends."""
     pytest.importorskip("agents", reason="openai-agents is not installed: make frameworks")
-    from agents import Agent, ModelResponse, Runner, Usage, function_tool, handoff
-    from agents import generation_span, set_trace_processors
+    from agents import (
+        Agent,
+        ModelResponse,
+        Runner,
+        Usage,
+        function_tool,
+        generation_span,
+        handoff,
+        set_trace_processors,
+    )
     from agents.extensions import handoff_filters
     from agents.models.interface import Model
     from agents.tracing.processor_interface import TracingExporter

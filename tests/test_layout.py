@@ -119,7 +119,9 @@ def test_judgement_cannot_reach_a_broker() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize(("kind", "least"), [("", 20), ("-dev", 20), ("-build", 1)])
+@pytest.mark.parametrize(
+    ("kind", "least"), [("", 20), ("-dev", 20), ("-build", 1), ("-frameworks", 20)]
+)
 def test_the_lock_pins_every_release_and_names_no_host(kind: str, least: int) -> None:
     text = (ROOT / f"requirements{kind}.txt").read_text()
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", text)

@@ -54,7 +54,7 @@ def span_of(value: Any) -> Span:
     return found
 
 
-class Lane:
+class TraceLane:
     """A driver of the processor of traces, without Kafka."""
 
     def __init__(self, limits: TraceLimits = LIMITS) -> None:
@@ -99,7 +99,7 @@ TOLD = [
 @given(st.permutations(STORY))
 @settings(max_examples=40, deadline=None)
 def test_spans_in_any_order_are_told_in_the_order_of_time(order: list[Any]) -> None:
-    lane = Lane()
+    lane = TraceLane()
     for number, value in enumerate(order):
         assert lane.send(value, NOW + number) == []
     last = NOW + len(order) - 1
@@ -109,7 +109,7 @@ def test_spans_in_any_order_are_told_in_the_order_of_time(order: list[Any]) -> N
 
 
 def test_a_span_that_comes_again_is_one() -> None:
-    lane = Lane()
+    lane = TraceLane()
     for value in [*STORY, *STORY]:
         lane.send(value, NOW)
     assert shown(lane.wait(NOW + 30_000)) == TOLD
@@ -117,7 +117,7 @@ def test_a_span_that_comes_again_is_one() -> None:
 
 
 def test_a_late_span_is_a_capture_of_its_own() -> None:
-    lane = Lane()
+    lane = TraceLane()
     for value in [LOOKED, HANDED, TRIAGE]:
         lane.send(value, NOW)
     lane.wait(NOW + 30_000)
@@ -128,7 +128,7 @@ def test_a_late_span_is_a_capture_of_its_own() -> None:
 
 
 def test_a_trace_is_forgotten_after_a_while() -> None:
-    lane = Lane()
+    lane = TraceLane()
     lane.send(LOOKED, NOW)
     lane.wait(NOW + 30_000)
     assert lane.driver.next_due(0, NOW + 10**9) == NOW + 600_000
@@ -137,7 +137,7 @@ def test_a_trace_is_forgotten_after_a_while() -> None:
 
 
 def test_what_is_kept_of_a_trace_is_bounded() -> None:
-    lane = Lane(TraceLimits(spans=2))
+    lane = TraceLane(TraceLimits(spans=2))
     assert lane.send(LOOKED, NOW) == []
     assert lane.send(TRIAGE, NOW) == []
     assert shown(lane.send(SENT, NOW)) == [

@@ -114,7 +114,7 @@ def _tell(found: Import, options: Options, files: list[str]) -> None:
         _number(counts.outputs, "output"),
         _number(counts.handoffs, "handoff"),
     ]
-    parts += [f"{number} left out: {why}" for why, number in sorted(counts.left_out.items())]
+    parts += [f"left out: {why} ({number:,})" for why, number in sorted(counts.left_out.items())]
     output.say("; ".join(parts), err=True)
     if not counts.outputs:
         why = _nothing(found)

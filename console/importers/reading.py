@@ -99,7 +99,7 @@ def _of_line(place: str, text: bytes) -> Iterator[Found]:
     except TranscriptError as error:
         yield Found(place, error)
         return
-    if isinstance(value, list) and not (value and is_message(value[0])):
+    if isinstance(value, list) and value and not is_message(value[0]):
         for order, each in enumerate(value, start=1):
             yield Found(f"{place}, element {order}", each)
     else:

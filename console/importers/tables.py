@@ -50,7 +50,7 @@ class Columns(NamedTuple):
     time: str = ""
 
 
-class Event(NamedTuple):
+class LogEvent(NamedTuple):
     """One row or event. Without a `stage` or `tool` the log names none."""
 
     place: str
@@ -64,7 +64,7 @@ class Event(NamedTuple):
 
 def csv_events(
     stream: IO[bytes], columns: Columns, clock: Clock
-) -> Iterator[Event | TranscriptError]:
+) -> Iterator[LogEvent | TranscriptError]:
     """The events of a CSV file with a header. Raises `TranscriptError` without a task column."""
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
@@ -108,7 +108,7 @@ def _chosen(columns: Columns, names: list[str]) -> Columns:
 
 def _event(
     place: str, held: dict[str, Any], chosen: Columns, clock: Clock, numbers: dict[str, int]
-) -> Event | TranscriptError:
+) -> LogEvent | TranscriptError:
     task = str(held.get(chosen.task, ""))
     if not task:
         return TranscriptError(f"{place}: it has no {chosen.task}, so it is of no task")
@@ -121,7 +121,7 @@ def _event(
     used = {chosen.task, chosen.time, chosen.tool, chosen.stage}
     context = {_plain(name): value for name, value in held.items() if name not in used}
     stage, tool = (str(held.get(name, "")) for name in (chosen.stage, chosen.tool))
-    return Event(place, task, str(number), stage, tool, clock.tick(at), context)
+    return LogEvent(place, task, str(number), stage, tool, clock.tick(at), context)
 
 
 def _plain(name: str) -> str:
@@ -131,7 +131,7 @@ def _plain(name: str) -> str:
 
 def xes_events(
     stream: IO[bytes], columns: Columns, clock: Clock
-) -> Iterator[Event | TranscriptError]:
+) -> Iterator[LogEvent | TranscriptError]:
     """The events of an XES log. What a case says of itself is in the context of its first event.
 
     Raises `TranscriptError` for what is no XML, and for a document type: entities are not read.
@@ -157,7 +157,7 @@ class _Xes:
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
         self.parser.StartDoctypeDeclHandler = self._doctype
-        self.events: list[Event | TranscriptError] = []
+        self.events: list[LogEvent | TranscriptError] = []
         self._columns = columns
         self._clock = clock
         self._path: list[str] = []

@@ -18,7 +18,7 @@ from processors.intake.transcripts.errors import TranscriptError
 from processors.intake.transcripts.messages import Message, read_message
 from processors.intake.transcripts.results import members_of
 from processors.intake.transcripts.spans import Span
-from processors.intake.transcripts.steps import Became, HandedOff, Said, Seen, Step, Used
+from processors.intake.transcripts.steps import Became, HandedOff, ShownInput, Spoken, Step, Used
 from processors.intake.transcripts.trees import items, loads
 
 FORMAT: Final = 1
@@ -221,7 +221,7 @@ def _follows(spans: list[Span], number: int, active: str, agents: Mapping[str, s
     return any(s.kind == "agent" and s.name == active and s.parent == span.parent for s in spans)
 
 
-def _next(spans: list[Span], number: int, to: str, agents: Mapping[str, str]) -> Seen | None:
+def _next(spans: list[Span], number: int, to: str, agents: Mapping[str, str]) -> ShownInput | None:
     """What the first input of the next agent shows, None where none was recorded."""
     for span in spans[number:]:
         if span.kind == "chat" and agents.get(span.id) == to:
@@ -291,7 +291,7 @@ def _chat(
         text = (message.role, message.text)
         if message.role in ("user", "assistant") and message.text.strip() and text not in said:
             said.add(text)
-            yield Said(f"said-{_digest(*text)}", at, message.role, message.text)
+            yield Spoken(f"said-{_digest(*text)}", at, message.role, message.text)
 
 
 def _digest(*texts: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from msgspec import UNSET, Struct
 
 from processors.intake.transcripts.results import arguments_of, members_of
-from processors.intake.transcripts.steps import Became, HandedOff, Said, Seen, Step, Used
+from processors.intake.transcripts.steps import Became, HandedOff, ShownInput, Spoken, Step, Used
 from processors.intake.transcripts.trees import encode, unfold
 from schemas.records import MAX_NAME_BYTES
 
@@ -75,7 +75,7 @@ class Builder:
         if isinstance(step, Became):
             self.agent = step.agent
             return None
-        if isinstance(step, Said):
+        if isinstance(step, Spoken):
             if self._outside:
                 # The one that has the task now does not read on here.
                 self._counts.leave_out("said after the task was handed to somebody outside")
@@ -154,7 +154,7 @@ class Builder:
         return line
 
 
-def _shows(seen: Seen, one: _Captured) -> bool:
+def _shows(seen: ShownInput, one: _Captured) -> bool:
     if one.call_id and one.call_id in seen.calls:
         return True
     return len(one.text) < _LEAST_TEXT or one.text in seen.text

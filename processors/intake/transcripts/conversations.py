@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from processors.intake.transcripts.building import Builder, Counts, Defaults, shortened
 from processors.intake.transcripts.errors import TranscriptError
-from processors.intake.transcripts.messages import Call, Message, Result
+from processors.intake.transcripts.messages import Message, ToolAnswer, ToolCall
 from processors.intake.transcripts.results import members_of
-from processors.intake.transcripts.steps import Became, HandedOff, Said, Seen, Step, Used
+from processors.intake.transcripts.steps import Became, HandedOff, ShownInput, Spoken, Step, Used
 from processors.intake.transcripts.trees import encode, of, unfold
 
 # A tool of this name hands the conversation to another agent, in most frameworks.
@@ -44,7 +44,7 @@ class _Open(Struct):
     """A call that waits for its answer."""
 
     key: str
-    call: Call
+    call: ToolCall
     agent: str
 
 
@@ -262,12 +262,12 @@ class Conversations:
         if message.agent and message.agent != known.builder.agent:
             yield Became(message.agent)
         if message.role in ("user", "assistant") and message.text.strip():
-            yield Said(str(number), at, message.role, message.text)
+            yield Spoken(str(number), at, message.role, message.text)
         for order, call in enumerate(message.calls):
             opened = _Open(f"{number}.{order}", call, message.agent)
             known.open.setdefault(call.id, []).append(opened)
 
-    def _answered(self, opened: _Open, at: int, result: Result, seen: "_Lazy | None") -> Step:
+    def _answered(self, opened: _Open, at: int, result: ToolAnswer, seen: "_Lazy | None") -> Step:
         call = opened.call
         to = self._target(call, result.content)
         if to is None:
@@ -296,7 +296,7 @@ class Conversations:
             opened.agent,
         )
 
-    def _target(self, call: Call, result: Any) -> tuple[str, bool] | None:
+    def _target(self, call: ToolCall, result: Any) -> tuple[str, bool] | None:
         found = target(call.name, self._outside, result)
         return found if found is None or found[1] or self._agents else None
 
@@ -322,11 +322,11 @@ class _Lazy:
     def __init__(self, messages: list[Message]) -> None:
         self._messages = messages
 
-    def get(self) -> Seen:
+    def get(self) -> ShownInput:
         return shown(self._messages)
 
 
-def shown(messages: list[Message]) -> Seen:
+def shown(messages: list[Message]) -> ShownInput:
     """What messages show to the agent that gets them."""
     calls, texts = set(), []
     for message in messages:
@@ -335,10 +335,10 @@ def shown(messages: list[Message]) -> Seen:
             calls.add(result.id)
             content = result.content
             texts.append(content if isinstance(content, str) else str(encode(content), "utf-8"))
-    return Seen(frozenset(calls), "\n".join(texts))
+    return ShownInput(frozenset(calls), "\n".join(texts))
 
 
-def _pop(waiting: dict[str, list[_Open]], result: Result) -> _Open | None:
+def _pop(waiting: dict[str, list[_Open]], result: ToolAnswer) -> _Open | None:
     """The call that a result answers: by its id, or without one the first of its tool."""
     queue = waiting.get(result.id)
     if queue:

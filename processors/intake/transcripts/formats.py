@@ -136,7 +136,7 @@ READERS: Final[dict[str, Callable[[Any], Found]]] = {
     "toolbench": _toolbench,
 }
 
-_SOURCE = "describe the topic in a source (docs/intake.md), or take it there with `handoff sources`"
+_SOURCE = "describe the topic that it comes from in a source (docs/intake.md)"
 # What is known and not taken, why, and what to do instead.
 A2A = (
     "this is an A2A message: it shows one agent's side and no tool; handoff import does not read "
@@ -163,7 +163,8 @@ OTHER_SIGNAL = (
 OURS = "this is a tool output already: `handoff send` and `handoff dry-run` take it as it is"
 UNKNOWN = (
     "its format is not known; handoff import reads "
-    f"{', '.join(READERS)}, csv and xes; name one with --format if it is one of these"
+    f"{', '.join(READERS)}, csv and xes; name one with --format if it is one of these, or "
+    f"{_SOURCE}"
 )
 
 
@@ -209,9 +210,7 @@ def _untaken(value: dict[str, Any]) -> str:
         return STREAMED
     if "specversion" in value and "source" in value:
         return CLOUDEVENT
-    if isinstance(value.get("schema"), dict) and "payload" in value:
-        return DEBEZIUM
-    if "op" in value and ("before" in value or "after" in value) and "source" in value:
+    if _is_change(value) or any(_is_change(each) for each in value.values()):
         return DEBEZIUM
     if "resourceLogs" in value or "resourceMetrics" in value:
         return OTHER_SIGNAL
@@ -245,6 +244,15 @@ def _untaken(value: dict[str, Any]) -> str:
     return ""
 
 
+def _is_change(value: Any) -> bool:
+    """Whether a value is a change event of Debezium, with its schema or without."""
+    if not isinstance(value, dict):
+        return False
+    if isinstance(value.get("schema"), dict) and "payload" in value:
+        return True
+    return "source" in value and "op" in value and ("before" in value or "after" in value)
+
+
 def _is_session_line(value: dict[str, Any]) -> bool:
     kind = value.get("type")
     if "sessionId" in value or "leafUuid" in value:
@@ -256,7 +264,7 @@ def _is_chatml(value: Any) -> bool:
     if not (isinstance(value, dict) and value):
         return False
     return all(
-        isinstance(of(each, "input"), dict) and "success" in each["input"]
+        any(isinstance(of(each, part, "success"), bool) for part in ("input", "output"))
         for each in value.values()
     )
 

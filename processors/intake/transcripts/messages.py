@@ -25,7 +25,7 @@ _NO_AGENT = {"", "model", "assistant", "user", "agent"}  # names that name nobod
 _UNTAKEN = {"reasoning", "thinking", "redacted_thinking", "item_reference"}
 
 
-class Call(Struct):
+class ToolCall(Struct):
     """A tool that is called. `arguments` are plain data, or text that may be JSON."""
 
     id: str
@@ -33,7 +33,7 @@ class Call(Struct):
     arguments: Any = None
 
 
-class Result(Struct):
+class ToolAnswer(Struct):
     """What a tool answered. `failed` where the message itself says so."""
 
     id: str
@@ -48,8 +48,8 @@ class Message(Struct):
     role: str
     text: str = ""
     agent: str = ""
-    calls: list[Call] = []
-    results: list[Result] = []
+    calls: list[ToolCall] = []
+    results: list[ToolAnswer] = []
     at: int | None = None
     by_user: bool = False  # a tool that the user called, and no agent (tau2-bench)
 
@@ -100,11 +100,11 @@ def read_message(value: Any, number: int = 0) -> Message:
 def _plain(value: dict[str, Any], at: int | None, number: int) -> Message:
     kind = text_of(value.get("type"))
     if kind == "function_call":
-        call = Call(text_of(value.get("call_id")), _name(value, number), value.get("arguments"))
+        call = ToolCall(text_of(value.get("call_id")), _name(value, number), value.get("arguments"))
         return Message("assistant", calls=[call], at=at)
     if kind == "function_call_output":
         failed = value.get("status") in ("incomplete", "failed")
-        result = Result(text_of(value.get("call_id")), _joined(value.get("output")), failed)
+        result = ToolAnswer(text_of(value.get("call_id")), _joined(value.get("output")), failed)
         return Message("tool", results=[result], at=at)
     if kind in _UNTAKEN or kind.endswith("_call"):
         return Message("system", at=at)
@@ -124,7 +124,7 @@ def _plain(value: dict[str, Any], at: int | None, number: int) -> Message:
     return message
 
 
-def _tool_results(value: dict[str, Any], number: int) -> list[Result]:
+def _tool_results(value: dict[str, Any], number: int) -> list[ToolAnswer]:
     nested = value.get("tool_messages")  # tau2-bench answers several calls in one message
     if isinstance(nested, list):
         return [r for each in nested if isinstance(each, dict) for r in _tool_results(each, number)]
@@ -144,10 +144,10 @@ def _tool_results(value: dict[str, Any], number: int) -> list[Result]:
         raise TranscriptError(
             f"message {number}: the content of a tool's answer is neither text nor a list"
         )
-    return [Result(id_, _joined(content), failed, text_of(value.get("name")))]
+    return [ToolAnswer(id_, _joined(content), failed, text_of(value.get("name")))]
 
 
-def _tool_calls(value: dict[str, Any], number: int) -> list[Call]:
+def _tool_calls(value: dict[str, Any], number: int) -> list[ToolCall]:
     calls = value.get("tool_calls") or of(value, "additional_kwargs", "tool_calls") or []
     if not isinstance(calls, list):
         raise TranscriptError(f"message {number}: tool_calls is no list")
@@ -158,12 +158,12 @@ def _tool_calls(value: dict[str, Any], number: int) -> list[Call]:
         if not isinstance(named, dict):
             raise TranscriptError(f"message {number}: a tool call is no object")
         given = named.get("arguments", named.get("args"))
-        found.append(Call(text_of(call.get("id")), _name(named, number), given))
+        found.append(ToolCall(text_of(call.get("id")), _name(named, number), given))
     legacy = value.get("function_call") or of(value, "additional_kwargs", "function_call")
     if legacy and not found:
         if not isinstance(legacy, dict):
             raise TranscriptError(f"message {number}: function_call is no object")
-        found.append(Call("", _name(legacy, number), legacy.get("arguments")))
+        found.append(ToolCall("", _name(legacy, number), legacy.get("arguments")))
     return found
 
 
@@ -180,7 +180,9 @@ def _take_blocks(message: Message, content: Any, number: int) -> None:
         elif kind in ("tool_use", "server_tool_use", "tool_call"):
             if not any(call.id and call.id == text_of(block.get("id")) for call in message.calls):
                 given = block.get("input", block.get("arguments", block.get("args")))
-                message.calls.append(Call(text_of(block.get("id")), _name(block, number), given))
+                message.calls.append(
+                    ToolCall(text_of(block.get("id")), _name(block, number), given)
+                )
         elif kind in ("tool_result", "tool_call_response"):
             message.results.append(_block_result(block))
         elif kind not in _UNTAKEN:
@@ -190,10 +192,10 @@ def _take_blocks(message: Message, content: Any, number: int) -> None:
     message.text = "".join(texts)
 
 
-def _block_result(block: dict[str, Any]) -> Result:
+def _block_result(block: dict[str, Any]) -> ToolAnswer:
     id_ = text_of(block.get("tool_use_id")) or text_of(block.get("id"))
     content = next((block[n] for n in ("content", "result", "response") if n in block), None)
-    return Result(id_, _joined(content), _flag(block), text_of(block.get("name")))
+    return ToolAnswer(id_, _joined(content), _flag(block), text_of(block.get("name")))
 
 
 def _flag(value: dict[str, Any]) -> bool:

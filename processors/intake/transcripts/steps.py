@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import UNSET, Struct
 
 
-class Seen(Struct):
+class ShownInput(Struct):
     """What the next agent's input shows: the ids of calls, and all text in it."""
 
     calls: frozenset[str] = frozenset()
@@ -18,7 +18,7 @@ class Became(Struct):
     agent: str
 
 
-class Said(Struct):
+class Spoken(Struct):
     """Somebody said something: `role` is user or assistant."""
 
     key: str
@@ -55,10 +55,10 @@ class HandedOff(Struct):
     to: str
     arguments: Any = UNSET
     outside: bool = False
-    seen: Seen | None = None
+    seen: ShownInput | None = None
     failed: bool = False
     call_id: str = ""
     agent: str = ""
 
 
-Step = Became | Said | Used | HandedOff
+Step = Became | Spoken | Used | HandedOff
