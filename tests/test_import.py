@@ -285,18 +285,18 @@ def test_an_xes_event_is_an_output(write: Write) -> None:
 
 # --- whatever comes ------------------------------------------------------------------------------
 
-NAMES = st.sampled_from(
-    "role content tool_calls function name arguments id type messages traj task_id trial "
-    "choices message input output object trace trace_id span_data parent_id started_at "
-    "resourceSpans scopeSpans spans traceId spanId attributes key value stringValue "
-    "gen_ai.operation.name gen_ai.tool.name simulations loglines observations data model "
-    "answer_generation train_messages kwargs sessionId parts tool_call_id context events".split()  # noqa: SIM905
-)
-WORDS = st.sampled_from(
-    "user assistant tool system human ai constructor function_call function_call_output "
-    "handoff agent generation trace.span trace tool_use tool_result {} [] chat "
-    "execute_tool".split()  # noqa: SIM905
-)
+_NAMES = """
+role content tool_calls function name arguments id type messages traj task_id trial choices message
+input output object trace trace_id span_data parent_id started_at resourceSpans scopeSpans spans
+traceId spanId attributes key value stringValue gen_ai.operation.name gen_ai.tool.name simulations
+loglines observations answer_generation train_messages kwargs data model sessionId parts
+tool_call_id context events
+"""
+_WORDS = """
+user assistant tool system human ai constructor function_call function_call_output handoff agent
+generation trace.span trace tool_use tool_result {} [] chat execute_tool
+"""
+NAMES, WORDS = st.sampled_from(_NAMES.split()), st.sampled_from(_WORDS.split())
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | WORDS
 VALUES = st.recursive(
     LEAVES,

@@ -250,7 +250,7 @@ def _is_change(value: Any) -> bool:
         return False
     if isinstance(value.get("schema"), dict) and "payload" in value:
         return True
-    return "source" in value and "op" in value and ("before" in value or "after" in value)
+    return "op" in value and ("before" in value or "after" in value)
 
 
 def _is_session_line(value: dict[str, Any]) -> bool:
