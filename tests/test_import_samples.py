@@ -1,4 +1,4 @@
-"""Files that teams really have, from the data folder beside the repository: none is silently empty."""
+"""Files that teams really have, from the data folder beside the clone: none is silently empty."""
 
 from pathlib import Path
 
