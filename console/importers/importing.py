@@ -121,7 +121,7 @@ class Import:
                     if isinstance(each, Conversation):
                         yield from self._talks.take(each, _names(stem, number))
                     else:
-                        yield from self._span(each)
+                        yield from self._span(_placed(each, f"{stem}-{number}"))
                 except TranscriptError as error:
                     self._refuse(f"{path}, {place}: {error}")
         if not number:
@@ -137,6 +137,8 @@ class Import:
 
     def _span(self, span: spans.Span) -> Iterator[bytes]:
         """Keep a span until its trace is complete; tell the oldest traces when too much waits."""
+        if span.start is None and span.kind != "other":
+            span.start = self.clock.tick(None) * 10**6
         state = self._traces.pop(span.trace, None) or self._told.pop(span.trace, None)
         before = state or traces.TraceState(span.trace)
         size = len(spans.encode(span))
@@ -182,6 +184,13 @@ class _names:  # noqa: N801 - it is called like a function
     def __call__(self) -> str:
         self._asked += 1
         return self._name if self._asked == 1 else f"{self._name}-{self._asked}"
+
+
+def _placed(span: spans.Span, name: str) -> spans.Span:
+    """A span of a trace without an id gets the record's name as that."""
+    if not span.trace:
+        span.trace = name
+    return span
 
 
 def _began(state: traces.TraceState) -> int:

@@ -111,8 +111,12 @@ def decode_spans(decoder: str, record: Record, options: DecoderOptions) -> list[
     if record.value is None:
         raise Refused("tombstone", "the record has no value; a trace or a transcript is expected")
     try:
-        return _DECODERS[decoder](record, options)
+        found = _DECODERS[decoder](record, options)
     except TranscriptError as error:
         raise Refused("undecodable", f"{decoder}: {error}") from None
     except (AttributeError, TypeError, KeyError, ValueError, RecursionError):
         raise Refused("undecodable", f"it is no record of {decoder}") from None
+    for span in found:
+        if span.start is None and span.kind != "other":
+            span.start = record.timestamp * 10**6
+    return found

@@ -29,7 +29,7 @@ class TraceLimits(Struct, frozen=True):
     """Bounds of one trace: spans and bytes that are kept, and how long it must be `quiet_ms`. A
     trace that was told is forgotten `late_ms` after its last span."""
 
-    spans: int = 10_000
+    spans: int = 2_000
     bytes: int = 8 << 20
     quiet_ms: int = 30_000
     late_ms: int = 3_600_000
@@ -93,7 +93,7 @@ def finish(state: TraceState, defaults: Defaults, counts: Counts) -> tuple[Trace
     after.task = next((each.task for each in spans if each.task), "") or state.trace
     after.workflow = next((each.workflow for each in spans if each.workflow), "")
     agents = _agents(spans)
-    outputs = _built(after, _steps(spans, agents), defaults, counts)
+    outputs = _built(after, _steps(spans, agents, counts), defaults, counts)
     after.agents = agents
     after.tools = any(each.kind == "tool" for each in spans)
     after.active = _last_agent(spans, agents)
@@ -158,7 +158,7 @@ def _last_agent(spans: list[Span], agents: Mapping[str, str]) -> str:
     return next((name for name in reversed(names) if name), "")
 
 
-def _steps(spans: list[Span], agents: Mapping[str, str]) -> Iterator[Step]:
+def _steps(spans: list[Span], agents: Mapping[str, str], counts: Counts) -> Iterator[Step]:
     """What happened, in the order of time."""
     active = ""
     has_tools = any(span.kind == "tool" for span in spans)
@@ -206,6 +206,10 @@ def _steps(spans: list[Span], agents: Mapping[str, str]) -> Iterator[Step]:
                 if isinstance(step, HandedOff) and not step.failed:
                     active = step.to
                     handed.add(step.to)
+    if not has_tools:
+        for call_id in waiting:
+            if call_id not in answered:
+                counts.leave_out("a call without an answer")
 
 
 def _follows(spans: list[Span], number: int, active: str, agents: Mapping[str, str]) -> bool:

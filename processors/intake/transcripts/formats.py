@@ -107,20 +107,7 @@ def _toolbench(value: Any) -> Found:
 
 def _langfuse(value: Any) -> Found:
     if _is_chatml(value):
-        spans = []
-        for id_, each in value.items():
-            parts = [{"input": of(each, "input", "data"), "output": of(each, "output", "data")}]
-            spans += [
-                langfuse.read(
-                    {
-                        "observations": [
-                            {"id": id_, "traceId": "chatml", "type": "GENERATION", **part}
-                        ]
-                    }
-                )
-                for part in parts
-            ]
-        return [span for found in spans for span in found]
+        return [langfuse.read_chatml(id_, each) for id_, each in value.items()]
     return langfuse.read(value)
 
 

@@ -25,6 +25,14 @@ def read(value: Any) -> list[Span]:
     return [_span(each, session, name) for each in found]
 
 
+def read_chatml(id_: str, value: Any) -> Span:
+    """One observation of a ChatML export, which holds messages and neither trace nor times."""
+    span = Span("", id_, "chat")
+    span.input = _messages(of(value, "input", "data"), "user")
+    span.output = _messages(of(value, "output", "data"), "assistant")
+    return span
+
+
 def _span(value: Any, session: str, workflow: str) -> Span:
     trace, id_ = text_of(of(value, "traceId")), text_of(of(value, "id"))
     if not (trace and id_):
