@@ -54,6 +54,7 @@ PROCESSORS: dict[str, AnyProcessor] = {
 PEOPLE = sorted(set(rows()) - set(PROCESSORS) - {"a tool", "a receiver"})
 # They ask no cluster.
 OFFLINE = {"up", "demo", "run", "contracts lint", "import"}
+OFFLINE = {"up", "demo", "run", "contracts lint", "import"}
 OFFLINE |= {"sources lint", "sources test", "sources draft"}
 
 # What they wrote once would not be written again, or is gone.
