@@ -80,6 +80,12 @@ def read_lines(path: str) -> Iterator[Line]:
 
     Raises `BadInputError` when the file cannot be read or its gzip is broken.
     """
+    for number, text in raw_lines(path):
+        yield _line(number, text)
+
+
+def raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, each with its number from 1, as `read_lines` reads them."""
     number = 0
     try:
         with _opened(path) as stream:
@@ -87,7 +93,7 @@ def read_lines(path: str) -> Iterator[Line]:
                 number += 1
                 text = raw.removeprefix(b"\xef\xbb\xbf").strip()
                 if text:
-                    yield _line(number, text)
+                    yield number, text
     except OSError as error:
         # gzip's BadGzipFile is an OSError too, without the strerror of the system's.
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -50,8 +50,10 @@ def unled(documents: Documents, outputs: Iterable[ToolOutput]) -> list[Problem]:
             found += _hints(contract, told[contract.workflow], number, documents)
         else:
             what = f"the recording has no output of the workflow {contract.workflow!r}"
-            source = documents.source(contract)
-            found.append(source.problem(("workflow",), what, "correct it, or record some", "hint"))
+            location = documents.location(contract)
+            found.append(
+                location.problem(("workflow",), what, "correct it, or record some", "hint")
+            )
     return found
 
 
@@ -68,7 +70,7 @@ def _hints(
                 what = f"leads nowhere, though {top!r} came {_times(each.began)}"
             else:
                 what = f"leads nowhere: {top!r} never came"
-            yield documents.source(contract).problem(
+            yield documents.location(contract).problem(
                 ("fields", i),
                 f"the path {name!r} {what} (outputs of {contract.workflow!r}: {number:,})",
                 "correct it, or record more",

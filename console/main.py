@@ -21,6 +21,7 @@ from console.commands import (
     running,
     send,
     show,
+    sources,
     tail,
     topics,
 )
@@ -95,6 +96,11 @@ def receivers_group() -> None:
     """Register and read receivers."""
 
 
+@main.group(cls=Commands, name="sources")
+def sources_group() -> None:
+    """Check, try and draft sources: how topics that exist already become tool outputs."""
+
+
 @main.group(cls=Commands, name="dead-letters")
 def dead_letters_group() -> None:
     """Read the inputs that could not be understood."""
@@ -129,6 +135,8 @@ contracts_group.add_command(contracts_diff.diff)
 contracts_group.add_command(contracts_replay.test)
 receivers_group.add_command(documents.apply_receivers)
 receivers_group.add_command(documents.list_receivers)
+for command in (sources.lint, sources.test, sources.draft):
+    sources_group.add_command(command)
 dead_letters_group.add_command(dead_letters.list_letters)
 dead_letters_group.add_command(dead_letters.show)
 import_group.add_command(imports.openai_chat)

@@ -20,6 +20,7 @@ _PROGRESS_SECONDS = 2.0
 
 as_json = click.option(
     "--output",
+    "-o",
     "output_",
     type=click.Choice(["text", "json"]),
     default="text",

@@ -60,7 +60,9 @@ UNKNOWN: Final = "UNKNOWN"
 EDIT: Final = "EDIT:"
 
 
-class _Model(BaseModel):
+class DocumentModel(BaseModel):
+    """What every document and part of one is: strict, frozen, and silent about values in errors."""
+
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
@@ -91,14 +93,14 @@ def _acceptance(value: object) -> str:
 # --- the handoff contract --------------------------------------------------------------------
 
 
-class Person(_Model):
+class Person(DocumentModel):
     """A named person and where to reach them."""
 
     name: Name
     contact: Name
 
 
-class Sender(_Model):
+class Sender(DocumentModel):
     """Where the handoff comes from."""
 
     team: Name | None = None
@@ -107,7 +109,7 @@ class Sender(_Model):
     """A stage, a list of stages, or '*' for any; the most specific contract wins."""
 
 
-class Destination(_Model):
+class Destination(DocumentModel):
     """Where the handoff goes."""
 
     receiver: Id
@@ -118,7 +120,7 @@ class Destination(_Model):
     """The stage that the receiver runs; an output there accepts the handoff."""
 
 
-class Rebuild(_Model):
+class Rebuild(DocumentModel):
     """Whether and how a dropped field is filled from the task's earlier capture."""
 
     allowed: bool = True
@@ -128,7 +130,7 @@ class Rebuild(_Model):
     """latest: the last capture. unambiguous: only when the task ever held one value."""
 
 
-class ContractField(_Model):
+class ContractField(DocumentModel):
     """A context field that the receiver asks for."""
 
     name: Name
@@ -172,7 +174,7 @@ class ContractField(_Model):
         return self
 
 
-class Rule(_Model):
+class Rule(DocumentModel):
     """An expression over the assembled context that must hold."""
 
     name: Name
@@ -182,13 +184,13 @@ class Rule(_Model):
     severity: Severity = "error"
 
 
-class AcceptTools(_Model):
+class AcceptTools(DocumentModel):
     """Only outputs of these tools at the receiving stage count as acceptance."""
 
     tools: Names
 
 
-class Repeat(_Model):
+class Repeat(DocumentModel):
     """Equal values that come again and again become one pattern for the receiver."""
 
     by: ContextPaths
@@ -199,7 +201,7 @@ class Repeat(_Model):
     receiver: Id
 
 
-class HandoffContract(_Model):
+class HandoffContract(DocumentModel):
     """What a handoff must carry, to whom, by when. A registered version changes only in status."""
 
     kind: Literal["HandoffContract"]
@@ -268,7 +270,7 @@ class HandoffContract(_Model):
 # --- the receiver ----------------------------------------------------------------------------
 
 
-class ReceiverOwner(_Model):
+class ReceiverOwner(DocumentModel):
     """A person who answers for what arrives."""
 
     name: Name
@@ -277,7 +279,7 @@ class ReceiverOwner(_Model):
     """The last day (UTC) on which this person is in force; none means without end."""
 
 
-class Receiver(_Model):
+class Receiver(DocumentModel):
     """A registered destination of handoffs."""
 
     kind: Literal["Receiver"]

@@ -27,6 +27,7 @@ from msgspec import inspect as types
 
 from schemas.documents import HandoffContract, Receiver
 from schemas.records import PUBLISHED
+from schemas.sources import Source
 
 HERE: Final = Path(__file__).parent
 NAMESPACE: Final = "handoff"
@@ -198,10 +199,11 @@ def _member_for(value: Any) -> tuple[type[types.Type], ...]:
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema by name: every published record, and the two documents as YAML has them."""
+    """JSON Schema by name: every published record, and the documents as YAML has them."""
     schemas = {name: _cleaned(msgspec.json.schema(record)) for name, record in PUBLISHED.items()}
     schemas["handoff-contract"] = _without_null(HandoffContract.model_json_schema())
     schemas["receiver"] = _without_null(Receiver.model_json_schema())
+    schemas["source"] = _without_null(Source.model_json_schema())
     return {name: {"$schema": _DIALECT} | schema for name, schema in schemas.items()}
 
 
@@ -219,8 +221,8 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
         for member in model["properties"].values():
             if member.get("default", ...) is None:
                 del member["default"]
-                kinds = [kind for kind in member.pop("anyOf") if kind != {"type": "null"}]
-                member.update({"anyOf": kinds} if len(kinds) > 1 else kinds[0] | member)
+                kinds = [kind for kind in member.pop("anyOf", []) if kind != {"type": "null"}]
+                member.update({"anyOf": kinds} if len(kinds) > 1 else (kinds or [{}])[0] | member)
             elif isinstance(member.get("default"), dict):
                 member["default"] = {k: v for k, v in member["default"].items() if v is not None}
     return schema

@@ -8,7 +8,7 @@ from schemas.documents import ANY_STAGE, HandoffContract, Receiver, key
 from schemas.lint_contract import lint_contract
 from schemas.loading import Documents
 from schemas.printable import listed
-from schemas.yaml_source import Problem, Source
+from schemas.yaml_source import Location, Problem
 
 _LEVELS = ("error", "warning", "hint")
 
@@ -23,9 +23,9 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
     contracts = in_play(documents.contracts)
     problems: list[Problem] = []
     for contract in contracts:
-        source = documents.source(contract)
-        problems += _receivers_known(contract, receivers, source)
-        problems += lint_contract(contract, receivers.get(contract.to.receiver), source)
+        location = documents.location(contract)
+        problems += _receivers_known(contract, receivers, location)
+        problems += lint_contract(contract, receivers.get(contract.to.receiver), location)
     problems += _tried_in_vain(documents.contracts, contracts, documents)
     problems += _shadowed(contracts, documents)
     settled = [contract for contract in contracts if contract.status != "draft"]
@@ -87,11 +87,11 @@ def _rank(contract: HandoffContract) -> tuple[bool, int]:
 
 
 def _receivers_known(
-    contract: HandoffContract, receivers: dict[str, Receiver], source: Source
+    contract: HandoffContract, receivers: dict[str, Receiver], location: Location
 ) -> Iterator[Problem]:
     def told(at: tuple[str, ...], receiver_id: str, is_: str, suggestion: str) -> Problem:
         message = f"the receiver {receiver_id!r} {is_}"
-        return source.problem(at, message, suggestion, "warning")
+        return location.problem(at, message, suggestion, "warning")
 
     at, receiver_id = ("to", "receiver"), contract.to.receiver
     receiver = receivers.get(receiver_id)
@@ -122,7 +122,7 @@ def _tried_in_vain(
         if contract.status != "trial" or contract in in_play:
             continue
         newest = max(c.version for c in in_play if c.id == contract.id and c.status == "trial")
-        yield documents.source(contract).problem(
+        yield documents.location(contract).problem(
             ("status",),
             f"version {newest} of {contract.id!r} is on trial too, and only the highest one judges",
             "retire this one",
@@ -147,7 +147,7 @@ def _shadowed(contracts: list[HandoffContract], documents: Documents) -> Iterato
                 continue  # two that the processor starts by itself: it knows which
             told.add((first.id, other.id))
             where = "any stage" if (stage,) == ANY_STAGE else f"stage {stage!r}"
-            yield documents.source(other).problem(
+            yield documents.location(other).problem(
                 ("from", "stage"),
                 f"the contract {first.id!r} covers {where} to {receiver!r} as closely: a handoff "
                 f"that names no contract takes {first.id!r}",
@@ -186,7 +186,7 @@ def _left_unowned(
         told |= {(contract.workflow, stage) for stage in unowned}
         if unowned:
             stages = f"the stage{'s' * (len(unowned) > 1)} {listed([*map(repr, unowned)], ' and ')}"
-            yield documents.source(contract).problem(
+            yield documents.location(contract).problem(
                 ("from",),
                 f"nothing says who runs {stages} of "
                 f"{contract.workflow!r}: no contract names its team, and no receiver with an owner "
@@ -213,7 +213,7 @@ def _owner_in_force(
         and (contract.workflow, contract.to.stage) not in owned
     }
     nobodys = f", so nobody owns the stage {listed(stages, ' and ')}" if stages else ""
-    yield documents.source(receiver).problem(
+    yield documents.location(receiver).problem(
         ("owners",),
         f"the receiver {receiver.id!r} has no owner in force on {today.isoformat()}{nobodys}",
         "name a person; until then packages are held (owner_missing)",

@@ -17,7 +17,7 @@ from schemas.json_schema import MOST_TRIED, Validator
 from schemas.printable import listed
 from schemas.records import ViolationKind
 from schemas.values import format_duration
-from schemas.yaml_source import Problem, Source
+from schemas.yaml_source import Location, Problem
 
 # Opened when the handoff has been sent, or is held already: too late to hold it.
 _TOO_LATE: dict[ViolationKind, str] = {
@@ -39,21 +39,21 @@ _ABOUT_REQUIRED: tuple[ViolationKind, ...] = (
 
 
 def lint_contract(
-    contract: HandoffContract, receiver: Receiver | None, source: Source
+    contract: HandoffContract, receiver: Receiver | None, location: Location
 ) -> Iterator[Problem]:
     """The problems of one contract; `receiver` is its own, where that is known."""
-    yield from _deadlines(contract, receiver, source)
-    yield from _acceptance(contract, source)
-    yield from _paths(contract, source)
-    yield from _dead_paths(contract, source)
-    yield from _sameness(contract, source)
-    yield from _translations(contract, source)
-    yield from _expressions(contract, source)
-    yield from _kinds(contract, receiver, source)
+    yield from _deadlines(contract, receiver, location)
+    yield from _acceptance(contract, location)
+    yield from _paths(contract, location)
+    yield from _dead_paths(contract, location)
+    yield from _sameness(contract, location)
+    yield from _translations(contract, location)
+    yield from _expressions(contract, location)
+    yield from _kinds(contract, receiver, location)
 
 
 def _deadlines(
-    contract: HandoffContract, receiver: Receiver | None, source: Source
+    contract: HandoffContract, receiver: Receiver | None, location: Location
 ) -> Iterator[Problem]:
     habit = receiver.checks_every if receiver is not None else None
     deadlines = {
@@ -62,7 +62,7 @@ def _deadlines(
     }
     for name, deadline in deadlines.items():
         if receiver is not None and habit and deadline and deadline < habit:
-            yield source.problem(
+            yield location.problem(
                 (name,),
                 f"{format_duration(deadline)} is shorter than {format_duration(habit)}, the time "
                 f"after which {receiver.id!r} looks again (checks_every): the deadline would pass "
@@ -71,7 +71,7 @@ def _deadlines(
             )
     accept, complete = deadlines.values()
     if accept and complete and complete < accept:
-        yield source.problem(
+        yield location.problem(
             ("complete_within",),
             f"{format_duration(complete)} is shorter than {format_duration(accept)}, the time to "
             "accept (accept_within), and both count from sending: the work would be due before "
@@ -79,7 +79,7 @@ def _deadlines(
             "allow more time to complete, or less to accept",
         )
     if contract.release_within and not _holding(contract, receiver):
-        yield source.problem(
+        yield location.problem(
             ("release_within",),
             "this deadline counts from holding, and no kind in hold_on ever holds a package",
             "name the kinds that hold, or leave release_within out",
@@ -94,11 +94,11 @@ def _holding(contract: HandoffContract, receiver: Receiver | None) -> bool:
     )
 
 
-def _acceptance(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+def _acceptance(contract: HandoffContract, location: Location) -> Iterator[Problem]:
     suggestion = "name the stage that the receiver runs (to.stage), or say accept: explicit"
     if contract.to.stage is None:
         if isinstance(contract.accept, AcceptTools):
-            yield source.problem(
+            yield location.problem(
                 ("accept",),
                 "these are the tools whose outputs at to.stage accept, and there is no to.stage: "
                 "only an ack accepts",
@@ -108,7 +108,7 @@ def _acceptance(contract: HandoffContract, source: Source) -> Iterator[Problem]:
         elif contract.accept == "on_output":
             for name in ("accept_within", "complete_within"):
                 if getattr(contract, name) is not None:
-                    yield source.problem(
+                    yield location.problem(
                         (name,),
                         "without to.stage no output of the receiver is known for one: only an ack "
                         "keeps this deadline",
@@ -117,7 +117,7 @@ def _acceptance(contract: HandoffContract, source: Source) -> Iterator[Problem]:
                     )
                     return
     elif contract.accept == "on_output" and contract.to.stage in contract.from_.stage:
-        yield source.problem(
+        yield location.problem(
             ("to", "stage"),
             f"the handoff comes from the stage {contract.to.stage!r} too: the sender's own next "
             "output there accepts it",
@@ -126,7 +126,7 @@ def _acceptance(contract: HandoffContract, source: Source) -> Iterator[Problem]:
         )
 
 
-def _paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+def _paths(contract: HandoffContract, location: Location) -> Iterator[Problem]:
     """Paths that are none: each stands for a name that is spelled so."""
     places: list[tuple[tuple[str | int, ...], str]] = [
         (("fields", i, "from", j), path)
@@ -142,7 +142,7 @@ def _paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
         try:
             paths.parse(path)
         except ExpressionError as error:
-            yield source.problem(
+            yield location.problem(
                 at,
                 f"{error.message}, so only a name that is spelled so is read",
                 f"{error.suggestion}\n{error.place}",
@@ -150,13 +150,13 @@ def _paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
             )
 
 
-def _dead_paths(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+def _dead_paths(contract: HandoffContract, location: Location) -> Iterator[Problem]:
     """Paths into an object that an earlier path takes whole: it has a value whenever they do."""
     for i, field in enumerate(contract.fields):
         for j, path in enumerate(field.from_):
             above = next((p for p in field.from_[:j] if path.startswith((p + ".", p + "["))), None)
             if above is not None:
-                yield source.problem(
+                yield location.problem(
                     ("fields", i, "from", j),
                     f"{path!r} is never read out of {above!r}, which stands before it and has a "
                     "value whenever this one has",
@@ -173,7 +173,7 @@ _SPELLED: dict[str, str] = {
 _SAID_BY_TYPE = ("date", "number")
 
 
-def _sameness(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+def _sameness(contract: HandoffContract, location: Location) -> Iterator[Problem]:
     """Fields whose values tools spell in several ways, going by their names."""
     for i, field in enumerate(contract.fields):
         if field.same_as is not None or field.translate is not None:
@@ -184,7 +184,7 @@ def _sameness(contract: HandoffContract, source: Source) -> Iterator[Problem]:
             if reader in _SAID_BY_TYPE and (typed or field.schema_ is not None):
                 continue
             if any(re.fullmatch(pattern, word) for word in words):
-                yield source.problem(
+                yield location.problem(
                     ("fields", i),
                     f"{field.name!r} may be spelled in several ways, and only the same spelling "
                     "counts as the same value",
@@ -193,7 +193,7 @@ def _sameness(contract: HandoffContract, source: Source) -> Iterator[Problem]:
                 )
 
 
-def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+def _translations(contract: HandoffContract, location: Location) -> Iterator[Problem]:
     """Terms of the receiver that the field's own type or schema refuses (it is asked after)."""
     spent = 0.0
     for i, field in enumerate(contract.fields):
@@ -205,7 +205,7 @@ def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem
         for term, to in field.translate.items():
             value = msgspec.json.encode(to)
             if len(value) > validator.largest:
-                yield source.problem(
+                yield location.problem(
                     ("fields", i, "translate", term),
                     f"the term that this becomes is longer ({len(value):,} bytes) than any that "
                     f"the schema judges ({validator.largest:,}): every handoff with it is "
@@ -218,7 +218,7 @@ def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem
             if spent > MOST_TRIED:
                 unchecked += 1
             elif not validator.fits(value):
-                yield source.problem(
+                yield location.problem(
                     ("fields", i, "translate", term),
                     "the term that this becomes has not the field's own type or schema: every "
                     "handoff with it is context_malformed",
@@ -227,7 +227,7 @@ def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem
                 )
         if unchecked:
             terms = "1 of its terms was" if unchecked == 1 else f"{unchecked} of its terms were"
-            yield source.problem(
+            yield location.problem(
                 ("fields", i, "translate"),
                 f"{terms} not checked against the schema, which would take too long: one that it "
                 "refuses makes each handoff with it context_malformed",
@@ -236,13 +236,15 @@ def _translations(contract: HandoffContract, source: Source) -> Iterator[Problem
             )
 
 
-def _expressions(contract: HandoffContract, source: Source) -> Iterator[Problem]:
+def _expressions(contract: HandoffContract, location: Location) -> Iterator[Problem]:
     """Expressions that are the same for every task, and rules over what no package holds."""
     if contract.when is not None:
         turn = compile_expression(contract.when)
         if not turn.reads and not _holds(turn):
             message = "is never true, so the processor never starts a handoff"
-            yield source.problem(("when",), message, "read the context: context.<name>", "warning")
+            yield location.problem(
+                ("when",), message, "read the context: context.<name>", "warning"
+            )
     declared = {field.name for field in contract.fields}
     for i, rule in enumerate(contract.rules):
         reads = compile_expression(rule.expr).reads
@@ -261,7 +263,7 @@ def _expressions(contract: HandoffContract, source: Source) -> Iterator[Problem]
             suggestion = "declare it as a field (required: false, if need be)"
         else:
             continue
-        yield source.problem(("rules", i, "expr"), message, suggestion, "warning")
+        yield location.problem(("rules", i, "expr"), message, suggestion, "warning")
 
 
 def _holds(expression: Expression) -> bool:
@@ -272,22 +274,22 @@ def _holds(expression: Expression) -> bool:
 
 
 def _kinds(
-    contract: HandoffContract, receiver: Receiver | None, source: Source
+    contract: HandoffContract, receiver: Receiver | None, location: Location
 ) -> Iterator[Problem]:
     """Kinds in hold_on and severity that no handoff on this contract can have."""
     for i, kind in enumerate(contract.hold_on):
         why = None if kind == "any" else _TOO_LATE.get(kind) or _never(kind, contract, receiver)
         if why is not None:
             message = f"{kind} never holds a package on this contract: {why}"
-            yield source.problem(("hold_on", i), message, "remove it", "warning")
+            yield location.problem(("hold_on", i), message, "remove it", "warning")
     for known in contract.severity:
         why = _never(known, contract, receiver)
         if known == "rule_failed":
             message = "a rule that fails has the severity that stands with the rule, not this one"
-            yield source.problem(("severity", known), message, "give it to the rules", "warning")
+            yield location.problem(("severity", known), message, "give it to the rules", "warning")
         elif why is not None:
             message = f"{known} never opens on this contract: {why}"
-            yield source.problem(("severity", known), message, "remove it", "warning")
+            yield location.problem(("severity", known), message, "remove it", "warning")
 
 
 def _never(kind: ViolationKind, contract: HandoffContract, receiver: Receiver | None) -> str | None:

@@ -1,6 +1,7 @@
-"""Contracts and receivers from YAML files, with every problem found in them.
+"""Contracts, receivers and sources from YAML files, with every problem found in them.
 
-`load` reads and validates each document; `schemas.lint` judges them against each other.
+`load` reads and validates each document; `schemas.lint` and `schemas.lint_sources` judge them
+against each other.
 """
 
 import difflib
@@ -14,11 +15,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.documents import Document, HandoffContract, Receiver, key
-from schemas.yaml_source import At, Problem, Source, read
+from schemas.sources import ROOTS, TAGGED, Source
+from schemas.yaml_source import At, Location, Problem, read
 
-_KINDS: Final[dict[str, type[HandoffContract] | type[Receiver]]] = {
+_KINDS: Final[dict[str, type[HandoffContract] | type[Receiver] | type[Source]]] = {
     "HandoffContract": HandoffContract,
     "Receiver": Receiver,
+    "Source": Source,
 }
 
 
@@ -26,17 +29,23 @@ _KINDS: Final[dict[str, type[HandoffContract] | type[Receiver]]] = {
 class Documents:
     """What was loaded, in the order of files and of documents in them.
 
-    `sources` maps `schemas.documents.key(document)` to where it was read; documents that come from
-    a topic have none.
+    `locations` maps a document to where it was read, by its key (a source by "source" and its id);
+    documents that come from a topic have none.
     """
 
     contracts: tuple[HandoffContract, ...] = ()
     receivers: tuple[Receiver, ...] = ()
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    locations: Mapping[str, Location] = field(default_factory=dict)
+    intake_sources: tuple[Source, ...] = ()
 
-    def source(self, document: Document) -> Source:
+    def location(self, document: Document | Source) -> Location:
         """Where a document was read, or its key in place of a file."""
-        return self.sources.get(key(document)) or Source(key(document))
+        return self.locations.get(_name(document)) or Location(_name(document))
+
+
+def _name(document: Document | Source) -> str:
+    """A name that no document of another kind has."""
+    return f"source {document.id}" if isinstance(document, Source) else key(document)
 
 
 class DocumentErrors(Exception):
@@ -51,33 +60,34 @@ class DocumentErrors(Exception):
 
 
 def load(paths: Iterable[Path | str]) -> Documents:
-    """Read contracts and receivers from files and directories (all *.yaml, *.yml below, sorted).
+    """Read contracts, receivers and sources from files and directories.
 
-    Raises DocumentErrors with every problem of every file.
+    Of a directory these are all *.yaml and *.yml below it, sorted. Raises DocumentErrors with
+    every problem of every file.
     """
     problems: list[Problem] = []
-    documents: list[Document] = []
-    sources: dict[str, Source] = {}
+    documents: list[Document | Source] = []
+    locations: dict[str, Location] = {}
     for file in _files([Path(path) for path in paths], problems):
         found, here = read(file)
-        for data, source in found:
-            document = _validated(data, source, here)
+        for data, location in found:
+            document = _validated(data, location, here)
             if document is None:
                 continue
-            name = key(document)
-            if name in sources:
-                first = sources[name]
+            name = _name(document)
+            if name in locations:
+                first = locations[name]
                 here.append(
-                    source.problem(
+                    location.problem(
                         ("id",),
                         f"{name} is declared twice, first at {first.file}:{first.lines[('id',)]}",
                         "remove one of them"
-                        if isinstance(document, Receiver)
+                        if not isinstance(document, HandoffContract)
                         else "remove one of them, or raise the version",
                     )
                 )
                 continue
-            sources[name] = source
+            locations[name] = location
             documents.append(document)
         problems += sorted(here, key=lambda problem: problem.line)
     if problems:
@@ -85,7 +95,8 @@ def load(paths: Iterable[Path | str]) -> Documents:
     return Documents(
         tuple(d for d in documents if isinstance(d, HandoffContract)),
         tuple(d for d in documents if isinstance(d, Receiver)),
-        sources,
+        locations,
+        tuple(d for d in documents if isinstance(d, Source)),
     )
 
 
@@ -98,7 +109,9 @@ def _files(paths: list[Path], problems: list[Problem]) -> Iterator[Path]:
                 f for f in path.rglob("*") if f.suffix in (".yaml", ".yml") and f.is_file()
             )
             if not files:
-                suggestion = "give a directory that holds contracts or receivers (*.yaml, *.yml)"
+                suggestion = (
+                    "give a directory that holds contracts, receivers or sources (*.yaml, *.yml)"
+                )
                 problems.append(Problem(str(path), 0, "", "holds no documents", suggestion))
         for file in files:
             if file.resolve() not in seen:  # a file given by name and by its directory counts once
@@ -106,10 +119,10 @@ def _files(paths: list[Path], problems: list[Problem]) -> Iterator[Path]:
                 yield file
 
 
-def _validated(data: Any, source: Source, problems: list[Problem]) -> Document | None:
+def _validated(data: Any, location: Location, problems: list[Problem]) -> Document | Source | None:
     if not isinstance(data, dict):
         problems.append(
-            source.problem(
+            location.problem(
                 (), "is not a mapping", "begin the document with 'kind: HandoffContract'"
             )
         )
@@ -117,21 +130,21 @@ def _validated(data: Any, source: Source, problems: list[Problem]) -> Document |
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
         message = f"unknown kind {repr(kind)[:80]}" if "kind" in data else "'kind' is missing"
-        problems.append(source.problem(("kind",), message, nearest(str(kind), _KINDS)))
+        problems.append(location.problem(("kind",), message, nearest(str(kind), _KINDS)))
         return None
     told = {(problem.line, problem.path) for problem in problems}
     new: list[Problem] = []
-    for at in source.lines:
+    for at in location.lines:
         if _lacks_value(data, at):
-            new.append(source.problem(at, "has no value", "give it one, or leave the key out"))
+            new.append(_without_value(at, kind, location))
     told_first = {(problem.line, problem.path) for problem in new}
     model = _KINDS[kind]
-    document: Document | None = None
+    document: Document | Source | None = None
     try:
         document = model.model_validate(data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            problem = _problem(detail, model, data, source)
+            problem = _problem(detail, model, data, location)
             if problem and (problem.line, problem.path) not in told_first:
                 new.append(problem)
     # What could not be read stands as None in the data: say it once.
@@ -145,6 +158,8 @@ def _lacks_value(data: Any, at: At) -> bool:
         return False
     if len(at) > 3 and at[2] in ("schema", "translate"):
         return False  # fields[0].translate.hot: there null is the author's value
+    if (at[-1] == "value" and "else" in at) or at[0] == "lookups":
+        return False  # so it is there
     return _value_at(data, at) is None
 
 
@@ -167,7 +182,7 @@ _BOUNDS: Final = {
 
 
 def _problem(
-    error: ErrorDetails, model: type[BaseModel], data: Any, source: Source
+    error: ErrorDetails, model: type[BaseModel], data: Any, location: Location
 ) -> Problem | None:
     at = _clean(error["loc"], data)
     context = error.get("ctx", {})
@@ -176,39 +191,41 @@ def _problem(
         case "default_factory_not_called":
             return None  # follows from another error, which is reported
         case "document":
-            return source.problem(at, context["message"], context["suggestion"])
+            return location.problem(at, context["message"], context["suggestion"])
         case "missing":
-            return source.problem(at, "is missing", "add it")
+            return location.problem(at, "is missing", "add it")
         case "too_long":
             most = f"has more entries than {context['max_length']:,}, the limit"
-            return source.problem(at, most, "split the contract")
+            return location.problem(at, most, "split the contract")
         case _ if error["loc"][-1:] == ("[key]",):
             options = re.findall(r"'([^']*)'", context.get("expected", ""))
-            return source.problem(at, "unknown key", nearest(str(at[-1]), options))
+            return location.problem(at, "unknown key", nearest(str(at[-1]), options))
         case "extra_forbidden":
             known = _known_keys(model, error["loc"][:-1])
-            return source.problem(at, "unknown key", nearest(str(at[-1]), known))
+            return location.problem(at, "unknown key", nearest(str(at[-1]), known))
         case "literal_error":
             options = re.findall(r"'([^']*)'", context["expected"])
-            return source.problem(
+            return location.problem(
                 at, f"unknown value {repr(value)[:80]}", nearest(str(value), options)
             )
         case kind if kind in _SHOULD_BE:
             wanted, suggestion = _SHOULD_BE[kind]
             if isinstance(value, (dict, list)) and kind not in ("tuple_type", "dict_type"):
                 suggestion = f"write {wanted} in its place"
-            return source.problem(at, f"must be {wanted}, not {_kind_of(value)}", suggestion)
+            return location.problem(at, f"must be {wanted}, not {_kind_of(value)}", suggestion)
         case kind if kind in _BOUNDS:
             name, words = _BOUNDS[kind]
-            return source.problem(at, f"must be {words} {context[name]:g}", "change the number")
+            return location.problem(at, f"must be {words} {context[name]:g}", "change the number")
         case _:
-            return source.problem(at, error["msg"], "correct it")
+            return location.problem(at, error["msg"], "correct it")
 
 
 def _clean(loc: tuple[str | int, ...], data: Any) -> At:
     """The steps of pydantic's location that lead through the data; it adds names of its own."""
     at: list[str | int] = []
     for i, step in enumerate(loc):
+        if isinstance(step, str) and step != "[key]" and step[:1] == "[":
+            continue  # the tag of a union
         inside = isinstance(data, dict) and step in data
         inside |= isinstance(data, list) and isinstance(step, int) and step < len(data)
         if inside:
@@ -217,6 +234,17 @@ def _clean(loc: tuple[str | int, ...], data: Any) -> At:
             continue
         at.append(step)
     return tuple(at)
+
+
+def _without_value(at: At, kind: str, location: Location) -> Problem:
+    written = str(at[-1])
+    if kind == "Source" and (written in ROOTS or "." in written or "[" in written):
+        return location.problem(
+            at,
+            "braces without quotes are a mapping in YAML, and no template",
+            f'write "{{{written}}}" in quotes for a text, or {written} alone for the value',
+        )
+    return location.problem(at, "has no value", "give it one, or leave the key out")
 
 
 def _value_at(data: Any, at: At) -> Any:
@@ -232,6 +260,8 @@ def _value_at(data: Any, at: At) -> Any:
 
 def _known_keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     for step in loc:
+        if step in TAGGED:
+            model = TAGGED[str(step)]
         for name, info in model.model_fields.items():
             if step == (info.alias or name):
                 model = next(_models(info.annotation), model)

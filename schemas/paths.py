@@ -1,7 +1,8 @@
 """Paths into a context, as contracts write them: `crm.phones[0]`, `custom_fields[id=360].value`.
 
-    path  = name { "." name | "[" index "]" | "[" name "=" text "]" }
+    path  = name { "." name | "[" quoted "]" | "[" index "]" | "[" name "=" text "]" }
     name  = characters without "." and "[", or any in quotes: 'first name', "a.b"
+    quoted = a name in quotes, as CEL has it: ["a.b"] is ."a.b"
     index = an integer; negative ones count from the end
     text  = characters without "]", or any in quotes
 
@@ -101,7 +102,10 @@ def _bracket(text: str, begin: int) -> tuple[Step, int]:
     index = _INDEX.match(text, begin + 1)
     if index is not None and text[index.end() : index.end() + 1] == "]":
         return int(index[0]), index.end() + 1
-    member = _quoted(text, begin + 1) or _plain(_PLAIN_MEMBER, text, begin + 1)
+    quoted = _quoted(text, begin + 1)
+    if quoted is not None and text[quoted[1] : quoted[1] + 1] == "]":
+        return quoted[0], quoted[1] + 1
+    member = quoted or _plain(_PLAIN_MEMBER, text, begin + 1)
     if member is None or text[member[1] : member[1] + 1] != "=":
         raise ExpressionError("this bracket is no element of a list", _ABOUT_BRACKETS, text, begin)
     value = _quoted(text, member[1] + 1) or _plain(_PLAIN_TEXT, text, member[1] + 1)

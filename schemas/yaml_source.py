@@ -64,7 +64,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Source:
+class Location:
     """Where a document was read: its file, and the line of each value in it."""
 
     file: str
@@ -91,8 +91,8 @@ def show(at: At) -> str:
     return text.removeprefix(".")
 
 
-def read(file: Path) -> tuple[list[tuple[Any, Source]], list[Problem]]:
-    """The documents of a YAML file, each with its source, and the problems of reading them.
+def read(file: Path) -> tuple[list[tuple[Any, Location]], list[Problem]]:
+    """The documents of a YAML file, each with its location, and the problems of reading them.
 
     A value with a problem is None. Nothing is raised for bad content.
     """
@@ -126,14 +126,14 @@ def read(file: Path) -> tuple[list[tuple[Any, Source]], list[Problem]]:
         return [], [_syntax(name, 0, str(error).splitlines()[0])]
     except RecursionError:
         return [], [Problem(name, 0, "", "nests too deep to be read", "flatten it")]
-    documents: list[tuple[Any, Source]] = []
+    documents: list[tuple[Any, Location]] = []
     problems: list[Problem] = []
     for node in nodes:
-        builder = _Builder(Source(name))
+        builder = _Builder(Location(name))
         built = builder.build(node, ())
         problems += builder.problems
         if built is not None and not builder.too_large:
-            documents.append((built, builder.source))
+            documents.append((built, builder.location))
     if not documents and not problems:
         problems.append(Problem(name, 0, "", "has no document", "write one, or remove the file"))
     return documents, problems
@@ -168,14 +168,21 @@ def _syntax(file: str, line: int, problem: str) -> Problem:
         suggestion = "indent with spaces, not tabs"
     elif "mapping values are not allowed" in problem:
         suggestion = "check the indentation, and put text that holds ': ' in quotes"
+    elif "expected ',' or '}'" in problem or "expected ',' or ']'" in problem:
+        suggestion = (
+            "within braces and brackets put text in quotes that holds a brace, a bracket, a comma, "
+            "'? ' or ' : '"
+        )
+    elif "but found '<scalar>'" in problem:
+        suggestion = "put the whole text in quotes: '...' where it holds \""
     return Problem(file, line, "", f"is not valid YAML: {problem}", suggestion)
 
 
 class _Builder:
     """Turns one document's nodes into plain data; collects lines and problems on the way."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, location: Location) -> None:
+        self.location = location
         self.problems: list[Problem] = []
         self.too_large = False
         self._values = 0
@@ -183,7 +190,7 @@ class _Builder:
 
     def build(self, node: Node, at: At) -> Any:
         self._values += 1
-        self.source.lines.setdefault(at, node.start_mark.line + 1)
+        self.location.lines.setdefault(at, node.start_mark.line + 1)
         if self._values > MAX_VALUES or len(at) > MAX_DEPTH:
             if not self.too_large:
                 self._refuse(
@@ -216,10 +223,10 @@ class _Builder:
             if not isinstance(key, str):
                 key = json.dumps(key)  # JSON has text keys only: true, 1 and null by their text
             if key in found:
-                first = self.source.lines[*at, key]
+                first = self.location.lines[*at, key]
                 self.problems.append(
                     Problem(
-                        self.source.file,
+                        self.location.file,
                         line,
                         show((*at, key)),
                         f"this key stands here twice, first in line {first}",
@@ -227,7 +234,7 @@ class _Builder:
                     )
                 )
                 continue
-            self.source.lines[*at, key] = line
+            self.location.lines[*at, key] = line
             found[key] = self.build(value_node, (*at, key))
         return found
 
@@ -262,4 +269,4 @@ class _Builder:
         return value
 
     def _refuse(self, at: At, message: str, suggestion: str) -> None:
-        self.problems.append(self.source.problem(at, message, suggestion))
+        self.problems.append(self.location.problem(at, message, suggestion))

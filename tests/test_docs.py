@@ -18,6 +18,7 @@ from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas.lifecycle import OPEN, TRANSITIONS, Transition
 from schemas.lint import lint
+from schemas.lint_sources import lint_sources
 from schemas.loading import load
 from schemas.records import (
     Ack,
@@ -132,7 +133,9 @@ def test_contracts_in_the_text_are_without_a_fault(page: Path, tmp_path: Path) -
         if language == "yaml":
             path = tmp_path / f"{number}.yaml"
             path.write_text(body, encoding="utf-8")
-            assert lint(load([path]), dt.date(2026, 6, 1)) == []
+            found = load([path])
+            assert lint(found, dt.date(2026, 6, 1)) == []
+            assert lint_sources(found) == []
 
 
 def check_members(table: str, record: type[msgspec.Struct]) -> None:

@@ -374,7 +374,10 @@ accept_within: 4h
         ("", "c.yaml: has no document; write one, or remove the file"),
         ("# nothing\n---\n", "c.yaml: has no document; write one, or remove the file"),
         ("- 1\n", "c.yaml:1: is not a mapping; begin the document with 'kind: HandoffContract'"),
-        ("a: 1\n", "c.yaml:1: kind: 'kind' is missing; known here: HandoffContract, Receiver"),
+        (
+            "a: 1\n",
+            "c.yaml:1: kind: 'kind' is missing; known here: HandoffContract, Receiver, Source",
+        ),
         ("kind: Reciever\n", "c.yaml:1: kind: unknown kind 'Reciever'; did you mean 'Receiver'?"),
         (
             RECEIVER + "id: b\n",

@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "processors.timeline": {"schemas", "processors.processor", "processors.driver"},
     "processors.integrity": {"schemas", "processors.contracts", "processors.processor"},
     "processors.insights": {"schemas", "processors.contracts", "processors.processor"},
+    "processors.intake": {"schemas"},
     "processors.runtime": {
         "schemas",
         "topics",
@@ -62,6 +63,7 @@ WITHOUT_KAFKA = (
     "processors.timeline",
     "processors.integrity",
     "processors.insights",
+    "processors.intake",
 )
 
 

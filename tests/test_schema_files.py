@@ -104,7 +104,7 @@ def in_words(record: msgspec.Struct) -> Any:
 def test_the_files_are_those_that_the_types_generate() -> None:
     assert generate.outdated() == []
     assert generate.main(["--check"]) == 0
-    assert len(generate.files()) == 2 * len(PUBLISHED) + 2
+    assert len(generate.files()) == 2 * len(PUBLISHED) + 3
 
 
 def test_outdated_missing_and_surplus_files_are_found_and_set_right(
@@ -234,3 +234,20 @@ def test_an_editor_accepts_what_the_models_accept_and_flags_a_typing_error() -> 
     editor.validate(data)
     for wrong in ({"acton": "x"}, {"status": "activ"}, {"when": None}, {"accept": "never"}):
         assert not editor.is_valid(data | wrong), wrong
+
+
+def test_an_editor_flags_a_typing_error_in_a_source() -> None:
+    editor = jsonschema_rs.validator_for(
+        json.loads((HERE / "json" / "source.schema.json").read_text())
+    )
+    for path in sorted((HERE.parent / "examples").glob("*/source.yaml")):
+        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        editor.validate(data)
+        mistyped: list[dict[str, object]] = [
+            {"emti": []},
+            {"decode": "jsno"},
+            {"emit": [{"stage": {"form": "value.a"}}]},
+            {"emit": [{"stage": {"value": "a"}, "continues": {}}]},
+        ]
+        for wrong in mistyped:
+            assert not editor.is_valid(data | wrong), wrong

@@ -45,6 +45,7 @@ PROCESSORS: dict[str, Processor[Any]] = {
 PEOPLE = sorted(set(rows()) - set(PROCESSORS) - {"a tool", "a receiver"})
 # They ask no cluster.
 OFFLINE = {"up", "demo", "run", "contracts lint", "import openai-chat"}
+OFFLINE |= {"sources lint", "sources test", "sources draft"}
 
 # What they wrote once would not be written again, or is gone.
 ANEW = {"contracts apply", "receivers apply", "send", "release", "discard"}

@@ -131,7 +131,7 @@ def _in_force(found: Documents) -> Documents:
         if each.owner.name == documents.UNKNOWN:
             update["owner"] = _ANYBODY
         contracts.append(each.model_copy(update=update))
-    return Documents(tuple(contracts), found.receivers, found.sources)
+    return Documents(tuple(contracts), found.receivers, found.locations)
 
 
 def _tables(found: Documents) -> tuple[Table, Table]:

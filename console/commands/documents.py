@@ -95,12 +95,14 @@ def _verdict(found: Documents, problems: list[Problem]) -> str:
     counts = [output.number(errors, "error"), output.number(levels["warning"], "warning")]
     if hints:
         counts.append(output.number(hints, "hint"))
-    if errors and not found.sources:
+    if errors and not found.locations:
         return ", ".join(counts)
     read = [
         output.number(len(found.contracts), "contract"),
         output.number(len(found.receivers), "receiver"),
     ]
+    if found.intake_sources:
+        read.append(f"{output.number(len(found.intake_sources), 'source')} (see: sources lint)")
     return f"{' and '.join(read)}: {', '.join(counts)}"
 
 
@@ -191,7 +193,7 @@ def apply_receivers(paths: tuple[str, ...]) -> None:
 def register_receivers(cluster: Cluster, found: Documents, *, quiet: bool = False) -> None:
     """Lint and register receivers. Raises `BadInputError`; then none is registered."""
     registered = read_documents(cluster, RECEIVERS)
-    _lint_or_stop(Documents((), found.receivers, found.sources), cluster, quiet)
+    _lint_or_stop(Documents((), found.receivers, found.locations), cluster, quiet)
     changed: dict[str, bytes] = {}
     said: list[str] = []
     for receiver in found.receivers:
@@ -210,7 +212,7 @@ def _loops(found: Documents, cluster: Cluster) -> Iterator[Problem]:
     ours = {cluster.name(name) for name in NAMES}
     for receiver in found.receivers:
         if receiver.queue in ours:
-            yield found.source(receiver).problem(
+            yield found.location(receiver).problem(
                 ("queue",),
                 f"{receiver.queue} is a topic of the processor itself, which would read its own "
                 "packages there",
@@ -226,7 +228,7 @@ def _lint_or_stop(found: Documents, cluster: Cluster, quiet: bool) -> None:
         for each in (read_documents(cluster, RECEIVERS) if found.contracts else {}).values()
         if isinstance(each, Receiver) and each.id not in given
     ]
-    whole = Documents(found.contracts, (*found.receivers, *beside), found.sources)
+    whole = Documents(found.contracts, (*found.receivers, *beside), found.locations)
     registered = {each.id for each in beside}
     problems = [
         *_loops(found, cluster),

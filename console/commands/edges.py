@@ -53,11 +53,16 @@ def edges(
             for line in drawing(chosen):
                 output.say(line)
         elif chosen:
-            output.columns(_HEADINGS, [_row(edge) for edge in chosen])
+            drawn(chosen)
             bare = sum(not edge.documented for edge in chosen)
             total = output.number(len(chosen), "edge")
             drafts = "; drafts for them: handoff discover" if bare else ""
             output.say(f"{total}, {bare} undocumented{drafts}", err=True)
+
+
+def drawn(edges: Iterable[Edge]) -> None:
+    """Print the edges as a table for people."""
+    output.columns(_HEADINGS, [_row(edge) for edge in edges])
 
 
 def _row(edge: Edge) -> list[str]:

@@ -72,16 +72,20 @@ def _named(node: Node) -> str:
     """` (context.crm.tier)` for what has a name, to stand behind its type in a message."""
     match node:
         case ContextMember():
-            return f" ({member(node.name)})"
-        case Member(base=ContextMember(name=name), steps=steps):
+            return f" ({_written(node)})"
+        case Member(base=ContextMember() as base, steps=steps):
             path = "".join(
                 f".{step.name}" if isinstance(step, Select) else "[...]"
                 for step in steps
                 if not isinstance(step, Call)
             )
             if not any(isinstance(step, Call) for step in steps):
-                return f" ({member(name)}{path})"
+                return f" ({_written(base)}{path})"
     return ""
+
+
+def _written(node: ContextMember) -> str:
+    return node.name if node.root else member(node.name)
 
 
 def _member(node: Member) -> Run:

@@ -28,7 +28,8 @@ __all__ = [
 class Expression:
     """A compiled expression.
 
-    `text` is what was written; `reads` are the names of the context's members that it may read.
+    `text` is what was written; `reads` are the names of the context's members, or the roots, that
+    it may read.
     """
 
     __slots__ = ("_run", "reads", "text")
@@ -56,8 +57,12 @@ class Expression:
 
 
 @lru_cache(maxsize=1024)
-def compile_expression(text: str) -> Expression:
-    """Read, check and compile an expression. Raises ExpressionError."""
-    node = parse(text)
+def compile_expression(text: str, roots: frozenset[str] | None = None) -> Expression:
+    """Read, check and compile an expression. Raises ExpressionError.
+
+    It is over the members of a `context`; where `roots` are given, over values of these names, and
+    is evaluated with a `Members` of its own that knows them.
+    """
+    node = parse(text, roots)
     check(node, text)
     return Expression(text, frozenset(members(node)), build(node))

@@ -54,9 +54,9 @@ _LEVELS: Final = (
 )
 
 
-def parse(text: str) -> Node:
-    """The tree of an expression. Raises ExpressionError."""
-    return _Parser(text).whole()
+def parse(text: str, roots: frozenset[str] | None = None) -> Node:
+    """The tree of an expression over a context, or over these names. Raises ExpressionError."""
+    return _Parser(text, roots).whole()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,9 @@ class _Context:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, roots: frozenset[str] | None) -> None:
         self._text = text
+        self._roots = roots
         self._tokens = tokens(text)
         self._position = 0
         self._depth = 0
@@ -122,7 +123,8 @@ class _Parser:
 
     def whole(self) -> Node:
         if not self._text.strip():
-            self._refuse("the expression is empty", "write one, such as context.score >= 80", 0)
+            example = "context.score >= 80" if self._roots is None else 'value.op == "u"'
+            self._refuse("the expression is empty", f"write one, such as {example}", 0)
         node = self.expression()
         if self.next.kind != "end":
             self._refuse_next("an operator or the end")
@@ -174,6 +176,8 @@ class _Parser:
         return Chain(first, tuple(parts), start) if parts else first
 
     def _bare_context(self) -> bool:
+        if self._roots is not None:
+            return False  # each of them is a value
         after = self._tokens[min(self._position + 1, len(self._tokens) - 1)]
         return self._sees("context") and after.value not in (".", "[")
 
@@ -299,8 +303,10 @@ class _Parser:
             return self._function(name)
         if word in _CONSTANTS:
             return Literal(_CONSTANTS[word], name.start)
-        if word == "context":
+        if self._roots is None and word == "context":
             return _Context(name.start)
+        if self._roots is not None and word in self._roots:
+            return ContextMember(word, name.start, root=True)
         if word == "in":
             self._refuse(
                 "'in' has nothing on its left", "write a value before it, as in x in y", name.start
@@ -308,6 +314,10 @@ class _Parser:
         suggestion = f"write context.{word[:60]} for a member of the context, or text in quotes"
         if word in _MEANT:
             suggestion = f"write {_MEANT[word]}"
+        elif self._roots is not None:
+            near = difflib.get_close_matches(word, sorted(self._roots), n=1)
+            known = f"put text in quotes; known here: {', '.join(sorted(self._roots))}"
+            suggestion = f"did you mean {near[0]!r}?" if near else known
         elif difflib.get_close_matches(word, ("context",), cutoff=0.75):
             suggestion = "did you mean 'context'?"
         self._refuse(f"no such name {word[:60]!r}", suggestion, name.start)
@@ -337,7 +347,7 @@ class _Parser:
     def _has(self, name: Token) -> Node:
         self._take()
         argument = self._nested(")")
-        if isinstance(argument, ContextMember) and self._selected(-2):
+        if self._roots is None and isinstance(argument, ContextMember) and self._selected(-2):
             return InContext(argument.name, name.start)
         if isinstance(argument, Member) and isinstance(last := argument.steps[-1], Select):
             before = argument.steps[:-1]

@@ -22,10 +22,11 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class ContextMember:
-    """`context.name` or `context["name"]`."""
+    """`context.name` or `context["name"]`; the name alone where an expression has roots."""
 
     name: str
     at: int
+    root: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from schemas.cel.errors import EvaluationError
 MAX_VALUE_DEPTH: Final = 100
 
 # What expressions over one context may go through together: a character of a text is one step, and
-# a byte of JSON in a list or a map, which are read and compared member by member, `_NESTED_STEPS`.
+# a byte of JSON in a list or a map, which are read and compared member by member, `NESTED_STEPS`.
 # A text of 1 MiB may be searched 256 times, a list of 1 MiB compared 16 times; that takes about a
 # second. Where true could be taken for 1, two values are compared once more, here and not in C:
 # then each list or map in them takes `_AGAIN_STEPS`.
 MAX_STEPS: Final = 1 << 28
-_NESTED_STEPS: Final = 16
+NESTED_STEPS: Final = 16
 _AGAIN_STEPS: Final = 256
 
 INT64_MIN: Final = -(2**63)
@@ -62,7 +62,7 @@ class Members(dict[str, Any]):
             if type(a) is str:
                 self.spend(len(a) + len(b))
         elif kind is list or kind is dict:
-            self.spend(_NESTED_STEPS * sum([len(self.raw.get(name, b"")) for name in names]))
+            self.spend(NESTED_STEPS * sum([len(self.raw.get(name, b"")) for name in names]))
 
     def spend(self, steps: int) -> None:
         """So many steps are about to be made. Raises EvaluationError."""
@@ -80,7 +80,7 @@ class Members(dict[str, Any]):
         if name in self.unreadable:
             raise _unreadable(name)
         raw = bytes(found)
-        self.spend(_NESTED_STEPS * len(raw) if raw[0] in _NESTED else len(raw))
+        self.spend(NESTED_STEPS * len(raw) if raw[0] in _NESTED else len(raw))
         try:
             value = self[name] = _read(name, raw)
         except EvaluationError:

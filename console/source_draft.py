@@ -1,0 +1,227 @@
+"""A source proposed from recorded records: guesses by names, and by how values repeat.
+
+Each guess stands with what speaks for it, for a person to check. What cannot be guessed is UNKNOWN,
+which lint asks about.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from console import yaml_text
+from processors.intake.decoders import VALUE_DECODERS
+from processors.intake.mapped import Skipped
+from processors.intake.reads import ITEM
+from processors.intake.times import time_ms
+from schemas.documents import UNKNOWN
+from schemas.flow import Record, Refused
+from schemas.sources import DebeziumOptions
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.ASCII)
+_MOST_RECORDS: Final = 2_000
+_MOST_CONTEXT: Final = 12
+_TASKS: Final = ("ticket", "issue", "incident", "case", "task", "conversation", "thread", "order")
+_TASK_NAMES: Final = ("id", "key", "number", "session_id", "trace_id")
+_EVENT_NAMES: Final = ("id", "event_id", "eventid", "uuid", "lsn", "delivery", "message_id")
+_TIME_NAMES: Final = ("occurred", "time", "timestamp", "created", "updated", "date", "ts_ms", "_at")
+_STAGE_NAMES: Final = ("stage", "status", "state", "queue", "group", "team", "owner", "assignee")
+_KIND_NAMES: Final = ("type", "event_type", "eventtype", "action", "event", "op", "webhookevent")
+
+
+@dataclass
+class _Leaf:
+    """A path with a text or a number: of how many records, and the values that it has there."""
+
+    path: str
+    names: tuple[str, ...]
+    records: int = 0
+    values: dict[Any, int] = field(default_factory=dict)
+
+    @property
+    def last(self) -> str:
+        return self.names[-1].casefold()
+
+    def named(self, names: Sequence[str]) -> bool:
+        return any(name in self.last for name in names)
+
+    def told(self, total: int) -> str:
+        """What speaks for it, in counts; values of records are not told."""
+        return f"in {self.records:,} of {total:,} records, {len(self.values):,} different values"
+
+
+def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
+    """A source as YAML with comments. `topic` may be empty; then it is UNKNOWN."""
+    records = records[:_MOST_RECORDS]
+    decoder = _decoder(records)
+    found = [each for record in records if (each := _decoded(decoder, record)) is not None]
+    leaves = _leaves(found)
+    total = len(found)
+    task, event, when, stage, kind = _guesses(leaves, total)
+    lines = [
+        f"# Drafted from {total:,} of {len(records):,} records that decode as {decoder}. Check "
+        "each line, then:",
+        f"#   handoff sources lint {name}.yaml; handoff sources test {name}.yaml FILE",
+        "kind: Source",
+        f"id: {yaml_text.scalar(name)}",
+        f"owner: {{name: {UNKNOWN}, contact: {UNKNOWN}}}  # who is told when it fails",
+        f"topic: {yaml_text.scalar(topic or UNKNOWN)}",
+        f"decode: {decoder}",
+        "defaults:",
+        _guess("task", task, total, "names the thing that is handed on, and repeats"),
+        f"  workflow: {{value: {UNKNOWN}}}  # as contracts name it",
+        f"  tool: {{value: {yaml_text.scalar(name)}}}  # as contracts name it",
+        _guess("occurred_at", when, total, "is a time in each of them"),
+    ]
+    if when is None:
+        lines[-1] = "  occurred_at: record.timestamp  # no path is a time in every record"
+    if event is not None:
+        lines.append(_guess("id", event, total, "is another one in each of them"))
+    lines.append("emit:")
+    entry = _guess("stage", stage, total, "has few values; is it the stage after the change?")
+    lines.append("  - " + entry.strip())
+    if kind is not None:
+        lines.insert(
+            -1,
+            f"  # {kind.path} seems to tell the kind of event ({kind.told(total)}): write an entry "
+            "for each kind, with when",
+        )
+    if decoder == "debezium":
+        lines += ["    context:  # the row; leave out (without) what nobody needs"]
+        lines += ['      "*": value.after']
+        return "\n".join(lines) + "\n"
+    taken = {leaf.path for leaf in (task, event, when) if leaf is not None}
+    context = [leaf for leaf in leaves if leaf.path not in taken and leaf.records * 2 >= total]
+    if context:
+        lines.append("    context:  # what the receiver may need; leave out what nobody does")
+        seen: set[str] = set()
+        for leaf in context[:_MOST_CONTEXT]:
+            if leaf.names[-1] not in seen:
+                seen.add(leaf.names[-1])
+                key, path = yaml_text.scalar(leaf.names[-1]), _scalar(leaf.path)
+                lines.append(f"      {key}: {path}")
+        more = len(context) - _MOST_CONTEXT
+        if more > 0:
+            lines.append(
+                f"      # and {more:,} more: handoff sources test names what nothing reads"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _guess(member: str, leaf: _Leaf | None, total: int, why: str) -> str:
+    if leaf is None:
+        return f"  {member}: {{value: {UNKNOWN}}}  # nothing speaks for any path"
+    return f"  {member}: {_scalar(leaf.path)}  # {leaf.told(total)}; {why}"
+
+
+def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
+    always = [leaf for leaf in leaves if leaf.records == total]
+    task = _best(
+        [leaf for leaf in always if leaf.last in _TASK_NAMES or leaf.last.endswith("_id")],
+        lambda leaf: (
+            any(word in name.casefold() for word in _TASKS for name in leaf.names),
+            len(leaf.values) < leaf.records,
+            len(leaf.values) > 1,
+            -len(leaf.names),
+        ),
+    )
+    event = _best(
+        [
+            leaf
+            for leaf in always
+            if leaf.last in _EVENT_NAMES and len(leaf.values) == total and leaf is not task
+        ],
+        lambda leaf: (leaf.last != "id", -len(leaf.names)),
+    )
+    when = _best(
+        [leaf for leaf in always if leaf.named(_TIME_NAMES) and _are_times(leaf)],
+        lambda leaf: (
+            "occurred" in leaf.last,
+            "updated" in leaf.last,
+            "source" in leaf.names,  # Debezium: when the database changed, not when it was read
+            -len(leaf.names),
+        ),
+    )
+    often = [leaf for leaf in leaves if leaf.records * 2 >= total]
+    few = [leaf for leaf in often if len(leaf.values) <= max(2, min(20, total // 2))]
+    stage = _best(
+        [leaf for leaf in few if leaf.named(_STAGE_NAMES) and leaf is not task],
+        lambda leaf: ("before" not in leaf.names, len(leaf.values) > 1, -len(leaf.names)),
+    )
+    kind = _best(
+        [leaf for leaf in always if leaf.last in _KIND_NAMES and 1 < len(leaf.values) <= 20],
+        lambda leaf: ("event" in leaf.last, -len(leaf.names)),
+    )
+    return task, event, when, stage, kind
+
+
+def _best(leaves: list[_Leaf], rank: Any) -> _Leaf | None:
+    return max(leaves, key=rank, default=None)
+
+
+def _are_times(leaf: _Leaf) -> bool:
+    try:
+        return all(time_ms(value) is not None for value in leaf.values)
+    except Refused:
+        return False
+
+
+# --- what the records hold ---------------------------------------------------------------------
+
+
+def _decoder(records: Sequence[Record]) -> str:
+    """The decoder of most records, the most special first; else json."""
+    for name in ("debezium", "cloudevents"):
+        if sum(_decoded(name, record) is not None for record in records) * 2 > len(records):
+            return name
+    return "json"
+
+
+def _decoded(decoder: str, record: Record) -> Any:
+    """Roots `value` and `key` of a record; None for one that is left out or not understood."""
+    options = DebeziumOptions() if decoder == "debezium" else None
+    try:
+        found = VALUE_DECODERS[decoder](record, options)
+    except Refused:
+        return None
+    if isinstance(found, Skipped):
+        return None
+    if decoder == "debezium" and not isinstance(found.value.get("source"), dict):
+        return None  # any object with an `op` decodes as one
+    return {"key": found.key, "value": found.value}
+
+
+def _leaves(found: list[Any]) -> list[_Leaf]:
+    leaves: dict[tuple[str, ...], _Leaf] = {}
+    for roots in found:
+        for names, value in _scalars(roots, ()):
+            leaf = leaves.get(names)
+            if leaf is None:
+                leaf = leaves[names] = _Leaf(_path(names), names)
+            leaf.records += 1
+            leaf.values[value] = leaf.values.get(value, 0) + 1
+    return list(leaves.values())
+
+
+def _scalars(value: Any, before: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if type(value) is dict and len(before) < 8:
+        for name, inner in value.items():
+            yield from _scalars(inner, (*before, name))
+    elif type(value) in (str, int) and value != "" and ITEM not in before:
+        yield before, value
+
+
+def _path(names: tuple[str, ...]) -> str:
+    plain = all(name and not any(char in name for char in ".[]'\"{} ") for name in names)
+    return ".".join(names) if plain else ".".join(map(_quoted, names))
+
+
+def _scalar(path: str) -> str:
+    """A path as a YAML scalar."""
+    return path if _PLAIN.fullmatch(path) else yaml_text.scalar(path)
+
+
+def _quoted(name: str) -> str:
+    if name and not any(char in name for char in ".[]'\"{} \\"):
+        return name
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,157 @@
+"""A source over recorded records: what each became, and what a person needs to trust the source."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from console.lines import Line
+from processors.contracts.spelling import folded
+from processors.intake.compiled import CompiledSource
+from processors.intake.decoders import VALUE_DECODERS
+from processors.intake.making import TOOL_OUTPUTS
+from processors.intake.mapped import MappedRecord, Skipped
+from processors.intake.mapping import map_record
+from processors.intake.reads import Place, leaves, reads, used
+from schemas.documents import HandoffContract, Receiver
+from schemas.flow import Output, Record, Refused
+
+_MOST_NAMES: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A record, the number of its line, and what it became; `outputs` are the decoded values."""
+
+    number: int
+    record: Record
+    mapped: MappedRecord
+    outputs: tuple[dict[str, Any], ...]
+
+
+@dataclass
+class Trial:
+    """What came of all records so far. Names and ids are counted, context values never."""
+
+    source: CompiledSource
+    records: int = 0
+    mapped: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    outputs: int = 0
+    acks: int = 0
+    stages: Counter[str] = field(default_factory=Counter)
+    teams: Counter[str] = field(default_factory=Counter)
+    receivers: Counter[str] = field(default_factory=Counter)
+    misses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unused: Counter[Place] = field(default_factory=Counter)
+    tasks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
+    disorder: int = 0
+    _ids: set[tuple[str, ...]] = field(default_factory=set)
+    _latest: dict[tuple[str, str], int] = field(default_factory=dict)
+    _read: frozenset[Place] = frozenset()
+
+    def __post_init__(self) -> None:
+        self._read = reads(self.source.source)
+
+    def run(self, samples: Iterable[tuple[int, Record]], now: int) -> Iterator[Tried]:
+        """Map records, and count what comes of them."""
+        for number, record in samples:
+            mapped = map_record(self.source, record, now)
+            outputs = tuple(msgspec.json.decode(each.value or b"{}") for each in mapped.records)
+            self._note(record, mapped, outputs)
+            yield Tried(number, record, mapped, outputs)
+
+    def _note(
+        self, record: Record, mapped: MappedRecord, outputs: tuple[dict[str, Any], ...]
+    ) -> None:
+        self.records += 1
+        self.misses.update(mapped.lookup_misses)
+        if mapped.skipped is not None:
+            self.skipped[mapped.skipped.code] += 1
+        elif mapped.refused is not None:
+            self.refused[mapped.refused.code] += 1
+        else:
+            self.mapped += 1
+        self._note_places(record)
+        here: set[tuple[str, str]] = set()
+        for output, value in zip(mapped.records, outputs, strict=True):
+            task = value["workflow"], value["task_id"]
+            here.add(task)
+            told = output.topic, *task, value.get("tool", value.get("by", "")), value["id"]
+            if told in self._ids:
+                self.repeated[value["id"]] += 1
+            self._ids.add(told)
+            if value["occurred_at"] < self._latest.get(task, value["occurred_at"]):
+                self.disorder += 1
+            self._latest[task] = max(self._latest.get(task, 0), value["occurred_at"])
+            if output.topic != TOOL_OUTPUTS:
+                self.acks += 1
+                continue
+            self.outputs += 1
+            for names, name in ((self.stages, value.get("stage")), (self.teams, value.get("team"))):
+                if name:
+                    names[name] += 1
+            self.receivers.update(handoff["to"] for handoff in handoffs_of(value))
+        self.tasks.update(here)
+
+    def _note_places(self, record: Record) -> None:
+        decode = VALUE_DECODERS.get(self.source.source.decode.name)
+        try:
+            found = None if decode is None else decode(record, self.source.source.decode.options)
+        except Refused:
+            return
+        if found is None or isinstance(found, Skipped):
+            return
+        for place in set(leaves(found.value)):
+            if not used(place, self._read) and (
+                place in self.unused or len(self.unused) < _MOST_NAMES
+            ):
+                self.unused[place] += 1
+
+    def single(self) -> int:
+        """How many tasks have one event only."""
+        return sum(number == 1 for number in self.tasks.values())
+
+
+def unregistered(
+    trial: Trial, contracts: Iterable[HandoffContract], receivers: Iterable[Receiver]
+) -> dict[str, list[str]]:
+    """Stages and receivers that came out, and that no contract or receiver knows."""
+    contracts, receivers = list(contracts), list(receivers)
+    stages = {s for c in contracts for s in (*c.from_.stage, *filter(None, [c.to.stage]))}
+    known = {name for r in receivers for name in (r.id, *r.aliases)}
+    return {
+        "stages": [] if "*" in stages else sorted(set(trial.stages) - stages),
+        "receivers": sorted(set(trial.receivers) - known),
+    }
+
+
+def near(names: Iterable[str]) -> list[list[str]]:
+    """Names that are the same but for case, spaces and signs."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        alike[folded(name)].add(name)
+    return [sorted(found) for found in alike.values() if len(found) > 1]
+
+
+def handoffs_of(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """The handoffs that an output declares."""
+    asked = value.get("handoff", [])
+    return asked if isinstance(asked, list) else [asked]
+
+
+def line_of(number: int, output: Output, value: dict[str, Any]) -> Line:
+    """An output as a line that a dry run takes."""
+    return Line(number, output.topic, output.key, output.value or b"", value["occurred_at"], None)
+
+
+def written(output: Output) -> bytes:
+    """An output as a line of a recording: as `dry-run` and `send` read it."""
+    value = output.value or b"null"
+    if output.topic == TOOL_OUTPUTS:
+        return value
+    return msgspec.json.encode({"topic": output.topic, "value": msgspec.Raw(value)})

@@ -1,0 +1,93 @@
+"""The decoder `json`: the value of a record is JSON. The bytes of other formats are named."""
+
+import re
+from typing import Any, Final
+
+from processors.intake.mapped import Decoded, Skipped
+from processors.intake.values import read_json
+from schemas.flow import Record, Refused
+
+TOMBSTONE: Final = Skipped("tombstone", "the record has no value")
+_JSON_BEGINS: Final = re.compile(rb"[\s\xef\xbb\xbf]*[\[{\"0-9tfn-]")
+# Magic 0 and a schema id of four bytes before the data (Confluent's wire format).
+_PREFIX: Final = 5
+_LOOKED_AT: Final = 4096
+
+
+def decode(record: Record, options: Any) -> Decoded | Skipped:
+    """A record whose value is JSON; without a value it is a tombstone. Raises `Refused`."""
+    if record.value is None:
+        return TOMBSTONE
+    value, exact = read_value(record.value)
+    key, key_exact = read_key(record.key)
+    return Decoded(value, key, exact=exact and key_exact)
+
+
+def read_value(data: bytes) -> tuple[Any, bool]:
+    """The JSON of a value, and whether conditions can take its numbers as they are.
+
+    Raises `Refused`; it says which other format the bytes may be.
+    """
+    check_format(data)
+    return read_json(data.removeprefix(b"\xef\xbb\xbf"), "the value")
+
+
+def check_format(data: bytes) -> None:
+    """Raise `Refused` for bytes that are of another format than JSON."""
+    if data[:1] in (b"{", b"["):
+        return
+    if data[:1] == b"\x00":
+        if len(data) > _PREFIX and _JSON_BEGINS.match(data, _PREFIX) and _is_text(data[_PREFIX:]):
+            raise Refused(
+                "not_decoded",
+                "the value is JSON behind the prefix of a schema registry (a zero byte and a "
+                "schema id), which this version does not take off; write it without the registry's "
+                "serializer, such as Kafka Connect's JsonConverter",
+            )
+        if len(data) > _PREFIX:
+            raise Refused(
+                "not_decoded",
+                "the value begins with the prefix of a schema registry (a zero byte and a schema "
+                "id), so it is most likely Avro or Protobuf, which this version does not decode; "
+                "write the topic as JSON",
+            )
+    if data.startswith(b"Obj\x01"):
+        message = "the value is an Avro container file, not JSON; write the topic as JSON"
+        raise Refused("not_decoded", message)
+    if data.startswith(b"\x1f\x8b"):
+        raise Refused(
+            "not_decoded",
+            "the value is compressed with gzip by who wrote it; let Kafka compress instead "
+            "(compression.type of the producer)",
+        )
+    if not data.strip():
+        raise Refused("not_json", "the value is empty; it needs JSON")
+    if not _JSON_BEGINS.match(data) and not _is_text(data):
+        raise Refused(
+            "not_decoded",
+            "the value is binary (it may be Avro or Protobuf), not JSON; this version decodes JSON "
+            "only: write the topic as JSON",
+        )
+
+
+def read_key(data: bytes | None) -> tuple[Any, bool]:
+    """A key: JSON where it is JSON, else its text; one with the inline schema of Kafka Connect is
+    what its payload is."""
+    if data is None:
+        return None, True
+    try:
+        key, exact = read_json(data, "the key")
+    except Refused:
+        return data.decode("utf-8", "replace"), True
+    if type(key) is dict and key.keys() == {"schema", "payload"}:
+        key = key["payload"]
+    return key, exact
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether the first bytes are UTF-8 without control characters, but for white space."""
+    try:
+        text = data[:_LOOKED_AT].decode()
+    except UnicodeDecodeError as error:
+        return len(data) > _LOOKED_AT and error.start > _LOOKED_AT - 4  # cut within a character
+    return not any(char < " " and not char.isspace() for char in text)

@@ -1,0 +1,234 @@
+"""From a foreign record to tool outputs and acks: a pure function of source and record."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from processors.intake.compiled import (
+    CompiledEntry,
+    CompiledSource,
+    MadeMember,
+    compile_source,
+)
+from processors.intake.decoders import OUTPUT_DECODERS, VALUE_DECODERS
+from processors.intake.expressions import LeftOut
+from processors.intake.making import TOOL_OUTPUTS, made, name, place, value
+from processors.intake.mapped import Decoded, MappedRecord, Skipped, Traced
+from processors.intake.scope import Scope
+from processors.intake.times import time_ms
+from processors.intake.values import kind_of
+from schemas.flow import Headers, Output, Record, Refused
+from schemas.serde import BACKFILL_HEADER
+
+# What one record may lead to: a list of more elements is a file, and no event.
+MAX_OUTPUTS: Final = 1_000
+# What integrity takes by default, and well below what Kafka does.
+MAX_OUTPUT_BYTES: Final = 1 << 20
+Misses = dict[tuple[str, str], None]  # (look-up, key), in order, each once
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def map_record(source: CompiledSource, record: Record, now: int) -> MappedRecord:
+    """What a record of a foreign topic becomes. `record.topic` is the name on the cluster; `now`
+    is epoch ms. Never raises for any bytes; the same record gives the same bytes."""
+    mapped = MappedRecord([])
+    misses: Misses = {}
+    try:
+        if source.decoder in VALUE_DECODERS:
+            _take_value(source, record, mapped, misses)
+        else:
+            _take_outputs(source, record, mapped, misses)
+    except Refused as error:
+        place(error, f"source {source.source.id}")
+        mapped = MappedRecord([], refused=error)
+    except RecursionError:
+        too_deep = Refused("not_json", f"source {source.source.id}: nests too deep to be mapped")
+        mapped = MappedRecord([], refused=too_deep)
+    mapped.lookup_misses = list(misses)
+    return mapped
+
+
+def explain(source: CompiledSource, record: Record, now: int) -> tuple[MappedRecord, list[Traced]]:
+    """The same, with every path and condition that was followed on the way, in order."""
+    steps: list[Traced] = []
+    told = compile_source(source.source, steps.append)
+    return map_record(told, record, now), steps
+
+
+def _take_value(
+    source: CompiledSource, record: Record, mapped: MappedRecord, misses: Misses
+) -> None:
+    decoded = VALUE_DECODERS[source.decoder](record, source.options)
+    if isinstance(decoded, Skipped):
+        mapped.skipped = decoded
+        return
+    scope = Scope(record, decoded, source.lets, simple=source.simple and decoded.exact)
+    scope.misses = misses
+    try:
+        holds = source.when is None or source.when(scope)
+    except LeftOut:
+        mapped.skipped = _left_out("when")
+        return
+    except Refused as error:
+        place(error, "when")
+        raise
+    if not holds:
+        mapped.skipped = Skipped("when_false", "the source's when does not hold")
+        return
+    headers = _headers(record, decoded)
+    skipped = Skipped("no_entry", "no entry of emit has a when that holds")
+    ids: set[tuple[str, str]] = set()
+    for entry in source.entries:
+        for one in _of_entry(source, entry, scope, record):
+            if isinstance(one, Skipped):
+                skipped = one
+                continue
+            topic, members = one
+            identity = topic, members["id"]
+            if identity in ids:
+                raise Refused(
+                    "id_repeated",
+                    f"{entry.path}: two of its outputs have the same id; let the id tell the "
+                    "elements apart",
+                )
+            ids.add(identity)
+            if len(mapped.records) >= MAX_OUTPUTS:
+                raise Refused(
+                    "too_many_outputs",
+                    f"{entry.path}: the record leads to more than {MAX_OUTPUTS:,} outputs; split "
+                    "it before it comes here",
+                )
+            mapped.records.append(_output(entry.path, topic, members, headers))
+    if not mapped.records:
+        mapped.skipped = skipped
+
+
+def _of_entry(
+    source: CompiledSource, entry: CompiledEntry, scope: Scope, record: Record
+) -> Iterator[tuple[str, dict[str, Any]] | Skipped]:
+    """What an entry makes: topic and members of each output, or why there is none."""
+    try:
+        items = [None] if entry.each is None else _elements(entry.each, scope)
+        if not items:
+            yield Skipped("no_element", f"{entry.path}.each leads to no element")
+    except LeftOut:
+        items = []
+        yield _left_out(entry.path)
+    for number, item in enumerate(items, start=1):
+        if entry.each is not None:
+            scope.element(item)
+        try:
+            if _holds(entry, scope):
+                yield made(source, entry, scope, record, number if entry.each else 0)
+        except LeftOut:
+            yield _left_out(entry.path)
+        except Refused as error:
+            if entry.each is not None:
+                error.message += f" (element {number})"
+                error.args = (error.message,)
+            raise
+
+
+def _left_out(where: str) -> Skipped:
+    return Skipped("lookup_skipped", f"a look-up of {where} has no such key")
+
+
+def _holds(entry: CompiledEntry, scope: Scope) -> bool:
+    try:
+        return entry.when is None or entry.when(scope)
+    except Refused as error:
+        place(error, f"{entry.path}.when")
+        raise
+
+
+def _elements(each: MadeMember, scope: Scope) -> list[Any]:
+    items = value(each, scope)
+    if items is None:
+        return []
+    if type(items) is not list:
+        message = f"{each.path}: is {kind_of(items)}, not a list"
+        raise Refused("member_malformed", message)
+    if len(items) > MAX_OUTPUTS:
+        raise Refused(
+            "too_many_outputs",
+            f"{each.path}: has {len(items):,} elements, the limit is {MAX_OUTPUTS:,}; split the "
+            "record before it comes here",
+        )
+    return items
+
+
+# --- records ---------------------------------------------------------------------------------
+
+
+def _headers(record: Record, decoded: Decoded) -> Headers:
+    """The headers of all that follows from a record: the foreign trace goes on."""
+    headers = [header for header in record.headers if header[0] == "traceparent"]
+    if decoded.backfill:
+        headers.append((BACKFILL_HEADER, b"1"))
+    return headers
+
+
+def _output(path: str, topic: str, members: dict[str, Any], headers: Headers) -> Output:
+    value = _encode(members)
+    if len(value) > MAX_OUTPUT_BYTES:
+        raise Refused(
+            "too_large",
+            f"{path}: the output has {len(value):,} bytes, the limit is {MAX_OUTPUT_BYTES:,}; "
+            "leave names out of the context (without)",
+        )
+    return Output(topic, members["task_id"].encode(), value, headers)
+
+
+# --- outputs that a decoder made -------------------------------------------------------------
+
+
+def _take_outputs(
+    source: CompiledSource, record: Record, mapped: MappedRecord, misses: Misses
+) -> None:
+    """Outputs of a decoder, with the members that `override` replaces."""
+    decode = OUTPUT_DECODERS.get(source.decoder)
+    if decode is None:
+        raise Refused(
+            "not_decoded", f"the decoder {source.decoder} does not take single records here"
+        )
+    found = decode(record, source.options)
+    if isinstance(found, Skipped):
+        mapped.skipped = found
+        return
+    for output in found:
+        decoded = Decoded(output.value, None, exact=False)
+        try:
+            members = override(source, record, decoded, output.members, misses)
+        except LeftOut:
+            mapped.skipped = _left_out("override")
+            continue
+        mapped.records.append(_output("decode", TOOL_OUTPUTS, members, _headers(record, decoded)))
+    if mapped.records:
+        mapped.skipped = None
+    elif mapped.skipped is None:
+        mapped.skipped = Skipped("no_entry", "the decoder found no output in it")
+
+
+def override(
+    source: CompiledSource,
+    record: Record,
+    decoded: Decoded,
+    members: dict[str, Any],
+    misses: Misses,
+) -> dict[str, Any]:
+    """The members of an output that a decoder made, with those replaced that the source overrides.
+
+    What leads to nothing replaces nothing. Raises `Refused` and `LeftOut`.
+    """
+    scope = Scope(record, decoded, source.lets, simple=False)
+    scope.misses = misses
+    found = dict(members)
+    for which, member in source.override.items():
+        if which == "occurred_at":
+            when = value(member, scope)
+            if when is not None:
+                found[which] = time_ms(when)
+        elif (text := name(member, scope)) is not None:
+            found["task_id" if which == "task" else which] = text
+    return found

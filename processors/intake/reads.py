@@ -1,0 +1,139 @@
+"""Which parts of its records a source reads: to tell what it does not."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from processors.intake.compiled import parts_of
+from schemas import paths, templates
+from schemas.cel.syntax import parse
+from schemas.cel.tree import ContextMember, Index, Literal, Member, Select
+from schemas.paths import Step, Where, index_of
+from schemas.sources import ROOTS, CurrentStage, Expr, Source, TextValue
+
+# Names from the root `value` on; every element of a list is `[]`.
+Place = tuple[str, ...]
+ITEM: Final = "[]"
+_MOST_PLACES: Final = 200
+
+
+def reads(source: Source) -> frozenset[Place]:
+    """The places within `value` that something reads; what lies below one is read too."""
+    return frozenset(_Reads(source).all())
+
+
+def used(place: Place, read: frozenset[Place]) -> bool:
+    """Whether a place is read, or lies below one that is."""
+    return any(place[:length] in read for length in range(len(place) + 1))
+
+
+def leaves(value: Any, before: Place = ()) -> Iterator[Place]:
+    """The places of a value that hold text, a number or a truth value, as often as it has them; at
+    a depth of 16 whatever is there."""
+    if len(before) < 16 and type(value) is dict:
+        for name, inner in value.items():
+            yield from leaves(inner, (*before, name))
+    elif len(before) < 16 and type(value) is list:
+        for inner in value[:_MOST_PLACES]:
+            yield from leaves(inner, (*before, ITEM))
+    elif value is not None:
+        yield before
+
+
+def shown(place: Place) -> str:
+    """A place as paths have it: `value.items[].id`."""
+    text = "value"
+    for name in place:
+        text += name if name == ITEM else f".{name}" if "." not in name else f'."{name}"'
+    return text
+
+
+class _Reads:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._roots = frozenset((*ROOTS, *source.let))
+
+    def all(self) -> Iterator[Place]:
+        source = self._source
+        if source.when is not None:
+            yield from self._condition(source.when, [])
+        for emit in source.emit:
+            items = [] if emit.each is None else [(*p, ITEM) for p in self._of(emit.each, [])]
+            shared = [*_exprs(source.defaults), *_exprs(emit)]
+            context = emit.context
+            if context is not None:
+                shared += list(context.named.values())
+                shared += [context.spread] if context.spread is not None else []
+            for part in (*emit.handoff, *([emit.ack] if emit.ack is not None else [])):
+                shared += list(_exprs(part))
+            for expr in shared:
+                yield from self._of(expr, items)
+            for text in (emit.when, emit.accepts):
+                if isinstance(text, str):
+                    yield from self._condition(text, items)
+
+    def _of(self, expr: Expr, items: list[Place]) -> list[Place]:
+        """The places that an expression reads; `items` are those of `it`."""
+        if isinstance(expr, TextValue) or (isinstance(expr, str) and templates.is_template(expr)):
+            text = expr.text if isinstance(expr, TextValue) else expr
+            parts = [part for part in templates.parse(text) if not isinstance(part, str)]
+            return [place for part in parts for place in self._at(part.top, part.rest, items)]
+        if isinstance(expr, str):
+            path = paths.parse(expr) if expr.partition(".")[0] in self._roots else paths.read(expr)
+            return self._at(path.top, path.rest, items)
+        return [place for part in parts_of(expr) for place in self._of(part, items)]
+
+    def _at(self, top: str, rest: Iterable[Step], items: list[Place]) -> list[Place]:
+        steps = tuple(map(_step, rest))
+        if top == "value":
+            return [steps]
+        if top == "it":
+            return [(*place, *steps) for place in items]
+        if top in self._source.let:
+            return [(*place, *steps) for place in self._of(self._source.let[top], [])]
+        return []
+
+    def _condition(self, text: str, items: list[Place]) -> Iterator[Place]:
+        for top, rest in _paths_in(parse(text, self._roots)):
+            yield from self._at(top, rest, items)
+
+
+def _exprs(part: Any) -> Iterator[Expr]:
+    """The expressions that are members of a part of a document."""
+    for name in type(part).model_fields:
+        found = getattr(part, name)
+        plain = name in ("when", "accepts", "carries", "context", "retracted", "handoff", "ack")
+        if found is not None and not plain and not isinstance(found, CurrentStage):
+            yield found
+
+
+def _step(step: Step) -> str:
+    return ITEM if isinstance(step, Where) or index_of(step) is not None else str(step)
+
+
+def _paths_in(node: Any) -> Iterator[tuple[str, list[Step]]]:
+    """The paths in the tree of a condition."""
+    match node:
+        case ContextMember():
+            yield node.name, []
+            return
+        case Member(base=ContextMember(name=top), steps=steps):
+            path: list[Step] = []
+            for step in steps:
+                if isinstance(step, Select):
+                    path.append(step.name)
+                elif isinstance(step, Index) and isinstance(step.key, Literal):
+                    path.append(str(step.key.value))
+                else:
+                    break
+            yield top, path
+            for step in steps[len(path) :]:
+                yield from _paths_in(step)
+            return
+        case tuple():
+            for inner in node:
+                yield from _paths_in(inner)
+            return
+    if dataclasses.is_dataclass(node):
+        for field in dataclasses.fields(node):
+            yield from _paths_in(getattr(node, field.name))

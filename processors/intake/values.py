@@ -1,0 +1,139 @@
+"""Foreign JSON as plain data, and the texts that names and ids are made of."""
+
+import re
+import threading
+import unicodedata
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from schemas.cel.values import INT64_MAX, INT64_MIN, MAX_VALUE_DEPTH
+from schemas.flow import Refused
+
+# Digits as 0, everything else as x: shows in one pass of C where a long number may stand.
+_DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in range(256))
+_NO_ID: Final = re.compile(r"[\W_]+")
+
+
+class _Reader(threading.local):
+    """Decodes JSON, one a thread; `spelled`: a number had to be kept as it is spelled."""
+
+    def __init__(self) -> None:
+        self.spelled = False
+        self.decode = msgspec.json.Decoder(float_hook=self._float).decode
+
+    def _float(self, text: str) -> float | Decimal:
+        value = float(text)
+        if repr(value) == text:
+            return value
+        self.spelled = True
+        try:
+            return Decimal(text)
+        except InvalidOperation:
+            return value
+
+
+def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
+    """JSON as plain data, and whether conditions can take its numbers as they are.
+
+    Raises `Refused` for what is no JSON or nests deeper than 100; `what` names it in the message.
+    """
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    reader = _READER
+    reader.spelled = False
+    try:
+        value = reader.decode(raw)
+    except RecursionError:
+        raise Refused("not_json", f"{what} nests too deep to be read") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
+        raise Refused("not_json", f"{what} is no JSON that can be read: {reason}") from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_VALUE_DEPTH:
+        _check_depth(value, what)
+    return value, not (reader.spelled or b"0" * 19 in raw.translate(_DIGITS))
+
+
+_READER: Final = _Reader()
+
+
+def _check_depth(value: Any, what: str) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_VALUE_DEPTH:
+            message = f"{what} nests deeper than {MAX_VALUE_DEPTH}, which nothing here reads"
+            raise Refused("not_json", message)
+        level = [
+            inner
+            for outer in level
+            for inner in (
+                outer.values() if type(outer) is dict else outer if type(outer) is list else ()
+            )
+        ]
+
+
+def for_conditions(value: Any) -> Any:
+    """A copy in which each number is one that a condition takes: what is not becomes a float."""
+    kind = type(value)
+    if kind is dict:
+        return {name: for_conditions(inner) for name, inner in value.items()}
+    if kind is list:
+        return [for_conditions(inner) for inner in value]
+    if kind is Decimal:
+        return _float(value)
+    return value if kind is not int or INT64_MIN <= value <= INT64_MAX else _float(value)
+
+
+def _float(number: int | Decimal) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return float("inf") if number > 0 else float("-inf")
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int():
+            return "a whole number"
+        case float() | Decimal():
+            return "a number with a fraction"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def name_text(value: Any) -> str | None:
+    """A value as a name or an id: text as it is, a whole number as it is spelled; None where there
+    is none. Raises `Refused` for what is neither."""
+    if type(value) is str:
+        return value or None
+    if value is None:
+        return None
+    if type(value) is int:
+        return str(value)
+    what = "and fractions are no ids" if isinstance(value, (float, Decimal)) else "not text"
+    raise Refused("member_malformed", f"is {kind_of(value)}, {what}")
+
+
+def free_text(value: Any) -> str | None:
+    """A value within words for people: every scalar, as JSON spells it."""
+    if type(value) is bool:
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (float, Decimal)) else name_text(value)
+
+
+@lru_cache(maxsize=4096)
+def slug(text: str) -> str:
+    """Text as an id: lower case, no accents, `-` for each run of what is no letter or digit."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return _NO_ID.sub("-", bare.casefold()).strip("-")

@@ -1,0 +1,263 @@
+"""`handoff sources lint | test | draft`, as a person uses them."""
+
+import gzip
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from console.main import main
+from tests.intake import EXAMPLES
+
+DESK = """\
+kind: Source
+id: desk
+owner: {name: Ana Silva, contact: ana@example.com}
+topic: desk.events
+decode: json
+defaults: {task: value.id, workflow: {value: ticket}, tool: {value: desk},
+  occurred_at: value.at, id: value.e}
+emit:
+  - stage: value.queue
+    team: {lookup: teams, by: value.queue, else: {value: unknown}}
+    context: {note: value.note}
+    handoff: {to: value.to}
+lookups: {teams: {first: web-ops}}
+"""
+
+
+def run(*arguments: str, lines: str | None = None) -> Result:
+    return CliRunner(env={"COLUMNS": "120"}).invoke(main, ["sources", *arguments], input=lines)
+
+
+def event(number: int, **members: Any) -> dict[str, Any]:
+    told = {"id": f"T-{number}", "at": "2026-03-02T10:00:00Z", "e": f"e{number}", "queue": "first"}
+    return {**told, "to": "second", "note": "a note", **members}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> str:
+    path = tmp_path / "desk.yaml"
+    path.write_text(DESK, encoding="utf-8")
+    return str(path)
+
+
+def lines(*values: Any) -> str:
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+# --- the examples ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "pagerduty",
+            [
+                "web-ops · first-line → storage",
+                "runbook   -                         missing",
+                "1 handoff: 1 sent, 0 held; violations: never_captured 1",
+                "arrived from the senders (fidelity) 75%",
+            ],
+        ),
+        (
+            "debezium-tickets",
+            [
+                "front-desk · front-desk → returns-team",
+                "49.90",
+                "1 handoff: 1 sent, 0 held; violations: never_captured 1, not_accepted 1",
+                "left out: heartbeat 1, tombstone 1",
+            ],
+        ),
+    ],
+)
+def test_the_command_of_an_example(
+    name: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EXAMPLES.parent)
+    readme = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^handoff (.*)$", readme, re.MULTILINE)
+    result = CliRunner(env={"COLUMNS": "120"}).invoke(main, shlex.split(command))
+    assert result.exit_code == 0, result.output
+    for words in expected:
+        assert words in result.output
+
+
+# --- test --------------------------------------------------------------------------------------
+
+
+def test_each_record_is_told_and_counted(desk: str) -> None:
+    given = lines(
+        event(1, unused={"a": 1}),
+        event(2, queue="First", to="Second"),
+        event(2, at="2026-03-02T09:00:00Z"),
+        event(3, id=1.5),
+        [1],
+    )
+    result = run("test", desk, "-", lines=given)
+    assert result.exit_code == 0, result.output
+    for words in (
+        "    1  T-1  e1, at first, with note, hands off to second",
+        "    4  refused: source desk: defaults.task (value.id): is a number with a fraction",
+        "desk: 5 records: 3 mapped, 0 left out, 2 refused; 3 outputs and 0 acks",
+        "refused: member_malformed 1, member_missing 1",
+        "stages: first 2, First 1",
+        "the same but for spelling? First / first",
+        "the same but for spelling? Second / second",
+        "     1  value.unused.a",
+        "look-up teams lacks 'First': 1 time",
+        "1 output with an id that was there before, which count once: e2",
+        "1 of 2 tasks with one record only",
+        "1 output older than one before in the same task",
+    ):
+        assert words in result.output, words
+
+
+def test_tasks_with_one_record_each_are_suspicious(desk: str) -> None:
+    result = run("test", desk, "-", lines=lines(*map(event, range(5))))
+    assert "5 of 5 tasks with one record only; wrong task?" in result.output
+
+
+def test_a_record_may_be_told_whole(desk: str, tmp_path: Path) -> None:
+    envelope = {"value": event(1), "key": "T-1", "timestamp": 5, "topic": "desk.events"}
+    path = tmp_path / "events.jsonl.gz"
+    path.write_bytes(gzip.compress(lines(envelope, {**envelope, "value": None}).encode()))
+    result = run("test", desk, str(path))
+    assert "    1  T-1  e1" in result.output
+    assert "    2  left out: the record has no value (tombstone)" in result.output
+    wrong = run("test", desk, "-", lines=lines({**envelope, "timestamp": "now"}))
+    assert wrong.exit_code == 2
+    assert "line 1: has the members of a record, and not their shape" in wrong.output
+
+
+def test_names_that_no_contract_knows(desk: str) -> None:
+    contracts = str(EXAMPLES / "debezium-tickets" / "contracts.yaml")
+    result = run("test", desk, "-", "--contracts", contracts, lines=lines(event(1)))
+    assert "that no contract knows: first" in result.output
+    assert "that no receiver knows: second" in result.output
+    assert "receiver_missing" in result.output
+
+
+def test_one_record_is_explained(desk: str) -> None:
+    result = run("test", desk, "-", "--explain", "2", lines=lines(event(1), event(2, note=None)))
+    assert "emit[0].context.note: value.note  → nothing  ended after value" in result.output
+    assert "emit[0].stage: value.queue  → text\n" in result.output
+    assert '"id":"e2"' in result.output
+    assert run("test", desk, "-", "--explain", "9", lines=lines(event(1))).exit_code == 2
+
+
+def test_outputs_are_compared_for_a_build(desk: str, tmp_path: Path) -> None:
+    made = run("test", desk, "-", "--outputs", lines=lines(event(1), event(2)))
+    expected = tmp_path / "expected.jsonl"
+    expected.write_text(made.output, encoding="utf-8")
+    same = run("test", desk, "-", "--expect", str(expected), lines=lines(event(1), event(2)))
+    assert (same.exit_code, same.output) == (0, "as expected: 2 outputs\n")
+    other = run("test", desk, "-", "--expect", str(expected), lines=lines(event(1)))
+    assert other.exit_code == 1
+    assert '-{"id":"e2"' in other.output
+
+
+def test_outputs_are_what_dry_run_reads() -> None:
+    source = str(EXAMPLES / "pagerduty" / "source.yaml")
+    made = run("test", source, str(EXAMPLES / "pagerduty" / "webhooks.jsonl"), "--outputs")
+    contracts = str(EXAMPLES / "pagerduty" / "contracts.yaml")
+    result = CliRunner().invoke(main, ["dry-run", "--contracts", contracts, "-"], input=made.stdout)
+    assert "1 handoff: 1 sent, 0 held" in result.output
+
+
+def test_programs_read_json() -> None:
+    folder = EXAMPLES / "pagerduty"
+    arguments = (str(folder / "source.yaml"), str(folder / "webhooks.jsonl"))
+    contracts = ("--contracts", str(folder / "contracts.yaml"))
+    found = json.loads(run("test", *arguments, *contracts, "--output", "json").output)
+    assert found["records"][4]["outputs"][0]["value"]["handoff"]["to"] == "storage"
+    assert found["records"][5]["skipped"]["code"] == "when_false"
+    assert found["sources"]["pagerduty"]["acks"] == 2
+    assert found["judged"]["violations"] == {"never_captured": 1}
+
+
+def test_what_cannot_be_tried_is_told(desk: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(DESK.replace("value.queue", "valeu.queue"), encoding="utf-8")
+    result = run("test", str(bad), "-", lines=lines(event(1)))
+    assert result.exit_code == 2
+    assert "did you mean 'value'?" in result.output
+    assert run("test", desk, str(tmp_path / "gone.jsonl")).exit_code == 2
+    contracts = str(EXAMPLES / "airline")
+    assert "no source is there" in run("test", contracts, "-", lines="").output
+
+
+# --- lint --------------------------------------------------------------------------------------
+
+
+def test_lint(desk: str, tmp_path: Path) -> None:
+    assert run("lint", desk).output == "1 source: 0 errors, 0 warnings, 0 hints\n"
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(DESK.replace("value.note", "valeu.note"), encoding="utf-8")
+    result = run("lint", str(bad))
+    assert result.exit_code == 2
+    assert "bad.yaml:11: emit[0].context.note: 'valeu'" in result.output
+    found = json.loads(run("lint", str(bad), "--output", "json").output)
+    assert [each["line"] for each in found] == [11]
+
+
+# --- draft -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "guesses"),
+    [
+        (
+            "pagerduty/webhooks.jsonl",
+            [
+                "decode: json",
+                "task: value.event.data.id",
+                "id: value.event.id",
+                "occurred_at: value.event.occurred_at",
+                "value.event.event_type seems to tell the kind of event",
+            ],
+        ),
+        (
+            "debezium-tickets/changes.jsonl",
+            [
+                "decode: debezium",
+                "task: key.id",
+                "id: value.source.lsn",
+                "occurred_at: value.source.ts_ms",
+                "stage: value.after.owner",
+            ],
+        ),
+    ],
+)
+def test_a_draft_lints_but_for_what_a_person_fills_in(
+    file: str, guesses: list[str], tmp_path: Path
+) -> None:
+    drafted = run("draft", "--topic", "some.topic", str(EXAMPLES / file))
+    assert drafted.exit_code == 0
+    for guess in guesses:
+        assert guess in drafted.output
+    path = tmp_path / "draft.yaml"
+    path.write_text(drafted.output, encoding="utf-8")
+    result = run("lint", str(path))
+    assert result.exit_code == 0
+    problems = result.output.splitlines()[:-1]
+    assert problems
+    assert all("is not filled in" in line for line in problems)
+    assert run("test", str(path), str(EXAMPLES / file)).exit_code == 0
+
+
+def test_a_draft_of_odd_records() -> None:
+    for given in (
+        lines({"a b": {"c.d": 1}, "it": "x"}),
+        lines([1, 2]),
+        lines("text"),
+        "no JSON\n",
+        lines({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {"n": 1}}),
+    ):
+        assert run("draft", "-", lines=given).exit_code == 0
+    assert run("draft", "-", lines="").exit_code == 2
