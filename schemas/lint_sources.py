@@ -14,6 +14,7 @@ from schemas.loading import Documents, nearest
 from schemas.printable import listed
 from schemas.sources import (
     ACK_STATUSES,
+    LINKS,
     OUTPUT_DECODERS,
     RECORD_MEMBERS,
     ROOTS,
@@ -35,7 +36,7 @@ _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _NEEDED: Final = ("task", "workflow", "tool", "occurred_at")
 _SHARED: Final = (*_NEEDED, "team", "stage", "id", "run")
 _OVERRIDDEN: Final = ("task", "workflow", "tool", "team", "stage", "occurred_at", "id", "run")
-_NOT_OF_ACKS: Final = ("stage", "context", "retracted", "handoff", "team", "run")
+_NOT_OF_ACKS: Final = ("stage", "context", "retracted", "handoff", "team", "run", *LINKS)
 _MOST_RETRACTED: Final = 256
 
 
@@ -171,8 +172,23 @@ class _Linter:
             message = f"names more than {_MOST_RETRACTED}, or '*' beside others"
             self._tell((*at, "retracted"), message, "'*' alone is every name")
         self._handoffs(at, emit, it)
+        self._links(at, emit, it)
         self._ack(at, emit, it)
         self._complete(at, emit)
+
+    def _links(self, at: At, emit: Emit, it: bool) -> None:
+        for name in LINKS:
+            other = getattr(emit, name)
+            if other is None:
+                continue
+            self._expression((*at, name, "tasks"), other.tasks, it=it)
+            if other.workflow is None:
+                self._tell(
+                    (*at, name),
+                    "no workflow is named, so these are tasks of the same one",
+                    "a ticket and an issue are in two: say workflow: ...",
+                    "warning",
+                )
 
     def _handoffs(self, at: At, emit: Emit, it: bool) -> None:
         stage = self._stated(emit, "stage")

@@ -30,6 +30,8 @@ ROOTS: Final = ("value", "it", "key", "headers", "record")
 RECORD_MEMBERS: Final = ("topic", "partition", "offset", "timestamp")
 ACK_STATUSES: Final = ("accepted", "completed", "rejected")
 MAX_ENTRIES: Final = 100
+# How an entry names other tasks.
+LINKS: Final = ("continues", "continued_by", "unlinked")
 
 Scalar = str | int | float | bool | None
 
@@ -202,16 +204,12 @@ class AckOf(DocumentModel):
     """Where several handoffs may be open: the one to this receiver."""
 
 
-def _not_yet(value: object) -> object:
-    if value is None:
-        return None
-    wrong(
-        "a task that continues another one is not there yet in this version",
-        "leave 'continues' out; the record counts for its own task",
-    )
+class TasksOf(DocumentModel):
+    """Other tasks: one id, or a list of them; nothing where that leads to nothing."""
 
-
-NotYet = Annotated[None, BeforeValidator(_not_yet), WithJsonSchema({"not": {}})]
+    tasks: Expr
+    workflow: Name | None = None
+    """Their workflow; none: that of the output."""
 
 
 class Common(DocumentModel):
@@ -229,7 +227,6 @@ class Common(DocumentModel):
     """Names the event; without it source, topic, partition and offset do."""
     run: Expr | None = None
     """The run that a `history` is that of."""
-    continues: NotYet = None
 
 
 def _one_or_more(value: object) -> object:
@@ -253,6 +250,12 @@ class Emit(Common):
         Field(max_length=16),
         BeforeValidator(_one_or_more, json_schema_input_type=HandoffOf | list[HandoffOf]),
     ] = ()
+    continues: TasksOf | None = None
+    """The tasks that this one goes on from."""
+    continued_by: TasksOf | None = None
+    """The tasks that go on from this one."""
+    unlinked: TasksOf | None = None
+    """The tasks that it is linked with no more."""
     ack: AckOf | None = None
 
 

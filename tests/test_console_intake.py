@@ -88,6 +88,27 @@ def test_the_command_of_an_example(
         assert words in result.output
 
 
+def test_a_ticket_goes_on_as_an_issue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both sources of the example, one after the other, and what their outputs become together."""
+    monkeypatch.chdir(EXAMPLES.parent)
+    readme = (EXAMPLES / "tickets-to-issues" / "README.md").read_text(encoding="utf-8")
+    outputs = tmp_path / "outputs.jsonl"
+    said = []
+    for command in re.findall(r"^handoff (.*)$", readme, re.MULTILINE):
+        asked, _, into = command.partition(">")
+        words = [str(outputs) if w == "outputs.jsonl" else w for w in shlex.split(asked)]
+        result = CliRunner(env={"COLUMNS": "120"}).invoke(main, words)
+        assert result.exit_code == 0, result.output
+        if into:
+            with outputs.open("a") as file:
+                file.write(result.stdout)
+        said.append(result.stdout)
+    *_, judged, told = said
+    assert "support · ticket/answer → engineering  task ENG-311" in judged
+    assert "customer_mail  ••••    rebuilt from answer/desk" in judged
+    assert all(f"under another name: T-{n} (ticket)" in told for n in (4102, 4107))
+
+
 # --- test --------------------------------------------------------------------------------------
 
 

@@ -359,3 +359,47 @@ def test_keys_are_json_or_text() -> None:
     assert context(
         given, event(), key=json.dumps({"schema": {}, "payload": {"id": 1}}).encode()
     ) == {"k": {"id": 1}}
+
+
+# --- other tasks -------------------------------------------------------------------------------
+
+LISTED = {"from": "value.tickets", "split": ",", "text": "ZD-{it}"}
+
+
+@pytest.mark.parametrize("member", ["continues", "continued_by", "unlinked"])
+@pytest.mark.parametrize(
+    ("link", "tickets", "expected"),
+    [
+        ({"tasks": "value.tickets"}, "ZD-1", [{"task_id": "ZD-1"}]),
+        ({"tasks": "value.tickets"}, 7, [{"task_id": "7"}]),
+        ({"tasks": "value.tickets"}, ["a", "b"], [{"task_id": "a"}, {"task_id": "b"}]),
+        ({"tasks": "value.tickets"}, None, None),
+        ({"tasks": LISTED}, "1, 2", [{"task_id": "ZD-1"}, {"task_id": "ZD-2"}]),
+        (
+            {"tasks": "value.tickets", "workflow": "support"},
+            "ZD-1",
+            [{"task_id": "ZD-1", "workflow": "support"}],
+        ),
+    ],
+)
+def test_other_tasks_are_named(
+    member: str, link: dict[str, Any], tickets: Any, expected: list[dict[str, str]] | None
+) -> None:
+    (output,) = made(entry(**{member: link}), event(tickets=tickets))
+    assert output.get(member) == expected
+    msgspec.json.decode(json.dumps(output), type=ToolOutput)
+
+
+@pytest.mark.parametrize(
+    ("tickets", "code", "says"),
+    [
+        (1.5, "member_malformed", "emit[0].continues.tasks"),
+        (["a", {"b": 1}], "member_malformed", "emit[0].continues.tasks"),
+        (["a"] * 17, "member_malformed", "leads to 17 tasks, and 16 may be named"),
+        (["a" * 600], "member_too_long", "has 600 bytes"),
+    ],
+)
+def test_what_is_no_task_is_refused(tickets: Any, code: str, says: str) -> None:
+    found, message = refused(entry(continues={"tasks": "value.tickets"}), event(tickets=tickets))
+    assert found == code
+    assert says in message

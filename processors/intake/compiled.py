@@ -10,6 +10,7 @@ from processors.intake.values import name_text
 from schemas import paths, templates
 from schemas.sources import (
     ACK_STATUSES,
+    LINKS,
     ROOTS,
     AckOf,
     CurrentStage,
@@ -50,6 +51,15 @@ class CompiledHandoff:
 
 
 @dataclass(frozen=True)
+class CompiledLink:
+    """Other tasks: `which` member of an output names them."""
+
+    which: str
+    tasks: MadeMember
+    workflow: str | None
+
+
+@dataclass(frozen=True)
 class CompiledAck:
     status: MadeMember
     by: MadeMember
@@ -74,6 +84,7 @@ class CompiledEntry:
     context: tuple[tuple[str, Make], ...]
     retracted: tuple[str, ...]
     handoffs: tuple[CompiledHandoff, ...]
+    links: tuple[CompiledLink, ...]
     ack: CompiledAck | None
 
 
@@ -174,6 +185,11 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
         handoffs=tuple(
             _handoff(member, f"{path}.handoff{f'[{i}]' if len(emit.handoff) > 1 else ''}", each)
             for i, each in enumerate(emit.handoff)
+        ),
+        links=tuple(
+            CompiledLink(which, member(f"{path}.{which}.tasks", other.tasks), other.workflow)
+            for which in LINKS
+            if (other := getattr(emit, which)) is not None
         ),
         ack=None if emit.ack is None else _ack(member, f"{path}.ack", emit.ack),
     )

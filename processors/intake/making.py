@@ -6,6 +6,7 @@ from processors.intake.compiled import (
     CompiledAck,
     CompiledEntry,
     CompiledHandoff,
+    CompiledLink,
     CompiledSource,
     MadeMember,
 )
@@ -18,6 +19,7 @@ from schemas.sources import ACK_STATUSES
 
 TOOL_OUTPUTS: Final = "handoff.tool-outputs"
 ACKS: Final = "handoff.acks"
+MAX_TASKS: Final = 16  # that one output names
 _REQUIRED: Final = ("task", "workflow", "tool")
 
 
@@ -203,7 +205,33 @@ def _tool_output(
     if entry.handoffs:
         asked = [_handoff(each, scope) for each in entry.handoffs]
         members["handoff"] = asked if len(asked) > 1 else asked[0]
+    for link in entry.links:
+        tasks = _tasks(link, scope)
+        if tasks:
+            members[link.which] = tasks
     return members
+
+
+def _tasks(link: CompiledLink, scope: Scope) -> list[dict[str, Any]]:
+    """Other tasks, as an output names them; of what leads to nothing none."""
+    found = value(link.tasks, scope)
+    path = link.tasks.path
+    listed = found if isinstance(found, list) else [found]
+    if len(listed) > MAX_TASKS:
+        message = f"{path}: leads to {len(listed):,} tasks, and {MAX_TASKS} may be named"
+        raise Refused("member_malformed", message)
+    tasks = []
+    for each in listed:
+        try:
+            text = name_text(each)
+            _check_length(text or "", MAX_NAME_BYTES)
+        except Refused as error:
+            place(error, path)
+            raise
+        if text:
+            of = {} if link.workflow is None else {"workflow": link.workflow}
+            tasks.append({"task_id": text, **of})
+    return tasks
 
 
 def _context(entry: CompiledEntry, scope: Scope) -> dict[str, Any]:
