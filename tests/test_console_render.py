@@ -192,5 +192,6 @@ def test_each_kind_that_can_hold_is_told_in_words() -> None:
     never = {
         "handoff_missing", "not_accepted", "not_completed", "rejected", "held_too_long",
         "handoff_loop", "unknown_handoff", "context_reentered", "link_refused",
+        "source_silent",
     }  # fmt: skip
     assert kinds - never == set(render._HELD_FOR)

@@ -148,6 +148,6 @@ def test_a_plan_does_not_create_what_it_may_not_see() -> None:
     (refusal,) = plan(wanted, ClusterTopics(there, hidden))
     assert str(refusal) == (
         "what exists cannot be seen: rights are missing: DESCRIBE on the topics handoff.acks, "
-        "handoff.amendments, handoff.contracts, handoff.receiver-liveness, handoff.receivers "
+        "handoff.amendments, handoff.contracts, handoff.internal.links, handoff.receiver-liveness "
         "and 2 more; grant them to the user of these settings"
     )

@@ -23,6 +23,7 @@ TOPICS = [
     "insights-state",
     "integrity-state",
     "internal.feed",
+    "internal.links",
     "internal.traces",
     "packages",
     "patterns",
@@ -56,6 +57,7 @@ def test_task_topics_share_the_partition_count() -> None:
         "handoff.tool-outputs": 12,
         "handoff.acks": 12,
         "handoff.amendments": 12,
+        "handoff.internal.links": 12,
         "handoff.integrity-state": 12,
     }
     assert {topic.partitions for topic in topics if topic.spread is Spread.SUBJECT} == {3}

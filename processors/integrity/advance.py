@@ -745,6 +745,8 @@ def _pass_deadlines(
     following = _after(task, handoffs) if moved else task
     later = now + min(max(_SOONEST_MS, (now - min(held_back)) // 10), _LATEST_MS)
     others = [at for h in following.open for _, at in h.waits() if at > due.at]
+    if following.waiting:
+        others.append(following.wait_until)
     return following, [*effects, PutOff(min([later, *others]))]
 
 
