@@ -4,19 +4,45 @@ import msgspec
 
 from processors.contracts import values
 from processors.contracts.compiled import Contract
+from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import reevaluate, sentences
 from processors.integrity.context import carry
 from processors.integrity.fields import well_formed
 from processors.integrity.lifecycle import Handoffs
+from processors.integrity.limits import Limits
 from processors.integrity.publish import to
-from processors.integrity.state import Closed, OpenHandoff, PackageField
-from schemas.flow import InputEvent, Refused
+from processors.integrity.state import Closed, OpenHandoff, PackageField, Task
+from processors.integrity.working import after_step, handoffs_of, heard_with, memory_of
+from schemas.flow import Effect, InputEvent, Refused
 from schemas.records import Ack, Amendment
 
 AMENDMENT_TOOL = "amendment"  # the tool of a value that a person set
 
 
-def take(handoffs: Handoffs, said: Ack | Amendment, event: InputEvent) -> None:
+def take_reply(
+    task: Task | None,
+    said: Ack | Amendment,
+    event: InputEvent,
+    digest: bytes,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
+) -> tuple[Task | None, list[Effect]]:
+    """What meets no task is answered too, and not remembered: anybody could name one."""
+    known = task or Task(said.workflow, said.task_id)
+    memory = memory_of(known, tables, limits)
+    handoffs = handoffs_of(known, event, memory, tables, now, limits)
+    _take(handoffs, said, event)
+    handoffs.trim()
+    if task is None:
+        return None, handoffs.outbox.effects()
+    following = after_step(task, handoffs)
+    following.heard = heard_with(task, digest)
+    following.last_input_at = now
+    return following, handoffs.outbox.effects()
+
+
+def _take(handoffs: Handoffs, said: Ack | Amendment, event: InputEvent) -> None:
     """Apply an ack or an amendment to the handoff that it names.
 
     What meets no open handoff is an `unknown_handoff`; what contradicts itself is `Refused`.

@@ -1,0 +1,233 @@
+"""What a task is told while it continues others, and what of it waits for their answer."""
+
+from msgspec.structs import replace
+
+from processors.contracts.registry import RegistrySnapshot
+from processors.integrity import links, reevaluate, sentences
+from processors.integrity.lifecycle import Handoffs
+from processors.integrity.limits import Limits
+from processors.integrity.outputs import take_output
+from processors.integrity.publish import to
+from processors.integrity.receiver import is_outsider
+from processors.integrity.replies import take_reply
+from processors.integrity.state import OpenHandoff, Task
+from processors.integrity.step import StepContext
+from processors.integrity.working import after_step, heard_with, memory_of
+from schemas.flow import (
+    Effect,
+    InputEvent,
+    Publish,
+    Refused,
+)
+from schemas.links import LinkMessage
+from schemas.records import ToolOutput
+
+
+def take_linked(
+    task: Task,
+    output: ToolOutput,
+    event: InputEvent,
+    digest: bytes,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
+) -> tuple[Task, list[Effect]]:
+    """An output of a task that is linked to others, or will be. It waits where one that the task
+    continues has not answered yet."""
+    step = StepContext(
+        task.workflow,
+        task.task_id,
+        now,
+        output.id,
+        event.occurred_at,
+        event.timestamp,
+        event.backfill,
+    )
+    effects: list[Effect] = []
+    following = task
+    if output.continues or output.continued_by or output.unlinked:
+        following, effects = links.declared(task, output, step, limits.link_grace_ms)
+        _disinherit(task, following, tables, limits)
+    if task.waiting or _awaits(following, now):
+        return wait(following, event, digest, now, effects, tables, limits)
+    following, more = _judge_linked(following, output, event, digest, tables, now, limits)
+    return following, [*effects, *more]
+
+
+def _awaits(task: Task, now: int) -> bool:
+    return now < task.wait_until and any(not parent.answered for parent in task.parents)
+
+
+def _judge_linked(
+    task: Task,
+    output: ToolOutput,
+    event: InputEvent,
+    digest: bytes,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
+) -> tuple[Task, list[Effect]]:
+    """An output of a linked task, and what the others are told of it."""
+    before = task
+    if task.whence is not None and not task.stage:
+        whence = task.whence
+        task = replace(
+            task,
+            stage=links.stage_of(whence, task.workflow),
+            tool=whence.tool,
+            stage_at=min(whence.stage_at, event.occurred_at),
+            begun=whence.begun,
+            whence=None,
+        )
+    following, effects = take_output(task, output, event, digest, tables, now, limits)
+    effects += links.news(before, following, event.occurred_at)
+    following = replace(following)
+    effects += links.moved(following, output, event.occurred_at)
+    return following, effects
+
+
+def wait(
+    task: Task,
+    event: InputEvent,
+    digest: bytes,
+    now: int,
+    effects: list[Effect],
+    tables: RegistrySnapshot,
+    limits: Limits,
+) -> tuple[Task, list[Effect]]:
+    """The input waits until the parents have answered; not where too much waits already."""
+    waiting = (*task.waiting, links.put_off(event))
+    following = replace(task, waiting=waiting, heard=heard_with(task, digest), last_input_at=now)
+    if links.is_too_much(waiting):
+        following, more = go_on(following, tables, now, limits)
+        effects = [*effects, *more]
+    return following, effects
+
+
+def go_on(
+    task: Task, tables: RegistrySnapshot, now: int, limits: Limits
+) -> tuple[Task, list[Effect]]:
+    """Take the inputs that have waited, in their order. Where that makes as much as one record may
+    make, the others follow at once."""
+    waiting = task.waiting
+    task = replace(task, waiting=(), wait_until=0)
+    effects: list[Effect] = []
+    for number, each in enumerate(waiting):
+        if (
+            sum([len(e.value or b"") for e in effects if isinstance(e, Publish)])
+            > limits.output_bytes
+        ):
+            task = replace(task, waiting=waiting[number:], wait_until=now)
+            break
+        event = links.taken_up(each)
+        try:
+            if isinstance(event.body, ToolOutput):
+                task, more = _judge_linked(task, event.body, event, b"", tables, now, limits)
+            else:
+                after, more = take_reply(task, event.body, event, b"", tables, now, limits)
+                assert after is not None
+                more += links.news(task, after, event.occurred_at)
+                task = after
+        except Refused as error:
+            more = [links.dead_letter(event, error)]
+        effects += more
+    return task, effects
+
+
+def _disinherit(before: Task, following: Task, tables: RegistrySnapshot, limits: Limits) -> None:
+    """What came from tasks that it does not continue any more goes."""
+    gone = {parent.number for parent in before.parents} - {p.number for p in following.parents}
+    if gone:
+        memory = memory_of(before, tables, limits)
+        for number in gone:
+            memory.disinherit(number)
+        memory.put_into(following)
+
+
+def take_link(
+    task: Task | None,
+    message: LinkMessage,
+    event: InputEvent,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
+) -> tuple[Task | None, list[Effect]]:
+    """What another task says that this one continues, or that continues it."""
+    known = task or Task(message.workflow, message.task_id, last_input_at=now)
+    at = event.occurred_at
+    step = StepContext(
+        known.workflow, known.task_id, now, None, at, event.timestamp, event.backfill
+    )
+    following, effects = links.taken(known, message, step)
+    _disinherit(known, following, tables, limits)
+    parent = links.parent_of(following, message)
+    if message.kind in ("said", "taken_back") and parent is not None:
+        following, more = _learn(following, message, parent.number, step, tables, limits)
+        effects += more
+    elif message.kind == "moved":
+        handoffs = Handoffs.of(
+            following, step, tables, limits, memory_of(following, tables, limits)
+        )
+        for handoff in following.open:
+            _arrived_there(handoffs, handoff, message)
+        following = after_step(following, handoffs)
+        effects += handoffs.outbox.effects()
+    effects += links.news(known, following, at)
+    if following.waiting and not _awaits(following, now):
+        following, more = go_on(following, tables, now, limits)
+        effects += more
+    if task is None and following == known:
+        return None, effects
+    return following, effects
+
+
+def _learn(
+    task: Task,
+    message: LinkMessage,
+    parent: int,
+    step: StepContext,
+    tables: RegistrySnapshot,
+    limits: Limits,
+) -> tuple[Task, list[Effect]]:
+    """Remember what a parent says, or that it took something back, and look what that means for
+    the open handoffs."""
+    memory = memory_of(task, tables, limits)
+    handoffs = Handoffs.of(task, step, tables, limits, memory)
+    ref = None
+    if message.said is not None:
+        ref = memory.inherit(message.said, parent)
+        if ref is None:
+            return task, []
+    for at in sorted(set(message.taken_back.values())):
+        names = [name for name, until in message.taken_back.items() if until == at]
+        reevaluate.retract(handoffs, memory.retract(names, at), at)
+    for handoff in task.open:
+        here = handoffs.open.get(handoff.id)
+        if here is not None and here.state == "held":
+            reevaluate.judge_again(handoffs, here)
+        elif here is not None and here.missing and ref is not None and message.said is not None:
+            handoffs.fill_late(here, message.said.context, ref)
+    handoffs.trim()
+    return after_step(task, handoffs), handoffs.outbox.effects()
+
+
+def _arrived_there(handoffs: Handoffs, handoff: OpenHandoff, message: LinkMessage) -> None:
+    """A task that continues this one is somewhere: whether that accepts or completes a handoff."""
+    where, contract = message.where, handoffs.outbox.contract_of(handoff)
+    if where is None or contract is None or handoff.state == "held" or handoff.ends:
+        return
+    if (contract.to_workflow or contract.workflow) != where.workflow:
+        return
+    if handoff.to_stage != where.stage or message.occurred_at < handoff.source.occurred_at:
+        return
+    if not isinstance(contract.accepts, frozenset) and is_outsider(
+        message.team, handoff.team, handoff.receiver, handoffs.tables
+    ):
+        return
+    place = f"{where.tool} at {where.workflow}/{where.stage}"
+    if handoff.state == "sent" and contract.accepted_by(where.tool):
+        handoffs.accept(handoff, sentences.accepted(to(handoff), place))
+    here = handoffs.open.get(handoff.id)
+    if here is not None and here.state == "accepted" and message.left:
+        message_ = sentences.completed(to(here), f"handed off from {where.workflow}/{where.stage}")
+        handoffs.complete(here, "completed", message_)

@@ -1,0 +1,65 @@
+"""A task while one input is judged: its memory, its handoffs, and the task that follows."""
+
+from msgspec.structs import replace
+
+from processors.contracts.registry import RegistrySnapshot
+from processors.integrity.lifecycle import Handoffs
+from processors.integrity.limits import Limits
+from processors.integrity.memory import Memory
+from processors.integrity.state import MAX_EVENTS, Task
+from processors.integrity.step import StepContext
+from schemas.flow import (
+    InputEvent,
+)
+from schemas.records import Ack
+
+DIGEST = 8  # bytes of an event's digest
+
+
+def memory_of(task: Task, tables: RegistrySnapshot, limits: Limits) -> Memory:
+    if not task.parents:
+        return Memory.of(task, limits, tables.classified(task.workflow))
+    workflows = {task.workflow, *(parent.workflow for parent in task.parents)}
+    return Memory.of(task, limits, tables.classified(*sorted(workflows)))
+
+
+def handoffs_of(
+    task: Task,
+    event: InputEvent,
+    memory: Memory,
+    tables: RegistrySnapshot,
+    now: int,
+    limits: Limits,
+) -> Handoffs:
+    body = event.body
+    step = StepContext(
+        task.workflow,
+        task.task_id,
+        now,
+        body.id,
+        event.occurred_at,
+        event.timestamp,
+        event.backfill,
+        isinstance(body, Ack),
+    )
+    return Handoffs.of(task, step, tables, limits, memory)
+
+
+def without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limits) -> Handoffs:
+    memory = memory_of(task, tables, limits)
+    step = StepContext(task.workflow, task.task_id, now, None, now, 0, False)
+    return Handoffs.of(task, step, tables, limits, memory)
+
+
+def after_step(task: Task, handoffs: Handoffs) -> Task:
+    """The task with its handoffs moved on; nothing of its own has come."""
+    following = handoffs.memory.put_into(replace(task))
+    following.open = tuple(handoffs.open.values())
+    following.closed = tuple(handoffs.closed)
+    following.arrived = handoffs.arrived
+    following.edges, following.rounds = handoffs.outbox.feed.edges, handoffs.rounds
+    return following
+
+
+def heard_with(task: Task, digest: bytes) -> bytes:
+    return (task.heard + digest)[-MAX_EVENTS * DIGEST :]
