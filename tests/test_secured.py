@@ -333,7 +333,7 @@ def test_a_plan_does_not_offer_to_create_what_it_may_not_see(stage: Stage, prefi
     assert result.exit_code == 4
     assert "create" not in result.output
     assert "DESCRIBE on the topics" in result.output
-    assert "and 15 more; grant them" in result.output
+    assert "and 16 more; grant them" in result.output
     rights = stage.allow("topics plan")
     hidden = Right("DESCRIBE", "topic", stage.names.queue)
     assert hidden in rights
