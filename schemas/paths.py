@@ -3,7 +3,7 @@
     path  = name { "." name | "[" quoted "]" | "[" index "]" | "[" name "=" text "]" }
     name  = characters without "." and "[", or any in quotes: 'first name', "a.b"
     quoted = a name in quotes, as CEL has it: ["a.b"] is ."a.b"
-    index = an integer; negative ones count from the end
+    index = an integer of up to 18 digits; negative ones count from the end
     text  = characters without "]", or any in quotes
 
 A name of digits is an index where it meets a list: `photos.0` is `photos[0]`. `[name=text]` is the
@@ -37,7 +37,8 @@ class Path(Struct, frozen=True, gc=False):
     rest: tuple[Step, ...]
 
 
-_INDEX: Final = re.compile(r"-?[0-9]+")
+_MOST_DIGITS: Final = 18  # of an index: no list has more elements, and `int` refuses 5,000
+_INTEGER: Final = re.compile(r"-?([0-9]+)")
 _QUOTED: Final = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
 _PLAIN: Final = re.compile(r"[^.\[]+")
 _PLAIN_MEMBER: Final = re.compile(r"[^=\]]+")
@@ -78,7 +79,8 @@ def index_of(step: Step) -> int | None:
     """The index that a step is where it meets a list; None for one that is none."""
     if isinstance(step, int):
         return step
-    return int(step) if isinstance(step, str) and _INDEX.fullmatch(step) else None
+    found = _INTEGER.fullmatch(step) if isinstance(step, str) else None
+    return int(found[0]) if found is not None and len(found[1]) <= _MOST_DIGITS else None
 
 
 def _name(text: str, at: int) -> tuple[str, int]:
@@ -99,8 +101,15 @@ def _name(text: str, at: int) -> tuple[str, int]:
 
 def _bracket(text: str, begin: int) -> tuple[Step, int]:
     """The step in brackets that begins at a position, and where it ends."""
-    index = _INDEX.match(text, begin + 1)
+    index = _INTEGER.match(text, begin + 1)
     if index is not None and text[index.end() : index.end() + 1] == "]":
+        if len(index[1]) > _MOST_DIGITS:
+            raise ExpressionError(
+                f"this index has more than {_MOST_DIGITS} digits, and no list is so long",
+                "write a smaller one, or the name of a member in quotes",
+                text,
+                begin,
+            )
         return int(index[0]), index.end() + 1
     quoted = _quoted(text, begin + 1)
     if quoted is not None and text[quoted[1] : quoted[1] + 1] == "]":

@@ -675,3 +675,30 @@ def test_an_odd_field_of_an_unusable_contract_declassifies_no_other(odd: Any) ->
     assert found.covers("email")
     assert found.covers("crm.mail")
     assert found.covers("x") == (isinstance(odd, dict) and "classification" in odd)
+
+
+@pytest.mark.parametrize("path", ["crm.email", "a." * 130_000, "crm" + "['x']" * 65_000])
+@pytest.mark.parametrize(
+    "name", ["a." * 260_000, "crm" + ".x" * 260_000, "crm" + "['x']" * 100_000]
+)
+def test_a_very_long_path_is_read_in_time(path: str, name: str) -> None:
+    """That takes a second, and not hours, and nothing is lost by it."""
+    found = classify([Named(("field", path), True)])
+    held = json.dumps({name: "x"}).encode()
+    assert found.texts([("field", b'"ana@example.com"'), (name, b"1"), ("crm", held)])
+    assert found.covers(path)
+    assert found.covers(path + ".inside")
+    assert not found.covers("other" + name)
+    assert found.cut(f"field.{name}") == "field"
+    assert found.cut("other" + name) == "other" + name
+
+
+def test_of_a_path_with_more_names_than_any_context_all_inside_of_the_last_is_classified() -> None:
+    found = classify([Named((".".join("a" * 70),), True)])
+    assert found.covers(".".join("a" * 64))
+    assert found.covers(".".join("a" * 64) + ".b")
+    assert not found.covers(".".join("a" * 62) + ".b.a")
+    deep: Any = "ana@example.com"
+    for _ in range(69):
+        deep = {"a": deep}
+    assert found.texts([("a", json.dumps(deep).encode())]) == {"ana@example.com"}

@@ -359,7 +359,12 @@ def test_dead_letters_are_listed_and_shown_whole(handoff: HandoffCommand) -> Non
     assert "\x1b" not in shown
     assert "a secret value" not in shown
     assert "ff 00" in handoff("dead-letters", "show", second).stdout
-    for bad, why in (("x", "PARTITION/OFFSET"), ("0/999", "no dead letter 0/999")):
+    assert handoff("dead-letters", "show", "0" + first).stdout == shown
+    for bad, why in (
+        ("x", "PARTITION/OFFSET"),
+        ("0/999", "no dead letter 0/999"),
+        (f"0/{'9' * 5_000}", "no dead letter 0/999"),
+    ):
         missing = handoff("dead-letters", "show", bad)
         assert missing.exit_code == 2
         assert why in missing.stderr

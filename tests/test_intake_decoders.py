@@ -192,6 +192,15 @@ def test_a_column_by_its_schema(column: dict[str, Any], value: Any, expected: st
     assert ENCODE(found.value["after"]["x"]).decode() == expected
 
 
+def test_a_scale_that_is_a_fraction_is_none() -> None:
+    """That takes no time: to write out the number would take half a minute."""
+    column = logical("io.debezium.data.VariableScaleDecimal", "struct")
+    whole = change([column], {"x": {"scale": "SCALE", "value": unscaled(5)}})
+    value = json.dumps(whole).replace('"SCALE"', "1e999999").encode()
+    found = decoded(debezium.decode, value, PLAIN).value["after"]["x"]
+    assert found["value"] == unscaled(5)
+
+
 def test_without_the_schema_values_stay() -> None:
     whole = change([logical(f"{TIME}Date", "int32")], {"x": 20514})
     found = decoded(debezium.decode, whole["payload"], PLAIN, key={"id": 4})

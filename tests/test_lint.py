@@ -178,6 +178,15 @@ EXPLICIT = "accept: explicit\naccept_within: PT4H\ncomplete_within: PT4H\n"
             ],
         ),
         (
+            contract(f"fields:\n- {{name: a, from: ['x[{'9' * 19}]']}}\n"),
+            "",
+            [
+                "c.yaml:11: warning: fields[0].from[0]: this index has more than 18 digits, and no "
+                "list is so long, so only a name that is spelled so is read; write a smaller one, "
+                "or the name of a member in quotes\n  x[9999999999999999999]\n   ^",
+            ],
+        ),
+        (
             contract(
                 "fields:\n- {name: a, from: ['x[0', \"'y\", 'z[0].b']}\n- name: b[]\n"
                 "repeat: {by: ['context.z[k]'], threshold: 2, within: P1D, receiver: r}\n"

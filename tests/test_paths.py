@@ -146,3 +146,13 @@ def test_any_text_is_a_path_or_says_where_it_is_none(text: str) -> None:
         assert paths.parse(text) == path
     except ExpressionError:
         assert (path.top, path.rest) == (text, ())
+
+
+@pytest.mark.parametrize("digits", ["9" * 19, "9" * 5_000, "-" + "9" * 5_000, "0" * 5_000])
+def test_an_index_that_no_list_has_leads_nowhere(digits: str) -> None:
+    with pytest.raises(ExpressionError, match="this index has more than 18 digits"):
+        paths.parse(f"a[{digits}]")
+    assert paths.read(f"a[{digits}].b") == paths.Path(f"a[{digits}].b", f"a[{digits}].b", ())
+    assert paths.index_of(digits) is None
+    assert descend(b"[1]", paths.parse(f"a.{digits}").rest) is None
+    assert descend(f'{{"{digits}": 1}}'.encode(), paths.parse(f"a.{digits}").rest) == b"1"

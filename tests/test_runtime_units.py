@@ -165,7 +165,19 @@ def test_an_unknown_log_level_is_one_clear_sentence(monkeypatch: pytest.MonkeyPa
         ('kafka_bootstrap_servers = "k:1,k:0"\n', "address 2 of it has no host or no port"),
         ('kafka_bootstrap_servers = "k:99999"\n', "address 1 of it has no host or no port"),
         ("[kafka]\na.b = [1]\n", "a property of Kafka's clients is wrong (HANDOFF_KAFKA__"),
-        ("[kafka]\na.b = [1]\n", "a.b must be one value, and not a list"),
+        (
+            "[kafka]\na.b = [1]\n",
+            "A_B, or a.b under [kafka] in handoff.toml): a.b must be one value, and not a list",
+        ),
+        (
+            '[kafka]\n"" = "x"\n',
+            "clients is wrong (HANDOFF_KAFKA__..., or [kafka] in handoff.toml): a",
+        ),
+        (
+            '[kafka]\nsasl."" = "x"\n',
+            "a property under sasl has no name; write HANDOFF_KAFKA__SASL",
+        ),
+        ('"" = "x"\n', "handoff.toml: a setting has no name; remove it"),
     ],
 )
 def test_bad_settings_are_one_clear_sentence(tmp_path: Path, text: str, says: str) -> None:
@@ -207,6 +219,24 @@ def test_all_that_is_wrong_with_the_settings_is_told_at_once(
         "HANDOFF_WEB_HOST",
         "acks cannot be set",
         "group.id cannot be set",
+    ):
+        assert sum(sign in line for line in lines) == 1, sign
+
+
+def test_all_that_is_wrong_with_properties_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "handoff.toml").write_text(
+        '[kafka]\nacks = 1\na.b = [1]\na.c = [2]\n"" = 1\nsession.timeout.ms = "x"\n'
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    first, *lines = str(caught.value).splitlines()
+    assert first == "5 things are wrong with the settings:"
+    for sign in (
+        "a.b must be one value",
+        "a.c must be one value",
+        "a property has no name",
+        "acks cannot be set",
+        "session.timeout.ms must be a whole number",
     ):
         assert sum(sign in line for line in lines) == 1, sign
 

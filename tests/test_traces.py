@@ -13,7 +13,7 @@ from processors.intake import traces
 from processors.intake.decoding import DecoderOptions, decode_spans
 from processors.intake.traces import TraceLimits, TraceState
 from processors.intake.traces_processor import TRACES, traces_processor
-from processors.intake.transcripts import spans
+from processors.intake.transcripts import spans, trees
 from processors.intake.transcripts.building import Counts, Defaults
 from processors.intake.transcripts.spans import Span
 from schemas.flow import Output, Record, Refused
@@ -193,3 +193,9 @@ def test_what_cannot_be_decoded_is_refused(decoder: str, value: bytes | None) ->
     with pytest.raises(Refused) as refused:
         decode_spans(decoder, Record("foreign", 0, 0, None, value, NOW), DecoderOptions())
     assert refused.value.code in ("undecodable", "tombstone")
+
+
+@pytest.mark.parametrize("number", ["1e999999", "-1e999999", "9" * 5_000])
+def test_a_number_of_very_many_digits_is_no_time(number: str) -> None:
+    """That takes no time: to write it out would take half a minute."""
+    assert trees.nanos(trees.loads(number)) is None

@@ -101,8 +101,9 @@ def _find(cluster: Cluster, letter_id: str) -> Record:
         raise BadInputError(
             f"{letter_id!r} is no id of a dead letter: PARTITION/OFFSET, as in 3/17"
         )
+    wanted = partition.lstrip("0") or "0", offset.lstrip("0") or "0"
     for record in _letters(cluster):
-        if (record.partition, record.offset) == (int(partition), int(offset)):
+        if (str(record.partition), str(record.offset)) == wanted:
             return record
     raise BadInputError(f"there is no dead letter {letter_id}; see: handoff dead-letters list")
 

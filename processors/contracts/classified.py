@@ -50,15 +50,16 @@ class Classified(Struct, frozen=True):
     tops: frozenset[str] = frozenset()  # what all of these begin with
     lasts: frozenset[str] = frozenset()  # what those in `at` end with
     names: frozenset[str] = frozenset()
+    deepest: int = 0  # the names of the longest path in `at`
 
     def covers(self, path: str) -> bool:
         """Whether something classified may be found at, in or around a name or dotted path."""
-        steps = _steps(path)
+        steps = self._steps(path)
         return steps in self.above or self.holds(steps)
 
     def holds(self, path: Path) -> bool:
         """Whether a path is one where something classified stands, or lies inside of one."""
-        return any(part in self.at for part in _beginnings(path))
+        return any(part in self.at for part in _beginnings(path[: self.deepest]))
 
     def texts(self, context: Iterable[tuple[str, bytes]]) -> set[str]:
         """The texts of what is classified among values under their names."""
@@ -70,7 +71,7 @@ class Classified(Struct, frozen=True):
                 found.update(telling.texts(value))
             elif _may_lead(name, tops):
                 read = telling.read(value)
-                pending += [(steps, read) for steps in _spelled(name)]
+                pending += [(steps, read) for steps in self._spelled(name)]
         while pending:
             path, inner = pending.pop()
             if self.holds(path) or (path in self.above and isinstance(inner, telling.Unreadable)):
@@ -78,7 +79,7 @@ class Classified(Struct, frozen=True):
             elif path in self.above:
                 # An object may come as a list of such, or as a string that holds it as JSON.
                 for member, each in telling.inside(inner):
-                    pending += [((*path, *steps), each) for steps in _spelled(member)]
+                    pending += [((*path, *steps), each) for steps in self._spelled(member)]
         return found
 
     def within(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
@@ -95,8 +96,19 @@ class Classified(Struct, frozen=True):
     def cut(self, place: str) -> str:
         """A dotted name inside a context, as far as its members are no part of what is classified:
         the names in a classified object may be values themselves."""
-        steps = _steps(place)
+        steps = self._steps(place)[: self.deepest]
         return next((".".join(part) for part in _beginnings(steps) if part in self.at), place)
+
+    def _spelled(self, member: str | None) -> tuple[Path, ...]:
+        """What the name of a member may stand for: itself, and the path that is spelled so."""
+        if member is None:
+            return ((),)
+        alone = (member,)
+        return (alone,) if _PATH_SIGNS.isdisjoint(member) else (alone, self._steps(member))
+
+    def _steps(self, name: str) -> Path:
+        """The names of a path, as far as it may matter: one more than the longest path has."""
+        return _steps(name, self.deepest + 1)
 
 
 Choice = Callable[[frozenset[str], tuple[str, ...]], tuple[str, ...]]
@@ -172,25 +184,20 @@ def classify(fields: Iterable[Named]) -> Classified:
     given = {name for field in fields for name in field.names}
     given |= {path[0] for names in known for path in names}
     lasts = frozenset(path[-1] for path in at)
-    return Classified(frozenset(at), frozenset(above), tops, lasts, frozenset(given))
+    deepest = max(map(len, at), default=0)
+    return Classified(frozenset(at), frozenset(above), tops, lasts, frozenset(given), deepest)
 
 
-def _steps(name: str) -> Path:
-    """The names of a path, as far as the first list: nobody knows which element has what."""
+def _steps(name: str, most: int = values.MAX_DEPTH) -> Path:
+    """The first names of a path, as far as the first list: nobody knows which element has what. Of
+    a path that is cut so all in the last object counts."""
     if _LIST_SIGNS.isdisjoint(name):
-        top, *rest = name.split(".")
+        top, *rest = name.split(".", most)[:most]
     else:
         path = paths.read(name)
         top = path.top
-        rest = list(takewhile(lambda step: isinstance(step, str), path.rest))  # type: ignore[arg-type]
+        rest = list(takewhile(lambda step: isinstance(step, str), path.rest[: most - 1]))  # type: ignore[arg-type]
     return (top, *takewhile(lambda step: paths.index_of(step) is None, rest))
-
-
-def _spelled(member: str | None) -> tuple[Path, ...]:
-    """What the name of a member may stand for: itself, and the path that is spelled so."""
-    if member is None:
-        return ((),)
-    return ((member,),) if _PATH_SIGNS.isdisjoint(member) else ((member,), _steps(member))
 
 
 def _beginnings(path: Path) -> Iterator[Path]:

@@ -7,7 +7,6 @@ value inside. What a reader cannot read it leaves to the one without a name.
 
 import ast
 import datetime as dt
-import html
 import json
 import re
 import unicodedata
@@ -23,6 +22,7 @@ from dateutil import parser as dates
 from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat
 
 from processors.contracts import values
+from schemas.foreign_text import normalized, unescape
 from schemas.values import SameAs
 
 Key = Callable[[bytes], bytes]  # of a JSON value
@@ -106,13 +106,13 @@ def plain_text(text: str) -> str:
     """A text without its HTML entities, in Unicode NFC, with single spaces for white space."""
     if _PLAIN.fullmatch(text) is not None:
         return text
-    return " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
+    return " ".join(normalized("NFC", unescape(text)).split())
 
 
 def folded_text(text: str) -> str:
     """The same in whatever case. The Turkish dotted and dotless i are one letter here."""
     folded = plain_text(text).casefold().replace("i\u0307", "i").replace("\u0131", "i")
-    return unicodedata.normalize("NFC", folded)
+    return normalized("NFC", folded)
 
 
 def _text(said: str | int) -> str | int:
@@ -133,7 +133,7 @@ def number_of(text: str) -> Decimal | None:
     is 1200, "1,5" is 1.5 and "1.200" is 1.2. With both marks the last one is decimal."""
     if len(text) > _LONGEST_NUMBER:
         return None
-    text = unicodedata.normalize("NFKC", text.strip()).replace("\u2212", "-")
+    text = normalized("NFKC", text.strip()).replace("\u2212", "-")
     sign, text = (text[0], text[1:].lstrip()) if text[:1] in ("+", "-") else ("", text)
     text = "".join([_digit(char) for char in text])
     if _GROUPED.match(text) is not None:

@@ -10,7 +10,6 @@ Not found is what takes more than reading: a value in pieces, in another order, 
 language, abbreviated, enciphered or hashed.
 """
 
-import html
 import json
 import re
 import unicodedata
@@ -21,6 +20,8 @@ from typing import Any, Final, NoReturn, Self
 from urllib.parse import unquote_plus
 
 import msgspec
+
+from schemas.foreign_text import normalized, unescape
 
 MIN_TEXT: Final = 4  # characters: shorter texts stand in others by chance
 MAX_SEARCHED: Final = 1 << 24  # characters that are read, times the texts that are looked for there
@@ -170,7 +171,7 @@ def _undone(text: str) -> str:
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     if "%" in text or "+" in text:
         text = unquote_plus(text, errors="replace")
-    return html.unescape(text) if "&" in text else text
+    return unescape(text)
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -182,7 +183,7 @@ def _fold(text: str) -> str:
     text = _seen(text)
     if text.isascii():
         return text.lower()
-    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    text = normalized("NFKD", normalized("NFKD", text).casefold())
     return _seen("".join([char for char in text if unicodedata.category(char) not in _ACCENTS]))
 
 

@@ -131,7 +131,10 @@ class Settings(BaseSettings):
                 "a table of librdkafka properties is needed; set one of them as "
                 "HANDOFF_KAFKA__SASL_PASSWORD, and the addresses as HANDOFF_KAFKA_BOOTSTRAP_SERVERS"
             )
-        return _flat("", given)
+        flat, wrong = _flat(given)
+        if wrong:
+            raise ValueError(next(iter(wrong.values())))
+        return flat
 
     @field_validator("kafka")
     @classmethod
@@ -168,6 +171,9 @@ def load_settings(**given: Any) -> Settings:
     wrong = []
     for unknown in sorted(set(from_file) - set(Settings.model_fields)):
         del from_file[unknown]
+        if not unknown:
+            wrong.append(f"{path}: a setting has no name; remove it")
+            continue
         near = get_close_matches(unknown, Settings.model_fields, 1)
         hint = f"did you mean {near[0]}?" if near else "see the documentation for the settings"
         wrong.append(f"{path}: there is no setting {unknown}; {hint}")
@@ -206,14 +212,11 @@ def _sentences(name: str, error: ErrorDetails, path: Path) -> list[str]:
     """What is wrong with a setting; of properties of Kafka's clients there may be several."""
     message, given = _in_words(error), error["input"]
     if name == "kafka" and isinstance(given, dict) and given:
-        try:
-            flat = _flat("", given)
-            told = problems(flat) or [message]
-        except ValueError:
-            flat, told = {}, [message]
+        flat, wrong = _flat(given)
+        names = [each for each in (*flat, *wrong) if each]
         return [
-            f"a property of Kafka's clients is wrong ({place(each, flat, path.name)}): {each}"
-            for each in told
+            f"a property of Kafka's clients is wrong ({place(each, names, path.name)}): {each}"
+            for each in (*wrong.values(), *problems(flat)) or (message,)
         ]
     return [f"the setting {name} ({_places(name, path)}) is wrong: {message}"]
 
@@ -224,20 +227,27 @@ def _environment() -> dict[str, Any]:
     return {name: getattr(found, name) for name in found.model_fields_set}
 
 
-def _flat(prefix: str, values: dict[str, Any]) -> dict[str, str]:
-    """Properties of a TOML tree or of variables, by their dotted names."""
+def _flat(values: dict[str, Any], prefix: str = "") -> tuple[dict[str, str], dict[str, str]]:
+    """Properties of a TOML tree or of variables by their dotted names, and under those of others
+    what is wrong with them."""
     found: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     for name, value in values.items():
         dotted = prefix + name.lower().replace("_", ".")
         if not name:
-            raise ValueError("a property has no name; write HANDOFF_KAFKA__SASL_PASSWORD, say")
-        if isinstance(value, dict):
-            found |= _flat(dotted + ".", value)
+            under = f" under {prefix[:-1]}" if prefix else ""
+            wrong[dotted] = (
+                f"a property{under} has no name; write HANDOFF_KAFKA__SASL_PASSWORD, say"
+            )
+        elif isinstance(value, dict):
+            inside, wrong_inside = _flat(value, dotted + ".")
+            found |= inside
+            wrong |= wrong_inside
         elif isinstance(value, list):
-            raise ValueError(f"{dotted} must be one value, and not a list")
+            wrong[dotted] = f"{dotted} must be one value, and not a list"
         else:
             found[dotted] = str(value).lower() if isinstance(value, bool) else str(value)
-    return found
+    return found, wrong
 
 
 _NEEDED = {

@@ -181,7 +181,8 @@ class _ByTheSchema:
 
     def _decimal(self, value: Any, scale: Any) -> Decimal | None:
         """A decimal from its unscaled value: big-endian two's complement in base64."""
-        if type(value) is not str:
+        # A fraction is no scale, and to write out 1e999999 takes half a minute.
+        if type(value) is not str or type(scale) not in (int, str):
             return None
         try:
             places = int(scale)

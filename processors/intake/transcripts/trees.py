@@ -112,6 +112,8 @@ def nanos(value: Any) -> int | None:
         else:
             number = Decimal(text_of(value))
             unit = next((unit for least, unit in _UNITS if abs(number) >= least), 10**9)
+            if not 0 < number < LAST_MS * 10**6:  # to write out 1e999999 takes half a minute
+                return None
             found = int(number * unit)
     except (ValueError, OverflowError, ArithmeticError):
         return None
