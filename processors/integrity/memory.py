@@ -425,13 +425,20 @@ class Memory(Struct, gc=False):
 
     def _limit_retractions(self) -> None:
         left = self.retracted
-        while left and (len(left) > self.limits.fields or sum(map(length, left)) > MAX_RETRACTED):
-            oldest = min(left, key=lambda name: (left[name], name))
-            self.lost = add_name(self.lost, oldest)
-            left = {name: at for name, at in left.items() if name != oldest}
-        if left is not self.retracted:
-            self.retracted = left
-            self._retraction_changed()
+        size = sum(map(length, left))
+        if len(left) <= self.limits.fields and size <= MAX_RETRACTED:
+            return
+        oldest = sorted(left, key=lambda name: (left[name], name))
+        gone = 0
+        while gone < len(oldest) and (
+            len(oldest) - gone > self.limits.fields or size > MAX_RETRACTED
+        ):
+            size -= length(oldest[gone])
+            self.lost = add_name(self.lost, oldest[gone])
+            gone += 1
+        forgotten = set(oldest[:gone])
+        self.retracted = {name: at for name, at in left.items() if name not in forgotten}
+        self._retraction_changed()
 
     def _forget(self, most: int, largest: int) -> int:
         before = self.search.names()
