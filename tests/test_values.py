@@ -249,7 +249,12 @@ def test_the_elements_of_a_long_list_are_read_once_for_all_fields(
 ) -> None:
     read: list[bytes] = []
     members = values.members
-    monkeypatch.setattr(values, "members", lambda value: read.append(value) or members(value))
+
+    def counted(value: bytes) -> object:
+        read.append(value)
+        return members(value)
+
+    monkeypatch.setattr(values, "members", counted)
     elements = [{"kind": str(n // 2), "n": n} for n in range(100)]
     value = json.dumps(elements).encode()
     for n in range(50):
