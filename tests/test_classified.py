@@ -287,6 +287,30 @@ def test_a_value_that_is_gone_is_still_not_told(under: str, then: dict[str, Any]
     assert values == {"context.words": '"nothing"'}
 
 
+@pytest.mark.parametrize("under", ["email", "crm"])
+@pytest.mark.parametrize("how", ["late", "late for all", "beyond the limit", "too large"])
+def test_a_value_that_is_never_kept_is_not_told_either(under: str, how: str) -> None:
+    value: Any = SECRET if under == "email" else {"email": SECRET, "x": 1}
+    first: dict[str, Any] = {}
+    if how.startswith("late"):
+        first = {"retracted": [under if how == "late" else "*"]}
+    if how == "too large":
+        long = "x" * 70_000
+        value = [SECRET, long] if under == "email" else {"email": [SECRET, long]}
+    context = {under: value}
+    if how == "beyond the limit":
+        context |= {f"n{number}": number for number in range(300)}
+    before = [
+        {"at": "09:01", "task": "t0", "context": {"x": 1}, **first},
+        {"at": "09:00", "task": "t0", "context": context},
+    ]
+    contract = repeating("context.words")
+    (values,) = told([CLASSIFYING, contract], *before, handed({"words": f"mail to {SECRET} soon"}))
+    assert values == {"context.words": None}
+    (values,) = told([CLASSIFYING, contract], *before, handed({"words": "nothing"}))
+    assert values == {"context.words": '"nothing"'}
+
+
 def test_what_one_of_them_does_not_tell_all_of_them_do_not() -> None:
     """Of the second task nobody knows that the words hold anything."""
     contract = repeating("context.words")

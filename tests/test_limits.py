@@ -14,7 +14,7 @@ from processors.driver import Driver
 from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings
 from schemas.flow import Output, Record
-from tests.core import tables
+from tests.core import at_the_end, play, tables
 from tests.states import captures, tasks_of
 
 NOW = 1_795_338_900_000
@@ -231,3 +231,17 @@ def test_of_names_taken_back_at_once_the_first_by_name_is_forgotten_first(
     driver.merge(list(driver.changelog()))
     (task,) = tasks_of(driver)
     assert list(task.retracted) == names[-4:]
+
+
+def test_very_many_late_names_after_all_were_taken_back_are_cut_at_once() -> None:
+    """One by one this would take minutes. The oldest go, then those that come first by name."""
+    names = [f"n{number:05}" for number in range(60_000)]
+    inputs = [
+        {"at": "09:01", "task": "t", "context": {"x": 1}},
+        {"at": "09:02", "task": "t", "retracted": ["*"]},
+        {"at": "09:00", "task": "t", "context": dict.fromkeys(names, 1)},
+    ]
+    _, driver = play({"inputs": inputs}, at_the_end)
+    driver.merge(list(driver.changelog()))
+    (task,) = tasks_of(driver)
+    assert sorted(task.retracted) == [*names[-255:], "x"]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from processors.contracts import values
 from processors.contracts.readers import plain_text
 from processors.contracts.values import MAX_WHERE
-from processors.integrity.texts import Texts, is_searched
+from processors.contracts.words import words
+from processors.integrity.texts import MOST_SAID, Texts, is_searched
 from tests.core import each_time, play
 
 PIECES = ["a-1", "b-22", "c", "économie", "12345", '"', "\\", "\0", "\n\0", " ", ".", "a-1b-22"]
@@ -137,3 +138,18 @@ def test_words_begin_and_end_where_words_do(value: str, text: str, found: bool) 
 def test_a_word_that_almost_comes_very_often_is_looked_for_once() -> None:
     text = "abab" * 200_000 + " abab"
     assert Texts({"note": json.dumps(text).encode()}).where("abab") == "note"
+
+
+def test_a_text_that_almost_comes_at_each_word_is_given_up() -> None:
+    """A long one: to compare it at every place of a long text would take minutes."""
+    note = json.dumps("1." * 500_000 + "1").encode()
+    assert Texts({"note": note}).where("1." * 100_000 + "1") is None
+
+
+def test_no_more_words_are_kept_than_any_text_has() -> None:
+    read = words("phone", "CH")
+    assert read is not None
+    digits = "".join(map(str, range(90_000)))
+    texts = Texts({"note": values.quoted(" ".join(digits))})
+    texts.says(read, b'"044 123 45 67"')
+    assert [len(said) for said in texts._said.values() if len(said) > MOST_SAID] == []

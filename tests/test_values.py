@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.contracts import values
+from schemas.paths import Where
 
 HUGE = b"9" * 5000
 DEEP = b"[" * 500 + b"]" * 500
@@ -241,3 +242,24 @@ def test_what_python_cannot_read_is_opaque_and_raises_nothing(value: bytes) -> N
     values.descend(value, ("a", "b"))
     values.lacks_member_of(value, value)
     assert list(values.strings(value, "n")) == []
+
+
+def test_the_elements_of_a_long_list_are_read_once_for_all_fields(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[bytes] = []
+    members = values.members
+
+    def counted(value: bytes) -> object:
+        read.append(value)
+        return members(value)
+
+    monkeypatch.setattr(values, "members", counted)
+    elements = [{"kind": str(n // 2), "n": n} for n in range(100)]
+    value = json.dumps(elements).encode()
+    for n in range(50):
+        found = values.descend(value, (Where("kind", str(n)),))
+        assert found is not None
+        assert json.loads(found) == elements[2 * n]
+    assert values.descend(value, (Where("kind", "none"),)) is None
+    assert len(read) == len(elements)

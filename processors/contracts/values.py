@@ -190,19 +190,20 @@ class _Lately:
     into the same ones, in each of a task's events."""
 
     def __init__(self) -> None:
-        self._inside: dict[bytes, Any] = {}
+        self._inside: dict[object, Any] = {}
         self._bytes = 0
 
-    def opened(self, value: bytes, open_: Callable[[bytes], Inside]) -> Inside:
-        """What `open_` gives for a value; nobody may change it."""
-        found: Inside = self._inside.get(value, _UNKNOWN)
+    def opened(self, value: bytes, open_: Callable[..., Inside], *by: str) -> Inside:
+        """What `open_` gives for a value, and `by`; nobody may change it."""
+        key = (value, *by) if by else value
+        found: Inside = self._inside.get(key, _UNKNOWN)
         if found is _UNKNOWN:
-            found = open_(value)
+            found = open_(value, *by)
             self._bytes += len(value)
             if self._bytes > _MOST_OPENED:
                 self._inside.clear()
                 self._bytes = len(value)
-            self._inside[value] = found
+            self._inside[key] = found
         return found
 
 
@@ -216,19 +217,30 @@ def _opened(value: bytes, open_: Callable[[bytes], Inside]) -> Inside:
 
 def _element(value: bytes, step: Step) -> bytes | None:
     """The element of a list that a step leads to."""
+    if isinstance(step, Where):
+        if len(value) < _LARGE:
+            found = _by_text(value, step.member).get(step.text)
+        else:
+            found = _lately.opened(value, _by_text, step.member).get(step.text)
+        return None if found is None else bytes(found)
     items = _opened(value, _items)
     if items is None:
-        return None
-    if isinstance(step, Where):
-        for item in map(bytes, items):
-            inside = members(item) or {}
-            if step.member in inside and scalar_text(bytes(inside[step.member])) == step.text:
-                return item
         return None
     index = index_of(step)
     if index is None or not -len(items) <= index < len(items):
         return None
     return bytes(items[index])
+
+
+def _by_text(value: bytes, member: str) -> dict[str, Raw]:
+    """The elements of a list by the text of a member; of equal ones the first."""
+    found: dict[str, Raw] = {}
+    for item in _items(value) or ():
+        inside = members(bytes(item))
+        text = scalar_text(bytes(inside[member])) if inside and member in inside else None
+        if text is not None:
+            found.setdefault(text, item)
+    return found
 
 
 def lacks_member_of(new: bytes, old: bytes, depth: int = 0) -> bool:

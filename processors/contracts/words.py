@@ -84,7 +84,7 @@ def _spelled(number: Decimal) -> str:
 
 def _numbers_in(text: str) -> Iterator[str]:
     for found in _NUMBERS.finditer(text):
-        for part in {found[0], *found[0].split()}:
+        for part in dict.fromkeys([found[0], *found[0].split()]):
             number = readers.number_of(part.strip(".,' "))
             if number is not None:
                 yield _spelled(number)
@@ -104,11 +104,13 @@ def _phones_in(text: str) -> Iterator[str]:
         groups = _DIGITS.findall(run[0])
         for first in range(len(groups)):
             digits = ""
-            for group in groups[first:]:
-                digits += group
+            for at in range(first, len(groups)):
+                digits += groups[at]
                 if len(digits) > _MAX_PHONE:
                     break
-                for prefix in range(min(_MAX_PREFIX, len(digits) - _MIN_PHONE) + 1):
+                # What is left without the whole first group is said from the next one on.
+                longest = min(_MAX_PREFIX, len(digits) - _MIN_PHONE, len(groups[first]) - 1)
+                for prefix in range(longest + 1):
                     yield digits[prefix:]
 
 

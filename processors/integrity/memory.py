@@ -4,7 +4,7 @@ The task itself stays as it is. `Memory` holds what the next one will remember.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,7 +26,7 @@ from processors.integrity.events import (
     weight_beside,
 )
 from processors.integrity.limits import Limits
-from processors.integrity.secrets import TaskSecrets, classified_of
+from processors.integrity.secrets import TaskSecrets, classified_of, short_texts
 from processors.integrity.state import Forgotten, OpenHandoff, Task
 from schemas.links import SaidThere
 from schemas.records import FIRST_MS, Carries, ToolOutput
@@ -105,19 +105,39 @@ class Memory(Struct, gc=False):
         Past `MAX_GONE` the oldest of it is forgotten, too."""
         if not self.classified.at:
             return
+        self._note_gone(
+            [pair for event in events for pair in classified_of(event, self.classified)]
+        )
+        self._secrets = None
+
+    def _let_go_values(self, context: Mapping[str, bytes]) -> None:
+        """Note what is classified of values that are not remembered at all; of those that are too
+        large to be, the short texts."""
+        pairs: list[tuple[str, bytes]] = []
+        for name, value in self.classified.within(context):
+            if len(value) <= self.limits.value_bytes:
+                pairs.append((name, value))
+            else:
+                pairs += short_texts(name, value, self.classified)
+        if pairs:
+            self._note_gone(pairs)
+            self._secrets = None
+
+    def _note_gone(self, pairs: Iterable[tuple[str, bytes]]) -> None:
         found = dict.fromkeys(self.gone)
-        for event in events:
-            for each in classified_of(event, self.classified):
-                found.pop(each, None)
-                found[each] = None
+        for each in pairs:
+            found.pop(each, None)
+            found[each] = None
         gone = list(found)
         size = sum([len(name) + len(value) for name, value in gone])
+        first = 0
         while size > MAX_GONE:
-            name, value = gone.pop(0)
+            name, value = gone[first]
             size -= len(name) + len(value)
+            first += 1
+        gone = gone[first:]
         if tuple(gone) != self.gone:
             self.gone = tuple(gone)
-        self._secrets = None
 
     @property
     def whole(self) -> bool:
@@ -186,18 +206,25 @@ class Memory(Struct, gc=False):
             empty = tuple(sorted(empty)[: self.limits.fields])
         if self.retracted:
             at = ref.occurred_at
-            context = {n: v for n, v in context.items() if not self.taken_back(n, at)}
+            late = {n: v for n, v in context.items() if self.taken_back(n, at)}
+            if late:
+                self._let_go_values(late)
+                context = {n: v for n, v in context.items() if n not in late}
         if len(context) > self.limits.fields:
             names = list(context)
             for name in names[: -self.limits.fields]:
                 self.lost = add_name(self.lost, name)
+            self._let_go_values({name: context[name] for name in names[: -self.limits.fields]})
             context = {name: context[name] for name in names[-self.limits.fields :]}
         if not context and not empty and not hop:
             return
         said = context.keys()
         large: dict[str, bytes] = {}
         if carried.longest >= SHARED or carried.longest > self.limits.value_bytes:
+            said_whole = context
             context, large = self._with_long(context, self.limits.value_bytes)
+            if large:
+                self._let_go_values({name: said_whole[name] for name in large})
         event = TaskEvent(ref, hop, context, large, empty, run=run)
         characters = len(ref.stage) + len(ref.tool) + len(ref.event_id) + len(run)
         self._append(event, 64 + 4 * characters + carried.size)
@@ -425,13 +452,20 @@ class Memory(Struct, gc=False):
 
     def _limit_retractions(self) -> None:
         left = self.retracted
-        while left and (len(left) > self.limits.fields or sum(map(length, left)) > MAX_RETRACTED):
-            oldest = min(left, key=lambda name: (left[name], name))
-            self.lost = add_name(self.lost, oldest)
-            left = {name: at for name, at in left.items() if name != oldest}
-        if left is not self.retracted:
-            self.retracted = left
-            self._retraction_changed()
+        size = sum(map(length, left))
+        if len(left) <= self.limits.fields and size <= MAX_RETRACTED:
+            return
+        oldest = sorted(left, key=lambda name: (left[name], name))
+        gone = 0
+        while gone < len(oldest) and (
+            len(oldest) - gone > self.limits.fields or size > MAX_RETRACTED
+        ):
+            size -= length(oldest[gone])
+            self.lost = add_name(self.lost, oldest[gone])
+            gone += 1
+        forgotten = set(oldest[:gone])
+        self.retracted = {name: at for name, at in left.items() if name not in forgotten}
+        self._retraction_changed()
 
     def _forget(self, most: int, largest: int) -> int:
         before = self.search.names()

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from processors.contracts import telling
+from processors.contracts import telling, values
 from processors.contracts.classified import NO_SECRETS, Classified
 from processors.contracts.telling import Secrets
 from processors.integrity.events import Alias, Remembered, TaskEvent
 
+_SHORT = 256  # characters of a text that counts where its value is too large
+_SHORT_OF_ONE = 16 << 10  # bytes of such texts of one value
 MAX_VALUES = 5  # of a name, the last ones: as many as stand behind each other in an index
 
 
@@ -90,6 +92,27 @@ def classified_of(event: Remembered, classified: Classified) -> list[tuple[str, 
         return classified.within(event.context)
     assert isinstance(event, Alias)
     return [] if event.value is None else classified.within({event.name: event.value})
+
+
+def short_texts(name: str, value: bytes, classified: Classified) -> list[tuple[str, bytes]]:
+    """What is classified of a value that is too large to be kept: its short strings, the last ones,
+    as a list under the path where they stand. In lists each element counts as the list."""
+    at: dict[str, bool] = {}
+    found: dict[str, list[bytes]] = {}
+    left = _SHORT_OF_ONE
+    for where, text in reversed(list(values.strings(value, name))):
+        if len(text) > _SHORT:
+            continue
+        path = ".".join([step for step in where.split(".") if not step.isdecimal()])
+        written = values.quoted(text)
+        if path not in at:
+            at[path] = bool(classified.texts(((path, b'"some text"'),)))
+        if at[path]:
+            left -= len(written) + (0 if path in found else len(path))
+            if left < 0:
+                break
+            found.setdefault(path, []).append(written)
+    return [(path, b"[" + b",".join(texts) + b"]") for path, texts in found.items()]
 
 
 def _pairs(values: Mapping[str, tuple[bytes, ...]]) -> Iterator[tuple[str, bytes]]:

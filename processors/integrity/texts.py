@@ -11,6 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from processors.contracts import values
 from processors.contracts.readers import folded_text, plain_text
@@ -21,6 +22,8 @@ _OTHERWISE = (b"\\", b"&", b"  ")
 _BETWEEN = "\n\0"  # stands in few texts; where it does, it costs time only
 MIN_SEARCHED_TEXT = 4  # shorter texts stand in any summary by chance
 _MIN_UNSPACED = 2
+MOST_SAID = 1 << 18  # words of a context that are read; only rows of single digits have more
+_MOST_COMPARED = 1 << 26  # characters: a text that long, times the places where it stands
 # Thai and Lao, Tibetan, Burmese, Khmer, Japanese, Chinese; Korean, whose particles follow a word
 # without a space.
 _UNSPACED = (
@@ -66,9 +69,13 @@ class Texts:
         said = self._said.get(words.inside)
         if said is None:
             said = self._said[words.inside] = {}
-            for number, text in enumerate(self._texts):
-                for each in words.inside(text):
-                    said.setdefault(each, number)
+            every = (
+                (each, number)
+                for number, text in enumerate(self._texts)
+                for each in words.inside(text)
+            )
+            for each, number in islice(every, MOST_SAID):
+                said.setdefault(each, number)
         key = words.of(value) if said else None
         return None if key is None else self._name(said.get(key))
 
@@ -107,10 +114,13 @@ class _Joined:
             at += len(text) + len(_BETWEEN)
 
     def first(self, text: str) -> int | None:
-        """The number of the first text that holds this one as words of its own."""
+        """The number of the first text that holds this one as words of its own. A long one that
+        stands in others again and again, as a part of words, is given up."""
         joined = self._all
+        left = _MOST_COMPARED
         at = joined.find(text)
-        while at >= 0:
+        while at >= 0 and left > 0:
+            left -= len(text)
             end = at + len(text)
             number = bisect_right(self._starts, at) - 1
             if end <= self._starts[number] + len(self._texts[number]) and _apart(joined, at, end):
