@@ -455,7 +455,8 @@ class Memory(Struct, gc=False):
         size = sum(map(length, left))
         if len(left) <= self.limits.fields and size <= MAX_RETRACTED:
             return
-        oldest = sorted(left, key=lambda name: (left[name], name))
+        # That all was taken back is forgotten last: it holds for what nobody has named yet.
+        oldest = sorted(left, key=lambda name: (name == EVERY_NAME, left[name], name))
         gone = 0
         while gone < len(oldest) and (
             len(oldest) - gone > self.limits.fields or size > MAX_RETRACTED
