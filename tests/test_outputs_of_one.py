@@ -11,8 +11,8 @@ from processors import driver as driving
 from processors import journal
 from processors.contracts import values
 from processors.driver import Driver
-from processors.integrity import advance as advancing
 from processors.integrity import fields as fields_of
+from processors.integrity import outputs as judging
 from processors.integrity.handoff import decide
 from processors.integrity.limits import Limits
 from processors.integrity.processor import integrity
@@ -136,7 +136,7 @@ def test_what_a_verdict_has_at_least_is_never_more_than_is_published(
         least.append(verdict.least)
         return verdict
 
-    monkeypatch.setattr(advancing, "decide", noted)
+    monkeypatch.setattr(judging, "decide", noted)
     rules = [{"name": "r", "expr": "false", "message": "m"}]
     shapes: list[dict[str, Any]] = [{}, {"a": 1}, {f"{n}": n for n in range(300)}]
     for context in shapes:
