@@ -6,7 +6,7 @@ the terminal as plain text: what is not printable is replaced, and nothing is re
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -87,6 +87,25 @@ def console(*, stderr: bool = False) -> Console:
     return terminal
 
 
+def _before(contracts: Collection[HandoffContract]) -> Callable[[str], list[str]]:
+    """For a workflow: itself, and those from which tasks go on in it. What is classified there
+    comes along."""
+    sources: dict[str, set[str]] = {}
+    for contract in contracts:
+        if contract.to.workflow is not None:
+            sources.setdefault(contract.to.workflow, set()).add(contract.workflow)
+
+    def before(workflow: str) -> list[str]:
+        found, pending = {workflow}, [workflow]
+        while pending:
+            more = sources.get(pending.pop(), set()) - found
+            found |= more
+            pending += sorted(more)
+        return sorted(found)
+
+    return before
+
+
 class Contracts:
     """What the registered contracts say about showing a package: what is masked, and what holds it.
 
@@ -99,12 +118,17 @@ class Contracts:
     ) -> None:
         self._hold_on: dict[str, frozenset[str]] = {}
         fields: dict[str, list[Named]] = defaultdict(list)
+        contracts = list(contracts)
         for contract in contracts:
             self._hold_on[f"{contract.id}@{contract.version}"] = frozenset(contract.hold_on)
             fields[contract.workflow] += fields_of(contract)
         for left in unusable:
             fields[left.workflow] += left.named()
-        self._classified = {workflow: classify(named) for workflow, named in fields.items()}
+        before = _before(contracts)
+        self._classified = {
+            workflow: classify([each for name in before(workflow) for each in fields[name]])
+            for workflow in {*fields, *(c.to.workflow for c in contracts if c.to.workflow)}
+        }
         self._anywhere = classify([each for named in fields.values() for each in named])
 
     def knows(self, package: Package) -> bool:

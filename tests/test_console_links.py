@@ -84,3 +84,33 @@ def test_a_task_without_links_is_told_alone(recorded: list[str]) -> None:
     *contracts, path = recorded
     told = json.loads(ran("show", "ENG-1", "--from", path, *contracts, "--output", "json"))
     assert told["linked"] == []
+
+
+def test_what_is_classified_where_a_task_comes_from_is_masked_where_it_goes_on(
+    recorded: list[str], tmp_path: Path
+) -> None:
+    contracts = CONTRACT.replace(
+        "{name: error_code}]", "{name: error_code, classification: pii}]"
+    ).replace(
+        "---",
+        """---
+kind: HandoffContract
+id: fix
+version: 1
+owner: {name: Ana Silva, contact: ana@example.com}
+action: Ship it.
+workflow: issue
+from: {stage: triage}
+to: {receiver: engineers, stage: ship}
+fields: [{name: code, from: [error_code]}]
+---""",
+        1,
+    )
+    (tmp_path / "contracts.yaml").write_text(contracts)
+    handed = ISSUE | {"id": "h", "task_id": "ENG-7", "handoff": {"to": "engineers"}}
+    path = tmp_path / "lines.jsonl"
+    with path.open("a") as file:
+        file.write(json.dumps(handed | {"occurred_at": "2026-03-02T09:00:00Z"}) + "\n")
+    shown = ran("dry-run", "--show", *recorded)
+    assert "code" in shown
+    assert "E42" not in shown
