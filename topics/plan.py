@@ -113,7 +113,7 @@ def _partition_change(topic: Topic, there: FoundTopic) -> list[Change]:
     else:
         why = "Kafka cannot take partitions away"
     # Of the others the catalogue says it, and nobody can set it.
-    by_us = topic.spread is Spread.TASK
+    by_us = topic.spread in (Spread.TASK, Spread.TRACE)
     wanted = f"{needs} are wanted (HANDOFF_PARTITIONS)" if by_us else f"{needs} are wanted"
     keep = f"Set HANDOFF_PARTITIONS={has}" if by_us else f"Keep {has}"
     return [
