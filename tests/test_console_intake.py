@@ -109,6 +109,14 @@ def test_a_ticket_goes_on_as_an_issue(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert all(f"under another name: T-{n} (ticket)" in told for n in (4102, 4107))
 
 
+def test_lint_of_contracts_says_where_they_are_checked() -> None:
+    contracts = str(EXAMPLES / "pagerduty" / "contracts.yaml")
+    result = run("lint", contracts)
+    assert result.exit_code == 2
+    assert f"{contracts}: no source is there" in result.output
+    assert "handoff contracts lint" in result.output
+
+
 # --- test --------------------------------------------------------------------------------------
 
 

@@ -257,7 +257,8 @@ def replay(source: str, begin: str) -> None:
     while time.monotonic() < limit:
         again = _begun(cluster, registered, serde.epoch_ms(asked))
         if again is not None:
-            output.say(f"begun       {output.number(again, 'record')} to read again")
+            left = f"{output.number(again, 'record')} left to read again"
+            output.say(f"begun       {left if again else 'and caught up again already'}")
             return
         time.sleep(0.2)
     output.say("no intake has begun it yet; it begins once one runs: handoff run", err=True)

@@ -59,6 +59,11 @@ def lint(output_: str, paths: tuple[str, ...]) -> None:
         )
     if any(problem.level == "error" for problem in problems):
         sys.exit(2)
+    if not found.intake_sources:
+        raise BadInputError(
+            f"{listed(paths)}: no source is there; give YAML files with kind: Source "
+            "(contracts and receivers: handoff contracts lint)"
+        )
 
 
 @click.command("test")
