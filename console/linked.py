@@ -8,7 +8,7 @@ import msgspec
 from schemas.flow import Record
 from schemas.links import LINKS, LinkMessage
 from schemas.records import ToolOutput
-from schemas.serde import listed
+from schemas.serde import tasks_named
 
 Task = tuple[str, str]  # its workflow and its id
 MOST = 32  # tasks that one story tells of
@@ -27,7 +27,7 @@ def linked(records: Iterable[Record], task: Task) -> set[Task]:
                 here = output.workflow, output.task_id
                 named = {
                     (name.workflow or output.workflow, name.task_id)
-                    for name in (*listed(output.continues), *listed(output.continued_by))
+                    for name in (*tasks_named(output.continues), *tasks_named(output.continued_by))
                 }
                 if here == task:
                     found |= named

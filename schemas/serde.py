@@ -161,11 +161,11 @@ def check_lengths(
             check_lengths(request, f"handoff[{number}]." if len(requests) > 1 else "handoff.")
     if isinstance(body, ToolOutput):
         for member in ("continues", "continued_by", "unlinked"):
-            for number, name in enumerate(listed(getattr(body, member))):
+            for number, name in enumerate(tasks_named(getattr(body, member))):
                 check_lengths(name, f"{member}[{number}].")
 
 
-def listed(names: TaskNames | None) -> list[TaskName]:
+def tasks_named(names: TaskNames | None) -> list[TaskName]:
     """One task, several, or none."""
     if names is None:
         return []

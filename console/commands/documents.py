@@ -3,9 +3,10 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from typing import TypeVar
 
 import click
 import msgspec
@@ -25,6 +26,7 @@ from schemas.lint import in_order, nobody_receives
 from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
 from schemas.records import Liveness, ToolOutput
+from schemas.sources import Source
 from schemas.yaml_source import Problem
 from topics.catalogue import NAMES
 from topics.rights import Right, missing
@@ -194,17 +196,29 @@ def register_receivers(cluster: Cluster, found: Documents, *, quiet: bool = Fals
     """Lint and register receivers. Raises `BadInputError`; then none is registered."""
     registered = read_documents(cluster, RECEIVERS)
     _lint_or_stop(Documents((), found.receivers, found.locations), cluster, quiet)
-    changed: dict[str, bytes] = {}
+    changed, said = changes(found.receivers, registered)
+    written = {receiver.id: documents.to_json(receiver) for receiver in changed}
+    _register(cluster, RECEIVERS, written, said, quiet)
+
+
+Given = TypeVar("Given", Receiver, Source)
+
+
+def changes(
+    given: Iterable[Given], registered: Mapping[str, object]
+) -> tuple[list[Given], list[str]]:
+    """Which of some documents are to be written, and what is said of each."""
+    changed: list[Given] = []
     said: list[str] = []
-    for receiver in found.receivers:
-        there = registered.get(receiver.id)
-        if there == receiver:
-            said.append(f"unchanged   {receiver.id} ({receiver.status})")
-            continue
-        changed[receiver.id] = documents.to_json(receiver)
-        word = "registered  " if there is None else "changed     "
-        said.append(f"{word}{receiver.id} ({receiver.status})")
-    _register(cluster, RECEIVERS, changed, said, quiet)
+    for document in given:
+        there = registered.get(document.id)
+        word = "registered" if there is None else "changed"
+        if there == document:
+            word = "unchanged"
+        else:
+            changed.append(document)
+        said.append(f"{word:<12}{document.id} ({document.status})")
+    return changed, said
 
 
 def _loops(found: Documents, cluster: Cluster) -> Iterator[Problem]:

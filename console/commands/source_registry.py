@@ -11,7 +11,7 @@ from confluent_kafka.admin import OffsetSpec
 from pydantic import ValidationError
 
 from console import output
-from console.commands.documents import load_documents, paths_argument
+from console.commands.documents import changes, load_documents, paths_argument
 from console.errors import BadInputError, DeclinedError
 from console.kafka import ANSWER_SECONDS, Cluster, connect, failed, read_table, write_all
 from console.render import clock
@@ -24,6 +24,7 @@ from processors.runtime.restoration import Place
 from schemas import serde, sources
 from schemas.lint_sources import lint_sources
 from schemas.loading import Documents
+from schemas.printable import listed
 from schemas.records import SourcePosition
 from schemas.sources import TOPIC, Source
 from schemas.yaml_source import Problem
@@ -65,18 +66,9 @@ def register_sources(cluster: Cluster, found: Documents, *, quiet: bool = False)
     problems = [*_of_ours(cluster, found), *lint_sources(found)]
     if errors := [problem for problem in problems if problem.level == "error"]:
         raise BadInputError("nothing was registered:\n" + "\n".join(map(str, errors)))
-    said: list[str] = []
-    changed: dict[str, bytes] = {}
-    for source in found.intake_sources:
-        there = registered.get(source.id)
-        if there == source:
-            said.append(f"unchanged   {source.id} ({source.status})")
-            continue
-        changed[source.id] = sources.to_json(source)
-        word = "registered  " if there is None else "changed     "
-        said.append(f"{word}{source.id} ({source.status})")
+    changed, said = changes(found.intake_sources, registered)
     if changed:
-        write_all(cluster, TOPIC, changed.items())
+        write_all(cluster, TOPIC, [(source.id, sources.to_json(source)) for source in changed])
     if quiet:
         return
     for problem in problems:
@@ -105,8 +97,7 @@ def _say_unread(cluster: Cluster, given: Iterable[Source]) -> None:
     seen = cluster.look(topics)
     lacking = [topic for topic in topics if topic not in seen.topics and topic not in seen.hidden]
     if lacking:
-        named = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if lacking[5:] else "")
-        output.say(f"not there yet: {named}; read as soon as it is", err=True)
+        output.say(f"not there yet: {listed(lacking)}; read as soon as it is", err=True)
     if seen.hidden:
         hidden = missing(Right("DESCRIBE", "topic", topic) for topic in seen.hidden)
         output.say(f"whether each topic is there cannot be seen: {hidden}", err=True)

@@ -22,13 +22,7 @@ from processors.integrity.replies import take_reply
 from processors.integrity.state import Task
 from processors.integrity.timers import pass_deadlines, sweep
 from processors.integrity.working import DIGEST
-from schemas.flow import (
-    Effect,
-    Increment,
-    Input,
-    InputEvent,
-    TimerFired,
-)
+from schemas.flow import Effect, Increment, Input, InputEvent, TimerFired
 from schemas.links import LinkMessage
 from schemas.records import ToolOutput
 

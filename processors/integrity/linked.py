@@ -12,13 +12,8 @@ from processors.integrity.receiver import is_outsider
 from processors.integrity.replies import take_reply
 from processors.integrity.state import OpenHandoff, Task
 from processors.integrity.step import StepContext
-from processors.integrity.working import after_step, heard_with, memory_of
-from schemas.flow import (
-    Effect,
-    InputEvent,
-    Publish,
-    Refused,
-)
+from processors.integrity.working import after_step, heard_with, memory_of, step_of
+from schemas.flow import Effect, InputEvent, Publish, Refused
 from schemas.links import LinkMessage
 from schemas.records import ToolOutput
 
@@ -34,15 +29,7 @@ def take_linked(
 ) -> tuple[Task, list[Effect]]:
     """An output of a task that is linked to others, or will be. It waits where one that the task
     continues has not answered yet."""
-    step = StepContext(
-        task.workflow,
-        task.task_id,
-        now,
-        output.id,
-        event.occurred_at,
-        event.timestamp,
-        event.backfill,
-    )
+    step = step_of(task, event, now)
     effects: list[Effect] = []
     following = task
     if output.continues or output.continued_by or output.unlinked:
@@ -112,11 +99,9 @@ def go_on(
     waiting = task.waiting
     task = replace(task, waiting=(), wait_until=0)
     effects: list[Effect] = []
+    size = 0
     for number, each in enumerate(waiting):
-        if (
-            sum([len(e.value or b"") for e in effects if isinstance(e, Publish)])
-            > limits.output_bytes
-        ):
+        if size > limits.output_bytes:
             task = replace(task, waiting=waiting[number:], wait_until=now)
             break
         event = links.taken_up(each)
@@ -131,6 +116,7 @@ def go_on(
         except Refused as error:
             more = [links.dead_letter(event, error)]
         effects += more
+        size += sum([len(each.value or b"") for each in more if isinstance(each, Publish)])
     return task, effects
 
 

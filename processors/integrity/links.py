@@ -22,7 +22,7 @@ from processors.integrity.step import StepContext
 from schemas.flow import Effect, InputEvent, Publish, Refused
 from schemas.links import LINKS, LinkMessage, SaidThere, Whereabouts
 from schemas.records import DeadLetter, TaskName, ToolOutput
-from schemas.serde import DEAD_LETTERS, decode_body, encode, listed
+from schemas.serde import DEAD_LETTERS, decode_body, encode, tasks_named
 
 MAX_PARENTS, MAX_CHILDREN = 16, 256
 MAX_WAITING, MAX_WAITING_BYTES = 64, 1 << 20
@@ -40,9 +40,9 @@ def declared(
     parent it waits for an answer, `wait_ms` at most."""
     effects: list[Effect] = []
     following = replace(task)
-    for name in listed(output.unlinked):
+    for name in tasks_named(output.unlinked):
         effects += _unlinked(following, *_named(task, name), step)
-    for name in listed(output.continues):
+    for name in tasks_named(output.continues):
         workflow, id_ = _named(task, name)
         why = _why_not(following, workflow, id_)
         if why is not None:
@@ -51,7 +51,7 @@ def declared(
             following.parents = (*following.parents, _parent(following, workflow, id_))
             following.wait_until = step.now + wait_ms
             effects.append(_to(following, workflow, id_, "linked", step.occurred_at))
-    for name in listed(output.continued_by):
+    for name in tasks_named(output.continued_by):
         workflow, id_ = _named(task, name)
         if (workflow, id_) == (task.workflow, task.task_id):
             effects.append(_refused(step, name, "itself"))

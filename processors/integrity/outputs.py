@@ -26,11 +26,7 @@ from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
 from processors.integrity.state import OpenHandoff, Task
 from processors.integrity.working import handoffs_of, heard_with, memory_of
-from schemas.flow import (
-    Effect,
-    Increment,
-    InputEvent,
-)
+from schemas.flow import Effect, Increment, InputEvent
 from schemas.records import ToolOutput
 
 

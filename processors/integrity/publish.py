@@ -20,6 +20,7 @@ from schemas.records import (
     SignalKind,
     To,
     Violation,
+    ViolationKind,
 )
 from schemas.serde import utc
 
@@ -179,50 +180,52 @@ def unknown(step: StepContext, said: Ack | Amendment, reason: str, occurred_at: 
 
     Its id ends with that of the record: whatever else somebody says of it is another one.
     """
-    return Violation(
-        id=f"{said.handoff_id or said.task_id}:0:unknown_handoff:{said.id}",
-        status="opened",
-        kind="unknown_handoff",
-        severity="warning",
-        task_id=step.task_id,
-        handoff_id=said.handoff_id,
+    return _noted(
+        step,
+        "unknown_handoff",
+        f"{said.handoff_id or said.task_id}:0:unknown_handoff:{said.id}",
         event_id=said.id,
-        workflow=step.workflow,
-        contract=None,
-        contract_version=None,
-        episode=1,
-        field=None,
-        rule=None,
-        from_=None,
-        to=None,
-        owner=None,
-        owner_contact=None,
-        origin=None,
-        candidates=None,
-        last_seen_hop=None,
-        hop=None,
-        disposition=None,
+        handoff_id=said.handoff_id,
         message=sentences.unknown(said, reason),
         reason=reason,
-        resolution=None,
-        found_in=None,
-        occurred_at=utc(occurred_at),
-        detected_at=utc(step.now),
-        resolved_at=None,
-        backfill=step.backfill,
+        occurred_at=occurred_at,
     )
 
 
 def link_refused(step: StepContext, workflow: str, task_id: str, why: str) -> Violation:
     """A link to another task that the task does not take part in. It is only noted."""
+    return _noted(
+        step,
+        "link_refused",
+        f"{step.task_id}:0:link_refused:{step.event_id}:{workflow}/{task_id}",
+        event_id=step.event_id or "",
+        handoff_id=None,
+        message=sentences.link_refused(workflow, task_id, why),
+        reason=why,
+        occurred_at=step.occurred_at,
+    )
+
+
+def _noted(
+    step: StepContext,
+    kind: ViolationKind,
+    id_: str,
+    *,
+    event_id: str,
+    handoff_id: str | None,
+    message: str,
+    reason: str,
+    occurred_at: int,
+) -> Violation:
+    """What is wrong with an input and is of no handoff: a warning, and never resolved."""
     return Violation(
-        id=f"{step.task_id}:0:link_refused:{step.event_id}:{workflow}/{task_id}",
+        id=id_,
         status="opened",
-        kind="link_refused",
+        kind=kind,
         severity="warning",
         task_id=step.task_id,
-        handoff_id=None,
-        event_id=step.event_id or "",
+        handoff_id=handoff_id,
+        event_id=event_id,
         workflow=step.workflow,
         contract=None,
         contract_version=None,
@@ -238,11 +241,11 @@ def link_refused(step: StepContext, workflow: str, task_id: str, why: str) -> Vi
         last_seen_hop=None,
         hop=None,
         disposition=None,
-        message=sentences.link_refused(workflow, task_id, why),
-        reason=why,
+        message=message,
+        reason=reason,
         resolution=None,
         found_in=None,
-        occurred_at=utc(step.occurred_at),
+        occurred_at=utc(occurred_at),
         detected_at=utc(step.now),
         resolved_at=None,
         backfill=step.backfill,

@@ -5,13 +5,7 @@ from processors.integrity import reevaluate
 from processors.integrity.limits import Limits
 from processors.integrity.state import Task
 from processors.integrity.working import after_step, without_input
-from schemas.flow import (
-    UNFINISHED,
-    Effect,
-    Increment,
-    PutOff,
-    TimerFired,
-)
+from schemas.flow import UNFINISHED, Effect, Increment, PutOff, TimerFired
 
 # A deadline that is held back is looked at again after a tenth of the time since it passed.
 _SOONEST_MS, _LATEST_MS = 500, 30_000

@@ -8,15 +8,14 @@ from processors.integrity.limits import Limits
 from processors.integrity.memory import Memory
 from processors.integrity.state import MAX_EVENTS, Task
 from processors.integrity.step import StepContext
-from schemas.flow import (
-    InputEvent,
-)
+from schemas.flow import InputEvent
 from schemas.records import Ack
 
 DIGEST = 8  # bytes of an event's digest
 
 
 def memory_of(task: Task, tables: RegistrySnapshot, limits: Limits) -> Memory:
+    """What a task remembers. What the workflows classify that it comes from is so here, too."""
     if not task.parents:
         return Memory.of(task, limits, tables.classified(task.workflow))
     workflows = {task.workflow, *(parent.workflow for parent in task.parents)}
@@ -31,8 +30,14 @@ def handoffs_of(
     now: int,
     limits: Limits,
 ) -> Handoffs:
+    """The handoffs of a task that an input has come to."""
+    return Handoffs.of(task, step_of(task, event, now), tables, limits, memory)
+
+
+def step_of(task: Task, event: InputEvent, now: int) -> StepContext:
+    """An input as what moves a task on."""
     body = event.body
-    step = StepContext(
+    return StepContext(
         task.workflow,
         task.task_id,
         now,
@@ -42,10 +47,10 @@ def handoffs_of(
         event.backfill,
         isinstance(body, Ack),
     )
-    return Handoffs.of(task, step, tables, limits, memory)
 
 
 def without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limits) -> Handoffs:
+    """The handoffs of a task to which time has passed, or the tables have changed."""
     memory = memory_of(task, tables, limits)
     step = StepContext(task.workflow, task.task_id, now, None, now, 0, False)
     return Handoffs.of(task, step, tables, limits, memory)
@@ -62,4 +67,5 @@ def after_step(task: Task, handoffs: Handoffs) -> Task:
 
 
 def heard_with(task: Task, digest: bytes) -> bytes:
+    """The last events that a task has heard of, with one more."""
     return (task.heard + digest)[-MAX_EVENTS * DIGEST :]

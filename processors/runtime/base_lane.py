@@ -304,6 +304,19 @@ class BaseLane(ABC):
             self._outcome_unknown = True
             self._transactions.open = False
 
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._failed:
+            return
+        if partitions:
+            self._take(partitions)
+        else:
+            self._consumer.assign([])
+            self._status.phase = "standing by"
+
+    @abstractmethod
+    def _take(self, partitions: list[TopicPartition]) -> None:
+        """Begin with partitions that are this lane's now."""
+
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Another member has these partitions already, so the open transaction is aborted."""
         if self._failed:

@@ -361,15 +361,6 @@ class Lane(BaseLane):
 
     # --- partitions come and go -------------------------------------------------------------
 
-    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        if self._failed:
-            return
-        if partitions:
-            self._take(partitions)
-        else:
-            self._consumer.assign([])
-            self._status.phase = "standing by"
-
     def _take(self, partitions: list[TopicPartition]) -> None:
         self._timer_barrier.clear()
         self._monitor.clear()

@@ -380,15 +380,6 @@ class RelayLane(BaseLane):
 
     # --- partitions come and go -------------------------------------------------------------
 
-    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        if self._failed:
-            return
-        if partitions:
-            self._take(partitions)
-        else:
-            self._consumer.assign([])
-            self._status.phase = "standing by"
-
     def _take(self, partitions: list[TopicPartition]) -> None:
         self._read_marks.clear()
         self._stalled.clear()
