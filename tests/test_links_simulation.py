@@ -191,7 +191,7 @@ def played(seed: int, plan: Plan, limits: Limits) -> LinkMachine:
     "limits", [Limits(), Limits(fields=16, state_bytes=4_096)], ids=["", "low"]
 )
 def test_each_task_publishes_the_same_whatever_strikes(limits: Limits) -> None:
-    links = 0
+    links = refused = 0
     for seed in range(SEEDS):
         first, *others = [played(seed, plan, limits) for plan in plans(seed, drawn(seed))]
         assert not [e for e in first.published if e.output.topic == "handoff.dead-letters"], seed
@@ -201,7 +201,11 @@ def test_each_task_publishes_the_same_whatever_strikes(limits: Limits) -> None:
             for task in sorted(expected.keys() | found.keys()):
                 assert found.get(task) == expected.get(task), (seed, task)
         links += len(first.sent)
+        refused += sum(
+            ("handoff-kind", b"link_refused") in each.output.headers for each in first.published
+        )
     assert links > 20 * SEEDS
+    assert refused > SEEDS
 
 
 def outputs_of(machine: LinkMachine) -> dict[str, list[Output]]:

@@ -42,8 +42,9 @@ def test_a_thousand_seeds_hold() -> None:
     for what, kinds in (
         ("begun", get_args(Begun)),
         ("how", get_args(How)),
-        # Sources and their outages are drawn in tests/test_source_outages.py.
-        ("opened", set(get_args(ViolationKind)) - {"source_silent"}),
+        # Sources and their outages are drawn in tests/test_source_outages.py, links in
+        # tests/test_links_simulation.py.
+        ("opened", set(get_args(ViolationKind)) - {"source_silent", "link_refused"}),
         ("signal", get_args(SignalKind)),
         ("near", boundaries),
     ):
