@@ -13,6 +13,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY topics topics
 COPY processors processors
+COPY alerts alerts
+COPY web web
 COPY console console
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
     && /opt/handoff/bin/pip install --no-cache-dir --no-deps /wheel/*.whl

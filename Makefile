@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := schemas topics processors console $(wildcard bench)
+PACKAGES := schemas topics processors alerts web console $(wildcard bench)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
@@ -71,7 +71,7 @@ lock: ## make the four requirements files from pyproject.toml; UPGRADE=--upgrade
 	@mkdir -p build
 	@cp requirements.txt build/runtime.txt; cp requirements-dev.txt build/dev.txt; cp requirements-build.txt build/build.txt; cp requirements-frameworks.txt build/frameworks.txt
 	@[ -x build/lock/bin/uv ] || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==$(UV_VERSION); }
-	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --extra disk pyproject.toml --output-file build/runtime.txt
+	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --extra disk --extra oidc pyproject.toml --output-file build/runtime.txt
 	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --group dev --constraint build/runtime.txt pyproject.toml --output-file build/dev.txt
 	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --group build --constraint build/dev.txt --output-file build/build.txt
 	@build/lock/bin/uv pip compile $(LOCK) $(UPGRADE) --group frameworks --constraint build/dev.txt --output-file build/frameworks.txt

@@ -1,8 +1,9 @@
 """Brokers for tests, and what runs where.
 
 Tests run in the order fast, embedded, kafka, docker. A test is put in a tier by the broker fixture
-it asks for, or by its marker. `HANDOFF_REQUIRE_KAFKA=1` and `HANDOFF_REQUIRE_DOCKER=1` turn "cannot
-run here" into a failure, and a session in which no such test passed into one too.
+it asks for, or by its marker. `HANDOFF_REQUIRE_KAFKA=1` turns "cannot run here" into a failure, and a
+session in which no such test passed into one too; so do `HANDOFF_REQUIRE_DOCKER`,
+`HANDOFF_REQUIRE_ALERTMANAGER` and `HANDOFF_REQUIRE_BROWSER`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from tests.commands import HandoffCommand
 from tests.lanes import Bench
 from tests.secured import SecuredKafka
 
-TIERS = {"embedded": 1, "kafka": 2, "docker": 3}
+TIERS = {"embedded": 1, "alertmanager": 1, "browser": 1, "kafka": 2, "docker": 3}
 FIXTURES = {"embedded": "embedded", "apache": "kafka", "secured": "kafka"}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PASSED = pytest.StashKey[Counter[str]]()
 
 
 def required(tier: str) -> bool:
-    """Whether the caller demands that this tier ("kafka" or "docker") runs."""
+    """Whether the caller demands that this tier ("kafka", "browser" and so on) runs."""
     return os.environ.get(f"HANDOFF_REQUIRE_{tier.upper()}") == "1"
 
 
@@ -159,4 +160,4 @@ def pytest_terminal_summary(
 
 def missing_tiers(config: pytest.Config) -> list[str]:
     passed = config.stash[PASSED]
-    return [tier for tier in ("kafka", "docker") if required(tier) and not passed[tier]]
+    return [tier for tier in TIERS if required(tier) and not passed[tier]]

@@ -42,7 +42,14 @@ ALLOWED: dict[str, set[str]] = {
         "processors.processor",
         "processors.partitioning",
     },
-    "console": {"schemas", "topics", "processors"},
+    # Who is told of what keeps breaking: the decisions are pure, the sinks are not.
+    "processors.alerts": {"schemas"},
+    "alerts": {"schemas", "topics", "processors"},
+    "console": {"schemas", "topics", "processors", "console.commands"},
+    "web": {"schemas", "topics", "processors", "alerts", "console"},
+    "console.commands": {"schemas", "topics", "processors", "alerts", "console", "web"},
+    "console.demo": {"schemas", "topics", "processors", "console", "console.commands"},
+    "console.main": {"processors", "schemas", "console", "console.commands"},
 }
 # Names of classes that two packages still share; no new one may be added.
 SHARED = {"Destination", "Limits", "Repeat", "Rule"}
@@ -64,6 +71,7 @@ WITHOUT_KAFKA = (
     "processors.integrity",
     "processors.insights",
     "processors.intake",
+    "processors.alerts",
 )
 
 
@@ -76,7 +84,7 @@ def part_of(module: str) -> str | None:
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    for top in ("schemas", "topics", "processors", "console"):
+    for top in ("schemas", "topics", "processors", "alerts", "web", "console"):
         for path in sorted((ROOT / top).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             yield name.removesuffix(".__init__"), path
