@@ -6,6 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := schemas topics processors alerts web console $(wildcard bench)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Tests that need one of these run after all others, one at a time.
+SERVERS := embedded or alertmanager or browser or kafka or docker
+REQUIRED := KAFKA ALERTMANAGER BROWSER DOCKER
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
@@ -31,7 +34,10 @@ check: install ## ruff and mypy
 
 test: check ## all tests, about half an hour: fast, embedded broker, then Apache Kafka where Java 17 and Maven are
 	@{ tests/kafka/fetch && bench/streams/build; } || [ "$${HANDOFF_REQUIRE_KAFKA:-}" != 1 ]
-	@$(BIN)/pytest
+	@result=0; \
+	env $(REQUIRED:%=-u HANDOFF_REQUIRE_%) $(BIN)/pytest -n auto --dist worksteal -m "not ($(SERVERS))" || result=1; \
+	$(BIN)/pytest -m "$(SERVERS)" || result=1; \
+	exit $$result
 
 kafka: ## Apache Kafka's jars from Maven into .kafka/lib
 	@tests/kafka/fetch

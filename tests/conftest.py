@@ -120,7 +120,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("shared")
         if item.get_closest_marker("shared") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason="no folder `shared` beside the repository"))
-    items.sort(key=lambda item: max(map(TIERS.__getitem__, tiers(item)), default=0))
+    # What is slow begins first within its tier, so that no other process waits for it at the end.
+    items.sort(
+        key=lambda item: (
+            max(map(TIERS.__getitem__, tiers(item)), default=0),
+            item.get_closest_marker("slow") is None,
+        )
+    )
 
 
 def tiers(item: pytest.Item) -> set[str]:
