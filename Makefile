@@ -34,6 +34,7 @@ check: install ## ruff and mypy
 
 test: check ## all tests, about half an hour: fast, embedded broker, then Apache Kafka where Java 17 and Maven are
 	@{ tests/kafka/fetch && bench/streams/build; } || [ "$${HANDOFF_REQUIRE_KAFKA:-}" != 1 ]
+	@tests/browser/fetch || [ "$${HANDOFF_REQUIRE_BROWSER:-}" != 1 ]
 	@result=0; \
 	env $(REQUIRED:%=-u HANDOFF_REQUIRE_%) $(BIN)/pytest -n auto --dist worksteal -m "not ($(SERVERS))" || result=1; \
 	$(BIN)/pytest -m "$(SERVERS)" || result=1; \
