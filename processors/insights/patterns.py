@@ -28,6 +28,7 @@ from schemas.records import Pattern, Severity
 from schemas.serde import MAX_AHEAD_MS, utc
 
 PATTERNS = "handoff.patterns"
+FIGURES = "handoff.figures"
 UNDOCUMENTED = "undocumented_handoff"
 
 BUCKETS = 24  # kept of a window at most
@@ -175,9 +176,13 @@ def _masked(entry: Entry, tables: RegistrySnapshot) -> Entry:
         path: None if classified.covers(path.removeprefix("context.")) else value
         for path, value in repeated.values.items()
     }
-    if shown == repeated.values:
-        return entry
-    return replace(entry, total=replace(entry.total, repeated=replace(repeated, values=shown)))
+    return entry if shown == repeated.values else _showing(entry, shown)
+
+
+def _showing(entry: Entry, values: dict[str, str | None]) -> Entry:
+    repeated = entry.total.repeated
+    assert repeated is not None
+    return replace(entry, total=replace(entry.total, repeated=replace(repeated, values=values)))
 
 
 def _is_reached(entry: Entry) -> bool:
@@ -233,7 +238,17 @@ def _emits(
     effects: list[Effect] = [Publish(PATTERNS, entry.fingerprint, record)]
     if queue is not None:
         effects.append(Publish(queue, entry.fingerprint, record))
+    if status == "closed":  # the next one of the fingerprint takes its place among the patterns
+        effects.append(Publish(FIGURES, f"pattern/{record.id}", _history(entry, record, why)))
     return effects
+
+
+def _history(entry: Entry, record: Pattern, why: str | None) -> Pattern:
+    """What is kept of an entry that was closed: no values, as a contract may classify them yet."""
+    if record.values is None:
+        return record
+    masked = dict.fromkeys(record.values)
+    return replace(record, values=masked, message=sentences.closed(_showing(entry, masked), why))
 
 
 def _who(receiver: str, tables: RegistrySnapshot, now: int) -> tuple[str | None, str | None]:
