@@ -132,7 +132,9 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
     `kind` is a violation's, or `repeat`. `minutes` counts by the minute of the event time (epoch
     minutes), `errors` those of severity error, `stages` and `tools` where they came from. `mended`
     counts those whose cause was mended since, `mended_errors` the errors among them. `tasks` are
-    samples. Times are event times in epoch ms.
+    samples. `last_stage` and `last_tool` are where the value was last had, and with
+    `contract_version`, `owner` and `owner_contact` those of the latest. Times are event times in
+    epoch ms.
     """
 
     kind: str
@@ -154,6 +156,10 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
     repeated: Repeated | None = None
     mended: Figure = 0
     mended_errors: Figure = 0
+    owner_contact: str | None = None
+    last_stage: str | None = None
+    last_tool: str | None = None
+    contract_version: int | None = None
 
     def plus(self, other: "PatternPart") -> "PatternPart":
         """Both together; what it is about is the later one's."""

@@ -385,7 +385,9 @@ class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     or `repeat`. `count` is all since `first_seen`, `recent` those within the window, `rate` the
     same an hour. `stages`, `tools` and `tasks` say where: the most frequent first, and up to 10
     sample tasks. `values` are what repeats, as JSON text by path; null where the field is tagged.
-    `owner` is who is to act. `first_seen` and `last_seen` are event times, `at` the processor's.
+    `owner` is who is to act, and `owner_contact` how they are reached. `last_stage` and `last_tool`
+    are where the latest lost value was last had, null where that is not known; `contract_version`
+    is that of the latest. `first_seen` and `last_seen` are event times, `at` the processor's.
     """
 
     id: str
@@ -412,6 +414,10 @@ class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     message: str
     at: Utc
     backfill: bool
+    owner_contact: str | None = None
+    contract_version: int | None = None
+    last_stage: str | None = None
+    last_tool: str | None = None
 
 
 class Edge(Struct, frozen=True, gc=False, rename={"from_": "from"}):

@@ -323,7 +323,7 @@ class Feed(Struct, gc=False):
                     violation.occurred_at,
                     errors=violation.severity == "error",
                     field=violation.subject,
-                    owner=record.owner,
+                    record=record,
                     backfill=record.backfill,
                 )
             )
@@ -338,7 +338,7 @@ class Feed(Struct, gc=False):
                 handoff,
                 violation.occurred_at,
                 field=violation.subject,
-                owner=record.owner,
+                record=record,
                 backfill=record.backfill,
             )
             if isinstance(told, Accumulate):
@@ -421,15 +421,17 @@ class Feed(Struct, gc=False):
         at: int,
         errors: int = 0,
         field: str | None = None,
-        owner: str | None = None,
+        record: Violation | None = None,
         backfill: bool = False,
         repeated: Repeated | None = None,
     ) -> Accumulate | Increment:
-        """One more of a pattern, at the event time `at`. A replay is another pattern."""
+        """One more of a pattern, at the event time `at`; `record` is a violation as it is
+        published. A replay is another pattern."""
         if len(subject) > MAX_SUBJECT:
             return _SKIPPED
         about = handoff or _NO_HANDOFF
         task_id = self.step.task_id
+        origin = None if record is None else record.origin
         part = PatternPart(
             kind=kind,
             workflow=self.step.workflow,
@@ -442,14 +444,22 @@ class Feed(Struct, gc=False):
             tasks=(task_id,) if len(task_id) <= MAX_NAME else (),
             contract=about.contract,
             receiver=about.receiver or None,
-            from_=about.stage if 0 < len(about.stage) <= MAX_NAME else None,
+            from_=_named(about.stage),
             to=about.to_stage,
             field=field,
-            owner=owner,
+            owner=None if record is None else record.owner,
             backfill=backfill,
             repeated=repeated,
+            owner_contact=None if record is None else record.owner_contact,
+            last_stage=None if origin is None else _named(origin.stage),
+            last_tool=None if origin is None else _named(origin.tool),
+            contract_version=None if record is None else record.contract_version,
         )
         return Accumulate(FEED, f"replay/{subject}" if backfill else subject, part)
+
+
+def _named(name: str) -> str | None:
+    return name if 0 < len(name) <= MAX_NAME else None
 
 
 def _one(name: str) -> dict[str, int]:
