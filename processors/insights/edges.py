@@ -35,7 +35,7 @@ def fold(
     state: EdgeState | None, part: EdgePart, tables: RegistrySnapshot, now: int, limits: Limits
 ) -> tuple[EdgeState, list[Effect]]:
     """Add a part. `now` is the processor's clock."""
-    left_out: list[Effect] = [_TOO_OLD] if figures.dated(part, now) is None else []
+    left_out: list[Effect] = [_TOO_OLD] if figures.is_too_old(part, now) else []
     part = _bounded(part, now + MAX_AHEAD_MS)
     if state is None:
         nothing = EdgePart(

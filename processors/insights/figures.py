@@ -28,6 +28,11 @@ from schemas.records import LAST_MS, Figures
 from schemas.serde import MAX_AHEAD_MS, utc
 
 
+def is_too_old(part: EdgePart, now: int) -> bool:
+    """Whether a part that comes when the clock is `now` is in no figures."""
+    return forget_at(part.last_seen // DAY_MS) <= now
+
+
 def dated(part: EdgePart, now: int) -> Dated | None:
     """The day and the hour of a part that comes when the clock is `now`, None where it is too old.
 
@@ -35,7 +40,7 @@ def dated(part: EdgePart, now: int) -> Dated | None:
     """
     at = min(part.last_seen, now + MAX_AHEAD_MS)
     day, within = divmod(at, DAY_MS)
-    if forget_at(day) <= now:
+    if is_too_old(part, now):
         return None
     bounded = replace(
         part,

@@ -159,7 +159,7 @@ def encode_change(before: State, after: State) -> bytes | None:
         return None
     if after.whole is not None:
         return None
-    hours = {hour: part for hour, part in after.hours.items() if part != before.hours.get(hour)}
+    hours = {hour: part for hour, part in after.hours.items() if part is not before.hours.get(hour)}
     return encode(_DayChange(hours, after.dirty, after.told, after.publish_at))
 
 
