@@ -95,7 +95,7 @@ def adds_up(machine: Machine) -> None:
             must(key in figures, "figures", f"{key} is deleted, and was not there")
             del figures[key]
         elif output.topic == FIGURES:
-            figures[key] = _figures(output.value)
+            figures[key] = _figures(output.value or b"")
     _are_figures(came, figures)
     ended = [each.id for told in patterns.values() for each in told if each.status == "closed"]
     must(sorted(closed) == sorted(ended), "figures", "other patterns are kept than were closed")
