@@ -13,6 +13,7 @@ from topics.catalogue import SUBJECT_PARTITIONS
 
 EDGES = "handoff.edges"
 PATTERNS = "handoff.patterns"
+FIGURES = "handoff.figures"
 
 
 class Follower:
@@ -56,15 +57,21 @@ class Follower:
         yield from committed(self._driver)
 
     def ended(self, now: int, ahead: int) -> Iterator[Output]:
-        """What is known at a moment: the edges that would be published within `ahead` ms, and the
-        patterns that would be opened, where nothing mends them.
+        """What is known at a moment: the edges and the figures that would be published within
+        `ahead` ms, and the patterns that would be opened, where nothing mends them.
 
         Nothing else of that time is told: it has not come.
         """
         yield from self._clock.through(now)
         for output in self._clock.through(now + ahead):
             status = dict(output.headers).get("handoff-status")
-            if output.topic == EDGES or (output.topic == PATTERNS and status == b"opened"):
+            if output.topic == PATTERNS:
+                told = status == b"opened"
+            elif output.topic == FIGURES:
+                told = status is None and output.value is not None
+            else:
+                told = output.topic == EDGES
+            if told:
                 yield output
 
 

@@ -24,7 +24,7 @@ from processors.partitioning import partition_of
 from processors.processor import Processor, State
 from processors.wakes import Kind, Wakes
 from schemas import serde
-from schemas.feed import Part, total
+from schemas.feed import Part, totals
 from schemas.flow import (
     UNFINISHED,
     Accumulate,
@@ -155,6 +155,15 @@ class Driver(Generic[State]):
             key = processor.state_key(event)
             before = self._state(partition, key)
             state, effects = processor.advance(before, event, self.tables, now)
+            changed = [] if state is before else [(key, state)]
+            if processor.beside is not None:
+                for each in processor.beside(event, now):
+                    other = processor.state_key(each)
+                    was = self._state(partition, other)
+                    state, more = processor.advance(was, each, self.tables, now)
+                    effects += more
+                    if state is not was:
+                        changed.append((other, state))
             outputs, counted, added, weight = _encode(effects, event)
         except StoreError:
             raise
@@ -162,8 +171,8 @@ class Driver(Generic[State]):
             # Whatever it was: this record is set aside, and the next one is judged.
             return [self.set_aside(record, error)]
         self._weight += weight
-        if state is not before:
-            overlay = partition.overlay
+        overlay = partition.overlay
+        for key, state in changed:
             size = len(record.value or b"")
             self._weight += size
             if key not in overlay:
@@ -441,11 +450,12 @@ class Driver(Generic[State]):
             self._parts[each.topic, each.key].append(each.part)
 
     def sums(self) -> list[Output]:
-        """What the open transaction has added up: one record a key, to be published with it."""
+        """What the open transaction has added up, to be published with it: one record a key, of an
+        edge one for each hour."""
         return [
             Output(topic, key.encode(), serde.encode(part), serde.headers(part))
             for (topic, key), parts in self._parts.items()
-            for part in (total(parts),)
+            for part in totals(parts)
         ]
 
     # --- state --------------------------------------------------------------------------------

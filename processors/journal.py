@@ -164,8 +164,11 @@ class Journal(Generic[State]):
                     yield key + _WHOLE, None
                     yield from self._deleted(key, before)
                 continue
+            made = None
             if before is not None and encode_change is not None:
-                change = self._format + encode_change(before.state, state)
+                made = encode_change(before.state, state)
+            if before is not None and made is not None:
+                change = self._format + made
                 size = len(change)
                 if not before.rewrites(size):
                     number = before.number + 1

@@ -1,6 +1,6 @@
 """What a core must bring to be run: one `Processor` each."""
 
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -52,9 +52,12 @@ class Processor(Generic[State]):
 
     `format` numbers the form in which states are written: one that was written in another is not
     read. `decode` makes a state of its whole form, as `encode` gives it, and of the changes since,
-    which `encode_change` gives, from the state before and the one after. Without it a state is
-    always written whole. `timers` gives what `due` and `watched` follow from: where it is the same
-    object as before, they are what they were, or later.
+    which `encode_change` gives, from the state before and the one after. Without it, and where it
+    gives None, a state is written whole. `timers` gives what `due` and `watched` follow from: where
+    it is the same object as before, they are what they were, or later.
+
+    `beside` says what else an input means, at the processor's clock: further inputs, each of
+    another state of the same partition. They are taken with it, or none of them is.
 
     `due` is the moment (epoch ms) at which a state wants a `TimerFired`, None for never. `watched`
     are the subjects in the tables that a state waits for, and `facts` what the tables say of each
@@ -79,7 +82,8 @@ class Processor(Generic[State]):
     format: int
     encode: Callable[[State], bytes]
     decode: Callable[[bytes, list[bytes]], State]
-    encode_change: Callable[[State, State], bytes] | None = None
+    encode_change: Callable[[State, State], bytes | None] | None = None
+    beside: Callable[[InputEvent, int], Iterable[InputEvent]] | None = None
     outputs: tuple[str, ...] = ()
     due: Callable[[State], int | None] = _never
     watched: Callable[[State], Collection[str]] = _nothing

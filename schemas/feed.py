@@ -2,7 +2,8 @@
 
 A part says by how much the figures of a subject rise. Parts of one subject add up to the same
 figures in any order and in any grouping, so a transaction publishes one part a subject, however
-many inputs it judged. No part holds a value of a context, but for those of a contract's `repeat`
+many inputs it judged; of an edge one for each hour of event time, as its figures are told by hours.
+No part holds a value of a context, but for those of a contract's `repeat`
 that are not tagged.
 
 Subjects are paths: `move/WORKFLOW/FROM/TO` and `handoff/WORKFLOW/FROM/RECEIVER` for edges, and for
@@ -29,6 +30,7 @@ Bucket = Annotated[int, Meta(ge=0, le=400)]
 
 MAX_TASKS = 10  # sample tasks of a pattern
 MAX_NAMES = 256  # names told apart under a subject: fields, stages, tools
+HOUR_MS = 3_600_000
 
 # Latencies are counted in buckets that grow by this factor: a percentile read from them is within
 # 5 % (DDSketch: Masson, Rim, Lee, VLDB 2019). A month of milliseconds is 217 buckets.
@@ -48,8 +50,9 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
 
     `counts` are by name (`EDGE_COUNTS`). `fields` counts the moves that carried a field, by field
     and JSON type. `accepted_in` counts acceptances by latency, as `latency_bucket` says.
-    `fidelity` and `completeness` are sums over the `judged` handoffs of `counts`. `contract` is
-    that of the latest handoff. Times are event times in epoch ms.
+    `fidelity` and `completeness` are sums over the `judged` handoffs of `counts`, `lost_fields`
+    says which fields `lost` counts. `contract` is that of the latest handoff. Times are event times
+    in epoch ms, those of the moves and handoffs: what becomes of a handoff later has its time too.
     """
 
     kind: EdgeKind
@@ -64,6 +67,7 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     fidelity: Amount = 0.0
     completeness: Amount = 0.0
     contract: str | None = None
+    lost_fields: dict[str, Figure] = {}
 
     def plus(self, other: "EdgePart") -> "EdgePart":
         """Both together."""
@@ -128,7 +132,9 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
     `kind` is a violation's, or `repeat`. `minutes` counts by the minute of the event time (epoch
     minutes), `errors` those of severity error, `stages` and `tools` where they came from. `mended`
     counts those whose cause was mended since, `mended_errors` the errors among them. `tasks` are
-    samples. Times are event times in epoch ms.
+    samples. `last_stage` and `last_tool` are where the value was last had, and with
+    `contract_version`, `owner` and `owner_contact` those of the latest. Times are event times in
+    epoch ms.
     """
 
     kind: str
@@ -150,6 +156,10 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
     repeated: Repeated | None = None
     mended: Figure = 0
     mended_errors: Figure = 0
+    owner_contact: str | None = None
+    last_stage: str | None = None
+    last_tool: str | None = None
+    contract_version: int | None = None
 
     def plus(self, other: "PatternPart") -> "PatternPart":
         """Both together; what it is about is the later one's."""
@@ -159,12 +169,18 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
 Part = EdgePart | PatternPart
 
 
-def total(parts: Collection[Part]) -> Part:
-    """The parts of one subject together; at least one."""
-    edges = [part for part in parts if isinstance(part, EdgePart)]
-    if edges:
-        return _total_of_edge(edges)
-    return _total_of_pattern([part for part in parts if isinstance(part, PatternPart)])
+def totals(parts: Collection[Part]) -> list[Part]:
+    """The parts of one subject together, at least one: of an edge one part for each hour."""
+    hours: dict[int, list[EdgePart]] = {}
+    patterns: list[PatternPart] = []
+    for part in parts:
+        if isinstance(part, EdgePart):
+            hours.setdefault(part.last_seen // HOUR_MS, []).append(part)
+        else:
+            patterns.append(part)
+    if not hours:
+        return [_total_of_pattern(patterns)]
+    return [_total_of_edge(each) for each in hours.values()]
 
 
 def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
@@ -177,13 +193,16 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
     for carried, times in _alike([part.fields for part in parts]):
         _add_fields_to(fields, carried, times)
     accepted_in: dict[int, int] = {}
+    lost_fields: dict[str, int] = {}
     fidelity = completeness = 0.0
     last = parts[0]
     for part in parts:
         if part.last_seen > last.last_seen:
             last = part
         if part.accepted_in:
-            _add_to(accepted_in, part.accepted_in)
+            _add_to(accepted_in, part.accepted_in, None)
+        if part.lost_fields:
+            _add_to(lost_fields, part.lost_fields)
         fidelity += part.fidelity
         completeness += part.completeness
     # Of several that came last, any one, but the same in any order.
@@ -201,6 +220,7 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
         min(fidelity, MAX_FIGURE),
         min(completeness, MAX_FIGURE),
         max(filter(None, contracts), default=None),
+        lost_fields,
     )
 
 

@@ -385,7 +385,9 @@ class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     or `repeat`. `count` is all since `first_seen`, `recent` those within the window, `rate` the
     same an hour. `stages`, `tools` and `tasks` say where: the most frequent first, and up to 10
     sample tasks. `values` are what repeats, as JSON text by path; null where the field is tagged.
-    `owner` is who is to act. `first_seen` and `last_seen` are event times, `at` the processor's.
+    `owner` is who is to act, and `owner_contact` how they are reached. `last_stage` and `last_tool`
+    are where the latest lost value was last had, null where that is not known; `contract_version`
+    is that of the latest. `first_seen` and `last_seen` are event times, `at` the processor's.
     """
 
     id: str
@@ -412,6 +414,10 @@ class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     message: str
     at: Utc
     backfill: bool
+    owner_contact: str | None = None
+    contract_version: int | None = None
+    last_stage: str | None = None
+    last_tool: str | None = None
 
 
 class Edge(Struct, frozen=True, gc=False, rename={"from_": "from"}):
@@ -450,6 +456,31 @@ class Edge(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     last_seen: Utc
 
 
+class Figures(Struct, frozen=True, gc=False, rename={"from_": "from"}):
+    """What happened over an edge in one hour of event time, or one day (`handoff.figures`).
+
+    `since` is the first moment of it and `until` the first after it. `counts` are those of the edge
+    by name, `moves` and `tasks` among them; what becomes of a handoff later counts in the hour in
+    which it was made. `lost_fields` says which fields `counts.lost` counts. `fidelity_sum` and
+    `completeness_sum` divided by `counts.judged` are the means. `accepted_in_ms` counts acceptances
+    by the milliseconds that they took, which are within 5 %. `contract` is that of the last
+    handoff, null of moves. All of it adds up: over hours to a day, and over all to the edge.
+    """
+
+    kind: Literal["move", "handoff"]
+    workflow: str
+    from_: str
+    to: str
+    contract: str | None
+    since: Utc
+    until: Utc
+    counts: dict[str, int]
+    lost_fields: dict[str, int]
+    fidelity_sum: float
+    completeness_sum: float
+    accepted_in_ms: dict[str, int]
+
+
 # The record types with a schema file of their own; the name is the file's and the header's.
 PUBLISHED: dict[str, type[Struct]] = {
     "tool-output": ToolOutput,
@@ -463,4 +494,5 @@ PUBLISHED: dict[str, type[Struct]] = {
     "dead-letter": DeadLetter,
     "pattern": Pattern,
     "edge": Edge,
+    "figures": Figures,
 }

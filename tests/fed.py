@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from functools import reduce
 from typing import Any, Final
 
 import msgspec
 
 from processors.insights.processor import FEED
-from schemas.feed import EDGE_COUNTS, EdgePart, Part, PatternPart, subject, total
+from schemas.feed import EDGE_COUNTS, EdgePart, Part, PatternPart, subject
 from schemas.flow import Output
 from schemas.serde import utc
 
@@ -28,6 +29,11 @@ def fed(published: Iterable[Output]) -> dict[str, Part]:
         assert output.value is not None
         parts.setdefault(output.key.decode(), []).append(_part(output.value))
     return {subject_: total(each) for subject_, each in parts.items()}
+
+
+def total(parts: Iterable[Any]) -> Any:
+    """The parts of one subject together, at least one: those of an edge over all hours."""
+    return reduce(lambda one, other: one.plus(other), parts)
 
 
 def told(parts: dict[str, Part]) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def published(stdout: str) -> set[tuple[str, str]]:
     """Topic and id of each record; of what is counted the key, for which task comes first is
     nobody's business."""
     found = [each for each in map(json.loads, stdout.splitlines()) if each["value"]]
-    counted = ("handoff.patterns", "handoff.edges")
+    counted = ("handoff.patterns", "handoff.edges", "handoff.figures")
     return {
         (each["topic"], each["key"] if each["topic"] in counted else each["value"]["id"])
         for each in found

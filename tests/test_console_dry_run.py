@@ -19,7 +19,7 @@ from schemas.loading import load
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "console" / "demo"
-INSIGHTS = ("handoff.edges", "handoff.patterns")
+INSIGHTS = ("handoff.edges", "handoff.patterns", "handoff.figures")
 
 
 def dry_run(*arguments: str, lines: str = "") -> Result:

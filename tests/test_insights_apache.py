@@ -6,8 +6,10 @@ The moves are told from the inputs by a few lines here that know nothing of the 
 import gzip
 import json
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,26 +20,31 @@ from confluent_kafka.admin import AdminClient
 from console.commands.topics import make_topics
 from console.kafka import connect, read_table
 from processors.runtime.settings import Settings
+from schemas.serde import epoch_ms
 from tests.instances import Instances, Strike, judged
 from tests.lanes import wait_for
 from tests.outcomes import note_counts
 from topics.catalogue import physical
 
 EDGES = "handoff.edges"
+FIGURES = "handoff.figures"
+HOUR_MS = 3_600_000
 INSTANCES = 2
 CHUNKS = 12
 STRIKES = {2: 0, 4: 1, 6: 0, 8: 1, 10: 0}  # after which chunk which instance dies
 
 
 class Told(NamedTuple):
-    """What a map must say: by (workflow, from, to) the moves, and the tasks that made one."""
+    """What a map must say: by (workflow, from, to) the moves, the tasks that made one, and the
+    moves by hour (epoch hours)."""
 
     moves: Counter[tuple[str, str, str]]
     tasks: dict[tuple[str, str, str], set[str]]
+    hours: Counter[tuple[tuple[str, str, str], int]]
 
 
 def told(outputs: list[dict[str, Any]]) -> Told:
-    found = Told(Counter(), defaultdict(set))
+    found = Told(Counter(), defaultdict(set), Counter())
     at: dict[str, str] = {}
     for output in outputs:
         task, stage = output["task_id"], output["stage"]
@@ -46,13 +53,17 @@ def told(outputs: list[dict[str, Any]]) -> Told:
             edge = (output["workflow"], before, stage)
             found.moves[edge] += 1
             found.tasks[edge].add(task)
+            if isinstance(output["occurred_at"], int):
+                found.hours[edge, output["occurred_at"] // HOUR_MS] += 1
         at[task] = stage
     return found
 
 
 def invented(seed: int) -> Iterator[dict[str, Any]]:
-    """Tasks that wander through the stages of two workflows, many under way at once."""
+    """Tasks that wander through the stages of two workflows, many under way at once, for the last
+    five hours."""
     pick = random.Random(seed)
+    begin = int(time.time() * 1000) - 5 * HOUR_MS
     for number in range(12_000):
         task = pick.randrange(2_000)
         yield {
@@ -61,7 +72,7 @@ def invented(seed: int) -> Iterator[dict[str, Any]]:
             "workflow": f"flow-{task % 2}",
             "stage": pick.choice(["draft", "check", "sign", "send / archive"]),
             "tool": "desk",
-            "occurred_at": 1_790_000_000_000 + number,
+            "occurred_at": begin + number * 1_500,
             "context": {"number": number, "of": "invented"},
         }
 
@@ -83,8 +94,15 @@ def send(producer: Producer, topic: str, outputs: list[dict[str, Any]]) -> None:
     assert producer.flush(30) == 0
 
 
-def mapped(apache: str, prefix: str, directory: Path, outputs: list[dict[str, Any]]) -> None:
-    """Send the outputs through both processors while instances die, and compare the map."""
+def mapped(
+    apache: str,
+    prefix: str,
+    directory: Path,
+    outputs: list[dict[str, Any]],
+    with_hours: bool = False,
+) -> None:
+    """Send the outputs through both processors while instances die, and compare the map, and the
+    figures of its hours."""
     settings = Settings(
         kafka_bootstrap_servers=apache, topic_prefix=prefix, application_id=prefix.rstrip(".")
     )
@@ -132,6 +150,21 @@ def mapped(apache: str, prefix: str, directory: Path, outputs: list[dict[str, An
 
         wanted = {edge: (n, len(expected.tasks[edge])) for edge, n in expected.moves.items()}
         wait_for(lambda: found() == wanted, 60, f"the map is\n{found()}\nand not\n{wanted}")
+        if with_hours:
+
+            def hours() -> Counter[tuple[tuple[str, str, str], int]]:
+                read = map(json.loads, read_table(connect(settings), FIGURES).values())
+                return Counter(
+                    {
+                        (
+                            (each["workflow"], each["from"], each["to"]),
+                            epoch_ms(datetime.fromisoformat(each["since"])) // HOUR_MS,
+                        ): each["counts"]["moves"]
+                        for each in read
+                    }
+                )
+
+            wait_for(lambda: hours() == expected.hours, 60, f"the figures are\n{hours()}")
         moves = Counter({edge: n for edge, (n, _) in found().items()})
         note_counts(moves, expected.moves)
     finally:
@@ -143,7 +176,7 @@ def mapped(apache: str, prefix: str, directory: Path, outputs: list[dict[str, An
 def test_every_move_is_counted_once_while_instances_die(
     apache: str, prefix: str, tmp_path: Path
 ) -> None:
-    mapped(apache, prefix, tmp_path, list(invented(seed=1)))
+    mapped(apache, prefix, tmp_path, list(invented(seed=1)), with_hours=True)
 
 
 @pytest.mark.slow

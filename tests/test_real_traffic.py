@@ -116,6 +116,7 @@ def test_each_of_the_48_handoffs_is_exactly_one_package(
         "handoff.signals",
         "handoff.patterns",
         "handoff.edges",
+        "handoff.figures",
     }
 
 
@@ -206,7 +207,8 @@ def test_through_kafka_the_records_are_those_of_the_dry_run(
         finally:
             processor.terminate()
             assert processor.wait(20) == 0
-    counted = ("handoff.patterns", "handoff.edges")  # by transactions, and not by records
+    # By transactions, and not by records.
+    counted = ("handoff.patterns", "handoff.edges", "handoff.figures")
     assert timeless(got) == timeless([r for r in expected if r["topic"] not in counted])
     causes = {pattern["fingerprint"] for pattern in values(expected, "handoff.patterns")}
     assert {pattern["key"] for pattern in patterns} == causes
@@ -224,8 +226,8 @@ def test_the_permit_log_becomes_its_edges_and_nothing_else(shared: Path) -> None
                 expected[before, event["stage"]] += 1
             latest[event["task_id"]] = event["stage"]
     records = dry_run(path)
-    assert {record["topic"] for record in records} == {"handoff.edges"}
-    edges = {record["key"]: record["value"] for record in records}
+    assert {record["topic"] for record in records} == {"handoff.edges", "handoff.figures"}
+    edges = {r["key"]: r["value"] for r in records if r["topic"] == "handoff.edges"}
     assert {(edge["from"], edge["to"]): edge["moves"] for edge in edges.values()} == expected
     assert (len(edges), sum(expected.values())) == (43, 5_440)
 

@@ -160,6 +160,8 @@ def arguments_of(stage: Stage, command: str, number: int) -> tuple[list[str], st
             return ["contracts", "diff", "bug-to-engineering@1", "bug-to-engineering"], None
         case ["contracts", "test", option]:
             return ["contracts", "test", documents, option], None
+        case ["edges", "--since"]:
+            return ["edges", "--since", "7d"], None
         case ["dry-run", option]:
             return ["dry-run", "--contracts", documents, option], None
         case ["send"]:

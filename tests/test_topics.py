@@ -19,6 +19,7 @@ TOPICS = [
     "contracts",
     "dead-letters",
     "edges",
+    "figures",
     "held",
     "insights-state",
     "integrity-state",
@@ -97,7 +98,7 @@ def test_names_on_a_cluster() -> None:
 
 def test_queues_come_once_and_sorted() -> None:
     topics = catalogue(queues=["b", "a", "b"])[-3:]
-    assert [topic.name for topic in topics] == ["handoff.patterns", "a", "b"]
+    assert [topic.name for topic in topics] == ["handoff.figures", "a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,10 @@ TABLE: Final = (
     CatalogueRow("handoff.patterns", Spread.ONE, "compact", {},
         key="fingerprint", writer="insights",
         meaning="what people and pagers read: one entry a cause"),
+    CatalogueRow("handoff.figures", Spread.ONE, "compact,delete",
+        {"retention.ms": str(400 * DAY_MS)},
+        key="edge/hour", writer="insights",
+        meaning="the map by hours and days, and patterns that were closed"),
 )
 # fmt: on
 

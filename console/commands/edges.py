@@ -6,7 +6,8 @@ from itertools import groupby
 
 import click
 
-from console import output
+from console import figures, output
+from console.errors import BadInputError
 from console.observed import observe, sources
 from console.render import percent
 from schemas.printable import plain
@@ -30,6 +31,7 @@ _HEADINGS = [
 
 @click.command(short_help="Show every observed move and handoff: the map.")
 @sources
+@figures.options
 @click.option(
     "--output",
     "output_",
@@ -39,12 +41,26 @@ _HEADINGS = [
     help="A table for people, JSON for programs, or a graph for Graphviz.",
 )
 def edges(
-    recording: str | None, paths: tuple[str, ...], workflow: str | None, output_: str
+    recording: str | None,
+    paths: tuple[str, ...],
+    workflow: str | None,
+    since: str | None,
+    until: str | None,
+    output_: str,
 ) -> None:
     """Every observed edge: from stage to stage, and from stage to receiver (→).
 
-    The most travelled first. A documented one is covered by a contract in force.
+    The most travelled first. A documented one is covered by a contract in force. With --since it
+    is what happened in that time, and in the same time before: moves, fidelity, lost fields, and
+    handoffs that were late, each with its change.
     """
+    if since is not None:
+        if recording is not None or paths or output_ == "dot":
+            raise BadInputError("--since reads the cluster: leave out --from, --contracts and dot")
+        figures.compared(since, until, workflow, output_ == "json")
+        return
+    if until is not None:
+        raise BadInputError("--until goes with --since")
     chosen = observe(recording, paths, workflow).edges
     with output.ends_cleanly():
         if output_ == "json":
@@ -58,6 +74,10 @@ def edges(
             total = output.number(len(chosen), "edge")
             drafts = "; drafts for them: handoff discover" if bare else ""
             output.say(f"{total}, {bare} undocumented{drafts}", err=True)
+            if recording is None:
+                output.say(
+                    "the last week beside the one before: handoff edges --since 7d", err=True
+                )
 
 
 def drawn(edges: Iterable[Edge]) -> None:

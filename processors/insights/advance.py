@@ -1,20 +1,22 @@
 """The insights core: one input advances one subject. The whole of it is pure.
 
     part of an edge     -> edges.fold:    the map, and the pattern of an undocumented move
+    the same, dated     -> figures.fold:  what happened in its hour
     part of a pattern   -> patterns.fold: one entry for many violations of one cause
-    deadline            -> an edge is published; an entry that was quiet is closed and forgotten
+    deadline            -> an edge and its hours are published; an entry that was quiet is closed
     sweep               -> a contract came or went: is the edge documented now?
 
-Read on in `patterns` and `edges`. `state` is what is remembered of a subject, and bounded: a
-pattern's window has at most 24 buckets, 16 stages and 16 tools (the most frequent), 10 sample
-tasks; an edge has the counts of `EDGE_COUNTS`, 256 fields (the first ones) and 401 latency buckets.
+Read on in `patterns`, `edges` and `figures`. `state` is what is remembered of a subject, and
+bounded: a pattern's window has at most 24 buckets, 16 stages and 16 tools (the most frequent), 10
+sample tasks; an edge has the counts of `EDGE_COUNTS`, 256 fields (the first ones) and 401 latency
+buckets; a day has 24 hours, each with the same but for the fields, and with 256 names of lost ones.
 Names longer than 200 characters are not told apart from those that are not there.
 """
 
 from processors.contracts.registry import RegistrySnapshot
-from processors.insights import edges, patterns, sentences
+from processors.insights import edges, figures, patterns, sentences
 from processors.insights.limits import DEFAULT_LIMITS, Limits
-from processors.insights.state import EdgeState, Entry, Fed, State
+from processors.insights.state import Dated, DayState, EdgeState, Entry, Fed, State
 from schemas.feed import EdgePart
 from schemas.flow import Effect, Input, InputEvent, TimerFired
 
@@ -32,12 +34,15 @@ def advance(
     what is to be published, in order.
     """
     if isinstance(given, InputEvent):
-        fed: Fed = given.body
+        fed: Fed | Dated = given.body
         part = fed.part
+        if isinstance(fed, Dated):
+            assert state is None or isinstance(state, DayState)
+            return figures.fold(state, fed, now, limits), []
         if isinstance(part, EdgePart):
-            assert not isinstance(state, Entry)
+            assert state is None or isinstance(state, EdgeState)
             return edges.fold(state, part, tables, now, limits)
-        assert not isinstance(state, EdgeState)
+        assert state is None or isinstance(state, Entry)
         if not part.minutes and (state is None or state.closed):
             return state, []  # mended after it was told and closed
         entry = patterns.fold(state, fed.subject, part, now, limits.pattern_window_ms)
@@ -47,6 +52,8 @@ def advance(
             return patterns.closed(entry), effects
         return entry, effects
     assert state is not None
+    if isinstance(state, DayState):
+        return figures.wake(state, given.at) if isinstance(given, TimerFired) else (state, [])
     if isinstance(state, EdgeState):
         if isinstance(given, TimerFired):
             return edges.wake(state, given.at, tables, now)

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from processors.contracts.registry import RegistrySnapshot
-from processors.insights import patterns, sentences
+from processors.insights import figures, patterns, sentences
 from processors.insights.limits import Limits
 from processors.insights.patterns import MAX_NAME
 from processors.insights.state import EdgeState, Entry
 from schemas.feed import EDGE_COUNTS, EdgePart, PatternPart, bucket_ms, subject
-from schemas.flow import Effect, Publish
+from schemas.flow import Effect, Increment, Publish
 from schemas.records import Edge
 from schemas.serde import MAX_AHEAD_MS, utc
 
@@ -28,12 +28,14 @@ EDGES = "handoff.edges"
 TYPES = frozenset({"string", "number", "integer", "object", "array", "boolean", "null"})
 
 _MINUTE = 60_000
+_TOO_OLD = Increment("figures_too_old")
 
 
 def fold(
     state: EdgeState | None, part: EdgePart, tables: RegistrySnapshot, now: int, limits: Limits
 ) -> tuple[EdgeState, list[Effect]]:
     """Add a part. `now` is the processor's clock."""
+    left_out: list[Effect] = [_TOO_OLD] if figures.is_too_old(part, now) else []
     part = _bounded(part, now + MAX_AHEAD_MS)
     if state is None:
         nothing = EdgePart(
@@ -46,7 +48,8 @@ def fold(
     if not documented and part.counts.get("bare", 0):
         bare = _count_bare(bare, part, now, limits.pattern_window_ms)
     state = EdgeState(total, documented, contract, _soon(state, now, limits), bare)
-    return _judge(state, tables, now)
+    state, effects = _judge(state, tables, now)
+    return state, left_out + effects
 
 
 def sweep(
@@ -92,6 +95,7 @@ def _bounded(part: EdgePart, limit: int) -> EdgePart:
             for name, types in part.fields.items()
             if len(name) <= MAX_NAME
         },
+        lost_fields={},  # the figures have them, by hour
     )
 
 

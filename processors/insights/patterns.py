@@ -28,6 +28,7 @@ from schemas.records import Pattern, Severity
 from schemas.serde import MAX_AHEAD_MS, utc
 
 PATTERNS = "handoff.patterns"
+FIGURES = "handoff.figures"
 UNDOCUMENTED = "undocumented_handoff"
 
 BUCKETS = 24  # kept of a window at most
@@ -175,9 +176,13 @@ def _masked(entry: Entry, tables: RegistrySnapshot) -> Entry:
         path: None if classified.covers(path.removeprefix("context.")) else value
         for path, value in repeated.values.items()
     }
-    if shown == repeated.values:
-        return entry
-    return replace(entry, total=replace(entry.total, repeated=replace(repeated, values=shown)))
+    return entry if shown == repeated.values else _showing(entry, shown)
+
+
+def _showing(entry: Entry, values: dict[str, str | None]) -> Entry:
+    repeated = entry.total.repeated
+    assert repeated is not None
+    return replace(entry, total=replace(entry.total, repeated=replace(repeated, values=values)))
 
 
 def _is_reached(entry: Entry) -> bool:
@@ -198,9 +203,9 @@ def _emits(
 ) -> list[Effect]:
     """The entry as it is told now; a repeat goes to the receiver that the contract names, too."""
     total, repeated = entry.total, entry.total.repeated
-    owner, queue = total.owner, None
+    owner, contact, queue = total.owner, total.owner_contact, None
     if repeated is not None:
-        owner, queue = _who(repeated.receiver, tables, now)
+        owner, contact, queue = _who(repeated.receiver, tables, now)
     recent = 0 if status == "closed" else sum(total.minutes.values())
     record = Pattern(
         id=entry.id or "",
@@ -215,6 +220,7 @@ def _emits(
         to=total.to,
         field=total.field,
         owner=owner,
+        owner_contact=contact,
         count=entry.count,
         recent=recent,
         rate=round(recent * _HOUR / max(entry.window_ms, 1), 3),
@@ -229,17 +235,35 @@ def _emits(
         ),
         at=utc(now),
         backfill=total.backfill,
+        contract_version=total.contract_version,
+        last_stage=total.last_stage,
+        last_tool=total.last_tool,
     )
     effects: list[Effect] = [Publish(PATTERNS, entry.fingerprint, record)]
     if queue is not None:
         effects.append(Publish(queue, entry.fingerprint, record))
+    if status == "closed":  # the next one of the fingerprint takes its place among the patterns
+        effects.append(Publish(FIGURES, f"pattern/{record.id}", _history(entry, record, why)))
     return effects
 
 
-def _who(receiver: str, tables: RegistrySnapshot, now: int) -> tuple[str | None, str | None]:
-    """A receiver's owner in force, and its queue: None where nobody would receive it."""
+def _history(entry: Entry, record: Pattern, why: str | None) -> Pattern:
+    """What is kept of an entry that was closed: no values, as a contract may classify them yet."""
+    if record.values is None:
+        return record
+    masked = dict.fromkeys(record.values)
+    return replace(record, values=masked, message=sentences.closed(_showing(entry, masked), why))
+
+
+def _who(
+    receiver: str, tables: RegistrySnapshot, now: int
+) -> tuple[str | None, str | None, str | None]:
+    """A receiver's owner in force with their contact, and its queue: None where nobody would
+    receive it."""
     registered = tables.receivers.get(receiver)
     if registered is None or tables.absence(receiver) is not None:
-        return None, None
+        return None, None, None
     owner = registered.owner_at(now)
-    return None if owner is None else owner.name, registered.queue
+    if owner is None:
+        return None, None, registered.queue
+    return owner.name, owner.contact, registered.queue

@@ -1,18 +1,20 @@
 """The insights processor: its core, and where its inputs, state and tables live."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from processors.contracts.registry import CONTRACTS, RECEIVERS, RegistrySnapshot, build_tables
 from processors.insights import state
 from processors.insights.advance import advance
 from processors.insights.edges import EDGES
+from processors.insights.figures import dated
 from processors.insights.limits import DEFAULT_LIMITS, Limits
-from processors.insights.patterns import PATTERNS
-from processors.insights.state import Fed, State
+from processors.insights.patterns import FIGURES, PATTERNS
+from processors.insights.state import Dated, Fed, State
 from processors.processor import Processor
 from schemas.feed import EdgePart, Part, subject
 from schemas.flow import Effect, Input, InputEvent, Record, Refused
@@ -35,7 +37,7 @@ def insights(limits: Limits) -> Processor[State]:
     return Processor(
         name="insights",
         inputs=(FEED,),
-        outputs=(EDGES, PATTERNS),
+        outputs=(EDGES, PATTERNS, FIGURES),
         changelog="handoff.insights-state",
         tables=(CONTRACTS, RECEIVERS),
         build_tables=build_tables,
@@ -45,6 +47,8 @@ def insights(limits: Limits) -> Processor[State]:
         format=state.FORMAT,
         encode=state.encode,
         decode=state.decode,
+        encode_change=state.encode_change,
+        beside=_beside,
         due=state.due,
         watched=state.watched,
         facts=facts,
@@ -91,8 +95,17 @@ def facts(tables: RegistrySnapshot, _: int) -> dict[str, Hashable]:
 
 
 def _state_key(event: InputEvent) -> str:
-    fed: Fed = event.body
+    fed: Fed | Dated = event.body
     return fed.subject
+
+
+def _beside(event: InputEvent, now: int) -> Iterable[InputEvent]:
+    """A part of an edge is one of a day's figures, too."""
+    part = event.body.part
+    if not isinstance(part, EdgePart):
+        return ()
+    found = dated(part, now)
+    return () if found is None else (replace(event, body=found),)
 
 
 INSIGHTS = insights(DEFAULT_LIMITS)

@@ -10,7 +10,11 @@ from msgspec import Struct
 from schemas.feed import EdgePart, PatternPart
 from schemas.records import Severity
 
-LONGEST_QUIET_MS = 30 * 86_400_000
+DAY_MS = 86_400_000
+LONGEST_QUIET_MS = 30 * DAY_MS
+HOURS_KEPT = 16  # whole days after a day, before the figures of its hours become those of the day
+DAYS_KEPT = 400  # and before these are forgotten
+WHOLE = -1  # stands for the day where else an hour does
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False, tag="pattern"):
@@ -64,7 +68,40 @@ class EdgeState(Struct, frozen=True, array_like=True, gc=False, tag="edge"):
     bare: Entry | None = None
 
 
-State = Entry | EdgeState
+class DayState(Struct, frozen=True, array_like=True, gc=False, tag="day"):
+    """The figures of an edge on one day of event time, `day` (days since 1970).
+
+    `hours` are the sums by the hour of the day, until the day is old; `whole` is the sum of the day
+    from then on, and `hours` are none any more. `dirty` are the hours that were not published as
+    they are, `told` those of which there is a record, and `WHOLE` in them stands for the day.
+    `publish_at` is when it is published next, by the processor's clock; 0 where nothing is new.
+    """
+
+    day: int
+    hours: dict[int, EdgePart]
+    whole: EdgePart | None = None
+    dirty: tuple[int, ...] = ()
+    told: tuple[int, ...] = ()
+    publish_at: int = 0
+
+    @property
+    def due(self) -> int:
+        """When it wants to be woken."""
+        then = fold_at(self.day) if self.whole is None else forget_at(self.day)
+        return min(self.publish_at or then, then)
+
+
+def fold_at(day: int) -> int:
+    """When the hours of a day become the day."""
+    return (day + 1 + HOURS_KEPT) * DAY_MS
+
+
+def forget_at(day: int) -> int:
+    """When the figures of a day are forgotten."""
+    return (day + 1 + DAYS_KEPT) * DAY_MS
+
+
+State = Entry | EdgeState | DayState
 
 
 class Fed(Struct, frozen=True, gc=False):
@@ -74,8 +111,19 @@ class Fed(Struct, frozen=True, gc=False):
     part: EdgePart | PatternPart
 
 
+class Dated(Struct, frozen=True, gc=False):
+    """A part of an edge for the figures of a day: the key of its state, the day, and the hour."""
+
+    subject: str
+    day: int
+    hour: int
+    part: EdgePart
+
+
 def due(state: State) -> int | None:
     """When the subject wants to be woken (epoch ms), None for never."""
+    if isinstance(state, DayState):
+        return state.due
     if isinstance(state, Entry):
         return min(state.settle_at or state.quiet_at, state.quiet_at)
     moments = [state.publish_at] if state.publish_at else []
@@ -89,13 +137,44 @@ def watched(state: State) -> tuple[str, ...]:
     return (f"workflow {state.total.workflow}",) if isinstance(state, EdgeState) else ()
 
 
+class _DayChange(Struct, frozen=True, array_like=True, gc=False):
+    """What changed of a day: the sums of the hours that did, and all the rest of it."""
+
+    hours: dict[int, EdgePart]
+    dirty: tuple[int, ...]
+    told: tuple[int, ...]
+    publish_at: int
+
+
 # Of this form. A state that was written in another one is not read.
 FORMAT = 2
 encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(State).decode
+_decode_change = msgspec.msgpack.Decoder(_DayChange).decode
 
 
-def decode(whole: bytes, _: list[bytes]) -> State:
-    """A state as it was written; it is always written whole."""
+def encode_change(before: State, after: State) -> bytes | None:
+    """The change of a day that keeps its hours. None for any other state: it is written whole."""
+    if not isinstance(before, DayState) or not isinstance(after, DayState):
+        return None
+    if after.whole is not None:
+        return None
+    hours = {hour: part for hour, part in after.hours.items() if part is not before.hours.get(hour)}
+    return encode(_DayChange(hours, after.dirty, after.told, after.publish_at))
+
+
+def decode(whole: bytes, changes: list[bytes]) -> State:
+    """A state as it was written."""
     state: State = _decode(whole)
+    for each in changes:
+        change = _decode_change(each)
+        assert isinstance(state, DayState)
+        state = DayState(
+            state.day,
+            {**state.hours, **change.hours},
+            None,
+            change.dirty,
+            change.told,
+            change.publish_at,
+        )
     return state

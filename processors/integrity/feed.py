@@ -33,7 +33,7 @@ from processors.integrity.state import (
     Task,
 )
 from processors.integrity.step import StepContext
-from schemas.feed import EdgePart, PatternPart, Repeated, add_fields, latency_bucket
+from schemas.feed import HOUR_MS, EdgePart, PatternPart, Repeated, add_fields, latency_bucket
 from schemas.feed import subject as path_of
 from schemas.flow import Accumulate, Increment, InputEvent
 from schemas.records import Severity, ToolOutput, Violation
@@ -182,6 +182,7 @@ class _Figures(Struct, gc=False):
     accepted_in: dict[int, int]
     fidelity: float = 0.0
     completeness: float = 0.0
+    lost: list[str] = []
 
 
 class Feed(Struct, gc=False):
@@ -190,13 +191,13 @@ class Feed(Struct, gc=False):
     step: StepContext
     tables: RegistrySnapshot
     edges: bytes
-    _figures: dict[tuple[str, str], _Figures] = {}  # by stage and receiver
+    _figures: dict[tuple[str, str, int], _Figures] = {}  # by stage, receiver and hour
     _patterns: list[Accumulate | Increment] = []
 
     def adds(self) -> list[Accumulate | Increment]:
-        """One part for each edge, then the patterns."""
+        """One part for each edge and hour, then the patterns."""
         found: list[Accumulate | Increment] = []
-        for (from_, to), f in self._figures.items():
+        for (from_, to, _), f in self._figures.items():
             subject = f.edge.subject
             if subject is None:
                 found.append(_SKIPPED)
@@ -214,16 +215,17 @@ class Feed(Struct, gc=False):
                 f.fidelity,
                 f.completeness,
                 f.contract,
+                _counts(tuple(f.lost)) if f.lost else {},
             )
             found.append(Accumulate(FEED, subject, part))
         return found + self._patterns
 
     def _of(self, handoff: OpenHandoff) -> _Figures:
-        place = handoff.stage, handoff.receiver
         at = handoff.source.occurred_at
+        place = handoff.stage, handoff.receiver, at // HOUR_MS
         found = self._figures.get(place)
         if found is None:
-            edge = _edge("handoff", self.step.workflow, *place)
+            edge = _edge("handoff", self.step.workflow, handoff.stage, handoff.receiver)
             found = self._figures[place] = _Figures(edge, at, at, handoff.contract, [], {}, {})
             return found
         found.first_seen = min(found.first_seen, at)
@@ -274,7 +276,9 @@ class Feed(Struct, gc=False):
                 "rebuilt" for name in required if name in kept and kept[name].how == "rebuilt"
             ]
         if handoff.missing:
-            names += ["lost"] * len(required.intersection(handoff.missing))
+            lost = sorted(required.intersection(handoff.missing))
+            names += ["lost"] * len(lost)
+            figures.lost += [name for name in lost if len(name) <= MAX_NAME]
 
     def accepted(self, handoff: OpenHandoff, acked: bool) -> None:
         """The receiver has taken it; `acked`: it said so itself."""
@@ -319,7 +323,7 @@ class Feed(Struct, gc=False):
                     violation.occurred_at,
                     errors=violation.severity == "error",
                     field=violation.subject,
-                    owner=record.owner,
+                    record=record,
                     backfill=record.backfill,
                 )
             )
@@ -334,7 +338,7 @@ class Feed(Struct, gc=False):
                 handoff,
                 violation.occurred_at,
                 field=violation.subject,
-                owner=record.owner,
+                record=record,
                 backfill=record.backfill,
             )
             if isinstance(told, Accumulate):
@@ -417,15 +421,17 @@ class Feed(Struct, gc=False):
         at: int,
         errors: int = 0,
         field: str | None = None,
-        owner: str | None = None,
+        record: Violation | None = None,
         backfill: bool = False,
         repeated: Repeated | None = None,
     ) -> Accumulate | Increment:
-        """One more of a pattern, at the event time `at`. A replay is another pattern."""
+        """One more of a pattern, at the event time `at`; `record` is a violation as it is
+        published. A replay is another pattern."""
         if len(subject) > MAX_SUBJECT:
             return _SKIPPED
         about = handoff or _NO_HANDOFF
         task_id = self.step.task_id
+        origin = None if record is None else record.origin
         part = PatternPart(
             kind=kind,
             workflow=self.step.workflow,
@@ -438,14 +444,22 @@ class Feed(Struct, gc=False):
             tasks=(task_id,) if len(task_id) <= MAX_NAME else (),
             contract=about.contract,
             receiver=about.receiver or None,
-            from_=about.stage if 0 < len(about.stage) <= MAX_NAME else None,
+            from_=_named(about.stage),
             to=about.to_stage,
             field=field,
-            owner=owner,
+            owner=None if record is None else record.owner,
             backfill=backfill,
             repeated=repeated,
+            owner_contact=None if record is None else record.owner_contact,
+            last_stage=None if origin is None else _named(origin.stage),
+            last_tool=None if origin is None else _named(origin.tool),
+            contract_version=None if record is None else record.contract_version,
         )
         return Accumulate(FEED, f"replay/{subject}" if backfill else subject, part)
+
+
+def _named(name: str) -> str | None:
+    return name if 0 < len(name) <= MAX_NAME else None
 
 
 def _one(name: str) -> dict[str, int]:

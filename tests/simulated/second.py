@@ -2,28 +2,32 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from schemas.feed import EdgePart, Part, PatternPart, subject, total
+from schemas.feed import EdgePart, Part, PatternPart, subject
 from schemas.flow import Record
-from schemas.records import Edge, Pattern
-from schemas.serde import epoch_ms
+from schemas.records import Edge, Figures, Pattern
+from schemas.serde import epoch_ms, utc
+from tests.fed import total
 from tests.simulated.known import must
 from tests.simulated.machine import Machine, PublishedRecord
-from tests.simulated.story import MINUTE, PARTITIONS, StoryStep, TablesChange
+from tests.simulated.story import HOUR, MINUTE, PARTITIONS, StoryStep, TablesChange
 
 EDGES: Final = "handoff.edges"
 PATTERNS: Final = "handoff.patterns"
+FIGURES: Final = "handoff.figures"
+DAY: Final = 24 * HOUR
 
 AHEAD: Final = 5 * MINUTE
 
 _part = msgspec.json.Decoder[Part](Part).decode
 _edge = msgspec.json.Decoder(Edge).decode
 _pattern = msgspec.json.Decoder(Pattern).decode
+_figures = msgspec.json.Decoder(Figures).decode
 
 
 def steps_behind(steps: Sequence[StoryStep], told: Sequence[PublishedRecord]) -> list[StoryStep]:
@@ -76,6 +80,8 @@ def adds_up(machine: Machine) -> None:
     failed = sum(n for (name, _, _), n in machine.counts.items() if name == "failed_wakes")
     must((letters, failed) == (0, 0), "insights", f"{letters} dead letters, {failed} failed wakes")
     edges: dict[str, Edge] = {}
+    figures: dict[str, Figures] = {}
+    closed: list[str] = []
     patterns: defaultdict[str, list[Pattern]] = defaultdict(list)
     for _, _, output in machine.published:
         key = (output.key or b"").decode()
@@ -83,6 +89,16 @@ def adds_up(machine: Machine) -> None:
             edges[key] = _edge(output.value or b"")
         elif output.topic == PATTERNS:
             patterns[key].append(_pattern(output.value or b""))
+        elif output.topic == FIGURES and key.startswith("pattern/"):
+            closed.append(_pattern(output.value or b"").id)
+        elif output.topic == FIGURES and output.value is None:
+            must(key in figures, "figures", f"{key} is deleted, and was not there")
+            del figures[key]
+        elif output.topic == FIGURES:
+            figures[key] = _figures(output.value or b"")
+    _are_figures(came, figures)
+    ended = [each.id for told in patterns.values() for each in told if each.status == "closed"]
+    must(sorted(closed) == sorted(ended), "figures", "other patterns are kept than were closed")
     for name, part in parts.items():
         if isinstance(part, EdgePart):
             _is_edge(name, part, edges.pop(name, None))
@@ -121,6 +137,30 @@ def _is_edge(name: str, part: EdgePart, edge: Edge | None) -> None:
         mean = sum_ / judged if judged else None
         same = figure is mean if mean is None or figure is None else _close(figure, mean)
         must(same, "insights", f"{name}: {figure}, and {mean} is the mean")
+
+
+def _are_figures(came: Mapping[str, Sequence[Part]], figures: dict[str, Figures]) -> None:
+    """The last figures are those of the days: long after the last event no hour is left."""
+    days: defaultdict[str, list[EdgePart]] = defaultdict(list)
+    for name, parts in came.items():
+        for part in parts:
+            if isinstance(part, EdgePart):
+                day = part.last_seen // DAY * DAY
+                days[f"{name}/{utc(day):%Y-%m-%d}"].append(part)
+    must(figures.keys() == days.keys(), "figures", f"of {sorted(figures.keys() ^ days.keys())}")
+    for key, parts in days.items():
+        found, whole = figures[key], total(parts)
+        must(found.counts == whole.counts, "figures", f"{key}: {found.counts}, not {whole.counts}")
+        lost = whole.counts.get("lost", 0)
+        must(sum(found.lost_fields.values()) == lost, "figures", f"{key}: other fields were lost")
+        accepted = sum(whole.accepted_in.values())
+        must(sum(found.accepted_in_ms.values()) == accepted, "figures", f"{key}: other latencies")
+        for one, other in (
+            (found.fidelity_sum, whole.fidelity),
+            (found.completeness_sum, whole.completeness),
+        ):
+            must(_close(one, other), "figures", f"{key}: a sum of shares is {one}, not {other}")
+        must(epoch_ms(found.until) - epoch_ms(found.since) == DAY, "figures", f"{key} is no day")
 
 
 def _close(one: float, other: float) -> bool:
