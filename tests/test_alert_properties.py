@@ -217,5 +217,5 @@ def test_a_book_that_is_read_back_is_the_same() -> None:
     player.tick(START)
     player.tick(START + timedelta(minutes=1))
     read = Book(player.book.entries())
-    assert {entry for entry in map(repr, read.entries())} == set(map(repr, player.book.entries()))
+    assert set(map(repr, read.entries())) == set(map(repr, player.book.entries()))
     assert read.changed() == {}
