@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from alerts.notification import Answer, Delivered, Failed, Notification, Refused
 from alerts.sinks.http import Http
+from alerts.sinks.words import digest
 
 _PREFIX = "whsec_"
 _KEY_BYTES = range(24, 65)  # as the specification bounds a secret
@@ -75,8 +76,7 @@ class Webhook:
 
 def message_id(notification: Notification) -> str:
     """The same for the same key and number, and without a full stop, as signatures need it."""
-    digest = hashlib.sha256(notification.key.encode(errors="replace")).hexdigest()
-    return f"msg_{digest[:40]}_{notification.number}"
+    return f"msg_{digest(notification.key)}_{notification.number}"
 
 
 def _body(notification: Notification) -> bytes:
