@@ -154,6 +154,15 @@ TABLE: Final = (
     CatalogueRow("handoff.patterns", Spread.ONE, "compact", {},
         key="fingerprint", writer="insights",
         meaning="what people and pagers read: one entry a cause"),
+    CatalogueRow("handoff.alerts", Spread.ONE, "compact", HOURLY,
+        key="kind/name", writer="handoff alerts run",
+        meaning="what is firing, and whom it was told"),
+    CatalogueRow("handoff.silences", Spread.ONE, "compact", {},
+        key="id", writer="handoff alerts silence",
+        meaning="what is not told for a time"),
+    CatalogueRow("handoff.alert-actions", Spread.ONE, "delete", WEEK,
+        key="alert key", writer="people",
+        meaning="alerts that a person acknowledged, resolved or silenced"),
 )
 # fmt: on
 

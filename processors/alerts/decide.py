@@ -31,7 +31,7 @@ from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
 from processors.alerts.reasons import Reason, rank
 from processors.alerts.routing import Routing
 from processors.alerts.settle import Settling, is_told
-from schemas.alerts import Alert, Cause, VersionSince
+from schemas.alerts import Alert, Cause, Notification, VersionSince
 
 
 def decide(
@@ -85,6 +85,19 @@ def again(
             if told.pending is not None and sink in routing.kinds:
                 settling.say(alert, sink, told, told.pending.action, Reason(alert.reason))
     return tuple(settling.sends)
+
+
+def firing(
+    book: Book, routing: Routing, sink: str, now: datetime, console: str | None = None
+) -> tuple[Notification, ...]:
+    """The last message of each alert that a sink holds as firing: for a sink that forgets what is
+    not said again."""
+    settling = Settling(book, routing, now, DEFAULT_ALERT_LIMITS, console)
+    for alert in sorted(book.alerts.values(), key=lambda alert: (alert.started_at, alert.key)):
+        told = alert.sinks.get(sink)
+        if told is not None and told.reached and told.action not in (None, "resolve"):
+            settling.say(alert, sink, told, "trigger", Reason(alert.reason))
+    return tuple(send.notification for send in settling.sends)
 
 
 def _told(book: Book, cause: Cause, now: datetime, limits: AlertLimits, notes: list[Note]) -> None:
