@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from alerts.delivery import SinkFigures
 
-Phase = str  # starting, standby, active, waiting, stopped
+Phase = Literal["starting", "standby", "active", "waiting", "stopped"]
 
 
-class AlertStatus:
+class AlertStatus(Collector):
     """Plain numbers that the service sets, and that the pages read."""
 
     def __init__(self) -> None:
