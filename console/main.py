@@ -22,6 +22,7 @@ from console.commands import (
     running,
     send,
     show,
+    silences,
     source_registry,
     sources,
     tail,
@@ -150,7 +151,7 @@ dead_letters_group.add_command(dead_letters.list_letters)
 dead_letters_group.add_command(dead_letters.show)
 for command in (alerts.run, alerts.list_alerts, alerts.lint, alerts.test):
     alerts_group.add_command(command)
-for command in (alerts.silence, alerts.silences, alerts.ack, alerts.resolve_alert):
+for command in (silences.silence, silences.silences, alerts.ack, alerts.resolve_alert):
     alerts_group.add_command(command)
 main.add_command(imports.import_)
 

@@ -190,7 +190,6 @@ class AlertPlayer:
         a reason why in none; each alert has a cause, or tells its end."""
         reasons = {
             "no_route",
-            "on_probation",
             "silenced",
             "inhibited",
             "quieted_by_person",

@@ -26,7 +26,6 @@ class Reason(StrEnum):
     INFO = "info"
     BACKFILL = "backfill"
     NO_ROUTE = "no_route"
-    ON_PROBATION = "on_probation"
     SILENCED = "silenced"
     INHIBITED = "inhibited"
     QUIETED = "quieted_by_person"
@@ -58,9 +57,6 @@ IN_WORDS: Final[dict[Reason, str]] = {
     Reason.INFO: "severity info is told nobody",
     Reason.BACKFILL: "a replay is told nobody",
     Reason.NO_ROUTE: "no route matches it",
-    Reason.ON_PROBATION: (
-        "its contract's version is in force for less than seven days, and there is no digest"
-    ),
     Reason.SILENCED: "a silence covers it",
     Reason.INHIBITED: "it follows from another cause",
     Reason.QUIETED: "a person acknowledged, resolved or silenced it",

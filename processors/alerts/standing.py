@@ -48,14 +48,16 @@ class Standing:
         if silence is not None:
             return Reason.SILENCED, silence, ()
         if self._on_probation(cause):
-            has_digest = self._routing.routes.digest is not None
-            return (Reason.DIGEST if has_digest else Reason.ON_PROBATION), None, ()
+            return Reason.DIGEST, None, ()
         for other in self._book.inhibitors.of(cause):
             if self._routing.of(other) and not self._on_probation(other):
                 return Reason.INHIBITED, other.fingerprint, ()
         return Reason.OPENED, None, routes
 
     def _on_probation(self, cause: Cause) -> bool:
+        """Whether it goes to a digest; where there is none, it is told as everything else is."""
+        if self._routing.routes.digest is None:
+            return False
         if cause.contract is None or cause.kind in OF_RECEIVERS:
             return False
         known = self._book.versions.get(cause.contract)
