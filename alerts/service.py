@@ -36,6 +36,7 @@ from processors.alerts.events import (
     Tick,
     of_record,
 )
+from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
 from processors.alerts.routing import Routing
 from processors.runtime import clients
 from processors.runtime.restoration import bounds
@@ -81,6 +82,7 @@ class AlertService(threading.Thread):
         routes: AlertRoutes,
         make_sinks: Callable[[], Sequence[Sink]],
         *,
+        limits: AlertLimits = DEFAULT_ALERT_LIMITS,
         console: str | None = None,
         pacing: Limits | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -90,6 +92,7 @@ class AlertService(threading.Thread):
         self._settings = settings
         self._routes = routes
         self._make_sinks = make_sinks
+        self._limits = limits
         self._console = console
         self._pacing = pacing
         self._clock = clock
@@ -175,6 +178,7 @@ class AlertService(threading.Thread):
             mine,
             self.status,
             self._clock,
+            self._limits,
             self._console,
             self._pacing,
             self._ending.is_set,
@@ -209,6 +213,7 @@ class _Active:
         mine: list[TopicPartition],
         status: AlertStatus,
         clock: Callable[[], datetime],
+        limits: AlertLimits,
         console: str | None,
         pacing: Limits | None,
         stopping: Callable[[], bool],
@@ -217,6 +222,7 @@ class _Active:
         self._consumer = consumer
         self._status = status
         self._clock = clock
+        self._limits = limits
         self._console = console
         self._routing = Routing(routes)
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
@@ -361,7 +367,9 @@ class _Active:
         self._status.unreadable = self._beside.unreadable
 
     def _decide(self, event: Event) -> None:
-        decision = decide(self.book, event, self._routing, self._clock(), console=self._console)
+        decision = decide(
+            self.book, event, self._routing, self._clock(), self._limits, self._console
+        )
         self._sends += decision.sends
         for note in decision.notes:
             if note.sink is not None and note.action is not None:

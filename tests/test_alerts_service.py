@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -345,7 +346,7 @@ def test_kills_of_active_and_standby_lose_no_firing_and_no_resolve(
                 stage.producer.flush(30)
                 victim = chance.randrange(2)
                 enough = 2_500 * step + chance.randrange(2_500)
-                wait_for(lambda least=enough: _causes(stage)[0] > least, 60, "some are read")
+                wait_for(partial(_read, stage, enough), 60, "some are read")
                 instances[victim].send_signal(signal.SIGKILL)
                 instances[victim].wait(10)
                 instances[victim] = begun(victim)
@@ -371,6 +372,10 @@ def test_kills_of_active_and_standby_lose_no_firing_and_no_resolve(
             assert actions[0] == "trigger", (key, actions)
             assert actions[-1] == "resolve", (key, actions)
             assert actions.count("resolve") == 1, (key, actions)
+
+
+def _read(stage: AlertBench, least: int) -> bool:
+    return _causes(stage)[0] > least
 
 
 def _causes(stage: AlertBench) -> tuple[int, int]:

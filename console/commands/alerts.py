@@ -21,6 +21,7 @@ from alerts.sinks.webhook import SigningKeyError
 from console import output
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
 from console.kafka import connect, read_table, write_all
+from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
 from processors.alerts.message import sentence
 from processors.alerts.reasons import IN_WORDS, Reason
 from processors.runtime.logs import log_lines
@@ -59,7 +60,9 @@ def routes_of(path: Path | str) -> AlertRoutes:
     return kept
 
 
-def service_of(settings: Settings, routes: AlertRoutes) -> AlertService:
+def service_of(
+    settings: Settings, routes: AlertRoutes, limits: AlertLimits = DEFAULT_ALERT_LIMITS
+) -> AlertService:
     """The service of these routes. Raises `BadInputError` for a secret that cannot be had."""
 
     def sinks() -> Sequence[Sink]:
@@ -73,7 +76,7 @@ def service_of(settings: Settings, routes: AlertRoutes) -> AlertService:
         asyncio.run(_closed(sinks()))  # so that a missing secret is said now
     except (SecretError, SigningKeyError) as error:
         raise BadInputError(str(error)) from None
-    return AlertService(settings, routes, sinks, console=settings.console_url)
+    return AlertService(settings, routes, sinks, limits=limits, console=settings.console_url)
 
 
 async def _closed(sinks: Sequence[Sink]) -> None:
