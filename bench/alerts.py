@@ -47,7 +47,7 @@ _pattern = msgspec.json.Decoder(Pattern).decode
 
 
 @dataclass
-class HeardOf:
+class ReplayHeard:
     """What people were told in a replay. `pages` counts triggers at the paging sink a day and
     owner, `told` those at every sink."""
 
@@ -69,10 +69,10 @@ def default_routes() -> AlertRoutes:
     return kept
 
 
-def heard_of(patterns: Iterator[tuple[str, Pattern | None, datetime]]) -> HeardOf:
+def heard_of(patterns: Iterator[tuple[str, Pattern | None, datetime]]) -> ReplayHeard:
     """Play patterns through the decisions, each at its moment; every sink answers at once. After
     each one the clock ticks for two minutes, then hourly."""
-    routing, book, heard = Routing(default_routes()), Book(), HeardOf()
+    routing, book, heard = Routing(default_routes()), Book(), ReplayHeard()
     clock: datetime | None = None
     first: datetime | None = None
 
@@ -112,7 +112,7 @@ def heard_of(patterns: Iterator[tuple[str, Pattern | None, datetime]]) -> HeardO
     return heard
 
 
-def _check(book: Book, heard: HeardOf) -> None:
+def _check(book: Book, heard: ReplayHeard) -> None:
     """Each cause is in exactly one alert, or there is a reason why in none."""
     for cause in book.causes.values():
         if cause.alert is None:
@@ -125,7 +125,7 @@ def _check(book: Book, heard: HeardOf) -> None:
         assert alert.causes == len(book.member_names(alert.key)), alert
 
 
-def _forgotten(heard: HeardOf, book: Book) -> None:
+def _forgotten(heard: ReplayHeard, book: Book) -> None:
     """Each occurrence was in an alert, inhibited or over before it was told; each firing ended."""
     inhibited = {n.about for n in heard.notes if n.reason is Reason.INHIBITED}
     for id_ in heard.occurrences:
@@ -139,7 +139,7 @@ def _forgotten(heard: HeardOf, book: Book) -> None:
         assert told.count("resolve") == (0 if key in still else 1), (sink, key, told)
 
 
-def _row(heard: HeardOf, send: Send, now: datetime, book: Book) -> None:
+def _row(heard: ReplayHeard, send: Send, now: datetime, book: Book) -> None:
     note = send.notification
     owner = note.labels.get("owner", "several")
     if send.sink == "pagerduty" and note.action == "trigger":
@@ -261,14 +261,14 @@ def incident_lines(seed: int, days: int = DAYS) -> Iterator[Line]:
         yield Line(line, "handoff.tool-outputs", key, value, int(at.timestamp() * 1000), None)
 
 
-def incidents(seed: int = 1, days: int = DAYS) -> HeardOf:
+def incidents(seed: int = 1, days: int = DAYS) -> ReplayHeard:
     """Invented incidents, heard."""
     tables = tables_of(incident_edges(), INCIDENT_FIELDS)
     until = BEGIN + timedelta(days=days) + _ENDS_AFTER
     return heard_of(patterns_of(incident_lines(seed, days), tables, until))
 
 
-def log(path: str, days: int = 92) -> HeardOf:
+def log(path: str, days: int = 92) -> ReplayHeard:
     """The first days of a log of yours, heard."""
     tables = log_tables(path)
     begin = next(read_lines(path)).occurred_at or 0
@@ -278,7 +278,7 @@ def log(path: str, days: int = 92) -> HeardOf:
     return heard_of(patterns_of(lines, tables, until))
 
 
-def table(heard: HeardOf) -> Iterator[str]:
+def table(heard: ReplayHeard) -> Iterator[str]:
     """What a person reads of it."""
     owners: dict[str, list[int]] = defaultdict(list)
     for (_, owner), number in heard.pages.items():

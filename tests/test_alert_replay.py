@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.alerts import BUDGET, HeardOf, incidents, log, table
+from bench.alerts import BUDGET, ReplayHeard, incidents, log, table
 
 
-def held_to_the_budget(heard: HeardOf) -> None:
+def held_to_the_budget(heard: ReplayHeard) -> None:
     assert heard.occurrences
     assert heard.pages
     assert max(heard.pages.values()) <= BUDGET, "\n".join(table(heard))
