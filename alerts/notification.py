@@ -1,41 +1,11 @@
-"""What a sink is given to send, and what it answers. The sinks know nothing else of an alert."""
-
-from datetime import datetime
-from typing import Literal
+"""What a sink is given to send (`schemas.alerts`), and what it answers. The sinks know nothing else
+of an alert."""
 
 from msgspec import Struct
 
-from schemas.records import Severity
+from schemas.alerts import Action, Notification
 
-Action = Literal["trigger", "update", "acknowledge", "resolve"]
-
-
-class Notification(Struct, frozen=True, kw_only=True):
-    """One message about one alert, for one sink.
-
-    `key` is the same for every message about one occurrence: sinks deduplicate by it. `number`
-    counts the messages of that key to that sink, from 1; one that is sent again keeps its number.
-    `title` is one line of at most 200 characters; `facts` are label and text, in the order in which
-    a person reads them. `labels` identify the alert (Alertmanager). `command` and `link` lead on.
-    `to` is the contact at that sink: a routing key's reference, a Slack id, a mail address.
-    `reference` is what the sink answered for this key before: Slack's `ts`.
-    """
-
-    key: str
-    number: int
-    action: Action
-    severity: Severity
-    title: str
-    facts: tuple[tuple[str, str], ...]
-    labels: dict[str, str]
-    started_at: datetime
-    at: datetime
-    ended_at: datetime | None = None
-    command: str | None = None
-    link: str | None = None
-    runbook: str | None = None
-    to: str | None = None
-    reference: str | None = None
+__all__ = ["Action", "Answer", "Delivered", "Failed", "Notification", "Refused"]
 
 
 class Delivered(Struct, frozen=True):

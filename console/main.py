@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from console.commands import (
+    alerts,
     answering,
     audit,
     contracts_diff,
@@ -21,6 +22,7 @@ from console.commands import (
     running,
     send,
     show,
+    silences,
     source_registry,
     sources,
     tail,
@@ -112,6 +114,11 @@ def held_group() -> None:
     """See what is held, and why."""
 
 
+@main.group(cls=Commands, name="alerts")
+def alerts_group() -> None:
+    """Tell people what breaks: routes, silences, and what is firing."""
+
+
 for command in (running.up, running.demo, running.run, send.send, dry_run.dry_run, tail.tail):
     main.add_command(command)
 main.add_command(doctor.doctor)
@@ -142,6 +149,10 @@ for command in (
     sources_group.add_command(command)
 dead_letters_group.add_command(dead_letters.list_letters)
 dead_letters_group.add_command(dead_letters.show)
+for command in (alerts.run, alerts.list_alerts, alerts.lint, alerts.test):
+    alerts_group.add_command(command)
+for command in (silences.silence, silences.silences, alerts.ack, alerts.resolve_alert):
+    alerts_group.add_command(command)
 main.add_command(imports.import_)
 
 if __name__ == "__main__":

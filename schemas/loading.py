@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,11 +18,13 @@ from schemas.documents import Document, HandoffContract, Receiver, key
 from schemas.sources import ROOTS, TAGGED, Source
 from schemas.yaml_source import At, Location, Problem, read
 
-_KINDS: Final[dict[str, type[HandoffContract] | type[Receiver] | type[Source]]] = {
+_KINDS: Final[Mapping[str, type[HandoffContract] | type[Receiver] | type[Source]]] = {
     "HandoffContract": HandoffContract,
     "Receiver": Receiver,
     "Source": Source,
 }
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def load(paths: Iterable[Path | str]) -> Documents:
     for file in _files([Path(path) for path in paths], problems):
         found, here = read(file)
         for data, location in found:
-            document = _validated(data, location, here)
+            document = validated(data, location, here, _KINDS)
             if document is None:
                 continue
             name = _name(document)
@@ -119,18 +121,18 @@ def _files(paths: list[Path], problems: list[Problem]) -> Iterator[Path]:
                 yield file
 
 
-def _validated(data: Any, location: Location, problems: list[Problem]) -> Document | Source | None:
+def validated(
+    data: Any, location: Location, problems: list[Problem], kinds: Mapping[str, type[Kind]]
+) -> Kind | None:
+    """A document of one of these kinds; None where something is wrong, which is in `problems`."""
     if not isinstance(data, dict):
-        problems.append(
-            location.problem(
-                (), "is not a mapping", "begin the document with 'kind: HandoffContract'"
-            )
-        )
+        first = f"begin the document with 'kind: {next(iter(kinds))}'"
+        problems.append(location.problem((), "is not a mapping", first))
         return None
     kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in kinds:
         message = f"unknown kind {repr(kind)[:80]}" if "kind" in data else "'kind' is missing"
-        problems.append(location.problem(("kind",), message, nearest(str(kind), _KINDS)))
+        problems.append(location.problem(("kind",), message, nearest(str(kind), kinds)))
         return None
     told = {(problem.line, problem.path) for problem in problems}
     new: list[Problem] = []
@@ -138,8 +140,8 @@ def _validated(data: Any, location: Location, problems: list[Problem]) -> Docume
         if _lacks_value(data, at):
             new.append(_without_value(at, kind, location))
     told_first = {(problem.line, problem.path) for problem in new}
-    model = _KINDS[kind]
-    document: Document | Source | None = None
+    model = kinds[kind]
+    document: Kind | None = None
     try:
         document = model.model_validate(data)
     except ValidationError as error:

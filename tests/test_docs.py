@@ -29,6 +29,7 @@ from schemas.records import (
     ToolOutput,
     Violation,
 )
+from schemas.route_files import lint_routes, load_routes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -133,6 +134,9 @@ def test_contracts_in_the_text_are_without_a_fault(page: Path, tmp_path: Path) -
         if language == "yaml":
             path = tmp_path / f"{number}.yaml"
             path.write_text(body, encoding="utf-8")
+            if body.startswith("kind: AlertRoutes"):
+                assert list(lint_routes(*load_routes(path))) == []
+                continue
             found = load([path])
             assert lint(found, dt.date(2026, 6, 1)) == []
             assert lint_sources(found) == []

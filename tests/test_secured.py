@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from console.commands.documents import load_documents
 from console.commands.source_registry import register_sources
+from console.kafka import write_all
 from console.main import main
 from processors.insights.processor import INSIGHTS
 from processors.intake.processor import intake
@@ -35,7 +37,9 @@ from processors.runtime import clients, cluster
 from processors.runtime.cluster import check_relay_topics, check_topics
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
+from schemas.alerts import ALERTS, Alert, entry_key
 from schemas.loading import Documents
+from schemas.serde import utc
 from tests.instances import GUEST, ROOT
 from tests.lanes import wait_for
 from tests.rights_documented import Names, documented, rows
@@ -51,11 +55,13 @@ PROCESSORS: dict[str, AnyProcessor] = {
     "run --processor intake": intake(1 << 20, 86_400_000),
     "run --processor traces": traces_processor(TraceLimits(), Defaults()),
 }
-PEOPLE = sorted(set(rows()) - set(PROCESSORS) - {"a tool", "a receiver"})
+# A service: it is no command that ends.
+SERVICES = {"alerts run"}
+PEOPLE = sorted(set(rows()) - set(PROCESSORS) - SERVICES - {"a tool", "a receiver"})
 # They ask no cluster.
 OFFLINE = {"up", "demo", "run", "contracts lint", "import"}
 OFFLINE = {"up", "demo", "run", "contracts lint", "import"}
-OFFLINE |= {"sources lint", "sources test", "sources draft"}
+OFFLINE |= {"sources lint", "sources test", "sources draft", "alerts lint", "alerts test"}
 
 # What they wrote once would not be written again, or is gone.
 ANEW = {
@@ -63,6 +69,9 @@ ANEW = {
     "receivers apply",
     "sources apply",
     "sources remove",
+    "alerts silence",
+    "alerts ack",
+    "alerts resolve",
     "send",
     "release",
     "discard",
@@ -127,7 +136,7 @@ def test_every_command_is_documented() -> None:
                 yield before + name
 
     told = {re.sub(r"^(tail) .*| --\S+$", r"\1", each) for each in PEOPLE}
-    assert told == set(names(main)) - OFFLINE
+    assert told == set(names(main)) - OFFLINE - SERVICES
 
 
 def arguments_of(stage: Stage, command: str, number: int) -> tuple[list[str], str | None]:
@@ -154,6 +163,29 @@ def arguments_of(stage: Stage, command: str, number: int) -> tuple[list[str], st
             source = documents_of(stage, f"gone-{number}")
             register_sources(stage.cluster, source, quiet=True)
             return ["sources", "remove", f"gone-{number}"], None
+        case ["alerts", "silence"]:
+            until = ["--until", "2099-01-01T00:00:00Z", "--by", "x", "--reason", "a test"]
+            return ["alerts", "silence", f"workflow=w{number}", *until], None
+        case ["alerts", "ack" | "resolve"]:
+            fires = Alert(
+                key=f"a-{number}",
+                kind="causes",
+                state="firing",
+                group={},
+                routes=(),
+                severity="error",
+                first="x",
+                started_at=utc(0),
+                due_at=utc(0),
+                causes=1,
+                loud=1,
+                content=1,
+                reason="opened",
+                sinks={},
+            )
+            written = [(entry_key(fires), msgspec.json.encode(fires))]
+            write_all(stage.cluster, ALERTS, written)
+            return [*command.split(), fires.key, "--by", "x"], None
         case ["contracts", "show"]:
             return ["contracts", "show", "bug-to-engineering"], None
         case ["contracts", "diff"]:

@@ -15,6 +15,8 @@ from topics.plan import Change, ClusterTopics, Create, FoundTopic, Refusal, plan
 
 TOPICS = [
     "acks",
+    "alert-actions",
+    "alerts",
     "amendments",
     "contracts",
     "dead-letters",
@@ -31,6 +33,7 @@ TOPICS = [
     "receiver-liveness",
     "receivers",
     "signals",
+    "silences",
     "source-positions",
     "sources",
     "tool-outputs",
@@ -98,7 +101,7 @@ def test_names_on_a_cluster() -> None:
 
 def test_queues_come_once_and_sorted() -> None:
     topics = catalogue(queues=["b", "a", "b"])[-3:]
-    assert [topic.name for topic in topics] == ["handoff.figures", "a", "b"]
+    assert [topic.name for topic in topics] == ["handoff.alert-actions", "a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,15 @@ TABLE: Final = (
         {"retention.ms": str(400 * DAY_MS)},
         key="edge/hour", writer="insights",
         meaning="the map by hours and days, and patterns that were closed"),
+    CatalogueRow("handoff.alerts", Spread.ONE, "compact", HOURLY,
+        key="kind/name", writer="handoff alerts run",
+        meaning="what is firing, and whom it was told"),
+    CatalogueRow("handoff.silences", Spread.ONE, "compact", {},
+        key="id", writer="handoff alerts silence",
+        meaning="what is not told for a time"),
+    CatalogueRow("handoff.alert-actions", Spread.ONE, "delete", WEEK,
+        key="alert key", writer="people",
+        meaning="alerts that a person acknowledged, resolved or silenced"),
 )
 # fmt: on
 

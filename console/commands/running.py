@@ -9,6 +9,7 @@ import click
 
 from console import output
 from console.brokers import BrokerError, EmbeddedBroker, free_port
+from console.commands.alerts import routes_of, service_of
 from console.commands.documents import load_documents, register_contracts, register_receivers
 from console.commands.source_registry import register_sources
 from console.commands.topics import make_topics
@@ -34,6 +35,7 @@ from topics.catalogue import TopicError
 
 INTAKE = "intake"
 TRACES = "traces"
+_ALERTS_STOP_SECONDS = 12.0
 NAMES = (INTEGRITY.name, INSIGHTS.name, INTAKE, TRACES)
 
 
@@ -143,12 +145,25 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
                 servers = broker.bootstrap_servers
                 output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
                 output.say("Ctrl-C ends it all.")
-                status = run_app(settings, processors(settings))
+                status = _run_with_alerts(settings)
         except BrokerError as error:
             raise CommandError(str(error), FOUND_PROBLEMS) from None
         except TopicError as error:
             raise DeclinedError(str(error)) from None
     sys.exit(status)
+
+
+def _run_with_alerts(settings: Settings) -> int:
+    """Run the processors, and beside them the alerts where there are routes."""
+    if settings.alert_routes is None:
+        output.say("alerts     nobody is told; name a file of routes: HANDOFF_ALERT_ROUTES")
+        return run_app(settings, processors(settings))
+    service = service_of(settings, routes_of(settings.alert_routes))
+    service.start()
+    try:
+        return run_app(settings, processors(settings), [service.status])
+    finally:
+        service.stop(_ALERTS_STOP_SECONDS)
 
 
 @click.command()

@@ -1,7 +1,7 @@
 """`handoff demo`: three stories of broken handoffs, told through the real thing.
 
 An embedded broker, the topics, the registered documents and `handoff run` in a process of its own;
-what is shown was read back from Kafka, committed.
+what is shown was read back from Kafka, committed. At the end one alert of it, raised and resolved.
 """
 
 import os
@@ -21,6 +21,7 @@ from console.commands.documents import (
     register_receivers,
 )
 from console.commands.topics import make_topics
+from console.demo.alerting import DemoAlerts
 from console.demo.stage import DemoStage
 from console.demo.stories import STORIES
 from console.kafka import Cluster, connect
@@ -39,8 +40,11 @@ def play() -> None:
         processor = stack.enter_context(_Processor(directory, broker.bootstrap_servers))
         stage = DemoStage(terminal, cluster, processor)
         stack.callback(stage.close)
+        alerts = DemoAlerts(cluster, directory)
+        stack.callback(alerts.close)
         for story in STORIES:
             stage.play(story)
+        alerts.show(terminal)
         stage.summarise(time.monotonic() - began)
 
 

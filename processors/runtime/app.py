@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from prometheus_client.registry import Collector
+
 from processors.processor import AnyProcessor, Relay
 from processors.runtime import clients, metrics
 from processors.runtime.batch import Batch, Worker
@@ -34,8 +36,11 @@ EXIT_OK, EXIT_FAILED, EXIT_SETTINGS, EXIT_UNREACHABLE = 0, 1, 2, 3
 STOP_SECONDS = 12.0
 
 
-def run(settings: Settings, processors: Sequence[AnyProcessor]) -> int:
-    """Run the processors until SIGTERM or SIGINT; the exit status.
+def run(
+    settings: Settings, processors: Sequence[AnyProcessor], collectors: Sequence[Collector] = ()
+) -> int:
+    """Run the processors until SIGTERM or SIGINT; the exit status. `collectors` are of what else
+    runs in this process, for its page of metrics.
 
     0 after a signal, 2 for settings that Kafka clients refuse, 3 when at the start no broker
     answers or accepts the sign-in within ten seconds, 1 for anything else that only a person can
@@ -44,7 +49,7 @@ def run(settings: Settings, processors: Sequence[AnyProcessor]) -> int:
     _log_lines()
     try:
         _check(settings, processors)
-        return asyncio.run(_App(settings, processors).run())
+        return asyncio.run(_App(settings, processors, collectors).run())
     except Unreachable as error:
         status, sentence = EXIT_UNREACHABLE, str(error)
     except SettingsError as error:
@@ -68,9 +73,15 @@ def _check(settings: Settings, processors: Sequence[AnyProcessor]) -> None:
 class _App:
     """The Faust app of one process."""
 
-    def __init__(self, settings: Settings, processors: Sequence[AnyProcessor]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        processors: Sequence[AnyProcessor],
+        collectors: Sequence[Collector],
+    ) -> None:
         self._settings = settings
         self._processors = processors
+        self._collectors = collectors
         self._sentence: str | None = None
 
     async def run(self) -> int:
@@ -89,7 +100,7 @@ class _App:
             LaneSupervisor(self._settings, processor, _agent(app, processor.name, loop), give_up)
             for processor in self._processors
         ]
-        _pages(app, [supervisor.status for supervisor in supervisors])
+        _pages(app, [supervisor.status for supervisor in supervisors], self._collectors)
         # A Faust channel blocks each `put` until this has been called once.
         app.flow_control.resume()
         try:
@@ -162,8 +173,8 @@ def _agent(app: Any, name: str, loop: asyncio.AbstractEventLoop) -> Any:
     return put
 
 
-def _pages(app: Any, statuses: Sequence[LaneStatus]) -> None:
-    registry = metrics.registry(statuses)
+def _pages(app: Any, statuses: Sequence[LaneStatus], collectors: Sequence[Collector]) -> None:
+    registry = metrics.registry(statuses, collectors)
 
     async def healthz(web: Any, request: Any) -> Any:
         return web.json({"status": "alive"})

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from processors.runtime.status import LaneStatus
 
@@ -14,7 +15,7 @@ from processors.runtime.status import LaneStatus
 OUTCOMES = ("applied", "duplicates", "refused", "dead_letters")
 
 
-class LaneCollector:
+class LaneCollector(Collector):
     """Makes metrics of the status of each lane, at each scrape."""
 
     def __init__(self, statuses: Sequence[LaneStatus]) -> None:
@@ -164,10 +165,11 @@ class LaneCollector:
         return family
 
 
-def registry(statuses: Sequence[LaneStatus]) -> CollectorRegistry:
-    """The metrics of these lanes and of the process."""
+def registry(statuses: Sequence[LaneStatus], beside: Sequence[Collector] = ()) -> CollectorRegistry:
+    """The metrics of these lanes, of what runs `beside` them, and of the process."""
     made = CollectorRegistry()
-    made.register(LaneCollector(statuses))
+    for collector in (LaneCollector(statuses), *beside):
+        made.register(collector)
     ProcessCollector(registry=made)
     return made
 

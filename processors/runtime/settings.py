@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     pattern_window_ms: int = Field(86_400_000, ge=60_000, le=_LONGEST_MS)
     pattern_settle_ms: int = Field(10_000, ge=0, le=_LONGEST_MS)
     edge_interval_ms: int = Field(10_000, ge=100, le=_LONGEST_MS)
+    # Of alerts: the file of the routes, and where the pages of the console are, for links.
+    alert_routes: Path | None = None
+    console_url: str | None = Field(None, pattern=r"^https?://\S+$", max_length=1000)
     kafka: Annotated[dict[str, str], NoDecode] = {}  # variables name one property each
 
     @field_validator("*", mode="before")

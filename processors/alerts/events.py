@@ -1,0 +1,101 @@
+"""What alerts hear of, and what they decide."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from processors.alerts.causes import of_pattern
+from processors.alerts.reasons import Reason
+from schemas.alerts import AlertAction, AlertSilence, Cause, Notification
+from schemas.records import Pattern
+
+
+class CauseTold(Struct, frozen=True):
+    """Something is broken, or there is more to say of it."""
+
+    cause: Cause
+
+
+class CauseOver(Struct, frozen=True):
+    """Something is not broken any more, or is not to be told."""
+
+    fingerprint: str
+    reason: Reason = Reason.CLOSED
+
+
+class VersionInForce(Struct, frozen=True):
+    """A contract's version is in force since a moment."""
+
+    contract: str
+    version: int
+    since: datetime
+
+
+class SilencePut(Struct, frozen=True):
+    """A silence was written down, or taken back."""
+
+    id: str
+    silence: AlertSilence | None
+
+
+class PersonSaid(Struct, frozen=True):
+    """A person said something to an alert."""
+
+    action: AlertAction
+    until: datetime | None = None
+
+
+class Answered(Struct, frozen=True):
+    """What became of a message: the sink took it, refused it, or nobody knows and it was given
+    up."""
+
+    sink: str
+    key: str
+    number: int
+    outcome: Literal["taken", "refused", "given_up"]
+    reference: str | None = None
+    why: str | None = None
+
+
+class Tick(Struct, frozen=True):
+    """Time has passed: what waits is decided, and what is due is told."""
+
+
+Event = CauseTold | CauseOver | VersionInForce | SilencePut | PersonSaid | Answered | Tick
+
+
+class Send(Struct, frozen=True):
+    """A message for a sink."""
+
+    sink: str
+    notification: Notification
+
+
+class Note(Struct, frozen=True):
+    """A decision with its reason: about a cause (its fingerprint) or a message (with a sink)."""
+
+    at: datetime
+    about: str
+    alert: str | None
+    reason: Reason
+    sink: str | None = None
+    action: str | None = None
+
+
+class Decision(Struct, frozen=True):
+    """What follows from an event."""
+
+    sends: tuple[Send, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+def of_record(fingerprint: str, pattern: Pattern | None, now: datetime) -> CauseTold | CauseOver:
+    """What a record of `handoff.patterns` says: its value is None where it was deleted."""
+    if pattern is None or pattern.status == "closed":
+        return CauseOver(fingerprint)
+    if pattern.backfill:
+        return CauseOver(fingerprint, Reason.BACKFILL)
+    if pattern.severity == "info":
+        return CauseOver(fingerprint, Reason.INFO)
+    return CauseTold(of_pattern(pattern, now))

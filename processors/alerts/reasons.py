@@ -1,0 +1,79 @@
+"""Why something was told, and why it was not: every decision has one of these names."""
+
+from enum import StrEnum
+from typing import Final
+
+from schemas.records import Severity
+
+
+class Reason(StrEnum):
+    """The name of a decision. `alerts list` and the notes of a replay show it."""
+
+    # told
+    OPENED = "opened"
+    SEVERITY_ROSE = "severity_rose"
+    GROWN_TENFOLD = "grown_tenfold"
+    SILENCE_ENDED = "silence_ended"
+    SUMMARY = "summary"
+    DIGEST = "digest"
+    UPDATED = "updated"
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"
+    RESOLVED_BY_PERSON = "resolved_by_person"
+    MOVED = "moved"
+    # not told
+    NEW = "new"
+    INFO = "info"
+    BACKFILL = "backfill"
+    NO_ROUTE = "no_route"
+    SILENCED = "silenced"
+    INHIBITED = "inhibited"
+    QUIETED = "quieted_by_person"
+    GROUP_WAIT = "group_wait"
+    QUIET_HOURS = "quiet_hours"
+    STORM = "storm"
+    IN_FLIGHT = "in_flight"
+    TOO_SOON = "too_soon"
+    NO_UPDATES = "sink_without_updates"
+    UNCHANGED = "unchanged"
+    NEVER_TOLD = "never_told"
+    SINK_GONE = "sink_gone"
+    UNKNOWN_ALERT = "unknown_alert"
+
+
+IN_WORDS: Final[dict[Reason, str]] = {
+    Reason.OPENED: "it began",
+    Reason.SEVERITY_ROSE: "it is an error now",
+    Reason.GROWN_TENFOLD: "it happened ten times as often as when it was told last",
+    Reason.SILENCE_ENDED: "its silence has ended, and it is still there",
+    Reason.SUMMARY: "many causes came within a minute",
+    Reason.DIGEST: "of a contract's version that is in force for less than seven days",
+    Reason.UPDATED: "what there is to say has changed",
+    Reason.ACKNOWLEDGED: "a person looks after it",
+    Reason.CLOSED: "it is over",
+    Reason.RESOLVED_BY_PERSON: "a person resolved it",
+    Reason.MOVED: "it is told in another alert now",
+    Reason.NEW: "not decided yet",
+    Reason.INFO: "severity info is told nobody",
+    Reason.BACKFILL: "a replay is told nobody",
+    Reason.NO_ROUTE: "no route matches it",
+    Reason.SILENCED: "a silence covers it",
+    Reason.INHIBITED: "it follows from another cause",
+    Reason.QUIETED: "a person acknowledged, resolved or silenced it",
+    Reason.GROUP_WAIT: "it waits for others that come with it",
+    Reason.QUIET_HOURS: "its route has quiet hours",
+    Reason.STORM: "it waits for the summary of the minute",
+    Reason.IN_FLIGHT: "the sink has not answered the last message yet",
+    Reason.TOO_SOON: "the last message was less than a minute ago",
+    Reason.NO_UPDATES: "nobody is called for a mere count at this sink",
+    Reason.UNCHANGED: "nothing has changed",
+    Reason.NEVER_TOLD: "it was over before it was told",
+    Reason.SINK_GONE: "the routes no longer have the sink",
+    Reason.UNKNOWN_ALERT: "no such alert is open",
+}
+_RANK: Final[dict[Severity, int]] = {"info": 0, "warning": 1, "error": 2}
+
+
+def rank(severity: Severity) -> int:
+    """How severe, as a number: more is worse."""
+    return _RANK[severity]

@@ -1,0 +1,101 @@
+"""What one sink is told next of one alert: a pure function with a reason for each outcome.
+
+The order of the questions is the rule:
+
+    a message is under way       wait for its answer: so none overtakes another
+    the alert has ended          resolve, where the sink was told of it at all
+    people are to be called      trigger, unless a silence, quiet hours or a storm says wait
+    a person looks after it      acknowledge, where the sink knows that
+    there is something to add    update in place, where nobody is called by that
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from processors.alerts.limits import AlertLimits
+from processors.alerts.quiet import quiet_until
+from processors.alerts.reasons import Reason
+from processors.alerts.routing import ACKNOWLEDGED_THERE, UPDATED_IN_PLACE
+from schemas.alerts import Action, Alert, SinkRate, SinkTold
+from schemas.routes import QuietHours, SinkKind
+
+
+class NextMessage(NamedTuple):
+    """What to send, if anything, and why or why not. `done` says that nothing will follow."""
+
+    action: Action | None
+    reason: Reason
+    done: bool = False
+
+
+class SinkNow(NamedTuple):
+    """What is known of a sink: None where the routes do not have it any more."""
+
+    kind: SinkKind | None
+    quiet_hours: QuietHours | None
+    rate: SinkRate | None
+
+
+def next_message(
+    alert: Alert, told: SinkTold, sink: SinkNow, now: datetime, limits: AlertLimits
+) -> NextMessage:
+    """What a sink is told next of an alert at `now`."""
+    if sink.kind is None:
+        return NextMessage(None, Reason.SINK_GONE, done=alert.state == "ended")
+    if told.pending is not None:
+        return NextMessage(None, Reason.IN_FLIGHT)
+    if alert.state == "ended":
+        if not told.reached:
+            return NextMessage(None, Reason.NEVER_TOLD, done=True)
+        if told.action == "resolve":
+            return NextMessage(None, Reason.UNCHANGED, done=True)
+        return NextMessage("resolve", Reason(alert.reason))
+    if alert.state == "waiting":
+        return NextMessage(None, Reason.GROUP_WAIT)
+    quieted = alert.state in ("acknowledged", "silenced")
+    if told.loud < alert.loud and not quieted:
+        if alert.muted:
+            return NextMessage(None, Reason.SILENCED)
+        if quiet_until(sink.quiet_hours, now) is not None:
+            return NextMessage(None, Reason.QUIET_HOURS)
+        if alert.kind == "summary" and not told.number and _told_lately(sink.rate, now, limits):
+            return NextMessage(None, Reason.STORM)
+        return NextMessage("trigger", Reason(alert.reason) if told.reached else first_reason(alert))
+    if not told.reached:
+        return NextMessage(None, Reason.QUIETED if quieted else Reason.UNCHANGED)
+    if alert.state == "acknowledged" and told.action != "acknowledge":
+        if sink.kind in ACKNOWLEDGED_THERE:
+            return NextMessage("acknowledge", Reason.ACKNOWLEDGED)
+        return NextMessage(None, Reason.NO_UPDATES)
+    if told.content >= alert.content:
+        return NextMessage(None, Reason.UNCHANGED)
+    if alert.muted or quieted:
+        return NextMessage(None, Reason.SILENCED if alert.muted else Reason.QUIETED)
+    if alert.kind == "digest":
+        return NextMessage(None, Reason.DIGEST)
+    if sink.kind not in UPDATED_IN_PLACE:
+        return NextMessage(None, Reason.NO_UPDATES)
+    if told.at is not None and now < told.at + limits.update_every:
+        return NextMessage(None, Reason.TOO_SOON)
+    return NextMessage("update", Reason.UPDATED)
+
+
+def first_reason(alert: Alert) -> Reason:
+    """Why a sink is called for the first time."""
+    match alert.kind:
+        case "summary":
+            return Reason.SUMMARY
+        case "digest":
+            return Reason.DIGEST
+        case "causes":
+            rose = alert.reason == Reason.SEVERITY_ROSE
+            return Reason.SEVERITY_ROSE if rose else Reason.OPENED
+
+
+def _told_lately(rate: SinkRate | None, now: datetime, limits: AlertLimits) -> bool:
+    """Whether the sink had a summary within the last minute."""
+    return (
+        rate is not None
+        and rate.summary_at is not None
+        and now < rate.summary_at + limits.storm_within
+    )

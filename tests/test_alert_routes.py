@@ -1,0 +1,117 @@
+"""Files of routes: what is refused with a sentence, what is doubtful, what is left out."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from processors.alerts import message
+from processors.alerts.message import sentence
+from processors.alerts.reasons import IN_WORDS, Reason
+from schemas.loading import DocumentErrors
+from schemas.records import ViolationKind
+from schemas.route_files import lint_routes, load_routes
+from schemas.routes import in_use
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAD = """\
+kind: AlertRoutes
+sinks:
+  hook: {webhook: {url: "https://h.example", secret: {env: S}}}
+"""
+WRONG = {
+    "a literal secret": (
+        'kind: AlertRoutes\nsinks:\n  a: {pagerduty: {routing_key: "abc"}}\nroutes: []\n',
+        "f:3: sinks.a.pagerduty.routing_key: a secret must not stand in this file; name it",
+    ),
+    "a password in an address": (
+        "kind: AlertRoutes\nsinks:\n  a: {alertmanager: {url: 'https://u:p@h.example/'}}\n"
+        "routes: []\n",
+        "f:3: sinks.a.alertmanager.url: has a user or a password in the address",
+    ),
+    "two kinds of one sink": (
+        "kind: AlertRoutes\nsinks:\n  a:\n    slack: {token: {env: T}, channel: c}\n"
+        "    pagerduty: {routing_key: {env: K}}\nroutes: []\n",
+        "f:3: sinks.a: must be of exactly one kind",
+    ),
+    "a sink that is not there": (
+        HEAD + "routes:\n  - {name: all, sink: hock}\n",
+        "the route 'all' names the sink 'hock', which is not here; known here: hook",
+    ),
+    "an unknown key": (
+        HEAD + "routes:\n  - {name: all, sink: hook, groupby: owner}\n",
+        "f:5: routes[0].groupby: unknown key; did you mean 'group_by'?",
+    ),
+    "no time zone": (
+        HEAD + "routes:\n  - name: all\n    sink: hook\n"
+        '    quiet_hours: {from: "22:00", to: "07:00", time_zone: Mars}\n',
+        "f:7: routes[0].quiet_hours.time_zone: there is no time zone 'Mars'",
+    ),
+    "a name of no variable": (
+        "kind: AlertRoutes\nsinks:\n  a: {pagerduty: {routing_key: {env: 'A B'}}}\nroutes: []\n",
+        "'A B' is no name of a variable",
+    ),
+    "two documents": (HEAD + "routes: []\n---\n" + HEAD + "routes: []\n", "second document"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_with_its_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, told = WRONG[name]
+    monkeypatch.chdir(tmp_path)
+    Path("f").write_text(text)
+    with pytest.raises(DocumentErrors) as error:
+        load_routes("f")
+    assert told in str(error.value)
+    assert "abc" not in str(error.value)
+    assert "u:p" not in str(error.value)
+
+
+def test_what_is_doubtful_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "routes.yaml"
+    file.write_text(
+        HEAD + "  spare: {slack: {token: {env: T}, channel: c}}\n"
+        "routes:\n  - {name: most, match: {workflow: 'a*', owner: Ana}, sink: hook}\n"
+        "  - {name: some, match: {workflow: [ab, ac], owner: Ana, kind: rejected}, sink: hook}\n"
+    )
+    routes, location = load_routes(file)
+    told = [problem.message for problem in lint_routes(routes, location, ["Ana", "Dana"])]
+    assert told == [
+        "nothing reaches the route 'some': 'most' before it takes all",
+        "no route names the sink 'spare'",
+        "no route reaches Dana",
+    ]
+
+
+def test_the_shipped_routes_are_in_use_where_variables_are_set() -> None:
+    routes, location = load_routes(ROOT / "alerts" / "routes.yaml")
+    assert list(lint_routes(routes, location)) == []
+    kept, said = in_use(routes, frozenset({"HANDOFF_ALERT_ALERTMANAGER_URL"}))
+    assert [route.name for route in kept.routes] == ["all-to-alertmanager"]
+    assert list(kept.sinks) == ["alertmanager"]
+    assert kept.digest is None
+    assert len(said) == 4
+    assert "the sink slack is left out: HANDOFF_ALERT_SLACK_TOKEN is not set" in said
+
+
+def test_each_kind_has_a_sentence_and_an_entry_in_the_runbook() -> None:
+    from tests.alerts_core import START, AlertPlayer
+
+    text = (ROOT / "docs" / "alerts.md").read_text()
+    entries = set(re.findall(r"^### (\w+)$", text, re.MULTILINE))
+    kinds = {*get_args(ViolationKind), "undocumented_handoff", "repeat", "held"}
+    assert entries == kinds
+    for kind in kinds:
+        player = AlertPlayer()
+        player.told(f"contract/c/{kind}/f", START, receiver="r")
+        said = sentence(next(iter(player.book.causes.values())))
+        known = kind in message._FIELDS or kind in message._HANDOFFS
+        assert known, f"{kind} has no sentence"
+        assert "{" not in said
+
+
+def test_each_reason_has_words() -> None:
+    assert set(IN_WORDS) == set(Reason)
