@@ -7,6 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from alerts.delivery import SinkFigures
+from alerts.heartbeat import Heartbeat
 
 Phase = str  # starting, standby, active, waiting, stopped
 
@@ -21,6 +22,7 @@ class AlertStatus:
         self.alerts: Counter[str] = Counter()  # by state
         self.messages: Counter[tuple[str, str, str]] = Counter()  # sink, action, reason
         self.undelivered: Counter[str] = Counter()  # by sink
+        self.heartbeat: Heartbeat | None = None
         self.restarts = 0
         self.unreadable = 0
         self.figures: Callable[[], Mapping[str, SinkFigures]] = dict
@@ -60,7 +62,17 @@ class AlertStatus:
             "handoff_alerts_restarts", "How often the alerts were started anew."
         )
         restarts.add_metric([], self.restarts)
-        yield from (active, ready, causes, firing, messages, undelivered, restarts)
+        withheld = GaugeMetricFamily(
+            "handoff_alerts_heartbeat_withheld",
+            "1 where the heartbeat is withheld.",
+        )
+        lost = CounterMetricFamily(
+            "handoff_alerts_heartbeats_failed", "Heartbeats that did not arrive."
+        )
+        if self.heartbeat is not None:
+            withheld.add_metric([], int(self.heartbeat.withheld is not None))
+            lost.add_metric([], self.heartbeat.failed)
+        yield from (active, ready, causes, firing, messages, undelivered, restarts, withheld, lost)
         yield from self._sinks()
 
     def _sinks(self) -> Iterator[Metric]:
