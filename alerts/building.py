@@ -11,7 +11,7 @@ from alerts.sinks.email import Email, EmailSettings
 from alerts.sinks.pagerduty import PagerDuty, PagerDutySettings
 from alerts.sinks.slack import Slack, SlackSettings
 from alerts.sinks.webhook import Webhook, WebhookSettings
-from schemas.routes import AlertRoutes, Reference
+from schemas.routes import AlertRoutes, Heartbeat, Reference
 from schemas.routes import Sink as SinkModel
 
 
@@ -63,6 +63,11 @@ def _sink(name: str, sink: SinkModel, routes: AlertRoutes) -> Sink:
             to=None if email.to is None else _text(email.to, f"{at}.to"),
         )
     )
+
+
+def heartbeat_url(heartbeat: Heartbeat) -> SecretStr:
+    """The address that is called while all is well. Raises `SecretError`."""
+    return SecretStr(_text(heartbeat.url, "heartbeat.url"))
 
 
 def _routing_keys(routes: AlertRoutes) -> Mapping[str, SecretStr]:

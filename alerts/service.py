@@ -13,18 +13,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from alerts.beside import Beside
+from alerts.building import heartbeat_url
 from alerts.delivery import Delivery, Sink
+from alerts.health import Health
+from alerts.heartbeat import Heartbeat
 from alerts.notification import Delivered
 from alerts.pacing import Limits
 from alerts.sink_queue import GivenUp, Result
+from alerts.sinks.alertmanager import Alertmanager
 from alerts.status import AlertStatus
+from alerts.tables import read_table
 from processors.alerts.book import Book
 from processors.alerts.decide import again, decide, firing
 from processors.alerts.events import (
@@ -65,6 +70,8 @@ _TICK_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.1
 _PAUSE_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 3.0
+# How often Alertmanager is told that all is well where no address is called.
+DEFAULT_HEARTBEAT: Final = timedelta(minutes=1)
 _CALL_SECONDS: Final = 10.0
 
 _pattern = msgspec.json.Decoder(Pattern).decode
@@ -225,6 +232,7 @@ class _Active:
         self._limits = limits
         self._console = console
         self._routing = Routing(routes)
+        self._heartbeat = routes.heartbeat
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._positions: dict[tuple[str, int], int] = {}
         self._committed: dict[tuple[str, int], int] = {}
@@ -260,11 +268,17 @@ class _Active:
 
     def _started(self, sinks: Sequence[Sink], pacing: Limits | None) -> Delivery:
         now = self._clock()
-        beside = []
-        for sink in sinks:
-            if hasattr(sink, "hold"):  # Alertmanager forgets what is not sent again and again
-                sink.hold(firing(self.book, self._routing, sink.name, now, self._console))
-                beside.append(sink.resend)  # type: ignore[attr-defined]
+        alertmanagers = [sink for sink in sinks if isinstance(sink, Alertmanager)]
+        for each in alertmanagers:  # they forget what is not sent again and again
+            each.hold(firing(self.book, self._routing, each.name, now, self._console))
+        beside = [each.resend for each in alertmanagers]
+        if self._heartbeat or alertmanagers:
+            every = self._heartbeat.every if self._heartbeat else DEFAULT_HEARTBEAT
+            url = heartbeat_url(self._heartbeat) if self._heartbeat else None
+            health = Health(self._settings)
+            beat = Heartbeat(health.look, url, alertmanagers, every.total_seconds())
+            self._status.heartbeat = beat
+            beside.append(beat.run)
         delivery = Delivery(sinks, self._results.put, limits=pacing, beside=beside)
         delivery.start()
         self._status.figures = delivery.figures
@@ -274,31 +288,7 @@ class _Active:
 
     def _restored(self) -> Iterable[AlertEntry]:
         """The entries of `handoff.alerts`."""
-        reader, admin = clients.reader(self._settings), clients.admin(self._settings)
-        place = self._alerts, 0
-        entries: dict[bytes, bytes] = {}
-        try:
-            has = bounds(admin, [place])[place]
-            reader.assign([TopicPartition(*place, has.first)])
-            limit = time.monotonic() + 60
-            while has.end > has.first:
-                if time.monotonic() > limit:
-                    raise Fatal(f"{self._alerts} was not read within a minute")
-                for message in reader.consume(1_000, 0.1):
-                    error = message.error()
-                    if error is None:
-                        key, value = message.key() or b"", message.value()
-                        entries.pop(key, None)
-                        if value is not None:
-                            entries[key] = value
-                    elif (
-                        error.code() == KafkaError._PARTITION_EOF
-                        and (message.offset() or 0) >= has.end
-                    ):
-                        has = type(has)(has.end, has.end)
-        finally:
-            clients.close(reader.close, "a reader")
-            clients.close_admin(admin)
+        entries = read_table(self._settings, self._alerts)
         found = []
         for value in entries.values():
             try:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from alerts.delivery import SinkFigures
+from alerts.heartbeat import Heartbeat
 
 Phase = Literal["starting", "standby", "active", "waiting", "stopped"]
 
@@ -23,6 +24,7 @@ class AlertStatus(Collector):
         self.alerts: Counter[str] = Counter()  # by state
         self.messages: Counter[tuple[str, str, str]] = Counter()  # sink, action, reason
         self.undelivered: Counter[str] = Counter()  # by sink
+        self.heartbeat: Heartbeat | None = None
         self.restarts = 0
         self.unreadable = 0
         self.figures: Callable[[], Mapping[str, SinkFigures]] = dict
@@ -62,7 +64,17 @@ class AlertStatus(Collector):
             "handoff_alerts_restarts", "How often the alerts were started anew."
         )
         restarts.add_metric([], self.restarts)
-        yield from (active, ready, causes, firing, messages, undelivered, restarts)
+        withheld = GaugeMetricFamily(
+            "handoff_alerts_heartbeat_withheld",
+            "1 where the heartbeat is withheld.",
+        )
+        lost = CounterMetricFamily(
+            "handoff_alerts_heartbeats_failed", "Heartbeats that did not arrive."
+        )
+        if self.heartbeat is not None:
+            withheld.add_metric([], int(self.heartbeat.withheld is not None))
+            lost.add_metric([], self.heartbeat.failed)
+        yield from (active, ready, causes, firing, messages, undelivered, restarts, withheld, lost)
         yield from self._sinks()
 
     def _sinks(self) -> Iterator[Metric]:

@@ -9,6 +9,7 @@ a session in which no such test passed into one too; so do `HANDOFF_REQUIRE_DOCK
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -17,13 +18,19 @@ from pathlib import Path
 import pytest
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
-from tests import outcomes
+from tests import alertmanagers, outcomes
+from tests.alertmanagers import RealAlertmanager
 from tests.commands import HandoffCommand
 from tests.lanes import Bench
 from tests.secured import SecuredKafka
 
 TIERS = {"embedded": 1, "alertmanager": 1, "browser": 1, "kafka": 2, "docker": 3}
-FIXTURES = {"embedded": "embedded", "apache": "kafka", "secured": "kafka"}
+FIXTURES = {
+    "embedded": "embedded",
+    "apache": "kafka",
+    "secured": "kafka",
+    "alertmanager": "alertmanager",
+}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PASSED = pytest.StashKey[Counter[str]]()
 
@@ -69,6 +76,19 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
         cannot_run("kafka", str(error))
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[RealAlertmanager]:
+    """An Alertmanager that runs."""
+    if shutil.which(alertmanagers.PROGRAM) is None:
+        cannot_run("alertmanager", f"{alertmanagers.PROGRAM} is not installed")
+    server = RealAlertmanager(tmp_path / "alertmanager")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""Whether integrity, insights and intake do their work: asked of Kafka, now and again.
+
+Intake counts while a source is registered and active.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+import pydantic
+from confluent_kafka import KafkaException
+
+from alerts.progress import Progress
+from alerts.tables import read_table
+from processors.insights.processor import INSIGHTS
+from processors.integrity.processor import INTEGRITY
+from processors.runtime import clients
+from processors.runtime.groups import GroupQueryFailed, Groups, committed
+from processors.runtime.restoration import Bounds, Place, bounds
+from processors.runtime.settings import Settings
+from processors.runtime.transactions import LaneError
+from schemas import sources
+from topics.catalogue import physical
+from topics.look import look
+
+log = logging.getLogger("handoff.alerts")
+
+_SECONDS = 10.0
+_INTAKE = "intake"
+
+
+class Health:
+    """Asked by one thread at a time. Its clients are opened for each look: a look is rare, and a
+    client that is kept may not find a coordinator again (see `processors.runtime.groups`)."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._progress = {name: Progress(name) for name in (INTEGRITY.name, INSIGHTS.name, _INTAKE)}
+
+    def look(self) -> str | None:
+        """Why not all is well, as a sentence; None where it is. Whoever cannot tell says so."""
+        try:
+            return self._look()
+        except (KafkaException, GroupQueryFailed, LaneError) as error:
+            return f"Kafka does not tell how the processors do: {error}"
+
+    def _look(self) -> str | None:
+        prefix = self._settings.topic_prefix
+        inputs = {
+            each.name: [physical(name, prefix) for name in each.inputs]
+            for each in (INTEGRITY, INSIGHTS)
+        }
+        if foreign := self._foreign():
+            inputs[_INTAKE] = foreign
+        places = self._places(inputs)
+        groups = Groups(self._settings)
+        try:
+            names = {name: clients.group_id(self._settings, name) for name in inputs}
+            members, unknown = groups.members(names.values())
+        finally:
+            groups.close()
+        for why in unknown.values():
+            raise GroupQueryFailed(why)
+        problems = []
+        for name, of_group in places.items():
+            has = self._bounds(of_group)
+            at = committed(self._settings, names[name], of_group, _SECONDS)
+            # Where nothing was committed, the group has all from the first record on before it.
+            at = {place: at.get(place, each.first) for place, each in has.items()}
+            ends = {place: each.end for place, each in has.items()}
+            number = members[names[name]]
+            problems.append(self._progress[name].note(self._clock(), number, ends, at))
+        return next((each for each in problems if each is not None), None)
+
+    def _foreign(self) -> list[str]:
+        """The topics that active sources read."""
+        table = read_table(self._settings, physical(sources.TOPIC, self._settings.topic_prefix))
+        found: set[str] = set()
+        for key, value in table.items():
+            if b"/" in key:  # a request to read again
+                continue
+            try:
+                source = sources.from_json(value)
+            except pydantic.ValidationError:
+                continue  # intake says so
+            if source.status == "active":
+                found.update(source.topic)
+        return sorted(found)
+
+    def _places(self, inputs: dict[str, list[str]]) -> dict[str, list[Place]]:
+        """The partitions of the inputs that are there."""
+        admin = clients.admin(self._settings)
+        try:
+            seen = look(admin, {topic for each in inputs.values() for topic in each}, _SECONDS)
+        finally:
+            clients.close_admin(admin)
+        return {
+            name: [(t, n) for t in topics if t in seen.topics for n in seen.topics[t].leaders]
+            for name, topics in inputs.items()
+        }
+
+    def _bounds(self, places: list[Place]) -> dict[Place, Bounds]:
+        admin = clients.admin(self._settings)
+        try:
+            return bounds(admin, places)
+        finally:
+            clients.close_admin(admin)

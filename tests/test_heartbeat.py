@@ -1,0 +1,94 @@
+"""The dead man: what is withheld when, and that silence follows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from alerts.heartbeat import Heartbeat
+from alerts.progress import LIMIT_SECONDS, Progress
+from tests.receiving import Receiving, Request
+
+PLACE = ("handoff.tool-outputs", 3)
+
+
+def test_a_group_that_reaches_each_end_within_five_minutes_is_well() -> None:
+    progress, at = Progress("integrity"), 0
+    for minute in range(60):
+        end = at + 1_000  # there is always something that waits
+        assert progress.note(minute * 60.0, 1, {PLACE: end}, {PLACE: at}) is None
+        at = end
+
+
+def test_a_group_that_stands_still_is_behind_after_five_minutes() -> None:
+    progress = Progress("integrity")
+    for second in range(0, int(LIMIT_SECONDS), 30):
+        assert progress.note(second, 1, {PLACE: 10 + second}, {PLACE: 5}) is None
+    found = progress.note(LIMIT_SECONDS, 1, {PLACE: 900}, {PLACE: 5})
+    assert found == "integrity is 5 minutes behind on handoff.tool-outputs, partition 3"
+    assert progress.note(LIMIT_SECONDS + 30, 1, {PLACE: 900}, {PLACE: 900}) is None
+
+
+def test_a_group_that_falls_behind_ever_more_is_told() -> None:
+    """Each end is reached, but ever later: ten times more comes than it takes."""
+    progress = Progress("integrity")
+    found = [progress.note(n * 30.0, 1, {PLACE: n * 1_000}, {PLACE: n * 100}) for n in range(200)]
+    assert found[-1] is not None
+
+
+def test_a_group_without_a_member_is_told_although_nothing_waits() -> None:
+    """Its deadlines do not fire."""
+    progress = Progress("integrity")
+    assert progress.note(1.0, 0, {PLACE: 5}, {PLACE: 5}) is None
+    assert progress.note(100.0, 1, {PLACE: 5}, {PLACE: 5}) is None
+    assert progress.note(200.0, 0, {PLACE: 5}, {PLACE: 5}) is None
+    found = progress.note(200.0 + LIMIT_SECONDS, 0, {PLACE: 5}, {PLACE: 5})
+    assert found == "integrity has had no member for 5 minutes"
+
+
+def test_an_input_that_is_no_input_any_more_is_forgotten() -> None:
+    progress = Progress("intake")
+    assert progress.note(0.0, 1, {PLACE: 9}, {PLACE: 5}) is None
+    assert progress.note(400.0, 1, {}, {}) is None
+    assert progress.note(401.0, 1, {PLACE: 9}, {PLACE: 5}) is None
+
+
+def test_the_address_is_called_while_all_is_well_and_not_else() -> None:
+    async def answer(_: Request) -> web.Response:
+        return web.Response(status=200)
+
+    well: list[str | None] = [None]
+    with Receiving(answer) as outside:
+
+        async def play() -> None:
+            url = SecretStr(f"{outside.url}/ping/secret-of-the-address")
+            heartbeat = Heartbeat(lambda: well[0], url, [], every=60)
+            await heartbeat.beat()
+            assert len(outside.requests) == 1
+            well[0] = "insights is 6 minutes behind"
+            await heartbeat.beat()
+            assert (len(outside.requests), heartbeat.withheld) == (1, well[0])
+            well[0] = None
+            await heartbeat.beat()
+            assert (len(outside.requests), heartbeat.withheld) == (2, None)
+            await heartbeat._http.close()
+
+        asyncio.run(play())
+
+
+def test_an_address_that_does_not_answer_is_counted_and_not_told_in_a_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def play() -> None:
+        url = SecretStr("http://127.0.0.1:9/secret-of-the-address")
+        heartbeat = Heartbeat(lambda: None, url, [], every=60)
+        await heartbeat.beat()
+        assert heartbeat.failed == 1
+        await heartbeat._http.close()
+
+    asyncio.run(play())
+    assert "did not arrive" in caplog.text
+    assert "secret-of-the-address" not in caplog.text
