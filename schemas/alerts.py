@@ -57,8 +57,9 @@ class Cause(Struct, frozen=True, gc=False, tag_field="of", tag="cause", rename={
     `id` is that of the occurrence. `alert` is the key of the one alert that tells it, null while
     none does; `reason` is why, and `by` the silence or the cause that keeps it quiet. `told_count`
     is its count when it was told last. `quiet_at` is the severity at which a person resolved it: it
-    is told again when it is more severe. `stage` and `tool` are those where it happens most.
-    `opened_at` is when alerts learned of it.
+    is told again when it is more severe. `stages` and `tool` are those where it happens most.
+    `last_had` says which tool had a lost value last, and at which stage. `opened_at` is when alerts
+    learned of it.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Cause(Struct, frozen=True, gc=False, tag_field="of", tag="cause", rename={
     by: str | None = None
     told_count: int = 0
     quiet_at: Severity | None = None
+    last_had: str | None = None
 
 
 class Pending(Struct, frozen=True, gc=False):

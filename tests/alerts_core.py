@@ -11,12 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from processors.alerts.book import Book
-from processors.alerts.causes import of_pattern
 from processors.alerts.decide import again, decide
 from processors.alerts.events import (
     Answered,
     CauseOver,
-    CauseTold,
     Event,
     Note,
     PersonSaid,
@@ -166,15 +164,11 @@ class AlertPlayer:
         if before is not None and "first_seen" not in given:
             given["first_seen"] = before.first_seen
         record = pattern(fingerprint, now, **given)
-        version = None
         if record.status == "closed":
             self.opened.pop(fingerprint, None)
         else:
             self.opened[fingerprint] = record
-        event = of_record(fingerprint, record, now)
-        if isinstance(event, CauseTold) and version is not None:
-            event = CauseTold(of_pattern(record, now, contract_version=version))
-        self.take(event, now)
+        self.take(of_record(fingerprint, record, now), now)
 
     def over(self, fingerprint: str, now: datetime) -> None:
         """A pattern is closed."""

@@ -57,7 +57,7 @@ class FreePort(Controller):
         super()._trigger_server()
 
 
-class Texts(HTMLParser):
+class MailTexts(HTMLParser):
     """The text of a page, and the names of its elements."""
 
     def __init__(self, page: str) -> None:
@@ -135,11 +135,11 @@ def server(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> I
     made.controller.stop()
 
 
-def read(mail: EmailMessage) -> tuple[str, Texts]:
+def read(mail: EmailMessage) -> tuple[str, MailTexts]:
     text, page = mail.get_body(("plain",)), mail.get_body(("html",))
     assert isinstance(text, EmailMessage)
     assert isinstance(page, EmailMessage)
-    return text.get_content(), Texts(page.get_content())
+    return text.get_content(), MailTexts(page.get_content())
 
 
 def test_a_mail_is_read_as_text_and_as_html(server: Server) -> None:

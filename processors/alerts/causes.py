@@ -17,15 +17,9 @@ _TASKS: Final = 3
 _STAGES: Final = 8
 
 
-def of_pattern(
-    pattern: Pattern,
-    now: datetime,
-    *,
-    owner_contact: str | None = None,
-    contract_version: int | None = None,
-) -> Cause:
+def of_pattern(pattern: Pattern, now: datetime) -> Cause:
     """The cause that an open pattern tells of. Its values, and its message, which may hold them,
-    are left out. Contact and version are given beside it where they are known."""
+    are left out."""
     return Cause(
         id=pattern.id,
         fingerprint=pattern.fingerprint,
@@ -33,20 +27,30 @@ def of_pattern(
         severity=pattern.severity,
         workflow=pattern.workflow,
         contract=pattern.contract,
-        contract_version=contract_version,
+        contract_version=pattern.contract_version,
         receiver=pattern.receiver,
         from_=pattern.from_,
         to=pattern.to,
         field=pattern.field,
         owner=pattern.owner,
-        owner_contact=owner_contact,
+        owner_contact=pattern.owner_contact,
         count=pattern.count,
         first_seen=pattern.first_seen,
         last_seen=pattern.last_seen,
         stages=_most(pattern.stages)[:_STAGES],
         tool=next(iter(_most(pattern.tools)), None),
+        last_had=_last_had(pattern),
         tasks=tuple(pattern.tasks[:_TASKS]),
         opened_at=now,
+    )
+
+
+def _last_had(pattern: Pattern) -> str | None:
+    """Who had the lost value last: its tool, at its stage."""
+    if pattern.last_tool is None:
+        return None
+    return (
+        f"{pattern.last_tool} at {pattern.last_stage}" if pattern.last_stage else pattern.last_tool
     )
 
 

@@ -182,6 +182,8 @@ def _of_one(cause: Cause) -> list[tuple[str, str]]:
     if cause.tool is not None or cause.stages:
         stage = f" at {cause.stages[0]}" if cause.stages else ""
         facts.append(("most by", f"{cause.tool or 'a tool without a name'}{stage}"))
+    if cause.last_had is not None:
+        facts.append(("had it last", cause.last_had))
     contact = f" ({cause.owner_contact})" if cause.owner_contact else ""
     facts.append(("to act", f"{cause.owner}{contact}" if cause.owner else "nobody is named"))
     if cause.tasks:
