@@ -16,6 +16,7 @@ from processors.contracts.classified import (
     Outline,
     classify,
     fields_of,
+    leading_to,
     outline,
 )
 from processors.contracts.compiled import (
@@ -325,16 +326,16 @@ class RegistrySnapshot:
         return found
 
 
-def _named(
-    contracts: Iterable[HandoffContract], unusable: Iterable[Outline]
-) -> dict[str, list[Named]]:
-    """All fields by workflow."""
+def _named(contracts: list[HandoffContract], unusable: Iterable[Outline]) -> dict[str, list[Named]]:
+    """All fields by workflow, with those of the workflows from which tasks go on in it."""
     fields: dict[str, list[Named]] = defaultdict(list)
     for contract in contracts:
         fields[contract.workflow] += fields_of(contract)
     for left in unusable:
         fields[left.workflow] += left.named()
-    return fields
+    before = leading_to(contracts)
+    there = {*fields, *(c.to.workflow for c in contracts if c.to.workflow is not None)}
+    return {name: [each for one in before(name) for each in fields.get(one, ())] for name in there}
 
 
 def _by_stage(contracts: list[Contract]) -> dict[str, list[Contract]]:

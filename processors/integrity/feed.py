@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.registry import RegistrySnapshot
-from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
 from processors.integrity.digests import holds
 from processors.integrity.events import EventRef
@@ -371,8 +370,8 @@ class Feed(Struct, gc=False):
         if before is not None and (old := _watched(repeat, before)) and _digest_of(old) == digest:
             return
         hidden = repeat.tagged
-        if contract.classified.at and len(hidden) < len(found):
-            hidden |= _telling(found, handoff, contract, secrets.beside(_values(handoff)))
+        if (contract.classified.at or secrets.classified.at) and len(hidden) < len(found):
+            hidden |= _telling(found, handoff, contract, secrets)
         shown = {
             path: None if path in hidden else value.decode(errors="replace")[:MAX_SHOWN]
             for path, value in found.items()
@@ -482,25 +481,26 @@ def _telling(
     watched: Mapping[str, bytes],
     handoff: OpenHandoff,
     contract: Contract,
-    secrets: Secrets,
+    secrets: TaskSecrets,
 ) -> set[str]:
     """The paths whose values tell what is classified: as the handoff's violations say, or that its
     package or the task has.
     """
-    classified = contract.classified
+    kinds = contract.classified, secrets.classified
+    told = secrets.beside(_values(handoff))
     # A place may be told in part, or not at all: then it may be any of those inside.
     places = [
         f"context.{violation.found_in}." if violation.found_in else "context."
         for violation in handoff.violations
         if violation.kind == "context_unstructured"
         and violation.subject
-        and classified.covers(violation.subject)
+        and any(classified.covers(violation.subject) for classified in kinds)
     ]
     return {
         path
         for path, value in watched.items()
         if any(place.startswith(f"{path}.") or f"{path}.".startswith(place) for place in places)
-        or secrets.tells(value.decode(errors="replace"))
+        or told.tells(value.decode(errors="replace"))
     }
 
 

@@ -48,7 +48,7 @@ def declared(
         if why is not None:
             effects.append(_refused(step, name, why))
         elif not any(_is(parent, workflow, id_) for parent in following.parents):
-            following.parents = (*following.parents, _parent(following, workflow, id_))
+            following.parents = (*following.parents, Parent(workflow, id_))
             following.wait_until = step.now + wait_ms
             effects.append(_to(following, workflow, id_, "linked", step.occurred_at))
     for name in tasks_named(output.continued_by):
@@ -66,10 +66,6 @@ def _named(task: Task, name: TaskName) -> tuple[str, str]:
 
 def _is(other: Other, workflow: str, id_: str) -> bool:
     return (other.workflow, other.task_id) == (workflow, id_)
-
-
-def _parent(task: Task, workflow: str, id_: str) -> Parent:
-    return Parent(1 + max([parent.number for parent in task.parents], default=0), workflow, id_)
 
 
 def _why_not(task: Task, workflow: str, id_: str) -> str | None:
@@ -106,12 +102,26 @@ def _to(task: Task, workflow: str, id_: str, kind: str, at: int, **more: object)
 
 
 def above(task: Task) -> list[str]:
-    """The keys of all tasks that a task continues, as far as it knows."""
+    """The keys of all tasks that a task continues, directly or not, as far as it knows."""
     found: dict[str, None] = {}
     for parent in task.parents:
         found[state_key(parent.workflow, parent.task_id)] = None
         found.update(dict.fromkeys(parent.above))
-    return list(found)[:MAX_ABOVE]
+    return list(found)
+
+
+def left(before: Task, after: Task) -> bool:
+    """Whether a task does not continue one any more that it did. Where more are above one than are
+    known, nobody can tell."""
+    if after.parents is before.parents or any(len(p.above) >= MAX_ABOVE for p in after.parents):
+        return False
+    return not set(above(before)) <= set(above(after))
+
+
+def root_of(message: LinkMessage) -> str:
+    """The key of the task that said what a message tells."""
+    assert message.said is not None
+    return message.said.root or state_key(message.of_workflow, message.of_task_id)
 
 
 def all_of(task: Task, child: Child, at: int) -> Iterator[Effect]:
@@ -131,7 +141,7 @@ def _knows_anything(task: Task) -> bool:
 
 def _caught_up(task: Task, child: Child, at: int) -> Effect:
     where = whereabouts(task)
-    return _to(task, *_key(child), "caught_up", at, where=where, above=above(task))
+    return _to(task, *_key(child), "caught_up", at, where=where, above=above(task)[:MAX_ABOVE])
 
 
 def whereabouts(task: Task) -> Whereabouts | None:
@@ -180,6 +190,7 @@ def _there(event: Remembered) -> SaidThere | None:
         ref.offset,
         context,
         ref.from_person,
+        root=event.root,
         **more,
     )
 
@@ -196,9 +207,11 @@ def news(before: Task, after: Task, at: int) -> Iterator[Effect]:
         if names:
             for child in children:
                 yield _to(after, *_key(child), "taken_back", at, taken_back=names)
-    first = _knows_anything(after) and not _knows_anything(before)
+    if not _knows_anything(after):
+        return  # so those that wait for its answer wait on
+    first = not _knows_anything(before)
     known = children if first else [child for child in children if child in before.children]
-    if first or above(after) != above(before):
+    if first or (after.parents is not before.parents and above(after) != above(before)):
         for child in known:
             yield _caught_up(after, child, at)
 
@@ -307,13 +320,19 @@ def taken(task: Task, message: LinkMessage, step: StepContext) -> tuple[Task, li
         if why is not None:
             return task, [_refused(step, name, why)]
         if parent is None:
-            following.parents = (*task.parents, _parent(task, *other))
+            following.parents = (*task.parents, Parent(*other))
             effects.append(_to(following, *other, "linked", at))
     elif message.kind in ("refused", "unlinked"):
         following.parents = tuple([each for each in task.parents if each is not parent])
         following.children = tuple([each for each in task.children if not _is(each, *other)])
         if message.kind == "refused" and parent is not None:
             effects.append(_refused(step, name, message.reason))
+    elif message.kind == "said" and parent is not None:
+        root = root_of(message)
+        known = root in parent.above or root == state_key(parent.workflow, parent.task_id)
+        if not known and len(parent.above) < MAX_ABOVE:
+            more = replace(parent, above=(*parent.above, root))
+            following.parents = tuple([more if p is parent else p for p in task.parents])
     elif message.kind == "caught_up" and parent is not None:
         if state_key(task.workflow, task.task_id) in message.above:
             following.parents = tuple([each for each in task.parents if each is not parent])
