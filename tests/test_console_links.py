@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
+from console.linked import ANSWERED_MS, waiting
 from console.main import main
+from schemas.flow import Record
+from schemas.links import LINKS, LinkMessage
 
 CONTRACT = """
 kind: HandoffContract
@@ -114,3 +118,33 @@ fields: [{name: code, from: [error_code]}]
     shown = ran("dry-run", "--show", *recorded)
     assert "code" in shown
     assert "E42" not in shown
+
+
+def message(kind: str, to: str, by: str, at: int) -> Record:
+    body = LinkMessage(kind, *to.split("/"), *by.split("/"), at)  # type: ignore[arg-type]
+    return Record(LINKS, 0, 0, None, msgspec.json.encode(body), at)
+
+
+def test_links_that_nobody_has_answered_are_listed_the_oldest_first() -> None:
+    minute = ANSWERED_MS
+    told = [
+        message("linked", "ticket/ZD-2", "issue/ENG-2", 2 * minute),
+        message("linked", "ticket/ZD-1", "issue/ENG-1", minute),
+        message("caught_up", "issue/ENG-3", "ticket/ZD-3", 3 * minute - 10),  # of a slower clock
+        message("linked", "ticket/ZD-3", "issue/ENG-3", 3 * minute),
+        message("linked", "ticket/ZD-4", "issue/ENG-4", minute),
+        message("unlinked", "ticket/ZD-4", "issue/ENG-4", 2 * minute),
+        message("refused", "issue/ENG-5", "ticket/ZD-5", minute),
+        message("linked", "ticket/ZD-5", "issue/ENG-5", minute),
+        message("caught_up", "issue/ENG-6", "ticket/ZD-6", minute),  # and was forgotten since
+        message("linked", "ticket/ZD-6", "issue/ENG-6", 5 * minute),
+        message("linked", "ticket/ZD-7", "issue/ENG-7", 10 * minute),  # just now
+        Record(LINKS, 0, 0, None, b"{", 0),
+    ]
+    found = waiting(told, 11 * minute - 1)
+    assert [(each.task[1], each.continues[1]) for each in found] == [
+        ("ENG-1", "ZD-1"),
+        ("ENG-2", "ZD-2"),
+        ("ENG-6", "ZD-6"),
+    ]
+    assert found[0].since == minute

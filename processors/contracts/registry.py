@@ -85,7 +85,7 @@ class RegistrySnapshot:
             version = document.id, document.version
             classified = self.classified(document.workflow)
             if version not in judged_by:  # what an earlier version classifies holds for itself
-                classified = classify([*named[document.workflow], *fields_of(document)])
+                classified = classify([*named.get(document.workflow, ()), *fields_of(document)])
             self.versions[version] = compile_contract(document, classified)
         self.contracts = {
             document.id: self.versions[document.id, document.version]
@@ -225,6 +225,10 @@ class RegistrySnapshot:
     def contracted(self, workflow: str) -> bool:
         """Whether a workflow has a contract in force: without one nobody has promised anything."""
         return workflow in self._by_workflow
+
+    def promised(self, workflow: str) -> bool:
+        """Whether anything was promised of its handoffs, by a contract that leads into it, too."""
+        return workflow in self._by_workflow or workflow in self._across
 
     def documents(self, workflow: str, from_stage: str, to_stage: str) -> Contract | None:
         """The contract in force that a move between two stages is documented by; the closest."""

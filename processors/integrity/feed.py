@@ -344,7 +344,8 @@ class Feed(Struct, gc=False):
             self._patterns.append(told)
 
     def unknown(self, record: Violation) -> None:
-        """Somebody spoke of a handoff that is not open here: it is nobody's but the workflow's."""
+        """What is of no handoff, and so nobody's but the workflow's: an answer to one that is not
+        open, or a link that is refused."""
         if self._pages(record.severity):
             subject = path_of("workflow", self.step.workflow, record.kind)
             self._patterns.append(
@@ -389,7 +390,7 @@ class Feed(Struct, gc=False):
 
     def _pages(self, severity: Severity) -> bool:
         """Whether anybody is to read of it: somebody must have promised something."""
-        return severity != "info" and self.tables.contracted(self.step.workflow)
+        return severity != "info" and self.tables.promised(self.step.workflow)
 
     def _fingerprint(self, handoff: OpenHandoff, violation: OpenViolation) -> str:
         """What the violations of one cause have in common."""

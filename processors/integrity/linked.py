@@ -13,7 +13,7 @@ from processors.integrity.replies import take_reply
 from processors.integrity.state import OpenHandoff, Task, state_key
 from processors.integrity.step import StepContext
 from processors.integrity.working import after_step, heard_with, memory_of, step_of
-from schemas.flow import Effect, InputEvent, Publish, Refused
+from schemas.flow import Effect, Increment, InputEvent, Publish, Refused
 from schemas.links import LinkMessage
 from schemas.records import ToolOutput
 
@@ -33,7 +33,7 @@ def take_linked(
     effects: list[Effect] = []
     following = task
     if output.continues or output.continued_by or output.unlinked:
-        following, effects = links.declared(task, output, step, limits.link_grace_ms)
+        following, effects = links.declared(task, output, step, tables, limits.link_grace_ms)
         following, more = _disinherit(task, following, step, tables, limits)
         effects += [*more, *links.news(task, following, event.occurred_at)]
     if task.waiting or _awaits(following, now):
@@ -149,7 +149,7 @@ def take_link(
     step = StepContext(
         known.workflow, known.task_id, now, None, at, event.timestamp, event.backfill
     )
-    following, effects = links.taken(known, message, step)
+    following, effects = links.taken(known, message, step, tables)
     following, gone = _disinherit(known, following, step, tables, limits)
     effects += gone
     parent = links.parent_of(following, message)
@@ -168,8 +168,8 @@ def take_link(
     if following.waiting and not _awaits(following, now):
         following, more = go_on(following, tables, now, limits)
         effects += more
-    if task is None and following == known:
-        return None, effects
+    if task is None and not links.is_anything(following):
+        return None, [*effects, Increment("links_forgotten", message.kind)]
     return following, effects
 
 

@@ -14,8 +14,10 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 
+from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import publish
 from processors.integrity.events import Alias, Remembered, TaskEvent
+from processors.integrity.feed import Feed
 from processors.integrity.outbox import VIOLATIONS
 from processors.integrity.state import Child, Parent, Task, Waiting, state_key
 from processors.integrity.step import StepContext
@@ -34,7 +36,7 @@ Other = Parent | Child
 
 
 def declared(
-    task: Task, output: ToolOutput, step: StepContext, wait_ms: int
+    task: Task, output: ToolOutput, step: StepContext, tables: RegistrySnapshot, wait_ms: int
 ) -> tuple[Task, list[Effect]]:
     """The task with the links that an output tells of, and the messages about them. From a new
     parent it waits for an answer, `wait_ms` at most."""
@@ -46,7 +48,7 @@ def declared(
         workflow, id_ = _named(task, name)
         why = _why_not(following, workflow, id_)
         if why is not None:
-            effects.append(_refused(step, name, why))
+            effects += _refused(step, tables, name, why)
         elif not any(_is(parent, workflow, id_) for parent in following.parents):
             following.parents = (*following.parents, Parent(workflow, id_))
             following.wait_until = step.now + wait_ms
@@ -54,7 +56,7 @@ def declared(
     for name in tasks_named(output.continued_by):
         workflow, id_ = _named(task, name)
         if (workflow, id_) == (task.workflow, task.task_id):
-            effects.append(_refused(step, name, "itself"))
+            effects += _refused(step, tables, name, "itself")
         elif not any(_is(child, workflow, id_) for child in following.children):
             effects.append(_to(following, workflow, id_, "continued", step.occurred_at))
     return following, effects
@@ -79,9 +81,12 @@ def _why_not(task: Task, workflow: str, id_: str) -> str | None:
     return "too_many" if len(task.parents) >= MAX_PARENTS else None
 
 
-def _refused(step: StepContext, name: TaskName, why: str) -> Effect:
+def _refused(step: StepContext, tables: RegistrySnapshot, name: TaskName, why: str) -> list[Effect]:
+    """What is told of a link that does not come to be, insights too."""
     record = publish.link_refused(step, name.workflow or step.workflow, name.task_id, why)
-    return Publish(VIOLATIONS, step.task_id, record)
+    feed = Feed(step, tables, b"")
+    feed.unknown(record)
+    return [Publish(VIOLATIONS, step.task_id, record), *feed.adds()]
 
 
 def _unlinked(task: Task, workflow: str, id_: str, step: StepContext) -> Iterator[Effect]:
@@ -137,6 +142,11 @@ def all_of(task: Task, child: Child, at: int) -> Iterator[Effect]:
 def _knows_anything(task: Task) -> bool:
     """Whether anything was said in it, or came to it: else it is only named by others."""
     return bool(task.stage or task.events or task.whence)
+
+
+def is_anything(task: Task) -> bool:
+    """Whether there is anything to keep of a task: a link with it, too, which waits for it."""
+    return bool(_knows_anything(task) or task.parents or task.children or task.retracted)
 
 
 def _caught_up(task: Task, child: Child, at: int) -> Effect:
@@ -295,7 +305,9 @@ def parent_of(task: Task, message: LinkMessage) -> Parent | None:
     return next((parent for parent in task.parents if _is(parent, *other)), None)
 
 
-def taken(task: Task, message: LinkMessage, step: StepContext) -> tuple[Task, list[Effect]]:
+def taken(
+    task: Task, message: LinkMessage, step: StepContext, tables: RegistrySnapshot
+) -> tuple[Task, list[Effect]]:
     """The task with its links as they are after a message, and what the others are told."""
     following = replace(task)
     other = message.of_workflow, message.of_task_id
@@ -318,7 +330,7 @@ def taken(task: Task, message: LinkMessage, step: StepContext) -> tuple[Task, li
     elif message.kind == "continued":
         why = _why_not(task, *other)
         if why is not None:
-            return task, [_refused(step, name, why)]
+            return task, _refused(step, tables, name, why)
         if parent is None:
             following.parents = (*task.parents, Parent(*other))
             effects.append(_to(following, *other, "linked", at))
@@ -326,7 +338,7 @@ def taken(task: Task, message: LinkMessage, step: StepContext) -> tuple[Task, li
         following.parents = tuple([each for each in task.parents if each is not parent])
         following.children = tuple([each for each in task.children if not _is(each, *other)])
         if message.kind == "refused" and parent is not None:
-            effects.append(_refused(step, name, message.reason))
+            effects += _refused(step, tables, name, message.reason)
     elif message.kind == "said" and parent is not None:
         root = root_of(message)
         known = root in parent.above or root == state_key(parent.workflow, parent.task_id)
@@ -337,7 +349,7 @@ def taken(task: Task, message: LinkMessage, step: StepContext) -> tuple[Task, li
         if state_key(task.workflow, task.task_id) in message.above:
             following.parents = tuple([each for each in task.parents if each is not parent])
             effects.append(_to(following, *other, "unlinked", at))
-            effects.append(_refused(step, name, "cycle"))
+            effects += _refused(step, tables, name, "cycle")
             return following, effects
         answered = replace(parent, answered=True, above=tuple(message.above))
         following.parents = tuple([answered if p is parent else p for p in task.parents])
