@@ -49,7 +49,8 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     `counts` are by name (`EDGE_COUNTS`). `fields` counts the moves that carried a field, by field
     and JSON type. `accepted_in` counts acceptances by latency, as `latency_bucket` says.
     `fidelity` and `completeness` are sums over the `judged` handoffs of `counts`. `contract` is
-    that of the latest handoff. Times are event times in epoch ms.
+    that of the latest handoff. `from_workflow` is that of the stage `from_`, which has it before it
+    then (`ticket/answer`), where a task went on in another one. Times are event times in epoch ms.
     """
 
     kind: EdgeKind
@@ -64,6 +65,7 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     fidelity: Amount = 0.0
     completeness: Amount = 0.0
     contract: str | None = None
+    from_workflow: str | None = None
 
     def plus(self, other: "EdgePart") -> "EdgePart":
         """Both together."""
@@ -201,6 +203,7 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
         min(fidelity, MAX_FIGURE),
         min(completeness, MAX_FIGURE),
         max(filter(None, contracts), default=None),
+        max([part.from_workflow for part in parts if part.from_workflow], default=None),
     )
 
 

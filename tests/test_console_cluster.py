@@ -401,7 +401,7 @@ def test_doctor_lists_links_that_wait_for_a_task_that_never_came(
     for n in range(7):
         told = LinkMessage("linked", "ticket", f"ZD-{n}", "issue", f"ENG-{n}", DAY_ONE)
         value = msgspec.json.encode(told)
-        at = DAY_ONE + n * 60_000
+        at = round(time.time() * 1000) - 600_000 + n * 60_000
         producer.produce(f"{prefix}internal.links", value, told.task_id.encode(), timestamp=at)
     assert producer.flush(10) == 0
     (what,) = links()

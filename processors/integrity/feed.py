@@ -30,6 +30,7 @@ from processors.integrity.state import (
     OpenViolation,
     PackageField,
     Task,
+    workflow_of,
 )
 from processors.integrity.step import StepContext
 from schemas.feed import EdgePart, PatternPart, Repeated, add_fields, latency_bucket
@@ -162,8 +163,19 @@ def moved(
     fields = _fields(tuple(context.values), context.types)
     fields = _without(secrets.told_by(tuple(fields), context.values), fields)
     counts = _counts(tuple(names))
-    part = EdgePart("move", workflow, before, stage, at, at, counts, fields)
+    came_from = _workflow_before(task, before) if task.parents and "/" in before else None
+    part = EdgePart(
+        "move", workflow, before, stage, at, at, counts, fields, from_workflow=came_from
+    )
     return following, Accumulate(FEED, edge.subject, part)
+
+
+def _workflow_before(task: Task, stage: str) -> str | None:
+    """Which workflow of the tasks that a task continues a stage has before it."""
+    keys = [key for parent in task.parents for key in parent.above]
+    names = {*(parent.workflow for parent in task.parents), *map(workflow_of, keys)}
+    found = [name for name in names - {task.workflow} if stage.startswith(f"{name}/")]
+    return max(found, key=len, default=None)
 
 
 # --- handoffs -------------------------------------------------------------------------------------
@@ -173,6 +185,8 @@ class _Figures(Struct, gc=False):
     """By how much the edge of handoffs rises with one input. Times are those of the handoffs."""
 
     edge: _Edge
+    workflow: str
+    from_: str
     first_seen: int
     last_seen: int
     contract: str | None
@@ -195,15 +209,15 @@ class Feed(Struct, gc=False):
     def adds(self) -> list[Accumulate | Increment]:
         """One part for each edge, then the patterns."""
         found: list[Accumulate | Increment] = []
-        for (from_, to), f in self._figures.items():
+        for (_, to), f in self._figures.items():
             subject = f.edge.subject
             if subject is None:
                 found.append(_SKIPPED)
                 continue
             part = EdgePart(
                 "handoff",
-                self.step.workflow,
-                from_,
+                f.workflow,
+                f.from_,
                 to,
                 f.first_seen,
                 f.last_seen,
@@ -222,14 +236,26 @@ class Feed(Struct, gc=False):
         at = handoff.source.occurred_at
         found = self._figures.get(place)
         if found is None:
-            edge = _edge("handoff", self.step.workflow, *place)
-            found = self._figures[place] = _Figures(edge, at, at, handoff.contract, [], {}, {})
+            workflow, from_ = self._origin(handoff)
+            edge = _edge("handoff", workflow, from_, handoff.receiver)
+            found = _Figures(edge, workflow, from_, at, at, handoff.contract, [], {}, {})
+            self._figures[place] = found
             return found
         found.first_seen = min(found.first_seen, at)
         if at >= found.last_seen:
             found.last_seen = at
             found.contract = handoff.contract
         return found
+
+    def _origin(self, handoff: OpenHandoff) -> tuple[str, str]:
+        """The workflow and the stage where the edge of a handoff begins. One that was found where a
+        task went on in another workflow is over the same edge as one that was declared before."""
+        workflow, stage = self.step.workflow, handoff.stage
+        if "/" in stage and handoff.begun == "implicit":
+            contract = self.tables.version(handoff.contract, handoff.version)
+            if contract is not None and contract.workflow != workflow:
+                return contract.workflow, stage.removeprefix(f"{contract.workflow}/")
+        return workflow, stage
 
     def count(self, handoff: OpenHandoff, name: str) -> None:
         """Something happened to a handoff."""
