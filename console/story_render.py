@@ -21,7 +21,7 @@ _BACK = {"rebuilt": "↺", "late": "↺", "amended": "✎", "extra": "+"}
 
 
 def rendered(told: TaskStory, now: datetime) -> Iterator[RenderableType]:
-    """The story in parts, and then those of the tasks that it is linked with, and what became of the
+    """The story in parts, then those of the tasks that it is linked with, and what became of the
     fields under all these names; `now` says which deadlines have passed."""
     yield from _one(told, now, alone=not told.linked)
     names = [told, *told.linked]

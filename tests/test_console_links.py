@@ -167,7 +167,8 @@ def test_what_goes_on_is_one_edge_of_the_map_that_is_drafted_and_counted(
 
 
 def message(kind: str, to: str, by: str, at: int) -> Record:
-    body = LinkMessage(kind, *to.split("/"), *by.split("/"), at)  # type: ignore[arg-type]
+    (workflow, task), (of_workflow, of_task) = to.split("/"), by.split("/")
+    body = LinkMessage(kind, workflow, task, of_workflow, of_task, at)  # type: ignore[arg-type]
     return Record(LINKS, 0, 0, None, msgspec.json.encode(body), at)
 
 
