@@ -61,13 +61,14 @@ def drafts(
     edges = list(edges)
     ids = {each.lower() for each in taken}
     unnameable: list[Edge] = []
-    by_end: dict[tuple[str, str, str], list[Edge]] = {}
+    by_end: dict[tuple[str, str, str, str], list[Edge]] = {}
     for edge in edges:
         if edge.documented:
             continue
-        names = edge.workflow, edge.from_, edge.to
+        names = edge.workflow, *edge.origin, edge.to
         if all(map(_is_name, names)) and (edge.from_,) != ANY_STAGE:
-            by_end.setdefault((edge.workflow, edge.kind, edge.to), []).append(edge)
+            end = edge.origin[0], edge.workflow, edge.kind, edge.to
+            by_end.setdefault(end, []).append(edge)
         else:
             unnameable.append(edge)
     groups = [
@@ -150,16 +151,21 @@ def _document(edge: Edge, id_: str, edges: list[Edge]) -> Iterator[str]:
     yield "status: draft"
     yield "owner: UNKNOWN  # name a person: {name: ..., contact: ...}"
     whither = "the stage" if edge.kind == "move" else "the receiver"
-    whence = "any stage" if len(edges) > 1 else f"the stage {edge.from_}"
+    before, stage = edge.origin
+    whence = "any stage" if len(edges) > 1 else f"the stage {stage}"
+    if edge.from_workflow is not None:
+        whence += f" of {before}"
     action = f"{EDIT} say what is to be done with what comes from {whence} to {whither} {edge.to}."
     yield f"action: {scalar(action)}"
-    yield f"workflow: {scalar(edge.workflow)}"
+    yield f"workflow: {scalar(before)}"
     yield "from:"
-    yield f"  stage: {scalar(edge.from_)}"
+    yield f"  stage: {scalar(stage)}"
     yield "to:"
     if edge.kind == "move":
         receiver = _slug(edge.to, "receiver")
         yield f"  receiver: {scalar(receiver)}  # a placeholder: no handoff named one"
+        if edge.from_workflow is not None:
+            yield f"  workflow: {scalar(edge.workflow)}"
         yield f"  stage: {scalar(edge.to)}"
     elif re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", edge.to, re.ASCII):
         yield f"  receiver: {scalar(edge.to)}"

@@ -244,7 +244,8 @@ def write_all(cluster: Cluster, topic: str, records: Iterable[tuple[str, bytes |
 class TopicReader:
     """Reads canonical topics from `begin` to now, or on and on; read_committed, without a group.
 
-    `only` names the partitions to read of a topic; of the topics that it does not name, all.
+    `only` names the partitions to read of a topic; of the topics that it does not name, all. `last`
+    is how many offsets of each partition are read from the beginning at most, the newest ones.
     """
 
     def __init__(
@@ -254,6 +255,7 @@ class TopicReader:
         *,
         from_beginning: bool,
         only: Mapping[str, Collection[int]] | None = None,
+        last: int | None = None,
     ) -> None:
         self._settings = cluster.settings
         self._canonical = {cluster.name(topic): topic for topic in topics}
@@ -264,6 +266,7 @@ class TopicReader:
             there = cluster.partitions(topic)
             for partition in (only or {}).get(topic, there):
                 low, high = self._bounds(name, partition)
+                low = low if last is None else max(low, high - last)
                 begin.append(TopicPartition(name, partition, low if from_beginning else high))
         self._waiting = {(place.topic, place.partition) for place in begin}
         self._consumer.assign(begin)
@@ -420,12 +423,13 @@ def read_all(
     topics: Iterable[str],
     what: str = "records",
     only: Mapping[str, Collection[int]] | None = None,
+    last: int | None = None,
 ) -> Iterator[Record]:
     """All that canonical topics hold, from their beginning to now; progress on standard error.
 
-    `what` is what the progress counts; `only` and what is raised are as of `TopicReader`.
+    `what` is what the progress counts; `only`, `last` and what is raised are as of `TopicReader`.
     """
-    reader = TopicReader(cluster, topics, from_beginning=True, only=only)
+    reader = TopicReader(cluster, topics, from_beginning=True, only=only, last=last)
     read = 0
     progress = Progress(lambda: f"{read:,} {what} read")
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,6 +13,7 @@ from schemas.serde import tasks_named
 
 Task = tuple[str, str]  # its workflow and its id
 MOST = 32  # tasks that one story tells of
+ANSWERED_MS = 60_000  # who has not answered after this is not there; clocks differ by less
 _output = msgspec.json.Decoder(ToolOutput).decode
 _message = msgspec.json.Decoder(LinkMessage).decode
 
@@ -38,3 +40,32 @@ def linked(records: Iterable[Record], task: Task) -> set[Task]:
                 if (message.workflow, message.task_id) == task:
                     found.add((message.of_workflow, message.of_task_id))
     return found - {task}
+
+
+class WaitingLink(NamedTuple):
+    """A task that continues another one, which nobody has heard of since (epoch ms)."""
+
+    since: int
+    task: Task
+    continues: Task
+
+
+def waiting(records: Iterable[Record], now: int) -> list[WaitingLink]:
+    """The links that wait for a task that has not come, the oldest first. `records` are messages
+    between tasks, in any order."""
+    told: dict[tuple[Task, Task], int] = {}
+    answered: dict[tuple[Task, Task], int] = {}
+    for record in records:
+        with suppress(msgspec.DecodeError, RecursionError):
+            message = _message(record.value or b"")
+            to, by = (message.workflow, message.task_id), (message.of_workflow, message.of_task_id)
+            if message.kind == "linked":
+                told[by, to] = max(record.timestamp, told.get((by, to), 0))
+            elif message.kind in ("said", "caught_up", "refused", "unlinked"):
+                for pair in ((to, by), (by, to)):
+                    answered[pair] = max(record.timestamp, answered.get(pair, 0))
+    return sorted(
+        WaitingLink(at, *pair)
+        for pair, at in told.items()
+        if at + ANSWERED_MS <= now and answered.get(pair, 0) + ANSWERED_MS <= at
+    )

@@ -6,7 +6,7 @@ the terminal as plain text: what is not printable is replaced, and nothing is re
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -17,7 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from console.masking import MASK, PackageMask
-from processors.contracts.classified import Classified, Named, Outline, classify, fields_of
+from processors.contracts.classified import (
+    Classified,
+    Named,
+    Outline,
+    classify,
+    fields_of,
+    leading_to,
+)
 from processors.integrity.handoff import HOLD_WITHOUT_CONTRACT
 from schemas.documents import HandoffContract
 from schemas.printable import listed, plain, plain_lines
@@ -87,25 +94,6 @@ def console(*, stderr: bool = False) -> Console:
     return terminal
 
 
-def _before(contracts: Collection[HandoffContract]) -> Callable[[str], list[str]]:
-    """For a workflow: itself, and those from which tasks go on in it. What is classified there
-    comes along."""
-    sources: dict[str, set[str]] = {}
-    for contract in contracts:
-        if contract.to.workflow is not None:
-            sources.setdefault(contract.to.workflow, set()).add(contract.workflow)
-
-    def before(workflow: str) -> list[str]:
-        found, pending = {workflow}, [workflow]
-        while pending:
-            more = sources.get(pending.pop(), set()) - found
-            found |= more
-            pending += sorted(more)
-        return sorted(found)
-
-    return before
-
-
 class Contracts:
     """What the registered contracts say about showing a package: what is masked, and what holds it.
 
@@ -124,7 +112,7 @@ class Contracts:
             fields[contract.workflow] += fields_of(contract)
         for left in unusable:
             fields[left.workflow] += left.named()
-        before = _before(contracts)
+        before = leading_to(contracts)
         self._classified = {
             workflow: classify([each for name in before(workflow) for each in fields[name]])
             for workflow in {*fields, *(c.to.workflow for c in contracts if c.to.workflow)}

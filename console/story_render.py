@@ -21,9 +21,10 @@ _BACK = {"rebuilt": "↺", "late": "↺", "amended": "✎", "extra": "+"}
 
 
 def rendered(told: TaskStory, now: datetime) -> Iterator[RenderableType]:
-    """The story in parts, and then those of the tasks that it is linked with; `now` says which
-    deadlines have passed."""
-    yield from _one(told, now)
+    """The story in parts, then those of the tasks that it is linked with, and what became of the
+    fields under all these names; `now` says which deadlines have passed."""
+    yield from _one(told, now, alone=not told.linked)
+    names = [told, *told.linked]
     for other in told.linked:
         yield Rule(
             Text(
@@ -31,10 +32,13 @@ def rendered(told: TaskStory, now: datetime) -> Iterator[RenderableType]:
             ),
             align="left",
         )
-        yield from _one(other, now)
+        yield from _one(other, now, alone=False)
+    if told.linked and any(each.handoffs for each in names):
+        yield _heading("fields, hop by hop, over all its names")
+        yield from _grid(names)
 
 
-def _one(told: TaskStory, now: datetime) -> Iterator[RenderableType]:
+def _one(told: TaskStory, now: datetime, alone: bool) -> Iterator[RenderableType]:
     yield Text.assemble(
         "task ", (plain(told.task_id), "bold"), "  workflow ", (plain(told.workflow), "bold")
     )
@@ -43,8 +47,9 @@ def _one(told: TaskStory, now: datetime) -> Iterator[RenderableType]:
     if told.handoffs:
         yield _heading("handoffs")
         yield _handoffs(told)
+    if told.handoffs and alone:
         yield _heading("fields, hop by hop")
-        yield from _grid(told)
+        yield from _grid([told])
     if told.violations:
         yield _heading("violations")
         yield _violations(told)
@@ -208,15 +213,26 @@ def _handoffs(told: TaskStory) -> Table:
     return table
 
 
-def _grid(told: TaskStory) -> Iterator[Table]:
-    for start in range(0, len(told.handoffs), _ABREAST):
-        these = told.handoffs[start : start + _ABREAST]
+def _grid(names: list[TaskStory]) -> Iterator[Table]:
+    """What became of each field at each handoff of a task, under all its names, in their order."""
+    begun: dict[str, datetime] = {}
+    for told in names:
+        for entry in told.timeline:
+            if isinstance(entry, story.PublishedRevision):
+                begun.setdefault(entry.handoff_id, entry.at)
+    hops = [(told, each) for told in names for each in told.handoffs]
+    if len(names) > 1:
+        hops.sort(key=lambda pair: begun[pair[1].id])
+    fields = dict.fromkeys(name for told in names for name in told.fields)
+    for start in range(0, len(hops), _ABREAST):
+        these = hops[start : start + _ABREAST]
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         table.add_column("field", overflow="fold")
-        for each in these:
-            table.add_column(Text(f"{each.hop} {plain(each.edge)}"), overflow="fold")
-        for name in told.fields:
-            cells = [each.cells.get(name) for each in these]
+        for told, each in these:
+            whose = f"{plain(told.task_id)}: " if len(names) > 1 else ""
+            table.add_column(Text(f"{whose}{each.hop} {plain(each.edge)}"), overflow="fold")
+        for name in fields:
+            cells = [each.cells.get(name) for _, each in these]
             if any(cells):
                 table.add_row(Text(plain(name)), *map(_cell, cells))
         yield table

@@ -51,8 +51,10 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     `counts` are by name (`EDGE_COUNTS`). `fields` counts the moves that carried a field, by field
     and JSON type. `accepted_in` counts acceptances by latency, as `latency_bucket` says.
     `fidelity` and `completeness` are sums over the `judged` handoffs of `counts`, `lost_fields`
-    says which fields `lost` counts. `contract` is that of the latest handoff. Times are event times
-    in epoch ms, those of the moves and handoffs: what becomes of a handoff later has its time too.
+    says which fields `lost` counts. `contract` is that of the latest handoff. `from_workflow` is
+    that of the stage `from_`, which has it before it then (`ticket/answer`), where a task went on in
+    another one. Times are event times in epoch ms, those of the moves and handoffs: what becomes of
+    a handoff later has its time too.
     """
 
     kind: EdgeKind
@@ -68,6 +70,7 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     completeness: Amount = 0.0
     contract: str | None = None
     lost_fields: dict[str, Figure] = {}
+    from_workflow: str | None = None
 
     def plus(self, other: "EdgePart") -> "EdgePart":
         """Both together."""
@@ -221,6 +224,7 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
         min(completeness, MAX_FIGURE),
         max(filter(None, contracts), default=None),
         lost_fields,
+        max([part.from_workflow for part in parts if part.from_workflow], default=None),
     )
 
 

@@ -14,7 +14,8 @@ class SaidThere(Struct, frozen=True, gc=False, omit_defaults=True):
     """An event of another task: who said it when (epoch ms), where its record lies, what it said.
 
     With a `source_name` it is what a package put there under the receiver's name, at the time `at`:
-    the context is that one value.
+    the context is that one value. `root` is the key of the task where it was said, if that is
+    another one than the one that tells it.
     """
 
     stage: str
@@ -30,6 +31,7 @@ class SaidThere(Struct, frozen=True, gc=False, omit_defaults=True):
     source_name: str = ""
     at: int = 0
     candidates: int = 1
+    root: str = ""
 
 
 class Whereabouts(Struct, frozen=True, array_like=True, gc=False):

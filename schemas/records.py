@@ -433,6 +433,9 @@ class Edge(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     covers; `completion_rate` is those accepted and completed in time, of those sent and not
     superseded; `open` counts those not closed; latencies from the handoff to its acceptance are in
     milliseconds of event time, within 5 %.
+
+    `from_workflow` is set of moves of tasks that went on in another workflow: `from` is a stage of
+    that one, with its name before it (`ticket/answer`).
     """
 
     kind: Literal["move", "handoff"]
@@ -454,6 +457,14 @@ class Edge(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     accept_ms_p95: int | None
     first_seen: Utc
     last_seen: Utc
+    from_workflow: str | None = None
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """The workflow and the stage where it begins."""
+        if self.from_workflow is None:
+            return self.workflow, self.from_
+        return self.from_workflow, self.from_.removeprefix(f"{self.from_workflow}/")
 
 
 class Figures(Struct, frozen=True, gc=False, rename={"from_": "from"}):

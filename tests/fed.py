@@ -56,7 +56,12 @@ def closes(parts: dict[str, Part], tasks: Iterable[Any]) -> None:
     no part is larger than it may be."""
     still: Counter[str] = Counter()
     for task in tasks:
-        still.update(subject("handoff", task.workflow, h.stage, h.receiver) for h in task.open)
+        for each in task.open:
+            edge = subject("handoff", task.workflow, each.stage, each.receiver)
+            if edge not in parts and "/" in each.stage:  # from a task of another workflow
+                workflow, _, stage = each.stage.partition("/")
+                edge = subject("handoff", workflow, stage, each.receiver)
+            still[edge] += 1
     for subject_, part in parts.items():
         assert len(subject_) <= len("replay/") + MAX_SUBJECT
         if not isinstance(part, EdgePart):

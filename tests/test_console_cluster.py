@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from console.errors import UnreachableError
@@ -25,7 +26,9 @@ from processors.runtime.settings import load_settings
 from processors.runtime.transactions import Misconfigured
 from schemas import serde
 from schemas.flow import Record
+from schemas.links import LinkMessage
 from tests.commands import HandoffCommand, on_topic
+from tests.core import DAY_ONE
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 
@@ -384,6 +387,30 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(handoff: HandoffComman
     write_all(connect(), "handoff.contracts", [("x@1", b"{}")])
     broken = handoff("doctor")
     assert "x@1 cannot be used" in broken.stdout
+
+
+def test_doctor_lists_links_that_wait_for_a_task_that_never_came(
+    handoff: HandoffCommand, embedded: str, prefix: str
+) -> None:
+    def links() -> list[str]:
+        told = json.loads(handoff("doctor", "--output", "json").stdout)
+        return [each["what"] for each in told if each["check"] == "links"]
+
+    assert links() == []
+    producer = Producer({"bootstrap.servers": embedded})
+    for n in range(7):
+        told = LinkMessage("linked", "ticket", f"ZD-{n}", "issue", f"ENG-{n}", DAY_ONE)
+        value = msgspec.json.encode(told)
+        at = round(time.time() * 1000) - 600_000 + n * 60_000
+        producer.produce(f"{prefix}internal.links", value, told.task_id.encode(), timestamp=at)
+    assert producer.flush(10) == 0
+    (what,) = links()
+    assert what.startswith(
+        "7 links to a task that has not come: ENG-0 (issue) continues ZD-0 (ticket), since "
+    )
+    assert "ENG-4 (issue)" in what
+    assert "ENG-5" not in what
+    assert what.endswith("; and 2 more")
 
 
 def judged_up_to(prefix: str, servers: str, reached: int) -> None:

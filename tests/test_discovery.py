@@ -36,6 +36,18 @@ def loaded(made: list[Draft], directory: Path) -> tuple[HandoffContract, ...]:
     return found.contracts
 
 
+def test_a_move_into_another_workflow_becomes_a_draft_that_names_both(tmp_path: Path) -> None:
+    edge = move("ticket/answer", "triage", 30, workflow="issue", from_workflow="ticket")
+    (contract,) = loaded([one(edge)], tmp_path)
+    assert contract.workflow == "ticket"
+    assert contract.from_.stage == ("answer",)
+    assert (contract.to.workflow, contract.to.stage) == ("issue", "triage")
+    within = move("ticket/answer", "triage", 30, workflow="issue")  # a stage that is spelled so
+    (contract,) = loaded([one(within)], tmp_path)
+    assert (contract.workflow, contract.from_.stage) == ("issue", ("ticket/answer",))
+    assert contract.to.workflow is None
+
+
 def test_a_move_becomes_a_draft_with_its_evidence(tmp_path: Path) -> None:
     edge = move(
         "qualify",

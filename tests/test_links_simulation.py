@@ -13,7 +13,9 @@ import pytest
 
 from processors.driver import Driver
 from processors.integrity.limits import Limits
+from processors.integrity.links import above
 from processors.integrity.processor import integrity
+from processors.integrity.state import state_key
 from processors.partitioning import partition_of
 from processors.processor import Processor
 from processors.timeline import Timeline
@@ -31,6 +33,7 @@ from tests.simulated.story import (
     entry,
 )
 from tests.simulation import by_task
+from tests.states import tasks_of
 
 SEEDS: Final = 150
 WORKFLOWS: Final = {"ticket": "answer", "issue": "triage", "change": "plan"}
@@ -200,12 +203,22 @@ def test_each_task_publishes_the_same_whatever_strikes(limits: Limits) -> None:
             found = outputs_of(other)
             for task in sorted(expected.keys() | found.keys()):
                 assert found.get(task) == expected.get(task), (seed, task)
+        _holds_nothing_of_others(first, seed)
         links += len(first.sent)
         refused += sum(
             ("handoff-kind", b"link_refused") in each.output.headers for each in first.published
         )
     assert links > 20 * SEEDS
     assert refused > SEEDS
+
+
+def _holds_nothing_of_others(machine: LinkMachine, seed: int) -> None:
+    """What a task has inherited is of tasks that it continues, directly or not."""
+    for task in tasks_of(machine._driver):
+        roots = {event.root for event in task.events if event.root}
+        assert roots <= set(above(task)), (seed, task.task_id)
+        for parent in task.parents:
+            assert state_key(task.workflow, task.task_id) not in parent.above, (seed, task.task_id)
 
 
 def outputs_of(machine: LinkMachine) -> dict[str, list[Output]]:

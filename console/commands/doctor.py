@@ -14,13 +14,13 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from pydantic import ValidationError
 from rich.text import Text
 
-from console import output
+from console import linked, output
 from console.commands.documents import known_liveness, read_documents
 from console.commands.source_registry import GROUP as INTAKE
 from console.commands.source_registry import read_sources
 from console.commands.topics import PROCESSORS, topic_changes
 from console.errors import FOUND_PROBLEMS, DeclinedError
-from console.kafka import ANSWER_SECONDS, Cluster, connect, read_table
+from console.kafka import ANSWER_SECONDS, Cluster, connect, read_all, read_table
 from console.render import clock
 from processors.contracts.feeding import SOURCES
 from processors.contracts.registry import CONTRACTS, RECEIVERS
@@ -40,12 +40,16 @@ from processors.runtime.restoration import bounds
 from processors.runtime.transactions import Blocked, LaneError
 from schemas import documents, serde
 from schemas.documents import HandoffContract, Receiver
+from schemas.links import LINKS
 from schemas.lint import lint
 from schemas.loading import Documents
+from schemas.printable import plain
 from topics.catalogue import TopicError, TopicRightError
 from topics.plan import Refusal
 from topics.rights import Right, is_refusal, reason
 
+OLDEST = 5  # links that are named
+MESSAGES = 20_000  # between tasks that are read of a partition, the newest ones
 _STYLE = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
@@ -73,6 +77,7 @@ def doctor(output_: str) -> None:
         found += _as_far_as_told("processor", _processor(cluster, processor))
     found += _as_far_as_told("sources", _sources(cluster))
     found += _as_far_as_told("liveness", _receivers(cluster))
+    found += _as_far_as_told("links", _links(cluster))
     if output_ == "json":
         output.document(msgspec.to_builtins(found))
     else:
@@ -253,6 +258,28 @@ def _sources(cluster: Cluster) -> Iterator[CheckResult]:
     else:
         what = f"none runs in {group}, so no source is read, and deadlines wait"
         yield CheckResult("sources", "problem", what, "handoff run")
+
+
+def _links(cluster: Cluster) -> Iterator[CheckResult]:
+    """The links that wait for a task that never came, as far as the newest messages tell."""
+    if not cluster.has(LINKS):
+        return
+    records = read_all(cluster, [LINKS], "messages between tasks", last=MESSAGES)
+    waiting = linked.waiting(records, time.time_ns() // 1_000_000)
+    if not waiting:
+        return
+    oldest = [
+        f"{plain(each.task[1])} ({plain(each.task[0])}) continues {plain(each.continues[1])} "
+        f"({plain(each.continues[0])}), since {clock(serde.utc(each.since))}"
+        for each in waiting[:OLDEST]
+    ]
+    what = f"{output.number(len(waiting), 'link')} to a task that has not come: {'; '.join(oldest)}"
+    more = len(waiting) - len(oldest)
+    todo = (
+        "compare workflow and id with what the other tool sends; where the link is wrong, send "
+        "`unlinked`. It is forgotten after task_ttl_ms"
+    )
+    yield CheckResult("links", "note", f"{what}; and {more:,} more" if more else what, todo)
 
 
 def _receivers(cluster: Cluster) -> Iterator[CheckResult]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from itertools import groupby
 
 import click
 
@@ -125,27 +124,30 @@ def _span(ms: int | None) -> str:
 
 def drawing(edges: Iterable[Edge]) -> Iterator[str]:
     """The edges as a Graphviz digraph: receivers are boxes, undocumented edges are dashed."""
+    places: dict[str, dict[tuple[str, str], None]] = {}  # kind and name of what is in a workflow
     edges = sorted(edges, key=lambda edge: edge.workflow)
+    for edge in edges:
+        whence, stage = edge.origin
+        places.setdefault(whence, {})["move", stage] = None
+        places.setdefault(edge.workflow, {})[edge.kind, edge.to] = None
     nodes: dict[tuple[str, str, str], str] = {}  # numbered: names may differ in what is not shown
     yield "digraph handoffs {"
     yield '  rankdir=LR; node [fontname="sans-serif"]; edge [fontname="sans-serif"];'
-    for number, (workflow, here) in enumerate(groupby(edges, key=lambda edge: edge.workflow)):
+    for number, (workflow, here) in enumerate(sorted(places.items())):
         yield f"  subgraph cluster_{number} {{"
         yield f"    label={_quoted(workflow)};"
-        for edge in here:
-            for kind, name in (("move", edge.from_), (edge.kind, edge.to)):
-                if (workflow, kind, name) not in nodes:
-                    node = nodes[workflow, kind, name] = f"n{len(nodes)}"
-                    box = ", shape=box" if kind == "handoff" else ""
-                    yield f"    {node} [label={_quoted(name)}{box}];"
+        for kind, name in here:
+            node = nodes[workflow, kind, name] = f"n{len(nodes)}"
+            box = ", shape=box" if kind == "handoff" else ""
+            yield f"    {node} [label={_quoted(name)}{box}];"
         yield "  }"
     for edge in edges:
         label = f"{edge.moves:,}"
         if edge.fidelity is not None:
             label += f", fidelity {percent(edge.fidelity)}"
         style = "" if edge.documented else ", style=dashed"
-        begin = nodes[edge.workflow, "move", edge.from_]
-        end = nodes[edge.workflow, edge.kind, edge.to]
+        whence, stage = edge.origin
+        begin, end = nodes[whence, "move", stage], nodes[edge.workflow, edge.kind, edge.to]
         yield f"  {begin} -> {end} [label={_quoted(label)}{style}];"
     yield "}"
 

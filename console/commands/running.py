@@ -66,6 +66,7 @@ def limits(settings: Settings) -> Limits:
         live_grace_ms=settings.live_grace_ms,
         stale_liveness_ms=round(STALE_INTERVALS * settings.probe_interval * 1000),
         output_bytes=settings.max_output_bytes,
+        link_grace_ms=settings.link_grace_ms,
     )
 
 

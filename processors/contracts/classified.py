@@ -14,7 +14,7 @@ an object, the path goes on inside of each element and of what the string holds.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -213,6 +213,25 @@ def fields_of(contract: HandoffContract) -> Iterator[Named]:
     """The fields of a contract."""
     for field in contract.fields:
         yield Named((field.name, *field.from_), bool(field.classification))
+
+
+def leading_to(contracts: Collection[HandoffContract]) -> Callable[[str], list[str]]:
+    """For a workflow: itself, and those from which tasks go on in it. What is classified there
+    comes along."""
+    sources: dict[str, set[str]] = {}
+    for contract in contracts:
+        if contract.to.workflow is not None:
+            sources.setdefault(contract.to.workflow, set()).add(contract.workflow)
+
+    def before(workflow: str) -> list[str]:
+        found, pending = {workflow}, [workflow]
+        while pending:
+            more = sources.get(pending.pop(), set()) - found
+            found |= more
+            pending += sorted(more)
+        return sorted(found)
+
+    return before
 
 
 class _Field(Struct, rename={"from_": "from"}):

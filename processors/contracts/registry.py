@@ -16,6 +16,7 @@ from processors.contracts.classified import (
     Outline,
     classify,
     fields_of,
+    leading_to,
     outline,
 )
 from processors.contracts.compiled import (
@@ -84,7 +85,7 @@ class RegistrySnapshot:
             version = document.id, document.version
             classified = self.classified(document.workflow)
             if version not in judged_by:  # what an earlier version classifies holds for itself
-                classified = classify([*named[document.workflow], *fields_of(document)])
+                classified = classify([*named.get(document.workflow, ()), *fields_of(document)])
             self.versions[version] = compile_contract(document, classified)
         self.contracts = {
             document.id: self.versions[document.id, document.version]
@@ -225,6 +226,10 @@ class RegistrySnapshot:
         """Whether a workflow has a contract in force: without one nobody has promised anything."""
         return workflow in self._by_workflow
 
+    def promised(self, workflow: str) -> bool:
+        """Whether anything was promised of its handoffs, by a contract that leads into it, too."""
+        return workflow in self._by_workflow or workflow in self._across
+
     def documents(self, workflow: str, from_stage: str, to_stage: str) -> Contract | None:
         """The contract in force that a move between two stages is documented by; the closest."""
         fitting = [
@@ -325,16 +330,16 @@ class RegistrySnapshot:
         return found
 
 
-def _named(
-    contracts: Iterable[HandoffContract], unusable: Iterable[Outline]
-) -> dict[str, list[Named]]:
-    """All fields by workflow."""
+def _named(contracts: list[HandoffContract], unusable: Iterable[Outline]) -> dict[str, list[Named]]:
+    """All fields by workflow, with those of the workflows from which tasks go on in it."""
     fields: dict[str, list[Named]] = defaultdict(list)
     for contract in contracts:
         fields[contract.workflow] += fields_of(contract)
     for left in unusable:
         fields[left.workflow] += left.named()
-    return fields
+    before = leading_to(contracts)
+    there = {*fields, *(c.to.workflow for c in contracts if c.to.workflow is not None)}
+    return {name: [each for one in before(name) for each in fields.get(one, ())] for name in there}
 
 
 def _by_stage(contracts: list[Contract]) -> dict[str, list[Contract]]:

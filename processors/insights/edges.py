@@ -193,6 +193,7 @@ def _publish(state: EdgeState) -> Publish:
         accept_ms_p95=percentile(total.accepted_in, 0.95) if handoffs else None,
         first_seen=utc(total.first_seen),
         last_seen=utc(total.last_seen),
+        from_workflow=total.from_workflow,
     )
     return Publish(EDGES, subject(total.kind, total.workflow, total.from_, total.to), record)
 

@@ -34,6 +34,7 @@ _HANDOFFS = {
     "held_too_long": "handoffs were held and nobody released them",
     "handoff_loop": "tasks go back and forth",
     "unknown_handoff": "answers came to handoffs that are not open",
+    "link_refused": "links to other tasks could not be made",
     "undocumented_handoff": "tasks moved on, and no handoff or contract tells what they carry",
     "repeat": "the same handoff was made",
 }

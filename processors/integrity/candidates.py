@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts import cut, readers, values
+from processors.contracts.classified import Classified
 from processors.contracts.compiled import Field, undeclared
 from processors.integrity.digests import may_hold
 from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
@@ -291,6 +292,7 @@ class Search(Struct, gc=False):
     `retracted` maps a name to the time of its retraction; `lost` are the digests of the names in
     what was forgotten. `cache` is what was found already: by a field's identity, or by a name.
     None: nothing is kept. `gone` are classified values that it holds no more: nothing finds them.
+    `classified` is what is so in the task, where that is known.
     """
 
     events: Sequence[Remembered]
@@ -298,6 +300,7 @@ class Search(Struct, gc=False):
     lost: bytes = b""
     cache: dict[int | str, Candidates] | None = None
     gone: Sequence[tuple[str, bytes]] = ()
+    classified: Classified | None = None
     _saying: dict[str, list[Remembered]] | None = None
 
     def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:

@@ -50,7 +50,8 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
     `context` holds the raw JSON values that are not empty, by name; `large` the digests of those
     that are too large to keep, and `empty` the names under which nothing was said. `hop` is the
     handoff that carried it (0: none did), `run` what it belongs to, where the output said that.
-    `parent` is the number of the task that it came from, where this one continues it (0: its own).
+    `root` is the key of the task that it came from, where this one continues that, directly or not
+    (empty: its own).
     """
 
     ref: EventRef
@@ -59,7 +60,7 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
     large: dict[str, bytes] = {}
     empty: tuple[str, ...] = ()
     run: str = ""
-    parent: int = 0
+    root: str = ""
 
     @property
     def number(self) -> int:
@@ -70,8 +71,8 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
 class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     """A value as a package of the handoff `hop` carried it: under the receiver's `name`, in the
     receiver's terms. It came from the event `ref`, under `source_name`, and stands there from the
-    time `at` (event time). `value` is None where it was too large to
-    keep. `candidates` is how many values the task held for it then."""
+    time `at` (event time). `value` is None where it was too large to keep. `candidates` is how many
+    values the task held for it then. `root` is that of the event that it came from."""
 
     number: int
     hop: int
@@ -81,7 +82,7 @@ class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     source_name: str
     at: int
     candidates: int = 1
-    parent: int = 0
+    root: str = ""
 
 
 Remembered = TaskEvent | Alias
@@ -91,7 +92,7 @@ number_of = attrgetter("number")  # of an event in a task: its events lie in thi
 def weight(event: Remembered) -> int:
     """An upper bound of the bytes that an event takes: a character has at most four."""
     ref = event.ref
-    characters = len(ref.stage) + len(ref.tool) + len(ref.event_id)
+    characters = len(ref.stage) + len(ref.tool) + len(ref.event_id) + len(event.root)
     if isinstance(event, Alias):
         characters += len(event.name) + len(event.source_name)
         return 64 + 4 * characters + len(event.value or b"")

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from processors.contracts import values
 from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.registry import RegistrySnapshot
-from processors.contracts.telling import Secrets
 from processors.integrity.context import Carried
 from processors.integrity.digests import holds
 from processors.integrity.events import EventRef
@@ -31,6 +30,7 @@ from processors.integrity.state import (
     OpenViolation,
     PackageField,
     Task,
+    workflow_of,
 )
 from processors.integrity.step import StepContext
 from schemas.feed import HOUR_MS, EdgePart, PatternPart, Repeated, add_fields, latency_bucket
@@ -163,8 +163,19 @@ def moved(
     fields = _fields(tuple(context.values), context.types)
     fields = _without(secrets.told_by(tuple(fields), context.values), fields)
     counts = _counts(tuple(names))
-    part = EdgePart("move", workflow, before, stage, at, at, counts, fields)
+    came_from = _workflow_before(task, before) if task.parents and "/" in before else None
+    part = EdgePart(
+        "move", workflow, before, stage, at, at, counts, fields, from_workflow=came_from
+    )
     return following, Accumulate(FEED, edge.subject, part)
+
+
+def _workflow_before(task: Task, stage: str) -> str | None:
+    """Which workflow of the tasks that a task continues a stage has before it."""
+    keys = [key for parent in task.parents for key in parent.above]
+    names = {*(parent.workflow for parent in task.parents), *map(workflow_of, keys)}
+    found = [name for name in names - {task.workflow} if stage.startswith(f"{name}/")]
+    return max(found, key=len, default=None)
 
 
 # --- handoffs -------------------------------------------------------------------------------------
@@ -174,6 +185,8 @@ class _Figures(Struct, gc=False):
     """By how much the edge of handoffs rises with one input. Times are those of the handoffs."""
 
     edge: _Edge
+    workflow: str
+    from_: str
     first_seen: int
     last_seen: int
     contract: str | None
@@ -197,15 +210,15 @@ class Feed(Struct, gc=False):
     def adds(self) -> list[Accumulate | Increment]:
         """One part for each edge and hour, then the patterns."""
         found: list[Accumulate | Increment] = []
-        for (from_, to, _), f in self._figures.items():
+        for (_, to, _), f in self._figures.items():
             subject = f.edge.subject
             if subject is None:
                 found.append(_SKIPPED)
                 continue
             part = EdgePart(
                 "handoff",
-                self.step.workflow,
-                from_,
+                f.workflow,
+                f.from_,
                 to,
                 f.first_seen,
                 f.last_seen,
@@ -225,14 +238,26 @@ class Feed(Struct, gc=False):
         place = handoff.stage, handoff.receiver, at // HOUR_MS
         found = self._figures.get(place)
         if found is None:
-            edge = _edge("handoff", self.step.workflow, handoff.stage, handoff.receiver)
-            found = self._figures[place] = _Figures(edge, at, at, handoff.contract, [], {}, {})
+            workflow, from_ = self._origin(handoff)
+            edge = _edge("handoff", workflow, from_, handoff.receiver)
+            found = _Figures(edge, workflow, from_, at, at, handoff.contract, [], {}, {})
+            self._figures[place] = found
             return found
         found.first_seen = min(found.first_seen, at)
         if at >= found.last_seen:
             found.last_seen = at
             found.contract = handoff.contract
         return found
+
+    def _origin(self, handoff: OpenHandoff) -> tuple[str, str]:
+        """The workflow and the stage where the edge of a handoff begins. One that was found where a
+        task went on in another workflow is over the same edge as one that was declared before."""
+        workflow, stage = self.step.workflow, handoff.stage
+        if "/" in stage and handoff.begun == "implicit":
+            contract = self.tables.version(handoff.contract, handoff.version)
+            if contract is not None and contract.workflow != workflow:
+                return contract.workflow, stage.removeprefix(f"{contract.workflow}/")
+        return workflow, stage
 
     def count(self, handoff: OpenHandoff, name: str) -> None:
         """Something happened to a handoff."""
@@ -349,7 +374,8 @@ class Feed(Struct, gc=False):
             self._patterns.append(told)
 
     def unknown(self, record: Violation) -> None:
-        """Somebody spoke of a handoff that is not open here: it is nobody's but the workflow's."""
+        """What is of no handoff, and so nobody's but the workflow's: an answer to one that is not
+        open, or a link that is refused."""
         if self._pages(record.severity):
             subject = path_of("workflow", self.step.workflow, record.kind)
             self._patterns.append(
@@ -375,8 +401,8 @@ class Feed(Struct, gc=False):
         if before is not None and (old := _watched(repeat, before)) and _digest_of(old) == digest:
             return
         hidden = repeat.tagged
-        if contract.classified.at and len(hidden) < len(found):
-            hidden |= _telling(found, handoff, contract, secrets.beside(_values(handoff)))
+        if (contract.classified.at or secrets.classified.at) and len(hidden) < len(found):
+            hidden |= _telling(found, handoff, contract, secrets)
         shown = {
             path: None if path in hidden else value.decode(errors="replace")[:MAX_SHOWN]
             for path, value in found.items()
@@ -394,7 +420,7 @@ class Feed(Struct, gc=False):
 
     def _pages(self, severity: Severity) -> bool:
         """Whether anybody is to read of it: somebody must have promised something."""
-        return severity != "info" and self.tables.contracted(self.step.workflow)
+        return severity != "info" and self.tables.promised(self.step.workflow)
 
     def _fingerprint(self, handoff: OpenHandoff, violation: OpenViolation) -> str:
         """What the violations of one cause have in common."""
@@ -496,25 +522,26 @@ def _telling(
     watched: Mapping[str, bytes],
     handoff: OpenHandoff,
     contract: Contract,
-    secrets: Secrets,
+    secrets: TaskSecrets,
 ) -> set[str]:
     """The paths whose values tell what is classified: as the handoff's violations say, or that its
     package or the task has.
     """
-    classified = contract.classified
+    kinds = contract.classified, secrets.classified
+    told = secrets.beside(_values(handoff))
     # A place may be told in part, or not at all: then it may be any of those inside.
     places = [
         f"context.{violation.found_in}." if violation.found_in else "context."
         for violation in handoff.violations
         if violation.kind == "context_unstructured"
         and violation.subject
-        and classified.covers(violation.subject)
+        and any(classified.covers(violation.subject) for classified in kinds)
     ]
     return {
         path
         for path, value in watched.items()
         if any(place.startswith(f"{path}.") or f"{path}.".startswith(place) for place in places)
-        or secrets.tells(value.decode(errors="replace"))
+        or told.tells(value.decode(errors="replace"))
     }
 
 

@@ -141,6 +141,8 @@ def assemble(
         if finding.found_in is not None:
             secrets = secrets or _secrets(contract, context, search)
             place = contract.classified.cut(finding.found_in)
+            if search.classified is not None:
+                place = search.classified.cut(place)
             finding = replace(finding, found_in=secrets.place(place, context.values))
         if finding.kind is not None:
             broken.append(finding)
@@ -175,8 +177,12 @@ def _undeclared(contract: Contract, context: Carried, search: Search) -> Iterato
 
 def _secrets(contract: Contract, context: Carried, search: Search) -> Secrets:
     """What must not be told of a context, and of what the task holds."""
-    secrets = TaskSecrets(contract.classified).beyond(search.gone)
-    return secrets.after(search.events).beside(context.values)
+    secrets = TaskSecrets(contract.classified).beyond(search.gone).after(search.events)
+    there = search.classified
+    if there is None or there is contract.classified:
+        return secrets.beside(context.values)
+    more = TaskSecrets(there).beyond(search.gone).after(search.events)
+    return Secrets(secrets.texts(context.values) | more.texts(context.values))
 
 
 def _as_asked(

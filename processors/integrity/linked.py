@@ -10,10 +10,10 @@ from processors.integrity.outputs import take_output
 from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
 from processors.integrity.replies import take_reply
-from processors.integrity.state import OpenHandoff, Task
+from processors.integrity.state import OpenHandoff, Task, state_key
 from processors.integrity.step import StepContext
 from processors.integrity.working import after_step, heard_with, memory_of, step_of
-from schemas.flow import Effect, InputEvent, Publish, Refused
+from schemas.flow import Effect, Increment, InputEvent, Publish, Refused
 from schemas.links import LinkMessage
 from schemas.records import ToolOutput
 
@@ -33,8 +33,9 @@ def take_linked(
     effects: list[Effect] = []
     following = task
     if output.continues or output.continued_by or output.unlinked:
-        following, effects = links.declared(task, output, step, limits.link_grace_ms)
-        _disinherit(task, following, tables, limits)
+        following, effects = links.declared(task, output, step, tables, limits.link_grace_ms)
+        following, more = _disinherit(task, following, step, tables, limits)
+        effects += [*more, *links.news(task, following, event.occurred_at)]
     if task.waiting or _awaits(following, now):
         return wait(following, event, digest, now, effects, tables, limits)
     following, more = _judge_linked(following, output, event, digest, tables, now, limits)
@@ -120,14 +121,18 @@ def go_on(
     return task, effects
 
 
-def _disinherit(before: Task, following: Task, tables: RegistrySnapshot, limits: Limits) -> None:
-    """What came from tasks that it does not continue any more goes."""
-    gone = {parent.number for parent in before.parents} - {p.number for p in following.parents}
+def _disinherit(
+    before: Task, following: Task, step: StepContext, tables: RegistrySnapshot, limits: Limits
+) -> tuple[Task, list[Effect]]:
+    """What came from tasks that it does not continue any more goes, from held handoffs too."""
+    if not links.left(before, following):
+        return following, []
+    memory = memory_of(before, tables, limits)
+    gone = memory.disinherit(links.above(following))
+    handoffs = Handoffs.of(following, step, tables, limits, memory)
     if gone:
-        memory = memory_of(before, tables, limits)
-        for number in gone:
-            memory.disinherit(number)
-        memory.put_into(following)
+        reevaluate.unlearn(handoffs, gone)
+    return after_step(following, handoffs), handoffs.outbox.effects()
 
 
 def take_link(
@@ -144,11 +149,12 @@ def take_link(
     step = StepContext(
         known.workflow, known.task_id, now, None, at, event.timestamp, event.backfill
     )
-    following, effects = links.taken(known, message, step)
-    _disinherit(known, following, tables, limits)
+    following, effects = links.taken(known, message, step, tables)
+    following, gone = _disinherit(known, following, step, tables, limits)
+    effects += gone
     parent = links.parent_of(following, message)
     if message.kind in ("said", "taken_back") and parent is not None:
-        following, more = _learn(following, message, parent.number, step, tables, limits)
+        following, more = _learn(following, message, step, tables, limits)
         effects += more
     elif message.kind == "moved":
         handoffs = Handoffs.of(
@@ -162,15 +168,14 @@ def take_link(
     if following.waiting and not _awaits(following, now):
         following, more = go_on(following, tables, now, limits)
         effects += more
-    if task is None and following == known:
-        return None, effects
+    if task is None and not links.is_anything(following):
+        return None, [*effects, Increment("links_forgotten", message.kind)]
     return following, effects
 
 
 def _learn(
     task: Task,
     message: LinkMessage,
-    parent: int,
     step: StepContext,
     tables: RegistrySnapshot,
     limits: Limits,
@@ -181,7 +186,9 @@ def _learn(
     handoffs = Handoffs.of(task, step, tables, limits, memory)
     ref = None
     if message.said is not None:
-        ref = memory.inherit(message.said, parent)
+        root = links.root_of(message)
+        own = root == state_key(task.workflow, task.task_id)  # which has gone round in a circle
+        ref = None if own else memory.inherit(message.said, root)
         if ref is None:
             return task, []
     for at in sorted(set(message.taken_back.values())):

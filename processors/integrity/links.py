@@ -14,8 +14,10 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 
+from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import publish
 from processors.integrity.events import Alias, Remembered, TaskEvent
+from processors.integrity.feed import Feed
 from processors.integrity.outbox import VIOLATIONS
 from processors.integrity.state import Child, Parent, Task, Waiting, state_key
 from processors.integrity.step import StepContext
@@ -34,7 +36,7 @@ Other = Parent | Child
 
 
 def declared(
-    task: Task, output: ToolOutput, step: StepContext, wait_ms: int
+    task: Task, output: ToolOutput, step: StepContext, tables: RegistrySnapshot, wait_ms: int
 ) -> tuple[Task, list[Effect]]:
     """The task with the links that an output tells of, and the messages about them. From a new
     parent it waits for an answer, `wait_ms` at most."""
@@ -46,15 +48,15 @@ def declared(
         workflow, id_ = _named(task, name)
         why = _why_not(following, workflow, id_)
         if why is not None:
-            effects.append(_refused(step, name, why))
+            effects += _refused(step, tables, name, why)
         elif not any(_is(parent, workflow, id_) for parent in following.parents):
-            following.parents = (*following.parents, _parent(following, workflow, id_))
+            following.parents = (*following.parents, Parent(workflow, id_))
             following.wait_until = step.now + wait_ms
             effects.append(_to(following, workflow, id_, "linked", step.occurred_at))
     for name in tasks_named(output.continued_by):
         workflow, id_ = _named(task, name)
         if (workflow, id_) == (task.workflow, task.task_id):
-            effects.append(_refused(step, name, "itself"))
+            effects += _refused(step, tables, name, "itself")
         elif not any(_is(child, workflow, id_) for child in following.children):
             effects.append(_to(following, workflow, id_, "continued", step.occurred_at))
     return following, effects
@@ -68,10 +70,6 @@ def _is(other: Other, workflow: str, id_: str) -> bool:
     return (other.workflow, other.task_id) == (workflow, id_)
 
 
-def _parent(task: Task, workflow: str, id_: str) -> Parent:
-    return Parent(1 + max([parent.number for parent in task.parents], default=0), workflow, id_)
-
-
 def _why_not(task: Task, workflow: str, id_: str) -> str | None:
     """Why a task cannot continue another one (a stable word); None where it can."""
     if (workflow, id_) == (task.workflow, task.task_id):
@@ -83,9 +81,12 @@ def _why_not(task: Task, workflow: str, id_: str) -> str | None:
     return "too_many" if len(task.parents) >= MAX_PARENTS else None
 
 
-def _refused(step: StepContext, name: TaskName, why: str) -> Effect:
+def _refused(step: StepContext, tables: RegistrySnapshot, name: TaskName, why: str) -> list[Effect]:
+    """What is told of a link that does not come to be, insights too."""
     record = publish.link_refused(step, name.workflow or step.workflow, name.task_id, why)
-    return Publish(VIOLATIONS, step.task_id, record)
+    feed = Feed(step, tables, b"")
+    feed.unknown(record)
+    return [Publish(VIOLATIONS, step.task_id, record), *feed.adds()]
 
 
 def _unlinked(task: Task, workflow: str, id_: str, step: StepContext) -> Iterator[Effect]:
@@ -106,12 +107,26 @@ def _to(task: Task, workflow: str, id_: str, kind: str, at: int, **more: object)
 
 
 def above(task: Task) -> list[str]:
-    """The keys of all tasks that a task continues, as far as it knows."""
+    """The keys of all tasks that a task continues, directly or not, as far as it knows."""
     found: dict[str, None] = {}
     for parent in task.parents:
         found[state_key(parent.workflow, parent.task_id)] = None
         found.update(dict.fromkeys(parent.above))
-    return list(found)[:MAX_ABOVE]
+    return list(found)
+
+
+def left(before: Task, after: Task) -> bool:
+    """Whether a task does not continue one any more that it did. Where more are above one than are
+    known, nobody can tell."""
+    if after.parents is before.parents or any(len(p.above) >= MAX_ABOVE for p in after.parents):
+        return False
+    return not set(above(before)) <= set(above(after))
+
+
+def root_of(message: LinkMessage) -> str:
+    """The key of the task that said what a message tells."""
+    assert message.said is not None
+    return message.said.root or state_key(message.of_workflow, message.of_task_id)
 
 
 def all_of(task: Task, child: Child, at: int) -> Iterator[Effect]:
@@ -129,9 +144,14 @@ def _knows_anything(task: Task) -> bool:
     return bool(task.stage or task.events or task.whence)
 
 
+def is_anything(task: Task) -> bool:
+    """Whether there is anything to keep of a task: a link with it, too, which waits for it."""
+    return bool(_knows_anything(task) or task.parents or task.children or task.retracted)
+
+
 def _caught_up(task: Task, child: Child, at: int) -> Effect:
     where = whereabouts(task)
-    return _to(task, *_key(child), "caught_up", at, where=where, above=above(task))
+    return _to(task, *_key(child), "caught_up", at, where=where, above=above(task)[:MAX_ABOVE])
 
 
 def whereabouts(task: Task) -> Whereabouts | None:
@@ -180,6 +200,7 @@ def _there(event: Remembered) -> SaidThere | None:
         ref.offset,
         context,
         ref.from_person,
+        root=event.root,
         **more,
     )
 
@@ -196,9 +217,11 @@ def news(before: Task, after: Task, at: int) -> Iterator[Effect]:
         if names:
             for child in children:
                 yield _to(after, *_key(child), "taken_back", at, taken_back=names)
-    first = _knows_anything(after) and not _knows_anything(before)
+    if not _knows_anything(after):
+        return  # so those that wait for its answer wait on
+    first = not _knows_anything(before)
     known = children if first else [child for child in children if child in before.children]
-    if first or above(after) != above(before):
+    if first or (after.parents is not before.parents and above(after) != above(before)):
         for child in known:
             yield _caught_up(after, child, at)
 
@@ -282,7 +305,9 @@ def parent_of(task: Task, message: LinkMessage) -> Parent | None:
     return next((parent for parent in task.parents if _is(parent, *other)), None)
 
 
-def taken(task: Task, message: LinkMessage, step: StepContext) -> tuple[Task, list[Effect]]:
+def taken(
+    task: Task, message: LinkMessage, step: StepContext, tables: RegistrySnapshot
+) -> tuple[Task, list[Effect]]:
     """The task with its links as they are after a message, and what the others are told."""
     following = replace(task)
     other = message.of_workflow, message.of_task_id
@@ -305,20 +330,26 @@ def taken(task: Task, message: LinkMessage, step: StepContext) -> tuple[Task, li
     elif message.kind == "continued":
         why = _why_not(task, *other)
         if why is not None:
-            return task, [_refused(step, name, why)]
+            return task, _refused(step, tables, name, why)
         if parent is None:
-            following.parents = (*task.parents, _parent(task, *other))
+            following.parents = (*task.parents, Parent(*other))
             effects.append(_to(following, *other, "linked", at))
     elif message.kind in ("refused", "unlinked"):
         following.parents = tuple([each for each in task.parents if each is not parent])
         following.children = tuple([each for each in task.children if not _is(each, *other)])
         if message.kind == "refused" and parent is not None:
-            effects.append(_refused(step, name, message.reason))
+            effects += _refused(step, tables, name, message.reason)
+    elif message.kind == "said" and parent is not None:
+        root = root_of(message)
+        known = root in parent.above or root == state_key(parent.workflow, parent.task_id)
+        if not known and len(parent.above) < MAX_ABOVE:
+            more = replace(parent, above=(*parent.above, root))
+            following.parents = tuple([more if p is parent else p for p in task.parents])
     elif message.kind == "caught_up" and parent is not None:
         if state_key(task.workflow, task.task_id) in message.above:
             following.parents = tuple([each for each in task.parents if each is not parent])
             effects.append(_to(following, *other, "unlinked", at))
-            effects.append(_refused(step, name, "cycle"))
+            effects += _refused(step, tables, name, "cycle")
             return following, effects
         answered = replace(parent, answered=True, above=tuple(message.above))
         following.parents = tuple([answered if p is parent else p for p in task.parents])

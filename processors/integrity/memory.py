@@ -56,6 +56,7 @@ class Memory(Struct, gc=False):
     _searched: dict[int | str, Candidates]
     _secrets: TaskSecrets | None
     _named: set[str] | None  # at least the names that it holds values of, once they were counted
+    _linked: bool  # whether any of it came from other tasks
     # What held handoffs of this input are judged by: the parts of an output have it in common.
     _before: dict[tuple[int, int], Search] = {}
 
@@ -76,6 +77,7 @@ class Memory(Struct, gc=False):
             {} if task.searched is None else task.searched,
             task.secrets,
             task.named,
+            bool(task.parents),
         )
 
     def put_into(self, task: Task) -> Task:
@@ -89,7 +91,9 @@ class Memory(Struct, gc=False):
     @property
     def search(self) -> Search:
         """What it remembers now, to be searched."""
-        return Search(self.events, self.retracted, self.lost, self._searched, self.gone)
+        return Search(
+            self.events, self.retracted, self.lost, self._searched, self.gone, self.classified
+        )
 
     @property
     def secrets(self) -> TaskSecrets:
@@ -153,7 +157,10 @@ class Memory(Struct, gc=False):
         if found is None or found.retracted is not self.retracted:
             past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
             events = [event for event in self.events if event.number < number]
-            found = Search([*past, *events], self.retracted, self.lost[:lost], {}, self.gone)
+            lost_then = self.lost[:lost]
+            found = Search(
+                [*past, *events], self.retracted, lost_then, {}, self.gone, self.classified
+            )
             self._before[number, lost] = found
         return found
 
@@ -276,7 +283,8 @@ class Memory(Struct, gc=False):
             return
         kept = value if len(value) <= self.limits.value_bytes else None
         number, self.next_number = self.next_number, self.next_number + 1
-        alias = Alias(number, hop, name, kept, ref, source_name, at, candidates)
+        root = self._root_of(ref.number) if self._linked else ""
+        alias = Alias(number, hop, name, kept, ref, source_name, at, candidates, root)
         self._append(alias, weight(alias))
         self._count_names((name,))
 
@@ -295,13 +303,14 @@ class Memory(Struct, gc=False):
 
     # --- what other tasks know ----------------------------------------------------------------
 
-    def inherit(self, said: SaidThere, parent: int) -> EventRef | None:
-        """Remember what a task said that this one continues; None where it is known, or was taken
-        back. It has at most a quarter of the room: beyond that the oldest of it is forgotten."""
+    def inherit(self, said: SaidThere, root: str) -> EventRef | None:
+        """Remember what the task with the key `root` said, which this one continues, directly or
+        not; None where it is known, or was taken back. What came from others has at most a quarter
+        of the room: beyond that the oldest of it is forgotten."""
         place = said.from_person, said.partition, said.offset
         alias = said.source_name
         for known in self.events:
-            if not known.parent or _place(known.ref) != place:
+            if not known.root or _place(known.ref) != place:
                 continue
             if known.name in said.context if isinstance(known, Alias) else not alias:
                 return None
@@ -316,16 +325,16 @@ class Memory(Struct, gc=False):
         event: Remembered
         if alias:
             ((name, value),) = context.items()
-            event = Alias(ref.number, 0, name, value, ref, alias, said.at, said.candidates, parent)
+            event = Alias(ref.number, 0, name, value, ref, alias, said.at, said.candidates, root)
         else:
-            event = TaskEvent(ref, 0, context, {}, tuple(said.empty), said.run, parent)
+            event = TaskEvent(ref, 0, context, {}, tuple(said.empty), said.run, root)
         self._append(event, weight(event))
         self._count_names(context)
         self._bound_inherited()
         return ref
 
     def _bound_inherited(self) -> None:
-        inherited = [event for event in self.events if event.parent]
+        inherited = [event for event in self.events if event.root]
         size = sum(map(weight, inherited))
         names = Counter([name for event in inherited for name in _names(event)])
         gone = set()
@@ -339,9 +348,21 @@ class Memory(Struct, gc=False):
                 self.lost = add_name(self.lost, name)
         self._drop(gone)
 
-    def disinherit(self, parent: int) -> None:
-        """Forget what came from a task that this one does not continue any more."""
-        self._drop({event.number for event in self.events if event.parent == parent})
+    def disinherit(self, above: Collection[str]) -> set[int]:
+        """Forget what came from tasks that this one does not continue any more: from others than
+        `above`. The numbers of the events."""
+        past = [each.event for each in self.forgotten]
+        gone = {e.number for e in (*past, *self.events) if e.root and e.root not in above}
+        if gone:
+            self.forgotten = tuple([f for f in self.forgotten if f.event.number not in gone])
+        self._drop(gone)
+        return gone
+
+    def _root_of(self, number: int) -> str:
+        """Which task the event of a number came from; empty: this one."""
+        past = [each.event for each in self.forgotten]
+        found = [event for event in (*self.events, *past) if event.ref.number == number]
+        return found[0].root if found else ""
 
     def _drop(self, numbers: Collection[int]) -> None:
         if not numbers:

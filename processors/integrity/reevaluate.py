@@ -1,6 +1,6 @@
 """Held handoffs: judged again when something is learnt, set, registered or corrected."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -212,6 +212,18 @@ def _settle(handoffs: Handoffs, held: OpenHandoff, handoff: OpenHandoff, verdict
             # Broken in another way, or under a newer version, is no second break to be paged for.
             known = (violation.kind, violation.subject, violation.severity) in before
             out.open(handoff, violation, text, known)
+
+
+def unlearn(handoffs: Handoffs, numbers: Collection[int]) -> None:
+    """What came with these events is known no more: the held ones are judged again without it."""
+    for held in handoffs.held():
+        handoff = handoffs.draft(held)
+        handoff.values = {
+            name: field
+            for name, field in handoff.values.items()
+            if field.how != "late" or field.ref.number not in numbers
+        }
+        judge_again(handoffs, handoff)
 
 
 def retract(handoffs: Handoffs, names: Iterable[str], at: int) -> None:

@@ -60,10 +60,11 @@ class TaskSecrets(Struct, gc=False):
         """What must not be told of these values, and of those of a context."""
         if not self.classified.at:
             return NO_SECRETS
-        more = self._more(context)
-        if not more:
-            return self._all()
-        return Secrets(self.classified.texts([*_pairs(self.values), *more]))
+        return Secrets(self.texts(context)) if self._more(context) else self._all()
+
+    def texts(self, context: Mapping[str, bytes]) -> set[str]:
+        """The texts of these values, and of those of a context."""
+        return self.classified.texts([*_pairs(self.values), *self._more(context)])
 
     def _more(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
         """What of a context may be classified, and is not known."""

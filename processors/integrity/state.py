@@ -223,11 +223,10 @@ class Forgotten(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Parent(Struct, frozen=True, array_like=True, gc=False):
-    """A task that this one continues. What came from it has its `number` (from 1). `answered`: all
-    that it knew is here. `above` are the keys of the tasks that it continues itself, all of them.
+    """A task that this one continues. `answered`: all that it knew is here. `above` are the keys of
+    the tasks that it continues itself, directly or not.
     """
 
-    number: int
     workflow: str
     task_id: str
     answered: bool = False
@@ -370,3 +369,8 @@ def state_key(workflow: str, task_id: str) -> str:
     if "/" in workflow or "%" in workflow:
         workflow = workflow.replace("%", "%25").replace("/", "%2F")
     return f"{workflow}/{task_id}"
+
+
+def workflow_of(key: str) -> str:
+    """The workflow in the key of a task's state."""
+    return key.partition("/")[0].replace("%2F", "/").replace("%25", "%")

@@ -39,7 +39,7 @@ from schemas.links import Whereabouts
 from schemas.records import How
 
 # Of this whole form. A state that was written in another one is not read.
-FORMAT = 4
+FORMAT = 5
 _PLACED = 48  # bytes of a package's value from which on it refers to an event that has it
 Item = TypeVar("Item")
 
@@ -68,7 +68,7 @@ class _Event(Struct, frozen=True, array_like=True, tag=2, gc=False):
     large: dict[str, bytes] = {}
     empty: tuple[str, ...] = ()
     run: str = ""
-    parent: int = 0
+    root: str = ""
 
 
 class _StoredField(Struct, frozen=True, array_like=True, gc=False):
@@ -286,7 +286,7 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
     if not shared:
         return event
     written: dict[str, bytes | int] = {**event.context, **shared}
-    return _Event(event.ref, event.hop, written, event.large, event.empty, event.run, event.parent)
+    return _Event(event.ref, event.hop, written, event.large, event.empty, event.run, event.root)
 
 
 def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remembered]) -> int:
@@ -510,7 +510,7 @@ def _read_event(written: TaskEvent | Alias | _Event, before: Sequence[Remembered
         written.large,
         written.empty,
         written.run,
-        written.parent,
+        written.root,
     )
 
 

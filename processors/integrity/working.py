@@ -6,7 +6,7 @@ from processors.contracts.registry import RegistrySnapshot
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import Limits
 from processors.integrity.memory import Memory
-from processors.integrity.state import MAX_EVENTS, Task
+from processors.integrity.state import MAX_EVENTS, Task, workflow_of
 from processors.integrity.step import StepContext
 from schemas.flow import InputEvent
 from schemas.records import Ack
@@ -19,6 +19,7 @@ def memory_of(task: Task, tables: RegistrySnapshot, limits: Limits) -> Memory:
     if not task.parents:
         return Memory.of(task, limits, tables.classified(task.workflow))
     workflows = {task.workflow, *(parent.workflow for parent in task.parents)}
+    workflows.update([workflow_of(key) for parent in task.parents for key in parent.above])
     return Memory.of(task, limits, tables.classified(*sorted(workflows)))
 
 

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     early_grace_ms: int = Field(60_000, ge=0, le=_LONGEST_MS)
     repeat_grace_ms: int = Field(600_000, ge=0, le=_LONGEST_MS)
     live_grace_ms: int = Field(600_000, ge=0, le=_LONGEST_MS)
+    link_grace_ms: int = Field(5_000, ge=0, le=_LONGEST_MS)
     # Of insights, with their reasons in `processors.insights.limits`.
     pattern_window_ms: int = Field(86_400_000, ge=60_000, le=_LONGEST_MS)
     pattern_settle_ms: int = Field(10_000, ge=0, le=_LONGEST_MS)
