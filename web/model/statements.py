@@ -54,7 +54,7 @@ def _with_lane(table: str, columns: str, then: str) -> str:
 
 # In one partition the offset decides; a topic that got more partitions has a key in two.
 _NEWER = (
-    "where case when excluded.partition = {0}.partition then excluded.offset > {0}.offset "
+    " where case when excluded.partition = {0}.partition then excluded.offset > {0}.offset "
     "else excluded.written >= {0}.written end"
 )
 
