@@ -55,7 +55,7 @@ class Traffic:
                 "documented": number % 3 > 0,
                 "contract": edge["contract"],
                 "fields": dict.fromkeys(_FIELDS, 0.9),
-                "types": dict.fromkeys(_FIELDS, ["string"]),
+                "types": {name: ["string"] for name in _FIELDS},
                 "counts": dict.fromkeys(EDGE_COUNTS, moves),
                 "fidelity": 0.8,
                 "completeness": 0.9,

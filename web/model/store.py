@@ -120,12 +120,16 @@ class Store:
                 )
         return frozenset(kinds)
 
-    def seen(self, now: int, problem: str | None) -> None:
-        """Note that the topics were looked at now (epoch ms), and what keeps them from being read,
-        as a sentence."""
+    def seen(self, now: int) -> None:
+        """Note that the topics were looked at now (epoch ms), and that nothing is wrong."""
         with self.db:
-            for name, content in (("as_of", str(now)), ("problem", problem)):
-                self.db.execute("insert or replace into meta values (?, ?)", (name, content))
+            self.db.execute("insert or replace into meta values ('as_of', ?)", (str(now),))
+            self.db.execute("delete from meta where name = 'problem'")
+
+    def problem(self, sentence: str) -> None:
+        """Note what keeps the topics from being read."""
+        with self.db:
+            self.db.execute("insert or replace into meta values ('problem', ?)", (sentence,))
 
     def sweep(self, now: int) -> int:
         """Delete some of what is past its time at `now` (epoch ms). Returns how many rows went;

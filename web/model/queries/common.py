@@ -1,6 +1,7 @@
 """What the questions have in common: coordinates, counts, pages, and filters as SQL."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import apsw
@@ -44,13 +45,12 @@ def place(topic: str | int, partition: int, offset: int) -> Place:
 
 def rows(db: apsw.Connection, sql: str, values: Values | None = None) -> list[dict[str, Any]]:
     """All rows of a question, by the names of their columns."""
-    cursor = db.cursor()
-    cursor.row_trace = _named
-    return cursor.execute(sql, values or {}).fetchall()
-
-
-def _named(cursor: apsw.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
-    return {column[0]: value for column, value in zip(cursor.get_description(), row, strict=True)}
+    cursor = db.execute(sql, values or {})
+    try:
+        names = [column[0] for column in cursor.get_description()]
+    except apsw.ExecutionCompleteError:  # no row
+        return []
+    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 def after(cursor: str | None) -> tuple[int, str] | None:
@@ -143,11 +143,16 @@ SUMMED: Final = ", ".join(f"coalesce(sum(h.{name}), 0) as {name}" for name in FI
 
 def sums(row: dict[str, Any]) -> Sums:
     """The sums in a row that selected `SUMMED`."""
-    found = {name: row[name] for name in FIGURES}
-    judged = found["judged"]
-    for name in ("fidelity", "completeness"):
-        found[name] = found[name] / judged / 1_000_000 if judged else None
-    return Sums(**found)
+    return sums_of([row[name] for name in FIGURES])
+
+
+def sums_of(figures: Sequence[int]) -> Sums:
+    """The sums of figures in the order of `FIGURES`."""
+    begun, judged, fidelity, completeness, *rest = figures
+    if not judged:
+        return Sums(begun, judged, None, None, *rest)
+    whole = judged * 1_000_000
+    return Sums(begun, judged, fidelity / whole, completeness / whole, *rest)
 
 
 def edge_key(workflow: str, from_stage: str, receiver: str) -> str:

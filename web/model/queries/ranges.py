@@ -1,7 +1,5 @@
 """What handoffs and violations of a range of time add up to, by edge."""
 
-from typing import Any
-
 import apsw
 from msgspec import Struct
 
@@ -15,6 +13,7 @@ from web.model.queries.common import (
     of_violations,
     rows,
     sums,
+    sums_of,
 )
 
 
@@ -45,20 +44,16 @@ Losses = dict[tuple[str, str], tuple[int, int]]
 def by_edge(db: apsw.Connection, filters: Filters, span: Span) -> dict[str, EdgeSums]:
     """The edges of handoffs with traffic in a range, by their keys."""
     where, values = of_lanes(filters)
-    found = rows(
-        db,
+    found: dict[str, EdgeSums] = {}
+    for workflow, from_stage, receiver, *figures in db.execute(
         f"select l.workflow, l.from_stage, l.receiver, {SUMMED} from lanes l join hours h "
         "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour "
         f"where {where} group by l.workflow, l.from_stage, l.receiver",
         {**values, **hours_of(span)},
-    )
-    told = [_edge(each) for each in found]
-    return {each.key: each for each in told}
-
-
-def _edge(row: dict[str, Any]) -> EdgeSums:
-    names = row["workflow"], row["from_stage"], row["receiver"]
-    return EdgeSums(edge_key(*names), *names, sums(row))
+    ):
+        key = edge_key(workflow, from_stage, receiver)
+        found[key] = EdgeSums(key, workflow, from_stage, receiver, sums_of(figures))
+    return found
 
 
 def in_all(db: apsw.Connection, filters: Filters, span: Span, more: str = "true") -> Sums:
