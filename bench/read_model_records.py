@@ -46,7 +46,7 @@ class Traffic:
     def tables(self) -> Iterator[Record]:
         """Edges and patterns, one record a key."""
         for number, edge in enumerate(self._edges):
-            moves = 50_000 // (number + 1) + 5
+            moves = 5_000 // (number + 1) + 5
             common: dict[str, Any] = {
                 "workflow": edge["workflow"],
                 "from_": edge["from"],

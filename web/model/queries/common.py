@@ -1,10 +1,10 @@
 """What the questions have in common: coordinates, counts, pages, and filters as SQL."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
 import apsw
+import msgspec
 from msgspec import Struct
 
 from schemas.feed import subject
@@ -162,4 +162,4 @@ def edge_key(workflow: str, from_stage: str, receiver: str) -> str:
 
 def listed(text: str | None) -> Any:
     """A column that holds JSON."""
-    return json.loads(text) if text else []
+    return msgspec.json.decode(text) if text else []

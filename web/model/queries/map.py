@@ -14,13 +14,15 @@ from web.model.queries.common import (
     Values,
     after,
     cursor_of,
+    edge_key,
     listed,
     place,
     rows,
 )
-from web.model.queries.ranges import EdgeSums, Lost, by_edge, in_all, losses, lost_by_edge
+from web.model.queries.ranges import Edge, Lost, figures_by_edge, in_all, losses, lost_by_edge
 
 BUSIEST: Final = 40
+_COUNTED: Final = ("begun", "judged", "fidelity", "late")
 
 
 class MapEdge(Struct, frozen=True):
@@ -104,12 +106,10 @@ def map_(db: apsw.Connection, filters: Filters, now: int, limit: int = BUSIEST) 
     """The edges with traffic in the range, the busiest first. With a contract, receiver, team or
     owner asked for, only handoffs have these."""
     span, earlier = filters.span(now), filters.before(now)
-    here = by_edge(db, filters, span)
-    before = by_edge(db, filters, earlier)
-    lost = lost_by_edge(db, filters, span)
+    here = figures_by_edge(db, filters, span, *_COUNTED)
     wide = not (filters.receiver or filters.team or filters.owner or filters.contract)
-    known: dict[str, dict[str, Any]] = {}
-    moves: list[MapEdge] = []
+    known: dict[tuple[str, Edge], dict[str, Any]] = {}
+    order: list[tuple[float, str, Edge]] = [(n[0], "handoff", edge) for edge, n in here.items()]
     for row in rows(
         db,
         "select key, kind, workflow, from_, to_, moves, documented, contract, first_seen, "
@@ -117,25 +117,28 @@ def map_(db: apsw.Connection, filters: Filters, now: int, limit: int = BUSIEST) 
         "and (:workflow is null or workflow = :workflow)",
         {"since": span.since, "until": span.until, "workflow": filters.workflow},
     ):
-        known[row["key"]] = row
+        edge = row["workflow"], row["from_"], row["to_"]
+        known[row["kind"], edge] = row
         if row["kind"] == "move" and wide:
-            moves.append(_move(row))
+            order.append((_in_range(row, span), "move", edge))
+    order.sort(key=lambda each: (-each[0], *each[1:]))
+    before = figures_by_edge(db, filters, earlier, *_COUNTED)
+    lost = lost_by_edge(db, filters, span)
     found = [
-        _handoffs(each, before.get(key), known.get(key), lost.get(key, 0), span.since)
-        for key, each in here.items()
+        _move(known[kind, edge])
+        if kind == "move"
+        else _handoffs(edge, here[edge], before.get(edge), known.get((kind, edge)), lost, span)
+        for _, kind, edge in order[:limit]
     ]
-    found += moves
-    found.sort(key=lambda each: (-_in_range(each, known, span), each.key))
-    return Map(found[:limit], max(0, len(found) - limit))
+    return Map(found, max(0, len(order) - limit))
 
 
-def _in_range(edge: MapEdge, known: dict[str, dict[str, Any]], span: Span) -> float:
-    """The volume in the range; of a move as if its moves had come evenly."""
-    if not edge.whole:
-        return edge.volume
-    first, last = known[edge.key]["first_seen"], edge.last_seen
+def _in_range(row: dict[str, Any], span: Span) -> float:
+    """How many moves of an edge are in the range, as if they had come evenly: only the order of
+    edges goes by it."""
+    first, last = row["first_seen"], row["last_seen"]
     inside = min(last, span.until) - max(first, span.since)
-    return edge.volume * max(inside, 1) / max(last - first, 1)
+    return float(row["moves"] * max(inside, 1) / max(last - first, 1))
 
 
 def _move(row: dict[str, Any]) -> MapEdge:
@@ -159,26 +162,33 @@ def _move(row: dict[str, Any]) -> MapEdge:
 
 
 def _handoffs(
-    edge: EdgeSums, before: EdgeSums | None, row: dict[str, Any] | None, lost: int, since: int
+    edge: Edge,
+    figures: list[int],
+    before: list[int] | None,
+    row: dict[str, Any] | None,
+    lost: dict[Edge, int],
+    span: Span,
 ) -> MapEdge:
-    sums = edge.sums
+    begun, judged, _, late = figures
     return MapEdge(
-        edge.key,
+        edge_key(*edge),
         "handoff",
-        edge.workflow,
-        edge.from_stage,
-        edge.receiver,
-        sums.begun,
-        before.sums.begun if before else 0,
+        *edge,
+        begun,
+        before[0] if before else 0,
         False,
-        bool(row["documented"]) if row else sums.judged > 0,
+        bool(row["documented"]) if row else judged > 0,
         row["contract"] if row else None,
-        sums.fidelity,
-        before.sums.fidelity if before else None,
-        lost,
-        sums.late,
-        row["last_seen"] if row else since,
+        _fidelity(figures),
+        _fidelity(before) if before else None,
+        lost.get(edge, 0),
+        late,
+        row["last_seen"] if row else span.since,
     )
+
+
+def _fidelity(figures: list[int]) -> float | None:
+    return figures[2] / figures[1] / 1_000_000 if figures[1] else None
 
 
 def edge(

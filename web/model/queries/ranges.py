@@ -1,5 +1,9 @@
 """What handoffs and violations of a range of time add up to, by edge."""
 
+from collections import Counter
+from operator import add
+from typing import TypeVar
+
 import apsw
 from msgspec import Struct
 
@@ -15,6 +19,9 @@ from web.model.queries.common import (
     sums,
     sums_of,
 )
+from web.model.schema import FIGURES
+
+Key = TypeVar("Key", str, tuple[str, str, str])
 
 
 class Lost(Struct, frozen=True):
@@ -39,21 +46,49 @@ class EdgeSums(Struct, frozen=True):
 
 
 Losses = dict[tuple[str, str], tuple[int, int]]
+Edge = tuple[str, str, str]  # its workflow, stage and receiver
 
 
-def by_edge(db: apsw.Connection, filters: Filters, span: Span) -> dict[str, EdgeSums]:
-    """The edges of handoffs with traffic in a range, by their keys."""
+def figures_by_edge(
+    db: apsw.Connection, filters: Filters, span: Span, *figures: str
+) -> dict[Edge, list[int]]:
+    """Some figures (of `schema.FIGURES`) of the edges of handoffs with traffic in a range."""
     where, values = of_lanes(filters)
-    found: dict[str, EdgeSums] = {}
-    for workflow, from_stage, receiver, *figures in db.execute(
-        f"select l.workflow, l.from_stage, l.receiver, {SUMMED} from lanes l join hours h "
+    added = ", ".join(f"sum(h.{name})" for name in figures)
+    found: dict[Edge, list[int]] = {}
+    # By lane the rows are in the order of the index; several lanes of an edge are added up here.
+    for workflow, from_stage, receiver, *more in db.execute(
+        f"select l.workflow, l.from_stage, l.receiver, {added} from lanes l join hours h "
         "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour "
-        f"where {where} group by l.workflow, l.from_stage, l.receiver",
+        f"where {where} group by l.id",
         {**values, **hours_of(span)},
     ):
-        key = edge_key(workflow, from_stage, receiver)
-        found[key] = EdgeSums(key, workflow, from_stage, receiver, sums_of(figures))
+        _add(found, (workflow, from_stage, receiver), more)
     return found
+
+
+def use(db: apsw.Connection, by: str, span: Span) -> dict[str, Sums]:
+    """All figures of a range by a column of lanes."""
+    found: dict[str, list[int]] = {}
+    for name, *more in db.execute(
+        f"select l.{by}, {SUMMED} from lanes l join hours h "
+        "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour group by l.id",
+        hours_of(span),
+    ):
+        _add(found, name, more)
+    return {name: sums_of(figures) for name, figures in found.items()}
+
+
+def _add(found: dict[Key, list[int]], key: Key, more: list[int]) -> None:
+    before = found.get(key)
+    found[key] = more if before is None else list(map(add, before, more))
+
+
+def by_edge(db: apsw.Connection, filters: Filters, span: Span) -> list[EdgeSums]:
+    """All figures of the edges of handoffs with traffic in a range, the busiest first."""
+    found = figures_by_edge(db, filters, span, *FIGURES)
+    busiest = sorted(found.items(), key=lambda each: (-each[1][0], each[0]))
+    return [EdgeSums(edge_key(*names), *names, sums_of(figures)) for names, figures in busiest]
 
 
 def in_all(db: apsw.Connection, filters: Filters, span: Span, more: str = "true") -> Sums:
@@ -69,22 +104,19 @@ def in_all(db: apsw.Connection, filters: Filters, span: Span, more: str = "true"
     return sums(found)
 
 
-def lost_by_edge(db: apsw.Connection, filters: Filters, span: Span) -> dict[str, int]:
-    """How many violations that are about a field began in a range, by the key of the edge."""
+def lost_by_edge(db: apsw.Connection, filters: Filters, span: Span) -> dict[Edge, int]:
+    """How many violations that are about a field began in a range, by edge."""
     where, values = of_lanes(filters)
     also, of_kind = of_violations(filters, "b")
-    found = rows(
-        db,
-        "select l.workflow, l.from_stage, l.receiver, sum(b.n) as n from lanes l join breaks b "
+    found: Counter[Edge] = Counter()
+    for workflow, from_stage, receiver, number in db.execute(
+        "select l.workflow, l.from_stage, l.receiver, sum(b.n) from lanes l join breaks b "
         "on b.lane = l.id and b.hour >= :since_hour and b.hour < :until_hour "
-        f"where b.field <> '' and {where} and {also} "
-        "group by l.workflow, l.from_stage, l.receiver",
+        f"where b.field <> '' and {where} and {also} group by l.id",
         {**values, **of_kind, **hours_of(span)},
-    )
-    return {
-        edge_key(each["workflow"], each["from_stage"], each["receiver"]): each["n"]
-        for each in found
-    }
+    ):
+        found[workflow, from_stage, receiver] += number
+    return found
 
 
 def losses(

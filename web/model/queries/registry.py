@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from web.model.filters import Filters
 from web.model.queries.causes import PatternRow, Registered, patterns, registered
-from web.model.queries.common import SUMMED, Place, Sums, hours_of, place, rows, sums
-from web.model.queries.ranges import EdgeSums, Lost, by_edge, losses
+from web.model.queries.common import Place, Sums, place, rows
+from web.model.queries.ranges import EdgeSums, Lost, by_edge, losses, use
 from web.model.schema import NUMBER, TOPICS
 
 
@@ -92,12 +92,11 @@ def contract(db: apsw.Connection, id_: str, filters: Filters, now: int) -> Contr
     history = registered(db, "topic = :topic and id = :id", {"topic": topic, "id": id_}, 100)
     if not versions and not history:
         return None
-    edges = sorted(by_edge(db, only, only.span(now)).values(), key=lambda each: -each.sums.begun)
     return ContractPage(
         id_,
         versions,
         history,
-        edges[:100],
+        by_edge(db, only, only.span(now))[:100],
         losses(db, only, now, 20),
         patterns(db, Filters(contract=id_)).rows,
     )
@@ -105,15 +104,7 @@ def contract(db: apsw.Connection, id_: str, filters: Filters, now: int) -> Contr
 
 def _documents(db: apsw.Connection, topic: str, filters: Filters, now: int) -> list[DocumentRow]:
     by = "contract" if topic == "handoff.contracts" else "receiver"
-    use = {
-        row["name"]: sums(row)
-        for row in rows(
-            db,
-            f"select l.{by} as name, {SUMMED} from lanes l join hours h on h.lane = l.id "
-            f"and h.hour >= :since_hour and h.hour < :until_hour group by l.{by}",
-            hours_of(filters.span(now)),
-        )
-    }
+    used = use(db, by, filters.span(now))
     found = rows(
         db,
         "select * from registry where topic = :topic "
@@ -122,10 +113,10 @@ def _documents(db: apsw.Connection, topic: str, filters: Filters, now: int) -> l
         "order by id, version desc limit 2000",
         {"topic": NUMBER[topic], "workflow": filters.workflow, "team": filters.team},
     )
-    return [_document(row, use) for row in found]
+    return [_document(row, used) for row in found]
 
 
-def _document(row: dict[str, Any], use: dict[str, Sums]) -> DocumentRow:
+def _document(row: dict[str, Any], used: dict[str, Sums]) -> DocumentRow:
     return DocumentRow(
         row["id"],
         row["version"],
@@ -137,7 +128,7 @@ def _document(row: dict[str, Any], use: dict[str, Sums]) -> DocumentRow:
         row["receiver"],
         row["written"],
         row["document"],
-        use.get(row["id"], Sums()),
+        used.get(row["id"], Sums()),
         place(TOPICS[row["topic"]], row["partition"], row["offset"]),
     )
 

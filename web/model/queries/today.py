@@ -1,6 +1,5 @@
 """What is wrong now, and what got worst in the range against the one before."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import apsw
@@ -12,19 +11,21 @@ from web.model.queries.common import (
     ROWS,
     Count,
     Place,
-    Sums,
     after,
     counted,
     cursor_of,
+    edge_key,
     of_lanes,
     place,
     rows,
 )
 from web.model.queries.held import held_filter
-from web.model.queries.ranges import EdgeSums, by_edge, lost_by_edge
+from web.model.queries.ranges import Edge, figures_by_edge, lost_by_edge
 
 ENOUGH: Final = 5  # handoffs in each range, for a change to say anything
 _SHOWN: Final = 10
+_NOTABLE: Final = 0.005  # a smaller change of a share is none
+_COUNTED: Final = ("begun", "judged", "fidelity", "late", "returned", "rejected")
 
 
 class Worse(Struct, frozen=True):
@@ -154,43 +155,44 @@ def worst(db: apsw.Connection, filters: Filters, now: int) -> list[Worse]:
     """The ten changes for the worse that touch most handoffs: each edge with `ENOUGH` handoffs in
     both ranges, by each measure."""
     span, earlier = filters.span(now), filters.before(now)
-    here, before = by_edge(db, filters, span), by_edge(db, filters, earlier)
+    here = figures_by_edge(db, filters, span, *_COUNTED)
+    before = figures_by_edge(db, filters, earlier, *_COUNTED)
     lost, lost_before = lost_by_edge(db, filters, span), lost_by_edge(db, filters, earlier)
-    found: list[tuple[float, Worse]] = []
-    for key, edge in here.items():
-        old = before.get(key)
-        if old is None or min(edge.sums.begun, old.sums.begun) < ENOUGH:
+    found: list[tuple[float, Edge, str, float, float]] = []
+    for edge, figures in here.items():
+        old = before.get(edge)
+        if old is None or min(figures[0], old[0]) < ENOUGH:
             continue
-        shares = {
-            name: (measure(edge.sums), measure(old.sums)) for name, measure in _MEASURES.items()
-        }
-        shares["lost"] = (
-            lost.get(key, 0) / edge.sums.begun,
-            lost_before.get(key, 0) / old.sums.begun,
+        now_, was = _shares(figures, lost.get(edge, 0)), _shares(old, lost_before.get(edge, 0))
+        for measure in now_.keys() & was.keys():
+            change = now_[measure] - was[measure]
+            worse = -change if measure == "fidelity" else change
+            if worse > _NOTABLE:
+                found.append((worse * figures[0], edge, measure, now_[measure], was[measure]))
+    found.sort(key=lambda each: (-each[0], each[1:3]))
+    return [
+        Worse(
+            edge_key(*edge),
+            *edge,
+            measure,
+            share,
+            share_before,
+            here[edge][0],
+            filters.but(workflow=edge[0], receiver=edge[2]),
         )
-        for name, (new, was) in shares.items():
-            if new is None or was is None:
-                continue
-            change = was - new if name == "fidelity" else new - was
-            if change > 0.005:
-                found.append((change * edge.sums.begun, _worse(filters, edge, name, new, was)))
-    found.sort(key=lambda pair: (-pair[0], pair[1].key, pair[1].measure))
-    return [each for _, each in found[:_SHOWN]]
+        for _, edge, measure, share, share_before in found[:_SHOWN]
+    ]
 
 
-def _worse(filters: Filters, edge: EdgeSums, measure: str, now: float, before: float) -> Worse:
-    only = filters.but(workflow=edge.workflow, receiver=edge.receiver)
-    names = edge.key, edge.workflow, edge.from_stage, edge.receiver
-    return Worse(*names, measure, now, before, edge.sums.begun, only)
-
-
-def _share(name: str) -> Callable[[Sums], float | None]:
-    return lambda sums: getattr(sums, name) / sums.begun if sums.begun else None
-
-
-_MEASURES: Final[dict[str, Callable[[Sums], float | None]]] = {
-    "fidelity": lambda sums: sums.fidelity,
-    "late": _share("late"),
-    "returned": _share("returned"),
-    "rejected": _share("rejected"),
-}
+def _shares(figures: list[int], lost: int) -> dict[str, float]:
+    """The measures of an edge, from the figures `_COUNTED`."""
+    begun, judged, fidelity, late, returned, rejected = figures
+    found = {
+        "late": late / begun,
+        "returned": returned / begun,
+        "rejected": rejected / begun,
+        "lost": lost / begun,
+    }
+    if judged:
+        found["fidelity"] = fidelity / judged / 1_000_000
+    return found
