@@ -3,13 +3,29 @@ round: each sees the rows as they were when it began."""
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import apsw
 
 from web.model.schema import VERSION
+
+Answer = TypeVar("Answer")
+ANSWER_SECONDS: Final = 2.0
+_MOST_ANSWERS: Final = 256
+
+
+class _Remembered:
+    """An answer, or whoever is about to find it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.found: Any = None
+        self.until = 0.0
 
 
 class NotBuilt(Exception):
@@ -22,6 +38,29 @@ class Model:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._of_thread = threading.local()
+        self._answers: OrderedDict[Hashable, _Remembered] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ask(
+        self, question: Callable[..., Answer], *arguments: Hashable, **more: Hashable
+    ) -> Answer:
+        """The answer to a question of `queries`, with these arguments after the connection. It is
+        remembered for `ANSWER_SECONDS`: many who watch the same page ask once. Two moments `now`
+        within an hour are the same question. Raises `NotBuilt`, and what the question raises."""
+        now = more.get("now")
+        same = more | ({"now": now // 3_600_000} if isinstance(now, int) else {})
+        key = question, arguments, tuple(sorted(same.items()))
+        with self._lock:
+            answer = self._answers.setdefault(key, _Remembered())
+            self._answers.move_to_end(key)
+            while len(self._answers) > _MOST_ANSWERS:
+                self._answers.popitem(last=False)
+        with answer.lock:
+            if time.monotonic() >= answer.until:
+                with self.read() as db:
+                    answer.found = question(db, *arguments, **more)
+                answer.until = time.monotonic() + ANSWER_SECONDS
+            return answer.found  # type: ignore[no-any-return]
 
     @contextmanager
     def read(self) -> Iterator[apsw.Connection]:
