@@ -1,5 +1,6 @@
 """Records as the processors publish them, for the read model's measurements. The same each time."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any, Final
@@ -18,7 +19,7 @@ _FIELDS: Final = ("account", "amount", "contact", "due", "intent", "product", "r
 _encode = msgspec.json.Encoder().encode
 
 
-class Traffic:
+class HandoffTraffic:
     """Tasks that are handed over edges, evenly over some days before `until` (epoch ms).
 
     About ten records a handoff: outputs, its package, its signals, some violations and acks.
@@ -87,7 +88,7 @@ class Traffic:
             status="opened",
             kind="context_dropped",
             fingerprint=fingerprint,
-            severity=self._random.choice(["error", "warning"]),  # type: ignore[arg-type]
+            severity=self._random.choice(["error", "warning"]),
             workflow=edge["workflow"],
             contract=edge["contract"],
             receiver=edge["receiver"],
@@ -110,9 +111,9 @@ class Traffic:
         )
 
     def handoffs(self, count: int) -> Iterator[Record]:
-        """The records of `count` handoffs, one after the other."""
+        """The records of `count` handoffs, evenly over the days; then on and on at that pace."""
         step = max(1, (self._until - self.now) // count)
-        for number in range(count):
+        for number in itertools.count():
             self.now += step
             yield from self._handoff(number)
 

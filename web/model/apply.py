@@ -295,7 +295,7 @@ def _violations(record: Record) -> Iterator[Row]:
     )
 
 
-_AFTER: Final[dict[str, str]] = {**AFTER}
+_AFTER: Final[dict[str, str]] = {kind: state for kind, state in AFTER.items()}  # noqa: C416
 
 
 def _signals(record: Record) -> Iterator[Row]:

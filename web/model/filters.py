@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from msgspec import Struct
@@ -51,13 +51,15 @@ class Filters(Struct, frozen=True, omit_defaults=True):
     def parse(cls, query: str | Mapping[str, str]) -> "Filters":
         """From a URL's query. Other names in it are left alone. Raises `FilterError`."""
         pairs = dict(parse_qsl(query)) if isinstance(query, str) else dict(query)
-        texts = {name: pairs[name] for name in _NAMES if pairs.get(name)}
+        texts: dict[str, Any] = {name: pairs[name] for name in _NAMES if pairs.get(name)}
         for name, text in texts.items():
             if len(text) > _MOST_CHARACTERS:
                 raise FilterError(f"{name} is longer than {_MOST_CHARACTERS:,} characters")
         if texts.get("severity", "error") not in _SEVERITIES:
             raise FilterError(f"severity is one of {', '.join(_SEVERITIES)}")
-        times = {name: _moment(name, pairs[name]) for name in ("since", "until") if pairs.get(name)}
+        times: dict[str, Any] = {
+            name: _moment(name, pairs[name]) for name in ("since", "until") if pairs.get(name)
+        }
         hours = _hours(pairs["last"]) if pairs.get("last") else DEFAULT_HOURS
         found = cls(**texts, **times, hours=hours)
         if found.since is not None and found.until is not None and found.since >= found.until:

@@ -7,7 +7,7 @@ names it is kept: its tables may name customers.
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import documents
 from schemas import sources as source_documents
@@ -27,30 +27,61 @@ def rows(record: Record) -> Iterator[Row]:
     here = topic, record.partition, record.offset
     if record.value is None:
         yield Row(to.NOT_REGISTERED, (topic, key, *place))
-        name, _, version = key.rpartition("@")
-        of = (name, int(version)) if name and version.isdecimal() else (key, None)
+        name, _, number = key.rpartition("@")
+        of = (name, int(number)) if name and number.isdecimal() else (key, None)
         yield Row(to.REGISTRATION, (*here, key, *of, REMOVED, record.timestamp))
         return
-    if record.topic == "handoff.sources":
-        # The topic has requests to read again, too, under keys of their own.
-        raw: Any = json.loads(record.value)
-        if not isinstance(raw, dict) or raw.get("kind") != "Source":
-            return
-        source = source_documents.from_json(record.value)
-        version, status = None, source.status
-        who: tuple[str | None, ...] = (None, source.owner.name, source.owner.contact, None, None)
-        id_, document = source.id, ""
-    else:
-        found = documents.from_json(record.value)
-        id_, document, status = found.id, record.value.decode(), found.status
-        if isinstance(found, documents.HandoffContract):
-            version = found.version
-            owner = found.owner
-            who = (found.from_.team, owner.name, owner.contact, found.workflow, found.to.receiver)
-        else:
-            version = None
+    outline = (
+        _source(record.value) if record.topic == "handoff.sources" else _document(record.value)
+    )
+    if outline is not None:
+        yield Row(to.REGISTRY, (topic, key, *outline, *place))
+        id_, version, status, *_ = outline
+        yield Row(to.REGISTRATION, (*here, key, id_, version, status, record.timestamp))
+
+
+class _Outline(NamedTuple):
+    """The columns of a document."""
+
+    id: str
+    version: int | None
+    status: str
+    team: str | None
+    owner: str | None
+    contact: str | None
+    workflow: str | None
+    receiver: str | None
+    document: str
+
+
+def _source(value: bytes) -> _Outline | None:
+    """Of a source; none of a request to read again, which has a key of its own on the topic."""
+    raw: Any = json.loads(value)
+    if not isinstance(raw, dict) or raw.get("kind") != "Source":
+        return None
+    found = source_documents.from_json(value)
+    owner = found.owner.name, found.owner.contact
+    return _Outline(found.id, None, found.status, None, *owner, None, None, "")
+
+
+def _document(value: bytes) -> _Outline:
+    text = value.decode()
+    match documents.from_json(value):
+        case documents.HandoffContract() as found:
+            owner = found.owner.name, found.owner.contact
+            where = found.workflow, found.to.receiver
+            of = found.id, found.version, found.status, found.from_.team
+            return _Outline(*of, *owner, *where, text)
+        case documents.Receiver() as found:
             first = found.owners[0] if found.owners else None
-            named = (first.name, first.contact) if first else (None, None)
-            who = (found.team, *named, None, found.id)
-    yield Row(to.REGISTRY, (topic, key, id_, version, status, *who, document, *place))
-    yield Row(to.REGISTRATION, (*here, key, id_, version, status, record.timestamp))
+            return _Outline(
+                found.id,
+                None,
+                found.status,
+                found.team,
+                first.name if first else None,
+                first.contact if first else None,
+                None,
+                found.id,
+                text,
+            )

@@ -77,18 +77,17 @@ def audit(db: apsw.Connection, filters: Filters, now: int) -> AuditPage:
 def _measures(db: apsw.Connection, filters: Filters, now: int, *, earlier: bool) -> Measures:
     span = filters.before(now) if earlier else filters.span(now)
     where, values = of_lanes(filters)
-    buckets = dict(
-        db.execute(
-            "select x.bucket, sum(x.n) from lanes l join latencies x on x.lane = l.id "
-            "and x.day >= :since_day and x.day <= :until_day "
-            f"where {where} group by x.bucket",
-            {
-                **values,
-                "since_day": span.since // _DAY_MS,
-                "until_day": (span.until - 1) // _DAY_MS,
-            },
-        ).fetchall()
-    )
+    buckets: dict[int, int] = {}
+    for bucket, number in db.execute(
+        "select x.bucket, sum(x.n) from lanes l join latencies x on x.lane = l.id "
+        f"and x.day >= :since_day and x.day <= :until_day where {where} group by x.bucket",
+        {
+            **values,
+            "since_day": span.since // _DAY_MS,
+            "until_day": (span.until - 1) // _DAY_MS,
+        },
+    ):
+        buckets[bucket] = number
     found = in_all(db, filters, span)
     expected = found.sent - found.superseded
     return Measures(

@@ -1,6 +1,6 @@
 """Find whatever has a name: exactly that, or what begins with it."""
 
-from typing import Final
+from typing import Any, Final
 
 import apsw
 from msgspec import Struct
@@ -68,7 +68,7 @@ def search(db: apsw.Connection, text: str) -> list[Hit]:
     return list(found.values())
 
 
-def _ask(db: apsw.Connection, question: str, fits: str, values: Values) -> list[tuple[str, ...]]:
+def _ask(db: apsw.Connection, question: str, fits: str, values: Values) -> list[tuple[Any, ...]]:
     column = question.split("{fits}", maxsplit=1)[0].rsplit(maxsplit=1)[-1]
     sql = question.replace("{fits}", fits.replace("{0}", column))
     return db.execute(f"{sql} limit {EACH}", values).fetchall()
