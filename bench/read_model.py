@@ -144,7 +144,7 @@ def _questions(model: Model) -> dict[str, Callable[[apsw.Connection], Any]]:
         "today": lambda db: today.today(db, filters, now),
         "stalled": lambda db: today.stalled(db, filters),
         "patterns": lambda db: causes.patterns(db, filters),
-        "cause": lambda db: causes.cause(db, pattern),
+        "cause": lambda db: causes.cause(db, pattern, now),
         "held": lambda db: held.held(db, filters),
         "held_one": lambda db: held.held_one(db, waiting.id),
         "task": lambda db: task.task(db, waiting.task_id),
