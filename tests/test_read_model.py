@@ -281,7 +281,7 @@ def test_what_is_past_its_time_goes(path: Path) -> None:
         "events",
         "handoffs",
         "violations",
-        "hours",
+        "sums",
         "breaks",
         "latencies",
         "tasks",

@@ -252,7 +252,8 @@ create table latencies (
 
 create table breaks (
   lane integer not null, unit integer not null, at integer not null,
-  kind text not null, field text not null, severity text not null, n integer not null, open integer not null,
+  kind text not null, field text not null, severity text not null,
+  n integer not null, open integer not null,
   primary key (lane, unit, at, kind, field, severity)
 ) without rowid;
 """

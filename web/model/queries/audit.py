@@ -51,8 +51,8 @@ def audit(db: apsw.Connection, filters: Filters, now: int) -> AuditPage:
         for row in rows(
             db,
             "select kind, workflow, from_, to_, moves, tasks, documented, contract, counts, "
-            "fidelity, completeness, completion_rate, open, accept_ms_p50, accept_ms_p95, first_seen, "
-            "last_seen from edges where :workflow is null or workflow = :workflow",
+            "fidelity, completeness, completion_rate, open, accept_ms_p50, accept_ms_p95, "
+            "first_seen, last_seen from edges where :workflow is null or workflow = :workflow",
             {"workflow": filters.workflow},
         )
     ]
