@@ -4,8 +4,9 @@
 
 The records are made up in this process and applied without a broker, so the first figure is that
 of the rows alone. Then each question is asked over and over, each time as if nobody had asked it
-before (`Model.read`, not `Model.ask`), while a writer goes on at `--rate` records a second. Processor time
-is told beside the time: on a machine that does other things, only that can be compared.
+before (`Model.read`, not `Model.ask`), while a writer goes on at `--rate` records a second.
+Processor time is told beside the time: on a machine that does other things, only that can be
+compared.
 """
 
 import argparse
