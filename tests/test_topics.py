@@ -16,6 +16,7 @@ from topics.plan import Change, ClusterTopics, Create, FoundTopic, Refusal, plan
 TOPICS = [
     "acks",
     "amendments",
+    "console-audit",
     "contracts",
     "dead-letters",
     "edges",
@@ -97,7 +98,7 @@ def test_names_on_a_cluster() -> None:
 
 def test_queues_come_once_and_sorted() -> None:
     topics = catalogue(queues=["b", "a", "b"])[-3:]
-    assert [topic.name for topic in topics] == ["handoff.patterns", "a", "b"]
+    assert [topic.name for topic in topics] == ["handoff.console-audit", "a", "b"]
 
 
 @pytest.mark.parametrize(

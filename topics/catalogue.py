@@ -22,6 +22,8 @@ DAY_MS: Final = 86_400_000
 WEEK: Final = {"retention.ms": str(7 * DAY_MS)}
 # Long enough for a receiver, or a person who reads the records, to come back from a holiday.
 MONTH: Final = {"retention.ms": str(30 * DAY_MS)}
+# What auditors ask for: a year, and some time to ask.
+FOUR_HUNDRED_DAYS: Final = {"retention.ms": str(400 * DAY_MS)}
 # The largest record on any topic of ours. The producer has the same limit: if the topic's limit
 # were lower, the output of a good record would be refused at each commit.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
@@ -154,6 +156,9 @@ TABLE: Final = (
     CatalogueRow("handoff.patterns", Spread.ONE, "compact", {},
         key="fingerprint", writer="insights",
         meaning="what people and pagers read: one entry a cause"),
+    CatalogueRow("handoff.console-audit", Spread.ONE, "delete", FOUR_HUNDRED_DAYS,
+        key="who", writer="the console",
+        meaning="which masked value was shown to whom, and why"),
 )
 # fmt: on
 
