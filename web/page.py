@@ -1,0 +1,212 @@
+"""What every page is given, and how it is answered: HTML in the shell, or one table as CSV."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from console.errors import CommandError
+from web import text
+from web.auth.guard import Refusal
+from web.auth.people import Person
+from web.context import Console
+from web.model.queries.filters import Filters
+from web.tables import MIME, Table, as_csv
+
+
+@dataclass(frozen=True)
+class Nav:
+    """An entry of the navigation."""
+
+    title: str
+    path: str
+
+
+class Asked:
+    """One request as a page sees it: who asks for what, and what it is answered from."""
+
+    def __init__(self, request: Request, console: Console) -> None:
+        self.request = request
+        self.console = console
+        self.now = datetime.now(UTC)
+
+    @property
+    def person(self) -> Person:
+        """Who asks."""
+        person: Person = self.request.state.person
+        return person
+
+    @property
+    def token(self) -> str:
+        """What the forms of the page carry."""
+        token: str = self.request.state.token
+        return token
+
+    @property
+    def form(self) -> dict[str, str]:
+        """What was sent with a POST."""
+        form: dict[str, str] = self.request.state.form
+        return form
+
+    @property
+    def path(self) -> str:
+        """The path of the page."""
+        return self.request.url.path
+
+    def query(self, name: str, default: str = "") -> str:
+        """A parameter of the URL."""
+        return self.request.query_params.get(name, default)
+
+    @cached_property
+    def filters(self) -> Filters:
+        """The filters and the range of the URL, narrowed to what the person may read."""
+        return self.console.narrowed(
+            Filters.parse(dict(self.request.query_params), self.now), self.person
+        )
+
+    def at(self, path: str | None = None, **changed: str | int | None) -> str:
+        """The URL of this page, or of another one, with the filters and with these parameters."""
+        params = {**self.filters.params(), **changed}
+        query = urlencode({name: value for name, value in params.items() if value not in (None, "")})
+        return (path or self.path) + (f"?{query}" if query else "")
+
+    def must(self, role: Any, workflow: str | None, *teams: str | None) -> None:
+        """Raises `Refusal` where the person has no such role for something of a workflow and
+        teams."""
+        if not self.person.may(role, workflow, *teams):
+            doing = {
+                "reader": "see this",
+                "operator": "change this",
+                "unmasker": "see values that are masked",
+            }[role]
+            raise Refusal(
+                403, f"You may not {doing}: the access file gives you no role for it here."
+            )
+
+
+Page = Callable[[Asked], Response]
+ENVIRONMENT = Environment(
+    loader=PackageLoader("web", "templates"),
+    autoescape=select_autoescape(default_for_string=True, default=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters.update(
+    shown=text.shown,
+    value_shown=text.value_shown,
+    moment=text.moment,
+    percent=text.percent,
+    duration=text.duration,
+    count=text.count,
+)
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def render(
+    asked: Asked,
+    template: str,
+    title: str,
+    *,
+    tables: Sequence[Table] = (),
+    kinds: Sequence[str] = (),
+    status: int = 200,
+    **given: Any,
+) -> Response:
+    """The page: HTML, or where the URL asks for `format=csv`, one of its tables.
+
+    `kinds` are those of the read model whose changes make it another page.
+    """
+    if asked.query("format") == "csv":
+        return _csv(asked, tables)
+    console = asked.console
+    page = ENVIRONMENT.get_template(template).render(
+        title=title,
+        asked=asked,
+        person=asked.person,
+        token=asked.token,
+        now=asked.now,
+        nav=console.nav,
+        freshness=console.freshness(),
+        workflows=console.workflows(asked.person),
+        tables={table.name: table for table in tables},
+        kinds=" ".join(kinds),
+        assets=console.assets,
+        console=console,
+        ago=lambda at: text.ago(at, asked.now),
+        segment=segment,
+        **given,
+    )
+    return HTMLResponse(page, status)
+
+
+def _csv(asked: Asked, tables: Sequence[Table]) -> Response:
+    wanted = asked.query("table") or (tables[0].name if tables else "")
+    for table in tables:
+        if table.name == wanted:
+            named = f'attachment; filename="{table.name}.csv"'
+            return Response(as_csv(table), media_type=MIME, headers={"content-disposition": named})
+    known = ", ".join(table.name for table in tables) or "none"
+    raise Refusal(404, f"This page has no table of that name; it has: {known}.")
+
+
+def failure(asked: Asked, status: int, message: str) -> Response:
+    """A page that says in a sentence why there is no other one."""
+    page = ENVIRONMENT.get_template("failure.html").render(
+        title=_TITLES.get(status, "Not answered"),
+        message=message,
+        nav=asked.console.nav,
+        person=asked.request.scope.get("state", {}).get("person"),
+        token=asked.request.scope.get("state", {}).get("token", ""),
+        assets=asked.console.assets,
+        kinds="",
+        console=asked.console,
+    )
+    return HTMLResponse(page, status)
+
+
+_TITLES = {
+    400: "That cannot be read",
+    401: "Not signed in",
+    403: "Not yours to see",
+    404: "Not here",
+    409: "Somebody was faster",
+    503: "The broker does not answer",
+}
+
+
+def route(path: str, page: Page, *, methods: Sequence[str] = ("GET",)) -> Route:
+    """A page at a path. It runs in a thread of its own, as it waits for SQLite and Kafka."""
+
+    async def answer(request: Request) -> Response:
+        asked = Asked(request, request.app.state.console)
+
+        def run() -> Response:
+            try:
+                return page(asked)
+            except Refusal as refusal:
+                return failure(asked, refusal.status, refusal.message)
+            except CommandError as error:
+                return failure(asked, 503, text.visible(error.message))
+
+        return await run_in_threadpool(run)
+
+    return Route(path, answer, methods=list(methods), name=path)
+
+
+def see(asked: Asked, path: str, **params: str | int) -> Response:
+    """After a form: look at a page."""
+    query = urlencode(params)
+    return RedirectResponse(path + (f"?{query}" if query else ""), 303)
