@@ -44,6 +44,7 @@ _HOW = {
     "late": ("↺", "cyan", "came late"),
     "amended": ("✎", "magenta", "amended"),
 }
+HOW_WORDS = {how: words for how, (_, _, words) in _HOW.items()}
 
 
 _HELD_FOR = {

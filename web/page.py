@@ -1,10 +1,11 @@
 """What every page is given, and how it is answered: HTML in the shell, or one table as CSV."""
 
+import logging
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -18,16 +19,11 @@ from web import text
 from web.auth.guard import Refusal
 from web.auth.people import Person
 from web.context import Console
-from web.model.queries.filters import Filters
+from web.model.filters import FilterError, Filters
+from web.model.reader import NotBuilt
 from web.tables import MIME, Table, as_csv
 
-
-@dataclass(frozen=True)
-class Nav:
-    """An entry of the navigation."""
-
-    title: str
-    path: str
+log = logging.getLogger("handoff.console")
 
 
 class Asked:
@@ -68,14 +64,16 @@ class Asked:
     @cached_property
     def filters(self) -> Filters:
         """The filters and the range of the URL, narrowed to what the person may read."""
-        return self.console.narrowed(
-            Filters.parse(dict(self.request.query_params), self.now), self.person
-        )
+        try:
+            wanted = Filters.parse(dict(self.request.query_params))
+        except FilterError as error:
+            raise Refusal(400, f"The filters in the address are wrong: {error}.") from None
+        return self.console.narrowed(wanted, self.person)
 
     def at(self, path: str | None = None, **changed: str | int | None) -> str:
         """The URL of this page, or of another one, with the filters and with these parameters."""
-        params = {**self.filters.params(), **changed}
-        query = urlencode({name: value for name, value in params.items() if value not in (None, "")})
+        params: dict[str, str | int | None] = {**self.filters.pairs(), **changed}
+        query = urlencode({name: each for name, each in params.items() if each not in (None, "")})
         return (path or self.path) + (f"?{query}" if query else "")
 
     def must(self, role: Any, workflow: str | None, *teams: str | None) -> None:
@@ -177,13 +175,14 @@ def failure(asked: Asked, status: int, message: str) -> Response:
     return HTMLResponse(page, status)
 
 
-_TITLES = {
+_TITLES: Final = {
     400: "That cannot be read",
     401: "Not signed in",
     403: "Not yours to see",
-    404: "Not here",
     409: "Somebody was faster",
-    503: "The broker does not answer",
+    404: "Not here",
+    503: "Not now",
+    500: "Our mistake",
 }
 
 
@@ -198,15 +197,30 @@ def route(path: str, page: Page, *, methods: Sequence[str] = ("GET",)) -> Route:
                 return page(asked)
             except Refusal as refusal:
                 return failure(asked, refusal.status, refusal.message)
+            except NotBuilt as error:
+                return failure(asked, 503, f"{str(error).capitalize()}.")
             except CommandError as error:
-                return failure(asked, 503, text.visible(error.message))
+                return failure(asked, 503, f"{text.visible(error.message)}.")
+            except Exception as error:  # noqa: BLE001  # its text may quote a record
+                return failure(asked, 500, broken(error))
 
         return await run_in_threadpool(run)
 
     return Route(path, answer, methods=list(methods), name=path)
 
 
-def see(asked: Asked, path: str, **params: str | int) -> Response:
+def broken(error: Exception) -> str:
+    """Log where a page failed; never what the error says, which may quote a record."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+    log.error("a page could not be made: %s in %s", type(error).__name__, place)
+    return (
+        "This page could not be made, and the mistake is ours. The log of the console says where; "
+        "the command line shows the same: handoff show TASK, handoff held list."
+    )
+
+
+def see(path: str, **params: str | int) -> Response:
     """After a form: look at a page."""
     query = urlencode(params)
     return RedirectResponse(path + (f"?{query}" if query else ""), 303)

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 MOST_CHARACTERS: Final = 300
 MOST_OF_A_VALUE: Final = 4000
-_NONE: Final = "–"
+_NONE: Final = "\N{EN DASH}"
 
 
 def visible(text: str) -> str:

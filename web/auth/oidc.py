@@ -31,7 +31,7 @@ class ByOidc:
         self._oidc = access.oidc
         self._url = settings.console_url
         try:
-            from authlib.integrations.starlette_client import OAuth
+            from authlib.integrations.starlette_client import OAuth  # noqa: PLC0415  # an extra
         except ImportError:
             raise SettingsError(
                 "sign-in with OpenID Connect needs Authlib, httpx and itsdangerous; install them "
@@ -59,7 +59,8 @@ class ByOidc:
 
     def wrapped(self, app: ASGIApp, site: Site) -> ASGIApp:
         """The application with the cookie of the session around it."""
-        from starlette.middleware.sessions import SessionMiddleware
+        # It imports itsdangerous, which is of the same extra.
+        from starlette.middleware.sessions import SessionMiddleware  # noqa: PLC0415
 
         return SessionMiddleware(
             app,
@@ -84,7 +85,7 @@ class ByOidc:
         back = (self._url or str(request.base_url).rstrip("/")) + BACK
         try:
             response: Response = await self._client.authorize_redirect(request, back)
-        except Exception as error:  # the provider is away, or answers something else
+        except Exception as error:  # noqa: BLE001  # the provider is away, or answers anything
             raise Refusal(503, self._away(error)) from None
         return response
 
@@ -95,7 +96,7 @@ class ByOidc:
                 request,
                 claims_options={"iss": {"essential": True, "values": [self._oidc.issuer]}},
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # nobody is let in for an error of ours, too
             request.session.clear()
             raise Refusal(401, self._away(error)) from None
         request.session.clear()
