@@ -1,0 +1,166 @@
+"""The read model: how fast it is built, and how long its questions take while records come.
+
+    python -m bench.read_model [--records 1000000] [--edges 2500] [--tasks 100000] [--rate 1000]
+
+The records are made up in this process and applied without a broker, so the first figure is that
+of the rows alone. Then each question is asked over and over, each time as if nobody had asked it
+before (`Model.read`, not `Model.ask`), while a writer goes on at `--rate` records a second.
+"""
+
+import argparse
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from bench.read_model_records import HandoffTraffic
+from schemas.flow import Record
+from web.model.filters import Filters
+from web.model.queries import (
+    audit,
+    causes,
+    freshness,
+    held,
+    map,
+    registry,
+    search,
+    task,
+    team,
+    today,
+)
+from web.model.reader import Model
+from web.model.store import Position, Store
+
+UNTIL: Final = 1_790_000_000_000
+BATCH: Final = 2_000
+RECORDS: Final = 8  # of a handoff, on average
+_TICK_SECONDS: Final = 0.25
+
+
+def main() -> None:
+    """Build, ask, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--edges", type=int, default=2_500)
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--rate", type=int, default=1_000, help="records a second meanwhile")
+    parser.add_argument("--seconds", type=float, default=60, help="for how long to ask")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="read-model-") as directory:
+        store = Store(Path(directory) / "console.sqlite")
+        traffic = HandoffTraffic(given.edges, given.tasks, UNTIL)
+        stream = chain(traffic.tables(), traffic.handoffs(given.records // RECORDS))
+        _build(store, islice(stream, given.records))
+        _ask(store, stream, given.rate, given.seconds)
+        store.close()
+
+
+def _build(store: Store, records: Iterator[Record]) -> None:
+    written, spent = 0, 0.0
+    while batch := list(islice(records, BATCH)):
+        begin = time.perf_counter()
+        _write(store, batch)
+        spent += time.perf_counter() - begin
+        written += len(batch)
+    store.tidy()
+    megabytes = store.path.stat().st_size / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(
+        f"built from {written:,} records in {spent:.1f} s: {written / spent:,.0f} a second; "
+        f"{megabytes:,.0f} MB of file, {peak:,.0f} MB of memory at most"
+    )
+
+
+def _write(store: Store, batch: Iterable[Record]) -> None:
+    batch = list(batch)
+    store.write(
+        batch,
+        {
+            (each.topic, each.partition): Position(each.offset + 1, each.offset + 1)
+            for each in batch
+        },
+    )
+
+
+def _ask(store: Store, records: Iterator[Record], rate: int, seconds: float) -> None:
+    stop = threading.Event()
+    written = 0
+    path = store.path
+    store.close()
+
+    def write() -> None:
+        nonlocal written
+        writer = Store(path)  # the connection of this thread
+        due = time.perf_counter()
+        while not stop.is_set():
+            batch = list(islice(records, int(rate * _TICK_SECONDS)))
+            _write(writer, batch)
+            written += len(batch)
+            due += _TICK_SECONDS
+            stop.wait(max(0.0, due - time.perf_counter()))
+        writer.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    model = Model(path)
+    questions = _questions(model)
+    took: dict[str, list[float]] = {name: [] for name in questions}
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        for name, question in questions.items():
+            begin = time.perf_counter()
+            with model.read() as db:
+                question(db)
+            took[name].append((time.perf_counter() - begin) * 1000)
+    spent = time.perf_counter() - begun
+    stop.set()
+    thread.join()
+    model.close()
+    print(f"asked for {spent:.0f} s while {written / spent:,.0f} records came a second:")
+    for name, times in took.items():
+        times.sort()
+        print(
+            f"  {name:<12} p50 {_percentile(times, 0.5):6.1f} ms   "
+            f"p99 {_percentile(times, 0.99):6.1f} ms   of {len(times):,}"
+        )
+
+
+def _questions(model: Model) -> dict[str, Callable[[apsw.Connection], Any]]:
+    filters, now = Filters(), UNTIL
+    with model.read() as db:
+        pattern = causes.patterns(db, filters).rows[0].fingerprint
+        waiting = held.held(db, filters).rows[0]
+        edges = map.map_(db, filters, now).edges
+        busiest = next(each.key for each in edges if each.kind == "handoff")
+    return {
+        "today": lambda db: today.today(db, filters, now),
+        "stalled": lambda db: today.stalled(db, filters),
+        "patterns": lambda db: causes.patterns(db, filters),
+        "cause": lambda db: causes.cause(db, pattern),
+        "held": lambda db: held.held(db, filters),
+        "held_one": lambda db: held.held_one(db, waiting.id),
+        "task": lambda db: task.task(db, waiting.task_id),
+        "search": lambda db: search.search(db, "task-17"),
+        "map": lambda db: map.map_(db, filters, now),
+        "edge": lambda db: map.edge(db, busiest, filters, now),
+        "team": lambda db: team.team(db, "team-3", filters, now),
+        "contracts": lambda db: registry.contracts(db, filters, now),
+        "audit": lambda db: audit.audit(db, filters, now),
+        "freshness": lambda db: freshness.freshness(db, now),
+    }
+
+
+def _percentile(times: list[float], share: float) -> float:
+    return times[min(len(times) - 1, int(share * len(times)))]
+
+
+if __name__ == "__main__":
+    main()

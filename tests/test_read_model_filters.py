@@ -1,0 +1,86 @@
+"""Filters as they stand in a URL, and who waits for changes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from web.model.changes import Changed, Changes
+from web.model.filters import HOUR_MS, MOST_HOURS, FilterError, Filters
+
+NAMES = st.none() | st.text(min_size=1, max_size=50)
+MOMENTS = st.none() | st.integers(0, 4_000_000_000_000)
+
+
+@given(
+    st.builds(
+        Filters,
+        workflow=NAMES,
+        contract=NAMES,
+        receiver=NAMES,
+        team=NAMES,
+        owner=NAMES,
+        kind=NAMES,
+        severity=st.sampled_from([None, "error", "warning", "info"]),
+        since=MOMENTS,
+        until=MOMENTS,
+        hours=st.integers(1, MOST_HOURS),
+    ).filter(lambda each: each.since is None or each.until is None or each.since < each.until),
+    st.integers(1_600_000_000_000, 2_000_000_000_000),
+)
+def test_filters_say_the_same_as_their_url(filters: Filters, now: int) -> None:
+    assert Filters.parse(filters.query()) == filters
+    assert Filters.parse(filters.pairs()) == filters
+    span, before = filters.span(now), filters.before(now)
+    assert span.until - span.since == before.until - before.since >= HOUR_MS
+    assert before.until == span.since
+    assert span.since % HOUR_MS == span.until % HOUR_MS == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("since=yesterday", "since is a time such as"),
+        ("since=2026-03-02&until=2026-03-01", "before until"),
+        ("severity=bad", "error, warning, info"),
+        ("last=7w", "such as 24h or 7d"),
+        ("last=0h", "at least an hour"),
+        ("last=9999d", "at most 400 days"),
+        ("workflow=" + "x" * 1001, "longer than"),
+    ],
+)
+def test_what_is_no_filter_is_told(query: str, words: str) -> None:
+    with pytest.raises(FilterError, match=words):
+        Filters.parse(query)
+
+
+def test_a_date_and_days_are_understood_and_other_names_left_alone() -> None:
+    found = Filters.parse("since=2026-03-01&last=2d&page=3&workflow=")
+    assert found == Filters(since=1_772_323_200_000, hours=48)
+    assert found.span(0).until - found.span(0).since == 48 * HOUR_MS
+
+
+def test_seven_days_end_with_this_hour() -> None:
+    now = 1_772_323_200_000 + 5 * 60_000
+    span = Filters().span(now)
+    assert span.until == 1_772_323_200_000 + HOUR_MS
+    assert span.until - span.since == 7 * 24 * HOUR_MS
+
+
+def test_a_watcher_misses_nothing_between_two_waits() -> None:
+    async def watch() -> None:
+        changes = Changes()
+        changes.note(["held"])
+        first = await changes.wait(0, 1)
+        assert first == Changed(1, frozenset({"held"}))
+        changes.note(["patterns"])
+        changes.note(["edges"])
+        assert (await changes.wait(first.version, 1)).kinds == {"patterns", "edges"}
+        assert await changes.wait(3, 0.01) == Changed(3, frozenset())
+        # A version of a process that was there before says nothing: everything may have changed.
+        assert (await changes.wait(99, 1)).kinds == {"held", "patterns", "edges"}
+
+    asyncio.run(watch())

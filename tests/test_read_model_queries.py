@@ -1,0 +1,241 @@
+"""What the pages are told of a story: thirty leads, ten of which lost the e-mail address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from schemas import serde
+from schemas.flow import Record
+from schemas.records import Package
+from schemas.serde import utc
+from tests.read_model import CANARY, MINUTE, START, fill, story
+from web.model.filters import Filters
+from web.model.queries import audit, causes, map, registry, search, task, team, today
+from web.model.queries.amendments import pending
+from web.model.queries.common import CursorError
+from web.model.queries.held import HeldRow, held, held_one
+from web.model.reader import Model
+from web.model.store import Store
+
+STORY = story()
+NOW = START + 6 * 60 * MINUTE
+CAUSE = "contract/lead/context_unstructured/email"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "console.sqlite")
+    fill(made, STORY)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def model(store: Store) -> Iterator[Model]:
+    made = Model(store.path)
+    yield made
+    made.close()
+
+
+def held_rows(model: Model, filters: Filters | None = None, size: int = 3) -> list[HeldRow]:
+    found: list[HeldRow] = []
+    page: str | None = None
+    with model.read() as db:
+        while True:
+            some = held(db, filters or Filters(), page, size)
+            found += some.rows
+            page = some.next
+            if page is None:
+                return found
+
+
+def test_every_count_of_today_opens_exactly_its_rows(model: Model) -> None:
+    found = model.ask(today.today, Filters(), now=NOW)
+    assert found.held.number == 8 == len(held_rows(model, found.held.filters))
+    with model.read() as db:
+        page = today.stalled(db, found.stalled.filters)
+        assert found.stalled.number == len(page.rows) > 15
+        assert all(each.state == "sent" for each in page.rows)
+        listed = causes.patterns(db, found.open_patterns.filters, "open")
+    assert found.open_patterns.number == len(listed.rows) > 1
+    assert listed.rows == found.patterns
+    severities = [each.severity for each in listed.rows]
+    assert severities == sorted(severities)  # errors before warnings
+    nothing = model.ask(today.today, Filters(workflow="other"), now=NOW)
+    assert (nothing.held.number, nothing.stalled.number, nothing.patterns) == (0, 0, [])
+
+
+def test_held_handoffs_are_paged_and_say_why(model: Model) -> None:
+    found = held_rows(model)
+    assert [each.since for each in found] == sorted(each.since for each in found)
+    assert len({each.id for each in found}) == 8
+    first = found[0]
+    assert (first.contract, first.receiver, first.owner) == ("lead", "nurture", "Dana Reyes")
+    assert [(why.kind, why.field) for why in first.why] == [("context_unstructured", "email")]
+    assert first.why[0].fingerprint == CAUSE
+    assert held_rows(model, Filters(team="farmers")) == found
+    assert held_rows(model, Filters(kind="context_unstructured", severity="warning")) == found
+    assert held_rows(model, Filters(kind="rejected")) == []
+    with model.read() as db, pytest.raises(CursorError):
+        held(db, Filters(), "nonsense")
+
+
+def test_one_that_was_amended_says_what_became_of_it(model: Model) -> None:
+    with model.read() as db:
+        story_of = task.task(db, "t-0")
+        assert story_of is not None
+        (handoff,) = story_of.handoffs
+        found = held_one(db, handoff.id)
+        assert held_one(db, "h-none") is None
+    assert found is not None
+    assert found.held is None
+    assert (found.state, found.revision) == ("sent", 2)
+    assert [(each.action, each.by, each.fields) for each in found.asked] == [
+        ("set", "Ilse", ["email"])
+    ]
+    assert found.asked[0].answered == "amended"
+    assert [(each.status, each.resolution) for each in found.violations if each.field] == [
+        ("resolved", "amended")
+    ]
+
+
+def amendment(row: HeldRow, offset: int) -> Record:
+    body = {
+        "id": f"m-{offset}",
+        "workflow": row.workflow,
+        "task_id": row.task_id,
+        "handoff_id": row.id,
+        "action": "release",
+        "by": "Ilse",
+        "reason": CANARY,
+        "occurred_at": NOW,
+        "revision": row.revision,
+    }
+    value = json.dumps(body).encode()
+    return Record("handoff.amendments", 5, offset, row.task_id.encode(), value, NOW)
+
+
+@pytest.mark.parametrize("answer", ["package", "signal", "dead_letter", "gone"])
+def test_an_amendment_is_pending_until_its_answer(model: Model, store: Store, answer: str) -> None:
+    row = held_rows(model)[0]
+    asked = amendment(row, 1000)
+    fill(store, [asked])
+    with model.read() as db:
+        assert [each.handoff_id for each in pending(db)] == [row.id]
+    assert [each.id for each in held_rows(model)[0].pending] == ["m-1000"]
+    assert held_rows(model)[0].pending[0].revision == row.revision
+    old = next(
+        each for each in STORY if each.topic == "handoff.held" and each.key == row.id.encode()
+    )
+    if answer == "dead_letter":
+        letter = serde.dead_letter(asked, ValueError("x"))
+        fill(store, [Record(letter.topic, 1, 0, letter.key, letter.value, NOW + 1, letter.headers)])
+    elif answer == "gone":
+        fill(store, [Record(old.topic, old.partition, 9_999, old.key, None, NOW + 1)])
+        assert row.id not in {each.id for each in held_rows(model)}
+        return
+    elif answer == "signal":
+        signal = next(each for each in STORY if each.topic == "handoff.signals")
+        body = json.loads(signal.value or b"") | {"handoff_id": row.id, "kind": "released"}
+        told = json.dumps(body).encode()
+        fill(store, [Record(signal.topic, 1, 9_999, row.task_id.encode(), told, NOW + 1)])
+    else:
+        newer = Record(old.topic, old.partition, 9_999, old.key, revised(old), NOW + 1)
+        fill(store, [newer])
+    with model.read() as db:
+        assert pending(db) == []
+        one = held_one(db, row.id)
+    assert one is not None
+    assert [each.answered for each in one.asked] == [answer]
+
+
+def revised(record: Record) -> bytes:
+    package = msgspec.json.decode(record.value or b"", type=Package)
+    return serde.encode(replace(package, revision=package.revision + 1, sent_at=utc(NOW)))
+
+
+def test_a_cause_says_who_is_to_act_and_what_it_holds(model: Model) -> None:
+    with model.read() as db:
+        found = causes.cause(db, CAUSE)
+        assert causes.cause(db, "contract/none/x") is None
+    assert found is not None
+    assert found.pattern is not None
+    assert (found.total, found.open) == (10, 8)  # the discarded one is over, too
+    assert found.owner_contact == "dana@example.com"
+    assert len(found.samples) == 10
+    assert len(found.held) == 8
+    assert {(each.what, each.id) for each in found.before} == {
+        ("receiver", "nurture"),
+        ("contract", "lead"),
+    }
+
+
+def test_a_task_is_told_under_each_of_its_names(model: Model) -> None:
+    with model.read() as db:
+        ways = [task.task(db, "t-4"), task.task(db, "t-100", "sales")]
+        assert task.task(db, "nobody") is None
+    for found in ways:
+        assert found is not None
+        assert {each.task_id for each in found.names} == {"t-4", "t-100"}
+        assert [each.kind for each in found.links] == ["continues"]
+        assert [each.at for each in found.events] == sorted(each.at for each in found.events)
+        assert {each.what for each in found.events} >= {"output", "sent", "stalled", "opened"}
+
+
+def test_search_finds_exactly_and_by_beginnings(model: Model) -> None:
+    with model.read() as db:
+        hits = search.search(db, " t-1 ")
+        assert (hits[0].kind, hits[0].name, hits[0].exact) == ("task", "t-1", True)
+        assert {each.name for each in hits if each.kind == "task"} >= {"t-1", "t-10", "t-18"}
+        assert [each.kind for each in search.search(db, "lead")] == ["contract"]
+        assert {each.kind for each in search.search(db, "nurt")} == {"receiver"}
+        assert [each.kind for each in search.search(db, "e-7-qualify")] == ["event"]
+        assert [each.kind for each in search.search(db, "contract/lead/context_u")] == ["pattern"]
+        assert search.search(db, "") == []
+        for hostile in ("%", "t_1", "'; drop table held --", "\x00", "\U0010ffff", "*" * 10_000):
+            assert search.search(db, hostile) == []
+
+
+def test_the_map_and_an_edge_of_it(model: Model) -> None:
+    found = model.ask(map.map_, Filters(), now=NOW)
+    (edge,) = (each for each in found.edges if each.kind == "handoff")
+    assert (edge.volume, edge.before, edge.documented) == (30, 0, True)
+    assert edge.lost == 10
+    with model.read() as db:
+        page = map.edge(db, edge.key, Filters(), NOW)
+        assert map.edge(db, "handoff/a/b/c", Filters(), NOW) is None
+        assert map.edge(db, "nonsense", Filters(), NOW) is None
+    assert page is not None
+    assert page.now.begun == len(page.handoffs) == 30
+    assert page.before.begun == 0
+    assert {(each.kind, each.count) for each in page.losses if each.field == "email"} == {
+        ("context_unstructured", 10)
+    }
+    later = model.ask(map.map_, Filters(since=NOW, hours=24), now=NOW)
+    assert later.edges == []
+
+
+def test_a_team_a_contract_and_the_audit(model: Model) -> None:
+    with model.read() as db:
+        assert team.teams(db) == ["farmers", "hunters"]
+        got = team.team(db, "farmers", Filters(), NOW)
+        listed = registry.contracts(db, Filters(), NOW)
+        one = registry.contract(db, "lead", Filters(), NOW)
+        receivers = registry.receivers(db, Filters(), NOW)
+        found = audit.audit(db, Filters(), NOW)
+    assert (got.received.now.begun, got.sent.now.begun) == (30, 0)
+    assert got.received.now.late > 15
+    assert [each.team for each in got.partners] == ["hunters"]
+    assert [(each.id, each.version, each.use.begun) for each in listed.rows] == [("lead", 1, 30)]
+    assert one is not None
+    assert one.edges[0].sums.begun == 30
+    assert [(each.id, each.owner) for each in receivers] == [("nurture", "Dana Reyes")]
+    assert len(found.audit.answers) == 6
+    assert found.now.sums.begun == 30
+    assert found.now.latency_ms_p50 is not None

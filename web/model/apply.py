@@ -1,0 +1,466 @@
+"""From one record to the rows that follow from it. Pure: no clock, no Kafka, no file."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from schemas.flow import Record
+from schemas.lifecycle import AFTER
+from schemas.records import MAX_NAME_BYTES, Edge, From, To
+from schemas.serde import MAX_AHEAD_MS, epoch_ms, read_dead_letter, tasks_named
+from web.model import registered
+from web.model import statements as to
+from web.model.causes import fingerprint_of
+from web.model.outlines import (
+    AckOutline,
+    AmendmentOutline,
+    OutputOutline,
+    PackageOutline,
+    PatternOutline,
+    SignalOutline,
+    ViolationOutline,
+)
+from web.model.schema import NUMBER
+from web.model.statements import Row
+
+_MILLIONTHS: Final = 1_000_000
+_output = msgspec.json.Decoder(OutputOutline).decode
+_ack = msgspec.json.Decoder(AckOutline).decode
+_amendment = msgspec.json.Decoder(AmendmentOutline).decode
+_package = msgspec.json.Decoder(PackageOutline).decode
+_violation = msgspec.json.Decoder(ViolationOutline).decode
+_signal = msgspec.json.Decoder(SignalOutline).decode
+_pattern = msgspec.json.Decoder(PatternOutline).decode
+_edge = msgspec.json.Decoder(Edge).decode
+
+
+class Unreadable(Exception):
+    """A record that is none of ours, or of a newer version: it is counted and left out."""
+
+
+def apply(record: Record) -> list[Row]:
+    """The rows of a record; none of a topic that is not read. Raises `Unreadable`."""
+    rows = _OF.get(record.topic)
+    if rows is None:
+        return []
+    try:
+        return list(rows(record))
+    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
+        raise Unreadable(type(error).__name__) from None
+
+
+# --- what tools, receivers and people say --------------------------------------------------------
+
+
+def _outputs(record: Record) -> Iterator[Row]:
+    said = _output(_value(record))
+    _check(record, said.task_id, said.id, said.workflow, said.tool, said.stage)
+    at = _at(said.occurred_at, record)
+    stage = said.stage or None
+    yield _event(
+        record,
+        at,
+        "output",
+        task=said.task_id,
+        workflow=said.workflow,
+        stage=stage,
+        tool=said.tool,
+        event=said.id,
+    )
+    yield Row(to.TASK, (said.task_id, said.workflow, at, stage, record.timestamp))
+    number = 0
+    for kind, names in (
+        ("continues", said.continues),
+        ("continued_by", said.continued_by),
+        ("unlinked", said.unlinked),
+    ):
+        for name in tasks_named(names):
+            workflow = name.workflow or said.workflow
+            _check_names(name.task_id, workflow)
+            here = NUMBER[record.topic], record.partition, record.offset, number
+            link = kind, said.workflow, said.task_id, workflow, name.task_id, at
+            yield Row(to.LINK, (*here, *link))
+            number += 1
+
+
+def _acks(record: Record) -> Iterator[Row]:
+    said = _ack(_value(record))
+    _check(record, said.task_id, said.id, said.workflow, said.by, said.handoff_id, said.status)
+    at = _at(said.occurred_at, record)
+    yield _event(
+        record,
+        at,
+        said.status,
+        task=said.task_id,
+        workflow=said.workflow,
+        by=said.by,
+        handoff=said.handoff_id,
+        event=said.id,
+    )
+    yield Row(to.TASK, (said.task_id, said.workflow, at, None, record.timestamp))
+
+
+def _amendments(record: Record) -> Iterator[Row]:
+    said = _amendment(_value(record))
+    _check(
+        record,
+        said.task_id,
+        said.id,
+        said.workflow,
+        said.by,
+        said.handoff_id,
+        said.action,
+        said.to,
+        *said.fields,
+    )
+    at = _at(said.occurred_at, record)
+    yield _event(
+        record,
+        at,
+        said.action,
+        task=said.task_id,
+        workflow=said.workflow,
+        by=said.by,
+        handoff=said.handoff_id,
+        event=said.id,
+    )
+    yield Row(to.TASK, (said.task_id, said.workflow, at, None, record.timestamp))
+    asked = said.id, said.workflow, said.task_id, said.handoff_id, said.action, said.by
+    rest = _json(list(said.fields)), said.to, said.revision, at, record.timestamp
+    yield Row(to.AMENDMENT, (record.partition, record.offset, *asked, *rest))
+
+
+# --- what the processors publish -----------------------------------------------------------------
+
+
+class _Lane(NamedTuple):
+    workflow: str
+    from_stage: str
+    receiver: str
+    contract: str
+    from_team: str
+    to_team: str
+    owner: str
+
+
+def _lane(workflow: str, contract: str | None, sender: From | None, receiver: To | None) -> _Lane:
+    return _Lane(
+        workflow,
+        "" if sender is None else sender.stage,
+        "" if receiver is None else receiver.receiver,
+        contract or "",
+        (sender and sender.team) or "",
+        (receiver and receiver.team) or "",
+        (receiver and receiver.owner) or "",
+    )
+
+
+def _packages(record: Record) -> Iterator[Row]:
+    found = _package(_value(record))
+    yield from _of_package(record, found)
+
+
+def _held(record: Record) -> Iterator[Row]:
+    place = record.partition, record.offset, record.timestamp
+    if record.value is None:
+        yield Row(to.NOT_HELD, (_key(record), *place))
+        return
+    found = _package(record.value)
+    yield from _of_package(record, found)
+    lane = _lane(found.workflow, found.contract, found.from_, found.to)
+    why = _json(found.missing), _json(found.violations)
+    who = found.from_.tool, found.to.owner_contact
+    of = found.id, found.revision, found.task_id, found.workflow, found.contract_version
+    since = epoch_ms(found.occurred_at)
+    rest = since, found.hop, int(found.backfill), found.supersedes
+    values = (*of, *who, _millionths(found.fidelity), *why, *rest, *place)
+    yield Row(to.HELD, (*values, *lane))
+
+
+def _of_package(record: Record, found: PackageOutline) -> Iterator[Row]:
+    lane = _lane(found.workflow, found.contract, found.from_, found.to)
+    at = epoch_ms(found.occurred_at)
+    yield Row(to.LANE, lane)
+    rebuilt = sorted(name for name, each in found.provenance.items() if each.how == "rebuilt")
+    package = (
+        found.revision,
+        found.task_id,
+        found.workflow,
+        found.contract_version,
+        found.from_.tool,
+        found.to.stage,
+        found.to.owner_contact,
+        found.disposition,
+        found.begun,
+        _millionths(found.fidelity),
+        _millionths(found.completeness),
+        _json(found.missing),
+        len(found.missing),
+        _json(rebuilt),
+        len(rebuilt),
+        int(found.overridden),
+        found.supersedes,
+        _ms(found.accept_by),
+        _ms(found.complete_by),
+        at,
+        _ms(found.sent_at),
+        found.hop,
+        int(found.backfill),
+        NUMBER[record.topic],
+        record.partition,
+        record.offset,
+    )
+    yield Row(to.HANDOFF, (found.id, record.timestamp, *package, *lane))
+    # A package that is published again says when its handoff was: its place in the story is when
+    # the record was written.
+    yield _event(
+        record,
+        record.timestamp if found.revision > 1 and not found.backfill else at,
+        found.disposition,
+        detail=str(found.revision),
+        task=found.task_id,
+        workflow=found.workflow,
+        stage=found.from_.stage,
+        tool=found.from_.tool,
+        handoff=found.id,
+    )
+    yield Row(to.TASK, (found.task_id, found.workflow, at, None, record.timestamp))
+    amended = {each.event_id for each in found.provenance.values() if each.how == "amended"}
+    for event_id in sorted(amended):
+        yield Row(to.AMENDED, (found.id, event_id, found.revision, record.timestamp))
+
+
+def _violations(record: Record) -> Iterator[Row]:
+    found = _violation(_value(record))
+    lane = _lane(found.workflow, found.contract, found.from_, found.to)
+    yield Row(to.LANE, lane)
+    origin = found.origin
+    came_from = (
+        (None,) * 7
+        if origin is None
+        else (
+            origin.stage,
+            origin.tool,
+            origin.event_id,
+            epoch_ms(origin.occurred_at),
+            origin.topic,
+            origin.partition,
+            origin.offset,
+        )
+    )
+    at, resolved = epoch_ms(found.occurred_at), _ms(found.resolved_at)
+    values = (
+        found.id,
+        found.status,
+        found.kind,
+        found.severity,
+        fingerprint_of(found),
+        found.task_id,
+        found.handoff_id,
+        found.event_id,
+        found.workflow,
+        found.contract,
+        found.contract_version,
+        found.episode,
+        found.field,
+        found.rule,
+        found.owner,
+        found.owner_contact,
+        *came_from,
+        found.last_seen_hop,
+        found.hop,
+        found.disposition,
+        found.resolution,
+        at,
+        epoch_ms(found.detected_at),
+        resolved,
+        int(found.backfill),
+        record.partition,
+        record.offset,
+        record.timestamp,
+    )
+    yield Row(to.VIOLATION, (*values, *lane))
+    yield _event(
+        record,
+        at if resolved is None else resolved,
+        found.status,
+        detail=found.kind,
+        task=found.task_id,
+        workflow=found.workflow,
+        stage=lane.from_stage or None,
+        handoff=found.handoff_id,
+    )
+
+
+_AFTER: Final[dict[str, str]] = {kind: state for kind, state in AFTER.items()}  # noqa: C416
+
+
+def _signals(record: Record) -> Iterator[Row]:
+    found = _signal(_value(record))
+    at = epoch_ms(found.occurred_at)
+    stalled = 1 if found.kind == "stalled" else 0 if found.kind in _AFTER else None
+    after = _AFTER.get(found.kind)
+    state = found.handoff_id, found.task_id, after, at, at if found.kind == "accepted" else None
+    late = int(found.late or found.kind == "stalled")
+    place = record.partition, record.offset, record.timestamp
+    yield Row(to.SIGNAL, (*state, late, stalled, *place))
+    told_at = at if found.kind != "stalled" else epoch_ms(found.at)
+    yield _event(record, told_at, found.kind, task=found.task_id, handoff=found.handoff_id)
+
+
+def _dead_letters(record: Record) -> Iterator[Row]:
+    try:
+        letter = read_dead_letter(record)
+    except ValueError:
+        raise Unreadable("no dead letter") from None
+    task = (
+        None
+        if letter.key is None
+        else letter.key.encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    )
+    code = letter.exception[:200]
+    source = letter.topic[:MAX_NAME_BYTES], letter.partition, letter.offset
+    yield Row(
+        to.DEAD_LETTER, (record.partition, record.offset, *source, code, task, record.timestamp)
+    )
+    yield _event(record, record.timestamp, "dead_letter", detail=code, task=task)
+
+
+def _patterns(record: Record) -> Iterator[Row]:
+    place = record.partition, record.offset, record.timestamp
+    if record.value is None:
+        yield Row(to.NO_PATTERN, (_key(record), *place))
+        return
+    found = _pattern(record.value)
+    yield Row(
+        to.PATTERN,
+        (
+            found.fingerprint,
+            found.id,
+            found.status,
+            found.kind,
+            found.severity,
+            found.workflow,
+            found.contract,
+            found.receiver,
+            found.from_,
+            found.to,
+            found.field,
+            found.owner,
+            found.owner_contact,
+            found.count,
+            found.recent,
+            found.rate,
+            epoch_ms(found.first_seen),
+            epoch_ms(found.last_seen),
+            _json(found.stages),
+            _json(found.tools),
+            _json(found.tasks),
+            epoch_ms(found.at),
+            int(found.backfill),
+            *place,
+        ),
+    )
+
+
+def _edges(record: Record) -> Iterator[Row]:
+    place = record.partition, record.offset, record.timestamp
+    key = _key(record)
+    if record.value is None:
+        yield Row(to.NO_EDGE, (key, *place))
+        return
+    found = _edge(record.value)
+    names = found.kind, found.workflow, found.from_, found.to
+    volume = found.moves, found.tasks, int(found.documented), found.contract
+    carried = _json(found.fields), _json(found.types), _json(found.counts)
+    well = found.fidelity, found.completeness, found.completion_rate, found.open
+    spans = found.accept_ms_p50, found.accept_ms_p95
+    seen = epoch_ms(found.first_seen), epoch_ms(found.last_seen)
+    yield Row(to.EDGE, (key, *names, *volume, *carried, *well, *spans, *seen, *place))
+
+
+# --- small parts ---------------------------------------------------------------------------------
+
+
+def _event(
+    record: Record,
+    at: int,
+    what: str,
+    *,
+    task: str | None,
+    detail: str | None = None,
+    workflow: str | None = None,
+    stage: str | None = None,
+    tool: str | None = None,
+    by: str | None = None,
+    handoff: str | None = None,
+    event: str | None = None,
+) -> Row:
+    place = NUMBER[record.topic], record.partition, record.offset
+    of = task, workflow, at, record.timestamp, what, detail, stage, tool, by, handoff, event
+    return Row(to.EVENT, (*place, *of))
+
+
+def _value(record: Record) -> bytes:
+    if record.value is None:
+        raise Unreadable("no value")
+    return record.value
+
+
+def _key(record: Record) -> str:
+    return (record.key or b"").decode()
+
+
+def _check(record: Record, task: str, *names: str | None) -> None:
+    """What becomes a dead letter is no part of any story: a name too long, or another key."""
+    if record.key != task.encode():
+        raise Unreadable("another key")
+    _check_names(task, *names)
+
+
+def _check_names(*names: str | None) -> None:
+    for name in names:
+        if (
+            name is not None
+            and 4 * len(name) > MAX_NAME_BYTES
+            and len(name.encode()) > MAX_NAME_BYTES
+        ):
+            raise Unreadable("a long name")
+
+
+def _at(when: datetime | int, record: Record) -> int:
+    """The event time, as the processors take it."""
+    at = epoch_ms(when)
+    return record.timestamp if at > record.timestamp + MAX_AHEAD_MS else at
+
+
+def _ms(when: datetime | None) -> int | None:
+    return None if when is None else epoch_ms(when)
+
+
+def _millionths(share: float | None) -> int | None:
+    return None if share is None else round(share * _MILLIONTHS)
+
+
+def _json(found: Any) -> str:
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+_OF: Final[dict[str, Callable[[Record], Iterator[Row]]]] = {
+    "handoff.tool-outputs": _outputs,
+    "handoff.acks": _acks,
+    "handoff.amendments": _amendments,
+    "handoff.held": _held,
+    "handoff.packages": _packages,
+    "handoff.violations": _violations,
+    "handoff.signals": _signals,
+    "handoff.dead-letters": _dead_letters,
+    "handoff.patterns": _patterns,
+    "handoff.edges": _edges,
+    "handoff.contracts": registered.rows,
+    "handoff.receivers": registered.rows,
+    "handoff.sources": registered.rows,
+}

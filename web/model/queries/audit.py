@@ -1,0 +1,123 @@
+"""The six questions of `handoff audit`, and three measures of how handoffs go, from the model."""
+
+from datetime import date
+from typing import Any
+
+import apsw
+from msgspec import Struct
+
+from console import audit as six
+from processors.insights.edges import percentile
+from schemas import documents
+from schemas.records import Edge
+from schemas.serde import utc
+from web.model.filters import Filters
+from web.model.queries.common import Sums, listed, of_lanes, rows
+from web.model.queries.ranges import in_all
+from web.model.schema import NUMBER
+
+_DAY_MS = 86_400_000
+
+
+class Measures(Struct, frozen=True):
+    """Three measures of the handoffs that began in a range.
+
+    Latency is from a handoff to its acceptance, in milliseconds within 5 %, of whole days (UTC).
+    `completeness` is the mean share (0 to 1) of the required fields that the package had.
+    `success` is the share completed without passing a deadline, of those sent and not superseded.
+    """
+
+    latency_ms_p50: int | None
+    latency_ms_p95: int | None
+    completeness: float | None
+    success: float | None
+    sums: Sums
+
+
+class AuditPage(Struct, frozen=True):
+    """The six answers, from all that was observed, and the measures of the range and of the one
+    before."""
+
+    audit: six.Audit
+    now: Measures
+    before: Measures
+
+
+def audit(db: apsw.Connection, filters: Filters, now: int) -> AuditPage:
+    """The audit, of one workflow where one is asked for. `now` decides which owners are in
+    force."""
+    edges = [
+        _edge(row)
+        for row in rows(
+            db,
+            "select * from edges where :workflow is null or workflow = :workflow",
+            {"workflow": filters.workflow},
+        )
+    ]
+    contracts: list[documents.HandoffContract] = []
+    receivers: list[documents.Receiver] = []
+    for (text,) in db.execute(
+        "select document from registry where topic in (?, ?)",
+        (NUMBER["handoff.contracts"], NUMBER["handoff.receivers"]),
+    ):
+        match documents.from_json(text.encode()):
+            case documents.HandoffContract() as contract:
+                if filters.workflow in (None, contract.workflow):
+                    contracts.append(contract)
+            case documents.Receiver() as receiver:
+                receivers.append(receiver)
+    today: date = utc(now).date()
+    return AuditPage(
+        six.audit(edges, contracts, receivers, today),
+        _measures(db, filters, now, earlier=False),
+        _measures(db, filters, now, earlier=True),
+    )
+
+
+def _measures(db: apsw.Connection, filters: Filters, now: int, *, earlier: bool) -> Measures:
+    span = filters.before(now) if earlier else filters.span(now)
+    where, values = of_lanes(filters)
+    buckets: dict[int, int] = {}
+    for bucket, number in db.execute(
+        "select x.bucket, sum(x.n) from lanes l join latencies x on x.lane = l.id "
+        f"and x.day >= :since_day and x.day <= :until_day where {where} group by x.bucket",
+        {
+            **values,
+            "since_day": span.since // _DAY_MS,
+            "until_day": (span.until - 1) // _DAY_MS,
+        },
+    ):
+        buckets[bucket] = number
+    found = in_all(db, filters, span)
+    expected = found.sent - found.superseded
+    return Measures(
+        percentile(buckets, 0.5),
+        percentile(buckets, 0.95),
+        found.completeness,
+        min(found.in_time / expected, 1.0) if expected > 0 else None,
+        found,
+    )
+
+
+def _edge(row: dict[str, Any]) -> Edge:
+    return Edge(
+        kind=row["kind"],
+        workflow=row["workflow"],
+        from_=row["from_"],
+        to=row["to_"],
+        moves=row["moves"],
+        tasks=row["tasks"],
+        documented=bool(row["documented"]),
+        contract=row["contract"],
+        fields={},
+        types={},
+        counts=listed(row["counts"]),
+        fidelity=row["fidelity"],
+        completeness=row["completeness"],
+        completion_rate=row["completion_rate"],
+        open=row["open"],
+        accept_ms_p50=row["accept_ms_p50"],
+        accept_ms_p95=row["accept_ms_p95"],
+        first_seen=utc(row["first_seen"]),
+        last_seen=utc(row["last_seen"]),
+    )

@@ -1,0 +1,365 @@
+"""Patterns: what keeps breaking, and what there is to know of one cause at three in the morning."""
+
+from typing import Any, Final, Literal
+
+import apsw
+from msgspec import Struct
+
+from web.model.filters import Filters
+from web.model.queries.amendments import Asked, asked_of
+from web.model.queries.common import (
+    ROWS,
+    Place,
+    Values,
+    listed,
+    place,
+    rows,
+)
+from web.model.schema import NUMBER
+
+DAYS_BEFORE: Final = 3
+_DAY_MS: Final = 86_400_000
+_LAST: Final = 1_000  # violations that are looked at for who had the value last
+_WORST: Final = "case p.severity when 'error' then 0 when 'warning' then 1 else 2 end"
+
+Status = Literal["open", "closed", "all"]
+
+
+class PatternRow(Struct, frozen=True):
+    """One pattern. Times are epoch ms; `rate` is per hour; `place` is that of its record, which has
+    its message. `status` is opened, updated or closed."""
+
+    fingerprint: str
+    id: str
+    status: str
+    kind: str
+    severity: str
+    workflow: str
+    contract: str | None
+    receiver: str | None
+    from_: str | None
+    to: str | None
+    field: str | None
+    owner: str | None
+    owner_contact: str | None
+    count: int
+    recent: int
+    rate: float
+    first_seen: int
+    last_seen: int
+    at: int
+    stages: dict[str, int]
+    tools: dict[str, int]
+    tasks: list[str]
+    place: Place
+
+
+class PatternPage(Struct, frozen=True):
+    """Patterns, the worst first, and whether there are more."""
+
+    rows: list[PatternRow]
+    next: str | None
+
+
+class Had(Struct, frozen=True):
+    """Who had a lost value last, and of how many violations: an event of this tool at this stage;
+    `place` is the latest one's record."""
+
+    tool: str
+    stage: str
+    count: int
+    event_id: str
+    at: int
+    place: Place
+
+
+class Registered(Struct, frozen=True):
+    """A version of a document that was registered (or `removed`), when, and where it lies."""
+
+    what: str
+    id: str
+    version: int | None
+    status: str
+    at: int
+    place: Place
+
+
+class HeldBy(Struct, frozen=True):
+    """A held handoff that a cause holds, with the amendments that wait for an answer."""
+
+    id: str
+    revision: int
+    task_id: str
+    workflow: str
+    receiver: str
+    since: int
+    place: Place
+    pending: list[Asked]
+
+
+class Told(Struct, frozen=True):
+    """An alert or a silence: its state, since when, until when, and who put it."""
+
+    key: str
+    state: str | None
+    since: int | None
+    until: int | None
+    by: str | None
+    place: Place
+
+
+class Cause(Struct, frozen=True):
+    """What is known of one cause.
+
+    `open` counts violations that are still open, `total` all that the model holds, both up to
+    1,000. `samples` are its newest violations' tasks. `before` is what was registered in the days
+    before it began, newest first. `held` are at most 200 handoffs.
+    """
+
+    pattern: PatternRow | None
+    fingerprint: str
+    total: int
+    open: int
+    owner: str | None
+    owner_contact: str | None
+    samples: list[str]
+    had_last: list[Had]
+    before: list[Registered]
+    held: list[HeldBy]
+    alerts: list[Told]
+
+
+def pattern_filter(filters: Filters) -> tuple[str, Values]:
+    """The condition that patterns `p` fulfil. A pattern's team is its receiver's, or that of a
+    handoff on its edge."""
+    parts, values = ["true"], Values()
+    for name in ("workflow", "contract", "receiver", "owner", "kind", "severity"):
+        wanted = getattr(filters, name)
+        if wanted is not None:
+            parts.append(f"p.{name} = :{name}")
+            values[name] = wanted
+    if filters.team is not None:
+        parts.append(
+            "exists (select 1 from lanes l where l.workflow = p.workflow "
+            "and (p.receiver is null or l.receiver = p.receiver) "
+            "and (p.from_ is null or l.from_stage = p.from_) "
+            "and :team in (l.from_team, l.to_team))"
+        )
+        values["team"] = filters.team
+    return " and ".join(parts), values
+
+
+OPEN: Final = "p.status in ('opened', 'updated')"
+
+
+def patterns(
+    db: apsw.Connection,
+    filters: Filters,
+    status: Status = "open",
+    cursor: str | None = None,
+    limit: int = ROWS,
+) -> PatternPage:
+    """Patterns that fit, the worst first: by severity, then by how many came lately."""
+    where, values = pattern_filter(filters)
+    which = {"open": OPEN, "closed": "p.status = 'closed'", "all": "true"}[status]
+    begin = int(cursor) if cursor and cursor.isdecimal() and len(cursor) < 8 else 0
+    found = rows(
+        db,
+        f"select p.* from patterns p where {which} and {where} "
+        f"order by {_WORST}, p.recent desc, p.count desc, p.fingerprint limit :limit offset :begin",
+        {**values, "limit": limit + 1, "begin": begin},
+    )
+    more = str(begin + limit) if len(found) > limit else None
+    return PatternPage([_pattern(each) for each in found[:limit]], more)
+
+
+def cause(db: apsw.Connection, fingerprint: str) -> Cause | None:
+    """What is known of one cause; None where there is neither a pattern nor a violation of it."""
+    of: Values = {"fingerprint": fingerprint}
+    found = rows(db, "select * from patterns where fingerprint = :fingerprint", of)
+    pattern = _pattern(found[0]) if found else None
+    newest = (
+        "(select * from violations where fingerprint = :fingerprint "
+        f"order by at desc limit {_LAST})"
+    )
+    total, open_, first = db.execute(
+        f"select count(*), coalesce(sum(status = 'opened'), 0), min(at) from {newest}", of
+    ).get
+    if pattern is None and not total:
+        return None
+    who = rows(
+        db,
+        f"select owner, owner_contact from {newest} where owner is not null order by at desc "
+        "limit 1",
+        of,
+    )
+    samples = db.execute(
+        f"select task_id from {newest} group by task_id order by max(at) desc limit 10", of
+    )
+    tasks = [task for (task,) in samples] or (pattern.tasks if pattern else [])
+    owner = pattern.owner if pattern and pattern.owner else (who[0]["owner"] if who else None)
+    contact = pattern.owner_contact if pattern else None
+    began = pattern.first_seen if pattern else first
+    return Cause(
+        pattern,
+        fingerprint,
+        total,
+        open_,
+        owner,
+        contact or (who[0]["owner_contact"] if who else None),
+        tasks,
+        had_last(db, newest, of),
+        _before(db, began, pattern, newest, of),
+        _held(db, of),
+        [
+            Told(
+                each["key"],
+                each["state"],
+                each["since"],
+                each["until"],
+                each["by_"],
+                place(NUMBER["handoff.alerts"], each["partition"], each["offset"]),
+            )
+            for each in rows(
+                db, "select * from alerts where fingerprint = :fingerprint limit 10", of
+            )
+        ],
+    )
+
+
+def had_last(db: apsw.Connection, violations: str, values: Values) -> list[Had]:
+    """The tools that had the lost values last, most often first; `violations` is a query in
+    brackets."""
+    found = rows(
+        db,
+        "select origin_tool, origin_stage, count(*) as n, origin_event, max(origin_at) as at, "
+        f"origin_topic, origin_partition, origin_offset from {violations} "
+        "where origin_tool is not null group by origin_tool, origin_stage "
+        "order by n desc, origin_tool, origin_stage limit 10",
+        values,
+    )
+    return [
+        Had(
+            each["origin_tool"],
+            each["origin_stage"],
+            each["n"],
+            each["origin_event"],
+            each["at"],
+            place(each["origin_topic"], each["origin_partition"], each["origin_offset"]),
+        )
+        for each in found
+    ]
+
+
+def registered(db: apsw.Connection, where: str, values: Values, limit: int) -> list[Registered]:
+    """Registrations that fit, newest first."""
+    found = rows(
+        db,
+        f"select * from registrations r where {where} order by written desc, offset desc "
+        f"limit {limit}",
+        values,
+    )
+    words = {
+        NUMBER["handoff.contracts"]: "contract",
+        NUMBER["handoff.receivers"]: "receiver",
+        NUMBER["handoff.sources"]: "source",
+    }
+    return [
+        Registered(
+            words[each["topic"]],
+            each["id"],
+            each["version"],
+            each["status"],
+            each["written"],
+            place(each["topic"], each["partition"], each["offset"]),
+        )
+        for each in found
+    ]
+
+
+def _before(
+    db: apsw.Connection, began: int, pattern: PatternRow | None, newest: str, of: Values
+) -> list[Registered]:
+    """What of this cause's contract and receivers, and which sources, was registered before it
+    began."""
+    named: Values = {"contract": None, "receiver": None}
+    found = rows(
+        db,
+        "select contract, (select receiver from lanes where id = lane) as receiver "
+        f"from {newest} order by at desc limit 1",
+        of,
+    )
+    if found:
+        named = found[0]
+    if pattern is not None:
+        named = {
+            "contract": pattern.contract or named["contract"],
+            "receiver": pattern.receiver or named["receiver"],
+        }
+    return registered(
+        db,
+        "written between :begin and :end and ("
+        "(topic = :contracts and id = :contract) or (topic = :receivers and id = :receiver) "
+        "or topic = :sources)",
+        {
+            **named,
+            "begin": began - DAYS_BEFORE * _DAY_MS,
+            "end": began,
+            "contracts": NUMBER["handoff.contracts"],
+            "receivers": NUMBER["handoff.receivers"],
+            "sources": NUMBER["handoff.sources"],
+        },
+        20,
+    )
+
+
+def _held(db: apsw.Connection, of: Values) -> list[HeldBy]:
+    found = rows(
+        db,
+        "select distinct h.*, l.receiver from held h join lanes l on l.id = h.lane "
+        "join violations v on v.handoff_id = h.id where v.fingerprint = :fingerprint "
+        "and v.status = 'opened' order by h.since, h.id limit 200",
+        of,
+    )
+    asked = asked_of(db, [each["id"] for each in found])
+    return [
+        HeldBy(
+            each["id"],
+            each["revision"],
+            each["task_id"],
+            each["workflow"],
+            each["receiver"],
+            each["since"],
+            place(NUMBER["handoff.held"], each["partition"], each["offset"]),
+            [one for one in asked.get(each["id"], []) if one.answered is None],
+        )
+        for each in found
+    ]
+
+
+def _pattern(row: dict[str, Any]) -> PatternRow:
+    return PatternRow(
+        fingerprint=row["fingerprint"],
+        id=row["id"],
+        status=row["status"],
+        kind=row["kind"],
+        severity=row["severity"],
+        workflow=row["workflow"],
+        contract=row["contract"],
+        receiver=row["receiver"],
+        from_=row["from_"],
+        to=row["to_"],
+        field=row["field"],
+        owner=row["owner"],
+        owner_contact=row["owner_contact"],
+        count=row["count"],
+        recent=row["recent"],
+        rate=row["rate"],
+        first_seen=row["first_seen"],
+        last_seen=row["last_seen"],
+        at=row["at"],
+        stages=listed(row["stages"]),
+        tools=listed(row["tools"]),
+        tasks=listed(row["tasks"]),
+        place=place("handoff.patterns", row["partition"], row["offset"]),
+    )

@@ -1,0 +1,165 @@
+"""What the questions have in common: coordinates, counts, pages, and filters as SQL."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from schemas.feed import subject
+from web.model.filters import Filters, Span
+from web.model.schema import FIGURES, HOUR_MS, TOPICS
+
+MOST: Final = 10_000  # counted at most: what is beyond is "more than"
+ROWS: Final = 50  # of a page
+Values = dict[str, str | int | float | None]
+
+
+class Place(Struct, frozen=True):
+    """Where a record lies: canonical topic, partition and offset."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Count(Struct, frozen=True):
+    """How many there are, and the page and filters that show exactly these. With `more` there are
+    more than `number`, which is where counting ended."""
+
+    number: int
+    more: bool
+    page: str
+    filters: Filters
+
+
+class CursorError(ValueError):
+    """A place in a list that is none of ours; the text is a sentence for a person."""
+
+
+def place(topic: str | int, partition: int, offset: int) -> Place:
+    """A place by the name or the number of the topic."""
+    return Place(topic if isinstance(topic, str) else TOPICS[topic], partition, offset)
+
+
+def rows(db: apsw.Connection, sql: str, values: Values | None = None) -> list[dict[str, Any]]:
+    """All rows of a question, by the names of their columns."""
+    cursor = db.execute(sql, values or {})
+    try:
+        names = [column[0] for column in cursor.get_description()]
+    except apsw.ExecutionCompleteError:  # no row
+        return []
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def after(cursor: str | None) -> tuple[int, str] | None:
+    """The last row that was shown, of a list that is ordered by a number and a text."""
+    if not cursor:
+        return None
+    number, mark, text = cursor.partition("~")
+    if not mark or not number.lstrip("-").isdecimal() or len(number) > 18:
+        raise CursorError("this place in the list is not known; begin with its first page")
+    return int(number), text
+
+
+def cursor_of(number: int, text: str) -> str:
+    """The other way round."""
+    return f"{number}~{text}"
+
+
+def counted(
+    db: apsw.Connection, page: str, filters: Filters, sql: str, values: Values | None = None
+) -> Count:
+    """How many rows a question has, up to `MOST`."""
+    number = int(db.execute(f"select count(*) from ({sql} limit {MOST + 1})", values or {}).get)
+    return Count(min(number, MOST), number > MOST, page, filters)
+
+
+def of_lanes(filters: Filters, alias: str = "l") -> tuple[str, Values]:
+    """The condition that lanes fulfil, and its values."""
+    parts, values = ["true"], Values()
+    for name, column in (
+        ("workflow", "workflow"),
+        ("contract", "contract"),
+        ("receiver", "receiver"),
+        ("owner", "owner"),
+    ):
+        wanted = getattr(filters, name)
+        if wanted is not None:
+            parts.append(f"{alias}.{column} = :{name}")
+            values[name] = wanted
+    if filters.team is not None:
+        parts.append(f"(:team in ({alias}.from_team, {alias}.to_team))")
+        values["team"] = filters.team
+    return " and ".join(parts), values
+
+
+def of_violations(filters: Filters, alias: str = "v") -> tuple[str, Values]:
+    """The condition on kind and severity, and its values."""
+    parts, values = ["true"], Values()
+    for name in ("kind", "severity"):
+        wanted = getattr(filters, name)
+        if wanted is not None:
+            parts.append(f"{alias}.{name} = :{name}")
+            values[name] = wanted
+    return " and ".join(parts), values
+
+
+def hours_of(span: Span) -> Values:
+    """A range as numbers of hours: `:since_hour` to before `:until_hour`."""
+    return {"since_hour": span.since // HOUR_MS, "until_hour": span.until // HOUR_MS}
+
+
+class Sums(Struct, frozen=True):
+    """What handoffs that began in a range add up to.
+
+    `begun` counts them; of those the contract judged, `fidelity` and `completeness` are means (0 to
+    1). `missing` and `rebuilt` count fields. `late` counts those that passed a deadline, `in_time`
+    those completed without. The others count handoffs that are, or were, in that state.
+    """
+
+    begun: int = 0
+    judged: int = 0
+    fidelity: float | None = None
+    completeness: float | None = None
+    missing: int = 0
+    rebuilt: int = 0
+    owned: int = 0
+    promised: int = 0
+    held: int = 0
+    sent: int = 0
+    accepted: int = 0
+    completed: int = 0
+    returned: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    late: int = 0
+    in_time: int = 0
+
+
+SUMMED: Final = ", ".join(f"coalesce(sum(h.{name}), 0) as {name}" for name in FIGURES)
+
+
+def sums(row: dict[str, Any]) -> Sums:
+    """The sums in a row that selected `SUMMED`."""
+    return sums_of([row[name] for name in FIGURES])
+
+
+def sums_of(figures: Sequence[int]) -> Sums:
+    """The sums of figures in the order of `FIGURES`."""
+    begun, judged, fidelity, completeness, *rest = figures
+    if not judged:
+        return Sums(begun, judged, None, None, *rest)
+    whole = judged * 1_000_000
+    return Sums(begun, judged, fidelity / whole, completeness / whole, *rest)
+
+
+def edge_key(workflow: str, from_stage: str, receiver: str) -> str:
+    """The key of an edge of handoffs, as on `handoff.edges`."""
+    return subject("handoff", workflow, from_stage, receiver)
+
+
+def listed(text: str | None) -> Any:
+    """A column that holds JSON."""
+    return msgspec.json.decode(text) if text else []

@@ -1,0 +1,300 @@
+"""The map: what was observed between stages, and between stages and receivers, in a range."""
+
+from typing import Any, Final
+
+import apsw
+from msgspec import Struct
+
+from web.model.filters import Filters, Span
+from web.model.queries.causes import Had, had_last
+from web.model.queries.common import (
+    ROWS,
+    Place,
+    Sums,
+    Values,
+    after,
+    cursor_of,
+    edge_key,
+    listed,
+    place,
+    rows,
+)
+from web.model.queries.ranges import Edge, Lost, figures_by_edge, in_all, losses, lost_by_edge
+
+BUSIEST: Final = 40
+_COUNTED: Final = ("begun", "judged", "fidelity", "late")
+
+
+class MapEdge(Struct, frozen=True):
+    """An edge. `volume` counts its handoffs that began in the range; of a move it counts all moves
+    since `first_seen` (`whole` is true then). `lost` counts violations of fields in the range."""
+
+    key: str
+    kind: str
+    workflow: str
+    from_: str
+    to: str
+    volume: int
+    before: int
+    whole: bool
+    documented: bool
+    contract: str | None
+    fidelity: float | None
+    fidelity_before: float | None
+    lost: int
+    late: int
+    last_seen: int
+
+
+class Map(Struct, frozen=True):
+    """The busiest edges, and how many more there are."""
+
+    edges: list[MapEdge]
+    left_out: int
+
+
+class EdgeField(Struct, frozen=True):
+    """A field that moves or handoffs carried: the share (0 to 1) that did, since the edge was first
+    seen, and its JSON types."""
+
+    name: str
+    share: float
+    types: list[str]
+
+
+class EdgeHandoff(Struct, frozen=True):
+    """A handoff over an edge."""
+
+    id: str
+    task_id: str
+    at: int
+    state: str | None
+    late: bool
+    fidelity: float | None
+    missing: list[str]
+    place: Place | None
+
+
+class EdgePage(Struct, frozen=True):
+    """One edge: its record on `handoff.edges` (None where none was published yet), its sums in the
+    range and in the one before, what was lost by field and who had it last, and a page of its
+    handoffs, newest first. `counts` are since `first_seen`, with `returns` and `looped`."""
+
+    key: str
+    kind: str
+    workflow: str
+    from_: str
+    to: str
+    documented: bool
+    contract: str | None
+    counts: dict[str, int]
+    fields: list[EdgeField]
+    first_seen: int | None
+    last_seen: int | None
+    accept_ms_p50: int | None
+    accept_ms_p95: int | None
+    place: Place | None
+    now: Sums
+    before: Sums
+    losses: list[Lost]
+    had_last: list[Had]
+    handoffs: list[EdgeHandoff]
+    next: str | None
+
+
+def map_(db: apsw.Connection, filters: Filters, now: int, limit: int = BUSIEST) -> Map:
+    """The edges with traffic in the range, the busiest first. With a contract, receiver, team or
+    owner asked for, only handoffs have these."""
+    span, earlier = filters.span(now), filters.before(now)
+    here = figures_by_edge(db, filters, span, *_COUNTED)
+    wide = not (filters.receiver or filters.team or filters.owner or filters.contract)
+    known: dict[tuple[str, Edge], dict[str, Any]] = {}
+    order: list[tuple[float, str, Edge]] = [(n[0], "handoff", edge) for edge, n in here.items()]
+    for row in rows(
+        db,
+        "select key, kind, workflow, from_, to_, moves, documented, contract, first_seen, "
+        "last_seen from edges where last_seen >= :since and first_seen < :until "
+        "and (:workflow is null or workflow = :workflow)",
+        {"since": span.since, "until": span.until, "workflow": filters.workflow},
+    ):
+        edge = row["workflow"], row["from_"], row["to_"]
+        known[row["kind"], edge] = row
+        if row["kind"] == "move" and wide:
+            order.append((_in_range(row, span), "move", edge))
+    order.sort(key=lambda each: (-each[0], *each[1:]))
+    before = figures_by_edge(db, filters, earlier, *_COUNTED)
+    lost = lost_by_edge(db, filters, span)
+    found = [
+        _move(known[kind, edge])
+        if kind == "move"
+        else _handoffs(edge, here[edge], before.get(edge), known.get((kind, edge)), lost, span)
+        for _, kind, edge in order[:limit]
+    ]
+    return Map(found, max(0, len(order) - limit))
+
+
+def _in_range(row: dict[str, Any], span: Span) -> float:
+    """How many moves of an edge are in the range, as if they had come evenly: only the order of
+    edges goes by it."""
+    first, last = row["first_seen"], row["last_seen"]
+    inside = min(last, span.until) - max(first, span.since)
+    return float(row["moves"] * max(inside, 1) / max(last - first, 1))
+
+
+def _move(row: dict[str, Any]) -> MapEdge:
+    return MapEdge(
+        row["key"],
+        "move",
+        row["workflow"],
+        row["from_"],
+        row["to_"],
+        row["moves"],
+        0,
+        True,
+        bool(row["documented"]),
+        row["contract"],
+        None,
+        None,
+        0,
+        0,
+        row["last_seen"],
+    )
+
+
+def _handoffs(
+    edge: Edge,
+    figures: list[int],
+    before: list[int] | None,
+    row: dict[str, Any] | None,
+    lost: dict[Edge, int],
+    span: Span,
+) -> MapEdge:
+    begun, judged, _, late = figures
+    return MapEdge(
+        edge_key(*edge),
+        "handoff",
+        *edge,
+        begun,
+        before[0] if before else 0,
+        False,
+        bool(row["documented"]) if row else judged > 0,
+        row["contract"] if row else None,
+        _fidelity(figures),
+        _fidelity(before) if before else None,
+        lost.get(edge, 0),
+        late,
+        row["last_seen"] if row else span.since,
+    )
+
+
+def _fidelity(figures: list[int]) -> float | None:
+    return figures[2] / figures[1] / 1_000_000 if figures[1] else None
+
+
+def edge(
+    db: apsw.Connection, key: str, filters: Filters, now: int, page: str | None = None
+) -> EdgePage | None:
+    """One edge by its key, as on `handoff.edges`; of the filters only the range counts, and the
+    kind and severity of what was lost. None where nothing is known. Raises `CursorError`."""
+    found = rows(db, "select * from edges where key = :key", {"key": key})
+    row = found[0] if found else None
+    if row is not None:
+        kind, workflow, from_, to = row["kind"], row["workflow"], row["from_"], row["to_"]
+    else:
+        kind, *names = [_unescaped(part) for part in key.split("/")]
+        if kind != "handoff" or len(names) != 3:
+            return None
+        workflow, from_, to = names
+    only = Filters(
+        workflow=workflow,
+        receiver=to,
+        kind=filters.kind,
+        severity=filters.severity,
+        since=filters.since,
+        until=filters.until,
+        hours=filters.hours,
+    )
+    lanes: Values = {"workflow": workflow, "from": from_, "to": to}
+    ids = [
+        id_
+        for (id_,) in db.execute(
+            "select id from lanes where workflow = :workflow and from_stage = :from "
+            "and receiver = :to",
+            lanes,
+        )
+    ]
+    if row is None and not ids:
+        return None
+    # The stage is of a closed set of lanes: numbers, not text.
+    within = f"l.id in ({', '.join(map(str, ids)) or 'null'})"
+    span = only.span(now)
+    violations = (
+        f"(select v.* from violations v where v.lane in ({', '.join(map(str, ids)) or 'null'}) "
+        "and v.at >= :since and v.at < :until order by v.at desc limit 1000)"
+    )
+    handoffs, more = _of_edge(db, ids, span.until, page)
+    is_handoff = kind == "handoff"
+    return EdgePage(
+        key,
+        kind,
+        workflow,
+        from_,
+        to,
+        bool(row["documented"]) if row else True,
+        row["contract"] if row else None,
+        {**listed(row["counts"]), "moves": row["moves"], "tasks": row["tasks"]} if row else {},
+        _fields(row) if row else [],
+        row["first_seen"] if row else None,
+        row["last_seen"] if row else None,
+        row["accept_ms_p50"] if row else None,
+        row["accept_ms_p95"] if row else None,
+        place("handoff.edges", row["partition"], row["offset"]) if row else None,
+        in_all(db, only, span, within) if is_handoff else Sums(),
+        in_all(db, only, only.before(now), within) if is_handoff else Sums(),
+        losses(db, only, now, 20, within) if is_handoff else [],
+        had_last(db, violations, {"since": span.since, "until": span.until}) if ids else [],
+        handoffs,
+        more,
+    )
+
+
+def _of_edge(
+    db: apsw.Connection, lanes: list[int], until: int, page: str | None
+) -> tuple[list[EdgeHandoff], str | None]:
+    last = after(page) or (until, "")
+    found: list[dict[str, Any]] = []
+    for lane in lanes:
+        found += rows(
+            db,
+            "select id, task_id, at, state, disposition, late, fidelity, missing, topic, "
+            "partition, offset from handoffs where lane = :lane and (at, id) < (:at, :id) "
+            f"order by at desc, id desc limit {ROWS + 1}",
+            {"lane": lane, "at": last[0], "id": last[1]},
+        )
+    found.sort(key=lambda each: (each["at"], each["id"]), reverse=True)
+    told = [
+        EdgeHandoff(
+            each["id"],
+            each["task_id"],
+            each["at"],
+            each["state"] or each["disposition"],
+            bool(each["late"]),
+            None if each["fidelity"] is None else each["fidelity"] / 1_000_000,
+            listed(each["missing"]),
+            place(each["topic"], each["partition"], each["offset"]),
+        )
+        for each in found[:ROWS]
+    ]
+    more = cursor_of(told[-1].at, told[-1].id) if len(found) > ROWS else None
+    return told, more
+
+
+def _fields(row: dict[str, Any]) -> list[EdgeField]:
+    types = listed(row["types"])
+    return [
+        EdgeField(name, share, types.get(name, [])) for name, share in listed(row["fields"]).items()
+    ]
+
+
+def _unescaped(part: str) -> str:
+    return part.replace("%2F", "/").replace("%25", "%")

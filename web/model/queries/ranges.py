@@ -1,0 +1,149 @@
+"""What handoffs and violations of a range of time add up to, by edge."""
+
+from collections import Counter
+from operator import add
+from typing import TypeVar
+
+import apsw
+from msgspec import Struct
+
+from web.model.filters import Filters, Span
+from web.model.queries.common import (
+    SUMMED,
+    Sums,
+    edge_key,
+    hours_of,
+    of_lanes,
+    of_violations,
+    rows,
+    sums,
+    sums_of,
+)
+from web.model.schema import FIGURES
+
+Key = TypeVar("Key", str, tuple[str, str, str])
+
+
+class Lost(Struct, frozen=True):
+    """Violations of one kind and field that began in a range, and in the one before. `open` counts
+    those of the range that are still open."""
+
+    kind: str
+    field: str | None
+    count: int
+    open: int
+    before: int
+
+
+class EdgeSums(Struct, frozen=True):
+    """What an edge of handoffs adds up to in a range."""
+
+    key: str
+    workflow: str
+    from_stage: str
+    receiver: str
+    sums: Sums
+
+
+Losses = dict[tuple[str, str], tuple[int, int]]
+Edge = tuple[str, str, str]  # its workflow, stage and receiver
+
+
+def figures_by_edge(
+    db: apsw.Connection, filters: Filters, span: Span, *figures: str
+) -> dict[Edge, list[int]]:
+    """Some figures (of `schema.FIGURES`) of the edges of handoffs with traffic in a range."""
+    where, values = of_lanes(filters)
+    added = ", ".join(f"sum(h.{name})" for name in figures)
+    found: dict[Edge, list[int]] = {}
+    # By lane the rows are in the order of the index; several lanes of an edge are added up here.
+    for workflow, from_stage, receiver, *more in db.execute(
+        f"select l.workflow, l.from_stage, l.receiver, {added} from lanes l join hours h "
+        "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour "
+        f"where {where} group by l.id",
+        {**values, **hours_of(span)},
+    ):
+        _add(found, (workflow, from_stage, receiver), more)
+    return found
+
+
+def use(db: apsw.Connection, by: str, span: Span) -> dict[str, Sums]:
+    """All figures of a range by a column of lanes."""
+    found: dict[str, list[int]] = {}
+    for name, *more in db.execute(
+        f"select l.{by}, {SUMMED} from lanes l join hours h "
+        "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour group by l.id",
+        hours_of(span),
+    ):
+        _add(found, name, more)
+    return {name: sums_of(figures) for name, figures in found.items()}
+
+
+def _add(found: dict[Key, list[int]], key: Key, more: list[int]) -> None:
+    before = found.get(key)
+    found[key] = more if before is None else list(map(add, before, more))
+
+
+def by_edge(db: apsw.Connection, filters: Filters, span: Span) -> list[EdgeSums]:
+    """All figures of the edges of handoffs with traffic in a range, the busiest first."""
+    found = figures_by_edge(db, filters, span, *FIGURES)
+    busiest = sorted(found.items(), key=lambda each: (-each[1][0], each[0]))
+    return [EdgeSums(edge_key(*names), *names, sums_of(figures)) for names, figures in busiest]
+
+
+def in_all(db: apsw.Connection, filters: Filters, span: Span, more: str = "true") -> Sums:
+    """All handoffs of a range in lanes `l` that fulfil `more` too."""
+    where, values = of_lanes(filters)
+    (found,) = rows(
+        db,
+        f"select {SUMMED} from lanes l join hours h "
+        "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour "
+        f"where {where} and {more}",
+        {**values, **hours_of(span)},
+    )
+    return sums(found)
+
+
+def lost_by_edge(db: apsw.Connection, filters: Filters, span: Span) -> dict[Edge, int]:
+    """How many violations that are about a field began in a range, by edge."""
+    where, values = of_lanes(filters)
+    also, of_kind = of_violations(filters, "b")
+    found: Counter[Edge] = Counter()
+    for workflow, from_stage, receiver, number in db.execute(
+        "select l.workflow, l.from_stage, l.receiver, sum(b.n) from lanes l join breaks b "
+        "on b.lane = l.id and b.hour >= :since_hour and b.hour < :until_hour "
+        f"where b.field <> '' and {where} and {also} group by l.id",
+        {**values, **of_kind, **hours_of(span)},
+    ):
+        found[workflow, from_stage, receiver] += number
+    return found
+
+
+def losses(
+    db: apsw.Connection,
+    filters: Filters,
+    now: int,
+    limit: int,
+    more: str = "true",
+) -> list[Lost]:
+    """The kinds and fields that broke most in the range of the filters, against the one before."""
+    here = _breaks(db, filters, filters.span(now), more)
+    before = _breaks(db, filters, filters.before(now), more)
+    most = sorted(here, key=lambda each: (-here[each][0], each))[:limit]
+    return [
+        Lost(kind, field or None, *here[kind, field], before.get((kind, field), (0, 0))[0])
+        for kind, field in most
+    ]
+
+
+def _breaks(db: apsw.Connection, filters: Filters, span: Span, more: str) -> Losses:
+    where, values = of_lanes(filters)
+    also, of_kind = of_violations(filters, "b")
+    found = rows(
+        db,
+        "select b.kind, b.field, sum(b.n) as n, sum(b.open) as open from lanes l join breaks b "
+        "on b.lane = l.id and b.hour >= :since_hour and b.hour < :until_hour "
+        f"where {where} and {also} and {more} group by b.kind, b.field",
+        {**values, **of_kind, **hours_of(span)},
+    )
+    return {(each["kind"], each["field"]): (each["n"], each["open"]) for each in found}
