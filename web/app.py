@@ -112,9 +112,7 @@ def _lifespan(
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
-        console.watchers.start()
         yield
-        console.watchers.close()
         console.close()
 
     return living

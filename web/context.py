@@ -15,9 +15,10 @@ from schemas.documents import HandoffContract, Receiver
 from web.auth.guard import Refusal
 from web.auth.people import Person
 from web.gate import Gate
-from web.fresh import Freshness, freshness
 from web.live import Watchers
+from web.model.changes import Changes
 from web.model.filters import Filters
+from web.model.queries.freshness import Freshness, freshness
 from web.model.reader import Model, NotBuilt
 from web.model.schema import NUMBER
 
@@ -44,11 +45,14 @@ class Console:
     settings: Settings
     model: Model
     gate: Gate
-    watchers: Watchers = field(default_factory=Watchers)
+    changes: Changes = field(default_factory=Changes)
     nav: Sequence[tuple[str, str]] = ()
     assets: str = ""
     signs_out: bool = False
     _registered: tuple[object, Registered] | None = None
+
+    def __post_init__(self) -> None:
+        self._watchers = Watchers(self.changes)
 
     def registered(self, db: apsw.Connection) -> Registered:
         """The documents as far as the read model has got. They are read from their topics when it
@@ -98,13 +102,18 @@ class Console:
             raise Refusal(403, _NOT_YOURS.format("that workflow, or of that team in it,"))
         return filters.but(workflow=workflow, team=team)
 
-    def freshness(self) -> Freshness | None:
+    @property
+    def watchers(self) -> Watchers:
+        """Who is told of changes."""
+        return self._watchers
+
+    def freshness(self, now: int) -> Freshness | None:
         """How far the read model is behind; None while it is not built."""
         try:
-            with self.model.read() as db:
-                return freshness(db)
+            found = self.model.ask(freshness, now=now)
         except NotBuilt:
             return None
+        return found if found.as_of is not None else None
 
     def close(self) -> None:
         """Give the connections back."""

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console.errors import CommandError
+from schemas.serde import epoch_ms
 from web import text
 from web.auth.guard import Refusal
 from web.auth.people import Person
@@ -23,6 +24,7 @@ from web.model.filters import FilterError, Filters
 from web.model.reader import NotBuilt
 from web.tables import MIME, Table, as_csv
 
+KEPT: Final = ("id", "status", "q", "key")
 log = logging.getLogger("handoff.console")
 
 
@@ -33,6 +35,17 @@ class Asked:
         self.request = request
         self.console = console
         self.now = datetime.now(UTC)
+
+    @property
+    def now_ms(self) -> int:
+        """When it was asked (epoch ms)."""
+        return epoch_ms(self.now)
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """The parameters of the URL beside the filters that say what the page is about."""
+        params = self.request.query_params
+        return {name: params[name] for name in KEPT if params.get(name)}
 
     @property
     def person(self) -> Person:
@@ -72,9 +85,14 @@ class Asked:
 
     def at(self, path: str | None = None, **changed: str | int | None) -> str:
         """The URL of this page, or of another one, with the filters and with these parameters."""
-        params: dict[str, str | int | None] = {**self.filters.pairs(), **changed}
+        return self.to(path or self.path, self.filters, **changed)
+
+    @staticmethod
+    def to(path: str, filters: Filters, **changed: str | int | None) -> str:
+        """The URL of a page with these filters and parameters."""
+        params: dict[str, str | int | None] = {**filters.pairs(), **changed}
         query = urlencode({name: each for name, each in params.items() if each not in (None, "")})
-        return (path or self.path) + (f"?{query}" if query else "")
+        return path + (f"?{query}" if query else "")
 
     def must(self, role: Any, workflow: str | None, *teams: str | None) -> None:
         """Raises `Refusal` where the person has no such role for something of a workflow and
@@ -137,7 +155,7 @@ def render(
         token=asked.token,
         now=asked.now,
         nav=console.nav,
-        freshness=console.freshness(),
+        freshness=console.freshness(asked.now_ms),
         workflows=console.workflows(asked.person),
         tables={table.name: table for table in tables},
         kinds=" ".join(kinds),

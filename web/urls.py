@@ -2,6 +2,7 @@
 
 from urllib.parse import quote, urlencode
 
+from web.model.filters import Filters
 from web.records import Place
 
 
@@ -24,3 +25,18 @@ def held_url(handoff_id: str) -> str:
 def cause_url(fingerprint: str) -> str:
     """The page of a cause, to which alerts lead."""
     return f"/cause/{quote(fingerprint, safe='')}"
+
+
+def edge_url(key: str, filters: Filters | None = None) -> str:
+    """The page of an edge of the map."""
+    return f"/edge?{urlencode({'key': key, **(filters.pairs() if filters else {})})}"
+
+
+def team_url(name: str) -> str:
+    """The page of a team."""
+    return f"/team?{urlencode({'id': name})}"
+
+
+def contract_url(id_: str) -> str:
+    """The page of a contract."""
+    return f"/contract?{urlencode({'id': id_})}"

@@ -2,6 +2,6 @@
 
 from typing import Any, Final
 
-from web.pages import task
+from web.pages import causes, held, record, search, task, today
 
-PAGES: Final[tuple[Any, ...]] = (task,)
+PAGES: Final[tuple[Any, ...]] = (today, causes, held, task, record, search)
