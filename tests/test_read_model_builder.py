@@ -82,7 +82,7 @@ def test_it_holds_what_the_topics_hold(
     assert {name: len(found) for name, found in told.items() if name != "positions"} == {
         name: len(found) for name, found in expected.items() if name != "positions"
     }
-    for table in ("hours", "links", "breaks"):
+    for table in ("sums", "links", "breaks"):
         assert told[table] == expected[table], table
     assert {"held", "handoffs", "patterns"} <= changes.since(0).kinds
     model = Model(path)

@@ -21,7 +21,7 @@ from web.model.queries.amendments import pending
 from web.model.queries.common import CursorError
 from web.model.queries.held import HeldRow, held, held_one
 from web.model.reader import Model
-from web.model.store import Store
+from web.model.store import DAY_MS, Store
 
 STORY = story()
 NOW = START + 6 * 60 * MINUTE
@@ -162,8 +162,8 @@ def revised(record: Record) -> bytes:
 
 def test_a_cause_says_who_is_to_act_and_what_it_holds(model: Model) -> None:
     with model.read() as db:
-        found = causes.cause(db, CAUSE)
-        assert causes.cause(db, "contract/none/x") is None
+        found = causes.cause(db, CAUSE, NOW)
+        assert causes.cause(db, "contract/none/x", NOW) is None
     assert found is not None
     assert found.pattern is not None
     assert (found.total, found.open) == (10, 8)  # the discarded one is over, too
@@ -239,3 +239,62 @@ def test_a_team_a_contract_and_the_audit(model: Model) -> None:
     assert len(found.audit.answers) == 6
     assert found.now.sums.begun == 30
     assert found.now.latency_ms_p50 is not None
+
+
+def record(topic: str, key: str, offset: int, value: object) -> Record:
+    body = None if value is None else msgspec.json.encode(value)
+    return Record(topic, 0, offset, key.encode(), body, NOW)
+
+
+def test_moves_are_counted_in_the_range_where_there_are_figures(model: Model, store: Store) -> None:
+    before = model.ask(map.map_, Filters(), now=NOW).edges
+    move = next(each for each in before if each.kind == "move")
+    assert move.whole
+    hour = START // 3_600_000 * 3_600_000
+    counted = {"kind": "move", "counts": {"moves": 4}, "lost_fields": {}}
+    spans = [(hour, 3_600_000), (hour + 3_600_000, 3_600_000), (hour - 8 * DAY_MS, DAY_MS)]
+    for number, (since, length) in enumerate(spans):
+        told = counted | {"since": utc(since), "until": utc(since + length)}
+        fill(store, [record("handoff.figures", f"{move.key}/{number}", number, told)])
+    with model.read() as db:
+        (found,) = (each for each in map.map_(db, Filters(), NOW).edges if each.key == move.key)
+    assert (found.volume, found.before, found.whole) == (8, 4, False)
+    fill(store, [record("handoff.figures", f"{move.key}/0", 9, None)])
+    with model.read() as db:
+        (found,) = (each for each in map.map_(db, Filters(), NOW).edges if each.key == move.key)
+    assert found.volume == 4
+
+
+def test_a_cause_says_what_people_were_told_of_it(model: Model, store: Store) -> None:
+    pattern = next(
+        each for each in STORY if each.topic == "handoff.patterns" and each.key == CAUSE.encode()
+    )
+    since, until = utc(NOW - 1000), utc(NOW + 1000)
+    cause = {"of": "cause", "fingerprint": CAUSE, "alert": "k"}
+    told = {"of": "alert", "state": "acknowledged", "started_at": since, "by": "Ilse"}
+    silence = {"starts_at": since, "ends_at": until, "by": "Ilse", "reason": CANARY}
+    match = {"contract": ["le*"], "severity": ["error", "warning"]}
+    other = {"contract": ["l"]}
+    fill(
+        store,
+        [
+            record("handoff.alerts", f"cause/{CAUSE}", 0, cause),
+            record("handoff.alerts", "alert/k", 1, told | {"title": CANARY}),
+            record("handoff.alerts", "sink/s", 2, {"of": "sink", "sink": "s"}),
+            record("handoff.silences", "s1", 0, silence | {"id": "s1", "match": match}),
+            record("handoff.silences", "s2", 1, silence | {"id": "s2", "match": other}),
+            replace(pattern, topic="handoff.figures", key=b"pattern/before", offset=77),
+        ],
+    )
+    with model.read() as db:
+        found = causes.cause(db, CAUSE, NOW)
+        later = causes.cause(db, CAUSE, NOW + 5000)
+    assert found is not None
+    assert [(each.key, each.state, each.by) for each in found.alerts] == [
+        ("k", "acknowledged", "Ilse")
+    ]
+    assert [each.key for each in found.silences] == ["s1"]
+    assert len(found.earlier) == 1
+    assert later is not None
+    assert later.silences == []
+    assert CANARY.encode() not in store.path.read_bytes()

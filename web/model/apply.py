@@ -11,7 +11,7 @@ from schemas.flow import Record
 from schemas.lifecycle import AFTER
 from schemas.records import MAX_NAME_BYTES, Edge, From, To
 from schemas.serde import MAX_AHEAD_MS, epoch_ms, read_dead_letter, tasks_named
-from web.model import registered
+from web.model import alerted, registered
 from web.model import statements as to
 from web.model.causes import fingerprint_of
 from web.model.outlines import (
@@ -463,4 +463,7 @@ _OF: Final[dict[str, Callable[[Record], Iterator[Row]]]] = {
     "handoff.contracts": registered.rows,
     "handoff.receivers": registered.rows,
     "handoff.sources": registered.rows,
+    "handoff.figures": alerted.figures,
+    "handoff.alerts": alerted.alerts,
+    "handoff.silences": alerted.silences,
 }

@@ -150,8 +150,8 @@ class _Reading:
                 if self._store.gone():
                     raise apsw.CantOpenError("the file is gone")
                 self._store.seen(int(time.time() * 1000))
-            if now - swept >= _SWEEP_SECONDS and not messages:
-                # While there is more to delete, it goes on at the next quiet moment.
+            if now - swept >= _SWEEP_SECONDS:
+                # While there is more to delete, it goes on with the next batch.
                 swept = swept if self._store.sweep(int(time.time() * 1000)) else now
                 self._store.tidy()
             if now - looked >= _LOOK_SECONDS:

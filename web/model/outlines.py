@@ -161,3 +161,36 @@ class PatternOutline(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     at: Utc
     backfill: bool
     owner_contact: str | None = None
+
+
+class FiguresOutline(Struct, frozen=True, gc=False):
+    """What happened over an edge in an hour or a day."""
+
+    kind: str
+    since: Utc
+    until: Utc
+    counts: dict[str, int]
+    lost_fields: dict[str, int]
+
+
+class AlertOutline(Struct, frozen=True, gc=False):
+    """Of an entry of `handoff.alerts`, a cause or an alert: not its title."""
+
+    of: str
+    fingerprint: str | None = None
+    alert: str | None = None
+    state: str | None = None
+    started_at: Utc | None = None
+    opened_at: Utc | None = None
+    until: Utc | None = None
+    by: str | None = None
+
+
+class SilenceOutline(Struct, frozen=True, gc=False):
+    """Of a silence: not its reason."""
+
+    id: str
+    match: dict[str, list[str]]
+    starts_at: Utc
+    ends_at: Utc
+    by: str

@@ -2,13 +2,15 @@
 
 Times are epoch milliseconds, `at` and the like by the event, `written` by Kafka. `fidelity` and
 `completeness` are in millionths, so that sums are exact. Topics are numbered by `TOPICS`. A *lane*
-is what handoffs have in common: who hands what to whom. `hours`, `latencies` and `breaks` are sums
+is what handoffs have in common: who hands what to whom. `sums`, `latencies` and `breaks` are sums
 over `handoffs` and `violations`, which triggers keep: they say the same as a `group by` would.
+`sums` and `breaks` are by hours and by days: `unit` is the length in ms, `at` counts units since
+1970. So a range is a few hours at its ends, and days.
 """
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 3
 
 # The number of a topic is its place here: append only, or raise the version. Of the package of a
 # handoff that stands on two topics with the same revision, the later topic here counts.
@@ -35,6 +37,7 @@ NUMBER: Final = {name: number for number, name in enumerate(TOPICS)}
 OPTIONAL: Final = frozenset({"handoff.figures", "handoff.alerts", "handoff.silences"})
 
 HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 
 TABLES: Final = """
 create table meta (name text primary key, content text) without rowid;
@@ -203,27 +206,43 @@ create index registrations_id on registrations (topic, id, written);
 
 create table figures (
   key text primary key,
-  edge text not null, since integer not null, until integer not null,
-  counts text not null, fidelity integer not null, completeness integer not null,
-  lost_fields text not null, partition integer not null, offset integer not null
+  edge text not null, kind text not null, since integer not null, until integer not null,
+  moves integer not null, counts text not null, lost_fields text not null,
+  partition integer not null, offset integer not null, written integer not null
 ) without rowid;
-create index figures_edge on figures (edge, since);
+create index figures_edge on figures (edge, since, moves);
+create index figures_since on figures (since);
+
+create table occurrences (
+  id text primary key,
+  fingerprint text not null, count integer not null, first_seen integer not null,
+  last_seen integer not null, at integer not null,
+  partition integer not null, offset integer not null, written integer not null
+) without rowid;
+create index occurrences_fingerprint on occurrences (fingerprint, first_seen);
 
 create table alerts (
-  key text primary key, fingerprint text, state text, since integer, until integer, by_ text,
-  partition integer not null, offset integer not null, written integer not null
+  key text primary key,
+  of_ text not null, fingerprint text, alert text, state text, since integer, until integer,
+  by_ text, partition integer not null, offset integer not null, written integer not null
 ) without rowid;
 create index alerts_fingerprint on alerts (fingerprint);
 
-create table hours (
-  lane integer not null, hour integer not null,
+create table silences (
+  id text primary key,
+  match_ text not null, since integer not null, until integer not null, by_ text not null,
+  partition integer not null, offset integer not null, written integer not null
+) without rowid;
+
+create table sums (
+  lane integer not null, unit integer not null, at integer not null,
   begun integer not null, judged integer not null, fidelity integer not null,
   completeness integer not null, missing integer not null, rebuilt integer not null,
   owned integer not null, promised integer not null, held integer not null, sent integer not null,
   accepted integer not null, completed integer not null, returned integer not null,
   rejected integer not null, superseded integer not null, late integer not null,
   in_time integer not null,
-  primary key (lane, hour)
+  primary key (lane, unit, at)
 ) without rowid;
 
 create table latencies (
@@ -232,9 +251,10 @@ create table latencies (
 ) without rowid;
 
 create table breaks (
-  lane integer not null, hour integer not null, kind text not null, field text not null,
-  severity text not null, n integer not null, open integer not null,
-  primary key (lane, hour, kind, field, severity)
+  lane integer not null, unit integer not null, at integer not null,
+  kind text not null, field text not null, severity text not null,
+  n integer not null, open integer not null,
+  primary key (lane, unit, at, kind, field, severity)
 ) without rowid;
 """
 
@@ -259,51 +279,61 @@ _FIGURES: Final = {
     "in_time": "coalesce({row}.state, '') = 'completed' and not {row}.late",
 }
 FIGURES: Final = tuple(_FIGURES)
-_HANDOFF_CELL: Final = "lane = {row}.lane and hour = {row}.at / 3600000"
+_UNITS: Final = (HOUR_MS, DAY_MS)
+_HANDOFF_CELL: Final = "lane = {row}.lane and unit = {unit} and at = {row}.at / {unit}"
 _LATENCY_CELL: Final = (
     "lane = {row}.lane and day = {row}.at / 86400000 and bucket = {row}.latency_bucket"
 )
 _BREAK_CELL: Final = (
-    "lane = {row}.lane and hour = {row}.at / 3600000 and kind = {row}.kind "
+    "lane = {row}.lane and unit = {unit} and at = {row}.at / {unit} and kind = {row}.kind "
     "and field = coalesce({row}.field, {row}.rule, '') and severity = {row}.severity"
 )
 
 
-def _of(row: str, text: str) -> str:
-    return text.replace("{row}", row)
+def _of(row: str, text: str, unit: int = HOUR_MS) -> str:
+    return text.replace("{row}", row).replace("{unit}", str(unit))
 
 
 def _same(cell: str) -> str:
-    """Whether the old row and the new one are counted in the same cell."""
+    """Whether the old row and the new one are counted in the same cell. The same hour is of the
+    same day."""
     ends = [part.split(" = ", 1)[1] for part in cell.split(" and ")]
     return " and ".join(f"{_of('old', end)} is {_of('new', end)}" for end in ends)
+
+
+def _each_unit(text: str) -> str:
+    return " ".join(text.replace("{unit}", str(unit)) for unit in _UNITS)
 
 
 def _more(row: str) -> str:
     added = ", ".join(_of(row, text) for text in _FIGURES.values())
     raised = ", ".join(f"{name} = {name} + excluded.{name}" for name in FIGURES)
-    return (
-        f"insert into hours (lane, hour, {', '.join(FIGURES)}) "
-        f"select {row}.lane, {row}.at / 3600000, {added} where {row}.lane is not null "
-        f"on conflict (lane, hour) do update set {raised};"
+    return _each_unit(
+        f"insert into sums (lane, unit, at, {', '.join(FIGURES)}) "
+        f"select {row}.lane, {{unit}}, {row}.at / {{unit}}, {added} where {row}.lane is not null "
+        f"on conflict (lane, unit, at) do update set {raised};"
     )
 
 
 def _less(row: str) -> str:
     lowered = ", ".join(f"{name} = {name} - ({_of(row, text)})" for name, text in _FIGURES.items())
-    where = _of(row, _HANDOFF_CELL)
-    return (
-        f"update hours set {lowered} where {where}; delete from hours where {where} and begun = 0;"
+    where = _HANDOFF_CELL.replace("{row}", row)
+    return _each_unit(
+        f"update sums set {lowered} where {where}; delete from sums where {where} and begun = 0;"
     )
 
 
-def _triggers() -> str:
-    same = _same(_HANDOFF_CELL)
+def _changed() -> str:
     changed = ", ".join(
         f"{name} = {name} + ({_of('new', text)}) - ({_of('old', text)})"
         for name, text in _FIGURES.items()
         if name not in ("begun", "owned")
     )
+    return _each_unit(f"update sums set {changed} where {_HANDOFF_CELL.replace('{row}', 'new')};")
+
+
+def _triggers() -> str:
+    same = _same(_HANDOFF_CELL)
     more_latency = (
         "insert into latencies select new.lane, new.at / 86400000, new.latency_bucket, 1 "
         "where new.lane is not null and new.latency_bucket is not null "
@@ -314,22 +344,20 @@ def _triggers() -> str:
         f"update latencies set n = n - 1 where {cell}; "
         f"delete from latencies where {cell} and n = 0;"
     )
-    more_breaks = (
-        "insert into breaks select new.lane, new.at / 3600000, new.kind, "
+    more_breaks = _each_unit(
+        "insert into breaks select new.lane, {unit}, new.at / {unit}, new.kind, "
         "coalesce(new.field, new.rule, ''), new.severity, 1, new.status = 'opened' where true "
-        "on conflict (lane, hour, kind, field, severity) "
+        "on conflict (lane, unit, at, kind, field, severity) "
         "do update set n = n + 1, open = open + excluded.open;"
     )
-    cell = _of("old", _BREAK_CELL)
-    less_breaks = (
+    cell = _BREAK_CELL.replace("{row}", "old")
+    less_breaks = _each_unit(
         f"update breaks set n = n - 1, open = open - (old.status = 'opened') where {cell}; "
         f"delete from breaks where {cell} and n = 0;"
     )
     made = {
         "handoffs_more after insert on handoffs": f"{_more('new')} {more_latency}",
-        f"handoffs_same after update on handoffs when {same}": (
-            f"update hours set {changed} where {_of('new', _HANDOFF_CELL)};"
-        ),
+        f"handoffs_same after update on handoffs when {same}": _changed(),
         f"handoffs_moved after update on handoffs when not ({same})": (
             f"{_less('old')} {_more('new')}"
         ),

@@ -227,3 +227,36 @@ REGISTRATION: Final = Statement(
         "on conflict do nothing",
     ),
 )
+_FIGURES = "key, edge, kind, since, until, moves, counts, lost_fields, partition, offset, written"
+FIGURES: Final = Statement(
+    "edges",
+    _insert("figures", _FIGURES, f"on conflict (key) do update set {_set(_FIGURES)} ")
+    + _NEWER.format("figures"),
+)
+NO_FIGURES: Final = Statement(
+    "edges", f"delete from figures where key = ?1 {_BEFORE.format(2, 3, 4)}"
+)
+_OCCURRENCE = "id, fingerprint, count, first_seen, last_seen, at, partition, offset, written"
+OCCURRENCE: Final = Statement(
+    "patterns",
+    _insert("occurrences", _OCCURRENCE, f"on conflict (id) do update set {_set(_OCCURRENCE)} ")
+    + _NEWER.format("occurrences"),
+)
+_ALERT = "key, of_, fingerprint, alert, state, since, until, by_, partition, offset, written"
+ALERT: Final = Statement(
+    "alerts",
+    _insert("alerts", _ALERT, f"on conflict (key) do update set {_set(_ALERT)} ")
+    + _NEWER.format("alerts"),
+)
+NO_ALERT: Final = Statement(
+    "alerts", f"delete from alerts where key = ?1 {_BEFORE.format(2, 3, 4)}"
+)
+_SILENCE = "id, match_, since, until, by_, partition, offset, written"
+SILENCE: Final = Statement(
+    "alerts",
+    _insert("silences", _SILENCE, f"on conflict (id) do update set {_set(_SILENCE)} ")
+    + _NEWER.format("silences"),
+)
+NO_SILENCE: Final = Statement(
+    "alerts", f"delete from silences where id = ?1 {_BEFORE.format(2, 3, 4)}"
+)

@@ -21,6 +21,7 @@ DAY_MS: Final = 86_400_000
 SAID: Final = ("handoff.tool-outputs", "handoff.acks", "handoff.amendments")
 SAID_DAYS: Final = 8
 DAYS: Final = 32
+FIGURES_DAYS: Final = 400
 _SWEPT: Final = 2_000  # rows of a table that one sweep deletes
 
 
@@ -158,6 +159,10 @@ class Store:
             ):
                 column = "at" if table == "links" else "written"
                 gone += self._delete(f"delete from {table} where {column} < ?1", before)
+            for table, column in (("figures", "since"), ("occurrences", "at")):
+                gone += self._delete(
+                    f"delete from {table} where {column} < ?1", now - FIGURES_DAYS * DAY_MS
+                )
             gone += self._delete(
                 "delete from registrations as old where written < ?1 and exists (select 1 from "
                 "registrations as newer where newer.topic = old.topic and newer.key = old.key "

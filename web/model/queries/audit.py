@@ -50,7 +50,9 @@ def audit(db: apsw.Connection, filters: Filters, now: int) -> AuditPage:
         _edge(row)
         for row in rows(
             db,
-            "select * from edges where :workflow is null or workflow = :workflow",
+            "select kind, workflow, from_, to_, moves, tasks, documented, contract, counts, "
+            "fidelity, completeness, completion_rate, open, accept_ms_p50, accept_ms_p95, "
+            "first_seen, last_seen from edges where :workflow is null or workflow = :workflow",
             {"workflow": filters.workflow},
         )
     ]

@@ -1,5 +1,6 @@
 """Patterns: what keeps breaking, and what there is to know of one cause at three in the morning."""
 
+import re
 from typing import Any, Final, Literal
 
 import apsw
@@ -97,8 +98,20 @@ class HeldBy(Struct, frozen=True):
     pending: list[Asked]
 
 
+class Occurrence(Struct, frozen=True):
+    """An earlier time that a cause was a pattern, closed since."""
+
+    id: str
+    count: int
+    first_seen: int
+    last_seen: int
+    closed_at: int
+    place: Place
+
+
 class Told(Struct, frozen=True):
-    """An alert or a silence: its state, since when, until when, and who put it."""
+    """An alert or a silence: its key, its state (waiting, firing, acknowledged, silenced, ended; of
+    a silence silence), since when, until when, and who acknowledged, silenced or put it."""
 
     key: str
     state: str | None
@@ -113,7 +126,8 @@ class Cause(Struct, frozen=True):
 
     `open` counts violations that are still open, `total` all that the model holds, both up to
     1,000. `samples` are its newest violations' tasks. `before` is what was registered in the days
-    before it began, newest first. `held` are at most 200 handoffs.
+    before it began, newest first. `held` are at most 200 handoffs. `silences` are those that cover
+    it at the moment. `earlier` are occurrences that were closed, the last ones first.
     """
 
     pattern: PatternRow | None
@@ -127,6 +141,8 @@ class Cause(Struct, frozen=True):
     before: list[Registered]
     held: list[HeldBy]
     alerts: list[Told]
+    silences: list[Told]
+    earlier: list[Occurrence]
 
 
 def pattern_filter(filters: Filters) -> tuple[str, Values]:
@@ -173,8 +189,9 @@ def patterns(
     return PatternPage([_pattern(each) for each in found[:limit]], more)
 
 
-def cause(db: apsw.Connection, fingerprint: str) -> Cause | None:
-    """What is known of one cause; None where there is neither a pattern nor a violation of it."""
+def cause(db: apsw.Connection, fingerprint: str, now: int) -> Cause | None:
+    """What is known of one cause at a moment; None where there is neither a pattern nor a
+    violation of it."""
     of: Values = {"fingerprint": fingerprint}
     found = rows(db, "select * from patterns where fingerprint = :fingerprint", of)
     pattern = _pattern(found[0]) if found else None
@@ -211,20 +228,81 @@ def cause(db: apsw.Connection, fingerprint: str) -> Cause | None:
         had_last(db, newest, of),
         _before(db, began, pattern, newest, of),
         _held(db, of),
-        [
-            Told(
-                each["key"],
-                each["state"],
-                each["since"],
-                each["until"],
-                each["by_"],
-                place(NUMBER["handoff.alerts"], each["partition"], each["offset"]),
-            )
-            for each in rows(
-                db, "select * from alerts where fingerprint = :fingerprint limit 10", of
-            )
-        ],
+        _alerts(db, of),
+        _silences(db, pattern, now) if pattern is not None else [],
+        _earlier(db, of),
     )
+
+
+def _alerts(db: apsw.Connection, of: Values) -> list[Told]:
+    """The alert that tells a cause."""
+    found = rows(
+        db,
+        "select a.* from alerts c join alerts a on a.key = 'alert/' || c.alert "
+        "where c.of_ = 'cause' and c.fingerprint = :fingerprint limit 10",
+        of,
+    )
+    return [
+        Told(
+            each["key"].removeprefix("alert/"),
+            each["state"],
+            each["since"],
+            each["until"],
+            each["by_"],
+            place("handoff.alerts", each["partition"], each["offset"]),
+        )
+        for each in found
+    ]
+
+
+def _silences(db: apsw.Connection, pattern: PatternRow, now: int) -> list[Told]:
+    """The silences that cover a pattern at a moment: each member that one names is one of its
+    texts, in which `*` stands for anything."""
+    found = rows(
+        db,
+        "select * from silences where since <= :now and until > :now order by id limit 1000",
+        {"now": now},
+    )
+    return [
+        Told(
+            each["id"],
+            "silence",
+            each["since"],
+            each["until"],
+            each["by_"],
+            place("handoff.silences", each["partition"], each["offset"]),
+        )
+        for each in found
+        if all(_fits(pattern, name, texts) for name, texts in listed(each["match_"]).items())
+    ]
+
+
+def _fits(pattern: PatternRow, name: str, texts: list[str]) -> bool:
+    value = getattr(pattern, name, None)
+    if not isinstance(value, str):
+        return False
+    wanted = [re.escape(text).replace(r"\*", ".*") for text in texts]
+    return any(re.fullmatch(text, value, re.DOTALL) for text in wanted)
+
+
+def _earlier(db: apsw.Connection, of: Values) -> list[Occurrence]:
+    found = rows(
+        db,
+        "select * from occurrences where fingerprint = :fingerprint "
+        "order by first_seen desc limit 20",
+        of,
+    )
+    return [
+        Occurrence(
+            each["id"],
+            each["count"],
+            each["first_seen"],
+            each["last_seen"],
+            each["at"],
+            place("handoff.figures", each["partition"], each["offset"]),
+        )
+        for each in found
+    ]
 
 
 def had_last(db: apsw.Connection, violations: str, values: Values) -> list[Had]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from schemas.feed import subject
 from web.model.filters import Filters, Span
-from web.model.schema import FIGURES, HOUR_MS, TOPICS
+from web.model.schema import DAY_MS, FIGURES, HOUR_MS, TOPICS
 
 MOST: Final = 10_000  # counted at most: what is beyond is "more than"
 ROWS: Final = 50  # of a page
@@ -106,9 +106,28 @@ def of_violations(filters: Filters, alias: str = "v") -> tuple[str, Values]:
     return " and ".join(parts), values
 
 
-def hours_of(span: Span) -> Values:
-    """A range as numbers of hours: `:since_hour` to before `:until_hour`."""
-    return {"since_hour": span.since // HOUR_MS, "until_hour": span.until // HOUR_MS}
+def within(span: Span, table: str, alias: str) -> str:
+    """The join of lanes `l` with what `table` (sums or breaks) has of them in a range: whole days,
+    and the hours before and after them."""
+    first, last = -(-span.since // DAY_MS), span.until // DAY_MS
+    since, until = span.since // HOUR_MS, span.until // HOUR_MS
+    ranges = [(HOUR_MS, since, until)]
+    if first < last:
+        ranges = [
+            (HOUR_MS, since, first * 24),
+            (DAY_MS, first, last),
+            (HOUR_MS, last * 24, until),
+        ]
+    listed_ = " union all ".join(
+        f"select {unit} as unit, {begin} as since, {end} as until"
+        for unit, begin, end in ranges
+        if begin < end
+    )
+    # In this order the rows of a lane come together, and each range is one search.
+    return (
+        f"lanes l cross join ({listed_}) r cross join {table} {alias} on {alias}.lane = l.id "
+        f"and {alias}.unit = r.unit and {alias}.at >= r.since and {alias}.at < r.until"
+    )
 
 
 class Sums(Struct, frozen=True):

@@ -22,12 +22,18 @@ from web.model.queries.common import (
 from web.model.queries.ranges import Edge, Lost, figures_by_edge, in_all, losses, lost_by_edge
 
 BUSIEST: Final = 40
+_MOVES: Final = (
+    "(select sum(f.moves) from figures f where edges.kind = 'move' and f.edge = edges.key "
+    "and f.since >= :{0} and f.since < :{1})"
+)
 _COUNTED: Final = ("begun", "judged", "fidelity", "late")
 
 
 class MapEdge(Struct, frozen=True):
-    """An edge. `volume` counts its handoffs that began in the range; of a move it counts all moves
-    since `first_seen` (`whole` is true then). `lost` counts violations of fields in the range."""
+    """An edge. `volume` counts the handoffs that began in the range, or the moves in it, and
+    `before` those of the range before. Where there are no figures of moves (`handoff.figures`),
+    `volume` counts all moves that there ever were, and `whole` is true. `lost` counts violations
+    of fields in the range."""
 
     key: str
     kind: str
@@ -113,13 +119,21 @@ def map_(db: apsw.Connection, filters: Filters, now: int, limit: int = BUSIEST) 
     for row in rows(
         db,
         "select key, kind, workflow, from_, to_, moves, documented, contract, first_seen, "
-        "last_seen from edges where last_seen >= :since and first_seen < :until "
+        f"last_seen, {_MOVES.format('since', 'until')} as now, "
+        f"{_MOVES.format('earlier', 'since')} as before, "
+        "exists (select 1 from figures f where f.edge = edges.key) as told "
+        "from edges where last_seen >= :since and first_seen < :until "
         "and (:workflow is null or workflow = :workflow)",
-        {"since": span.since, "until": span.until, "workflow": filters.workflow},
+        {
+            "since": span.since,
+            "until": span.until,
+            "earlier": earlier.since,
+            "workflow": filters.workflow,
+        },
     ):
         edge = row["workflow"], row["from_"], row["to_"]
         known[row["kind"], edge] = row
-        if row["kind"] == "move" and wide:
+        if row["kind"] == "move" and wide and (row["now"] or not row["told"]):
             order.append((_in_range(row, span), "move", edge))
     order.sort(key=lambda each: (-each[0], *each[1:]))
     before = figures_by_edge(db, filters, earlier, *_COUNTED)
@@ -134,8 +148,10 @@ def map_(db: apsw.Connection, filters: Filters, now: int, limit: int = BUSIEST) 
 
 
 def _in_range(row: dict[str, Any], span: Span) -> float:
-    """How many moves of an edge are in the range, as if they had come evenly: only the order of
-    edges goes by it."""
+    """How many moves of an edge are in the range; without figures, as if they had come evenly: only
+    the order of edges goes by that."""
+    if row["told"]:
+        return float(row["now"])
     first, last = row["first_seen"], row["last_seen"]
     inside = min(last, span.until) - max(first, span.since)
     return float(row["moves"] * max(inside, 1) / max(last - first, 1))
@@ -148,9 +164,9 @@ def _move(row: dict[str, Any]) -> MapEdge:
         row["workflow"],
         row["from_"],
         row["to_"],
-        row["moves"],
-        0,
-        True,
+        row["now"] if row["told"] else row["moves"],
+        row["before"] or 0,
+        not row["told"],
         bool(row["documented"]),
         row["contract"],
         None,

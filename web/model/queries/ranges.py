@@ -12,12 +12,12 @@ from web.model.queries.common import (
     SUMMED,
     Sums,
     edge_key,
-    hours_of,
     of_lanes,
     of_violations,
     rows,
     sums,
     sums_of,
+    within,
 )
 from web.model.schema import FIGURES
 
@@ -58,10 +58,9 @@ def figures_by_edge(
     found: dict[Edge, list[int]] = {}
     # By lane the rows are in the order of the index; several lanes of an edge are added up here.
     for workflow, from_stage, receiver, *more in db.execute(
-        f"select l.workflow, l.from_stage, l.receiver, {added} from lanes l join hours h "
-        "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour "
-        f"where {where} group by l.id",
-        {**values, **hours_of(span)},
+        f"select l.workflow, l.from_stage, l.receiver, {added} from "
+        f"{within(span, 'sums', 'h')} where {where} group by l.id",
+        values,
     ):
         _add(found, (workflow, from_stage, receiver), more)
     return found
@@ -71,9 +70,7 @@ def use(db: apsw.Connection, by: str, span: Span) -> dict[str, Sums]:
     """All figures of a range by a column of lanes."""
     found: dict[str, list[int]] = {}
     for name, *more in db.execute(
-        f"select l.{by}, {SUMMED} from lanes l join hours h "
-        "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour group by l.id",
-        hours_of(span),
+        f"select l.{by}, {SUMMED} from {within(span, 'sums', 'h')} group by l.id"
     ):
         _add(found, name, more)
     return {name: sums_of(figures) for name, figures in found.items()}
@@ -96,10 +93,8 @@ def in_all(db: apsw.Connection, filters: Filters, span: Span, more: str = "true"
     where, values = of_lanes(filters)
     (found,) = rows(
         db,
-        f"select {SUMMED} from lanes l join hours h "
-        "on h.lane = l.id and h.hour >= :since_hour and h.hour < :until_hour "
-        f"where {where} and {more}",
-        {**values, **hours_of(span)},
+        f"select {SUMMED} from {within(span, 'sums', 'h')} where {where} and {more}",
+        values,
     )
     return sums(found)
 
@@ -110,10 +105,10 @@ def lost_by_edge(db: apsw.Connection, filters: Filters, span: Span) -> dict[Edge
     also, of_kind = of_violations(filters, "b")
     found: Counter[Edge] = Counter()
     for workflow, from_stage, receiver, number in db.execute(
-        "select l.workflow, l.from_stage, l.receiver, sum(b.n) from lanes l join breaks b "
-        "on b.lane = l.id and b.hour >= :since_hour and b.hour < :until_hour "
+        "select l.workflow, l.from_stage, l.receiver, sum(b.n) from "
+        f"{within(span, 'breaks', 'b')} "
         f"where b.field <> '' and {where} and {also} group by l.id",
-        {**values, **of_kind, **hours_of(span)},
+        {**values, **of_kind},
     ):
         found[workflow, from_stage, receiver] += number
     return found
@@ -141,9 +136,9 @@ def _breaks(db: apsw.Connection, filters: Filters, span: Span, more: str) -> Los
     also, of_kind = of_violations(filters, "b")
     found = rows(
         db,
-        "select b.kind, b.field, sum(b.n) as n, sum(b.open) as open from lanes l join breaks b "
-        "on b.lane = l.id and b.hour >= :since_hour and b.hour < :until_hour "
+        "select b.kind, b.field, sum(b.n) as n, sum(b.open) as open from "
+        f"{within(span, 'breaks', 'b')} "
         f"where {where} and {also} and {more} group by b.kind, b.field",
-        {**values, **of_kind, **hours_of(span)},
+        {**values, **of_kind},
     )
     return {(each["kind"], each["field"]): (each["n"], each["open"]) for each in found}

@@ -6,7 +6,7 @@ import apsw
 from msgspec import Struct
 
 from web.model.filters import Filters
-from web.model.queries.common import SUMMED, Sums, hours_of, of_lanes, rows, sums
+from web.model.queries.common import SUMMED, Sums, of_lanes, rows, sums, within
 from web.model.queries.ranges import Lost, in_all, losses
 
 _MOST: Final = 50
@@ -72,10 +72,9 @@ def _partners(db: apsw.Connection, name: str, filters: Filters, now: int) -> lis
     for number, (mine, other) in enumerate((("from_team", "to_team"), ("to_team", "from_team"))):
         for row in rows(
             db,
-            f"select l.{other} as other, {SUMMED} from lanes l join hours h on h.lane = l.id "
-            "and h.hour >= :since_hour and h.hour < :until_hour "
+            f"select l.{other} as other, {SUMMED} from {within(filters.span(now), 'sums', 'h')} "
             f"where l.{mine} = :team and {where} group by l.{other}",
-            {**values, **hours_of(filters.span(now)), "team": name},
+            {**values, "team": name},
         ):
             found.setdefault(row["other"], [Sums(), Sums()])[number] = sums(row)
     told = [Partner(other or None, *both) for other, both in found.items()]
