@@ -21,6 +21,7 @@ from web.auth.guard import Refusal
 from web.auth.people import Person
 from web.context import Console
 from web.model.filters import FilterError, Filters
+from web.model.queries.common import CursorError
 from web.model.reader import NotBuilt
 from web.tables import MIME, Table, as_csv
 
@@ -118,6 +119,7 @@ ENVIRONMENT = Environment(
 )
 ENVIRONMENT.filters.update(
     shown=text.shown,
+    visible=text.visible,
     value_shown=text.value_shown,
     moment=text.moment,
     percent=text.percent,
@@ -215,6 +217,8 @@ def route(path: str, page: Page, *, methods: Sequence[str] = ("GET",)) -> Route:
                 return page(asked)
             except Refusal as refusal:
                 return failure(asked, refusal.status, refusal.message)
+            except CursorError as error:
+                return failure(asked, 400, f"{str(error).capitalize()}.")
             except NotBuilt as error:
                 return failure(asked, 503, f"{str(error).capitalize()}.")
             except CommandError as error:

@@ -1,5 +1,4 @@
-"""The console as a server: its read model is built in one thread, its pages are served in another.
-"""
+"""The console as a server: its read model is built in one thread, its pages are served in another."""
 
 import errno
 import socket

@@ -93,9 +93,7 @@ ROUTES: Final = (
 )
 
 
-def _one(
-    asked: Asked, fingerprint: str, status: int = 200, problem: str | None = None
-) -> Response:
+def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None = None) -> Response:
     console = asked.console
     with console.model.read() as db:
         found = causes.cause(db, fingerprint, asked.now_ms)
@@ -233,8 +231,13 @@ def _before(found: Cause) -> Table:
     return Table(
         "before",
         "What changed before it began",
-        [Column("What"), Column("Id"), Column("Version", "number"), Column("State"),
-         Column("Registered", "time")],  # fmt: skip
+        [
+            Column("What"),
+            Column("Id"),
+            Column("Version", "number"),
+            Column("State"),
+            Column("Registered", "time"),
+        ],  # fmt: skip
         [
             row(
                 f"{each.what}/{each.id}/{each.place.offset}",
@@ -264,18 +267,29 @@ def _told(found: Cause) -> Table:
 
 def _alert(each: Told) -> Row:
     mark = "bad" if each.state == "firing" else "info"
-    return row(each.key, Cell(each.state or "not known", mark=mark), each.since, each.until, each.by)
+    return row(
+        each.key, Cell(each.state or "not known", mark=mark), each.since, each.until, each.by
+    )
 
 
 def _earlier(found: Cause) -> Table:
     return Table(
         "earlier",
         "Earlier times",
-        [Column("Count", "number"), Column("From", "time"), Column("To", "time"),
-         Column("Closed", "time")],  # fmt: skip
         [
-            row(each.id, Cell(each.count, count(each.count)), each.first_seen, each.last_seen,
-                each.closed_at)  # fmt: skip
+            Column("Count", "number"),
+            Column("From", "time"),
+            Column("To", "time"),
+            Column("Closed", "time"),
+        ],  # fmt: skip
+        [
+            row(
+                each.id,
+                Cell(each.count, count(each.count)),
+                each.first_seen,
+                each.last_seen,
+                each.closed_at,
+            )  # fmt: skip
             for each in found.earlier
         ],
         "It was not there before, as far as is known.",

@@ -119,9 +119,7 @@ def _read(asked: Asked, place: Place) -> tuple[ReadTask, Registered, sequence.Ev
     with console.model.read() as db:
         known = tasks.holds(db, place)
         if known is None:
-            raise Refusal(
-                404, "The read model holds no record at that place, so it is not read."
-            )
+            raise Refusal(404, "The read model holds no record at that place, so it is not read.")
         task_id, workflow = known
         if workflow is None:
             workflow = next(iter(tasks.workflows_of(db, task_id)), "")

@@ -1,5 +1,4 @@
-"""A task: its story hop by hop, over its names; what became of each field, and where it came from.
-"""
+"""A task: its story hop by hop, over its names; what became of each field, and where it came from."""
 
 from typing import Final
 
@@ -46,9 +45,7 @@ def page(asked: Asked) -> Response:
     task_id = asked.query("id")
     console = asked.console
     with console.model.read() as db:
-        known = [
-            name for name in workflows_of(db, task_id) if asked.person.workflows([name])
-        ]
+        known = [name for name in workflows_of(db, task_id) if asked.person.workflows([name])]
         workflow = asked.query("workflow") or (known[0] if known else "")
         if workflow not in known:
             raise Refusal(

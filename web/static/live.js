@@ -12,8 +12,9 @@
   const status = document.getElementById("live");
   if (!status || kinds.size === 0 || !window.EventSource) return;
 
-  const GAP = 2000; // milliseconds between two fetches of a page
-  let last = 0;
+  // Milliseconds after a change before the page is fetched: the server may give the answer from
+  // before it for two seconds. What changes in between is fetched with it.
+  const GAP = 2100;
   let timer = null;
   let wanted = false;
   let version = null;
@@ -40,14 +41,12 @@
   function soon() {
     wanted = true;
     if (timer !== null || document.hidden) return;
-    const wait = Math.max(0, last + GAP - Date.now()) + Math.random() * 300;
-    timer = setTimeout(fetchAgain, wait);
+    timer = setTimeout(fetchAgain, GAP + Math.random() * 300);
   }
 
   async function fetchAgain() {
     timer = null;
     wanted = false;
-    last = Date.now();
     try {
       const answer = await fetch(location.href, { credentials: "same-origin", redirect: "manual" });
       if (answer.type === "opaqueredirect" || answer.status === 401) {
