@@ -27,6 +27,7 @@ from console.commands import (
     sources,
     tail,
     topics,
+    web,
 )
 from console.errors import BadInputError
 from processors.runtime.logs import log_plainly
@@ -123,6 +124,7 @@ for command in (running.up, running.demo, running.run, send.send, dry_run.dry_ru
     main.add_command(command)
 main.add_command(doctor.doctor)
 main.add_command(show.show)
+main.add_command(web.console)
 for command in (edges.edges, discover.discover, audit.audit):
     main.add_command(command)
 for command in (answering.ack, answering.amend, answering.release, answering.discard):

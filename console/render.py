@@ -51,6 +51,7 @@ _HOW = {
     "late": ("↺", "cyan", "came late"),
     "amended": ("✎", "magenta", "amended"),
 }
+HOW_WORDS = {how: words for how, (_, _, words) in _HOW.items()}
 
 
 _HELD_FOR = {
@@ -368,15 +369,18 @@ def signal(record: Signal) -> RenderableType:
     return _hanging((record.kind, style), Text.assemble((to, "dim"), plain(record.message)))
 
 
-def pattern(record: Pattern, contracts: Contracts) -> RenderableType:
-    """One entry of the patterns: what keeps happening, how often, where, and who is to act.
-
-    A value that was published before a contract classified it is masked.
-    """
+def pattern_message(record: Pattern, contracts: Contracts) -> str:
+    """Its sentence. A value that was published before a contract classified it is masked."""
     message, classified = record.message, contracts.classified(record.workflow)
     for path, value in (record.values or {}).items():
         if value and classified.covers(path.removeprefix("context.")):
             message = message.replace(f"{path} {value}", f"{path} masked")
+    return message
+
+
+def pattern(record: Pattern, contracts: Contracts) -> RenderableType:
+    """One entry of the patterns: what keeps happening, how often, where, and who is to act."""
+    message = pattern_message(record, contracts)
     label: tuple[str, str] = (record.severity, SEVERITY_STYLE[record.severity])
     if record.status == "closed":
         label = ("closed", "green")

@@ -6,7 +6,6 @@ from typing import Any, Final
 import msgspec
 
 from console import cards, output, render
-from console.commands.documents import shown_of
 from console.commands.edges import drawn
 from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun
@@ -14,6 +13,7 @@ from console.follower import EDGES
 from console.lines import Line
 from console.remembered import SeenTasks
 from console.render import percent
+from console.shown import shown_of
 from console.source_report import counted
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity

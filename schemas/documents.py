@@ -7,7 +7,7 @@ models below, which are strict: an unknown key or a wrong type is an error, neve
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
@@ -55,6 +55,8 @@ HoldKind = Literal[ViolationKind, "any"]
 ANY_STAGE: Final = ("*",)
 # What tools write where they have no value.
 PLACEHOLDERS: Final = ("None", "null", "N/A", "undefined", "NaN", "-")
+# The one tag that says that everybody may see the values; any other one says that nobody may.
+PUBLIC: Final = "public"
 # What `discover` writes into a draft: its owner, and how its action begins.
 UNKNOWN: Final = "UNKNOWN"
 EDIT: Final = "EDIT:"
@@ -88,6 +90,11 @@ def _owner(value: object) -> object:
 
 def _acceptance(value: object) -> str:
     return "tools" if isinstance(value, (dict, AcceptTools)) else "way"
+
+
+def is_classified(tags: Iterable[str]) -> bool:
+    """Whether these tags of a field say that its values are shown to nobody but the receiver."""
+    return any(tag != PUBLIC for tag in tags)
 
 
 # --- the handoff contract --------------------------------------------------------------------
@@ -152,7 +159,8 @@ class ContractField(DocumentModel):
     weight: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 1.0
     """The field's share in fidelity and completeness, against the other required fields."""
     classification: NamesOrNone = ()
-    """Tags; values of tagged fields are masked wherever a person or an alert reads."""
+    """Tags; values of tagged fields are masked wherever a person or an alert reads. The tag
+    `public` alone masks nothing: it lets the console in a browser show the values."""
     translate: Translation | None = None
     """The sender's terms (JSON text of a scalar, a string without quotes) to the receiver's."""
     same_as: SameAs | None = None
@@ -161,6 +169,16 @@ class ContractField(DocumentModel):
     """With `same_as: phone`: the country whose national numbers these may be."""
     stable: bool = False
     """Once it was handed off, it does not change."""
+
+    @property
+    def classified(self) -> bool:
+        """Whether its values are masked wherever a person reads."""
+        return is_classified(self.classification)
+
+    @property
+    def public(self) -> bool:
+        """Whether its contract says that everybody may see its values."""
+        return bool(self.classification) and not self.classified
 
     @model_validator(mode="after")
     def _one_shape(self) -> "ContractField":

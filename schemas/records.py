@@ -159,7 +159,8 @@ class Ack(Struct, frozen=True, gc=False):
 class Amendment(Struct, frozen=True, gc=False):
     """What a person changes about a handoff (topic `handoff.amendments`, key `task_id`).
 
-    `fields` are what is `set`, `to` is the receiver that a `redirect` sends a held one on to.
+    `fields` are what is `set`, `to` is the receiver that a `redirect` sends a held one on to. With
+    the `revision` of the package that the person saw, it counts only while that is the newest.
     """
 
     id: Name
@@ -172,6 +173,7 @@ class Amendment(Struct, frozen=True, gc=False):
     fields: dict[str, Raw] = {}
     reason: Reason | None = None
     to: Name | None = None
+    revision: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Liveness(Struct, frozen=True, gc=False):
@@ -492,6 +494,25 @@ class Figures(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     accepted_in_ms: dict[str, int]
 
 
+class ConsoleAudit(Struct, frozen=True, gc=False):
+    """That a person was shown a masked value in the console (`handoff.console-audit`, key `who`).
+
+    It is written before the value is shown, and never holds it: `topic` (canonical), `partition`
+    and `offset` are the record's, `field` is the name of the value in it.
+    """
+
+    id: str
+    who: str
+    at: Utc
+    workflow: str
+    task_id: str
+    topic: str
+    partition: int
+    offset: int
+    field: str
+    reason: str
+
+
 # The record types with a schema file of their own; the name is the file's and the header's.
 PUBLISHED: dict[str, type[Struct]] = {
     "tool-output": ToolOutput,
@@ -506,4 +527,5 @@ PUBLISHED: dict[str, type[Struct]] = {
     "pattern": Pattern,
     "edge": Edge,
     "figures": Figures,
+    "console-audit": ConsoleAudit,
 }

@@ -14,6 +14,7 @@ from processors.contracts.classified import Named, Outline, classify, outline
 from processors.contracts.registry import CONTRACTS, build_tables
 from processors.insights.processor import INSIGHTS
 from processors.integrity.processor import INTEGRITY
+from schemas.documents import ContractField
 from schemas.feed import PatternPart
 from schemas.flow import InputEvent, Output, Publish, Record
 from schemas.records import Package
@@ -104,6 +105,27 @@ def test_it_is_found_under_a_name_in_quotes(path: str, context: dict[str, Any]) 
     found = classify([Named(("mail_address", path), True)])
     texts = found.texts((name, json.dumps(value).encode()) for name, value in context.items())
     assert texts == {"kim@b.example"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "classified", "public"),
+    [
+        ("pii", True, False),
+        (["public", "pii"], True, False),
+        ("public", False, True),
+        ([], False, False),
+    ],
+)
+def test_the_tag_public_alone_classifies_nothing(tags: Any, classified: bool, public: bool) -> None:
+    field = ContractField.model_validate({"name": "city", "classification": tags})
+    assert (field.classified, field.public) == (classified, public)
+    unusable = outline(
+        msgspec.json.encode(
+            {"workflow": "w", "fields": [{"name": "city", "classification": tags}], "x": 1}
+        )
+    )
+    assert unusable is not None
+    assert list(unusable.named()) == [Named(("city",), classified)]
 
 
 def test_nothing_is_classified_where_no_field_is() -> None:

@@ -48,6 +48,7 @@ FREE = {
     "note",
     "context",
     "fields",
+    "revision",
     "retracted",
     "occurred_at",
     "status",

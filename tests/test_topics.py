@@ -18,6 +18,7 @@ TOPICS = [
     "alert-actions",
     "alerts",
     "amendments",
+    "console-audit",
     "contracts",
     "dead-letters",
     "edges",
@@ -101,7 +102,7 @@ def test_names_on_a_cluster() -> None:
 
 def test_queues_come_once_and_sorted() -> None:
     topics = catalogue(queues=["b", "a", "b"])[-3:]
-    assert [topic.name for topic in topics] == ["handoff.alert-actions", "a", "b"]
+    assert [topic.name for topic in topics] == ["handoff.console-audit", "a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ DAY_MS: Final = 86_400_000
 WEEK: Final = {"retention.ms": str(7 * DAY_MS)}
 # Long enough for a receiver, or a person who reads the records, to come back from a holiday.
 MONTH: Final = {"retention.ms": str(30 * DAY_MS)}
+# What auditors ask for: a year, and some time to ask.
+FOUR_HUNDRED_DAYS: Final = {"retention.ms": str(400 * DAY_MS)}
 # The largest record on any topic of ours. The producer has the same limit: if the topic's limit
 # were lower, the output of a good record would be refused at each commit.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
@@ -155,7 +157,7 @@ TABLE: Final = (
         key="fingerprint", writer="insights",
         meaning="what people and pagers read: one entry a cause"),
     CatalogueRow("handoff.figures", Spread.ONE, "compact,delete",
-        {"retention.ms": str(400 * DAY_MS)},
+        FOUR_HUNDRED_DAYS,
         key="edge/hour", writer="insights",
         meaning="the map by hours and days, and patterns that were closed"),
     CatalogueRow("handoff.alerts", Spread.ONE, "compact", HOURLY,
@@ -167,6 +169,9 @@ TABLE: Final = (
     CatalogueRow("handoff.alert-actions", Spread.ONE, "delete", WEEK,
         key="alert key", writer="people",
         meaning="alerts that a person acknowledged, resolved or silenced"),
+    CatalogueRow("handoff.console-audit", Spread.ONE, "delete", FOUR_HUNDRED_DAYS,
+        key="who", writer="the console",
+        meaning="which masked value was shown to whom, and why"),
 )
 # fmt: on
 

@@ -7,7 +7,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import click
@@ -15,10 +14,12 @@ import msgspec
 
 from console import output
 from console.answers import TOPICS, CommandResult, SentCommand, answer, released
+from console.asking import ACKS, AMENDMENTS, write_said
+from console.asking import now as _now
 from console.commands.documents import registered_contracts
 from console.commands.held import open_violations, violations_of
 from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError
-from console.kafka import Cluster, ProcessorProgress, TopicReader, Writer, connect, read_all
+from console.kafka import Cluster, ProcessorProgress, TopicReader, connect, read_all
 from console.render import Contracts
 from processors.integrity.processor import INTEGRITY
 from schemas import serde
@@ -27,7 +28,6 @@ from schemas.flow import Refused
 from schemas.printable import plain
 from schemas.records import Ack, Amendment, Package
 
-ACKS, AMENDMENTS = "handoff.acks", "handoff.amendments"
 # How often the processor is asked how far it is, and how long its last records may take to be read.
 _ASK_SECONDS, _SETTLE_SECONDS = 0.5, 1.0
 _EXIT = {"refused": FOUND_PROBLEMS, "unseen": REFUSED}  # all others are 0
@@ -201,11 +201,6 @@ def _id() -> str:
     return f"cli-{uuid.uuid4().hex}"
 
 
-def _now() -> datetime:
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
 def _ask(
     said: Callable[[str, str], Ack | Amendment],
     topic: str,
@@ -238,7 +233,7 @@ def _ask(
         else None
     )
     try:
-        asked = _write(cluster, topic, body)
+        asked = write_said(cluster, topic, [body], "run the command again")
         found = _wait(cluster, reader, asked, wait)
     finally:
         if reader is not None:
@@ -293,17 +288,6 @@ def _published(cluster: Cluster, handoff_id: str, task: str | None) -> Package |
             if package.id == handoff_id:
                 return package
     return None
-
-
-def _write(cluster: Cluster, topic: str, body: Ack | Amendment) -> SentCommand:
-    writer = Writer(cluster)
-    writer.write(topic, body.task_id.encode(), serde.encode(body), [], body.id)
-    writer.flush()
-    if writer.failed:
-        raise writer.error(
-            f"{cluster.name(topic)} did not take it: {writer.failed[0][1]}; run the command again"
-        )
-    return SentCommand(body, topic, *writer.place)
 
 
 def _wait(

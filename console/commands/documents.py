@@ -18,7 +18,7 @@ from console.kafka import Cluster, connect, read_table, write_all
 from console.lines import NOT_JSON, TOOL_OUTPUTS, read_lines
 from console.lint_traffic import unled
 from console.render import Contracts
-from processors.contracts.classified import Outline, outline
+from console.shown import shown_of
 from processors.contracts.registry import CONTRACTS, LIVENESS, RECEIVERS, STALE_INTERVALS
 from schemas import documents, serde
 from schemas.documents import Document, HandoffContract, Receiver
@@ -308,22 +308,6 @@ def registered_contracts(cluster: Cluster) -> list[HandoffContract]:
 def shown_by(cluster: Cluster) -> Contracts:
     """What all that is registered says about showing packages; nothing where there is no topic."""
     return shown_of(read_table(cluster, CONTRACTS).values() if cluster.has(CONTRACTS) else ())
-
-
-def shown_of(values: Iterable[bytes]) -> Contracts:
-    """What the records of `handoff.contracts` say about showing packages."""
-    contracts: list[HandoffContract] = []
-    unusable: list[Outline] = []
-    for value in values:
-        try:
-            document = documents.from_json(value)
-        except ValidationError:
-            if (left := outline(value)) is not None:
-                unusable.append(left)
-            continue
-        if isinstance(document, HandoffContract):
-            contracts.append(document)
-    return Contracts(contracts, unusable)
 
 
 @click.command("list")

@@ -10,13 +10,14 @@ import click
 import msgspec
 
 from console import cards, output, render
-from console.commands.documents import load_documents, shown_of
+from console.commands.documents import load_documents
 from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun, internal, printed
 from console.kafka import TopicReader, connect
 from console.lines import INPUTS, Line, lines_of, moment, warned_lines
 from console.remembered import SeenTasks
 from console.render import percent
+from console.shown import shown_of
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity
 from processors.runtime.settings import load_settings

@@ -3,7 +3,9 @@
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -29,7 +31,7 @@ from processors.processor import AnyProcessor
 from processors.runtime.app import check_web_port
 from processors.runtime.app import run as run_app
 from processors.runtime.instances import run_instances
-from processors.runtime.settings import Settings, load_settings
+from processors.runtime.settings import Settings, SettingsError, load_settings
 from processors.runtime.transactions import Misconfigured
 from topics.catalogue import TopicError
 
@@ -116,7 +118,7 @@ def run(names: tuple[str, ...], instances: int, rebuild: bool) -> None:
     help="Contracts, receivers and sources: a YAML file or a directory. May be given again.",
 )
 def up(port: int | None, paths: tuple[str, ...]) -> None:
-    """Start a broker, the topics and the processors.
+    """Start a broker, the topics, the processors and the console for a browser.
 
     Ctrl-C ends them all. The embedded broker keeps its log in memory: it is for trying things out,
     and what it held is gone when it ends.
@@ -140,13 +142,15 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
                     register_contracts(connect(settings), found)
                     if found.intake_sources:
                         register_sources(connect(settings), found)
-                output.say(f"broker     {broker.bootstrap_servers}")
-                output.say(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
-                output.say("for other terminals:")
-                servers = broker.bootstrap_servers
-                output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
-                output.say("Ctrl-C ends it all.")
-                status = _run_with_alerts(settings)
+                with _console(settings) as shown:
+                    output.say(f"broker     {broker.bootstrap_servers}")
+                    output.say(f"console    {shown}")
+                    output.say(f"web pages  http://{settings.web_host}:{settings.web_port}/healthz")
+                    output.say("for other terminals:")
+                    servers = broker.bootstrap_servers
+                    output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
+                    output.say("Ctrl-C ends it all.")
+                    status = _run_with_alerts(settings.model_copy(update={"console_url": shown}))
         except BrokerError as error:
             raise CommandError(str(error), FOUND_PROBLEMS) from None
         except TopicError as error:
@@ -168,18 +172,49 @@ def _run_with_alerts(settings: Settings) -> int:
 
 
 @click.command()
-def demo() -> None:
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Then leave the broker and the processor running, with the console for a browser.",
+)
+def demo(keep: bool) -> None:
     """Play three stories of broken handoffs, and end.
 
     On an embedded broker, with the real processor; nothing else is needed, and nothing is left.
     """
     signal.signal(signal.SIGTERM, _end)
     try:
-        play()
+        play(_look if keep else None)
     except BrokerError as error:
         raise CommandError(str(error), FOUND_PROBLEMS) from None
     except TopicError as error:
         raise DeclinedError(str(error)) from None
+
+
+def _look(settings: Settings) -> None:
+    """Serve the console of the demo's broker until Ctrl-C."""
+    with _console(settings) as shown:
+        output.say(f"console    {shown}")
+        output.say(f"broker     {settings.kafka_bootstrap_servers}")
+        output.say("Ctrl-C ends it all.")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+@contextmanager
+def _console(settings: Settings) -> Iterator[str]:
+    """The console beside the processors, on the port of the settings, or where that is taken on a
+    free one. Gives its address."""
+    # Its libraries take their time, and few commands need them.
+    from web.serving import address, listen, serving  # noqa: PLC0415
+
+    try:
+        listening = listen(settings.console_host, settings.console_port)
+    except SettingsError:
+        listening = listen(settings.console_host, 0)
+    shown = address(settings, listening)
+    with serving(settings, listening):
+        yield shown
 
 
 def _end(number: int, _frame: object) -> None:

@@ -1,11 +1,10 @@
 """`handoff show`: the whole story of one task, from the topics or from a recording."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import click
-from msgspec import Raw
 from msgspec.structs import replace
 
 from console import linked, others, output, render, sequence, story, story_render
@@ -15,7 +14,8 @@ from console.dry_run import DryRun
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
 from console.kafka import Cluster, connect, read_all, read_table
 from console.lines import INPUTS, Line, check_readable, read_lines
-from console.masking import MASK, Mask
+from console.masking import Mask
+from console.story_veil import values_of, veiled
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import INTEGRITY, integrity
 from processors.partitioning import partition_of
@@ -25,7 +25,6 @@ from schemas.documents import HandoffContract
 from schemas.flow import Record
 from schemas.links import LINKS
 from schemas.printable import plain
-from schemas.records import Ack, Amendment, Package, ToolOutput
 from topics.catalogue import DEFAULT_PARTITIONS
 
 HELD = "handoff.held"
@@ -92,12 +91,12 @@ def show(
     snapshot = INTEGRITY.build_tables(tables, None)
 
     def tell(events: list[sequence.Event], name: str, id_: str) -> story.TaskStory:
-        mask = Mask(shown.classified(name), _values(events))
+        mask = Mask(shown.classified(name), values_of(events))
         known = story.versions(events) <= {documents.key(each) for each in contracts}
         if values and not known:
             output.say("a contract of this task is not at hand, so no value is shown", err=True)
         return story.tell(
-            [_veiled(event, mask, known) for event in events],
+            [veiled(event, mask, known) for event in events],
             id_,
             name,
             {documents.key(each): each for each in contracts},
@@ -155,35 +154,6 @@ def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str
             f"the workflow {asked!r} has no task {task!r}; these have: {listed}", FOUND_PROBLEMS
         )
     return asked or found[0]
-
-
-def _values(events: Iterable[sequence.Event]) -> Iterator[Mapping[str, Raw]]:
-    """The values by their names in all that was said and published of a task."""
-    for event in events:
-        match event.body:
-            case ToolOutput(context=values) | Package(context=values) | Amendment(fields=values):
-                yield values
-
-
-def _veiled(event: sequence.Event, mask: Mask, known: bool) -> sequence.Event:
-    """An event without names and reasons that tell a classified value; without any reason, where
-    nobody knows what is classified."""
-    match event.body:
-        case ToolOutput(context=context, retracted=retracted):
-            taken = list(mask.names(dict.fromkeys(retracted)))
-            body: sequence.Body = replace(event.body, context=mask.names(context), retracted=taken)
-        case Package(context=context, provenance=provenance):
-            body = replace(
-                event.body, context=mask.names(context), provenance=mask.names(provenance)
-            )
-        case Ack(reason=str(reason)):
-            body = replace(event.body, reason=mask.words(reason) if known else MASK)
-        case Amendment(fields=fields, reason=reason):
-            words = None if reason is None else mask.words(reason) if known else MASK
-            body = replace(event.body, fields=mask.names(fields), reason=words)
-        case _:
-            return event
-    return event._replace(body=body)
 
 
 def _read(cluster: Cluster, task: str) -> Iterator[Record]:

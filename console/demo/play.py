@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -28,8 +29,9 @@ from console.kafka import Cluster, connect
 from processors.runtime.settings import Settings
 
 
-def play() -> None:
-    """Play all stories to the terminal. Raises `CommandError`, `BrokerError`, `TopicError`."""
+def play(keep: Callable[[Settings], None] | None = None) -> None:
+    """Play all stories to the terminal, then call `keep` while all of it still runs. Raises
+    `CommandError`, `BrokerError`, `TopicError`."""
     terminal = render.console()
     began = time.monotonic()
     terminal.print("Starting an embedded broker, the topics and the processor ...", style="dim")
@@ -46,11 +48,13 @@ def play() -> None:
             stage.play(story)
         alerts.show(terminal)
         stage.summarise(time.monotonic() - began)
+        if keep is not None:
+            keep(_settings(broker.bootstrap_servers))
 
 
 def _prepared(servers: str) -> Cluster:
     """A cluster with the topics and the documents of all stories, whatever the environment says."""
-    settings = Settings.model_construct(kafka_bootstrap_servers=servers)
+    settings = _settings(servers)
     make_topics(connect(settings))
     with as_file(files(__package__)) as folder:
         found = load_documents(str(folder / f"{story.name}.yaml") for story in STORIES)
@@ -58,6 +62,11 @@ def _prepared(servers: str) -> Cluster:
     make_topics(connect(settings))  # the receivers' queues
     register_contracts(connect(settings), found, quiet=True)
     return connect(settings)
+
+
+def _settings(servers: str) -> Settings:
+    """The settings of the demo, whatever the environment says."""
+    return Settings.model_construct(kafka_bootstrap_servers=servers)
 
 
 class _Processor:

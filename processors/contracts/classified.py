@@ -24,7 +24,7 @@ from msgspec import Raw, Struct
 from processors.contracts import telling, values
 from processors.contracts.telling import Secrets
 from schemas import paths
-from schemas.documents import HandoffContract
+from schemas.documents import HandoffContract, is_classified
 
 Path = tuple[str, ...]
 NO_SECRETS = Secrets()
@@ -212,7 +212,7 @@ def _beginnings(path: Path) -> Iterator[Path]:
 def fields_of(contract: HandoffContract) -> Iterator[Named]:
     """The fields of a contract."""
     for field in contract.fields:
-        yield Named((field.name, *field.from_), bool(field.classification))
+        yield Named((field.name, *field.from_), field.classified)
 
 
 def leading_to(contracts: Collection[HandoffContract]) -> Callable[[str], list[str]]:
@@ -262,7 +262,9 @@ class Outline(Struct):
                     yield Named(tuple(names), said)
                 continue
             names = [field.from_] if isinstance(field.from_, str) else field.from_ or []
-            yield Named((field.name, *names), bool(field.classification))
+            given = field.classification or []
+            tags = [given] if isinstance(given, str) else given
+            yield Named((field.name, *names), is_classified(tags))
 
 
 def outline(value: bytes) -> Outline | None:

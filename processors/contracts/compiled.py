@@ -339,7 +339,7 @@ def _compile_repeat(document: HandoffContract, classified: Classified) -> Repeat
     own = {  # what the contract itself classifies, with all that stands beside it in an object
         top
         for field in document.fields
-        if field.classification
+        if field.classified
         for top in (field.name, *(paths.read(source).top for source in field.from_))
     }
     return Repeat(

@@ -95,10 +95,12 @@ def _field(old: ContractField, new: ContractField) -> Iterator[Change]:
         what = f"{old.weight:g} -> {new.weight:g}"
         yield Change(f"{at}.weight", what, "fidelity and completeness weigh it otherwise")
     if old.classification != new.classification:
-        before, after = set(old.classification), set(new.classification)
         reason = "the tags say something else"
-        if bool(before) != bool(after):
-            reason = "its values are masked now" if after else "it masks its values no more"
+        if old.classified != new.classified:
+            masked, unmasked = "its values are masked now", "it masks its values no more"
+            reason = masked if new.classified else unmasked
+        elif old.public != new.public:
+            reason = f"the console {'shows' if new.public else 'masks'} its values now"
         what = f"{', '.join(old.classification) or 'none'} -> "
         yield Change(
             f"{at}.classification", what + (", ".join(new.classification) or "none"), reason

@@ -128,6 +128,8 @@ def _amend(handoffs: Handoffs, amendment: Amendment, event: InputEvent) -> None:
         closed = any(other.id == amendment.handoff_id for other in handoffs.closed)
         reason = "closed" if closed else "never_seen"
         handoffs.outbox.unknown(amendment, reason, event.occurred_at)
+    elif amendment.revision not in (None, handoff.revision):
+        handoffs.outbox.unknown(amendment, "revised", event.occurred_at)
     elif action == "set":
         _set(handoffs, handoff, amendment, event)
     elif handoff.state != "held":

@@ -295,6 +295,8 @@ def unknown(said: Ack | Amendment, reason: str) -> str:
         "held": "that handoff is held, and its receiver cannot have it",
         "never_seen": "this task never had that handoff; check its id, the task and the workflow",
         "sent": "that handoff is not held",
+        "revised": "it was written for another revision than the newest of that handoff; look at "
+        "it again, and say it for that one",
         "none_open": "it names no handoff, and the task has none open that it may mean",
         "several_open": "it names no handoff, and the task has several open that it may mean; give "
         "the receiver, or the handoff_id",

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -32,6 +32,7 @@ _LONGEST_MS = MAX_DURATION // timedelta(milliseconds=1)
 
 # One broker as clients take it: a host or [address] and its port, a protocol before it at most.
 _ADDRESS = re.compile(r"([A-Z_]+://)?(\[[0-9A-Fa-f:.%]+\]|[^\s,:/\[\]]+):([0-9]{1,5})", re.ASCII)
+_SITE = re.compile(r"https?://[^/\s?#@\\]+/?")
 _MOST_SHOWN = 40  # characters of a number
 
 
@@ -83,9 +84,18 @@ class Settings(BaseSettings):
     pattern_window_ms: int = Field(86_400_000, ge=60_000, le=_LONGEST_MS)
     pattern_settle_ms: int = Field(10_000, ge=0, le=_LONGEST_MS)
     edge_interval_ms: int = Field(10_000, ge=100, le=_LONGEST_MS)
-    # Of alerts: the file of the routes, and where the pages of the console are, for links.
+    # The file of the routes of alerts.
     alert_routes: Path | None = None
+    # The console in a browser. `console_url` is how people reach it, where that is not its own
+    # address, and where alerts lead; `console_access` is the file that says who signs in how, and may
+    # do what.
+    console_host: str = Field("127.0.0.1", min_length=1)
+    console_port: int = Field(6070, ge=0, le=65535)
     console_url: str | None = Field(None, pattern=r"^https?://\S+$", max_length=1000)
+    console_state_file: Path | None = None
+    console_access: Path | None = None
+    console_key: SecretStr | None = None
+    console_oidc_secret: SecretStr | None = None
     kafka: Annotated[dict[str, str], NoDecode] = {}  # variables name one property each
 
     @field_validator("*", mode="before")
@@ -110,11 +120,31 @@ class Settings(BaseSettings):
                 )
         return given
 
-    @field_validator("web_host")
+    @field_validator("web_host", "console_host")
     @classmethod
     def _host(cls, given: str) -> str:
         if not given.isprintable() or any(char.isspace() for char in given):
             raise ValueError("it must be the name or the address of a host, without spaces")
+        return given
+
+    @field_validator("console_url")
+    @classmethod
+    def _site(cls, given: str) -> str:
+        if given and not _SITE.fullmatch(given):
+            raise ValueError(
+                "it must be http:// or https:// and a host, without a path, such as "
+                "https://handoffs.example.com"
+            )
+        return given.rstrip("/")
+
+    @field_validator("console_key")
+    @classmethod
+    def _long_enough(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and len(given.get_secret_value()) < 32:
+            raise ValueError(
+                "it is shorter than 32 characters; make one with: "
+                'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
         return given
 
     @field_validator("state_dir", mode="before")

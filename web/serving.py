@@ -1,0 +1,75 @@
+"""The console as a server: its read model is built in one thread, its pages are served in another."""
+
+import errno
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from processors.runtime.settings import Settings, SettingsError
+from web.app import build
+from web.context import Console
+from web.gate import KafkaGate
+from web.model.builder import Builder
+from web.model.reader import Model
+
+_END_SECONDS = 2  # for answers that are still on their way; who watches is let go then
+_QUEUE = 128  # connections that wait to be taken
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on an address; port 0 is a free one. Raises `SettingsError` where that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=_QUEUE)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        why = "something else listens there" if taken else error.strerror or "it is refused"
+        raise SettingsError(
+            f"the console cannot listen on {host}:{port}: {why}; choose another port with "
+            "HANDOFF_CONSOLE_PORT (0: a free one)"
+        ) from None
+
+
+def address(settings: Settings, listening: socket.socket) -> str:
+    """Where people reach it."""
+    if settings.console_url:
+        return settings.console_url
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def serving(settings: Settings, listening: socket.socket) -> Iterator[Builder]:
+    """Serve the console on a socket while the block runs. Raises `SettingsError` where the settings
+    would open it to anybody, before anything is served."""
+    with ExitStack() as stack:
+        stack.enter_context(listening)
+        path = settings.console_state_file
+        if path is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="handoff-console-"))
+            path = Path(folder) / "console.sqlite"
+        console = Console(settings, Model(path), KafkaGate(settings))
+        app = build(settings, console)
+        builder = Builder(settings, path, console.changes.note)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # which address a request came from decides who it may be
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=_END_SECONDS,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],), name="console")
+        builder.start()
+        stack.callback(builder.stop)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(setattr, server, "should_exit", True)
+        yield builder

@@ -1,0 +1,141 @@
+// Keeps a page up to date without moving what somebody looks at. Without this script a page is as
+// old as its last load, and all of it works.
+//
+// The server says which kinds of things changed. A page that shows one of them is fetched again:
+// - what has data-live is put in place, but not where the focus is;
+// - in a table the rows that are there get their new cells; new rows wait behind a button, and rows
+//   that are no longer there stay, with a note, until somebody asks.
+"use strict";
+
+(() => {
+  const kinds = new Set((document.body.dataset.kinds || "").split(" ").filter(Boolean));
+  const status = document.getElementById("live");
+  if (!status || kinds.size === 0 || !window.EventSource) return;
+
+  // Milliseconds after a change before the page is fetched: the server may give the answer from
+  // before it for two seconds. What changes in between is fetched with it.
+  const GAP = 2100;
+  let timer = null;
+  let wanted = false;
+  let version = null;
+
+  const say = (words) => {
+    if (status.textContent !== words) status.textContent = words;
+  };
+
+  const source = new EventSource("/live");
+  source.addEventListener("open", () => say("Live."));
+  source.addEventListener("error", () => say("Not live: the connection is being made again."));
+  source.addEventListener("changed", (event) => {
+    const told = JSON.parse(event.data);
+    const first = version === null;
+    version = told.version;
+    if (first && told.kinds.length === 0) return;
+    if (told.kinds.some((kind) => kinds.has(kind))) soon();
+  });
+  window.addEventListener("pagehide", () => source.close());
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && wanted) soon();
+  });
+
+  function soon() {
+    wanted = true;
+    if (timer !== null || document.hidden) return;
+    timer = setTimeout(fetchAgain, GAP + Math.random() * 300);
+  }
+
+  async function fetchAgain() {
+    timer = null;
+    wanted = false;
+    try {
+      const answer = await fetch(location.href, { credentials: "same-origin", redirect: "manual" });
+      if (answer.type === "opaqueredirect" || answer.status === 401) {
+        say("Your sign-in has ended: load the page again to sign in.");
+        source.close();
+        return;
+      }
+      if (!answer.ok) {
+        say("Not up to date: the page could not be made again.");
+        return;
+      }
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      parts(page);
+      const fresh = tables(page);
+      say(fresh ? `Live. ${fresh} new.` : "Live.");
+    } catch (error) {
+      say("Not live: the console does not answer.");
+    }
+  }
+
+  function parts(page) {
+    for (const now of document.querySelectorAll("[data-live][id]")) {
+      const then = page.getElementById(now.id);
+      if (!then || now.contains(document.activeElement) || now.innerHTML === then.innerHTML) continue;
+      now.replaceChildren(...then.childNodes);
+    }
+  }
+
+  function tables(page) {
+    let fresh = 0;
+    for (const now of document.querySelectorAll("[data-rows]")) {
+      const then = page.querySelector(`[data-rows="${CSS.escape(now.dataset.rows)}"]`);
+      if (then) fresh += rows(now, then);
+    }
+    return fresh;
+  }
+
+  const byKey = (table) =>
+    new Map([...table.querySelectorAll("tbody > tr[data-key]")].map((row) => [row.dataset.key, row]));
+
+  function rows(now, then) {
+    const here = byKey(now);
+    const there = byKey(then);
+    for (const [key, row] of here) {
+      const next = there.get(key);
+      row.classList.toggle("gone", !next);
+      if (!next || row.contains(document.activeElement)) continue;
+      for (let at = 0; at < row.cells.length && at < next.cells.length; at++) {
+        if (row.cells[at].innerHTML !== next.cells[at].innerHTML) {
+          row.cells[at].replaceChildren(...[...next.cells[at].childNodes].map((n) => n.cloneNode(true)));
+        }
+      }
+    }
+    const fresh = [...there.keys()].filter((key) => !here.has(key));
+    const gone = [...here.keys()].filter((key) => !there.has(key));
+    offer(now, then, fresh, gone);
+    return fresh.length;
+  }
+
+  function offer(now, then, fresh, gone) {
+    const section = now.closest("section") || now.parentElement;
+    let button = section.querySelector(":scope > .fresh-rows");
+    if (fresh.length === 0 && gone.length === 0) {
+      if (button && button !== document.activeElement) button.remove();
+      return;
+    }
+    if (!button) {
+      button = document.createElement("button");
+      button.type = "button";
+      button.className = "fresh-rows quiet";
+      section.querySelector(".bar").after(button);
+    }
+    const words = [];
+    if (fresh.length) words.push(`${fresh.length} new`);
+    if (gone.length) words.push(`${gone.length} no longer here`);
+    button.textContent = `${words.join(", ")}: show`;
+    button.onclick = () => {
+      const place = section.querySelector("[data-rows]");
+      const outer = place.closest(".scroll") || place;
+      const next = then.closest(".scroll") || then;
+      const copy = document.importNode(next, true);
+      outer.replaceWith(copy);
+      for (const key of fresh) {
+        const row = copy.querySelector(`tr[data-key="${CSS.escape(key)}"]`);
+        if (row) row.classList.add("new");
+      }
+      button.remove();
+      if (copy.tabIndex < 0) copy.tabIndex = -1;
+      copy.focus({ preventScroll: true });
+    };
+  }
+})();

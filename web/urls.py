@@ -1,0 +1,42 @@
+"""The addresses of pages that others lead to."""
+
+from urllib.parse import quote, urlencode
+
+from web.model.filters import Filters
+from web.records import Place
+
+
+def task_url(task_id: str, workflow: str | None = None) -> str:
+    """The page of a task. Its id is a parameter: as a part of the path `..` would lead elsewhere."""
+    params = {"id": task_id, **({"workflow": workflow} if workflow else {})}
+    return f"/task?{urlencode(params)}"
+
+
+def record_url(place: Place) -> str:
+    """The page of a record."""
+    return f"/records/{place.topic.removeprefix('handoff.')}/{place.partition}/{place.offset}"
+
+
+def held_url(handoff_id: str) -> str:
+    """The page of a held handoff."""
+    return f"/held/{quote(handoff_id, safe='')}"
+
+
+def cause_url(fingerprint: str) -> str:
+    """The page of a cause, to which alerts lead."""
+    return f"/cause/{quote(fingerprint, safe='')}"
+
+
+def edge_url(key: str, filters: Filters | None = None) -> str:
+    """The page of an edge of the map."""
+    return f"/edge?{urlencode({'key': key, **(filters.pairs() if filters else {})})}"
+
+
+def team_url(name: str) -> str:
+    """The page of a team."""
+    return f"/team?{urlencode({'id': name})}"
+
+
+def contract_url(id_: str) -> str:
+    """The page of a contract."""
+    return f"/contract?{urlencode({'id': id_})}"
