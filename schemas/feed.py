@@ -52,9 +52,9 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     and JSON type. `accepted_in` counts acceptances by latency, as `latency_bucket` says.
     `fidelity` and `completeness` are sums over the `judged` handoffs of `counts`, `lost_fields`
     says which fields `lost` counts. `contract` is that of the latest handoff. `from_workflow` is
-    that of the stage `from_`, which has it before it then (`ticket/answer`), where a task went on in
-    another one. Times are event times in epoch ms, those of the moves and handoffs: what becomes of
-    a handoff later has its time too.
+    that of the stage `from_`, which has it before it then (`ticket/answer`), where a task went on
+    in another one. Times are event times in epoch ms, those of the moves and handoffs: what becomes
+    of a handoff later has its time too.
     """
 
     kind: EdgeKind

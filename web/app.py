@@ -95,8 +95,8 @@ def site_of(settings: Settings, access: AccessFile | None) -> Site:
         )
     key = settings.console_key
     return Site(
-        hosts_of(url, host),
-        url.startswith("https://"),
+        hosts_of(url or "", host),
+        (url or "").startswith("https://"),
         key.get_secret_value().encode() if key else random_key(),
     )
 

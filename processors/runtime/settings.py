@@ -87,11 +87,11 @@ class Settings(BaseSettings):
     # The file of the routes of alerts.
     alert_routes: Path | None = None
     # The console in a browser. `console_url` is how people reach it, where that is not its own
-    # address, and where alerts lead; `console_access` is the file that says who signs in how, and may
-    # do what.
+    # address; alerts lead there. `console_access` is the file that says who may do what, and how
+    # they sign in.
     console_host: str = Field("127.0.0.1", min_length=1)
     console_port: int = Field(6070, ge=0, le=65535)
-    console_url: str | None = Field(None, pattern=r"^https?://\S+$", max_length=1000)
+    console_url: str | None = None
     console_state_file: Path | None = None
     console_access: Path | None = None
     console_key: SecretStr | None = None
@@ -129,13 +129,13 @@ class Settings(BaseSettings):
 
     @field_validator("console_url")
     @classmethod
-    def _site(cls, given: str) -> str:
+    def _site(cls, given: str | None) -> str | None:
         if given and not _SITE.fullmatch(given):
             raise ValueError(
                 "it must be http:// or https:// and a host, without a path, such as "
                 "https://handoffs.example.com"
             )
-        return given.rstrip("/")
+        return given.rstrip("/") if given else None
 
     @field_validator("console_key")
     @classmethod

@@ -1,4 +1,4 @@
-"""What keeps breaking: all causes, and one of them as somebody needs it who is woken by an alert."""
+"""What keeps breaking: all causes, and one of them, for somebody whom an alert has woken."""
 
 import logging
 from typing import Final
@@ -16,7 +16,8 @@ from web.auth.guard import Refusal
 from web.context import Console, Registered
 from web.mending import NotAsked, Revised
 from web.model.queries import causes
-from web.model.queries.causes import Cause, HeldBy, PatternRow, Told
+from web.model.queries.causes import Cause, HeldBy, PatternRow
+from web.model.queries.told import Told
 from web.page import Asked, render, route, see
 from web.pages.today import causes_table
 from web.tables import Cell, Column, Row, Table, row
@@ -143,8 +144,8 @@ def _whose(db: apsw.Connection, found: Cause) -> tuple[str | None, list[str]]:
         (found.fingerprint,),
     ).fetchall()
     workflow = found.pattern.workflow if found.pattern else next((each[0] for each in rows), None)
-    teams = {team for _, *both in rows for team in both if team}
-    return workflow, sorted(teams)
+    teams = {str(team) for _, *both in rows for team in both if team}
+    return workflow if workflow is None else str(workflow), sorted(teams)
 
 
 def _message(console: Console, pattern: PatternRow, registered: Registered) -> str | None:
@@ -237,7 +238,7 @@ def _before(found: Cause) -> Table:
             Column("Version", "number"),
             Column("State"),
             Column("Registered", "time"),
-        ],  # fmt: skip
+        ],
         [
             row(
                 f"{each.what}/{each.id}/{each.place.offset}",
@@ -281,7 +282,7 @@ def _earlier(found: Cause) -> Table:
             Column("From", "time"),
             Column("To", "time"),
             Column("Closed", "time"),
-        ],  # fmt: skip
+        ],
         [
             row(
                 each.id,
@@ -289,7 +290,7 @@ def _earlier(found: Cause) -> Table:
                 each.first_seen,
                 each.last_seen,
                 each.closed_at,
-            )  # fmt: skip
+            )
             for each in found.earlier
         ],
         "It was not there before, as far as is known.",
