@@ -51,8 +51,8 @@ def pattern_part(fingerprint: str, at: int, given: Story) -> PatternPart:
 
 def edge_part(kind: Any, between: list[str], at: int, given: Story) -> EdgePart:
     """An edge's part from a story: `times` moves; what is not known by name is a count."""
-    known = ("fields", "fidelity", "completeness", "contract", "workflow", "times", "accepted_in")
-    known += ("lost_fields",)
+    known = {"fields", "fidelity", "completeness", "contract", "workflow", "times", "accepted_in"}
+    known |= {"lost_fields"}
     counts = {name: number for name, number in given.items() if name not in known}
     return EdgePart(
         kind,

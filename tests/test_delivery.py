@@ -108,7 +108,7 @@ def test_a_sink_that_hangs_holds_back_no_other() -> None:
         for number in range(50):
             began = time.monotonic()
             delivery.submit("live", notice(f"p{number}"))
-            until(lambda n=number: len(live.taken) > n, "the live sink has it", limit=1)
+            until(lambda n=number: len(live.taken) > n, "the live sink has it", limit=1)  # type: ignore[misc]
             assert time.monotonic() - began < 1
         assert delivery.figures()["dead"].pending == 200
 

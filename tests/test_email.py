@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import ssl
 import subprocess
@@ -53,8 +54,9 @@ class FreePort(Controller):
     """A server at a free port: aiosmtpd would look for it at the port that it was told, 0."""
 
     def _trigger_server(self) -> None:
+        assert isinstance(self.server, asyncio.Server)
         self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
+        super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
 class MailTexts(HTMLParser):

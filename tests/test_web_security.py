@@ -276,7 +276,12 @@ def hostile_story() -> list[Record]:
         "handoff": {"to": f"r{HOSTILE}", "note": HOSTILE},
     }
     line = Line(
-        1, "handoff.tool-outputs", body["task_id"].encode(), json.dumps(body).encode(), START, None
+        1,
+        "handoff.tool-outputs",
+        str(body["task_id"]).encode(),
+        json.dumps(body).encode(),
+        START,
+        None,
     )
     return published([line], START + 1000)
 

@@ -165,8 +165,8 @@ class Browser:
         """A page."""
         return Page(self.ask("GET", path, **more))
 
-    def send(self, form: Form, headers: dict[str, str] | None = None, **values: str) -> Page:
-        """Send a form; to where it leads is gone after it."""
+    def send(self, form: Form, headers: Any = None, **values: str) -> Page:
+        """Send a form, with these headers instead of a browser's own; to where it leads is gone after it."""
         own = {"origin": self.host, "sec-fetch-site": "same-origin"}
         data = {**form.values, **values}
         response = self.ask(
