@@ -166,7 +166,7 @@ class Browser:
         return Page(self.ask("GET", path, **more))
 
     def send(self, form: Form, headers: Any = None, **values: str) -> Page:
-        """Send a form, with these headers instead of a browser's own; to where it leads is gone after it."""
+        """Send a form, with the headers of a browser or with these, and go where it leads."""
         own = {"origin": self.host, "sec-fetch-site": "same-origin"}
         data = {**form.values, **values}
         response = self.ask(
