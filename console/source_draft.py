@@ -16,7 +16,7 @@ from processors.intake.reads import ITEM
 from processors.intake.times import time_ms
 from schemas.documents import UNKNOWN
 from schemas.flow import Record, Refused
-from schemas.sources import DebeziumOptions
+from schemas.source_decoders import DebeziumOptions
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.ASCII)
 _MOST_RECORDS: Final = 2_000

@@ -106,6 +106,7 @@ class CompiledSource:
     when: Condition | None
     entries: tuple[CompiledEntry, ...]
     override: dict[str, MadeMember]
+    override_unit: str | None  # of occurred_at
 
 
 def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource:
@@ -133,7 +134,12 @@ def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource
         when=when,
         entries=entries,
         override=override,
+        override_unit=_unit(source.override.get("occurred_at")),
     )
+
+
+def _unit(expr: Expr | None) -> str | None:
+    return expr.unit if isinstance(expr, FromValue) else None
 
 
 def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> CompiledEntry:
@@ -156,8 +162,8 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
         if emit.ack is not None and name in _OF_OUTPUTS:
             continue
         members[name] = member(at, expr)
-        if name == "occurred_at" and isinstance(expr, FromValue):
-            unit = expr.unit
+        if name == "occurred_at":
+            unit = _unit(expr)
     context = emit.context
     compiler.member = f"{path}.context.*"
     spread = None
