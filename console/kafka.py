@@ -244,7 +244,8 @@ def write_all(cluster: Cluster, topic: str, records: Iterable[tuple[str, bytes |
 class TopicReader:
     """Reads canonical topics from `begin` to now, or on and on; read_committed, without a group.
 
-    `only` names the partitions to read of a topic; of the topics that it does not name, all.
+    `only` names the partitions to read of a topic; of the topics that it does not name, all. With
+    `last` it begins so many records before the end of each partition.
     """
 
     def __init__(
@@ -254,6 +255,7 @@ class TopicReader:
         *,
         from_beginning: bool,
         only: Mapping[str, Collection[int]] | None = None,
+        last: int = 0,
     ) -> None:
         self._settings = cluster.settings
         self._canonical = {cluster.name(topic): topic for topic in topics}
@@ -264,7 +266,8 @@ class TopicReader:
             there = cluster.partitions(topic)
             for partition in (only or {}).get(topic, there):
                 low, high = self._bounds(name, partition)
-                begin.append(TopicPartition(name, partition, low if from_beginning else high))
+                at = low if from_beginning else max(low, high - last)
+                begin.append(TopicPartition(name, partition, at))
         self._waiting = {(place.topic, place.partition) for place in begin}
         self._consumer.assign(begin)
 

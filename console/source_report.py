@@ -76,6 +76,12 @@ def summarise(trial: Trial, beside: Documents | None) -> None:
         more = len(trial.unused) - _MOST_ROWS
         if more > 0:
             say(f"            and {more:,} more")
+    absent = trial.absent()
+    for path, near_ in absent[:_MOST_ROWS]:
+        meant = f"; did you mean {near_}?" if near_ else ""
+        say(f"  reads {path}, which no record has{meant}")
+    if len(absent) > _MOST_ROWS:
+        say(f"    and {len(absent) - _MOST_ROWS:,} more paths that no record has")
     for (table, key), number in trial.misses.most_common(_MOST_ROWS):
         say(f"  look-up {table} lacks {key!r}: {output.number(number, 'time')}")
     if trial.repeated:
@@ -143,6 +149,7 @@ def as_json(
                 else unregistered(trial, beside.contracts, beside.receivers),
                 "near": [*near(trial.stages), *near(trial.teams), *near(trial.receivers)],
                 "unused": {shown(place): number for place, number in trial.unused.items()},
+                "absent": dict(trial.absent()),
                 "lookup_misses": [
                     {"lookup": table, "key": key, "records": number}
                     for (table, key), number in trial.misses.items()

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.mapped import MappedRecord, Skipped
 from processors.intake.mapping import map_record
-from processors.intake.reads import Place, leaves, reads, used
+from processors.intake.reads import Place, around, leaves, reads, shown, used
 from schemas.documents import HandoffContract, Receiver
 from schemas.flow import Output, Record, Refused
 
@@ -47,6 +48,7 @@ class Trial:
     receivers: Counter[str] = field(default_factory=Counter)
     misses: Counter[tuple[str, str]] = field(default_factory=Counter)
     unused: Counter[Place] = field(default_factory=Counter)
+    seen: set[Place] = field(default_factory=set)
     tasks: Counter[tuple[str, str]] = field(default_factory=Counter)
     repeated: Counter[str] = field(default_factory=Counter)
     disorder: int = 0
@@ -107,10 +109,24 @@ class Trial:
         if found is None or isinstance(found, Skipped):
             return
         for place in set(leaves(found.value)):
+            if len(self.seen) < _MOST_NAMES:
+                self.seen.update(around(place))
             if not used(place, self._read) and (
                 place in self.unused or len(self.unused) < _MOST_NAMES
             ):
                 self.unused[place] += 1
+
+    def absent(self) -> list[tuple[str, str | None]]:
+        """The paths that the source reads and no record has, each with a path of the records that
+        may be meant."""
+        if not self.seen:
+            return []
+        known = {shown(place): place for place in self.seen if place}
+        found = []
+        for path in sorted(shown(place) for place in self._read if place not in self.seen):
+            near = get_close_matches(path, known, n=1, cutoff=0.8)
+            found.append((path, near[0] if near else None))
+        return found
 
     def single(self) -> int:
         """How many tasks have one event only."""

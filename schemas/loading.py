@@ -123,7 +123,7 @@ def _validated(data: Any, location: Location, problems: list[Problem]) -> Docume
     if not isinstance(data, dict):
         problems.append(
             location.problem(
-                (), "is not a mapping", "begin the document with 'kind: HandoffContract'"
+                (), "is not a mapping", f"begin the document with a kind: {', '.join(_KINDS)}"
             )
         )
         return None
