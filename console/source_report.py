@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from console import output
-from console.source_trial import Trial, Tried, handoffs_of, near, unregistered
+from console.source_trial import KEPT, Trial, Tried, handoffs_of, near, unregistered
 from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.reads import shown
 from schemas.loading import Documents
@@ -18,7 +18,9 @@ _MOST_ROWS: Final = 10
 def tell(one: Tried) -> None:
     """What a record became, a line for each output."""
     lead = f"{one.number:>5}  "
-    if one.mapped.skipped is not None:
+    if one.mapped.skipped is not None and one.mapped.skipped.code == KEPT:
+        output.say(f"{lead}{one.mapped.skipped.message}")
+    elif one.mapped.skipped is not None:
         output.say(f"{lead}left out: {one.mapped.skipped.message} ({one.mapped.skipped.code})")
     elif one.mapped.refused is not None:
         output.say(f"{lead}refused: {one.mapped.refused.message} ({one.mapped.refused.code})")

@@ -404,3 +404,24 @@ def test_the_last_records_of_a_topic(
     assert f"topic: {topic}" in drafted.output
     gone = run("draft", "--from-topic", "no-such-topic")
     assert gone.exit_code == 4
+
+
+def test_a_source_of_traces_is_tried_whole(tmp_path: Path) -> None:
+    source = tmp_path / "agents.yaml"
+    source.write_text(
+        "kind: Source\nid: agents\nowner: {name: A, contact: a@example.com}\ntopic: spans\n"
+        "decode: agents-sdk\noverride: {workflow: {value: repairs}}\n",
+        encoding="utf-8",
+    )
+    spans = str(EXAMPLES / "agents" / "agents-sdk.jsonl")
+    result = run("test", str(source), spans)
+    assert result.exit_code == 0, result.output
+    assert "    2  a span, told with the trace below" in result.output
+    assert "at Triage Agent, with email, find_order, order_id" in result.output
+    assert "with one record only" not in result.output
+    assert "hands off to Repairs Agent" in result.output
+    assert "agents: 8 records: 8 mapped, 0 left out, 0 refused" in result.output
+    made = run("test", str(source), spans, "--outputs").stdout.splitlines()
+    assert {json.loads(line)["workflow"] for line in made} == {"repairs"}
+    assert '"span_data"' not in run("test", str(source), spans, "--explain", "2").output
+    assert '"kind":"' in run("test", str(source), spans, "--explain", "2").output

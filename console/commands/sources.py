@@ -21,6 +21,7 @@ from console.source_report import as_json, summarise, tell
 from console.source_trial import Trial, Tried, line_of, written
 from processors.intake.compiled import CompiledSource, compile_source
 from processors.intake.mapping import explain
+from processors.intake.source_spans import TRACES
 from schemas.flow import Record
 from schemas.lint_sources import lint_sources
 from schemas.loading import DocumentErrors, Documents, load
@@ -220,6 +221,8 @@ def _run(trials: dict[str, Trial], given: Samples, now: int) -> Iterable[Tried]:
     first = next(iter(trials.values()))
     for number, record in given.read(first.source.source.topic[0], now):
         yield from _of(trials, given.where, number, record).run([(number, record)], now)
+    for trial in trials.values():
+        yield from trial.finish()
 
 
 def _of(trials: dict[str, Trial], where: str, number: int, record: Record) -> Trial:
@@ -244,8 +247,9 @@ def _explain(trials: dict[str, Trial], given: Samples, now: int, wanted: int) ->
         for step in steps:
             ended = "" if step.ended == step.path else f"  ended after {step.ended}"
             output.say(f"{step.member}: {step.path}  → {step.found}{ended}")
-        values = tuple(msgspec.json.decode(each.value or b"{}") for each in mapped.records)
-        tell(Tried(number, record, mapped, values))
+        if all(each.topic != TRACES for each in mapped.records):
+            values = tuple(msgspec.json.decode(each.value or b"{}") for each in mapped.records)
+            tell(Tried(number, record, mapped, values))
         for made in mapped.records:
             output.line(written(made))
         return
