@@ -36,11 +36,9 @@ def made(
 
     Raises `Refused`, and `LeftOut` where a look-up says so.
     """
-    shared = {
-        which: name(member, scope)
-        for which, member in entry.members.items()
-        if which != "occurred_at"
-    }
+    shared: dict[str, str | None] = {**entry.fixed}
+    for which, member in entry.names:
+        shared[which] = name(member, scope)
     for which in _REQUIRED:
         if shared.get(which) is None:
             _missing(entry, which)

@@ -162,7 +162,11 @@ def _elements(each: MadeMember, scope: Scope) -> list[Any]:
 
 def _headers(record: Record, decoded: Decoded) -> Headers:
     """The headers of all that follows from a record: the foreign trace goes on."""
-    headers = [header for header in record.headers if header[0] == "traceparent"]
+    headers = (
+        [header for header in record.headers if header[0] == "traceparent"]
+        if record.headers
+        else []
+    )
     if decoded.backfill:
         headers.append((BACKFILL_HEADER, b"1"))
     return headers

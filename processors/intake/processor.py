@@ -54,11 +54,12 @@ def _relay(
             raise mapped.refused
         outputs = [_stamped(each, record, now, backfill) for each in mapped.records]
         for output in outputs:
-            if serde.size(output) > most:
+            size = serde.size(output)
+            if size > most:
                 raise Refused(
                     "output_too_large",
-                    f"a record for {output.topic} would have {serde.size(output):,} bytes, the "
-                    f"limit is {most:,}; leave members out of the context",
+                    f"a record for {output.topic} would have {size:,} bytes, the limit is "
+                    f"{most:,}; leave members out of the context",
                 )
     except Exception as error:  # noqa: BLE001 - whatever it was, the next record is mapped
         letter = serde.dead_letter(record, error)
