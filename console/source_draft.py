@@ -7,6 +7,7 @@ which lint asks about.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Final
 
 from console import yaml_text
@@ -16,7 +17,7 @@ from processors.intake.reads import ITEM
 from processors.intake.times import time_ms
 from schemas.documents import UNKNOWN
 from schemas.flow import Record, Refused
-from schemas.sources import DebeziumOptions
+from schemas.source_decoders import DebeziumOptions
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.ASCII)
 _MOST_RECORDS: Final = 2_000
@@ -26,7 +27,13 @@ _TASK_NAMES: Final = ("id", "key", "number", "session_id", "trace_id")
 _EVENT_NAMES: Final = ("id", "event_id", "eventid", "uuid", "lsn", "delivery", "message_id")
 _TIME_NAMES: Final = ("occurred", "time", "timestamp", "created", "updated", "date", "ts_ms", "_at")
 _STAGE_NAMES: Final = ("stage", "status", "state", "queue", "group", "team", "owner", "assignee")
+_PARTS: Final = ("id", "key", "number", "version", "revision", "seq", "sequence", "offset")
+_MOST_PARTS: Final = 8
 _KIND_NAMES: Final = ("type", "event_type", "eventtype", "action", "event", "op", "webhookevent")
+
+
+class NothingToDraftError(Exception):
+    """There is no record that could be understood; the text says why."""
 
 
 @dataclass
@@ -51,10 +58,17 @@ class _Leaf:
 
 
 def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
-    """A source as YAML with comments. `topic` may be empty; then it is UNKNOWN."""
+    """A source as YAML with comments. `topic` may be empty; then it is UNKNOWN.
+
+    Raises `NothingToDraftError`.
+    """
     records = records[:_MOST_RECORDS]
+    if not records:
+        raise NothingToDraftError("holds no record; give a JSON value a line")
     decoder = _decoder(records)
     found = [each for record in records if (each := _decoded(decoder, record)) is not None]
+    if not found:
+        raise NothingToDraftError(f"no record of it can be read: {_why(records[0])}")
     leaves = _leaves(found)
     total = len(found)
     task, event, when, stage, kind = _guesses(leaves, total)
@@ -75,8 +89,12 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
     ]
     if when is None:
         lines[-1] = "  occurred_at: record.timestamp  # no path is a time in every record"
+    together = None if event is not None else _together(leaves, found, (task, when, kind))
     if event is not None:
         lines.append(_guess("id", event, total, "is another one in each of them"))
+    elif together is not None:
+        why = "these together are others in each record; none alone is"
+        lines.append(f"  id: {yaml_text.scalar(together)}  # {why}")
     lines.append("emit:")
     entry = _guess("stage", stage, total, "has few values; is it the stage after the change?")
     lines.append("  - " + entry.strip())
@@ -134,7 +152,7 @@ def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
         lambda leaf: (leaf.last != "id", -len(leaf.names)),
     )
     when = _best(
-        [leaf for leaf in always if leaf.named(_TIME_NAMES) and _are_times(leaf)],
+        [leaf for leaf in always if _is_time(leaf)],
         lambda leaf: (
             "occurred" in leaf.last,
             "updated" in leaf.last,
@@ -159,7 +177,9 @@ def _best(leaves: list[_Leaf], rank: Any) -> _Leaf | None:
     return max(leaves, key=rank, default=None)
 
 
-def _are_times(leaf: _Leaf) -> bool:
+def _is_time(leaf: _Leaf) -> bool:
+    if not (leaf.named(_TIME_NAMES) or leaf.last == "at"):
+        return False
     try:
         return all(time_ms(value) is not None for value in leaf.values)
     except Refused:
@@ -189,6 +209,39 @@ def _decoded(decoder: str, record: Record) -> Any:
     if decoder == "debezium" and not isinstance(found.value.get("source"), dict):
         return None  # any object with an `op` decodes as one
     return {"key": found.key, "value": found.value}
+
+
+def _why(record: Record) -> str:
+    try:
+        decoded = VALUE_DECODERS["json"](record, None)
+    except Refused as error:
+        return error.message
+    return decoded.message if isinstance(decoded, Skipped) else "it is of no known kind"
+
+
+def _together(leaves: list[_Leaf], found: list[Any], chosen: Sequence[_Leaf | None]) -> str | None:
+    """A template of few paths that together are other ones in each record; None where none are."""
+    total = len(found)
+    tried = [leaf for leaf in chosen if leaf is not None]
+    tried += [
+        leaf
+        for leaf in leaves
+        if leaf.records == total
+        and leaf not in tried
+        and (leaf.last.endswith(_PARTS) or leaf.last in _KIND_NAMES)
+    ][:_MOST_PARTS]
+    for count in (2, 3):
+        for leaves_ in combinations(tried, count):
+            rows = {tuple(_at(roots, leaf.names) for leaf in leaves_) for roots in found}
+            if len(rows) == total > 1:
+                return ":".join(f"{{{leaf.path}}}" for leaf in leaves_)
+    return None
+
+
+def _at(roots: Any, names: tuple[str, ...]) -> Any:
+    for name in names:
+        roots = roots[name]
+    return roots
 
 
 def _leaves(found: list[Any]) -> list[_Leaf]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from console import output
-from console.source_trial import Trial, Tried, handoffs_of, near, unregistered
+from console.source_trial import KEPT, Trial, Tried, handoffs_of, near, unregistered
 from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.reads import shown
 from schemas.loading import Documents
@@ -18,7 +18,9 @@ _MOST_ROWS: Final = 10
 def tell(one: Tried) -> None:
     """What a record became, a line for each output."""
     lead = f"{one.number:>5}  "
-    if one.mapped.skipped is not None:
+    if one.mapped.skipped is not None and one.mapped.skipped.code == KEPT:
+        output.say(f"{lead}{one.mapped.skipped.message}")
+    elif one.mapped.skipped is not None:
         output.say(f"{lead}left out: {one.mapped.skipped.message} ({one.mapped.skipped.code})")
     elif one.mapped.refused is not None:
         output.say(f"{lead}refused: {one.mapped.refused.message} ({one.mapped.refused.code})")
@@ -76,6 +78,12 @@ def summarise(trial: Trial, beside: Documents | None) -> None:
         more = len(trial.unused) - _MOST_ROWS
         if more > 0:
             say(f"            and {more:,} more")
+    absent = trial.absent()
+    for path, near_ in absent[:_MOST_ROWS]:
+        meant = f"; did you mean {near_}?" if near_ else ""
+        say(f"  reads {path}, which no record has{meant}")
+    if len(absent) > _MOST_ROWS:
+        say(f"    and {len(absent) - _MOST_ROWS:,} more paths that no record has")
     for (table, key), number in trial.misses.most_common(_MOST_ROWS):
         say(f"  look-up {table} lacks {key!r}: {output.number(number, 'time')}")
     if trial.repeated:
@@ -143,6 +151,7 @@ def as_json(
                 else unregistered(trial, beside.contracts, beside.receivers),
                 "near": [*near(trial.stages), *near(trial.teams), *near(trial.receivers)],
                 "unused": {shown(place): number for place, number in trial.unused.items()},
+                "absent": dict(trial.absent()),
                 "lookup_misses": [
                     {"lookup": table, "key": key, "records": number}
                     for (table, key), number in trial.misses.items()

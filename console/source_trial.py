@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
@@ -14,11 +15,19 @@ from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.mapped import MappedRecord, Skipped
 from processors.intake.mapping import map_record
-from processors.intake.reads import Place, leaves, reads, used
+from processors.intake.reads import Place, around, leaves, reads, shown, used
+from processors.intake.source_spans import TRACES
+from processors.intake.traces import TraceLimits, TraceState, add, finish
+from processors.intake.transcripts import spans
+from processors.intake.transcripts.building import Counts, Defaults
+from processors.intake.transcripts.spans import Span
+from schemas import serde
 from schemas.documents import HandoffContract, Receiver
 from schemas.flow import Output, Record, Refused
+from schemas.records import When
 
 _MOST_NAMES: Final = 10_000
+KEPT: Final = "span"  # why nothing came of a record yet
 
 
 @dataclass(frozen=True)
@@ -47,12 +56,16 @@ class Trial:
     receivers: Counter[str] = field(default_factory=Counter)
     misses: Counter[tuple[str, str]] = field(default_factory=Counter)
     unused: Counter[Place] = field(default_factory=Counter)
+    seen: set[Place] = field(default_factory=set)
     tasks: Counter[tuple[str, str]] = field(default_factory=Counter)
     repeated: Counter[str] = field(default_factory=Counter)
     disorder: int = 0
     _ids: set[tuple[str, ...]] = field(default_factory=set)
     _latest: dict[tuple[str, str], int] = field(default_factory=dict)
     _read: frozenset[Place] = frozenset()
+    _spans: dict[str, list[Span]] = field(default_factory=dict)
+    _last: dict[str, tuple[int, Record]] = field(default_factory=dict)
+    _counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
         self._read = reads(self.source.source)
@@ -61,8 +74,43 @@ class Trial:
         """Map records, and count what comes of them."""
         for number, record in samples:
             mapped = map_record(self.source, record, now)
+            if mapped.records and mapped.records[0].topic == TRACES:
+                mapped = self._keep(number, record, mapped)
             outputs = tuple(msgspec.json.decode(each.value or b"{}") for each in mapped.records)
             self._note(record, mapped, outputs)
+            yield Tried(number, record, mapped, outputs)
+
+    def _keep(self, number: int, record: Record, mapped: MappedRecord) -> MappedRecord:
+        """Keep the spans of a record until all are there."""
+        for each in mapped.records:
+            span = spans.decode(each.value or b"")
+            self._spans.setdefault(span.trace, []).append(span)
+            self._last[span.trace] = number, record
+        count = len(mapped.records)
+        words = "a span" if count == 1 else f"{count:,} spans"
+        return MappedRecord([], skipped=Skipped(KEPT, f"{words}, told with the trace below"))
+
+    def finish(self) -> Iterator[Tried]:
+        """The traces of all records as they are told once they are quiet; each with the record that
+        had its last span."""
+        for trace, kept in self._spans.items():
+            state, lines = TraceState(trace), list[bytes]()
+            for span in kept:
+                size = len(spans.encode(span))
+                state, more = add(state, span, size, TraceLimits(), Defaults(), self._counts)
+                lines += more
+            if not state.told:
+                lines += finish(state, Defaults(), self._counts)[1]
+            outputs = tuple(msgspec.json.decode(line) for line in lines)
+            for value in outputs:  # as intake's own outputs have it
+                value["occurred_at"] = serde.epoch_ms(msgspec.convert(value["occurred_at"], When))
+            records = [
+                Output(TOOL_OUTPUTS, value["task_id"].encode(), line, [])
+                for line, value in zip(lines, outputs, strict=True)
+            ]
+            number, record = self._last[trace]
+            mapped = MappedRecord(records)
+            self._note_outputs(mapped, outputs, len(kept))
             yield Tried(number, record, mapped, outputs)
 
     def _note(
@@ -70,13 +118,18 @@ class Trial:
     ) -> None:
         self.records += 1
         self.misses.update(mapped.lookup_misses)
-        if mapped.skipped is not None:
+        if mapped.skipped is not None and mapped.skipped.code != KEPT:
             self.skipped[mapped.skipped.code] += 1
         elif mapped.refused is not None:
             self.refused[mapped.refused.code] += 1
         else:
             self.mapped += 1
         self._note_places(record)
+        self._note_outputs(mapped, outputs, 1)
+
+    def _note_outputs(
+        self, mapped: MappedRecord, outputs: tuple[dict[str, Any], ...], records: int
+    ) -> None:
         here: set[tuple[str, str]] = set()
         for output, value in zip(mapped.records, outputs, strict=True):
             task = value["workflow"], value["task_id"]
@@ -96,7 +149,8 @@ class Trial:
                 if name:
                     names[name] += 1
             self.receivers.update(handoff["to"] for handoff in handoffs_of(value))
-        self.tasks.update(here)
+        for task in here:
+            self.tasks[task] += records
 
     def _note_places(self, record: Record) -> None:
         decode = VALUE_DECODERS.get(self.source.source.decode.name)
@@ -107,10 +161,24 @@ class Trial:
         if found is None or isinstance(found, Skipped):
             return
         for place in set(leaves(found.value)):
+            if len(self.seen) < _MOST_NAMES:
+                self.seen.update(around(place))
             if not used(place, self._read) and (
                 place in self.unused or len(self.unused) < _MOST_NAMES
             ):
                 self.unused[place] += 1
+
+    def absent(self) -> list[tuple[str, str | None]]:
+        """The paths that the source reads and no record has, each with a path of the records that
+        may be meant."""
+        if not self.seen:
+            return []
+        known = {shown(place): place for place in self.seen if place}
+        found = []
+        for path in sorted(shown(place) for place in self._read if place not in self.seen):
+            near = get_close_matches(path, known, n=1, cutoff=0.8)
+            found.append((path, near[0] if near else None))
+        return found
 
     def single(self) -> int:
         """How many tasks have one event only."""

@@ -7,7 +7,7 @@ the context is in it but those that the caller reveals.
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from console.hops import Hop, Promise, absence, hop, mark_losses, promise, states
 from console.others import Place, place
@@ -25,8 +25,9 @@ class Captured(Struct, frozen=True, tag_field="what", tag="output"):
     """A tool output: the names that it brought (empty values are no captures) and took back.
 
     `values` holds those that the caller reveals, as raw JSON. `of_others` says that another team
-    than the receiver's sent it from the receiver's stage: it accepted and moved nothing. `refused`,
-    here and below, is the reason where it became a dead letter and nothing followed from it.
+    than the receiver's sent it from the receiver's stage: it accepted and moved nothing. `repeat`
+    says that its tool sent an output of this id before, so it counted once. `refused`, here and
+    below, is the reason where it became a dead letter and nothing followed from it.
     """
 
     at: datetime
@@ -40,6 +41,7 @@ class Captured(Struct, frozen=True, tag_field="what", tag="output"):
     values: dict[str, Raw]
     refused: str | None
     of_others: bool = False
+    repeat: bool = False
 
 
 class Acked(Struct, frozen=True, tag_field="what", tag="ack"):
@@ -199,7 +201,7 @@ def tell(
     return TaskStory(
         task_id=task_id,
         workflow=workflow,
-        timeline=[_entry(event, reveals, others) for event in events],
+        timeline=_timeline(events, reveals, others),
         handoffs=hops,
         fields=list(dict.fromkeys(name for each in hops for name in each.cells)),
         violations=promises,
@@ -207,6 +209,20 @@ def tell(
         last_stage=stage,
         last_team=last.team if last is not None else None,
     )
+
+
+def _timeline(events: list[Event], reveals: Reveals, others: Collection[Place]) -> list[Entry]:
+    sent: set[tuple[str, str]] = set()
+    found: list[Entry] = []
+    for event in events:
+        entry = _entry(event, reveals, others)
+        if isinstance(entry, Captured) and entry.refused is None:
+            identity = entry.tool, entry.event_id
+            if identity in sent:
+                entry = structs.replace(entry, repeat=True)
+            sent.add(identity)
+        found.append(entry)
+    return found
 
 
 def _of_workflow(events: list[Event], workflow: str) -> list[Event]:

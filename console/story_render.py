@@ -141,6 +141,8 @@ def _captured(entry: story.Captured) -> Text:
         words.append("brought nothing")
     if entry.of_others:
         words.append("from another team than the receiver's, so it accepts and moves nothing")
+    if entry.repeat:
+        words.append("a repeat, which counts once")
     return Text(": ".join((words[0], "; ".join(words[1:]))))
 
 

@@ -554,7 +554,7 @@ def _encode(
                 value = effect.value
                 if value is None and record is not None:
                     value = serde.encode(record)
-                headers = _headers(record, event)
+                headers = _headers(record, event, effect.backfill)
             key = effect.key.encode()
             output = Output(effect.topic, key, value, headers)
             if value is not None:
@@ -566,12 +566,11 @@ def _encode(
     return outputs, counted, added, weight
 
 
-def _headers(record: Struct | None, event: InputEvent | None) -> Headers:
+def _headers(record: Struct | None, event: InputEvent | None, backfill: bool) -> Headers:
     """The headers of what is published: the record's own, then what comes from the input."""
     found = [] if record is None else serde.headers(record)
-    backfill = False
     if event is not None:
-        backfill = event.backfill
+        backfill = backfill or event.backfill
         if event.traceparent is not None:
             found.append(("traceparent", event.traceparent))
     if getattr(record, "backfill", backfill):

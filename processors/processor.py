@@ -104,12 +104,13 @@ class Replay(Struct, frozen=True):
 class ForeignTopic(Struct, frozen=True):
     """A topic of others, and the sources that read it.
 
-    Where nothing of it was ever read, it is begun at its first record, or with `latest` at its end.
-    `replays` are what was asked for, by source.
+    Where nothing of it was ever read, it is begun at the first record whose timestamp is not before
+    `begin` (epoch ms; 0: its first record), or at its end where that is None. `replays` are what
+    was asked for, by source.
     """
 
     sources: tuple[str, ...]
-    latest: bool = False
+    begin: int | None = 0
     replays: dict[str, Replay] = {}
 
 

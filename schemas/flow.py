@@ -60,13 +60,15 @@ Input = InputEvent | TimerFired | TableChanged
 class Publish(Struct, frozen=True, gc=False):
     """One record to publish. `topic` is canonical (or a queue's own name); None is a tombstone.
 
-    `value` is the record in JSON, where a core had to know how long that is.
+    `value` is the record in JSON, where a core had to know how long that is. `backfill`: it is no
+    news, whatever the record and the input say of that.
     """
 
     topic: str
     key: str
     record: Struct | None
     value: bytes | None = None
+    backfill: bool = False
 
 
 class Accumulate(Struct, frozen=True, gc=False):

@@ -12,10 +12,10 @@ from schemas.documents import UNKNOWN
 from schemas.lint import in_order
 from schemas.loading import Documents, nearest
 from schemas.printable import listed
+from schemas.source_decoders import OUTPUT_DECODERS
 from schemas.sources import (
     ACK_STATUSES,
     LINKS,
-    OUTPUT_DECODERS,
     RECORD_MEMBERS,
     ROOTS,
     CurrentStage,

@@ -126,7 +126,7 @@ def validated(
 ) -> Kind | None:
     """A document of one of these kinds; None where something is wrong, which is in `problems`."""
     if not isinstance(data, dict):
-        first = f"begin the document with 'kind: {next(iter(kinds))}'"
+        first = f"begin the document with a kind: {', '.join(kinds)}"
         problems.append(location.problem((), "is not a mapping", first))
         return None
     kind = data.get("kind")

@@ -8,6 +8,7 @@ stands in paths, templates and conditions is judged by `schemas.lint_sources`.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -17,11 +18,10 @@ from pydantic import (
     Field,
     Tag,
     WithJsonSchema,
-    model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from schemas.documents import DocumentModel, Person
+from schemas.source_decoders import DecodedBy
 from schemas.values import Duration, Id, Name, Names, NamesOrNone, Text, many, wrong
 
 TOPIC: Final = "handoff.sources"
@@ -259,69 +259,21 @@ class Emit(Common):
     ack: AckOf | None = None
 
 
-# --- how bytes become a value ----------------------------------------------------------------
-
-
-class NoOptions(DocumentModel):
-    """This decoder has no options."""
-
-
-class DebeziumOptions(DocumentModel):
-    """Change events of Debezium, as JSON with or without the inline schema."""
-
-    snapshot: Literal["backfill", "live", "skip"] = "backfill"
-    """What reads of a snapshot (`op: r`) are."""
-    tombstones: Literal["skip", "dead_letter"] = "skip"
-
-
-_DECODERS: Final = ("json", "cloudevents", "debezium", "otel-genai", "agents-sdk", "openai-chat")
-OUTPUT_DECODERS: Final = ("otel-genai", "agents-sdk", "openai-chat")
-
-
-class Decode(DocumentModel):
-    """The decoder and its options: exactly one. The last three make outputs themselves."""
-
-    json_: NoOptions | None = Field(alias="json", default=None)
-    cloudevents: NoOptions | None = None
-    debezium: DebeziumOptions | None = None
-    otel_genai: dict[str, Any] | None = Field(alias="otel-genai", default=None)
-    agents_sdk: dict[str, Any] | None = Field(alias="agents-sdk", default=None)
-    openai_chat: dict[str, Any] | None = Field(alias="openai-chat", default=None)
-
-    @model_validator(mode="after")
-    def _one(self) -> "Decode":
-        if len([name for name in type(self).model_fields if getattr(self, name) is not None]) != 1:
-            wrong("names not exactly one decoder", f"write one of: {', '.join(_DECODERS)}")
-        return self
-
-    @property
-    def name(self) -> str:
-        """The decoder, as documents name it."""
-        return next(
-            info.alias or name
-            for name, info in type(self).model_fields.items()
-            if getattr(self, name) is not None
-        )
-
-    @property
-    def options(self) -> Any:
-        """Its options: a model of a value decoder, a plain mapping of an output decoder."""
-        return next(
-            found for name in type(self).model_fields if (found := getattr(self, name)) is not None
-        )
-
-
-def _decoder(value: object) -> object:
-    if isinstance(value, str):
-        if value not in _DECODERS:
-            raise PydanticCustomError(
-                "literal_error", "unknown decoder", {"expected": " or ".join(map(repr, _DECODERS))}
-            )
-        return {value: {}}
-    return value
-
-
 # --- the source ------------------------------------------------------------------------------
+
+
+def _start(value: object) -> object:
+    if isinstance(value, str) and value not in ("earliest", "latest"):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            wrong(
+                "is neither earliest nor latest nor a time",
+                "write a time such as 2026-03-01T09:00:00Z",
+            )
+    if isinstance(value, datetime) and value.tzinfo is None:
+        wrong("is a time without an offset", "add Z for UTC, or one such as +02:00")
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 class Source(DocumentModel):
@@ -334,11 +286,16 @@ class Source(DocumentModel):
     status: Literal["active", "retired"] = "active"
     topic: Names
     """A topic of the same cluster, or a list; none of the processor's own."""
-    decode: Annotated[
-        Decode, BeforeValidator(_decoder, json_schema_input_type=Decode | Literal[_DECODERS])
-    ]
-    start: Literal["earliest", "latest"] = "earliest"
-    """Where a topic is begun that is new to intake."""
+    decode: DecodedBy
+    start: Annotated[
+        Literal["earliest", "latest"] | datetime,
+        BeforeValidator(_start, json_schema_input_type=Literal["earliest", "latest"] | datetime),
+        WithJsonSchema(
+            {"anyOf": [{"enum": ["earliest", "latest"]}, {"type": "string", "format": "date-time"}]}
+        ),
+    ] = "earliest"
+    """Where a topic is begun that is new to intake: at its first record, at its end, or at the
+    first record whose timestamp is not before a time."""
     source_grace: Duration | None = None
     """So long it may be silent before that is a violation; none is never."""
     let: dict[Name, Expr] = Field(default_factory=dict)

@@ -4,11 +4,14 @@ import gzip
 import json
 import re
 import shlex
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from console.main import main
 from tests.intake import EXAMPLES
@@ -285,8 +288,140 @@ def test_a_draft_of_odd_records() -> None:
         lines({"a b": {"c.d": 1}, "it": "x"}),
         lines([1, 2]),
         lines("text"),
-        "no JSON\n",
         lines({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {"n": 1}}),
     ):
         assert run("draft", "-", lines=given).exit_code == 0
-    assert run("draft", "-", lines="").exit_code == 2
+    for given, why in (
+        ("", "-: holds no record; give a JSON value a line"),
+        ("no JSON\n", "-: no record of it can be read: the value is no JSON"),
+    ):
+        result = run("draft", "-", lines=given)
+        assert result.exit_code == 2
+        assert why in result.output
+
+
+def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
+    told = [
+        {"issue": {"key": f"A-{n % 2}"}, "at": f"2026-03-02T10:0{n // 2}:00Z", "kind": "moved"}
+        for n in range(6)
+    ]
+    drafted = run("draft", "-", lines=lines(*told))
+    assert 'id: "{value.issue.key}:{value.at}"' in drafted.output
+    assert "  id:" not in run("draft", "-", lines=lines(told[0], told[0])).output
+
+
+# --- how records lie there ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda values: json.dumps(values, indent=2),
+        json.dumps,
+        lambda values: "\n".join(json.dumps(each, indent=2) for each in values),
+        lambda values: "".join(json.dumps(each, indent=1) for each in values),
+    ],
+    ids=["a list over lines", "a list in one", "values over lines", "values without a break"],
+)
+def test_records_may_lie_over_several_lines(desk: str, layout: Any, tmp_path: Path) -> None:
+    path = tmp_path / "events.json"
+    path.write_text(layout([event(1), event(2)]), encoding="utf-8")
+    result = run("test", desk, str(path))
+    assert result.exit_code == 0, result.output
+    assert "    1  T-1  e1, at first, with note, hands off to second" in result.output
+    assert "    2  T-2  e2, at first, with note, hands off to second" in result.output
+    assert "desk: 2 records: 2 mapped" in result.output
+
+
+@pytest.mark.parametrize("given", ["[1, 2]\n", "[[1], [2]]\n", '[{"id": 1}]\n[2]\n'])
+def test_a_list_that_is_a_record_stays_one(desk: str, given: str) -> None:
+    result = run("test", desk, "-", lines=given)
+    assert f"desk: {len(given.splitlines())} record" in result.output
+
+
+def test_half_a_value_is_told_line_by_line(desk: str) -> None:
+    result = run("test", desk, "-", lines='{"id": \n"T-1"\n')
+    assert result.exit_code == 1
+    assert "desk: 2 records: 0 mapped, 0 left out, 2 refused" in result.output
+
+
+def test_a_trial_of_which_nothing_comes_does_not_succeed(desk: str) -> None:
+    for given, status, why in (
+        ("", 2, "-: holds no record; give a JSON value a line"),
+        ("no JSON\n", 1, "-: no record could be mapped"),
+        (lines(event(1, at="yesterday")), 1, "-: no record could be mapped"),
+        (lines(event(1, at="yesterday"), event(2)), 0, "1 mapped"),
+    ):
+        for more in ((), ("--outputs",)):
+            result = run("test", desk, "-", *more, lines=given)
+            assert result.exit_code == status, result.output
+        assert why in run("test", desk, "-", lines=given).output
+
+
+def test_a_path_that_no_record_has_is_told(desk: str, tmp_path: Path) -> None:
+    path = tmp_path / "typo.yaml"
+    path.write_text(DESK.replace("{note: value.note}", "{note: value.ntoe}"), encoding="utf-8")
+    result = run("test", str(path), "-", lines=lines(event(1), event(2)))
+    assert "  reads value.ntoe, which no record has; did you mean value.note?" in result.output
+    assert "which no record has" not in run("test", desk, "-", lines=lines(event(1))).output
+    told = json.loads(run("test", str(path), "-", "--output", "json", lines=lines(event(1))).output)
+    assert told["sources"]["desk"]["absent"] == {"value.ntoe": "value.note"}
+
+
+def test_the_source_comes_first(desk: str, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(lines(event(1)), encoding="utf-8")
+    result = run("test", str(path), desk)
+    assert result.exit_code == 2
+    assert f"the source comes first: handoff sources test {desk} {path}" in result.output
+
+
+def test_records_come_from_a_file_or_a_topic(desk: str) -> None:
+    for command in (("test", desk), ("draft",), ("test", desk, "-", "--from-topic", "t")):
+        result = run(*command)
+        assert result.exit_code == 2
+        assert "a FILE (- is standard input), or --from-topic TOPIC" in result.output
+
+
+def test_the_last_records_of_a_topic(
+    desk: str, embedded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDOFF_KAFKA_BOOTSTRAP_SERVERS", embedded)
+    topic = f"desk-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": embedded})
+    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
+    producer = Producer({"bootstrap.servers": embedded})
+    for number in range(6):
+        value = json.dumps(event(number))
+        producer.produce(topic, value, f"k{number}", number % 2, timestamp=1000 + number)
+    assert producer.flush(10) == 0
+    result = run("test", desk, "--from-topic", topic, "--limit", "3")
+    assert result.exit_code == 0, result.output
+    told = [line.split()[1:3] for line in result.output.splitlines()[:3]]
+    assert told == [["T-3", "e3,"], ["T-4", "e4,"], ["T-5", "e5,"]]
+    assert "desk: 3 records: 3 mapped" in result.output
+    drafted = run("draft", "--from-topic", topic)
+    assert f"topic: {topic}" in drafted.output
+    gone = run("draft", "--from-topic", "no-such-topic")
+    assert gone.exit_code == 4
+
+
+def test_a_source_of_traces_is_tried_whole(tmp_path: Path) -> None:
+    source = tmp_path / "agents.yaml"
+    source.write_text(
+        "kind: Source\nid: agents\nowner: {name: A, contact: a@example.com}\ntopic: spans\n"
+        "decode: agents-sdk\noverride: {workflow: {value: repairs}}\n",
+        encoding="utf-8",
+    )
+    spans = str(EXAMPLES / "agents" / "agents-sdk.jsonl")
+    result = run("test", str(source), spans)
+    assert result.exit_code == 0, result.output
+    assert "    2  a span, told with the trace below" in result.output
+    assert "at Triage Agent, with email, find_order, order_id" in result.output
+    assert "with one record only" not in result.output
+    assert "hands off to Repairs Agent" in result.output
+    assert "agents: 8 records: 8 mapped, 0 left out, 0 refused" in result.output
+    made = run("test", str(source), spans, "--outputs").stdout.splitlines()
+    assert {json.loads(line)["workflow"] for line in made} == {"repairs"}
+    assert '"span_data"' not in run("test", str(source), spans, "--explain", "2").output
+    assert '"kind":"' in run("test", str(source), spans, "--explain", "2").output

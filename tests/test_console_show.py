@@ -721,3 +721,18 @@ def test_the_topics_tell_the_same_story_as_the_recording(
     assert len(first["timeline"]) == len(second["timeline"])
     assert "held, so it still lies with support" in " ".join(show(task).stdout.split())
     assert show("no-such").exit_code == 1
+
+
+def test_a_repeat_is_marked(tmp_path: Path) -> None:
+    output = {"id": "1", "task_id": "T-1", "workflow": "w", "stage": "answer", "tool": "bot"}
+    output |= {"team": "support", "occurred_at": "2026-03-02T10:00:00Z"}
+    told = [output | {"context": {"a": 1}}, output | {"tool": "other", "context": {"b": 1}}]
+    path = tmp_path / "outputs.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in [*told, told[0]]))
+    result = CliRunner(env={"COLUMNS": "120"}).invoke(main, ["show", "T-1", "--from", str(path)])
+    lines = [line for line in result.output.splitlines() if "captured" in line]
+    assert [line.endswith("; a repeat, which counts once") for line in lines] == [
+        False,
+        False,
+        True,
+    ]

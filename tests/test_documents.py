@@ -373,7 +373,11 @@ accept_within: 4h
     [
         ("", "c.yaml: has no document; write one, or remove the file"),
         ("# nothing\n---\n", "c.yaml: has no document; write one, or remove the file"),
-        ("- 1\n", "c.yaml:1: is not a mapping; begin the document with 'kind: HandoffContract'"),
+        (
+            "- 1\n",
+            "c.yaml:1: is not a mapping; begin the document with a kind: "
+            "HandoffContract, Receiver, Source",
+        ),
         (
             "a: 1\n",
             "c.yaml:1: kind: 'kind' is missing; known here: HandoffContract, Receiver, Source",

@@ -259,7 +259,27 @@ def test_columns_may_be_named_and_bad_rows_are_told(write: Write) -> None:
     assert "line 3: it has no who, so it is of no task" in result.stderr
     assert "line 4: when holds no time" in result.stderr
     missing = handoff("--task", "whom", path)
-    assert "it has no column whom for --task; it has who, what, when" in missing.stderr
+    assert (
+        "it has no column whom for --task; it has who, what, when "
+        "(read with commas between columns)" in missing.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "mark"), [("", ";"), ("sep=;\n", ";"), ("", "\t"), ("sep=^\n", "^")]
+)
+def test_what_stands_between_columns_is_found_out(write: Write, head: str, mark: str) -> None:
+    rows = [
+        ["case", '"note, if any, of whom, or none"', "time"],
+        ["A7", "a, b, c", "2024-05-01T08:00:00Z"],
+    ]
+    path = write("log.csv", head + "".join(mark.join(row) + "\n" for row in rows))
+    (found,) = outputs(handoff("--format", "csv", path))
+    assert found["task_id"] == "A7"
+    assert found["context"] == {"note,_if_any,_of_whom,_or_none": "a, b, c"}
+    told = handoff("--format", "csv", "--task", "nobody", path).stderr
+    name = {";": "semicolons", "\t": "tabs", "^": "'^'"}[mark]
+    assert f"(read with {name} between columns)" in told
 
 
 XES = """<?xml version="1.0"?><log xmlns="http://www.xes-standard.org/"><trace>

@@ -10,7 +10,7 @@ import pytest
 from processors.intake.decoders import cloudevents, debezium, json_values
 from processors.intake.mapped import Decoded, Skipped
 from schemas.flow import Record, Refused
-from schemas.sources import DebeziumOptions
+from schemas.source_decoders import DebeziumOptions
 from tests.intake import NOW
 
 PLAIN = DebeziumOptions()

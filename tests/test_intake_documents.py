@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from processors.intake.compiled import compile_source
-from processors.intake.decoders import OUTPUT_DECODERS, DecodedOutput
 from processors.intake.mapping import map_record
 from schemas.flow import Record
 from schemas.lint_sources import lint_sources
@@ -46,7 +45,7 @@ kind: Source
 id: agents
 owner: {name: Noor Haddad, contact: noor@example.com}
 topic: agent_spans
-decode: {otel-genai: {task: [gen_ai.conversation.id, session.id], run: trace_id, quiet: PT30S}}
+decode: {otel-genai: {task: [gen_ai.conversation.id, session.id], run: trace_id, quiet: PT10S}}
 override: {workflow: 'value.resource["service.name"]'}     # over the decoder's own outputs
 """
 
@@ -98,14 +97,11 @@ def test_a_tracker(tmp_path: Path) -> None:
     assert made("tracker", tmp_path, moved) == []
 
 
-def test_agents_by_a_decoder_that_makes_outputs(tmp_path: Path, monkeypatch: Any) -> None:
-    def decode(record: Record, options: Any) -> list[DecodedOutput]:
-        assert options["run"] == "trace_id"
-        members = {"id": "s1", "task_id": "c1", "workflow": "agents", "tool": "search"}
-        members |= {"occurred_at": NOW, "context": {"a": 1}}  # type: ignore[dict-item]
-        return [DecodedOutput(members, {"resource": {"service.name": "triage-bot"}})]
-
-    monkeypatch.setitem(OUTPUT_DECODERS, "otel-genai", decode)
-    (output,) = made("agents", tmp_path, {})
-    assert output["workflow"] == "triage-bot"
-    assert output["context"] == {"a": 1}
+def test_agents_by_a_decoder_that_makes_outputs(tmp_path: Path) -> None:
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "triage-bot"}}]}
+    span = {"traceId": "5b8e", "spanId": "01", "name": "x"}
+    told = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]}
+    (made_span,) = made("agents", tmp_path, told)
+    assert made_span["replaced"] == {"workflow": "triage-bot"}
+    assert made_span["run"] == "5b8e"
+    assert made_span["quiet"] == 10_000

@@ -7,10 +7,24 @@ import msgspec
 import pytest
 
 from processors.intake.mapping import MAX_OUTPUTS, explain, map_record
+from processors.intake.registry import build_tables
 from processors.intake.times import time_ms
+from schemas import sources
 from schemas.flow import Refused
 from schemas.records import Ack, ToolOutput
-from tests.intake import NOW, SHARED, compiled, context, entry, event, made, mapped, record, refused
+from tests.intake import (
+    NOW,
+    SHARED,
+    compiled,
+    context,
+    entry,
+    event,
+    made,
+    mapped,
+    record,
+    refused,
+    source,
+)
 
 # The expression of a context's member, members of the event, and the value that comes out; `...`
 # is a member that is left out.
@@ -403,3 +417,22 @@ def test_what_is_no_task_is_refused(tickets: Any, code: str, says: str) -> None:
     found, message = refused(entry(continues={"tasks": "value.tickets"}), event(tickets=tickets))
     assert found == code
     assert says in message
+
+
+@pytest.mark.parametrize(
+    ("starts", "begin"),
+    [
+        (["earliest"], 0),
+        (["latest"], None),
+        (["2026-03-01T09:00:00+01:00"], 1_772_352_000_000),
+        (["latest", "2026-03-01T08:00:00Z"], 1_772_352_000_000),
+        (["2026-03-01T08:00:00Z", "earliest", "latest"], 0),
+    ],
+)
+def test_the_source_that_wants_the_most_of_a_topic_decides_its_start(
+    starts: list[str], begin: int | None
+) -> None:
+    found = [source(id=f"s{number}", start=start) for number, start in enumerate(starts)]
+    lies = {each.id: sources.to_json(each) for each in found}
+    tables = build_tables({sources.TOPIC: lies}, None)
+    assert tables.topics["desk.events"].begin == begin

@@ -9,7 +9,7 @@ import pytest
 from processors.intake.decoders import cloudevents, debezium
 from processors.intake.mapped import Decoded
 from schemas.flow import Record
-from schemas.sources import DebeziumOptions
+from schemas.source_decoders import DebeziumOptions
 
 ENCODE = msgspec.json.Encoder(decimal_format="number").encode
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from console.dry_run import DryRun
-from console.samples import samples
+from console.samples import Samples
 from console.source_trial import line_of
 from processors.intake.compiled import compile_source
 from processors.intake.mapping import map_record
@@ -189,7 +189,9 @@ def test_what_everybody_sees_in_the_ticket_is_not_dropped() -> None:
 def test_an_example_is_one_handoff(name: str, file: str, expected: dict[str, int]) -> None:
     found = example(name)
     (given,) = found.intake_sources
-    records = [each for _, each in samples(str(EXAMPLES / name / file), given.topic[0], NOW)]
+    records = [
+        each for _, each in Samples(str(EXAMPLES / name / file), None, 1).read(given.topic[0], NOW)
+    ]
     outputs = judged(given, records, (*found.contracts, *found.receivers))
     (package,) = [each for each in packages(outputs) if each["revision"] == 1]
     assert package["contract"] == found.contracts[0].id

@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from ruamel.yaml import YAML
+
+from console.commands.running import NAMES
+from console.main import main
+from processors.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each part, and what it may import besides itself.
@@ -152,6 +157,24 @@ def test_published_ports_are_on_this_machine_only() -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports), ports
+
+
+def test_every_processor_runs_in_the_composed_deployment() -> None:
+    """The arguments of its services are those of the command line, and its environment is known."""
+    compose = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
+    ran: set[str] = set()
+    for name in ("topics", "processor"):
+        service = compose["services"][name]
+        group: click.Command = main
+        arguments: list[str] = service["command"]
+        while isinstance(group, click.Group):
+            group, arguments = group.commands[arguments[0]], arguments[1:]
+        context = group.make_context(group.name, list(arguments))
+        if group.name == "run":
+            ran |= set(context.params["names"] or NAMES)
+        for variable in service["environment"]:
+            assert variable.removeprefix("HANDOFF_").lower() in Settings.model_fields, variable
+    assert ran == {"integrity", "insights", "intake", "traces"}
 
 
 def test_both_tiers_run_the_same_kafka() -> None:

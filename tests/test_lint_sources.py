@@ -149,6 +149,24 @@ def test_the_examples_are_without_a_fault() -> None:
             "s.yaml:5: decode: names not exactly one decoder; write one of: json, cloudevents, "
             "debezium, otel-genai, agents-sdk, openai-chat",
         ),
+        (
+            HEAD + EMIT + "start: yesterday\n",
+            "s.yaml:8: start: is neither earliest nor latest nor a time; write a time such as "
+            "2026-03-01T09:00:00Z",
+        ),
+        (
+            HEAD + EMIT + "start: 2026-03-01T09:00:00\n",
+            "s.yaml:8: start: is a time without an offset; add Z for UTC, or one such as +02:00",
+        ),
+        (
+            HEAD.replace("json", "{otel-genai: {qiet: PT1S}}").partition("defaults")[0],
+            "s.yaml:5: decode.otel-genai.qiet: unknown key; did you mean 'quiet'?",
+        ),
+        (
+            HEAD.replace("json", "{agents-sdk: {quiet: PT2H}}").partition("defaults")[0],
+            "s.yaml:5: decode.agents-sdk.quiet: is not between a second and an hour; write a "
+            "duration such as PT30S",
+        ),
         (HEAD, "s.yaml:1: emit: is missing; say what a record means: one entry at least"),
         (
             HEAD + "emit:\n  - ack: {status: done, by: value.who}\n",

@@ -177,7 +177,7 @@ def test_partitions_that_are_added_are_read_from_their_first_record(
 
     monkeypatch.setattr(clients, "FOREIGN_REFRESH_MS", 500)
     create(bench, f=1)
-    register(bench, "s", "f", latest=True)
+    register(bench, "s", "f", begin=None)
     produce(bench, "f", "before")
     with running(bench) as supervisor:
         wait_for(lambda: supervisor.status.committed, 20, "the start is committed")
@@ -193,12 +193,27 @@ def test_partitions_that_are_added_are_read_from_their_first_record(
 def test_latest_counts_for_a_topic_that_is_new_and_never_again(bench: Bench) -> None:
     create(bench, f=1)
     produce(bench, "f", "before")
-    register(bench, "s", "f", latest=True)
+    register(bench, "s", "f", begin=None)
     with running(bench) as supervisor:
         wait_for(lambda: supervisor.status.committed, 20, "the start is committed")
     produce(bench, "f", "while it was away")
     with running(bench):
         assert values(bench, 1) == ["while it was away"]
+
+
+def test_a_topic_that_is_new_is_begun_at_a_time(bench: Bench) -> None:
+    create(bench, f=2)
+    now = time.time_ns() // 1_000_000
+    for partition, age, value in ((0, 90, "a"), (0, 30, "b"), (0, 10, "c"), (1, 90, "d")):
+        at = now - age * 60_000
+        bench.producer.produce(f"{bench.prefix}f", value, "k", partition, timestamp=at)
+    bench.flush()
+    register(bench, "s", "f", begin=now - 60 * 60_000)
+    with running(bench) as supervisor:
+        assert values(bench, 2) == ["b", "c"]
+        wait_for(lambda: supervisor.status.committed, 20, "the start is committed")
+        produce(bench, "f", "e", partition=1)
+        assert values(bench, 3) == ["b", "c", "e"], "what is older than its start is never read"
 
 
 def test_a_replay_reads_again_for_its_source_only_and_once(bench: Bench) -> None:

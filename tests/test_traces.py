@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 
 from processors.driver import Driver
 from processors.intake import traces
-from processors.intake.decoding import DecoderOptions, decode_spans
+from processors.intake.decoding import decode_spans
+from processors.intake.mapping import map_record
+from processors.intake.source_spans import TRACES
 from processors.intake.traces import TraceLimits, TraceState
-from processors.intake.traces_processor import TRACES, traces_processor
+from processors.intake.traces_processor import traces_processor
 from processors.intake.transcripts import spans, trees
 from processors.intake.transcripts.building import Counts, Defaults
 from processors.intake.transcripts.spans import Span
 from schemas.flow import Output, Record, Refused
 from schemas.records import ToolOutput
+from schemas.source_decoders import ChatOptions, OtelOptions, TraceOptions
+from tests.intake import compiled
 
 NOW = 1_760_000_000_000
 LIMITS = TraceLimits(quiet_ms=30_000, late_ms=600_000)
@@ -50,7 +54,7 @@ STORY = [LOOKED, HANDED, TRIAGE, SENT, SHIPPING]  # children end before their pa
 
 def span_of(value: Any) -> Span:
     record = Record("foreign", 0, 0, None, json.dumps(value).encode(), NOW)
-    [found] = decode_spans("agents-sdk", record, DecoderOptions())
+    [found] = decode_spans("agents-sdk", record, TraceOptions())
     return found
 
 
@@ -161,7 +165,8 @@ def test_a_growing_history_over_kafka_is_told_once() -> None:
     def request(*messages: Any, **more: Any) -> Span:
         body = {"model": "m", "messages": list(messages), **more}
         record = Record("chats", 0, 0, None, json.dumps(body).encode(), NOW, [("chat", b"t-1")])
-        [span] = decode_spans("openai-chat", record, DecoderOptions(("metadata.thread", "chat")))
+        options = ChatOptions(task=("metadata.thread", "chat"))
+        [span] = decode_spans("openai-chat", record, options)
         return span
 
     hello = {"role": "user", "content": "Where is A7?"}
@@ -191,8 +196,145 @@ def test_a_growing_history_over_kafka_is_told_once() -> None:
 )
 def test_what_cannot_be_decoded_is_refused(decoder: str, value: bytes | None) -> None:
     with pytest.raises(Refused) as refused:
-        decode_spans(decoder, Record("foreign", 0, 0, None, value, NOW), DecoderOptions())
+        decode_spans(decoder, Record("foreign", 0, 0, None, value, NOW), OtelOptions())
     assert refused.value.code in ("undecodable", "tombstone")
+
+
+# --- what a source says ------------------------------------------------------------------------
+
+
+def mapped(decode: Any, override: dict[str, Any], *values: Any, **members: Any) -> list[Span]:
+    """The spans that a source makes of records."""
+    given = compiled(decode=decode, defaults={}, emit=[], override=override, **members)
+    found = [map_record(given, foreign(value), NOW) for value in values]
+    return [spans.decode(each.value or b"") for one in found for each in one.records]
+
+
+def foreign(value: Any) -> Record:
+    return Record("desk.events", 0, 0, None, json.dumps(value).encode(), NOW)
+
+
+def finished(found: list[Span]) -> list[dict[str, Any]]:
+    state, counts = TraceState(found[0].trace), Counts()
+    for span in found:
+        state, lines = traces.add(state, span, 100, LIMITS, Defaults(), counts)
+        assert lines == []
+    told = traces.finish(state, Defaults(), counts)[1]
+    for line in told:
+        msgspec.json.decode(line, type=ToolOutput)
+    return [json.loads(line) for line in told]
+
+
+def test_a_source_overrides_members_of_the_outputs_of_a_trace() -> None:
+    override = {
+        "task": "value.span_data.ticket",
+        "workflow": {"value": "furniture"},
+        "run": {"value": "r-1"},
+        "stage": {"lookup": "stages", "by": "value.span_data.name", "else": {"value": "talk"}},
+        "team": {"value": "after-sales"},
+        "tool": "sdk:{value.span_data.type}",
+        "occurred_at": "value.ended_at",
+        "id": "{value.trace_id}/{value.id}",
+    }
+    story = [{**each, "span_data": dict(each["span_data"])} for each in STORY]
+    story[3]["span_data"]["ticket"] = "T-7"  # one span names it, and it holds for the trace
+    found = mapped("agents-sdk", override, *story, lookups={"stages": {"look_up": "search"}})
+    outputs = finished(found)
+    assert [each["id"] for each in outputs] == ["trace_1/b", "trace_1/c", "trace_1/e"]
+    assert [each["stage"] for each in outputs] == ["search", "talk", "talk"]
+    assert [each["tool"] for each in outputs] == ["sdk:function", "sdk:handoff", "sdk:function"]
+    for each in outputs:
+        assert each["task_id"] == "T-7"
+        assert (each["workflow"], each["run"]) == ("furniture", "r-1")
+        assert each["team"] == "after-sales"
+    assert outputs[0]["occurred_at"] == 1_759_996_801_500
+    assert outputs[1]["handoff"]["to"] == "Shipping Agent", "who hands off to whom stays"
+
+
+def test_an_id_that_is_overridden_is_one_for_each_output_of_a_span() -> None:
+    body = {
+        "model": "m",
+        "chat": "t-1",
+        "n": 7,
+        "messages": [
+            {"role": "user", "content": "Where is A7?"},
+            {"role": "assistant", "content": "Which one?"},
+        ],
+    }
+    decode = {"openai-chat": {"task": "chat"}}
+    first, second = finished(mapped(decode, {"id": "req-{value.n}"}, body))
+    assert first["id"].startswith("req-7#said-")
+    assert second["id"].startswith("req-7#said-")
+    assert first["id"] != second["id"]
+
+
+def test_a_span_that_a_look_up_skips_is_left_out() -> None:
+    override = {"team": {"lookup": "teams", "by": "value.id", "else": "skip"}}
+    given = {"defaults": {}, "emit": [], "lookups": {"teams": {"b": "search"}}}
+    source = compiled(decode="agents-sdk", override=override, **given)
+    assert len(map_record(source, foreign(LOOKED), NOW).records) == 1
+    found = map_record(source, foreign(SENT), NOW)
+    assert found.skipped is not None
+    assert found.skipped.code == "lookup_skipped"
+    assert found.lookup_misses == [("teams", "e")]
+
+
+def test_an_override_that_fails_says_which_and_tells_no_value() -> None:
+    source = compiled(
+        decode="agents-sdk", defaults={}, emit=[], override={"occurred_at": "value.span_data.name"}
+    )
+    found = map_record(source, foreign(LOOKED), NOW)
+    assert found.refused is not None
+    assert "source desk: override.occurred_at (value.span_data.name)" in found.refused.message
+    assert "look_up" not in found.refused.message
+
+
+def test_a_source_says_how_long_its_traces_are_quiet() -> None:
+    lane = TraceLane()
+    for number, value in enumerate(STORY):
+        (span,) = mapped({"agents-sdk": {"quiet": "PT2S"}}, {}, value)
+        record = Record(TRACES, 0, number, span.trace.encode(), spans.encode(span), NOW)
+        lane._settled(lane.driver.step(record, NOW))
+    assert lane.wait(NOW + 1_999) == []
+    assert shown(lane.wait(NOW + 2_000)) == TOLD
+
+
+def test_attributes_of_spans_may_have_names_of_their_own() -> None:
+    def attribute(name: str, text: str) -> dict[str, Any]:
+        return {"key": name, "value": {"stringValue": text}}
+
+    told = [attribute("gen_ai.tool.name", "find"), attribute("my.args", '{"n": "1"}')]
+    told += [attribute("my.result", "in Oslo"), attribute("my.agent", "Triage")]
+    span = {"traceId": "5b", "spanId": "01", "attributes": [*told, attribute("my.ticket", "T-1")]}
+    decode = {
+        "otel-genai": {
+            "task": "my.ticket",
+            "agent": "my.agent",
+            "arguments": "my.args",
+            "result": "my.result",
+        }
+    }
+    document = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+    (output,) = finished(mapped(decode, {}, document))
+    assert output["task_id"] == "T-1"
+    assert output["stage"] == "Triage"
+    assert output["context"] == {"n": "1", "find": "in Oslo"}
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_trace_that_is_read_again_is_no_news(again: bool) -> None:
+    lane = TraceLane()
+    for number, value in enumerate(STORY):
+        span = span_of(value)
+        # One span that is news makes the trace news.
+        marked = again or number
+        headers = [("handoff-backfill", b"1")] if marked else []
+        key = span.trace.encode()
+        record = Record(TRACES, 0, number, key, spans.encode(span), NOW, headers)
+        lane._settled(lane.driver.step(record, NOW))
+    outputs = lane.wait(NOW + 30_000)
+    assert len(outputs) == 3
+    assert {("handoff-backfill", b"1") in each.headers for each in outputs} == {again}
 
 
 @pytest.mark.parametrize("number", ["1e999999", "-1e999999", "9" * 5_000])

@@ -1,8 +1,8 @@
 """A relay for tests of the runtime: it copies each record of the topics that its sources name.
 
-A source lies in the table `sources` as JSON: `topics`, `tag`, `latest`, and `replay` (asked at,
-from when; epoch ms). What a record's value says is done: `bad` is refused, `poison` fails, `huge`
-makes an output too large for Kafka, `busy:60` computes for 60 seconds.
+A source lies in the table `sources` as JSON: `topics`, `tag`, `begin` (epoch ms, null: the end),
+and `replay` (asked at, from when; epoch ms). What a record's value says is done: `bad` is refused,
+`poison` fails, `huge` makes an output too large for Kafka, `busy:60` computes for 60 seconds.
 """
 
 import os
@@ -22,7 +22,7 @@ class ToySource(msgspec.Struct):
 
     topics: list[str]
     tag: str = ""
-    latest: bool = False
+    begin: int | None = 0
     replay: tuple[int, int] | None = None
 
 
@@ -41,7 +41,7 @@ def topics(tables: dict[str, ToySource]) -> dict[str, ForeignTopic]:
         own = {id_: source for id_, source in sorted(tables.items()) if topic in source.topics}
         found[topic] = ForeignTopic(
             tuple(own),
-            all(source.latest for source in own.values()),
+            min((s.begin for s in own.values() if s.begin is not None), default=None),
             {id_: Replay(*source.replay) for id_, source in own.items() if source.replay},
         )
     return found

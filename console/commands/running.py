@@ -120,8 +120,9 @@ def run(names: tuple[str, ...], instances: int, rebuild: bool) -> None:
 def up(port: int | None, paths: tuple[str, ...]) -> None:
     """Start a broker, the topics, the processors and the console for a browser.
 
-    Ctrl-C ends them all. The embedded broker keeps its log in memory: it is for trying things out,
-    and what it held is gone when it ends.
+    Ctrl-C ends them all. Web pages are on port 6066; a second one beside it needs another, and
+    HANDOFF_WEB_PORT=0 takes any. The embedded broker keeps its log in memory: it is for trying
+    things out, and what it held is gone when it ends.
     """
     signal.signal(signal.SIGTERM, _end)
     found = load_documents(paths) if paths else None

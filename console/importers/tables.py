@@ -5,6 +5,7 @@ Columns are found by the names that logs commonly give them, unless they are tol
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from itertools import count
 from typing import IO, Any, NamedTuple
@@ -38,6 +39,8 @@ _GUESSES = {
     ),
 }
 _CHUNK = 1 << 16
+_QUOTED = re.compile(r'"[^"]*"')
+_MARKS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _VALUES = {"string", "date", "int", "float", "boolean", "id"}
 
 
@@ -68,13 +71,15 @@ def csv_events(
     """The events of a CSV file with a header. Raises `TranscriptError` without a task column."""
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
-        header = text.readline()
-        marks = ",;\t|"
-        mark = max(marks, key=header.count)
+        header, first = text.readline(), 2
+        mark = header[4:5] if header.startswith("sep=") else ""  # a first line that Excel reads
+        if mark:
+            header, first = text.readline(), 3
+        mark = mark or max(_MARKS, key=_QUOTED.sub("", header).count)
         names = next(csv.reader([header], delimiter=mark), [])
-        chosen = _chosen(columns, names)
+        chosen = _chosen(columns, names, mark)
         numbers: dict[str, int] = {}
-        for row, values in enumerate(csv.reader(text, delimiter=mark), start=2):
+        for row, values in enumerate(csv.reader(text, delimiter=mark), start=first):
             if values:
                 held = {n: v for n, v in zip(names, values, strict=False) if v}
                 yield _event(f"line {row}", held, chosen, clock, numbers)
@@ -93,16 +98,17 @@ def is_csv(head: bytes) -> bool:
     return printable and any(line.count(mark) for mark in (b",", b";", b"\t", b"|"))
 
 
-def _chosen(columns: Columns, names: list[str]) -> Columns:
+def _chosen(columns: Columns, names: list[str], mark: str) -> Columns:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    has = f"it has {shown} (read with {_MARKS.get(mark, repr(mark))} between columns)"
     found = {}
     for what, given in columns._asdict().items():
         if given and given not in names:
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise TranscriptError(f"it has no column {given} for --{what}; it has {shown}")
+            raise TranscriptError(f"it has no column {given} for --{what}; {has}")
         folded = {name.strip().lower().replace(" ", "_"): name for name in reversed(names)}
         found[what] = given or next((folded[g] for g in _GUESSES[what] if g in folded), "")
     if not found["task"]:
-        raise TranscriptError("no column names the task; say which with --task COLUMN")
+        raise TranscriptError(f"no column names the task; say which with --task COLUMN; {has}")
     return Columns(**found)
 
 

@@ -8,6 +8,7 @@ from processors.intake.expressions import Compiler, Condition, Trace
 from processors.intake.scope import Make, Scope
 from processors.intake.values import name_text
 from schemas import paths, templates
+from schemas.records import MAX_NAME_BYTES
 from schemas.sources import (
     ACK_STATUSES,
     LINKS,
@@ -69,13 +70,19 @@ class CompiledAck:
 
 @dataclass(frozen=True)
 class CompiledEntry:
-    """An entry of `emit`. `number` counts from 1; `id_of_element`: the id reads `it`."""
+    """An entry of `emit`. `number` counts from 1; `id_of_element`: the id reads `it`.
+
+    Of its shared `members` some are `fixed` names, the same for every record, and `names` are the
+    others that are names.
+    """
 
     number: int
     path: str
     when: Condition | None
     each: MadeMember | None
     members: dict[str, MadeMember]
+    fixed: dict[str, str]
+    names: tuple[tuple[str, MadeMember], ...]
     unit: str | None  # of occurred_at
     id_of_element: bool
     accepts: bool | Condition
@@ -106,6 +113,7 @@ class CompiledSource:
     when: Condition | None
     entries: tuple[CompiledEntry, ...]
     override: dict[str, MadeMember]
+    override_unit: str | None  # of occurred_at
 
 
 def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource:
@@ -133,7 +141,12 @@ def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource
         when=when,
         entries=entries,
         override=override,
+        override_unit=_unit(source.override.get("occurred_at")),
     )
+
+
+def _unit(expr: Expr | None) -> str | None:
+    return expr.unit if isinstance(expr, FromValue) else None
 
 
 def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> CompiledEntry:
@@ -148,6 +161,7 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
         return MadeMember(_shown(at, expr), compiler.expression(expr, words=words))
 
     members: dict[str, MadeMember] = {}
+    fixed: dict[str, str] = {}
     unit = None
     for name in SHARED:
         at, expr = stated(source, index, name)
@@ -156,8 +170,10 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
         if emit.ack is not None and name in _OF_OUTPUTS:
             continue
         members[name] = member(at, expr)
-        if name == "occurred_at" and isinstance(expr, FromValue):
-            unit = expr.unit
+        if isinstance(expr, LiteralValue) and type(expr.value) is str and _is_name(expr.value):
+            fixed[name] = expr.value
+        if name == "occurred_at":
+            unit = _unit(expr)
     context = emit.context
     compiler.member = f"{path}.context.*"
     spread = None
@@ -173,6 +189,12 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
         when=None if emit.when is None else condition("when", emit.when),
         each=None if emit.each is None else member(f"{path}.each", emit.each),
         members=members,
+        fixed=fixed,
+        names=tuple(
+            (name, made)
+            for name, made in members.items()
+            if name not in fixed and name != "occurred_at"
+        ),
         unit=unit,
         id_of_element=id_ is not None and reads_it(id_),
         accepts=condition("accepts", emit.accepts)
@@ -193,6 +215,10 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
         ),
         ack=None if emit.ack is None else _ack(member, f"{path}.ack", emit.ack),
     )
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text.encode()) <= MAX_NAME_BYTES
 
 
 def _shown(at: str, expr: Expr) -> str:

@@ -6,43 +6,43 @@ and its conversation the trace.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
-from msgspec import UNSET, Struct, structs
+from msgspec import UNSET, structs
 
 from processors.intake.transcripts import agents_sdk, otel
 from processors.intake.transcripts.errors import TranscriptError
-from processors.intake.transcripts.spans import Span, encode, raw
+from processors.intake.transcripts.spans import Span, Take, encode, raw, take_all
 from processors.intake.transcripts.trees import items, loads, nanos, of, text_of, unfold
 from schemas.flow import Record, Refused
+from schemas.source_decoders import ChatOptions, OtelOptions, TraceOptions
 
 
-class DecoderOptions(Struct, frozen=True):
-    """What a source says of its decoder. `task` names attributes (otel-genai), or members and
-    headers (openai-chat), of which the first that is there counts."""
-
-    task: Sequence[str] = ()
-
-
-def otel_genai(record: Record, options: DecoderOptions) -> list[Span]:
+def otel_genai(record: Record, options: OtelOptions, take: Take) -> list[Span]:
     """The spans of a record of the Collector's Kafka exporter: `otlp_json`, or `otlp_proto`, which
     needs `opentelemetry-proto`."""
     value = record.value or b""
-    names = otel.STANDARD
-    if options.task:
-        names = structs.replace(names, task=tuple(options.task))
     if value.lstrip()[:1] in (b"{", b"["):
-        return otel.read(loads(value), names)
-    return otel.read_protobuf(value, names)
+        return otel.read(loads(value), _attributes(options), take)
+    return otel.read_protobuf(value, _attributes(options), take)
 
 
-def agents_traces(record: Record, _: DecoderOptions) -> list[Span]:
+@lru_cache(maxsize=64)
+def _attributes(options: OtelOptions) -> otel.Attributes:
+    named = {
+        name: found for name in otel.STANDARD.__struct_fields__ if (found := getattr(options, name))
+    }
+    return structs.replace(otel.STANDARD, **named)
+
+
+def agents_traces(record: Record, _: TraceOptions, take: Take) -> list[Span]:
     """The spans of a record that holds what the Agents SDK exports, alone or in a batch."""
-    return agents_sdk.read(loads(record.value or b""))
+    return agents_sdk.read(loads(record.value or b""), take)
 
 
-def openai_chat(record: Record, options: DecoderOptions) -> list[Span]:
+def openai_chat(record: Record, options: ChatOptions, take: Take) -> list[Span]:
     """A request, a response or both (under `request` and `response`) as one span of a model.
 
     The conversation is what `options.task` names; without that it is told apart by its messages up
@@ -63,21 +63,20 @@ def openai_chat(record: Record, options: DecoderOptions) -> list[Span]:
         )
     digest = hashlib.sha256(record.value or b"").hexdigest()[:16]
     at = nanos(of(response, "created")) or record.timestamp * 10**6
-    return [
-        Span(
-            task,
-            digest,
-            "chat",
-            start=at,
-            end=at,
-            input=raw(messages) if isinstance(messages, list) else UNSET,
-            output=raw([answer]) if isinstance(answer, dict) else UNSET,
-            task=task,
-        )
-    ]
+    span = Span(
+        task,
+        digest,
+        "chat",
+        start=at,
+        end=at,
+        input=raw(messages) if isinstance(messages, list) else UNSET,
+        output=raw([answer]) if isinstance(answer, dict) else UNSET,
+        task=task,
+    )
+    return [span] if take(span, value) else []
 
 
-def _named(value: Any, request: Any, record: Record, options: DecoderOptions) -> str:
+def _named(value: Any, request: Any, record: Record, options: ChatOptions) -> str:
     headers = dict(record.headers)
     for name in options.task:
         path = name.split(".")
@@ -99,19 +98,22 @@ def _begun(messages: Any) -> str:
     return f"conversation-{hashlib.sha256(encode(begun)).hexdigest()[:16]}" if begun else ""
 
 
-_DECODERS: Final[dict[str, Callable[[Record, DecoderOptions], list[Span]]]] = {
+_DECODERS: Final[dict[str, Callable[[Record, Any, Take], list[Span]]]] = {
     "otel-genai": otel_genai,
     "agents-sdk": agents_traces,
     "openai-chat": openai_chat,
 }
 
 
-def decode_spans(decoder: str, record: Record, options: DecoderOptions) -> list[Span]:
-    """The spans of a record by the decoder that a source names. Raises `Refused`."""
+def decode_spans(
+    decoder: str, record: Record, options: TraceOptions, take: Take = take_all
+) -> list[Span]:
+    """The spans of a record by the decoder that a source names. Raises `Refused`, and what `take`
+    raises."""
     if record.value is None:
         raise Refused("tombstone", "the record has no value; a trace or a transcript is expected")
     try:
-        found = _DECODERS[decoder](record, options)
+        found = _DECODERS[decoder](record, options, take)
     except TranscriptError as error:
         raise Refused("undecodable", f"{decoder}: {error}") from None
     except (AttributeError, TypeError, KeyError, ValueError, RecursionError):

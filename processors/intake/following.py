@@ -15,15 +15,22 @@ def follow(path: Path) -> Make:
     if not all(isinstance(step, str) and index_of(step) is None for step in rest):
         return lambda scope: along(scope[top], rest)
 
+    first, *others = rest
+
     def run(scope: Scope) -> Any:
         value = scope[top]
-        for name in rest:
+        return value.get(first) if type(value) is dict else None
+
+    def run_on(scope: Scope) -> Any:
+        value = scope[top]
+        value = value.get(first) if type(value) is dict else None
+        for name in others:
             if type(value) is not dict:
                 return None
             value = value.get(name)
         return value
 
-    return run
+    return run_on if others else run
 
 
 def walk(path: Path, scope: Scope) -> tuple[Any, str]:

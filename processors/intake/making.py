@@ -1,6 +1,6 @@
 """The members of one output or ack, made by a compiled entry. What fails says which member."""
 
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from processors.intake.compiled import (
     CompiledAck,
@@ -36,11 +36,9 @@ def made(
 
     Raises `Refused`, and `LeftOut` where a look-up says so.
     """
-    shared = {
-        which: name(member, scope)
-        for which, member in entry.members.items()
-        if which != "occurred_at"
-    }
+    shared: dict[str, str | None] = {**entry.fixed}
+    for which, member in entry.names:
+        shared[which] = name(member, scope)
     for which in _REQUIRED:
         if shared.get(which) is None:
             _missing(entry, which)
@@ -72,6 +70,18 @@ def name(member: MadeMember, scope: Scope) -> str | None:
     return text
 
 
+def moment(member: MadeMember, scope: Scope, unit: str | None) -> int | None:
+    """A member that is a time, epoch ms; None where it leads to nothing. Raises `Refused`."""
+    found = value(member, scope)
+    if found is None:
+        return None
+    try:
+        return time_ms(found, unit)
+    except Refused as error:
+        place(error, member.path)
+        raise
+
+
 def _needed(member: MadeMember, scope: Scope) -> str:
     text = name(member, scope)
     if text is None:
@@ -86,7 +96,7 @@ def _check_length(text: str, most: int) -> None:
         raise Refused("member_too_long", f"has {length:,} bytes, the limit is {most:,}")
 
 
-def _missing(entry: CompiledEntry, which: str) -> None:
+def _missing(entry: CompiledEntry, which: str) -> NoReturn:
     member = entry.members.get(which)
     path = member.path if member is not None else f"{entry.path}.{which}"
     raise Refused("member_missing", f"{path}: leads to nothing, and it must be there")
@@ -94,15 +104,10 @@ def _missing(entry: CompiledEntry, which: str) -> None:
 
 def _occurred_at(entry: CompiledEntry, scope: Scope) -> int:
     member = entry.members.get("occurred_at")
-    found = None if member is None else value(member, scope)
+    found = None if member is None else moment(member, scope, entry.unit)
     if found is None:
         _missing(entry, "occurred_at")
-    assert member is not None
-    try:
-        return time_ms(found, entry.unit)
-    except Refused as error:
-        place(error, member.path)
-        raise
+    return found
 
 
 def _id(

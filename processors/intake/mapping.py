@@ -11,12 +11,12 @@ from processors.intake.compiled import (
     MadeMember,
     compile_source,
 )
-from processors.intake.decoders import OUTPUT_DECODERS, VALUE_DECODERS
+from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.expressions import LeftOut
-from processors.intake.making import TOOL_OUTPUTS, made, name, place, value
-from processors.intake.mapped import Decoded, MappedRecord, Skipped, Traced
+from processors.intake.making import made, place, value
+from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped, Traced
 from processors.intake.scope import Scope
-from processors.intake.times import time_ms
+from processors.intake.source_spans import take_spans
 from processors.intake.values import kind_of
 from schemas.flow import Headers, Output, Record, Refused
 from schemas.serde import BACKFILL_HEADER
@@ -25,7 +25,6 @@ from schemas.serde import BACKFILL_HEADER
 MAX_OUTPUTS: Final = 1_000
 # What integrity takes by default, and well below what Kafka does.
 MAX_OUTPUT_BYTES: Final = 1 << 20
-Misses = dict[tuple[str, str], None]  # (look-up, key), in order, each once
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -38,7 +37,7 @@ def map_record(source: CompiledSource, record: Record, now: int) -> MappedRecord
         if source.decoder in VALUE_DECODERS:
             _take_value(source, record, mapped, misses)
         else:
-            _take_outputs(source, record, mapped, misses)
+            take_spans(source, record, mapped, misses)
     except Refused as error:
         place(error, f"source {source.source.id}")
         mapped = MappedRecord([], refused=error)
@@ -163,7 +162,11 @@ def _elements(each: MadeMember, scope: Scope) -> list[Any]:
 
 def _headers(record: Record, decoded: Decoded) -> Headers:
     """The headers of all that follows from a record: the foreign trace goes on."""
-    headers = [header for header in record.headers if header[0] == "traceparent"]
+    headers = (
+        [header for header in record.headers if header[0] == "traceparent"]
+        if record.headers
+        else []
+    )
     if decoded.backfill:
         headers.append((BACKFILL_HEADER, b"1"))
     return headers
@@ -178,57 +181,3 @@ def _output(path: str, topic: str, members: dict[str, Any], headers: Headers) ->
             "leave names out of the context (without)",
         )
     return Output(topic, members["task_id"].encode(), value, headers)
-
-
-# --- outputs that a decoder made -------------------------------------------------------------
-
-
-def _take_outputs(
-    source: CompiledSource, record: Record, mapped: MappedRecord, misses: Misses
-) -> None:
-    """Outputs of a decoder, with the members that `override` replaces."""
-    decode = OUTPUT_DECODERS.get(source.decoder)
-    if decode is None:
-        raise Refused(
-            "not_decoded", f"the decoder {source.decoder} does not take single records here"
-        )
-    found = decode(record, source.options)
-    if isinstance(found, Skipped):
-        mapped.skipped = found
-        return
-    for output in found:
-        decoded = Decoded(output.value, None, exact=False)
-        try:
-            members = override(source, record, decoded, output.members, misses)
-        except LeftOut:
-            mapped.skipped = _left_out("override")
-            continue
-        mapped.records.append(_output("decode", TOOL_OUTPUTS, members, _headers(record, decoded)))
-    if mapped.records:
-        mapped.skipped = None
-    elif mapped.skipped is None:
-        mapped.skipped = Skipped("no_entry", "the decoder found no output in it")
-
-
-def override(
-    source: CompiledSource,
-    record: Record,
-    decoded: Decoded,
-    members: dict[str, Any],
-    misses: Misses,
-) -> dict[str, Any]:
-    """The members of an output that a decoder made, with those replaced that the source overrides.
-
-    What leads to nothing replaces nothing. Raises `Refused` and `LeftOut`.
-    """
-    scope = Scope(record, decoded, source.lets, simple=False)
-    scope.misses = misses
-    found = dict(members)
-    for which, member in source.override.items():
-        if which == "occurred_at":
-            when = value(member, scope)
-            if when is not None:
-                found[which] = time_ms(when)
-        elif (text := name(member, scope)) is not None:
-            found["task_id" if which == "task" else which] = text
-    return found

@@ -3,16 +3,14 @@
 from collections.abc import Collection
 
 from processors.intake.compiled import CompiledSource
-from processors.intake.decoding import DecoderOptions, decode_spans
-from processors.intake.mapped import MappedRecord, Skipped
+from processors.intake.mapped import MappedRecord
 from processors.intake.mapping import map_record
 from processors.intake.registry import SourceTables, build_tables
-from processors.intake.traces_processor import TRACES
-from processors.intake.transcripts.spans import encode
+from processors.intake.source_spans import TRACES
 from processors.processor import Relay, Relayed
 from schemas import serde
 from schemas.flow import Output, Record, Refused
-from schemas.sources import OUTPUT_DECODERS, TOPIC
+from schemas.sources import TOPIC
 
 POSITIONS = "handoff.source-positions"
 SOURCE_HEADER = "handoff-source"
@@ -56,11 +54,12 @@ def _relay(
             raise mapped.refused
         outputs = [_stamped(each, record, now, backfill) for each in mapped.records]
         for output in outputs:
-            if serde.size(output) > most:
+            size = serde.size(output)
+            if size > most:
                 raise Refused(
                     "output_too_large",
-                    f"a record for {output.topic} would have {serde.size(output):,} bytes, the "
-                    f"limit is {most:,}; leave members out of the context",
+                    f"a record for {output.topic} would have {size:,} bytes, the limit is "
+                    f"{most:,}; leave members out of the context",
                 )
     except Exception as error:  # noqa: BLE001 - whatever it was, the next record is mapped
         letter = serde.dead_letter(record, error)
@@ -84,30 +83,7 @@ def _mapped(source: CompiledSource, record: Record, now: int, most: int) -> Mapp
     if size > most:
         why = f"the value has {size:,} bytes, the limit is {most:,}"
         raise Refused("too_large", f"the source {source.source.id} cannot map it: {why}")
-    if source.decoder in OUTPUT_DECODERS:
-        return _spans(source, record)
     return map_record(source, record, now)
-
-
-def _spans(source: CompiledSource, record: Record) -> MappedRecord:
-    """The spans of a record, which `traces_processor` puts together."""
-    named = source.options.get("task", ())
-    options = DecoderOptions((named,) if isinstance(named, str) else tuple(named))
-    try:
-        if source.source.override:
-            raise Refused(
-                "not_decoded", "override: members of traces cannot be replaced yet; leave it out"
-            )
-        found = decode_spans(source.decoder, record, options)
-    except Refused as error:
-        if error.code == "tombstone":
-            return MappedRecord(skipped=Skipped(error.code, error.message))
-        error.message = f"the source {source.source.id} cannot map it: {error.message}"
-        error.args = (error.message,)
-        return MappedRecord(refused=error)
-    if not found:
-        return MappedRecord(skipped=Skipped("no_entry", "the decoder found no span in it"))
-    return MappedRecord([Output(TRACES, each.trace.encode(), encode(each), []) for each in found])
 
 
 def _stamped(output: Output, record: Record, now: int, backfill: bool) -> Output:

@@ -27,6 +27,13 @@ def used(place: Place, read: frozenset[Place]) -> bool:
     return any(place[:length] in read for length in range(len(place) + 1))
 
 
+def around(place: Place) -> Iterator[Place]:
+    """A place and those that hold it; a name of digits may be of a list, as paths write both."""
+    steps = tuple(ITEM if name.isdecimal() else name for name in place)
+    for length in range(len(steps) + 1):
+        yield steps[:length]
+
+
 def leaves(value: Any, before: Place = ()) -> Iterator[Place]:
     """The places of a value that hold text, a number or a truth value, as often as it has them; at
     a depth of 16 whatever is there."""

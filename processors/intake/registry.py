@@ -55,8 +55,8 @@ class SourceTables:
         self.topics = {
             topic: ForeignTopic(
                 tuple(each.source.id for each in found),
-                # Where one wants all of it, all of it is read.
-                latest=all(each.source.start == "latest" for each in found),
+                # Where several read it, the one that wants the most of it decides.
+                begin=min((b for each in found if (b := _begin(each)) is not None), default=None),
                 replays={
                     each.source.id: replays[each.source.id]
                     for each in found
@@ -65,6 +65,17 @@ class SourceTables:
             )
             for topic, found in self.by_topic.items()
         }
+
+
+def _begin(source: CompiledSource) -> int | None:
+    """Where a source begins a topic that is new: epoch ms, 0 for all of it, None for its end."""
+    match source.source.start:
+        case "earliest":
+            return 0
+        case "latest":
+            return None
+        case moment:
+            return max(0, serde.epoch_ms(moment))
 
 
 def build_tables(

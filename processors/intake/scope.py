@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from processors.intake.mapped import Decoded
 from processors.intake.values import for_conditions
-from schemas.cel.values import NESTED_STEPS, Members
+from schemas.cel.values import MAX_STEPS, NESTED_STEPS, Members
 from schemas.flow import Headers, Record
 
+_NOTHING: Final[Mapping[str, bytes]] = {}
+_NONE: Final[set[str]] = set()  # never added to: `_make` takes the place of what would
 Make = Callable[["Scope"], Any]
 
 
@@ -22,7 +24,9 @@ class Scope(Members):
     def __init__(
         self, record: Record, decoded: Decoded, lets: Mapping[str, Make], *, simple: bool
     ) -> None:
-        super().__init__({})
+        self.raw = _NOTHING
+        self.unreadable = _NONE
+        self.left = MAX_STEPS
         self._record = record
         self._decoded = decoded
         self._lets = lets

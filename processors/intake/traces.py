@@ -7,7 +7,7 @@ its own. Everything here is a function of its arguments.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -23,6 +23,8 @@ from processors.intake.transcripts.trees import items, loads
 
 FORMAT: Final = 1
 _NEVER = 1 << 62
+# What a source may override of each output by itself.
+_OF_OUTPUTS: Final = ("id", "stage", "tool", "team", "occurred_at")
 
 
 class TraceLimits(Struct, frozen=True):
@@ -37,7 +39,9 @@ class TraceLimits(Struct, frozen=True):
 
 class TraceState(Struct):
     """One trace. `spans` are kept until it is told; then `agents` tells of each span which agent it
-    was part of, for what comes late. `touched` is the time of its last span, epoch ms."""
+    was part of, for what comes late. `touched` is the time of its last span, epoch ms. What a
+    source overrides of task, workflow and run holds for all of the trace, by the first span that
+    has it."""
 
     trace: str
     spans: list[Span] = []
@@ -49,6 +53,9 @@ class TraceState(Struct):
     agents: dict[str, str] = {}
     active: str = ""
     touched: int = 0
+    run: str = ""
+    quiet: int = 0  # ms, where a source says so
+    backfill: bool = False  # every span of it was
 
 
 encode = msgspec.json.Encoder().encode
@@ -78,11 +85,13 @@ def add(
             return after, outputs  # the same span again
         agent = after.agents.get(span.parent, "") or after.active
         after.agents = {**after.agents, span.id: span.name if span.kind == "agent" else agent}
-        return after, outputs + _built(after, _late(span, after.tools), defaults, counts, agent)
+        late = ((span, step) for step in _late(span, after.tools))
+        return after, outputs + _built(after, late, defaults, counts, agent)
     if any(each.id == span.id and each.kind == span.kind for each in after.spans):
         return after, outputs  # the same span again
     after.spans = [*after.spans, span]
     after.size += size
+    after.quiet = max(after.quiet, span.quiet)
     return after, outputs
 
 
@@ -90,8 +99,9 @@ def finish(state: TraceState, defaults: Defaults, counts: Counts) -> tuple[Trace
     """The trace as it is after it was told, and its outputs in the order of time."""
     after = msgspec.structs.replace(state, told=True, spans=[], size=0)
     spans = _in_order(state.spans)
-    after.task = next((each.task for each in spans if each.task), "") or state.trace
-    after.workflow = next((each.workflow for each in spans if each.workflow), "")
+    after.task = _of_trace(spans, "task_id", "task") or state.trace
+    after.workflow = _of_trace(spans, "workflow", "workflow")
+    after.run = _of_trace(spans, "run", "run")
     agents = _agents(spans)
     outputs = _built(after, _steps(spans, agents, counts), defaults, counts)
     after.agents = agents
@@ -100,14 +110,38 @@ def finish(state: TraceState, defaults: Defaults, counts: Counts) -> tuple[Trace
     return after, outputs
 
 
+def _of_trace(spans: list[Span], replaced: str, own: str) -> str:
+    """A member of all outputs of a trace: what a source overrides, or else what a span says."""
+    told = (each.replaced.get(replaced) for each in spans)
+    return next((text for text in told if text), "") or next(
+        (text for each in spans if (text := getattr(each, own))), ""
+    )
+
+
 def _built(
-    state: TraceState, steps: Iterator[Step], defaults: Defaults, counts: Counts, agent: str = ""
+    state: TraceState,
+    steps: Iterator[tuple[Span, Step]],
+    defaults: Defaults,
+    counts: Counts,
+    agent: str = "",
 ) -> list[bytes]:
     if state.workflow and defaults.workflow == Defaults().workflow:
         defaults = msgspec.structs.replace(defaults, workflow=state.workflow)
-    builder = Builder(state.task, state.trace, defaults, counts)
+    builder = Builder(state.task, state.run or state.trace, defaults, counts)
     builder.agent = agent
-    return [line for step in steps if (line := builder.take(step)) is not None]
+    lines = (builder.take(step, _replaced(span, step)) for span, step in steps)
+    return [line for line in lines if line is not None]
+
+
+def _replaced(span: Span, step: Step) -> dict[str, Any]:
+    """What a source overrides of the output of one step. A span that leads to several has an id
+    for each."""
+    found: dict[str, Any] = {
+        name: span.replaced[name] for name in _OF_OUTPUTS if name in span.replaced
+    }
+    if "id" in found and not isinstance(step, Became) and step.key != span.id:
+        found["id"] = f"{found['id']}#{step.key}"
+    return found
 
 
 def _in_order(spans: list[Span]) -> list[Span]:
@@ -158,8 +192,10 @@ def _last_agent(spans: list[Span], agents: Mapping[str, str]) -> str:
     return next((name for name in reversed(names) if name), "")
 
 
-def _steps(spans: list[Span], agents: Mapping[str, str], counts: Counts) -> Iterator[Step]:
-    """What happened, in the order of time."""
+def _steps(
+    spans: list[Span], agents: Mapping[str, str], counts: Counts
+) -> Iterator[tuple[Span, Step]]:
+    """What happened, in the order of time, each step with the span that shows it."""
     active = ""
     has_tools = any(span.kind == "tool" for span in spans)
     said: set[tuple[str, str]] = set()
@@ -170,26 +206,21 @@ def _steps(spans: list[Span], agents: Mapping[str, str], counts: Counts) -> Iter
         agent = agents.get(span.id, "") or active
         if span.kind == "agent" and span.name and span.name != active:
             if active and span.name not in handed and _follows(spans, number, active, agents):
-                yield HandedOff(
-                    span.id,
-                    _began(span),
-                    "invoke_agent",
-                    span.name,
-                    seen=_next(spans, number, span.name, agents),
-                )
+                seen = _next(spans, number, span.name, agents)
+                yield span, HandedOff(span.id, _began(span), "invoke_agent", span.name, seen=seen)
             handed.discard(span.name)
             active = span.name
-            yield Became(active)
+            yield span, Became(active)
         elif agent and agent != active and span.kind in ("tool", "chat"):
             active = agent
-            yield Became(active)
+            yield span, Became(active)
         if span.kind == "handoff" and span.to:
             if span.name and span.name != active:
-                yield Became(span.name)
+                yield span, Became(span.name)
             if span.failed:
                 continue
             seen = _next(spans, number, span.to, agents)
-            yield HandedOff(span.id, _ended(span), "handoff", span.to, seen=seen)
+            yield span, HandedOff(span.id, _ended(span), "handoff", span.to, seen=seen)
             active = span.to
             handed.add(span.to)
         elif span.kind == "tool":
@@ -199,10 +230,10 @@ def _steps(spans: list[Span], agents: Mapping[str, str], counts: Counts) -> Iter
                     continue  # the trace tells its handoffs by spans of their own
                 active = step.to
                 handed.add(step.to)
-            yield step
+            yield span, step
         elif span.kind == "chat":
             for step in _chat(span, said, waiting, answered, has_tools):
-                yield step
+                yield span, step
                 if isinstance(step, HandedOff) and not step.failed:
                     active = step.to
                     handed.add(step.to)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from processors.intake import traces
+from processors.intake.source_spans import TRACES
 from processors.intake.traces import TraceLimits, TraceState
 from processors.intake.transcripts import spans
 from processors.intake.transcripts.building import Counts, Defaults
@@ -17,9 +18,8 @@ from processors.intake.transcripts.spans import Span
 from processors.processor import Processor
 from schemas.flow import Effect, Increment, Input, InputEvent, Publish, Record, Refused, TimerFired
 from schemas.records import ToolOutput
-from schemas.serde import read
+from schemas.serde import BACKFILL_HEADER, read
 
-TRACES: Final = "handoff.internal.traces"
 OUTPUTS: Final = "handoff.tool-outputs"
 MAX_SPAN_BYTES: Final = 1 << 20
 
@@ -35,7 +35,7 @@ def traces_processor(limits: TraceLimits, defaults: Defaults) -> Processor[Trace
         return _advance(before, given, now, limits, defaults)
 
     def due(state: TraceState) -> int | None:
-        return state.touched + (limits.late_ms if state.told else limits.quiet_ms)
+        return state.touched + (limits.late_ms if state.told else state.quiet or limits.quiet_ms)
 
     return Processor(
         name="traces",
@@ -62,14 +62,13 @@ def parse(record: Record, _: int) -> InputEvent:
     span = read(record, spans.decode, MAX_SPAN_BYTES, "trace of the span")
     if (record.key or b"") != span.trace.encode():
         raise Refused("key_mismatch", "the record's key is not the trace of its span")
-    at = record.timestamp
     return InputEvent(
         (span, len(record.value or b"")),
-        at,
+        record.timestamp,
         record.topic,
         record.partition,
         record.offset,
-        False,
+        (BACKFILL_HEADER, b"1") in record.headers,
         None,
         record.timestamp,
     )
@@ -84,21 +83,23 @@ def _advance(
         span, size = body
         state = before or TraceState(span.trace)
         after, lines = traces.add(state, span, size, limits, defaults, counts)
+        backfill = given.backfill and (before is None or before.backfill)
         # By the clock of whoever judges: a deadline is told by it too.
-        return msgspec.structs.replace(after, touched=now), _effects(lines, counts)
+        after = msgspec.structs.replace(after, touched=now, backfill=backfill)
+        return after, _effects(lines, counts, given.backfill)
     if not isinstance(given, TimerFired) or before is None:
         return before, []
     if before.told:
         return None, []
     after, lines = traces.finish(before, defaults, counts)
-    return after, _effects(lines, counts)
+    return after, _effects(lines, counts, before.backfill)
 
 
-def _effects(lines: list[bytes], counts: Counts) -> list[Effect]:
+def _effects(lines: list[bytes], counts: Counts, backfill: bool) -> list[Effect]:
     effects: list[Effect] = []
     for line in lines:
         output = _output(line)
-        effects.append(Publish(OUTPUTS, output.task_id, output, line))
+        effects.append(Publish(OUTPUTS, output.task_id, output, line, backfill))
     effects += [Increment("traces_left_out", why) for why in sorted(counts.left_out)]
     if counts.unrecorded:
         effects.append(Increment("traces_not_recorded"))

@@ -106,6 +106,13 @@ class ForeignAssignment:
         offset = int(future.result(CALL_SECONDS + 1).offset)
         return offset if offset >= 0 else None
 
+    def _start(self, place: Place, has: Bounds, said: ForeignTopic) -> int:
+        """Where a partition is begun of which nothing was ever read. Raises `KafkaException`."""
+        if said.begin is None:
+            return has.end
+        since = self.first_since(place, said.begin) if said.begin else has.first
+        return has.end if since is None else max(has.first, since)
+
     def _add(self, places: list[Place], topics: Mapping[str, ForeignTopic]) -> None:
         by_topic: dict[str, list[Place]] = {}
         for place in places:
@@ -162,7 +169,15 @@ class ForeignAssignment:
             if offset < 0:
                 # A partition that came later is read whole, whatever `start` says.
                 new = first_count is None or each.partition < first_count
-                offset = end if said.latest and new and not anew else first
+                try:
+                    offset = self._start(place, has[place], said) if new and not anew else first
+                except KafkaException as error:
+                    self.left.add(place)
+                    self.problems[topic] = (
+                        f"the first record of {topic} since its source's start cannot be looked "
+                        f"up: {error.args[0].str()}"
+                    )
+                    continue
                 self.unsaved.add(place)
             elif offset < first:
                 if self._settings.gap == "stop":

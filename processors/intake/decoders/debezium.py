@@ -17,7 +17,7 @@ from processors.intake.decoders.json_values import TOMBSTONE, read_value
 from processors.intake.mapped import Decoded, Skipped
 from processors.intake.values import read_json
 from schemas.flow import Record, Refused
-from schemas.sources import DebeziumOptions
+from schemas.source_decoders import DebeziumOptions
 
 _UNAVAILABLE: Final = "__debezium_unavailable_value"
 # The same as bytes, which Kafka Connect writes as base64.

@@ -9,6 +9,7 @@ from schemas.flow import Record, Refused
 
 TOMBSTONE: Final = Skipped("tombstone", "the record has no value")
 _JSON_BEGINS: Final = re.compile(rb"[\s\xef\xbb\xbf]*[\[{\"0-9tfn-]")
+_WORD_BEGINS: Final = (b"t", b"f", b"n")  # true, false, null
 # Magic 0 and a schema id of four bytes before the data (Confluent's wire format).
 _PREFIX: Final = 5
 _LOOKED_AT: Final = 4096
@@ -75,6 +76,8 @@ def read_key(data: bytes | None) -> tuple[Any, bool]:
     what its payload is."""
     if data is None:
         return None, True
+    if data[:1].isalpha() and data[:1] not in _WORD_BEGINS:  # text, as most keys are
+        return data.decode("utf-8", "replace"), True
     try:
         key, exact = read_json(data, "the key")
     except Refused:

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import UNSET
 
 from processors.intake.transcripts.errors import TranscriptError
-from processors.intake.transcripts.spans import Kind, Span, raw
+from processors.intake.transcripts.spans import Kind, Span, Take, raw, take_all
 from processors.intake.transcripts.trees import items, nanos, of, text_of
 
 _KINDS: dict[str, Kind] = {
@@ -19,15 +19,21 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def read(value: Any) -> list[Span]:
-    """The spans of one exported object or batch. Raises `TranscriptError` for what is none."""
+def read(value: Any, take: Take = take_all) -> list[Span]:
+    """The spans of one exported object or batch; `take` sees each object. Raises `TranscriptError`
+    for what is none."""
     if isinstance(of(value, "data"), list):
-        return [span for each in items(value["data"]) for span in read(each)]
+        return [span for each in items(value["data"]) for span in read(each, take)]
+    made = _made(value)
+    return [made] if take(made, value) else []
+
+
+def _made(value: Any) -> Span:
     kind = of(value, "object")
     if kind == "trace":
         group = text_of(value.get("group_id"))
         workflow = text_of(value.get("workflow_name"))
-        return [Span(_id(value, "id"), "", "other", task=group, workflow=workflow)]
+        return Span(_id(value, "id"), "", "other", task=group, workflow=workflow)
     if kind != "trace.span":
         raise TranscriptError("its `object` is neither trace nor trace.span")
     data = value.get("span_data")
@@ -56,7 +62,7 @@ def read(value: Any) -> list[Span]:
         span.name, span.to = text_of(data.get("from_agent")), text_of(data.get("to_agent"))
     elif span.kind == "chat":
         span.input, span.output = _recorded(data.get("input")), _recorded(data.get("output"))
-    return [span]
+    return span
 
 
 def _recorded(value: Any) -> Any:

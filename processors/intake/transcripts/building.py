@@ -14,8 +14,9 @@
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET, Struct
 
@@ -24,6 +25,7 @@ from processors.intake.transcripts.steps import Became, HandedOff, ShownInput, S
 from processors.intake.transcripts.trees import encode, unfold
 from schemas.records import MAX_NAME_BYTES
 
+NOTHING: Final[Mapping[str, Any]] = {}
 _LEAST_TEXT = 2  # a shorter text stands in any input by chance
 
 
@@ -69,9 +71,12 @@ class Builder:
         self._counts = counts
         self._remembers = remembers
         self._captured: list[_Captured] = []
+        self._replaced: Mapping[str, Any] = NOTHING
 
-    def take(self, step: Step) -> bytes | None:
-        """One line of JSON, or None where the step makes no output."""
+    def take(self, step: Step, replaced: Mapping[str, Any] = NOTHING) -> bytes | None:
+        """One line of JSON, or None where the step makes no output. `replaced` are members of it
+        that count in the place of its own; `occurred_at` in epoch ms."""
+        self._replaced = replaced
         if isinstance(step, Became):
             self.agent = step.agent
             return None
@@ -141,6 +146,7 @@ class Builder:
         }
         if handoff is not None:
             output["handoff"] = handoff
+        output |= self._replaced
         try:
             line = encode(output)
         except UnicodeEncodeError:

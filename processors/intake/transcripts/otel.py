@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import UNSET, Struct
 
 from processors.intake.transcripts.errors import TranscriptError
-from processors.intake.transcripts.spans import Kind, Span, raw
+from processors.intake.transcripts.spans import Kind, Span, Take, raw, take_all
 from processors.intake.transcripts.trees import items, loads, nanos, of, text_of, unfold
 
 _KINDS: Final[dict[str, Kind]] = {
@@ -39,21 +39,23 @@ class Attributes(Struct, frozen=True):
     input: Sequence[str] = ("gen_ai.input.messages", "gen_ai.prompt")
     output: Sequence[str] = ("gen_ai.output.messages", "gen_ai.completion")
     workflow: str = "service.name"
+    run: Sequence[str] = ()
 
 
 STANDARD = Attributes()
 
 
-def read(value: Any, names: Attributes = STANDARD) -> list[Span]:
+def read(value: Any, names: Attributes = STANDARD, take: Take = take_all) -> list[Span]:
     """The spans of one OTLP document, or of one span that an exporter printed.
 
-    Raises `TranscriptError` for what is neither.
+    `take` sees a span as it is there, with `attributes` and `resource` by name. Raises
+    `TranscriptError` for what is neither.
     """
     if not isinstance(value, dict):
         raise TranscriptError("it is no object of OTLP")
     groups = value.get("resourceSpans", value.get("resource_spans"))
     if groups is None:
-        return [_printed(value, names)]
+        return _printed(value, names, take)
     found = []
     for group in items(groups):
         resource = _attributes(of(group, "resource", "attributes"))
@@ -63,11 +65,11 @@ def read(value: Any, names: Attributes = STANDARD) -> list[Span]:
             for span in items(of(scope, "spans")):
                 if not isinstance(span, dict):
                     raise TranscriptError("a span is no object")
-                found.append(_span(span, resource, names))
+                found += _span(span, resource, names, take)
     return found
 
 
-def read_protobuf(data: bytes, names: Attributes = STANDARD) -> list[Span]:
+def read_protobuf(data: bytes, names: Attributes = STANDARD, take: Take = take_all) -> list[Span]:
     """The spans of an `ExportTraceServiceRequest` or `TracesData` in protobuf.
 
     Raises `TranscriptError` where it is none, and where `opentelemetry-proto` is not installed.
@@ -85,21 +87,25 @@ def read_protobuf(data: bytes, names: Attributes = STANDARD) -> list[Span]:
         parsed = trace.TracesData.FromString(data)
     except problem:
         raise TranscriptError("it is no OTLP trace in protobuf") from None
-    found = read(loads(text.MessageToJson(parsed, indent=None)), names)
-    for span in found:  # protobuf's own JSON has bytes in base64, OTLP/JSON has these in hex
-        span.trace, span.id, span.parent = map(_hex, (span.trace, span.id, span.parent))
-    return found
+    return read(_in_hex(loads(text.MessageToJson(parsed, indent=None))), names, take)
 
 
-def _hex(text: str) -> str:
-    return base64.b64decode(text).hex()
+def _in_hex(value: Any) -> Any:
+    """Protobuf's own JSON has bytes in base64, OTLP/JSON has the ids in hex."""
+    for group in items(of(value, "resourceSpans")):
+        for scope in items(of(group, "scopeSpans")):
+            for span in items(of(scope, "spans")):
+                for name in ("traceId", "spanId", "parentSpanId"):
+                    if name in span:
+                        span[name] = base64.b64decode(span[name]).hex()
+    return value
 
 
-def _printed(value: dict[str, Any], names: Attributes) -> Span:
+def _printed(value: dict[str, Any], names: Attributes, take: Take) -> list[Span]:
     """A span as Python's console exporter prints it: `context` holds its ids."""
     context = value.get("context")
     if not isinstance(context, dict):
-        return _span(value, {}, names)
+        return _span(value, {}, names, take)
     flat = {
         "traceId": text_of(context.get("trace_id")).removeprefix("0x"),
         "spanId": text_of(context.get("span_id")).removeprefix("0x"),
@@ -111,15 +117,25 @@ def _printed(value: dict[str, Any], names: Attributes) -> Span:
         "events": value.get("events"),
         "status": {"code": of(value, "status", "status_code")},
     }
-    return _span(flat, _attributes(of(value, "resource", "attributes")), names)
+    return _span(flat, _attributes(of(value, "resource", "attributes")), names, take)
 
 
-def _span(span: dict[str, Any], resource: dict[str, Any], names: Attributes) -> Span:
+def _span(
+    span: dict[str, Any], resource: dict[str, Any], names: Attributes, take: Take
+) -> list[Span]:
+    """The span, or none where it is not taken."""
+    held = _attributes(span.get("attributes"))
+    made = _made(span, held, resource, names)
+    return [made] if take(made, {**span, "attributes": held, "resource": resource}) else []
+
+
+def _made(
+    span: dict[str, Any], held: dict[str, Any], resource: dict[str, Any], names: Attributes
+) -> Span:
     trace = text_of(span.get("traceId", span.get("trace_id")))
     id_ = text_of(span.get("spanId", span.get("span_id")))
     if not (trace and id_):
         raise TranscriptError("a span has no traceId or no spanId")
-    held = _attributes(span.get("attributes"))
     kind = _KINDS.get(text_of(held.get("gen_ai.operation.name")), "other")
     if kind == "other" and "gen_ai.tool.name" in held:
         kind = "tool"
@@ -131,8 +147,9 @@ def _span(span: dict[str, Any], resource: dict[str, Any], names: Attributes) -> 
         start=nanos(span.get("startTimeUnixNano", span.get("start_time_unix_nano"))),
         end=nanos(span.get("endTimeUnixNano", span.get("end_time_unix_nano"))),
         failed=of(span, "status", "code") in _ERROR_CODES or bool(held.get("error.type")),
-        task=text_of(_first(held, names.task)),
+        task=text_of(_first({"trace_id": trace, **held}, names.task)),
         workflow=text_of(resource.get(names.workflow)),
+        run=text_of(_first({"trace_id": trace, **held}, names.run)),
     )
     agent = text_of(_first(held, names.agent))
     if kind == "tool":

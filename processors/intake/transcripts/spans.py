@@ -1,5 +1,6 @@
 """Spans of agents, whichever library wrote them, in one form."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -13,7 +14,10 @@ class Span(Struct, omit_defaults=True):
 
     `name` is that of the agent or the tool. Content is JSON, unset where nobody recorded it:
     `arguments` and `result` of a tool, `input` and `output` messages of a chat. `task` and
-    `workflow` are what the trace says of itself.
+    `workflow` are what the trace says of itself, and `run` where that is not the trace.
+
+    `replaced` are members of outputs that a source overrides, as they are in a tool output, and
+    `quiet` is how long (ms) the trace is to be quiet where a source says so.
     """
 
     trace: str
@@ -32,6 +36,18 @@ class Span(Struct, omit_defaults=True):
     output: Raw | UnsetType = UNSET
     task: str = ""
     workflow: str = ""
+    run: str = ""
+    replaced: dict[str, Any] = {}
+    quiet: int = 0
+
+
+# Is given each span and the value that it was made of; false leaves it out.
+Take = Callable[[Span, Any], bool]
+
+
+def take_all(_: Span, __: Any) -> bool:
+    """Leaves no span out."""
+    return True
 
 
 encode = msgspec.json.Encoder().encode
