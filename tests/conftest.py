@@ -17,13 +17,19 @@ from pathlib import Path
 import pytest
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
+from tests import alertmanager as alertmanagers
 from tests import outcomes
 from tests.commands import HandoffCommand
 from tests.lanes import Bench
 from tests.secured import SecuredKafka
 
 TIERS = {"embedded": 1, "alertmanager": 1, "browser": 1, "kafka": 2, "docker": 3}
-FIXTURES = {"embedded": "embedded", "apache": "kafka", "secured": "kafka"}
+FIXTURES = {
+    "embedded": "embedded",
+    "apache": "kafka",
+    "secured": "kafka",
+    "alertmanager": "alertmanager",
+}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PASSED = pytest.StashKey[Counter[str]]()
 
@@ -69,6 +75,17 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
         cannot_run("kafka", str(error))
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[alertmanagers.RunningAlertmanager]:
+    """A real Alertmanager that holds nothing yet."""
+    if (why := alertmanagers.missing()) is not None:
+        cannot_run("alertmanager", why)
+    running = alertmanagers.RunningAlertmanager(tmp_path)
+    running.start()
+    yield running
+    running.stop()
 
 
 @pytest.fixture
