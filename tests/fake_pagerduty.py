@@ -7,6 +7,7 @@ with `summary`, `severity` and `source`; `dedup_key` unless it is a trigger.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -123,7 +124,7 @@ def _payload_errors(event: dict[str, Any]) -> list[str]:
     return errors
 
 
-def _typed(found: dict[str, Any], known: dict[str, type], where: str) -> list[str]:
+def _typed(found: dict[str, Any], known: Mapping[str, type], where: str) -> list[str]:
     errors = [f"'{where}{name}' is unknown" for name in found.keys() - known.keys()]
     return errors + [
         f"'{where}{name}' is of the wrong type"

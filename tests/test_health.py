@@ -54,7 +54,7 @@ def test_who_lags_is_said(waits: dict[str, float | None], said: str | None) -> N
     assert late(waits) == said
 
 
-class Clock:
+class ShiftedClock:
     """The time of the health, which a test moves on."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def read_all(settings: Settings, offset: int) -> None:
 
 
 def test_nobody_reads_and_that_is_noticed_after_five_minutes(settings: Settings) -> None:
-    clock = Clock()
+    clock = ShiftedClock()
     health = Health(settings, [INTEGRITY], clock=clock)
     assert health.healthy() == "Kafka does not tell how far the processors are"
     health.look()
@@ -136,7 +136,7 @@ def test_markers_of_transactions_are_no_records(settings: Settings) -> None:
     producer.produce(topic, b"{}", b"task", partition=0, timestamp=1_000_000_000_000)
     producer.commit_transaction(20)
     read_all(settings, 1)
-    clock = Clock()
+    clock = ShiftedClock()
     health = Health(settings, [INTEGRITY], clock=clock)
     health.look()
     clock.ahead = 1000.0
@@ -149,7 +149,7 @@ def test_a_source_that_is_not_read_is_intake_that_lags(settings: Settings) -> No
         at = None if read_to is None else int(read_to * 1000)
         return WorkflowFeed(source, "Ana Silva", None, None, at, None)
 
-    clock = Clock()
+    clock = ShiftedClock()
     feeds = [feed("a", clock()), feed("b", clock() - 400)]
     health = Health(settings, [], lambda: feeds, clock=clock)
     health.look()
@@ -163,7 +163,7 @@ def test_a_source_that_is_not_read_is_intake_that_lags(settings: Settings) -> No
 
 
 def test_a_broker_that_does_not_answer_is_no_health(settings: Settings) -> None:
-    clock = Clock()
+    clock = ShiftedClock()
     health = Health(settings, [INTEGRITY], clock=clock)
     health.look()
     assert health.healthy() is None
