@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import SecretStr
 from standardwebhooks import Webhook as Verifier
 
-from alerts.delivery import Delivery
+from alerts.delivery import Delivery, Sink
 from alerts.notification import Delivered
 from alerts.pacing import Limits
 from alerts.sink_queue import Result
@@ -35,7 +35,7 @@ def test_every_firing_and_resolve_arrives_with_the_same_key_whatever_the_sinks_d
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """PagerDuty answers 429, 500 and goes away; Slack asks for pauses and does not answer once;
-    the webhook fails every third time. Each holds exactly what it should, and the alerts are all closed."""
+    the webhook fails every third time. Each holds what it should, and all alerts are closed."""
     caplog.set_level(logging.DEBUG)
     results: list[Result] = []
     calls = Counter[str]()
@@ -63,7 +63,11 @@ def test_every_firing_and_resolve_arrives_with_the_same_key_whatever_the_sinks_d
         hook_settings = WebhookSettings(
             name="hook", url=SecretStr(hook.url + "/secret-path"), secrets=(SecretStr(HOOK),)
         )
-        sinks = [PagerDuty(pager_settings), Slack(chat_settings), Webhook(hook_settings)]
+        sinks: list[Sink] = [
+            PagerDuty(pager_settings),
+            Slack(chat_settings),
+            Webhook(hook_settings),
+        ]
         delivery = Delivery(sinks, results.append, limits=LIMITS)
         delivery.start()
         try:
