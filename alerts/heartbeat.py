@@ -7,6 +7,7 @@ notices that it is gone.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,8 +26,8 @@ _LAPSES_AFTER = 4  # heartbeats that do not come, until the alert ends by itself
 
 class Heartbeat:
     """`healthy` is called in a thread and says why all is not well, or None. `every` is in
-    seconds. `withheld` is why the last heartbeat was not sent, and `failed` counts those that did
-    not arrive."""
+    seconds. `withheld` is why the last heartbeat was not sent. `outcomes` counts those that were
+    sent and withheld, and as failed each that did not arrive."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class Heartbeat:
         self._began = now()
         self._http = Http()
         self.withheld: str | None = None
-        self.failed = 0
+        self.outcomes: Counter[str] = Counter()
 
     async def run(self) -> None:
         """One heartbeat after another, for ever."""
@@ -64,6 +65,7 @@ class Heartbeat:
             else:
                 log.error("the heartbeat is withheld: %s", why)
         self.withheld = why
+        self.outcomes["sent" if why is None else "withheld"] += 1
         if why is None:
             sent = [each.post(self._alive()) for each in self._alertmanagers]
             answers = list(await asyncio.gather(*sent))
@@ -71,7 +73,7 @@ class Heartbeat:
                 answers.append(await self._call(self._url))
             for answer in answers:
                 if not isinstance(answer, Delivered):
-                    self.failed += 1
+                    self.outcomes["failed"] += 1
                     log.warning("a heartbeat did not arrive: %s", answer.why)
 
     async def _call(self, url: SecretStr) -> Delivered | Failed:

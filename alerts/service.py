@@ -410,7 +410,6 @@ class _Active:
             why = getattr(outcome, "why", "a newer message took its place")
             kind = "given_up" if isinstance(outcome, GivenUp) else "refused"
             event = Answered(result.sink, note.key, note.number, kind, None, why)  # type: ignore[arg-type]
-            self._status.undelivered[result.sink] += 1
             log.error("an alert was not delivered to %s: %s", result.sink, why)
             value = _encode(note)
             self._letter(

@@ -23,7 +23,6 @@ class AlertStatus(Collector):
         self.causes: Counter[str] = Counter()  # by why they are told or not
         self.alerts: Counter[str] = Counter()  # by state
         self.messages: Counter[tuple[str, str, str]] = Counter()  # sink, action, reason
-        self.undelivered: Counter[str] = Counter()  # by sink
         self.heartbeat: Heartbeat | None = None
         self.restarts = 0
         self.unreadable = 0
@@ -51,48 +50,50 @@ class AlertStatus(Collector):
         for state, number in list(self.alerts.items()):
             firing.add_metric([state], number)
         messages = CounterMetricFamily(
-            "handoff_alerts_messages", "Messages by sink.", labels=["sink", "action", "reason"]
+            "handoff_alerts_decided",
+            "Messages by sink, action and reason.",
+            labels=["sink", "action", "reason"],
         )
         for labels, number in list(self.messages.items()):
             messages.add_metric([*labels], number)
-        undelivered = CounterMetricFamily(
-            "handoff_alerts_undelivered", "Messages that were given up.", labels=["sink"]
-        )
-        for sink, number in list(self.undelivered.items()):
-            undelivered.add_metric([sink], number)
         restarts = CounterMetricFamily(
             "handoff_alerts_restarts", "How often the alerts were started anew."
         )
         restarts.add_metric([], self.restarts)
-        withheld = GaugeMetricFamily(
-            "handoff_alerts_heartbeat_withheld",
-            "1 where the heartbeat is withheld.",
-        )
-        lost = CounterMetricFamily(
-            "handoff_alerts_heartbeats_failed", "Heartbeats that did not arrive."
+        beats = CounterMetricFamily(
+            "handoff_heartbeats",
+            "Heartbeats: sent, withheld, and failed, which did not arrive.",
+            labels=["outcome"],
         )
         if self.heartbeat is not None:
-            withheld.add_metric([], int(self.heartbeat.withheld is not None))
-            lost.add_metric([], self.heartbeat.failed)
-        yield from (active, ready, causes, firing, messages, undelivered, restarts, withheld, lost)
+            for outcome in ("sent", "withheld", "failed"):
+                beats.add_metric([outcome], self.heartbeat.outcomes[outcome])
+        yield from (active, ready, causes, firing, messages, restarts, beats)
         yield from self._sinks()
 
     def _sinks(self) -> Iterator[Metric]:
+        messages = CounterMetricFamily(
+            "handoff_alert_messages",
+            "Messages to sinks by what became of them; failed counts attempts.",
+            labels=["sink", "outcome"],
+        )
         pending = GaugeMetricFamily(
-            "handoff_alerts_pending", "Messages that wait for a sink.", labels=["sink"]
+            "handoff_alert_messages_pending", "Messages that wait for a sink.", labels=["sink"]
         )
         oldest = GaugeMetricFamily(
-            "handoff_alerts_oldest_seconds", "Age of the oldest message.", labels=["sink"]
+            "handoff_alert_oldest_seconds",
+            "How long the oldest message has waited for its sink.",
+            labels=["sink"],
         )
-        rests = GaugeMetricFamily(
-            "handoff_alerts_sink_failing", "1 where a sink is not reached.", labels=["sink"]
+        up = GaugeMetricFamily(
+            "handoff_alert_sink_up",
+            "0 while a sink fails again and again, and is only tried from time to time.",
+            labels=["sink"],
         )
-        failed = CounterMetricFamily(
-            "handoff_alerts_failures", "Attempts that a sink did not take.", labels=["sink"]
-        )
-        for sink, figures in self.figures().items():
-            pending.add_metric([sink], figures.pending)
-            oldest.add_metric([sink], figures.oldest)
-            rests.add_metric([sink], int(figures.open))
-            failed.add_metric([sink], figures.outcomes.get("failed", 0))
-        yield from (pending, oldest, rests, failed)
+        for sink, found in self.figures().items():
+            for outcome in OUTCOMES:
+                messages.add_metric([sink, outcome], found.outcomes.get(outcome, 0))
+            pending.add_metric([sink], found.pending)
+            oldest.add_metric([sink], found.oldest)
+            up.add_metric([sink], int(not found.open))
+        yield from (messages, pending, oldest, up)

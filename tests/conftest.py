@@ -9,7 +9,6 @@ a session in which no such test passed into one too; so do `HANDOFF_REQUIRE_DOCK
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -18,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
-from tests import alertmanagers, outcomes
-from tests.alertmanagers import RealAlertmanager
+from tests import alertmanager as alertmanagers
+from tests import outcomes
 from tests.commands import HandoffCommand
 from tests.lanes import Bench
 from tests.secured import SecuredKafka
@@ -79,16 +78,14 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
 
 
 @pytest.fixture
-def alertmanager(tmp_path: Path) -> Iterator[RealAlertmanager]:
-    """An Alertmanager that runs."""
-    if shutil.which(alertmanagers.PROGRAM) is None:
-        cannot_run("alertmanager", f"{alertmanagers.PROGRAM} is not installed")
-    server = RealAlertmanager(tmp_path / "alertmanager")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+def alertmanager(tmp_path: Path) -> Iterator[alertmanagers.RunningAlertmanager]:
+    """A real Alertmanager that holds nothing yet."""
+    if (why := alertmanagers.missing()) is not None:
+        cannot_run("alertmanager", why)
+    running = alertmanagers.RunningAlertmanager(tmp_path)
+    running.start()
+    yield running
+    running.stop()
 
 
 @pytest.fixture

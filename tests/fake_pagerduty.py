@@ -124,7 +124,7 @@ def _payload_errors(event: dict[str, Any]) -> list[str]:
     return errors
 
 
-def _typed(found: dict[str, Any], known: Mapping[str, Any], where: str) -> list[str]:
+def _typed(found: dict[str, Any], known: Mapping[str, type], where: str) -> list[str]:
     errors = [f"'{where}{name}' is unknown" for name in found.keys() - known.keys()]
     return errors + [
         f"'{where}{name}' is of the wrong type"

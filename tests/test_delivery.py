@@ -23,7 +23,7 @@ QUICK = Limits(
 )
 
 
-class Sending:
+class PlayedSink:
     """A sink that answers as a test says, and notes what it was asked and when."""
 
     def __init__(self, name: str, answer: Callable[[int], Awaitable[Answer]]) -> None:
@@ -51,7 +51,9 @@ async def well(_: int) -> Answer:
 
 
 @contextmanager
-def delivering(*sinks: Sending, limits: Limits = QUICK) -> Iterator[tuple[Delivery, list[Result]]]:
+def delivering(
+    *sinks: PlayedSink, limits: Limits = QUICK
+) -> Iterator[tuple[Delivery, list[Result]]]:
     results: list[Result] = []
     delivery = Delivery(sinks, results.append, limits=limits)
     delivery.start()
@@ -75,7 +77,7 @@ def test_every_firing_and_every_resolve_is_delivered_by_a_sink_that_fails_in_eve
             return Failed("429", after=0.05)
         return Failed("503") if time_ % 3 == 0 else Delivered()
 
-    sink = Sending("bad", bad)
+    sink = PlayedSink("bad", bad)
     keys = [f"pattern-{number}" for number in range(60)]
     with delivering(sink) as (delivery, results):
         for key in keys:
@@ -100,7 +102,11 @@ def test_a_sink_that_hangs_holds_back_no_other() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    dead, live = Sending("dead", hang), Sending("live", well)
+    dead, live = PlayedSink("dead", hang), PlayedSink("live", well)
+
+    def arrived(number: int) -> None:
+        until(lambda: len(live.taken) > number, "the live sink has it", limit=1)
+
     with delivering(dead, live) as (delivery, _results):
         for number in range(200):
             delivery.submit("dead", notice(f"p{number}"))
@@ -108,7 +114,7 @@ def test_a_sink_that_hangs_holds_back_no_other() -> None:
         for number in range(50):
             began = time.monotonic()
             delivery.submit("live", notice(f"p{number}"))
-            until(lambda n=number: len(live.taken) > n, "the live sink has it", limit=1)  # type: ignore[misc]
+            arrived(number)
             assert time.monotonic() - began < 1
         assert delivery.figures()["dead"].pending == 200
 
@@ -121,7 +127,7 @@ def test_a_sink_that_blocks_its_thread_is_not_the_loops_business() -> None:
         await asyncio.to_thread(release.wait, 20)
         return Delivered()
 
-    slow, live = Sending("slow", block), Sending("live", well)
+    slow, live = PlayedSink("slow", block), PlayedSink("live", well)
     with delivering(slow, live) as (delivery, results):
         delivery.submit("slow", notice())
         until(lambda: slow.asked, "it is asked")
@@ -137,7 +143,7 @@ def test_the_circuit_opens_is_told_and_closes_when_the_sink_is_back() -> None:
     async def sometimes(_: int) -> Answer:
         return Delivered() if up.is_set() else Failed("connection refused")
 
-    sink = Sending("pager", sometimes)
+    sink = PlayedSink("pager", sometimes)
     with delivering(sink) as (delivery, results):
         for number in range(30):
             delivery.submit("pager", notice(f"p{number}"))
@@ -154,7 +160,7 @@ def test_retry_after_is_waited_for() -> None:
     async def busy(time_: int) -> Answer:
         return Failed("429", after=0.4) if time_ == 1 else Delivered()
 
-    sink = Sending("chat", busy)
+    sink = PlayedSink("chat", busy)
     with delivering(sink) as (delivery, results):
         delivery.submit("chat", notice())
         until(lambda: results, "it is delivered")
@@ -166,7 +172,7 @@ def test_what_is_refused_or_given_up_is_told_once_with_its_reason() -> None:
         return Refused("no such channel") if time_ == 1 else Failed("503")
 
     limits = Limits(first=0.01, longest=0.02, give_up=0.2, hang=1)
-    with delivering(Sending("chat", no), limits=limits) as (delivery, results):
+    with delivering(PlayedSink("chat", no), limits=limits) as (delivery, results):
         delivery.submit("chat", notice("a"))
         until(lambda: results, "it is refused")
         delivery.submit("chat", notice("b"))
@@ -186,7 +192,7 @@ def test_a_defect_of_a_sink_is_an_attempt_that_failed_and_its_text_is_not_logged
             raise ValueError("xoxb-secret")
         return Delivered()
 
-    with delivering(Sending("chat", broken)) as (delivery, results):
+    with delivering(PlayedSink("chat", broken)) as (delivery, results):
         delivery.submit("chat", notice())
         until(lambda: results, "it is delivered")
     assert "ValueError" in caplog.text
@@ -198,7 +204,7 @@ def test_close_sends_what_waits_and_then_takes_nothing() -> None:
         await asyncio.sleep(0.01)
         return Delivered()
 
-    sink = Sending("chat", slowly)
+    sink = PlayedSink("chat", slowly)
     delivery = Delivery([sink], lambda _: None, limits=QUICK)
     delivery.start()
     for number in range(20):
@@ -213,7 +219,7 @@ def test_what_a_dead_sink_leaves_is_counted_at_the_end() -> None:
     async def dead(_: int) -> Answer:
         return Failed("away")
 
-    delivery = Delivery([Sending("chat", dead)], lambda _: None, limits=QUICK)
+    delivery = Delivery([PlayedSink("chat", dead)], lambda _: None, limits=QUICK)
     delivery.start()
     delivery.submit("chat", notice())
     assert delivery.close(0.1) == 1
@@ -223,8 +229,8 @@ def test_ten_thousand_messages_for_two_sinks_of_which_one_is_dead() -> None:
     async def dead(_: int) -> Answer:
         return Failed("away")
 
-    live = Sending("live", well)
-    with delivering(Sending("dead", dead), live) as (delivery, results):
+    live = PlayedSink("live", well)
+    with delivering(PlayedSink("dead", dead), live) as (delivery, results):
         began = time.monotonic()
         for number in range(10_000):
             delivery.submit("dead", notice(f"p{number}"))

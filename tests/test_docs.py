@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
+from alerts.metrics import AlertsCollector
 
 from console.main import main
 from processors.runtime import metrics
@@ -215,6 +216,10 @@ def test_tables_are_complete(page: Path) -> None:
         cells = re.findall(r"^\| (`handoff_.*?) \|", section, re.MULTILINE)
         published = {
             family.name + ("_total" if family.type == "counter" else "")
-            for family in metrics.LaneCollector([LaneStatus("integrity")]).collect()
+            for collector in (
+                metrics.LaneCollector([LaneStatus("integrity")]),
+                AlertsCollector(dict, dict, None),
+            )
+            for family in collector.collect()
         }
         assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == published

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import email
 import ssl
 import subprocess
@@ -54,12 +53,12 @@ class FreePort(Controller):
     """A server at a free port: aiosmtpd would look for it at the port that it was told, 0."""
 
     def _trigger_server(self) -> None:
-        assert isinstance(self.server, asyncio.Server)
-        self.port = self.server.sockets[0].getsockname()[1]
+        server: Any = self.server
+        self.port = server.sockets[0].getsockname()[1]
         super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
-class MailTexts(HTMLParser):
+class PageTexts(HTMLParser):
     """The text of a page, and the names of its elements."""
 
     def __init__(self, page: str) -> None:
@@ -137,11 +136,11 @@ def server(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> I
     made.controller.stop()
 
 
-def read(mail: EmailMessage) -> tuple[str, MailTexts]:
+def read(mail: EmailMessage) -> tuple[str, PageTexts]:
     text, page = mail.get_body(("plain",)), mail.get_body(("html",))
     assert isinstance(text, EmailMessage)
     assert isinstance(page, EmailMessage)
-    return text.get_content(), MailTexts(page.get_content())
+    return text.get_content(), PageTexts(page.get_content())
 
 
 def test_a_mail_is_read_as_text_and_as_html(server: Server) -> None:

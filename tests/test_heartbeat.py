@@ -8,9 +8,11 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from alerts.heartbeat import Heartbeat
+from alerts.heartbeat import ALIVE, Heartbeat
 from alerts.progress import LIMIT_SECONDS, Progress
-from tests.receiving import Receiving, Request
+from alerts.sinks.alertmanager import Alertmanager, AlertmanagerSettings
+from tests.alertmanager import RunningAlertmanager
+from tests.receiving import Receiving, Request, until
 
 PLACE = ("handoff.tool-outputs", 3)
 
@@ -86,9 +88,30 @@ def test_an_address_that_does_not_answer_is_counted_and_not_told_in_a_log(
         url = SecretStr("http://127.0.0.1:9/secret-of-the-address")
         heartbeat = Heartbeat(lambda: None, url, [], every=60)
         await heartbeat.beat()
-        assert heartbeat.failed == 1
+        assert heartbeat.outcomes == {"sent": 1, "failed": 1}
         await heartbeat._http.close()
 
     asyncio.run(play())
     assert "did not arrive" in caplog.text
     assert "secret-of-the-address" not in caplog.text
+
+
+def test_the_alert_that_always_fires_ends_by_itself_when_it_is_withheld(
+    alertmanager: RunningAlertmanager,
+) -> None:
+    well: list[str | None] = [None]
+
+    def alive() -> bool:
+        return [each["labels"]["alertname"] for each in alertmanager.firing()] == [ALIVE]
+
+    async def play() -> None:
+        sink = Alertmanager(AlertmanagerSettings(name="am", urls=(alertmanager.url,)))
+        heartbeat = Heartbeat(lambda: well[0], None, [sink], every=0.5)
+        await heartbeat.beat()
+        await asyncio.to_thread(until, alive, "it fires")
+        well[0] = "integrity has had no member for 5 minutes"
+        await heartbeat.beat()
+        await asyncio.to_thread(until, lambda: not alive(), "it has ended")
+        await sink.close()
+
+    asyncio.run(play())

@@ -110,12 +110,12 @@ class Alertmanager:
     def _alert(self, notification: Notification) -> dict[str, Any]:
         if notification.action == "resolve":
             return self._ended(notification, notification.ended_at or notification.at)
-        return _described(notification) | {"endsAt": ends_at(self._now(), self._settings.resend)}
+        now = self._now()
+        return _described(notification, now) | {"endsAt": ends_at(now, self._settings.resend)}
 
     def _ended(self, notification: Notification, at: datetime) -> dict[str, Any]:
-        """An alert that has ended: not later than now, and not before it began."""
-        at = max(min(at, self._now()), notification.started_at)
-        return _described(notification) | {"endsAt": at}
+        at = min(at, self._now())
+        return _described(notification, at) | {"endsAt": at}
 
     async def _post(self, alerts: list[dict[str, Any]]) -> Answer:
         """Delivered when one member has taken it: the members tell each other, and the others get
@@ -148,11 +148,13 @@ def ends_at(now: datetime, resend: float) -> datetime:
     return now + timedelta(seconds=_AHEAD * resend)
 
 
-def _described(notification: Notification) -> dict[str, Any]:
+def _described(notification: Notification, before: datetime) -> dict[str, Any]:
+    """What is said of an alert, which began at the latest at `before`: times of events may be ahead
+    of the clock, and Alertmanager refuses an alert that ends before it begins."""
     made: dict[str, Any] = {
         "labels": labels(notification),
         "annotations": _annotations(notification),
-        "startsAt": notification.started_at,
+        "startsAt": min(notification.started_at, before),
     }
     if notification.link is not None and is_web(notification.link):
         made["generatorURL"] = notification.link
