@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from alerts.delivery import SinkFigures
 from alerts.heartbeat import Heartbeat
 
+OUTCOMES = ("delivered", "refused", "given_up", "superseded", "failed")
 Phase = Literal["starting", "standby", "active", "waiting", "stopped"]
 
 
