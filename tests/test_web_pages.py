@@ -17,7 +17,9 @@ from web.model.reader import Model
 
 STORY = story()
 CAUSE = "/cause/contract%2Flead%2Fcontext_unstructured%2Femail"
-PAGES = ("/", "/causes", "/held", "/stalled", "/search?q=t-", CAUSE, "/task?id=t-1")
+PAGES = ("/", "/causes", "/held", "/stalled", "/search?q=t-", CAUSE, "/task?id=t-1",
+         "/map", "/edge?key=handoff%2Fsales%2Fqualify%2Fnurture", "/teams", "/team?id=farmers",
+         "/contracts", "/contract?id=lead", "/receivers", "/audit")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_no_value_and_no_typed_word_is_on_a_page(browser: Browser, path: str) ->
     assert CANARY not in browser.get(path).source
 
 
-@pytest.mark.parametrize("path", ["/", "/causes", "/held", "/stalled", "/search?q=t", CAUSE])
+@pytest.mark.parametrize("path", [path for path in PAGES if not path.startswith("/task")])
 def test_every_table_is_there_as_csv(browser: Browser, path: str) -> None:
     page = browser.get(path)
     links = [link for link in page.links if "format=csv" in link]
@@ -192,7 +194,8 @@ def test_before_the_read_model_is_built_a_page_says_so(site: Site, tmp_path: Pat
 
 def test_without_traffic_every_page_says_what_to_do_next(tmp_path: Path) -> None:
     site = Site(tmp_path, [])
-    for path in ("/", "/causes", "/held", "/stalled", "/search"):
+    paths = ("/", "/causes", "/held", "/stalled", "/search", "/map", "/teams", "/contracts")
+    for path in (*paths, "/receivers"):
         page = site.browser.get(path)
         assert page.status == 200
         assert not page.rows

@@ -1,4 +1,4 @@
-"""The console as a server: its read model is built in one thread, its pages are served in another."""
+"""The console as a server: one thread builds its read model, another serves its pages."""
 
 import errno
 import socket

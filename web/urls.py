@@ -7,7 +7,7 @@ from web.records import Place
 
 
 def task_url(task_id: str, workflow: str | None = None) -> str:
-    """The page of a task. Its id is a parameter: as a part of the path `..` would lead elsewhere."""
+    """The page of a task. Its id is a parameter: in the path `..` would lead elsewhere."""
     params = {"id": task_id, **({"workflow": workflow} if workflow else {})}
     return f"/task?{urlencode(params)}"
 

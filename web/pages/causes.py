@@ -1,4 +1,4 @@
-"""What keeps breaking: all causes, and one of them as somebody needs it who is woken by an alert."""
+"""What keeps breaking: all causes, and one of them for somebody whom an alert has woken."""
 
 import logging
 from typing import Final
@@ -20,7 +20,6 @@ from web.model.queries.causes import Cause, HeldBy, PatternRow, Told
 from web.page import Asked, render, route, see
 from web.pages.today import causes_table
 from web.tables import Cell, Column, Row, Table, row
-from web.text import count
 from web.urls import cause_url, contract_url, held_url, record_url
 
 log = logging.getLogger("handoff.console")
@@ -237,7 +236,7 @@ def _before(found: Cause) -> Table:
             Column("Version", "number"),
             Column("State"),
             Column("Registered", "time"),
-        ],  # fmt: skip
+        ],
         [
             row(
                 f"{each.what}/{each.id}/{each.place.offset}",
@@ -281,15 +280,15 @@ def _earlier(found: Cause) -> Table:
             Column("From", "time"),
             Column("To", "time"),
             Column("Closed", "time"),
-        ],  # fmt: skip
+        ],
         [
             row(
                 each.id,
-                Cell(each.count, count(each.count)),
+                each.count,
                 each.first_seen,
                 each.last_seen,
                 each.closed_at,
-            )  # fmt: skip
+            )
             for each in found.earlier
         ],
         "It was not there before, as far as is known.",
