@@ -15,7 +15,7 @@ from schemas import serde
 from schemas.flow import Record
 from schemas.records import Amendment, Package
 from tests.read_model import CANARY, MINUTE, START, story
-from tests.web_client import Browser, ConsoleSite
+from tests.web_client import Browser, WebSite
 
 STORY = story()
 LATER = START + 10 * 60 * MINUTE
@@ -23,14 +23,14 @@ CAUSE = "/cause/contract%2Flead%2Fcontext_unstructured%2Femail"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[ConsoleSite]:
-    made = ConsoleSite(tmp_path, STORY)
+def site(tmp_path: Path) -> Iterator[WebSite]:
+    made = WebSite(tmp_path, STORY)
     yield made
     made.close()
 
 
 @pytest.fixture
-def browser(site: ConsoleSite) -> Browser:
+def browser(site: WebSite) -> Browser:
     return site.browser
 
 
@@ -38,12 +38,12 @@ def held(browser: Browser) -> str:
     return next(link for link in browser.get("/held").links if link.startswith("/held/"))
 
 
-def asked(site: ConsoleSite) -> Amendment:
+def asked(site: WebSite) -> Amendment:
     (found,) = site.topics.amendments
     return found
 
 
-def answered_by_nobody(site: ConsoleSite, amendment: Amendment) -> None:
+def answered_by_nobody(site: WebSite, amendment: Amendment) -> None:
     """The amendment as it lies on its topic."""
     key = amendment.task_id.encode()
     site.add(Record("handoff.amendments", 5, 900, key, serde.encode(amendment), LATER, []))
@@ -54,7 +54,7 @@ def record(old: Record, offset: int, value: bytes | None) -> Record:
     return Record(old.topic, old.partition, offset, old.key, value, LATER, [])
 
 
-def revise(site: ConsoleSite, handoff_id: str, revision: int = 2) -> None:
+def revise(site: WebSite, handoff_id: str, revision: int = 2) -> None:
     """A newer revision of a held handoff comes."""
     old = max(
         (
@@ -72,7 +72,7 @@ def revise(site: ConsoleSite, handoff_id: str, revision: int = 2) -> None:
 
 
 def test_a_release_is_written_with_its_reason_and_the_revision_that_was_seen(
-    site: ConsoleSite, browser: Browser
+    site: WebSite, browser: Browser
 ) -> None:
     link = held(browser)
     page = browser.send(browser.get(link).form(link, "release"), reason=" It is urgent. ")
@@ -82,13 +82,13 @@ def test_a_release_is_written_with_its_reason_and_the_revision_that_was_seen(
     assert "Requested. The processor has not answered yet" in page.text
 
 
-def test_who_it_is_never_comes_from_the_form(site: ConsoleSite, browser: Browser) -> None:
+def test_who_it_is_never_comes_from_the_form(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     browser.send(browser.get(link).form(link, "discard"), reason="No.", by="The boss")
     assert asked(site).by == "unverified"
 
 
-def test_an_amendment_has_the_types_of_the_contract(site: ConsoleSite, browser: Browser) -> None:
+def test_an_amendment_has_the_types_of_the_contract(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     form = browser.get(link).form(link, "set")
     assert {"field:email", "field:budget"} <= set(form.names)
@@ -115,7 +115,7 @@ def test_an_amendment_has_the_types_of_the_contract(site: ConsoleSite, browser: 
     ],
 )
 def test_what_cannot_be_asked_is_said_and_not_written(
-    site: ConsoleSite, browser: Browser, wish: str, values: dict[str, str], why: str
+    site: WebSite, browser: Browser, wish: str, values: dict[str, str], why: str
 ) -> None:
     link = held(browser)
     page = browser.send(browser.get(link).form(link, wish), **values)
@@ -125,7 +125,7 @@ def test_what_cannot_be_asked_is_said_and_not_written(
 
 
 def test_a_second_person_is_told_what_the_first_one_changed(
-    site: ConsoleSite, browser: Browser
+    site: WebSite, browser: Browser
 ) -> None:
     link = held(browser)
     form = browser.get(link).form(link, "set")
@@ -143,7 +143,7 @@ def test_a_second_person_is_told_what_the_first_one_changed(
     assert asked(site).revision == 2
 
 
-def test_what_is_held_no_more_cannot_be_released(site: ConsoleSite, browser: Browser) -> None:
+def test_what_is_held_no_more_cannot_be_released(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     form = browser.get(link).form(link, "release")
     gone = next(
@@ -157,7 +157,7 @@ def test_what_is_held_no_more_cannot_be_released(site: ConsoleSite, browser: Bro
     assert not site.topics.amendments
 
 
-def test_what_is_pending_is_read_from_the_topic(site: ConsoleSite, browser: Browser) -> None:
+def test_what_is_pending_is_read_from_the_topic(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     page = browser.send(browser.get(link).form(link, "release"), reason="Go.")
     answered_by_nobody(site, asked(site))
@@ -168,9 +168,7 @@ def test_what_is_pending_is_read_from_the_topic(site: ConsoleSite, browser: Brow
     assert page.status == 200
 
 
-def test_all_that_a_cause_holds_is_mended_with_one_reason(
-    site: ConsoleSite, browser: Browser
-) -> None:
+def test_all_that_a_cause_holds_is_mended_with_one_reason(site: WebSite, browser: Browser) -> None:
     form = browser.get(CAUSE).form(CAUSE, "release")
     page = browser.send(form, reason="The form is mended.")
     assert len(site.topics.amendments) == 8
@@ -179,7 +177,7 @@ def test_all_that_a_cause_holds_is_mended_with_one_reason(
     assert "Requested for 8 handoffs" in page.text
 
 
-def test_of_a_cause_all_are_mended_or_none(site: ConsoleSite, browser: Browser) -> None:
+def test_of_a_cause_all_are_mended_or_none(site: WebSite, browser: Browser) -> None:
     form = browser.get(CAUSE).form(CAUSE, "discard")
     revise(site, held(browser).removeprefix("/held/"))
     page = browser.send(form, reason="Old.")
@@ -188,9 +186,7 @@ def test_of_a_cause_all_are_mended_or_none(site: ConsoleSite, browser: Browser) 
     assert not site.topics.amendments
 
 
-def test_a_broker_that_is_away_takes_nothing_and_says_so(
-    site: ConsoleSite, browser: Browser
-) -> None:
+def test_a_broker_that_is_away_takes_nothing_and_says_so(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     form = browser.get(link).form(link, "release")
     site.topics.away = True
@@ -198,7 +194,7 @@ def test_a_broker_that_is_away_takes_nothing_and_says_so(
     assert not site.topics.amendments
 
 
-def test_a_value_is_shown_after_that_was_written_down(site: ConsoleSite, browser: Browser) -> None:
+def test_a_value_is_shown_after_that_was_written_down(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     page = browser.get(link)
     form = next(each for each in page.forms if each.action == "/unmask")
@@ -212,9 +208,7 @@ def test_a_value_is_shown_after_that_was_written_down(site: ConsoleSite, browser
     assert ("7" if entry.field == "budget" else CANARY) in shown.text
 
 
-def test_without_a_reason_or_its_entry_no_value_is_shown(
-    site: ConsoleSite, browser: Browser
-) -> None:
+def test_without_a_reason_or_its_entry_no_value_is_shown(site: WebSite, browser: Browser) -> None:
     form = next(e for e in browser.get(held(browser)).forms if e.action == "/unmask")
     assert browser.send(form, reason=" ").status == 400
     site.topics.away = True
@@ -224,7 +218,7 @@ def test_without_a_reason_or_its_entry_no_value_is_shown(
 
 
 def test_no_value_is_read_from_a_place_that_the_read_model_does_not_hold(
-    site: ConsoleSite, browser: Browser
+    site: WebSite, browser: Browser
 ) -> None:
     form = next(e for e in browser.get(held(browser)).forms if e.action == "/unmask")
     for topic in ("handoff.internal.feed", "handoff.contracts", "other"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.read_model import CANARY, story
-from tests.web_client import HOST, Browser, ConsoleSite
+from tests.web_client import HOST, Browser, WebSite
 from web.app import build
 from web.context import Console
 from web.model.reader import Model
@@ -23,14 +23,14 @@ PAGES = ("/", "/causes", "/held", "/stalled", "/search?q=t-", CAUSE, "/task?id=t
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
-    made = ConsoleSite(tmp_path_factory.mktemp("console"), STORY)
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
+    made = WebSite(tmp_path_factory.mktemp("console"), STORY)
     yield made
     made.close()
 
 
 @pytest.fixture
-def lost(site: ConsoleSite) -> Iterator[ConsoleSite]:
+def lost(site: WebSite) -> Iterator[WebSite]:
     """The topics may be taken from it."""
     records = site.topics.records
     yield site
@@ -38,7 +38,7 @@ def lost(site: ConsoleSite) -> Iterator[ConsoleSite]:
 
 
 @pytest.fixture
-def browser(site: ConsoleSite) -> Browser:
+def browser(site: WebSite) -> Browser:
     return site.browser
 
 
@@ -141,7 +141,7 @@ def test_only_a_place_that_the_read_model_holds_is_read(browser: Browser) -> Non
         assert browser.get(f"/records/{place}").status == 404
 
 
-def test_what_retention_took_is_a_state_and_no_error(lost: ConsoleSite, browser: Browser) -> None:
+def test_what_retention_took_is_a_state_and_no_error(lost: WebSite, browser: Browser) -> None:
     link = held_of(browser)[0]
     lost.topics.records = {
         place: each
@@ -152,7 +152,7 @@ def test_what_retention_took_is_a_state_and_no_error(lost: ConsoleSite, browser:
     assert "past retention" in browser.get("/task?id=t-1").text
 
 
-def test_a_broker_that_is_away_leaves_the_lists(lost: ConsoleSite, browser: Browser) -> None:
+def test_a_broker_that_is_away_leaves_the_lists(lost: WebSite, browser: Browser) -> None:
     lost.topics.away = True
     assert browser.get("/held").status == 200
     page = browser.get("/task?id=t-1")
@@ -185,7 +185,7 @@ def test_a_place_in_a_list_that_is_none_is_said_in_a_sentence(browser: Browser) 
     assert "begin with its first page" in page.text
 
 
-def test_before_the_read_model_is_built_a_page_says_so(site: ConsoleSite, tmp_path: Path) -> None:
+def test_before_the_read_model_is_built_a_page_says_so(site: WebSite, tmp_path: Path) -> None:
     console = Console(site.console.settings, Model(tmp_path / "none.sqlite"), site.topics)
     page = Browser(build(site.console.settings, console)).get("/")
     assert page.status == 503
@@ -193,7 +193,7 @@ def test_before_the_read_model_is_built_a_page_says_so(site: ConsoleSite, tmp_pa
 
 
 def test_without_traffic_every_page_says_what_to_do_next(tmp_path: Path) -> None:
-    site = ConsoleSite(tmp_path, [])
+    site = WebSite(tmp_path, [])
     paths = ("/", "/causes", "/held", "/stalled", "/search", "/map", "/teams", "/contracts")
     for path in (*paths, "/receivers"):
         page = site.browser.get(path)
