@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from schemas.flow import Record
 from tests.read_model import CANARY, START, dump, fill, story
 from web.model import store as stores
-from web.model.apply import Unreadable, apply
+from web.model.apply import apply
+from web.model.parts import Unreadable
 from web.model.schema import HOUR_MS, NUMBER
 from web.model.store import DAY_MS, Position, Store
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from web.model.changes import Changed, Changes
 from web.model.filters import HOUR_MS, MOST_HOURS, FilterError, Filters
 
-NAMES = st.none() | st.text(min_size=1, max_size=50)
+NAMES = st.none() | st.text(min_size=1, max_size=20)
 MOMENTS = st.none() | st.integers(0, 4_000_000_000_000)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(
         Filters,

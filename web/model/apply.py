@@ -1,44 +1,32 @@
 """From one record to the rows that follow from it. Pure: no clock, no Kafka, no file."""
 
-import json
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from schemas.flow import Record
 from schemas.lifecycle import AFTER
 from schemas.records import MAX_NAME_BYTES, Edge, From, To
-from schemas.serde import MAX_AHEAD_MS, epoch_ms, read_dead_letter, tasks_named
-from web.model import alerted, registered
+from schemas.serde import epoch_ms, read_dead_letter
+from web.model import alerted, registered, said
 from web.model import statements as to
 from web.model.causes import fingerprint_of
 from web.model.outlines import (
-    AckOutline,
-    AmendmentOutline,
-    OutputOutline,
     PackageOutline,
     PatternOutline,
     SignalOutline,
     ViolationOutline,
 )
+from web.model.parts import Unreadable, event, json_text, key_of, millionths, ms, value
 from web.model.schema import NUMBER
 from web.model.statements import Row
 
-_MILLIONTHS: Final = 1_000_000
-_output = msgspec.json.Decoder(OutputOutline).decode
-_ack = msgspec.json.Decoder(AckOutline).decode
-_amendment = msgspec.json.Decoder(AmendmentOutline).decode
 _package = msgspec.json.Decoder(PackageOutline).decode
 _violation = msgspec.json.Decoder(ViolationOutline).decode
 _signal = msgspec.json.Decoder(SignalOutline).decode
 _pattern = msgspec.json.Decoder(PatternOutline).decode
 _edge = msgspec.json.Decoder(Edge).decode
-
-
-class Unreadable(Exception):
-    """A record that is none of ours, or of a newer version: it is counted and left out."""
 
 
 def apply(record: Record) -> list[Row]:
@@ -50,87 +38,6 @@ def apply(record: Record) -> list[Row]:
         return list(rows(record))
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
         raise Unreadable(type(error).__name__) from None
-
-
-# --- what tools, receivers and people say --------------------------------------------------------
-
-
-def _outputs(record: Record) -> Iterator[Row]:
-    said = _output(_value(record))
-    _check(record, said.task_id, said.id, said.workflow, said.tool, said.stage)
-    at = _at(said.occurred_at, record)
-    stage = said.stage or None
-    yield _event(
-        record,
-        at,
-        "output",
-        task=said.task_id,
-        workflow=said.workflow,
-        stage=stage,
-        tool=said.tool,
-        event=said.id,
-    )
-    yield Row(to.TASK, (said.task_id, said.workflow, at, stage, record.timestamp))
-    number = 0
-    for kind, names in (
-        ("continues", said.continues),
-        ("continued_by", said.continued_by),
-        ("unlinked", said.unlinked),
-    ):
-        for name in tasks_named(names):
-            workflow = name.workflow or said.workflow
-            _check_names(name.task_id, workflow)
-            here = NUMBER[record.topic], record.partition, record.offset, number
-            link = kind, said.workflow, said.task_id, workflow, name.task_id, at
-            yield Row(to.LINK, (*here, *link))
-            number += 1
-
-
-def _acks(record: Record) -> Iterator[Row]:
-    said = _ack(_value(record))
-    _check(record, said.task_id, said.id, said.workflow, said.by, said.handoff_id, said.status)
-    at = _at(said.occurred_at, record)
-    yield _event(
-        record,
-        at,
-        said.status,
-        task=said.task_id,
-        workflow=said.workflow,
-        by=said.by,
-        handoff=said.handoff_id,
-        event=said.id,
-    )
-    yield Row(to.TASK, (said.task_id, said.workflow, at, None, record.timestamp))
-
-
-def _amendments(record: Record) -> Iterator[Row]:
-    said = _amendment(_value(record))
-    _check(
-        record,
-        said.task_id,
-        said.id,
-        said.workflow,
-        said.by,
-        said.handoff_id,
-        said.action,
-        said.to,
-        *said.fields,
-    )
-    at = _at(said.occurred_at, record)
-    yield _event(
-        record,
-        at,
-        said.action,
-        task=said.task_id,
-        workflow=said.workflow,
-        by=said.by,
-        handoff=said.handoff_id,
-        event=said.id,
-    )
-    yield Row(to.TASK, (said.task_id, said.workflow, at, None, record.timestamp))
-    asked = said.id, said.workflow, said.task_id, said.handoff_id, said.action, said.by
-    rest = _json(list(said.fields)), said.to, said.revision, at, record.timestamp
-    yield Row(to.AMENDMENT, (record.partition, record.offset, *asked, *rest))
 
 
 # --- what the processors publish -----------------------------------------------------------------
@@ -159,24 +66,24 @@ def _lane(workflow: str, contract: str | None, sender: From | None, receiver: To
 
 
 def _packages(record: Record) -> Iterator[Row]:
-    found = _package(_value(record))
+    found = _package(value(record))
     yield from _of_package(record, found)
 
 
 def _held(record: Record) -> Iterator[Row]:
     place = record.partition, record.offset, record.timestamp
     if record.value is None:
-        yield Row(to.NOT_HELD, (_key(record), *place))
+        yield Row(to.NOT_HELD, (key_of(record), *place))
         return
     found = _package(record.value)
     yield from _of_package(record, found)
     lane = _lane(found.workflow, found.contract, found.from_, found.to)
-    why = _json(found.missing), _json(found.violations)
+    why = json_text(found.missing), json_text(found.violations)
     who = found.from_.tool, found.to.owner_contact
     of = found.id, found.revision, found.task_id, found.workflow, found.contract_version
     since = epoch_ms(found.occurred_at)
     rest = since, found.hop, int(found.backfill), found.supersedes
-    values = (*of, *who, _millionths(found.fidelity), *why, *rest, *place)
+    values = (*of, *who, millionths(found.fidelity), *why, *rest, *place)
     yield Row(to.HELD, (*values, *lane))
 
 
@@ -195,18 +102,18 @@ def _of_package(record: Record, found: PackageOutline) -> Iterator[Row]:
         found.to.owner_contact,
         found.disposition,
         found.begun,
-        _millionths(found.fidelity),
-        _millionths(found.completeness),
-        _json(found.missing),
+        millionths(found.fidelity),
+        millionths(found.completeness),
+        json_text(found.missing),
         len(found.missing),
-        _json(rebuilt),
+        json_text(rebuilt),
         len(rebuilt),
         int(found.overridden),
         found.supersedes,
-        _ms(found.accept_by),
-        _ms(found.complete_by),
+        ms(found.accept_by),
+        ms(found.complete_by),
         at,
-        _ms(found.sent_at),
+        ms(found.sent_at),
         found.hop,
         int(found.backfill),
         NUMBER[record.topic],
@@ -216,7 +123,7 @@ def _of_package(record: Record, found: PackageOutline) -> Iterator[Row]:
     yield Row(to.HANDOFF, (found.id, record.timestamp, *package, *lane))
     # A package that is published again says when its handoff was: its place in the story is when
     # the record was written.
-    yield _event(
+    yield event(
         record,
         record.timestamp if found.revision > 1 and not found.backfill else at,
         found.disposition,
@@ -234,7 +141,7 @@ def _of_package(record: Record, found: PackageOutline) -> Iterator[Row]:
 
 
 def _violations(record: Record) -> Iterator[Row]:
-    found = _violation(_value(record))
+    found = _violation(value(record))
     lane = _lane(found.workflow, found.contract, found.from_, found.to)
     yield Row(to.LANE, lane)
     origin = found.origin
@@ -251,7 +158,7 @@ def _violations(record: Record) -> Iterator[Row]:
             origin.offset,
         )
     )
-    at, resolved = epoch_ms(found.occurred_at), _ms(found.resolved_at)
+    at, resolved = epoch_ms(found.occurred_at), ms(found.resolved_at)
     values = (
         found.id,
         found.status,
@@ -283,7 +190,7 @@ def _violations(record: Record) -> Iterator[Row]:
         record.timestamp,
     )
     yield Row(to.VIOLATION, (*values, *lane))
-    yield _event(
+    yield event(
         record,
         at if resolved is None else resolved,
         found.status,
@@ -299,7 +206,7 @@ _AFTER: Final[dict[str, str]] = {kind: state for kind, state in AFTER.items()}  
 
 
 def _signals(record: Record) -> Iterator[Row]:
-    found = _signal(_value(record))
+    found = _signal(value(record))
     at = epoch_ms(found.occurred_at)
     stalled = 1 if found.kind == "stalled" else 0 if found.kind in _AFTER else None
     after = _AFTER.get(found.kind)
@@ -308,7 +215,7 @@ def _signals(record: Record) -> Iterator[Row]:
     place = record.partition, record.offset, record.timestamp
     yield Row(to.SIGNAL, (*state, late, stalled, *place))
     told_at = at if found.kind != "stalled" else epoch_ms(found.at)
-    yield _event(record, told_at, found.kind, task=found.task_id, handoff=found.handoff_id)
+    yield event(record, told_at, found.kind, task=found.task_id, handoff=found.handoff_id)
 
 
 def _dead_letters(record: Record) -> Iterator[Row]:
@@ -326,13 +233,13 @@ def _dead_letters(record: Record) -> Iterator[Row]:
     yield Row(
         to.DEAD_LETTER, (record.partition, record.offset, *source, code, task, record.timestamp)
     )
-    yield _event(record, record.timestamp, "dead_letter", detail=code, task=task)
+    yield event(record, record.timestamp, "dead_letter", detail=code, task=task)
 
 
 def _patterns(record: Record) -> Iterator[Row]:
     place = record.partition, record.offset, record.timestamp
     if record.value is None:
-        yield Row(to.NO_PATTERN, (_key(record), *place))
+        yield Row(to.NO_PATTERN, (key_of(record), *place))
         return
     found = _pattern(record.value)
     yield Row(
@@ -356,9 +263,9 @@ def _patterns(record: Record) -> Iterator[Row]:
             found.rate,
             epoch_ms(found.first_seen),
             epoch_ms(found.last_seen),
-            _json(found.stages),
-            _json(found.tools),
-            _json(found.tasks),
+            json_text(found.stages),
+            json_text(found.tools),
+            json_text(found.tasks),
             epoch_ms(found.at),
             int(found.backfill),
             *place,
@@ -368,91 +275,24 @@ def _patterns(record: Record) -> Iterator[Row]:
 
 def _edges(record: Record) -> Iterator[Row]:
     place = record.partition, record.offset, record.timestamp
-    key = _key(record)
+    key = key_of(record)
     if record.value is None:
         yield Row(to.NO_EDGE, (key, *place))
         return
     found = _edge(record.value)
     names = found.kind, found.workflow, found.from_, found.to
     volume = found.moves, found.tasks, int(found.documented), found.contract
-    carried = _json(found.fields), _json(found.types), _json(found.counts)
+    carried = json_text(found.fields), json_text(found.types), json_text(found.counts)
     well = found.fidelity, found.completeness, found.completion_rate, found.open
     spans = found.accept_ms_p50, found.accept_ms_p95
     seen = epoch_ms(found.first_seen), epoch_ms(found.last_seen)
     yield Row(to.EDGE, (key, *names, *volume, *carried, *well, *spans, *seen, *place))
 
 
-# --- small parts ---------------------------------------------------------------------------------
-
-
-def _event(
-    record: Record,
-    at: int,
-    what: str,
-    *,
-    task: str | None,
-    detail: str | None = None,
-    workflow: str | None = None,
-    stage: str | None = None,
-    tool: str | None = None,
-    by: str | None = None,
-    handoff: str | None = None,
-    event: str | None = None,
-) -> Row:
-    place = NUMBER[record.topic], record.partition, record.offset
-    of = task, workflow, at, record.timestamp, what, detail, stage, tool, by, handoff, event
-    return Row(to.EVENT, (*place, *of))
-
-
-def _value(record: Record) -> bytes:
-    if record.value is None:
-        raise Unreadable("no value")
-    return record.value
-
-
-def _key(record: Record) -> str:
-    return (record.key or b"").decode()
-
-
-def _check(record: Record, task: str, *names: str | None) -> None:
-    """What becomes a dead letter is no part of any story: a name too long, or another key."""
-    if record.key != task.encode():
-        raise Unreadable("another key")
-    _check_names(task, *names)
-
-
-def _check_names(*names: str | None) -> None:
-    for name in names:
-        if (
-            name is not None
-            and 4 * len(name) > MAX_NAME_BYTES
-            and len(name.encode()) > MAX_NAME_BYTES
-        ):
-            raise Unreadable("a long name")
-
-
-def _at(when: datetime | int, record: Record) -> int:
-    """The event time, as the processors take it."""
-    at = epoch_ms(when)
-    return record.timestamp if at > record.timestamp + MAX_AHEAD_MS else at
-
-
-def _ms(when: datetime | None) -> int | None:
-    return None if when is None else epoch_ms(when)
-
-
-def _millionths(share: float | None) -> int | None:
-    return None if share is None else round(share * _MILLIONTHS)
-
-
-def _json(found: Any) -> str:
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-
-
 _OF: Final[dict[str, Callable[[Record], Iterator[Row]]]] = {
-    "handoff.tool-outputs": _outputs,
-    "handoff.acks": _acks,
-    "handoff.amendments": _amendments,
+    "handoff.tool-outputs": said.outputs,
+    "handoff.acks": said.acks,
+    "handoff.amendments": said.amendments,
     "handoff.held": _held,
     "handoff.packages": _packages,
     "handoff.violations": _violations,

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import apsw
 
 from schemas.flow import Record
-from web.model.apply import Unreadable, apply
+from web.model.apply import apply
+from web.model.parts import Unreadable
 from web.model.schema import NUMBER, TABLES, TRIGGERS, VERSION
 
 log = logging.getLogger("handoff.console")

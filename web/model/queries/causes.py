@@ -1,6 +1,5 @@
 """Patterns: what keeps breaking, and what there is to know of one cause at three in the morning."""
 
-import re
 from typing import Any, Final, Literal
 
 import apsw
@@ -16,6 +15,7 @@ from web.model.queries.common import (
     place,
     rows,
 )
+from web.model.queries.told import Occurrence, Told, alerts, earlier, silences
 from web.model.schema import NUMBER
 
 DAYS_BEFORE: Final = 3
@@ -96,29 +96,6 @@ class HeldBy(Struct, frozen=True):
     since: int
     place: Place
     pending: list[Asked]
-
-
-class Occurrence(Struct, frozen=True):
-    """An earlier time that a cause was a pattern, closed since."""
-
-    id: str
-    count: int
-    first_seen: int
-    last_seen: int
-    closed_at: int
-    place: Place
-
-
-class Told(Struct, frozen=True):
-    """An alert or a silence: its key, its state (waiting, firing, acknowledged, silenced, ended; of
-    a silence silence), since when, until when, and who acknowledged, silenced or put it."""
-
-    key: str
-    state: str | None
-    since: int | None
-    until: int | None
-    by: str | None
-    place: Place
 
 
 class Cause(Struct, frozen=True):
@@ -228,81 +205,10 @@ def cause(db: apsw.Connection, fingerprint: str, now: int) -> Cause | None:
         had_last(db, newest, of),
         _before(db, began, pattern, newest, of),
         _held(db, of),
-        _alerts(db, of),
-        _silences(db, pattern, now) if pattern is not None else [],
-        _earlier(db, of),
+        alerts(db, of),
+        silences(db, pattern, now) if pattern is not None else [],
+        earlier(db, of),
     )
-
-
-def _alerts(db: apsw.Connection, of: Values) -> list[Told]:
-    """The alert that tells a cause."""
-    found = rows(
-        db,
-        "select a.* from alerts c join alerts a on a.key = 'alert/' || c.alert "
-        "where c.of_ = 'cause' and c.fingerprint = :fingerprint limit 10",
-        of,
-    )
-    return [
-        Told(
-            each["key"].removeprefix("alert/"),
-            each["state"],
-            each["since"],
-            each["until"],
-            each["by_"],
-            place("handoff.alerts", each["partition"], each["offset"]),
-        )
-        for each in found
-    ]
-
-
-def _silences(db: apsw.Connection, pattern: PatternRow, now: int) -> list[Told]:
-    """The silences that cover a pattern at a moment: each member that one names is one of its
-    texts, in which `*` stands for anything."""
-    found = rows(
-        db,
-        "select * from silences where since <= :now and until > :now order by id limit 1000",
-        {"now": now},
-    )
-    return [
-        Told(
-            each["id"],
-            "silence",
-            each["since"],
-            each["until"],
-            each["by_"],
-            place("handoff.silences", each["partition"], each["offset"]),
-        )
-        for each in found
-        if all(_fits(pattern, name, texts) for name, texts in listed(each["match_"]).items())
-    ]
-
-
-def _fits(pattern: PatternRow, name: str, texts: list[str]) -> bool:
-    value = getattr(pattern, name, None)
-    if not isinstance(value, str):
-        return False
-    wanted = [re.escape(text).replace(r"\*", ".*") for text in texts]
-    return any(re.fullmatch(text, value, re.DOTALL) for text in wanted)
-
-
-def _earlier(db: apsw.Connection, of: Values) -> list[Occurrence]:
-    found = rows(
-        db,
-        "select * from occurrences where fingerprint = :fingerprint "
-        "order by first_seen desc limit 20",
-        of,
-    )
-    return [
-        Occurrence(
-            each["id"],
-            each["count"],
-            each["first_seen"],
-            each["last_seen"],
-            each["at"],
-            place("handoff.figures", each["partition"], each["offset"]),
-        )
-        for each in found
-    ]
 
 
 def had_last(db: apsw.Connection, violations: str, values: Values) -> list[Had]:
