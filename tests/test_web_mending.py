@@ -15,7 +15,7 @@ from schemas import serde
 from schemas.flow import Record
 from schemas.records import Amendment, Package
 from tests.read_model import CANARY, MINUTE, START, story
-from tests.web_client import Browser, Site
+from tests.web_client import Browser, WebSite
 
 STORY = story()
 LATER = START + 10 * 60 * MINUTE
@@ -23,14 +23,14 @@ CAUSE = "/cause/contract%2Flead%2Fcontext_unstructured%2Femail"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path, STORY)
+def site(tmp_path: Path) -> Iterator[WebSite]:
+    made = WebSite(tmp_path, STORY)
     yield made
     made.close()
 
 
 @pytest.fixture
-def browser(site: Site) -> Browser:
+def browser(site: WebSite) -> Browser:
     return site.browser
 
 
@@ -38,12 +38,12 @@ def held(browser: Browser) -> str:
     return next(link for link in browser.get("/held").links if link.startswith("/held/"))
 
 
-def asked(site: Site) -> Amendment:
+def asked(site: WebSite) -> Amendment:
     (found,) = site.topics.amendments
     return found
 
 
-def answered_by_nobody(site: Site, amendment: Amendment) -> None:
+def answered_by_nobody(site: WebSite, amendment: Amendment) -> None:
     """The amendment as it lies on its topic."""
     key = amendment.task_id.encode()
     site.add(Record("handoff.amendments", 5, 900, key, serde.encode(amendment), LATER, []))
@@ -54,7 +54,7 @@ def record(old: Record, offset: int, value: bytes | None) -> Record:
     return Record(old.topic, old.partition, offset, old.key, value, LATER, [])
 
 
-def revise(site: Site, handoff_id: str, revision: int = 2) -> None:
+def revise(site: WebSite, handoff_id: str, revision: int = 2) -> None:
     """A newer revision of a held handoff comes."""
     old = max(
         (
@@ -72,7 +72,7 @@ def revise(site: Site, handoff_id: str, revision: int = 2) -> None:
 
 
 def test_a_release_is_written_with_its_reason_and_the_revision_that_was_seen(
-    site: Site, browser: Browser
+    site: WebSite, browser: Browser
 ) -> None:
     link = held(browser)
     page = browser.send(browser.get(link).form(link, "release"), reason=" It is urgent. ")
@@ -82,13 +82,13 @@ def test_a_release_is_written_with_its_reason_and_the_revision_that_was_seen(
     assert "Requested. The processor has not answered yet" in page.text
 
 
-def test_who_it_is_never_comes_from_the_form(site: Site, browser: Browser) -> None:
+def test_who_it_is_never_comes_from_the_form(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     browser.send(browser.get(link).form(link, "discard"), reason="No.", by="The boss")
     assert asked(site).by == "unverified"
 
 
-def test_an_amendment_has_the_types_of_the_contract(site: Site, browser: Browser) -> None:
+def test_an_amendment_has_the_types_of_the_contract(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     form = browser.get(link).form(link, "set")
     assert {"field:email", "field:budget"} <= set(form.names)
@@ -115,7 +115,7 @@ def test_an_amendment_has_the_types_of_the_contract(site: Site, browser: Browser
     ],
 )
 def test_what_cannot_be_asked_is_said_and_not_written(
-    site: Site, browser: Browser, wish: str, values: dict[str, str], why: str
+    site: WebSite, browser: Browser, wish: str, values: dict[str, str], why: str
 ) -> None:
     link = held(browser)
     page = browser.send(browser.get(link).form(link, wish), **values)
@@ -124,7 +124,9 @@ def test_what_cannot_be_asked_is_said_and_not_written(
     assert not site.topics.amendments
 
 
-def test_a_second_person_is_told_what_the_first_one_changed(site: Site, browser: Browser) -> None:
+def test_a_second_person_is_told_what_the_first_one_changed(
+    site: WebSite, browser: Browser
+) -> None:
     link = held(browser)
     form = browser.get(link).form(link, "set")
     revise(site, link.removeprefix("/held/"))
@@ -141,7 +143,7 @@ def test_a_second_person_is_told_what_the_first_one_changed(site: Site, browser:
     assert asked(site).revision == 2
 
 
-def test_what_is_held_no_more_cannot_be_released(site: Site, browser: Browser) -> None:
+def test_what_is_held_no_more_cannot_be_released(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     form = browser.get(link).form(link, "release")
     gone = next(
@@ -155,7 +157,7 @@ def test_what_is_held_no_more_cannot_be_released(site: Site, browser: Browser) -
     assert not site.topics.amendments
 
 
-def test_what_is_pending_is_read_from_the_topic(site: Site, browser: Browser) -> None:
+def test_what_is_pending_is_read_from_the_topic(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     page = browser.send(browser.get(link).form(link, "release"), reason="Go.")
     answered_by_nobody(site, asked(site))
@@ -166,7 +168,7 @@ def test_what_is_pending_is_read_from_the_topic(site: Site, browser: Browser) ->
     assert page.status == 200
 
 
-def test_all_that_a_cause_holds_is_mended_with_one_reason(site: Site, browser: Browser) -> None:
+def test_all_that_a_cause_holds_is_mended_with_one_reason(site: WebSite, browser: Browser) -> None:
     form = browser.get(CAUSE).form(CAUSE, "release")
     page = browser.send(form, reason="The form is mended.")
     assert len(site.topics.amendments) == 8
@@ -175,7 +177,7 @@ def test_all_that_a_cause_holds_is_mended_with_one_reason(site: Site, browser: B
     assert "Requested for 8 handoffs" in page.text
 
 
-def test_of_a_cause_all_are_mended_or_none(site: Site, browser: Browser) -> None:
+def test_of_a_cause_all_are_mended_or_none(site: WebSite, browser: Browser) -> None:
     form = browser.get(CAUSE).form(CAUSE, "discard")
     revise(site, held(browser).removeprefix("/held/"))
     page = browser.send(form, reason="Old.")
@@ -184,7 +186,7 @@ def test_of_a_cause_all_are_mended_or_none(site: Site, browser: Browser) -> None
     assert not site.topics.amendments
 
 
-def test_a_broker_that_is_away_takes_nothing_and_says_so(site: Site, browser: Browser) -> None:
+def test_a_broker_that_is_away_takes_nothing_and_says_so(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     form = browser.get(link).form(link, "release")
     site.topics.away = True
@@ -192,7 +194,7 @@ def test_a_broker_that_is_away_takes_nothing_and_says_so(site: Site, browser: Br
     assert not site.topics.amendments
 
 
-def test_a_value_is_shown_after_that_was_written_down(site: Site, browser: Browser) -> None:
+def test_a_value_is_shown_after_that_was_written_down(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     page = browser.get(link)
     form = next(each for each in page.forms if each.action == "/unmask")
@@ -206,7 +208,7 @@ def test_a_value_is_shown_after_that_was_written_down(site: Site, browser: Brows
     assert ("7" if entry.field == "budget" else CANARY) in shown.text
 
 
-def test_without_a_reason_or_its_entry_no_value_is_shown(site: Site, browser: Browser) -> None:
+def test_without_a_reason_or_its_entry_no_value_is_shown(site: WebSite, browser: Browser) -> None:
     form = next(e for e in browser.get(held(browser)).forms if e.action == "/unmask")
     assert browser.send(form, reason=" ").status == 400
     site.topics.away = True
@@ -216,7 +218,7 @@ def test_without_a_reason_or_its_entry_no_value_is_shown(site: Site, browser: Br
 
 
 def test_no_value_is_read_from_a_place_that_the_read_model_does_not_hold(
-    site: Site, browser: Browser
+    site: WebSite, browser: Browser
 ) -> None:
     form = next(e for e in browser.get(held(browser)).forms if e.action == "/unmask")
     for topic in ("handoff.internal.feed", "handoff.contracts", "other"):

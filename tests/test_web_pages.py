@@ -10,25 +10,27 @@ from pathlib import Path
 import pytest
 
 from tests.read_model import CANARY, story
-from tests.web_client import HOST, Browser, Site
+from tests.web_client import HOST, Browser, WebSite
 from web.app import build
 from web.context import Console
 from web.model.reader import Model
 
 STORY = story()
 CAUSE = "/cause/contract%2Flead%2Fcontext_unstructured%2Femail"
-PAGES = ("/", "/causes", "/held", "/stalled", "/search?q=t-", CAUSE, "/task?id=t-1")
+PAGES = ("/", "/causes", "/held", "/stalled", "/search?q=t-", CAUSE, "/task?id=t-1",
+         "/map", "/edge?key=handoff%2Fsales%2Fqualify%2Fnurture", "/teams", "/team?id=farmers",
+         "/contracts", "/contract?id=lead", "/receivers", "/audit")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("console"), STORY)
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
+    made = WebSite(tmp_path_factory.mktemp("console"), STORY)
     yield made
     made.close()
 
 
 @pytest.fixture
-def lost(site: Site) -> Iterator[Site]:
+def lost(site: WebSite) -> Iterator[WebSite]:
     """The topics may be taken from it."""
     records = site.topics.records
     yield site
@@ -36,7 +38,7 @@ def lost(site: Site) -> Iterator[Site]:
 
 
 @pytest.fixture
-def browser(site: Site) -> Browser:
+def browser(site: WebSite) -> Browser:
     return site.browser
 
 
@@ -76,7 +78,7 @@ def test_no_value_and_no_typed_word_is_on_a_page(browser: Browser, path: str) ->
     assert CANARY not in browser.get(path).source
 
 
-@pytest.mark.parametrize("path", ["/", "/causes", "/held", "/stalled", "/search?q=t", CAUSE])
+@pytest.mark.parametrize("path", [path for path in PAGES if not path.startswith("/task")])
 def test_every_table_is_there_as_csv(browser: Browser, path: str) -> None:
     page = browser.get(path)
     links = [link for link in page.links if "format=csv" in link]
@@ -139,7 +141,7 @@ def test_only_a_place_that_the_read_model_holds_is_read(browser: Browser) -> Non
         assert browser.get(f"/records/{place}").status == 404
 
 
-def test_what_retention_took_is_a_state_and_no_error(lost: Site, browser: Browser) -> None:
+def test_what_retention_took_is_a_state_and_no_error(lost: WebSite, browser: Browser) -> None:
     link = held_of(browser)[0]
     lost.topics.records = {
         place: each
@@ -150,7 +152,7 @@ def test_what_retention_took_is_a_state_and_no_error(lost: Site, browser: Browse
     assert "past retention" in browser.get("/task?id=t-1").text
 
 
-def test_a_broker_that_is_away_leaves_the_lists(lost: Site, browser: Browser) -> None:
+def test_a_broker_that_is_away_leaves_the_lists(lost: WebSite, browser: Browser) -> None:
     lost.topics.away = True
     assert browser.get("/held").status == 200
     page = browser.get("/task?id=t-1")
@@ -183,7 +185,7 @@ def test_a_place_in_a_list_that_is_none_is_said_in_a_sentence(browser: Browser) 
     assert "begin with its first page" in page.text
 
 
-def test_before_the_read_model_is_built_a_page_says_so(site: Site, tmp_path: Path) -> None:
+def test_before_the_read_model_is_built_a_page_says_so(site: WebSite, tmp_path: Path) -> None:
     console = Console(site.console.settings, Model(tmp_path / "none.sqlite"), site.topics)
     page = Browser(build(site.console.settings, console)).get("/")
     assert page.status == 503
@@ -191,8 +193,9 @@ def test_before_the_read_model_is_built_a_page_says_so(site: Site, tmp_path: Pat
 
 
 def test_without_traffic_every_page_says_what_to_do_next(tmp_path: Path) -> None:
-    site = Site(tmp_path, [])
-    for path in ("/", "/causes", "/held", "/stalled", "/search"):
+    site = WebSite(tmp_path, [])
+    paths = ("/", "/causes", "/held", "/stalled", "/search", "/map", "/teams", "/contracts")
+    for path in (*paths, "/receivers"):
         page = site.browser.get(path)
         assert page.status == 200
         assert not page.rows

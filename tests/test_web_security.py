@@ -15,7 +15,7 @@ from console.lines import Line
 from processors.runtime.settings import SettingsError
 from schemas.flow import Record
 from tests.read_model import START, published, story
-from tests.web_client import Browser, Site
+from tests.web_client import Browser, WebSite
 
 STORY = story()
 KEY = SecretStr("k" * 32)
@@ -24,14 +24,14 @@ CAUSE = "/cause/contract%2Flead%2Fcontext_unstructured%2Femail"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("console"), STORY)
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
+    made = WebSite(tmp_path_factory.mktemp("console"), STORY)
     yield made
     made.close()
 
 
 @pytest.fixture
-def browser(site: Site) -> Iterator[Browser]:
+def browser(site: WebSite) -> Iterator[Browser]:
     yield Browser(site.app)
     site.topics.amendments.clear()
     site.topics.audits.clear()
@@ -82,7 +82,7 @@ def test_another_name_of_this_machine_is_not_answered(browser: Browser, host: st
     ],
 )
 def test_a_form_from_another_site_does_nothing(
-    site: Site, browser: Browser, name: str, value: str
+    site: WebSite, browser: Browser, name: str, value: str
 ) -> None:
     form = browser.get(held(browser)).form(held(browser), "release")
     page = browser.send(form, headers={name: value}, reason="x")
@@ -91,13 +91,13 @@ def test_a_form_from_another_site_does_nothing(
 
 
 @pytest.mark.parametrize("token", ["", "x" * 64, "\u00e9"])
-def test_a_form_without_its_token_does_nothing(site: Site, browser: Browser, token: str) -> None:
+def test_a_form_without_its_token_does_nothing(site: WebSite, browser: Browser, token: str) -> None:
     form = browser.get(held(browser)).form(held(browser), "release")
     assert browser.send(form, reason="x", token=token).status == 403
     assert not site.topics.amendments
 
 
-def test_the_token_of_another_browser_does_nothing(site: Site, browser: Browser) -> None:
+def test_the_token_of_another_browser_does_nothing(site: WebSite, browser: Browser) -> None:
     form = browser.get(held(browser)).form(held(browser), "release")
     other = Browser(site.app)
     other.get("/")
@@ -105,7 +105,7 @@ def test_the_token_of_another_browser_does_nothing(site: Site, browser: Browser)
     assert not site.topics.amendments
 
 
-def test_only_a_form_is_taken_and_only_of_a_size(site: Site, browser: Browser) -> None:
+def test_only_a_form_is_taken_and_only_of_a_size(site: WebSite, browser: Browser) -> None:
     link = held(browser)
     token = browser.get(link).form(link, "release").values["token"]
     own = {"origin": browser.host, "sec-fetch-site": "same-origin"}
@@ -127,7 +127,7 @@ def test_only_a_form_is_taken_and_only_of_a_size(site: Site, browser: Browser) -
 )
 def test_without_sign_in_nobody_else_may_reach_it(tmp_path: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="HANDOFF_CONSOLE"):
-        Site(tmp_path, [], **settings)
+        WebSite(tmp_path, [], **settings)
 
 
 # --- who may what --------------------------------------------------------------------------------
@@ -152,9 +152,9 @@ ROLES = [
 
 
 @pytest.fixture(scope="module")
-def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
     folder = tmp_path_factory.mktemp("signed")
-    made = Site(
+    made = WebSite(
         folder,
         STORY,
         console_access=access(folder, ROLES),
@@ -165,7 +165,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made.close()
 
 
-def person(site: Site, name: str, groups: str = "", address: str = "10.1.2.3") -> Browser:
+def person(site: WebSite, name: str, groups: str = "", address: str = "10.1.2.3") -> Browser:
     made = Browser(site.app, address, URL)
     made.headers = {"x-forwarded-user": name, "x-forwarded-groups": groups}
     site.topics.amendments.clear()
@@ -173,27 +173,27 @@ def person(site: Site, name: str, groups: str = "", address: str = "10.1.2.3") -
     return made
 
 
-def test_a_header_is_believed_from_the_proxy_alone(signed: Site) -> None:
+def test_a_header_is_believed_from_the_proxy_alone(signed: WebSite) -> None:
     assert person(signed, "rita").get("/held").status == 200
     page = person(signed, "rita", address="192.168.0.1").get("/held")
     assert page.status == 403
     assert "t-0" not in page.source
 
 
-def test_nobody_is_shown_nothing(signed: Site) -> None:
+def test_nobody_is_shown_nothing(signed: WebSite) -> None:
     assert person(signed, "").get("/held").status == 401
     page = person(signed, "eve").get("/held")
     assert page.status == 403
     assert "no role is yours" in page.text
 
 
-def test_two_subjects_are_none(signed: Site) -> None:
+def test_two_subjects_are_none(signed: WebSite) -> None:
     browser = Browser(signed.app, "10.1.2.3", URL)
     two = [("x-forwarded-user", "rita"), ("x-forwarded-user", "eve")]
     assert browser.ask("GET", "/held", headers=two).status_code == 401
 
 
-def test_a_reader_has_no_forms_and_may_send_none(signed: Site) -> None:
+def test_a_reader_has_no_forms_and_may_send_none(signed: WebSite) -> None:
     operator = person(signed, "olga", "mending")
     link = held(operator)
     reader = person(signed, "rita")
@@ -206,7 +206,7 @@ def test_a_reader_has_no_forms_and_may_send_none(signed: Site) -> None:
     assert not signed.topics.amendments
 
 
-def test_an_operator_mends_under_their_own_name(signed: Site) -> None:
+def test_an_operator_mends_under_their_own_name(signed: WebSite) -> None:
     operator = person(signed, "olga", "others, mending")
     link = held(operator)
     operator.send(operator.get(link).form(link, "release"), reason="x")
@@ -214,7 +214,7 @@ def test_an_operator_mends_under_their_own_name(signed: Site) -> None:
     assert found.by == "olga"
 
 
-def test_a_form_of_one_person_is_not_one_of_another(signed: Site) -> None:
+def test_a_form_of_one_person_is_not_one_of_another(signed: WebSite) -> None:
     operator = person(signed, "olga", "mending")
     link = held(operator)
     form = operator.get(link).form(link, "release")
@@ -223,7 +223,7 @@ def test_a_form_of_one_person_is_not_one_of_another(signed: Site) -> None:
     assert not signed.topics.amendments
 
 
-def test_an_operator_of_another_workflow_sees_and_changes_nothing_here(signed: Site) -> None:
+def test_an_operator_of_another_workflow_sees_and_changes_nothing_here(signed: WebSite) -> None:
     link = held(person(signed, "rita"))
     otto = person(signed, "otto")
     for path in (link, CAUSE, "/task?id=t-1", "/held?workflow=sales"):
@@ -232,13 +232,13 @@ def test_an_operator_of_another_workflow_sees_and_changes_nothing_here(signed: S
         assert "t-1" not in page.source.replace("/task?id=t-1", "")
 
 
-def test_a_reader_of_another_team_sees_no_record(signed: Site) -> None:
+def test_a_reader_of_another_team_sees_no_record(signed: WebSite) -> None:
     link = held(person(signed, "rita"))
     assert person(signed, "tom").get(link).status == 403
     assert person(signed, "tom").get(CAUSE).status == 403
 
 
-def test_only_an_unmasker_sees_a_value(signed: Site) -> None:
+def test_only_an_unmasker_sees_a_value(signed: WebSite) -> None:
     unmasker = person(signed, "uma")
     link = held(person(signed, "rita"))
     form = next(each for each in unmasker.get(link).forms if each.action == "/unmask")
@@ -251,7 +251,7 @@ def test_only_an_unmasker_sees_a_value(signed: Site) -> None:
     assert not signed.topics.audits
 
 
-def test_with_https_the_cookie_is_of_this_host_alone(signed: Site) -> None:
+def test_with_https_the_cookie_is_of_this_host_alone(signed: WebSite) -> None:
     cookie = person(signed, "rita").ask("GET", "/held").headers["set-cookie"]
     assert cookie.startswith("__Host-")
     assert "; Secure" in cookie
@@ -287,15 +287,15 @@ def hostile_story() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("hostile"), hostile_story())
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
+    made = WebSite(tmp_path_factory.mktemp("hostile"), hostile_story())
     yield made
     made.close()
 
 
-def test_hostile_names_are_text_on_every_page(hostile: Site) -> None:
+def test_hostile_names_are_text_on_every_page(hostile: WebSite) -> None:
     browser = Browser(hostile.app)
-    todo, seen = ["/", "/causes", "/held", "/stalled", "/search?q=t"], set()
+    todo, seen = ["/", "/causes", "/held", "/stalled", "/map", "/teams", "/search?q=t"], set()
     while todo:
         path = todo.pop()
         if path in seen:
@@ -310,7 +310,8 @@ def test_hostile_names_are_text_on_every_page(hostile: Site) -> None:
         assert "49" not in page.rows.get("f", "")
         assert len(page.source) < 500_000
         for link in page.links:
-            if link.startswith(("/held/", "/task?", "/records/", "/cause/")):
+            ours = ("/held/", "/task?", "/records/", "/cause/", "/map", "/edge", "/team", "/audit")
+            if link.startswith(ours) and "format=csv" not in link:
                 todo.append(link)
     assert any(path.startswith("/task?") for path in seen)
     assert any(path.startswith("/held/") for path in seen)
@@ -330,7 +331,7 @@ def test_a_cell_of_a_file_is_no_formula(tmp_path: Path) -> None:
         "occurred_at": START, "context": {"a": 1}, "handoff": {"to": "=1+1"},
     }  # fmt: skip
     line = Line(1, "handoff.tool-outputs", b"@SUM(1)", json.dumps(body).encode(), START, None)
-    site = Site(tmp_path, published([line], START + 1000))
+    site = WebSite(tmp_path, published([line], START + 1000))
     answer = site.browser.ask("GET", "/held?format=csv")
     assert "'@SUM(1)" in answer.text
     assert not [row for row in answer.text.splitlines() if row.startswith(("@", "=", "+", "-"))]

@@ -177,7 +177,7 @@ class Browser:
         return Page(response)
 
 
-class Site:
+class WebSite:
     """The console on a story."""
 
     def __init__(self, folder: Path, records: Iterable[Record], **settings: Any) -> None:

@@ -120,6 +120,7 @@ ENVIRONMENT = Environment(
 ENVIRONMENT.filters.update(
     shown=text.shown,
     visible=text.visible,
+    visible_lines=text.visible_lines,
     value_shown=text.value_shown,
     moment=text.moment,
     percent=text.percent,

@@ -21,6 +21,11 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(map(_sign, text))
 
 
+def visible_lines(text: str) -> str:
+    """The same, where line feeds stay."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def _sign(char: str) -> str:
     if char.isprintable():
         return char

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
-from web.pages import causes, held, record, search, task, today
+from web.pages import audit, causes, held, map, record, registry, search, task, team, today
 
-PAGES: Final[tuple[Any, ...]] = (today, causes, held, task, record, search)
+PAGES: Final[tuple[Any, ...]] = (
+    today, causes, held, map, team, registry, audit, task, record, search,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What keeps breaking: all causes, and one of them, for somebody whom an alert has woken."""
+"""What keeps breaking: all causes, and one of them for somebody whom an alert has woken."""
 
 import logging
 from typing import Final
@@ -21,7 +21,6 @@ from web.model.queries.told import Told
 from web.page import Asked, render, route, see
 from web.pages.today import causes_table
 from web.tables import Cell, Column, Row, Table, row
-from web.text import count
 from web.urls import cause_url, contract_url, held_url, record_url
 
 log = logging.getLogger("handoff.console")
@@ -144,8 +143,8 @@ def _whose(db: apsw.Connection, found: Cause) -> tuple[str | None, list[str]]:
         (found.fingerprint,),
     ).fetchall()
     workflow = found.pattern.workflow if found.pattern else next((each[0] for each in rows), None)
-    teams = {str(team) for _, *both in rows for team in both if team}
-    return workflow if workflow is None else str(workflow), sorted(teams)
+    teams = {team for _, *both in rows for team in both if team}
+    return workflow, sorted(teams)
 
 
 def _message(console: Console, pattern: PatternRow, registered: Registered) -> str | None:
@@ -286,7 +285,7 @@ def _earlier(found: Cause) -> Table:
         [
             row(
                 each.id,
-                Cell(each.count, count(each.count)),
+                each.count,
                 each.first_seen,
                 each.last_seen,
                 each.closed_at,

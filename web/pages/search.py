@@ -47,8 +47,8 @@ def page(asked: Asked) -> Response:
         ],
         "Nothing has that name, or begins with it. Letters count as they are written."
         if text
-        else "Look for the id of a task, of a handoff or of an event, under any of its names, for "
-        "a contract, or for a receiver.",
+        else "Look for the id of a task, a handoff or an event, under any of its names, for a "
+        "contract, or for a receiver.",
     )
     return render(asked, "search.html", "Search", tables=[table], here="", text=text)
 

@@ -1,4 +1,4 @@
-"""A task: its story hop by hop, over its names; what became of each field, and its origin."""
+"""A task: its story hop by hop, over its names, and what became of each field."""
 
 from typing import Final
 

@@ -1,0 +1,184 @@
+"""What is registered: contracts, receivers and sources, since when, and of what use they are."""
+
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from web import cells
+from web.auth.guard import Refusal
+from web.figures import losses_table
+from web.model.queries import registry
+from web.model.queries.registry import DocumentRow
+from web.page import Asked, render, route
+from web.pages.today import causes_table
+from web.tables import Cell, Column, Row, Table, row
+from web.text import percent
+from web.urls import contract_url, edge_url, team_url
+
+NAV: Final = (("Contracts", "/contracts"), ("Receivers", "/receivers"))
+
+
+def contracts(asked: Asked) -> Response:
+    """`/contracts`."""
+    found = asked.console.model.ask(registry.contracts, asked.filters, now=asked.now_ms)
+    sources = asked.console.model.ask(registry.sources, asked.filters, now=asked.now_ms)
+    table = Table(
+        "contracts",
+        "Contracts",
+        [
+            Column("Contract"),
+            Column("Version", "number"),
+            Column("State"),
+            Column("Workflow"),
+            Column("To"),
+            Column("Owner"),
+            Column("Handoffs", "number"),
+            Column("Fidelity", "number"),
+            Column("Registered", "time"),
+        ],
+        [_contract(each) for each in found.rows],
+        "No contract is registered. Draft some from the traffic, and register them.",
+        "handoff discover; handoff contracts apply PATH",
+    )
+    listed = Table(
+        "sources",
+        "Sources",
+        [Column("Source"), Column("Version", "number"), Column("State"),
+         Column("Registered", "time")],
+        [row(f"{e.id}@{e.version}", e.id, e.version, e.status, e.at) for e in sources],
+        "No source is registered: tools write to handoff.tool-outputs themselves.",
+        "handoff sources apply PATH",
+    )  # fmt: skip
+    covered = found.coverage
+    lead = (
+        f"A contract covers {percent(covered.share)} of what was observed: "
+        f"{covered.documented_moves:,} of {covered.moves:,} moves, and {covered.judged:,} of "
+        f"{covered.handoffs:,} handoffs."
+        if covered.share is not None
+        else "Nothing was observed yet that a contract could cover."
+    )
+    return render(
+        asked,
+        "list.html",
+        "Contracts",
+        tables=[table, listed],
+        kinds=("registry",),
+        here="/contracts",
+        lead=lead,
+        fields=("workflow", "team"),
+        range=True,
+    )
+
+
+def contract(asked: Asked) -> Response:
+    """`/contract?id=...`."""
+    id_ = asked.query("id")
+    with asked.console.model.read() as db:
+        found = registry.contract(db, id_, asked.filters, asked.now_ms)
+    if found is None:
+        raise Refusal(404, "No version of that contract was ever registered here.")
+    workflow = found.versions[0].workflow if found.versions else None
+    asked.must("reader", workflow)
+    history = Table(
+        "history",
+        "What was registered when",
+        [Column("Version", "number"), Column("State"), Column("When", "time")],
+        [row(f"{e.version}/{e.place.offset}", e.version, e.status, e.at) for e in found.history],
+        "Its registrations are past retention.",
+    )
+    edges = Table(
+        "edges",
+        "Where it is used",
+        [Column("From → to"), Column("Handoffs", "number"), Column("Fidelity", "number"),
+         Column("Late", "number")],
+        [
+            row(each.key, Cell(f"{each.from_stage} → {each.receiver}", href=edge_url(each.key)),
+                each.sums.begun, Cell(each.sums.fidelity, percent(each.sums.fidelity)),
+                each.sums.late)
+            for each in found.edges
+        ],
+        "It judged no handoff in this range.",
+    )  # fmt: skip
+    return render(
+        asked,
+        "contract.html",
+        f"Contract {id_}",
+        tables=[causes_table(asked, found.patterns), edges, losses_table(found.losses), history],
+        kinds=("registry", "patterns"),
+        here="/contracts",
+        documents=[(each, _pretty(each.document)) for each in found.versions],
+    )
+
+
+def receivers(asked: Asked) -> Response:
+    """`/receivers`."""
+    found = asked.console.model.ask(registry.receivers, asked.filters, now=asked.now_ms)
+    table = Table(
+        "receivers",
+        "Receivers",
+        [
+            Column("Receiver"),
+            Column("State"),
+            Column("Team"),
+            Column("Owner"),
+            Column("Handoffs", "number"),
+            Column("Fidelity", "number"),
+            Column("Late", "number"),
+            Column("Registered", "time"),
+        ],
+        [_receiver(each) for each in found],
+        "No receiver is registered, so every handoff is held.",
+        "handoff receivers apply PATH",
+    )
+    return render(
+        asked,
+        "list.html",
+        "Receivers",
+        tables=[table],
+        kinds=("registry",),
+        here="/receivers",
+        lead="Who gets work, and who is to act on it.",
+        fields=("team",),
+        range=True,
+    )
+
+
+ROUTES: Final = (
+    route("/contracts", contracts),
+    route("/contract", contract),
+    route("/receivers", receivers),
+)
+
+
+def _contract(each: DocumentRow) -> Row:
+    return row(
+        f"{each.id}@{each.version}",
+        Cell(each.id, href=contract_url(each.id)),
+        each.version,
+        cells.state(each.status),
+        each.workflow,
+        each.receiver,
+        cells.owner(each.owner, each.contact),
+        each.use.begun,
+        Cell(each.use.fidelity, percent(each.use.fidelity)),
+        each.at,
+    )
+
+
+def _receiver(each: DocumentRow) -> Row:
+    return row(
+        each.id,
+        each.id,
+        cells.state(each.status),
+        Cell(each.team, href=team_url(each.team) if each.team else None),
+        cells.owner(each.owner, each.contact),
+        each.use.begun,
+        Cell(each.use.fidelity, percent(each.use.fidelity)),
+        each.use.late,
+        each.at,
+    )
+
+
+def _pretty(document: str) -> str:
+    return msgspec.json.format(document, indent=2)
