@@ -79,6 +79,7 @@ def test_what_is_not_signed_goes_no_further(tmp_path: Path, secret: str) -> None
         except urllib.error.URLError:
             return False
 
+    assert program is not None
     environment = {**os.environ, "PAGERDUTY_WEBHOOK_SECRET": secret}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([program, "-c", str(path)], env=environment, stdout=log)

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
-from alerts.metrics import AlertsCollector
 
+from alerts.status import AlertStatus
 from console.main import main
 from processors.runtime import metrics
 from processors.runtime.settings import Settings
@@ -218,7 +218,7 @@ def test_tables_are_complete(page: Path) -> None:
             family.name + ("_total" if family.type == "counter" else "")
             for collector in (
                 metrics.LaneCollector([LaneStatus("integrity")]),
-                AlertsCollector(dict, dict, None),
+                AlertStatus(),
             )
             for family in collector.collect()
         }

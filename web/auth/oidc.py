@@ -31,7 +31,7 @@ class ByOidc:
         self._oidc = access.oidc
         self._url = settings.console_url
         try:
-            from authlib.integrations.starlette_client import OAuth  # type: ignore[import-untyped]  # noqa: PLC0415  # an extra
+            from authlib.integrations.starlette_client import OAuth  # noqa: PLC0415  # an extra
         except ImportError:
             raise SettingsError(
                 "sign-in with OpenID Connect needs Authlib, httpx and itsdangerous; install them "

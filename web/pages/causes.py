@@ -143,8 +143,8 @@ def _whose(db: apsw.Connection, found: Cause) -> tuple[str | None, list[str]]:
         (found.fingerprint,),
     ).fetchall()
     workflow = found.pattern.workflow if found.pattern else next((each[0] for each in rows), None)
-    teams = {team for _, *both in rows for team in both if team}
-    return workflow, sorted(teams)
+    teams = {str(team) for _, *both in rows for team in both if team}
+    return None if workflow is None else str(workflow), sorted(teams)
 
 
 def _message(console: Console, pattern: PatternRow, registered: Registered) -> str | None:
