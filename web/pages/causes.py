@@ -16,7 +16,8 @@ from web.auth.guard import Refusal
 from web.context import Console, Registered
 from web.mending import NotAsked, Revised
 from web.model.queries import causes
-from web.model.queries.causes import Cause, HeldBy, PatternRow, Told
+from web.model.queries.causes import Cause, HeldBy, PatternRow
+from web.model.queries.told import Told
 from web.page import Asked, render, route, see
 from web.pages.today import causes_table
 from web.tables import Cell, Column, Row, Table, row
@@ -141,8 +142,9 @@ def _whose(db: apsw.Connection, found: Cause) -> tuple[str | None, list[str]]:
         "join lanes l on l.id = v.lane where v.fingerprint = ? limit 100",
         (found.fingerprint,),
     ).fetchall()
-    workflow = found.pattern.workflow if found.pattern else next((each[0] for each in rows), None)
-    teams = {team for _, *both in rows for team in both if team}
+    first = next((str(name) for name, *_ in rows), None)
+    workflow = found.pattern.workflow if found.pattern else first
+    teams = {str(team) for _, *both in rows for team in both if team}
     return workflow, sorted(teams)
 
 
