@@ -165,7 +165,7 @@ class Browser:
         """A page."""
         return Page(self.ask("GET", path, **more))
 
-    def send(self, form: Form, headers: dict[str, str] | None = None, **values: str) -> Page:
+    def send(self, form: Form, *, headers: dict[str, str] | None = None, **values: Any) -> Page:
         """Send a form; to where it leads is gone after it."""
         own = {"origin": self.host, "sec-fetch-site": "same-origin"}
         data = {**form.values, **values}
