@@ -92,12 +92,12 @@ def test_an_amendment_has_the_types_of_the_contract(site: WebSite, browser: Brow
     link = held(browser)
     form = browser.get(link).form(link, "set")
     assert {"field:email", "field:budget"} <= set(form.names)
-    page = browser.send(form, **{"field:budget": "much", "reason": "They said so."})
+    page = browser.send(form, values={"field:budget": "much", "reason": "They said so."})
     assert page.status == 400
     assert "budget is to be a whole number" in page.text
     assert "much" in page.form(link, "set").values["field:budget"]  # nothing has to be typed again
     assert not site.topics.amendments
-    browser.send(form, **{"field:budget": "12", "field:email": "a@b.c", "reason": "Mail."})
+    browser.send(form, values={"field:budget": "12", "field:email": "a@b.c", "reason": "Mail."})
     assert {name: bytes(raw) for name, raw in asked(site).fields.items()} == {
         "budget": b"12",
         "email": b'"a@b.c"',
@@ -118,7 +118,7 @@ def test_what_cannot_be_asked_is_said_and_not_written(
     site: WebSite, browser: Browser, wish: str, values: dict[str, str], why: str
 ) -> None:
     link = held(browser)
-    page = browser.send(browser.get(link).form(link, wish), **values)
+    page = browser.send(browser.get(link).form(link, wish), values)
     assert page.status == 400
     assert why in page.text
     assert not site.topics.amendments
@@ -130,7 +130,7 @@ def test_a_second_person_is_told_what_the_first_one_changed(
     link = held(browser)
     form = browser.get(link).form(link, "set")
     revise(site, link.removeprefix("/held/"))
-    page = browser.send(form, **{"field:email": "a@b.c", "reason": "Late."})
+    page = browser.send(form, values={"field:email": "a@b.c", "reason": "Late."})
     assert page.status == 409
     assert "You saw revision 1; somebody was faster, and the newest is revision 2" in page.text
     assert "budget" in page.text

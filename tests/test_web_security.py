@@ -264,7 +264,7 @@ HOSTILE = "\"'><script>alert(1)</script>\u202e\x1b[31m{{7*7}}"
 
 def hostile_story() -> list[Record]:
     """A task whose every name, that a tool or a person chooses, is hostile."""
-    body = {
+    body: dict[str, Any] = {
         "id": f"e{HOSTILE}",
         "workflow": f"w{HOSTILE}",
         "task_id": f"t{HOSTILE}",

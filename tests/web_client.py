@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -165,10 +165,22 @@ class Browser:
         """A page."""
         return Page(self.ask("GET", path, **more))
 
+<<<<<<< HEAD
     def send(self, form: Form, headers: Any = None, **values: str) -> Page:
         """Send a form, with the headers of a browser or with these, and go where it leads."""
+=======
+    def send(
+        self,
+        form: Form,
+        values: Mapping[str, str] | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        **more: str,
+    ) -> Page:
+        """Send a form; to where it leads is gone after it."""
+>>>>>>> web2
         own = {"origin": self.host, "sec-fetch-site": "same-origin"}
-        data = {**form.values, **values}
+        data = {**form.values, **(values or {}), **more}
         response = self.ask(
             "POST", form.action, data=data, headers=own if headers is None else headers
         )

@@ -142,9 +142,10 @@ def _whose(db: apsw.Connection, found: Cause) -> tuple[str | None, list[str]]:
         "join lanes l on l.id = v.lane where v.fingerprint = ? limit 100",
         (found.fingerprint,),
     ).fetchall()
-    workflow = found.pattern.workflow if found.pattern else next((each[0] for each in rows), None)
+    first = next((str(name) for name, *_ in rows), None)
+    workflow = found.pattern.workflow if found.pattern else first
     teams = {str(team) for _, *both in rows for team in both if team}
-    return None if workflow is None else str(workflow), sorted(teams)
+    return workflow, sorted(teams)
 
 
 def _message(console: Console, pattern: PatternRow, registered: Registered) -> str | None:

@@ -1,0 +1,188 @@
+"""Sign-in with OpenID Connect, against a provider of its own that signs real tokens."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from pydantic import SecretStr
+from ruamel.yaml import YAML
+
+from tests.web_client import Browser, WebSite
+
+CONSOLE = "http://console.example"
+CLIENT = "handoff-console"
+
+
+class Provider:
+    """A provider on this machine. What its tokens say can be changed."""
+
+    def __init__(self) -> None:
+        self.key = RSAKey.generate_key(2048, {"kid": "k1"})
+        self.signs_with = self.key
+        self.claims: dict[str, Any] = {}
+        self.nonce = ""
+        provider = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                url = provider.issuer
+                if self.path == "/keys":
+                    self._say({"keys": [provider.key.as_dict(private=False)]})
+                    return
+                self._say(
+                    {
+                        "issuer": url,
+                        "authorization_endpoint": f"{url}/authorize",
+                        "token_endpoint": f"{url}/token",
+                        "jwks_uri": f"{url}/keys",
+                        "id_token_signing_alg_values_supported": ["RS256"],
+                    }
+                )
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                token = provider.token()
+                self._say({"access_token": "a", "token_type": "Bearer", "id_token": token})
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing."""
+
+            def _say(self, body: dict[str, Any]) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.issuer = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def token(self) -> str:
+        """An identity, signed."""
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer, "aud": CLIENT, "sub": "1", "email": "dana@example.com",
+            "email_verified": True, "groups": ["mending", "unnamed"], "iat": now,
+            "exp": now + 60, "nonce": self.nonce, **self.claims,
+        }  # fmt: skip
+        return jwt.encode({"alg": "RS256", "kid": "k1"}, claims, self.signs_with)
+
+    def close(self) -> None:
+        """End it."""
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    made = Provider()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path, provider: Provider) -> Iterator[WebSite]:
+    path = tmp_path / "access.yaml"
+    with path.open("w") as file:
+        YAML().dump(
+            {
+                "kind": "ConsoleAccess",
+                "oidc": {"issuer": provider.issuer, "client_id": CLIENT},
+                "roles": [{"who": ["group:mending"], "role": "operator"}],
+            },
+            file,
+        )
+    made = WebSite(
+        tmp_path, [], console_access=path, console_key=SecretStr("k" * 32),
+        console_oidc_secret=SecretStr("secret"), console_url=CONSOLE,
+    )  # fmt: skip
+    yield made
+    made.close()
+
+
+def signed_in(site: WebSite, provider: Provider, path: str = "/held?team=a") -> tuple[Browser, Any]:
+    """Sign in as the browser does that a page has sent away; the last answer."""
+    browser = Browser(site.app, host=CONSOLE)
+    begin = browser.ask("GET", path).headers["location"]
+    away = browser.ask("GET", begin).headers["location"]
+    asked = parse_qs(urlsplit(away).query)
+    assert asked["redirect_uri"] == [f"{CONSOLE}/sign-in/back"]
+    assert asked["code_challenge_method"] == ["S256"]
+    provider.nonce = asked["nonce"][0]
+    query = {"code": "c", "state": asked["state"][0]}
+    return browser, browser.ask("GET", "/sign-in/back", params=query)
+
+
+def test_a_sign_in_leads_back_to_the_page_that_was_asked_for(
+    site: WebSite, provider: Provider
+) -> None:
+    browser, answer = signed_in(site, provider)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/held?team=a")
+    page = browser.get("/held?team=a")
+    assert page.status == 200
+    assert "dana@example.com" in page.text
+    browser.send(page.form("/sign-out"))
+    assert browser.ask("GET", "/held").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"iss": "https://evil.example"}, 401),
+        ({"aud": "another"}, 401),
+        ({"exp": 1}, 401),
+        ({"nonce": "another"}, 401),
+        ({"email": None}, 403),
+        ({"email_verified": False}, 403),
+    ],
+)
+def test_a_token_that_says_something_else_lets_nobody_in(
+    site: WebSite, provider: Provider, claims: dict[str, Any], status: int
+) -> None:
+    provider.claims = claims
+    browser, answer = signed_in(site, provider)
+    assert answer.status_code == status
+    assert browser.ask("GET", "/held").status_code == 303
+
+
+def test_a_token_of_another_key_lets_nobody_in(site: WebSite, provider: Provider) -> None:
+    provider.signs_with = RSAKey.generate_key(2048, {"kid": "k1"})
+    browser, answer = signed_in(site, provider)
+    assert answer.status_code == 401
+    assert browser.ask("GET", "/held").status_code == 303
+
+
+def test_who_has_no_role_sees_nothing(site: WebSite, provider: Provider) -> None:
+    provider.claims = {"groups": ["others"]}
+    browser, _ = signed_in(site, provider)
+    assert browser.get("/held").status == 403
+
+
+@pytest.mark.parametrize("to", ["https://evil.example", "//evil.example", "/\\evil.example"])
+def test_a_sign_in_leads_nowhere_else(site: WebSite, provider: Provider, to: str) -> None:
+    browser = Browser(site.app, host=CONSOLE)
+    away = browser.ask("GET", "/sign-in", params={"to": to}).headers["location"]
+    asked = parse_qs(urlsplit(away).query)
+    provider.nonce = asked["nonce"][0]
+    query = {"code": "c", "state": asked["state"][0]}
+    assert browser.ask("GET", "/sign-in/back", params=query).headers["location"] == "/"
+
+
+def test_a_state_of_another_browser_lets_nobody_in(site: WebSite, provider: Provider) -> None:
+    browser = Browser(site.app, host=CONSOLE)
+    answer = browser.ask("GET", "/sign-in/back", params={"code": "c", "state": "stolen"})
+    assert answer.status_code == 401
