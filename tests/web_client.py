@@ -165,10 +165,6 @@ class Browser:
         """A page."""
         return Page(self.ask("GET", path, **more))
 
-<<<<<<< HEAD
-    def send(self, form: Form, headers: Any = None, **values: str) -> Page:
-        """Send a form, with the headers of a browser or with these, and go where it leads."""
-=======
     def send(
         self,
         form: Form,
@@ -178,7 +174,6 @@ class Browser:
         **more: str,
     ) -> Page:
         """Send a form; to where it leads is gone after it."""
->>>>>>> web2
         own = {"origin": self.host, "sec-fetch-site": "same-origin"}
         data = {**form.values, **(values or {}), **more}
         response = self.ask(
