@@ -188,7 +188,7 @@ def test_both_tiers_run_the_same_kafka() -> None:
 def test_no_two_classes_share_a_name() -> None:
     """Whoever reads a class's name knows which one it is, in the tests too."""
     places: dict[str, list[str]] = {}
-    for top in ("schemas", "topics", "processors", "alerts", "web", "console", "bench", "tests"):
+    for top in ("schemas", "topics", "processors", "console", "bench", "tests"):
         for path in sorted((ROOT / top).rglob("*.py")):
             for node in ast.parse(path.read_text()).body:
                 if isinstance(node, ast.ClassDef):
