@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
 from tests import alertmanager as alertmanagers
@@ -22,6 +23,10 @@ from tests import outcomes
 from tests.commands import HandoffCommand
 from tests.lanes import Bench
 from tests.secured import SecuredKafka
+
+# How long an example takes hangs on what else the machine does: no test is timed.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 TIERS = {"embedded": 1, "alertmanager": 1, "browser": 1, "kafka": 2, "docker": 3}
 FIXTURES = {

@@ -36,7 +36,7 @@ def test_a_story_is_told_by_rows(path: Path) -> None:
     fill(Store(path), STORY)
     rows = dump(path)
     empty = {name for name, found in rows.items() if not found}
-    assert empty == {"alerts", "silences", "figures", "occurrences", "dead_letters"}
+    assert empty == {"alerts", "silences", "occurrences", "dead_letters"}
     assert len(rows["held"]) == 8  # ten lost their address, one was amended and one discarded
     assert len(rows["handoffs"]) == 30
     assert len(rows["links"]) == 1
