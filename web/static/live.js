@@ -108,7 +108,7 @@
 
   function offer(now, then, fresh, gone) {
     const section = now.closest("section") || now.parentElement;
-    let button = section.querySelector(":scope > .fresh-rows");
+    let button = section.querySelector(".bar > .fresh-rows");
     if (fresh.length === 0 && gone.length === 0) {
       if (button && button !== document.activeElement) button.remove();
       return;
@@ -117,7 +117,7 @@
       button = document.createElement("button");
       button.type = "button";
       button.className = "fresh-rows quiet";
-      section.querySelector(".bar").after(button);
+      section.querySelector(".bar > h2").after(button); // in its line: no row is moved
     }
     const words = [];
     if (fresh.length) words.push(`${fresh.length} new`);
