@@ -70,8 +70,8 @@ def test_at_three_the_forty_of_an_alert_are_sent_on_in_two_minutes(
     assert window.clicks <= 5
 
     served.become(stories.after(stories.two_weeks(now), asked, now + MINUTE))
-    window.until_text(f"{stories.LOST} no longer here", "main")
-    window.click("button.fresh-rows", "no longer here")
+    window.until_text(f"{stories.LOST} gone: show", "main")
+    window.click("button.fresh-rows", "gone")
     window.until_text("It holds no handoff", "main")
     window.open(f"{served.url}/task?id={asked[0].task_id}")
     assert "desk" in window.find("table[data-rows=handoffs]").text

@@ -34,12 +34,14 @@ class ChromiumWindow:
         for each in (
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--disable-extensions", "--disable-background-networking", "--no-first-run",
-            "--force-device-scale-factor=1", "--hide-scrollbars", f"--user-data-dir={self._profile.name}",
-            f"--window-size={width},{height}",
+            "--force-device-scale-factor=1", "--hide-scrollbars",
+            f"--user-data-dir={self._profile.name}", f"--window-size={width},{height}",
         ):  # fmt: skip
             options.add_argument(each)
         self.downloads = Path(self._profile.name) / "downloads"
-        options.add_experimental_option("prefs", {"download.default_directory": str(self.downloads)})
+        options.add_experimental_option(
+            "prefs", {"download.default_directory": str(self.downloads)}
+        )
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = Chrome(options=options, service=Service(shutil.which("chromedriver")))
         self.driver.set_page_load_timeout(30)
@@ -112,7 +114,12 @@ class ChromiumWindow:
 
     def until(self, true: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
         """Wait until something is so."""
-        waiting = WebDriverWait(self.driver, seconds, poll_frequency=0.05, ignored_exceptions=[StaleElementReferenceException])
+        waiting = WebDriverWait(
+            self.driver,
+            seconds,
+            poll_frequency=0.05,
+            ignored_exceptions=[StaleElementReferenceException],
+        )
         try:
             return waiting.until(lambda _: true())
         except Exception as error:
@@ -134,7 +141,8 @@ class ChromiumWindow:
             "const done = arguments[arguments.length - 1];"
             "const some = arguments[0].length ? {runOnly: arguments[0]} : {};"
             "axe.run(document, {resultTypes: ['violations'], ...some}).then("
-            "  r => done(r.violations), e => done([{id: String(e), impact: 'critical', nodes: []}]))",
+            "  r => done(r.violations),"
+            "  e => done([{id: String(e), impact: 'critical', nodes: []}]))",
             list(rules),
         )
         return [

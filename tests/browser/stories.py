@@ -130,9 +130,7 @@ def said(topic: str, task: str, at: int, value: dict[str, Any]) -> Line:
     return Line(1, topic, task.encode(), json.dumps(body).encode(), at, None)
 
 
-def output(
-    task: str, at: int, stage: str, tool: str, context: dict[str, Any], **more: Any
-) -> Line:
+def output(task: str, at: int, stage: str, tool: str, context: dict[str, Any], **more: Any) -> Line:
     """What a tool did."""
     body = {"id": f"{task}-{stage}", "stage": stage, "tool": tool, "context": context, **more}
     return said("handoff.tool-outputs", task, at, body)

@@ -59,12 +59,31 @@
         return;
       }
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      parts(page);
-      const fresh = tables(page);
+      let fresh = 0;
+      keepingPlace(() => {
+        parts(page);
+        fresh = tables(page);
+      });
       say(fresh ? `Live. ${fresh} new.` : "Live.");
     } catch (error) {
       say("Not live: the console does not answer.");
     }
+  }
+
+  // What has the focus, or else is in the middle of the window, stays where it is seen.
+  function keepingPlace(change) {
+    const seen = (each) => {
+      const box = each.getBoundingClientRect();
+      return box.bottom > 0 && box.top < window.innerHeight;
+    };
+    const middle = document.elementFromPoint(window.innerWidth / 2, window.innerHeight / 2);
+    const focus = document.activeElement;
+    const place = focus && focus.closest("section, header") && seen(focus)
+      ? focus
+      : middle && middle.closest("tr, section");
+    const before = place ? place.getBoundingClientRect().top : 0;
+    change();
+    if (place && place.isConnected) window.scrollBy(0, place.getBoundingClientRect().top - before);
   }
 
   function parts(page) {
@@ -121,7 +140,7 @@
     }
     const words = [];
     if (fresh.length) words.push(`${fresh.length} new`);
-    if (gone.length) words.push(`${gone.length} no longer here`);
+    if (gone.length) words.push(`${gone.length} gone`);
     button.textContent = `${words.join(", ")}: show`;
     button.onclick = () => {
       const place = section.querySelector("[data-rows]");
