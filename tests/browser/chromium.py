@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Selenium, as a person uses it: clicks and keys, which are counted."""
+"""Debian's Chromium, driven by Selenium as a person uses it: by keys, and by counted clicks."""
 
 import shutil
 import tempfile
@@ -74,7 +74,8 @@ class ChromiumWindow:
                     return each
             return None
 
-        return self.until(found, f"{css} {text or ''}")
+        shown: WebElement = self.until(found, f"{css} {text or ''}")
+        return shown
 
     def click(self, css: str, text: str | None = None) -> None:
         """Press it; where that leads to another page, wait for that."""
@@ -132,7 +133,7 @@ class ChromiumWindow:
 
     def console(self) -> list[str]:
         """What the browser complained of since it was asked last."""
-        return [each["message"] for each in self.driver.get_log("browser")]
+        return [each["message"] for each in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def findings(self, *rules: str) -> list[str]:
         """What axe-core finds on the page that is serious or critical, by these rules or by all."""
