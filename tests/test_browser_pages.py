@@ -154,6 +154,60 @@ def test_who_watches_keeps_no_server_from_its_end(
     window.until_text("Not live", "#live")
 
 
+# --- several people ------------------------------------------------------------------------------
+
+
+def test_whoever_is_second_is_told_so_and_types_nothing_again(
+    window: ChromiumWindow, served: ServedSite
+) -> None:
+    link = held(window, served.url)
+    window.open(link)
+    window.type("input[name='field:email']", "lead@example.org")
+    window.type("#why-set", "They called.")
+
+    path = urlsplit(link).path
+    other = served.site.browser
+    other.send(other.get(path).form(path, "set"), **{"field:budget": "9", "reason": "A typo."})
+    first = list(served.site.topics.amendments)
+    served.become(stories.after(stories.two_weeks(NOW), first, NOW + MINUTE))
+    window.click("button", "Set, and judge it again")
+    window.until_text("somebody was faster", "[role=alert]")
+    assert "budget" in window.text("[role=alert]")
+    assert served.site.topics.amendments == first
+    window.click("button", "Set, and judge it again")
+    window.until_text("Requested", "#held-state")
+    second = served.site.topics.amendments[-1]
+    assert (second.revision, second.reason) == (2, "They called.")
+    assert bytes(second.fields["email"]) == b'"lead@example.org"'
+
+
+def test_each_role_sees_its_own_and_a_sign_in_that_ends_is_told(
+    window: ChromiumWindow, tmp_path: Path
+) -> None:
+    access = {
+        "kind": "ConsoleAccess",
+        "proxy": {"addresses": ["127.0.0.1/32"]},
+        "roles": [{"who": ["rita"], "role": "reader"}, {"who": ["olga"], "role": "operator"}],
+    }
+    records = published(stories.two_weeks(NOW), NOW)
+    served = ServedSite(tmp_path, records, access)
+    try:
+        for name, forms in (("rita", 0), ("olga", 4)):
+            window.headers(X_Forwarded_User=name)
+            window.open(f"{served.url}{CAUSE}")
+            assert name in window.text(".who")
+            assert window.count(".panel form") == forms
+        window.until_text("Live.", "#live")
+        window.headers(X_Forwarded_User="")
+        served.become(records)
+        window.until_text("Your sign-in has ended", "#live")
+        assert stories.OWNER in window.text("#cause-facts")  # what was there is left to be read
+    finally:
+        window.headers()
+        window.console()
+        served.close()
+
+
 # --- hostile text --------------------------------------------------------------------------------
 
 

@@ -61,6 +61,12 @@ class ChromiumWindow:
         feature = {"name": "prefers-color-scheme", "value": name}
         self._cdp("Emulation.setEmulatedMedia", features=[feature])
 
+    def headers(self, **named: str) -> None:
+        """What a proxy adds to each request of the window."""
+        self._cdp("Network.enable")
+        given = {name.replace("_", "-"): value for name, value in named.items()}
+        self._cdp("Network.setExtraHTTPHeaders", headers=given)
+
     def open(self, url: str) -> None:
         """Type an address."""
         self.driver.get(url)

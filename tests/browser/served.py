@@ -3,10 +3,13 @@
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from pydantic import SecretStr
+from ruamel.yaml import YAML
 
 from schemas.flow import Record
 from tests.read_model import fill
@@ -16,15 +19,29 @@ from web.records import Place
 
 
 class ServedSite:
-    """A console at `url`. `close` ends it."""
+    """A console at `url`. `close` ends it. With an access file its proxy is the browser."""
 
-    def __init__(self, folder: Path, records: Iterable[Record]) -> None:
-        self.site = WebSite(folder, records)
-        self.site.store.seen(int(time.time() * 1000))
+    def __init__(
+        self, folder: Path, records: Iterable[Record], access: Mapping[str, Any] | None = None
+    ) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        settings: dict[str, Any] = {}
+        if access is not None:
+            path = folder / "access.yaml"
+            with path.open("w") as file:
+                YAML().dump(access, file)
+            settings = {
+                "console_access": path, "console_url": self.url, "console_key": SecretStr("k" * 32)
+            }  # fmt: skip
+        self.site = WebSite(folder, records, **settings)
+        self.site.store.seen(int(time.time() * 1000))
         config = uvicorn.Config(
-            self.site.app, log_config=None, access_log=False, timeout_graceful_shutdown=1
+            self.site.app,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
