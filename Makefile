@@ -12,7 +12,7 @@ REQUIRED := KAFKA ALERTMANAGER BROWSER DOCKER
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help install check test kafka demo bench stall chaos reliability simulate sidebyside mutants frameworks lock clean
+.PHONY: help install check test kafka demo bench stall chaos reliability simulate sidebyside mutants screenshots frameworks lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ sidebyside: install ## whether the checkout OTHER=path publishes the same as thi
 
 mutants: install ## change one operator of the core at a time: what does no test see? FILES="a b:12"
 	@$(BIN)/python -m tests.mutants $(FILES)
+
+screenshots: install ## take the pictures of the console in docs/console again
+	@$(BIN)/python -m tests.browser.screenshots
 
 frameworks: install ## the agent frameworks whose traffic tests import, about 200 MB
 	@$(PIP) install --require-hashes -r requirements-frameworks.txt

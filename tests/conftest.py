@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker
 from tests import alertmanager as alertmanagers
 from tests import outcomes
+from tests.browser import chromium
 from tests.commands import HandoffCommand
 from tests.lanes import Bench
 from tests.secured import SecuredKafka
@@ -34,6 +35,7 @@ FIXTURES = {
     "apache": "kafka",
     "secured": "kafka",
     "alertmanager": "alertmanager",
+    "window": "browser",
 }
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PASSED = pytest.StashKey[Counter[str]]()
@@ -91,6 +93,16 @@ def alertmanager(tmp_path: Path) -> Iterator[alertmanagers.RunningAlertmanager]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[chromium.ChromiumWindow]:
+    """A window of a real Chromium, for all tests of a module."""
+    if (why := chromium.missing()) is not None:
+        cannot_run("browser", why)
+    made = chromium.ChromiumWindow()
+    yield made
+    made.close()
 
 
 @pytest.fixture

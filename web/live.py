@@ -27,7 +27,7 @@ class Watchers:
         try:
             version = self._changes.version
             yield f"retry: {GAP_MS}\n{_message(version, ())}"
-            while True:
+            while not self._changes.ended:
                 changed = await self._changes.wait(version, QUIET_SECONDS)
                 version = changed.version
                 if changed.kinds:

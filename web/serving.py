@@ -72,4 +72,5 @@ def serving(settings: Settings, listening: socket.socket) -> Iterator[Builder]:
         thread.start()
         stack.callback(thread.join)
         stack.callback(setattr, server, "should_exit", True)
+        stack.callback(console.changes.end)  # who watches would keep the server from its end
         yield builder

@@ -13,7 +13,7 @@ from web.text import iso, moment, shown, visible
 
 # What makes a program for tables read a text as a formula (OWASP, CSV injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
-Kind = Literal["text", "number", "time"]
+Kind = Literal["text", "words", "number", "time"]  # words: a sentence
 Scalar = str | int | float | datetime | None
 MIME: Final = "text/csv; charset=utf-8"
 

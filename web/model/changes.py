@@ -29,6 +29,7 @@ class Changes:
         self._last: dict[str, int] = {}  # kind: the version that touched it last
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
+        self.ended = False
 
     @property
     def version(self) -> int:
@@ -43,7 +44,16 @@ class Changes:
         with self._lock:
             self._version += 1
             self._last.update(dict.fromkeys(touched, self._version))
-            loop = self._loop
+        self._wake_soon()
+
+    def end(self) -> None:
+        """No change follows: who waits is told at once. Any thread may say so."""
+        with self._lock:
+            self.ended = True
+        self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        loop = self._loop
         if loop is not None:
             try:
                 loop.call_soon_threadsafe(self._wake)
@@ -66,11 +76,13 @@ class Changes:
             return Changed(self._version, kinds)
 
     async def wait(self, version: int, seconds: float) -> Changed:
-        """Wait until something has changed after a version, for `seconds` at most; then no kinds
-        are told."""
+        """Wait until something has changed after a version, for `seconds` at most, or until no
+        change follows; then no kinds are told."""
         end = asyncio.get_running_loop().time() + seconds
         while True:
             with self._lock:
+                if self.ended:
+                    return Changed(version, frozenset())
                 self._loop = asyncio.get_running_loop()
                 if self._version == version:
                     self._event = self._event or asyncio.Event()

@@ -225,7 +225,7 @@ def _why(found: HeldOne, messages: Mapping[str, str]) -> Table:
             Column("What"),
             Column("Field"),
             Column("State"),
-            Column("In a sentence"),
+            Column("In a sentence", "words"),
             Column("Had last by"),
             Column("Since", "time"),
         ],

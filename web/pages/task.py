@@ -156,7 +156,7 @@ def _violations(told: story.TaskStory) -> Table:
             Column("Field"),
             Column("State"),
             Column("Hop", "number"),
-            Column("In a sentence"),
+            Column("In a sentence", "words"),
             Column("Since", "time"),
         ],
         [

@@ -59,12 +59,31 @@
         return;
       }
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      parts(page);
-      const fresh = tables(page);
+      let fresh = 0;
+      keepingPlace(() => {
+        parts(page);
+        fresh = tables(page);
+      });
       say(fresh ? `Live. ${fresh} new.` : "Live.");
     } catch (error) {
       say("Not live: the console does not answer.");
     }
+  }
+
+  // What has the focus, or else is in the middle of the window, stays where it is seen.
+  function keepingPlace(change) {
+    const seen = (each) => {
+      const box = each.getBoundingClientRect();
+      return box.bottom > 0 && box.top < window.innerHeight;
+    };
+    const middle = document.elementFromPoint(window.innerWidth / 2, window.innerHeight / 2);
+    const focus = document.activeElement;
+    const place = focus && focus.closest("section, header") && seen(focus)
+      ? focus
+      : middle && middle.closest("tr, section");
+    const before = place ? place.getBoundingClientRect().top : 0;
+    change();
+    if (place && place.isConnected) window.scrollBy(0, place.getBoundingClientRect().top - before);
   }
 
   function parts(page) {
@@ -108,7 +127,7 @@
 
   function offer(now, then, fresh, gone) {
     const section = now.closest("section") || now.parentElement;
-    let button = section.querySelector(":scope > .fresh-rows");
+    let button = section.querySelector(".bar > .fresh-rows");
     if (fresh.length === 0 && gone.length === 0) {
       if (button && button !== document.activeElement) button.remove();
       return;
@@ -117,11 +136,11 @@
       button = document.createElement("button");
       button.type = "button";
       button.className = "fresh-rows quiet";
-      section.querySelector(".bar").after(button);
+      section.querySelector(".bar > h2").after(button); // in its line: no row is moved
     }
     const words = [];
     if (fresh.length) words.push(`${fresh.length} new`);
-    if (gone.length) words.push(`${gone.length} no longer here`);
+    if (gone.length) words.push(`${gone.length} gone`);
     button.textContent = `${words.join(", ")}: show`;
     button.onclick = () => {
       const place = section.querySelector("[data-rows]");
