@@ -167,7 +167,7 @@ def test_whoever_is_second_is_told_so_and_types_nothing_again(
 
     path = urlsplit(link).path
     other = served.site.browser
-    other.send(other.get(path).form(path, "set"), **{"field:budget": "9", "reason": "A typo."})
+    other.send(other.get(path).form(path, "set"), {"field:budget": "9", "reason": "A typo."})
     first = list(served.site.topics.amendments)
     served.become(stories.after(stories.two_weeks(NOW), first, NOW + MINUTE))
     window.click("button", "Set, and judge it again")
