@@ -230,9 +230,12 @@ def test_a_refusal_is_a_dead_letter_and_no_end_is_told(stage: AlertBench) -> Non
     service = stage.start(sink, other)
     stage.told("contract/a/rejected")
     stage.producer.flush(10)
-    wait_for(
-        lambda: service.status.figures()["chat"].outcomes.get("refused") == 1, 30, "it is refused"
-    )
+
+    def is_refused() -> bool:
+        figures = service.status.figures().get("chat")  # none until it tells alerts
+        return figures is not None and figures.outcomes.get("refused") == 1
+
+    wait_for(is_refused, 30, "it is refused")
     stage.told("contract/a/rejected", status="closed")
     stage.producer.flush(10)
     wait_for(lambda: other.actions() == ["trigger", "resolve"], 30, "the other sink is told both")
