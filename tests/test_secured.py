@@ -55,8 +55,8 @@ PROCESSORS: dict[str, AnyProcessor] = {
     "run --processor intake": intake(1 << 20, 86_400_000),
     "run --processor traces": traces_processor(TraceLimits(), Defaults()),
 }
-# A service: it is no command that ends.
-SERVICES = {"alerts run"}
+# Services: no commands that end.
+SERVICES = {"alerts run", "console"}
 PEOPLE = sorted(set(rows()) - set(PROCESSORS) - SERVICES - {"a tool", "a receiver"})
 # They ask no cluster.
 OFFLINE = {"up", "demo", "run", "contracts lint", "import"}
