@@ -53,7 +53,6 @@ class Health:
         }
         if foreign := self._foreign():
             inputs[_INTAKE] = foreign
-        places = self._places(inputs)
         groups = Groups(self._settings)
         try:
             names = {name: clients.group_id(self._settings, name) for name in inputs}
@@ -63,9 +62,8 @@ class Health:
         for why in unknown.values():
             raise GroupQueryFailed(why)
         problems = []
-        for name, of_group in places.items():
-            has = self._bounds(of_group)
-            at = committed(self._settings, names[name], of_group, _SECONDS)
+        for name, has in self._inputs(inputs).items():
+            at = committed(self._settings, names[name], list(has), _SECONDS)
             # Where nothing was committed, the group has all from the first record on before it.
             at = {place: at.get(place, each.first) for place, each in has.items()}
             ends = {place: each.end for place, each in has.items()}
@@ -88,21 +86,17 @@ class Health:
                 found.update(source.topic)
         return sorted(found)
 
-    def _places(self, inputs: dict[str, list[str]]) -> dict[str, list[Place]]:
-        """The partitions of the inputs that are there."""
+    def _inputs(self, inputs: dict[str, list[str]]) -> dict[str, dict[Place, Bounds]]:
+        """What the inputs that are there hold."""
         admin = clients.admin(self._settings)
         try:
             seen = look(admin, {topic for each in inputs.values() for topic in each}, _SECONDS)
-        finally:
-            clients.close_admin(admin)
-        return {
-            name: [(t, n) for t in topics if t in seen.topics for n in seen.topics[t].leaders]
-            for name, topics in inputs.items()
-        }
-
-    def _bounds(self, places: list[Place]) -> dict[Place, Bounds]:
-        admin = clients.admin(self._settings)
-        try:
-            return bounds(admin, places)
+            return {
+                name: bounds(
+                    admin,
+                    [(t, n) for t in topics if t in seen.topics for n in seen.topics[t].leaders],
+                )
+                for name, topics in inputs.items()
+            }
         finally:
             clients.close_admin(admin)

@@ -22,7 +22,10 @@ class Progress:
     ) -> str | None:
         """Take in a look at `now` (seconds of a clock that only rises): why the group is not well,
         or None. `ends` and `committed` are those of all its inputs, the next offset in each."""
-        self._gone_since = None if members else (self._gone_since or now)
+        if members:
+            self._gone_since = None
+        elif self._gone_since is None:
+            self._gone_since = now
         for place in self._due.keys() - ends.keys():
             del self._due[place]  # it is an input no more
         for place, end in ends.items():

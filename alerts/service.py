@@ -337,8 +337,7 @@ class _Active:
                 raise Fatal(f"patterns cannot be read: {error.str()}")
         for event in self._beside.events(0.0, self._clock()):
             self._decide(event)
-        while not self._results.empty():
-            self._answered(self._results.get())
+        self._hear()
         if time.monotonic() - self._ticked >= _TICK_SECONDS:
             self._ticked = time.monotonic()
             self.settle()
@@ -347,14 +346,18 @@ class _Active:
 
     def settle(self) -> None:
         """Decide what waits, and tell it."""
-        while not self._results.empty():
-            self._answered(self._results.get())
+        self._hear()
         self._decide(Tick())
         self._commit()
         self._status.causes = Counter(c.reason for c in self.book.causes.values())
         self._status.alerts = Counter(a.state for a in self.book.alerts.values())
         assert self._beside is not None
         self._status.unreadable = self._beside.unreadable
+
+    def _hear(self) -> None:
+        """Take in what sinks have answered."""
+        while not self._results.empty():
+            self._answered(self._results.get())
 
     def _decide(self, event: Event) -> None:
         decision = decide(

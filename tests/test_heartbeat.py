@@ -8,10 +8,13 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from alerts.health import Health
 from alerts.heartbeat import ALIVE, Heartbeat
 from alerts.progress import LIMIT_SECONDS, Progress
 from alerts.sinks.alertmanager import Alertmanager, AlertmanagerSettings
+from processors.runtime.settings import load_settings
 from tests.alertmanager import RunningAlertmanager
+from tests.commands import HandoffCommand
 from tests.receiving import Receiving, Request, until
 
 PLACE = ("handoff.tool-outputs", 3)
@@ -115,3 +118,11 @@ def test_the_alert_that_always_fires_ends_by_itself_when_it_is_withheld(
         await sink.close()
 
     asyncio.run(play())
+
+
+def test_who_is_away_is_seen_on_a_broker(handoff: HandoffCommand) -> None:
+    now = [0.0]
+    health = Health(load_settings(), lambda: now[0])
+    assert health.look() is None
+    now[0] = LIMIT_SECONDS + 1
+    assert health.look() == "integrity has had no member for 5 minutes"
