@@ -140,12 +140,15 @@ class AlertService(threading.Thread):
         lost: list[bool] = []
 
         def revoked(_: object, partitions: list[TopicPartition]) -> None:
+            got.clear()
             lost.append(True)
             consumer.unassign()
 
+        # Nothing is read until the instance is active: a record that came with the callback would
+        # be taken for one that is not ours any more.
         def assigned(_: object, partitions: list[TopicPartition]) -> None:
             got.append(partitions)
-            consumer.assign(self._starts(consumer, partitions))
+            consumer.assign([])
 
         consumer.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=revoked)
         active: _Active | None = None
@@ -190,22 +193,6 @@ class AlertService(threading.Thread):
             self._pacing,
             self._ending.is_set,
         )
-
-    def _starts(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Where to read on: after what was committed, or from the first record that there is."""
-        if not partitions:
-            return []
-        admin = clients.admin(self._settings)
-        try:
-            has = bounds(admin, [(each.topic, each.partition) for each in partitions])
-        finally:
-            clients.close_admin(admin)
-        found = []
-        for each in consumer.committed(partitions, _CALL_SECONDS):
-            first = has[each.topic, each.partition].first
-            offset = max(each.offset, first) if each.offset >= 0 else first
-            found.append(TopicPartition(each.topic, each.partition, offset))
-        return found
 
 
 class _Active:
@@ -257,14 +244,24 @@ class _Active:
             self.book = Book(self._restored())
             self._beside = Beside(settings, routes)
             self._catch_up()
-            for each in mine:
-                [place] = consumer.position([TopicPartition(each.topic, each.partition)])
-                [known] = consumer.committed([place], _CALL_SECONDS)
-                self._positions[each.topic, each.partition] = max(known.offset, 0)
+            self._positions = self._starts(mine)
             self._delivery = self._started(sinks, pacing)
+            consumer.assign([TopicPartition(*place, at) for place, at in self._positions.items()])
         except BaseException:
             self.close(0.0)
             raise
+
+    def _starts(self, mine: list[TopicPartition]) -> dict[tuple[str, int], int]:
+        """Where to read on: after what was committed, or from the first record that there is."""
+        admin = clients.admin(self._settings)
+        try:
+            has = bounds(admin, [(each.topic, each.partition) for each in mine])
+        finally:
+            clients.close_admin(admin)
+        return {
+            (each.topic, each.partition): max(each.offset, has[each.topic, each.partition].first)
+            for each in self._consumer.committed(mine, _CALL_SECONDS)
+        }
 
     def _started(self, sinks: Sequence[Sink], pacing: Limits | None) -> Delivery:
         now = self._clock()

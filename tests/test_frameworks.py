@@ -5,6 +5,7 @@ shipping agent, whose contract asks for the address. With the whole history noth
 filter that takes the tools out of it, the address is.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -151,7 +152,7 @@ def agents_sdk(path: Path, cut: bool) -> None:
     )
     processor = BatchTraceProcessor(Exporter())
     set_trace_processors([processor])
-    Runner.run_sync(triage, "My parcel never came.")
+    asyncio.run(Runner.run(triage, "My parcel never came."))
     processor.force_flush()
     processor.shutdown()
     set_trace_processors([])

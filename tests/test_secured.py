@@ -367,7 +367,7 @@ def test_a_plan_does_not_offer_to_create_what_it_may_not_see(stage: Stage, prefi
     assert result.exit_code == 4
     assert "create" not in result.output
     assert "DESCRIBE on the topics" in result.output
-    assert "and 16 more; grant them" in result.output
+    assert re.search(r" and \d\d more; grant them", result.output)
     rights = stage.allow("topics plan")
     hidden = Right("DESCRIBE", "topic", stage.names.queue)
     assert hidden in rights
@@ -449,9 +449,10 @@ def test_a_running_processor_names_what_its_probe_may_not_do(stage: Stage) -> No
         ),
         (topic, f"{topic.name} does not take records", f"no longer: {topic.name} does not take "),
     ):
+        since = len(stage.log)
         with stage.without(stage.processor, right):
-            stage.logs(f"the right {right} is missing")
-            assert what in stage.log
+            stage.logs(f"the right {right} is missing", since)
+            stage.logs(what, since)
             still = len(stage.log)
         stage.logs(afterwards, since=still)
 

@@ -50,7 +50,7 @@ def read_cluster(admin: AdminClient, names: Sequence[str]) -> ClusterTopics:
 
 
 def apply(admin: AdminClient, changes: Sequence[Change]) -> None:
-    """Carry out a plan, and wait until every topic of it can be used.
+    """Carry out a plan, and wait until every topic of it can be used and its settings are in force.
 
     When the plan has a refusal, nothing is done, and its reasons are raised as one TopicError. A
     topic that somebody else has created in the meantime is left as it is. Raises TopicError, or
@@ -61,12 +61,14 @@ def apply(admin: AdminClient, changes: Sequence[Change]) -> None:
         raise TopicError("\n".join(refused))
     _create(admin, [change for change in changes if isinstance(change, Create)])
     _add_partitions(admin, [change for change in changes if isinstance(change, AddPartitions)])
-    _set_config(admin, [change for change in changes if isinstance(change, SetConfig)])
+    settings = [change for change in changes if isinstance(change, SetConfig)]
+    _set_config(admin, settings)
     counts = {change.topic: change.partitions for change in changes if isinstance(change, Create)}
     counts |= {
         change.topic: change.after for change in changes if isinstance(change, AddPartitions)
     }
     _wait_until_usable(admin, counts)
+    _wait_until_set(admin, {change.topic: change.after for change in settings})
 
 
 def _create(admin: AdminClient, changes: Iterable[Create]) -> None:
@@ -125,6 +127,26 @@ def _wait_until_usable(admin: AdminClient, counts: Mapping[str, int]) -> None:
             raise TopicError(
                 f"{', '.join(late)} did not become usable within {CARRY_OUT_SECONDS:.0f} s: "
                 "look at the cluster's brokers, then apply again."
+            )
+        time.sleep(0.05)
+
+
+def _wait_until_set(admin: AdminClient, settings: Mapping[str, Mapping[str, str]]) -> None:
+    """Wait until the broker that is asked has heard of the settings of every topic."""
+    limit = time.monotonic() + CARRY_OUT_SECONDS
+    while True:
+        seen = read_cluster(admin, list(settings)).topics
+        late = [
+            name
+            for name, wanted in settings.items()
+            if name not in seen or not wanted.items() <= seen[name].config.items()
+        ]
+        if not late:
+            return
+        if time.monotonic() > limit:
+            raise TopicError(
+                f"the settings of {', '.join(late)} were accepted, and are not in force after "
+                f"{CARRY_OUT_SECONDS:.0f} s: run `handoff topics plan` to see what differs."
             )
         time.sleep(0.05)
 
