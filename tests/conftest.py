@@ -1,9 +1,10 @@
 """Brokers for tests, and what runs where.
 
-Tests run in the order fast, embedded, kafka, docker. A test is put in a tier by the broker fixture
-it asks for, or by its marker. `HANDOFF_REQUIRE_KAFKA=1` turns "cannot run here" into a failure, and
-a session in which no such test passed into one too; so do `HANDOFF_REQUIRE_DOCKER`,
-`HANDOFF_REQUIRE_ALERTMANAGER` and `HANDOFF_REQUIRE_BROWSER`.
+Tests run in the order fast, embedded, kafka, docker; `make test` runs those before kafka in several
+processes. A test is put in a tier by the broker fixture it asks for, or by its marker.
+`HANDOFF_REQUIRE_KAFKA=1` turns "cannot run here" into a failure, and a session in which no such
+test passed into one too; so do `HANDOFF_REQUIRE_DOCKER`, `HANDOFF_REQUIRE_ALERTMANAGER` and
+`HANDOFF_REQUIRE_BROWSER`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FIXTURES = {
     "window": "browser",
 }
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-PASSED = pytest.StashKey[Counter[str]]()
+PASSED = pytest.StashKey["PassedTiers"]()
 
 
 def required(tier: str) -> bool:
@@ -167,8 +168,20 @@ def tiers(item: pytest.Item) -> set[str]:
     return {mark.name for mark in item.iter_markers() if mark.name in TIERS}
 
 
+class PassedTiers:
+    """Counts the tests that passed, by tier, in the process that all reports come to."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self.counts.update(TIERS.keys() & report.keywords.keys())
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[PASSED] = Counter()
+    config.stash[PASSED] = PassedTiers()
+    config.pluginmanager.register(config.stash[PASSED])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -176,11 +189,9 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.when == "call":
-        if call.excinfo is None:
-            item.config.stash[PASSED].update(tiers(item))
-        if (fault := item.get_closest_marker("fault")) is not None and not report.skipped:
-            outcomes.write(fault.args[0], passed=call.excinfo is None)
+    fault = item.get_closest_marker("fault")
+    if call.when == "call" and fault is not None and not report.skipped:
+        outcomes.write(fault.args[0], passed=call.excinfo is None)
     return report
 
 
@@ -199,5 +210,7 @@ def pytest_terminal_summary(
 
 
 def missing_tiers(config: pytest.Config) -> list[str]:
-    passed = config.stash[PASSED]
+    if hasattr(config, "workerinput"):  # one of several processes: it has a part of the tests
+        return []
+    passed = config.stash[PASSED].counts
     return [tier for tier in TIERS if required(tier) and not passed[tier]]
