@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from alerts.beside import Beside
 from alerts.building import heartbeat_url
 from alerts.delivery import Delivery, Sink
-from alerts.health import Health
+from alerts.health import Health, untold
 from alerts.heartbeat import Heartbeat
 from alerts.notification import Delivered
 from alerts.pacing import Limits
@@ -228,6 +228,7 @@ class _Active:
         self._letters: list[Output] = []
         self._sends: list[Send] = []
         self._ticked = 0.0
+        self._settled = time.monotonic()
         producer_id = f"{settings.application_id}-{NAME}"
         self._transactions = Transactions(
             lambda on_delivery: clients.transactional_producer(
@@ -273,7 +274,9 @@ class _Active:
             every = self._heartbeat.every if self._heartbeat else DEFAULT_HEARTBEAT
             url = heartbeat_url(self._heartbeat) if self._heartbeat else None
             health = Health(self._settings)
-            beat = Heartbeat(health.look, url, alertmanagers, every.total_seconds())
+            beat = Heartbeat(
+                lambda: health.look() or self._untold(), url, alertmanagers, every.total_seconds()
+            )
             self._status.heartbeat = beat
             beside.append(beat.run)
         delivery = Delivery(sinks, self._results.put, limits=pacing, beside=beside)
@@ -282,6 +285,9 @@ class _Active:
         for send in again(self.book, self._routing, now, self._console):
             delivery.submit(send.sink, send.notification, in_doubt=True)
         return delivery
+
+    def _untold(self) -> str | None:
+        return untold(self._status.figures(), time.monotonic() - self._settled)
 
     def _restored(self) -> Iterable[AlertEntry]:
         """The entries of `handoff.alerts`."""
@@ -346,6 +352,7 @@ class _Active:
         self._hear()
         self._decide(Tick())
         self._commit()
+        self._settled = time.monotonic()
         self._status.causes = Counter(c.reason for c in self.book.causes.values())
         self._status.alerts = Counter(a.state for a in self.book.alerts.values())
         assert self._beside is not None
