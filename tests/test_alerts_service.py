@@ -69,7 +69,7 @@ def well(_: Notification) -> Answer:
 class AlertBench:
     """The topics on a broker, and what is written to them."""
 
-    def __init__(self, servers: str, prefix: str) -> None:
+    def __init__(self, servers: str, prefix: str, *, topics: bool = True) -> None:
         self.settings = Settings(
             kafka_bootstrap_servers=servers,
             topic_prefix=prefix,
@@ -77,15 +77,19 @@ class AlertBench:
             kafka={"session.timeout.ms": "6000"},
         )
         self.prefix = prefix
-        topics = [t for t in catalogue(prefix, 1) if not t.queue]
-        admin = AdminClient({"bootstrap.servers": servers})
+        if topics:
+            self._make_topics()
+        self.producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
+        self._services: list[AlertService] = []
+
+    def _make_topics(self) -> None:
+        topics = [t for t in catalogue(self.prefix, 1) if not t.queue]
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap_servers})
         made = admin.create_topics(
             [NewTopic(t.physical, t.partitions, 1, config=t.config) for t in topics]
         )
         for future in made.values():
             future.result(20)
-        self.producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
-        self._services: list[AlertService] = []
 
     def put(self, topic: str, key: str, value: Any) -> None:
         body = None if value is None else _encode(value)
