@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -35,10 +35,11 @@ from processors.alerts.decide import again, decide, firing
 from processors.alerts.events import (
     Answered,
     CauseOver,
+    CauseTold,
     Event,
-    PersonSaid,
     Send,
     Tick,
+    of_action,
     of_record,
 )
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
@@ -54,7 +55,7 @@ from processors.runtime.transactions import (
     Transactions,
 )
 from schemas import serde
-from schemas.alerts import ACTIONS, ALERTS, AlertAction, AlertEntry
+from schemas.alerts import ACTIONS, ALERTS, AlertEntry
 from schemas.flow import Output, Record, Refused
 from schemas.records import Pattern
 from schemas.routes import AlertRoutes
@@ -75,7 +76,6 @@ DEFAULT_HEARTBEAT: Final = timedelta(minutes=1)
 _CALL_SECONDS: Final = 10.0
 
 _pattern = msgspec.json.Decoder(Pattern).decode
-_action = msgspec.json.Decoder(AlertAction).decode
 _entry = msgspec.json.Decoder(AlertEntry).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -374,40 +374,21 @@ class _Active:
 
     def _read(self, message: Message) -> None:
         topic, partition = message.topic() or "", message.partition() or 0
-        self._positions[topic, partition] = (message.offset() or 0) + 1
-        now = self._clock()
+        offset, value = message.offset() or 0, message.value()
+        self._positions[topic, partition] = offset + 1
+        name = PATTERNS if topic == self._patterns else ACTIONS
+        headers: Any = message.headers() or []
+        at = message.timestamp()[1]
+        record = Record(name, partition, offset, message.key(), value, at, headers)
         try:
-            key, value = (message.key() or b"").decode(), message.value()
-            if topic == self._patterns:
-                self._decide(of_record(key, None if value is None else _pattern(value), now))
+            if name == PATTERNS:
+                self._decide(_of_pattern(record, self._clock()))
             elif value is not None:
-                action = _action(value)
-                until = None if action.until is None else serde.utc(serde.epoch_ms(action.until))
-                self._decide(PersonSaid(action, until))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            kind = "wrong_shape" if isinstance(error, msgspec.ValidationError) else "not_json"
-            name = PATTERNS if topic == self._patterns else ACTIONS
-            self._letter(
-                name,
-                partition,
-                message.offset() or 0,
-                message.key(),
-                message.value(),
-                Refused(kind, "the record is not of its shape; correct who writes it"),
-            )
-
-    def _letter(
-        self,
-        topic: str,
-        partition: int,
-        offset: int,
-        key: bytes | None,
-        value: bytes | None,
-        why: Refused,
-    ) -> None:
-        now = int(self._clock().timestamp() * 1000)
-        record = Record(topic, partition, offset, key=key, value=value, timestamp=now)
-        self._letters.append(serde.dead_letter(record, why))
+                said = of_action(record, self._settings.max_record_bytes)
+                if said is not None:
+                    self._decide(said)
+        except Refused as error:
+            self._letters.append(serde.dead_letter(record, error))
 
     def _answered(self, result: Result) -> None:
         note, outcome = result.notification, result.outcome
@@ -418,15 +399,10 @@ class _Active:
             kind = "given_up" if isinstance(outcome, GivenUp) else "refused"
             event = Answered(result.sink, note.key, note.number, kind, None, why)  # type: ignore[arg-type]
             log.error("an alert was not delivered to %s: %s", result.sink, why)
-            value = _encode(note)
-            self._letter(
-                ALERTS,
-                0,
-                -1,
-                note.key.encode(),
-                value,
-                Refused(f"alert_{kind}", f"the sink {result.sink} did not take it: {why}"),
-            )
+            refused = Refused(f"alert_{kind}", f"the sink {result.sink} did not take it: {why}")
+            now = int(self._clock().timestamp() * 1000)
+            record = Record(ALERTS, 0, -1, note.key.encode(), _encode(note), now)
+            self._letters.append(serde.dead_letter(record, refused))
         self._decide(event)
 
     def _commit(self) -> None:
@@ -471,3 +447,15 @@ class _Active:
                 return
             except BufferError:
                 producer.poll(0.1)
+
+
+def _of_pattern(record: Record, now: datetime) -> CauseTold | CauseOver:
+    """What a record of patterns says. Raises `Refused`."""
+    try:
+        key, value = (record.key or b"").decode(), record.value
+        return of_record(key, None if value is None else _pattern(value), now)
+    except msgspec.ValidationError:
+        kind = "wrong_shape"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        kind = "not_json"
+    raise Refused(kind, "the record is not of its shape; correct who writes it")

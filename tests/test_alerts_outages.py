@@ -74,8 +74,7 @@ def delays(bench: AlertBench, good: Receiving, sinks: Sequence[Sink]) -> list[fl
     wait_for(lambda: service.status.phase == "active", 30, "it is active")
     began: dict[str, float] = {}
     for number in range(NUMBER):
-        before = len(began)
-        wait_for(lambda n=before: len(told(good)) >= n - 3, 30, "not all at once: no storm")
+        wait_for(lambda: len(told(good)) >= len(began) - 3, 30, "not all at once: no storm")
         began[f"c{number}"] = time.monotonic()
         bench.told(f"contract/c{number}/rejected")
         bench.producer.flush(10)

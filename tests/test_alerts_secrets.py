@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_no_secret_is_told_where_each_sink_fails(
                 return bool(found.get("refused") or found.get("given_up"))
 
             for name in NAMES:
-                wait_for(lambda n=name: over(n), 60, f"{name} does not take one")
+                wait_for(partial(over, name), 60, f"{name} does not take one")
             wait_for(lambda: sinks.sent()["watcher"], 30, "the watcher is called")
             told = [str(service.status.figures()), str(service.status.problem)]
             for page in ("readyz", "metrics", "healthz"):

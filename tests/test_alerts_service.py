@@ -23,6 +23,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from alerts.delivery import Sink
 from alerts.notification import Answer, Delivered, Notification, Refused
 from alerts.pacing import Limits
 from alerts.service import AlertService
@@ -101,7 +102,7 @@ class AlertBench:
         given.setdefault("first_seen", now.replace(minute=0, second=0, microsecond=0))
         self.put("patterns", fingerprint, pattern(fingerprint, now, **given))
 
-    def start(self, *sinks: Recorder) -> AlertService:
+    def start(self, *sinks: Sink) -> AlertService:
         routes = AlertRoutes.model_validate(
             {
                 "kind": "AlertRoutes",
@@ -175,6 +176,7 @@ def test_silences_and_what_is_not_understood(stage: AlertBench) -> None:
     silence = AlertSilence("s", {"contract": ["a"]}, now, now + timedelta(days=1), "Ana", "")
     stage.put("silences", "s", silence)
     stage.producer.produce(stage.prefix + "patterns", b"{}", b"x")
+    stage.producer.produce(stage.prefix + "alert-actions", b"not JSON", b"y")
     stage.told("contract/a/rejected")
     stage.told("contract/b/rejected")
     stage.producer.flush(10)
@@ -188,7 +190,7 @@ def test_silences_and_what_is_not_understood(stage: AlertBench) -> None:
     wait_for(lambda: len(sink.taken) == 2, 20, "what the silence covered is told at its end")
     assert service.stop(30)
     letters = read_table(connect(stage.settings), "handoff.dead-letters")
-    assert letters == {"x": b"{}"}
+    assert letters == {"x": b"{}", "y": b"not JSON"}
 
 
 def test_what_was_under_way_is_sent_again_with_its_key_and_number(stage: AlertBench) -> None:
