@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from alerts.active import AlertSetup
 from alerts.service import AlertService
 from console.kafka import connect
 from processors.alerts.limits import AlertLimits
@@ -73,7 +74,13 @@ class HeldBench:
     def start(self) -> None:
         limits = AlertLimits(group_wait=timedelta(seconds=0.5))
         self._service = AlertService(
-            self._settings, ROUTES, lambda: [self.sink], limits=limits, pacing=QUICK
+            AlertSetup(
+                settings=self._settings,
+                routes=ROUTES,
+                make_sinks=lambda: [self.sink],
+                limits=limits,
+                pacing=QUICK,
+            )
         )
         self._service.start()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from alerts.active import AlertSetup
 from alerts.pacing import Limits
 from alerts.process import _Pages
 from alerts.service import AlertService
@@ -58,7 +59,13 @@ def test_no_secret_is_told_where_each_sink_fails(
         monkeypatch.setenv(WATCHER, sinks.watcher)
         sinks.mail.box.answers = ["451 later"] * 2 + ["550 5.1.1 no"] * 50
         service = AlertService(
-            settings, sinks.routes(), sinks.sinks, pacing=LIMITS, clock=hurried()
+            AlertSetup(
+                settings=settings,
+                routes=sinks.routes(),
+                make_sinks=sinks.sinks,
+                pacing=LIMITS,
+                clock=hurried(),
+            )
         )
         pages = _Pages(("127.0.0.1", 0), service.status)
         thread = threading.Thread(target=pages.serve_forever)

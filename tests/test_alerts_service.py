@@ -23,6 +23,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from alerts.active import AlertSetup
 from alerts.delivery import Sink
 from alerts.notification import Answer, Delivered, Notification, Refused
 from alerts.pacing import Limits
@@ -122,7 +123,15 @@ class AlertBench:
             }
         )
         # Half a minute of waiting for others is passed over: the clock says it is later each time.
-        service = AlertService(self.settings, routes, lambda: sinks, pacing=QUICK, clock=hurried())
+        service = AlertService(
+            AlertSetup(
+                settings=self.settings,
+                routes=routes,
+                make_sinks=lambda: sinks,
+                pacing=QUICK,
+                clock=hurried(),
+            )
+        )
         service.start()
         self._services.append(service)
         return service
@@ -164,6 +173,7 @@ def test_an_alert_is_raised_updated_acknowledged_and_resolved(stage: AlertBench)
     assert [n.number for n in sink.taken] == [1, 2, 3]
     assert sink.taken[-1].reference == "ts"
     cluster = connect(stage.settings)
+    assert service.status.unreadable == 0
     wait_for(
         lambda: not [k for k in read_table(cluster, ALERTS) if not k.startswith("sink/")],
         20,
@@ -191,6 +201,19 @@ def test_silences_and_what_is_not_understood(stage: AlertBench) -> None:
     assert service.stop(30)
     letters = read_table(connect(stage.settings), "handoff.dead-letters")
     assert letters == {"x": b"{}", "y": b"not JSON"}
+
+
+def test_an_entry_that_cannot_be_read_is_left_out_and_shown(stage: AlertBench) -> None:
+    """With what stands beside, and as long as the instance is active."""
+    stage.put("alerts", "cause/x", {"of": "cause", "id": 7})
+    stage.put("silences", "s", {"id": "s"})
+    stage.producer.flush(10)
+    sink = Recorder("chat", well)
+    service = stage.start(sink)
+    stage.told("contract/a/rejected")
+    stage.producer.flush(10)
+    wait_for(lambda: sink.taken, 30, "it goes on, and has settled")
+    assert service.status.unreadable == 2
 
 
 def test_what_was_under_way_is_sent_again_with_its_key_and_number(stage: AlertBench) -> None:

@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry, generate_latest
 
+from alerts.active import AlertSetup
 from alerts.pacing import Limits
 from alerts.service import AlertService
 from console.kafka import Cluster, connect, read_all, read_table
@@ -350,12 +351,14 @@ def test_no_alert_has_it_whatever_the_sink(
     with EverySink(tmp_path) as sinks:
         monkeypatch.setenv(WATCHER, sinks.watcher)
         service = AlertService(
-            world.cluster.settings,
-            sinks.routes(),
-            sinks.sinks,
-            limits=AlertLimits(group_wait=timedelta(seconds=1), storm=10_000),
-            console="https://console.example",
-            pacing=Limits(first=0.02, longest=0.2),
+            AlertSetup(
+                settings=world.cluster.settings,
+                routes=sinks.routes(),
+                make_sinks=sinks.sinks,
+                limits=AlertLimits(group_wait=timedelta(seconds=1), storm=10_000),
+                console="https://console.example",
+                pacing=Limits(first=0.02, longest=0.2),
+            )
         )
         registry = CollectorRegistry()
         registry.register(service.status)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from alerts.active import AlertSetup
 from alerts.building import build
 from alerts.delivery import Sink
 from alerts.notification import Delivered, Failed, Notification
@@ -76,7 +77,15 @@ def service_of(
         asyncio.run(_closed(sinks()))  # so that a missing secret is said now
     except (SecretError, SigningKeyError) as error:
         raise BadInputError(str(error)) from None
-    return AlertService(settings, routes, sinks, limits=limits, console=settings.console_url)
+    return AlertService(
+        AlertSetup(
+            settings=settings,
+            routes=routes,
+            make_sinks=sinks,
+            limits=limits,
+            console=settings.console_url,
+        )
+    )
 
 
 async def _closed(sinks: Sequence[Sink]) -> None:
