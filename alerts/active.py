@@ -18,7 +18,7 @@ import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
 from msgspec import Struct
 
-from alerts.beside import Beside
+from alerts.beside import Beside, topics_beside
 from alerts.building import heartbeat_url
 from alerts.delivery import Delivery, Sink
 from alerts.health import Health, untold
@@ -47,7 +47,7 @@ from processors.runtime import clients
 from processors.runtime.restoration import bounds
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Abortable, Fatal, OutcomeUnknown, Transactions
-from schemas import serde
+from schemas import serde, sources
 from schemas.alerts import ACTIONS, ALERTS, AlertEntry
 from schemas.flow import Output, Record, Refused
 from schemas.printable import plain
@@ -62,6 +62,7 @@ PATTERNS: Final = "handoff.patterns"
 NAME: Final = "alerts"
 # How often Alertmanager is told that all is well where no address is called.
 DEFAULT_HEARTBEAT: Final = timedelta(minutes=1)
+WRITES: Final = (ALERTS, serde.DEAD_LETTERS)
 _TICK_SECONDS: Final = 1.0
 _CALL_SECONDS: Final = 10.0
 
@@ -84,6 +85,18 @@ class AlertSetup(Struct, frozen=True, kw_only=True):
     console: str | None = None
     pacing: Limits | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def reads(self) -> list[str]:
+        """The topics that are read."""
+        watched = [sources.TOPIC] if self.has_heartbeat else []
+        return [PATTERNS, ACTIONS, ALERTS, *topics_beside(self.routes), *watched]
+
+    @property
+    def has_heartbeat(self) -> bool:
+        """Whether somebody outside is told that all is well."""
+        alertmanager = any(s.kind == "alertmanager" for s in self.routes.sinks.values())
+        return self.routes.heartbeat is not None or alertmanager
 
 
 class ActiveAlerts:

@@ -23,6 +23,7 @@ from schemas.records import Package, Violation
 from schemas.routes import AlertRoutes
 from topics.catalogue import physical
 from topics.look import look
+from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.alerts")
 
@@ -44,16 +45,23 @@ _package = msgspec.json.Decoder(Package).decode
 _violation = msgspec.json.Decoder(Violation).decode
 
 
+def topics_beside(routes: AlertRoutes) -> list[str]:
+    """The topics that are read beside the patterns."""
+    topics = [SILENCES, CONTRACTS]
+    if any(route.held for route in routes.routes):
+        topics.append(HELD_TOPIC)
+    if any(route.held_too_long for route in routes.routes):
+        topics.append(VIOLATIONS)
+    return topics
+
+
 class Beside:
     """Reads the topics beside. `unreadable` counts records that are none of ours."""
 
     def __init__(self, settings: Settings, routes: AlertRoutes) -> None:
-        topics = [SILENCES, CONTRACTS]
-        if any(route.held for route in routes.routes):
-            topics.append(HELD_TOPIC)
-        if any(route.held_too_long for route in routes.routes):
-            topics.append(VIOLATIONS)
-        self._names = {physical(name, settings.topic_prefix): name for name in topics}
+        self._names = {
+            physical(name, settings.topic_prefix): name for name in topics_beside(routes)
+        }
         self._admin = clients.admin(settings)
         self._reader = clients.reader(settings)
         found = look(self._admin, self._names, _CALL_SECONDS)
@@ -86,7 +94,8 @@ class Beside:
                 if error.code() == KafkaError._PARTITION_EOF:
                     self._behind.pop(place, None)
                 elif error.code() not in TRANSIENT_READER_ERRORS:
-                    raise Fatal(f"{place[0]} cannot be read: {error.str()}")
+                    why = reason(error, Right("READ", "topic", place[0]))
+                    raise Fatal(f"{place[0]} cannot be read: {why}")
                 continue
             try:
                 yield from self._event(message, now)

@@ -24,6 +24,7 @@ from processors.runtime.transactions import LaneError
 from schemas import sources
 from topics.catalogue import physical
 from topics.look import look
+from topics.rights import Right, missing
 
 log = logging.getLogger("handoff.alerts")
 
@@ -105,6 +106,8 @@ class Health:
         admin = clients.admin(self._settings)
         try:
             seen = look(admin, {topic for each in inputs.values() for topic in each}, _SECONDS)
+            if seen.hidden:
+                raise GroupQueryFailed(missing(Right("DESCRIBE", "topic", t) for t in seen.hidden))
             return {
                 name: bounds(
                     admin,

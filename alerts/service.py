@@ -32,8 +32,8 @@ class AlertService(threading.Thread):
 
     def __init__(self, setup: AlertSetup) -> None:
         super().__init__(name="alerts", daemon=True)
+        self.setup = setup
         self.status = AlertStatus()
-        self._setup = setup
         self._ending = threading.Event()
 
     def stop(self, seconds: float) -> bool:
@@ -63,7 +63,7 @@ class AlertService(threading.Thread):
 
     def _serve(self) -> None:
         """Join the group; tell alerts while the partition is ours."""
-        settings = self._setup.settings
+        settings = self.setup.settings
         consumer = clients.group_consumer(settings, NAME, clients.instance_id(settings, NAME))
         topics = [physical(name, settings.topic_prefix) for name in (PATTERNS, ACTIONS)]
         got: list[list[TopicPartition]] = []
@@ -97,7 +97,7 @@ class AlertService(threading.Thread):
                     self.status.phase = "standby"
                     if any(each.topic == topics[0] for each in mine):
                         active = ActiveAlerts(
-                            self._setup, consumer, mine, self.status, self._ending.is_set
+                            self.setup, consumer, mine, self.status, self._ending.is_set
                         )
                         self.status.phase, self.status.problem = "active", None
                 if active is not None:
@@ -119,7 +119,7 @@ class AlertService(threading.Thread):
             if error is None:
                 found.append(message)
             elif error.code() not in (KafkaError._PARTITION_EOF, *TRANSIENT_ERRORS):
-                settings, topic = self._setup.settings, message.topic()
+                settings, topic = self.setup.settings, message.topic()
                 asked = [Right("READ", "group", clients.group_id(settings, NAME))]
                 names = [topic] if topic else []
                 asked += [Right("READ", "topic", name) for name in names]
