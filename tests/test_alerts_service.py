@@ -103,7 +103,7 @@ class AlertBench:
         given.setdefault("first_seen", now.replace(minute=0, second=0, microsecond=0))
         self.put("patterns", fingerprint, pattern(fingerprint, now, **given))
 
-    def start(self, *sinks: Sink) -> AlertService:
+    def start(self, *sinks: Sink, pacing: Limits = QUICK) -> AlertService:
         routes = AlertRoutes.model_validate(
             {
                 "kind": "AlertRoutes",
@@ -128,7 +128,7 @@ class AlertBench:
                 settings=self.settings,
                 routes=routes,
                 make_sinks=lambda: sinks,
-                pacing=QUICK,
+                pacing=pacing,
                 clock=hurried(),
             )
         )

@@ -32,6 +32,7 @@ from tests.lanes import ROOT, wait_for
 from tests.receiving import Receiving, Request
 
 EVERY = 2  # seconds between heartbeats
+PATIENCE = 15  # seconds without one, after which the watcher calls people
 LAPSE = 4 * EVERY
 # A look asks Kafka some questions, and the machine may be busy.
 LATE = 20
@@ -106,7 +107,7 @@ class WatchedWorld:
 
     def silent(self) -> bool:
         """Whether the watcher was not called for so long that it calls people."""
-        return time.monotonic() - self.last_beat() > 3 * EVERY
+        return time.monotonic() - self.last_beat() > PATIENCE
 
     def beats(self, since: float) -> bool:
         return bool(self.outside.requests) and self.last_beat() > since
@@ -155,7 +156,7 @@ def test_somebody_outside_notices_what_stops(
     wait_for(lambda: hanging.requests, 60, "the sink is asked, and does not answer")
     at["sink"] = hanging.requests[0].at
 
-    limit = LIMIT_SECONDS + LATE + 3 * EVERY
+    limit = LIMIT_SECONDS + LATE + PATIENCE
     wait_for(watched.silent, limit, "integrity is away, and the watcher is not called")
     assert abs(watched.last_beat() - at["integrity"] - LIMIT_SECONDS) < LATE
     wait_for(lambda: not alive(), LAPSE + LATE, "the alert that always fires ends")
@@ -169,6 +170,6 @@ def test_somebody_outside_notices_what_stops(
     wait_for(lambda: watched.beats(back), 60, "integrity is back, and the watcher is called")
     wait_for(alive, 10, "the alert that always fires does again")
     ended = watched.stop("alerts", kill=True)
-    wait_for(watched.silent, 3 * EVERY + LATE, "alerts are away, and the watcher is not called")
-    assert watched.last_beat() <= ended
+    wait_for(watched.silent, PATIENCE + LATE, "alerts are away, and the watcher is not called")
+    assert watched.last_beat() < ended + 1  # one may have been on its way
     wait_for(lambda: not alive(), LAPSE + LATE, "the alert that always fires ends")
