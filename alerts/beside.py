@@ -18,7 +18,9 @@ from processors.runtime import clients
 from processors.runtime.restoration import TRANSIENT_READER_ERRORS, bounds
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
+from schemas import serde
 from schemas.alerts import SILENCES, AlertSilence
+from schemas.flow import Refused
 from schemas.records import Package, Violation
 from schemas.routes import AlertRoutes
 from topics.catalogue import physical
@@ -99,14 +101,17 @@ class Beside:
                 continue
             try:
                 yield from self._event(message, now)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, Refused):
                 self.unreadable += 1
 
     def _event(self, message: Message, now: datetime) -> Iterator[Event]:
         key, value = (message.key() or b"").decode(), message.value()
         match self._names[message.topic() or ""]:
             case name if name == SILENCES:
-                yield SilencePut(key, None if value is None else _silence(value))
+                silence = None if value is None else _silence(value)
+                if silence is not None:
+                    serde.check_lengths(silence)
+                yield SilencePut(key, silence)
             case name if name == CONTRACTS and value is not None:
                 contract = _contract(value)
                 if contract.status in ("active", "deprecated"):

@@ -16,12 +16,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from alerts.active import AlertSetup
 from alerts.service import AlertService
-from processors.alerts.events import PersonSaid, of_action
+from processors.alerts.events import PersonSaid, SilencePut, of_action
 from processors.alerts.limits import AlertLimits
 from processors.runtime.settings import load_settings
+from schemas.alerts import AlertSilence
 from schemas.flow import Headers, Record, Refused
 from schemas.routes import AlertRoutes
-from tests.alerts_core import ONE_WEBHOOK, pattern
+from tests.alerts_core import ONE_WEBHOOK, START, AlertPlayer, pattern
 from tests.intake import EXAMPLES
 from tests.lanes import wait_for
 from tests.test_alerts_service import QUICK, Recorder, well
@@ -69,6 +70,18 @@ def test_what_is_not_understood_says_why(changes: dict[str, Any], code: str, wor
         read(**changes)
     assert refused.value.code == code
     assert words in refused.value.message
+
+
+def test_a_silence_under_another_key_than_its_id_ends_as_any_other() -> None:
+    player = AlertPlayer()
+    silence = AlertSilence("s-1", {}, START, START + timedelta(minutes=5), "Ana", "")
+    player.take(SilencePut("another", silence), START)
+    player.told("contract/a/rejected", START)
+    player.tick(START + timedelta(minutes=1))
+    assert not player.sent
+    for minute in (6, 7):
+        player.tick(START + timedelta(minutes=minute))
+    assert [send.notification.action for send in player.sent] == ["trigger"]
 
 
 @pytest.mark.embedded

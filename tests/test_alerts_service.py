@@ -207,13 +207,16 @@ def test_an_entry_that_cannot_be_read_is_left_out_and_shown(stage: AlertBench) -
     """With what stands beside, and as long as the instance is active."""
     stage.put("alerts", "cause/x", {"of": "cause", "id": 7})
     stage.put("silences", "s", {"id": "s"})
+    now = datetime.now(UTC)
+    long = AlertSilence("l", {}, now, now + timedelta(days=1), "x" * 513, "")  # of everything
+    stage.put("silences", "l", long)
     stage.producer.flush(10)
     sink = Recorder("chat", well)
     service = stage.start(sink)
     stage.told("contract/a/rejected")
     stage.producer.flush(10)
     wait_for(lambda: sink.taken, 30, "it goes on, and has settled")
-    assert service.status.unreadable == 2
+    assert service.status.unreadable == 3
 
 
 def test_what_was_under_way_is_sent_again_with_its_key_and_number(stage: AlertBench) -> None:
