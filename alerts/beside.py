@@ -18,11 +18,14 @@ from processors.runtime import clients
 from processors.runtime.restoration import TRANSIENT_READER_ERRORS, bounds
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
+from schemas import serde
 from schemas.alerts import SILENCES, AlertSilence
+from schemas.flow import Refused
 from schemas.records import Package, Violation
 from schemas.routes import AlertRoutes
 from topics.catalogue import physical
 from topics.look import look
+from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.alerts")
 
@@ -44,16 +47,23 @@ _package = msgspec.json.Decoder(Package).decode
 _violation = msgspec.json.Decoder(Violation).decode
 
 
+def topics_beside(routes: AlertRoutes) -> list[str]:
+    """The topics that are read beside the patterns."""
+    topics = [SILENCES, CONTRACTS]
+    if any(route.held for route in routes.routes):
+        topics.append(HELD_TOPIC)
+    if any(route.held_too_long for route in routes.routes):
+        topics.append(VIOLATIONS)
+    return topics
+
+
 class Beside:
     """Reads the topics beside. `unreadable` counts records that are none of ours."""
 
     def __init__(self, settings: Settings, routes: AlertRoutes) -> None:
-        topics = [SILENCES, CONTRACTS]
-        if any(route.held for route in routes.routes):
-            topics.append(HELD_TOPIC)
-        if any(route.held_too_long for route in routes.routes):
-            topics.append(VIOLATIONS)
-        self._names = {physical(name, settings.topic_prefix): name for name in topics}
+        self._names = {
+            physical(name, settings.topic_prefix): name for name in topics_beside(routes)
+        }
         self._admin = clients.admin(settings)
         self._reader = clients.reader(settings)
         found = look(self._admin, self._names, _CALL_SECONDS)
@@ -86,18 +96,22 @@ class Beside:
                 if error.code() == KafkaError._PARTITION_EOF:
                     self._behind.pop(place, None)
                 elif error.code() not in TRANSIENT_READER_ERRORS:
-                    raise Fatal(f"{place[0]} cannot be read: {error.str()}")
+                    why = reason(error, Right("READ", "topic", place[0]))
+                    raise Fatal(f"{place[0]} cannot be read: {why}")
                 continue
             try:
                 yield from self._event(message, now)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, Refused):
                 self.unreadable += 1
 
     def _event(self, message: Message, now: datetime) -> Iterator[Event]:
         key, value = (message.key() or b"").decode(), message.value()
         match self._names[message.topic() or ""]:
             case name if name == SILENCES:
-                yield SilencePut(key, None if value is None else _silence(value))
+                silence = None if value is None else _silence(value)
+                if silence is not None:
+                    serde.check_lengths(silence)
+                yield SilencePut(key, silence)
             case name if name == CONTRACTS and value is not None:
                 contract = _contract(value)
                 if contract.status in ("active", "deprecated"):

@@ -1,16 +1,18 @@
-"""Whether integrity, insights and intake do their work: asked of Kafka, now and again.
+"""Whether integrity, insights and intake do their work, asked of Kafka now and again; and whether
+people are told.
 
 Intake counts while a source is registered and active.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pydantic
 from confluent_kafka import KafkaException
 
-from alerts.progress import Progress
+from alerts.delivery import SinkFigures
+from alerts.progress import LIMIT_SECONDS, Progress, minutes
 from alerts.tables import read_table
 from processors.insights.processor import INSIGHTS
 from processors.integrity.processor import INTEGRITY
@@ -22,11 +24,24 @@ from processors.runtime.transactions import LaneError
 from schemas import sources
 from topics.catalogue import physical
 from topics.look import look
+from topics.rights import Right, missing
 
 log = logging.getLogger("handoff.alerts")
 
 _SECONDS = 10.0
 _INTAKE = "intake"
+
+
+def untold(figures: Mapping[str, SinkFigures], idle: float) -> str | None:
+    """Why people are not told, as a sentence; None where they are. `figures` are those of the
+    sinks, `idle` the seconds since alerts were decided last."""
+    if idle >= LIMIT_SECONDS:
+        return f"no alert was decided for {minutes(idle)}"
+    oldest, name = max(((each.oldest, name) for name, each in figures.items()), default=(0.0, ""))
+    if oldest < LIMIT_SECONDS:
+        return None
+    why = figures[name].why or "it takes them too slowly"
+    return f"an alert has waited for {minutes(oldest)} for the sink {name}: {why}"
 
 
 class Health:
@@ -91,6 +106,8 @@ class Health:
         admin = clients.admin(self._settings)
         try:
             seen = look(admin, {topic for each in inputs.values() for topic in each}, _SECONDS)
+            if seen.hidden:
+                raise GroupQueryFailed(missing(Right("DESCRIBE", "topic", t) for t in seen.hidden))
             return {
                 name: bounds(
                     admin,

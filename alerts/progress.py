@@ -36,13 +36,14 @@ class Progress:
                 if at < end:
                     self._due[place] = end, now
         if self._gone_since is not None and now - self._gone_since >= LIMIT_SECONDS:
-            return f"{self._name} has had no member for {_minutes(now - self._gone_since)}"
+            return f"{self._name} has had no member for {minutes(now - self._gone_since)}"
         late = [(since, place) for place, (_, since) in self._due.items()]
         if late and now - min(late)[0] >= LIMIT_SECONDS:
             since, (topic, number) = min(late)
-            return f"{self._name} is {_minutes(now - since)} behind on {topic}, partition {number}"
+            return f"{self._name} is {minutes(now - since)} behind on {topic}, partition {number}"
         return None
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
+    """A time in words."""
     return f"{seconds / 60:.0f} minutes"

@@ -1,108 +1,39 @@
-"""The process of alerts: patterns in, decisions, messages out. Thin around `processors.alerts`.
+"""The thread of alerts: one instance tells them, the others stand by.
 
-One instance is active: the one that the consumer group gives the single partition of patterns. The
-others stand by, and take over within the session time-out. What follows from a batch of records
-(entries of `handoff.alerts`, dead letters, offsets) is one transaction; only after that the
-messages are handed to the delivery. So a message is never sent of which nobody remembers that it
-was sent: after a crash the next instance sends it again, with its key and number.
+The instance is active that the consumer group gives the single partition of patterns; another one
+takes over within the session time-out. What the active one does is in `alerts.active`.
 """
 
 import logging
-import queue
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from alerts.beside import Beside
-from alerts.building import heartbeat_url
-from alerts.delivery import Delivery, Sink
-from alerts.health import Health
-from alerts.heartbeat import Heartbeat
-from alerts.notification import Delivered
-from alerts.pacing import Limits
-from alerts.sink_queue import GivenUp, Result
-from alerts.sinks.alertmanager import Alertmanager
+from alerts.active import NAME, PATTERNS, ActiveAlerts, AlertSetup
 from alerts.status import AlertStatus
-from alerts.tables import read_table
-from processors.alerts.book import Book
-from processors.alerts.decide import again, decide, firing
-from processors.alerts.events import (
-    Answered,
-    CauseOver,
-    Event,
-    PersonSaid,
-    Send,
-    Tick,
-    of_record,
-)
-from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
-from processors.alerts.routing import Routing
 from processors.runtime import clients
-from processors.runtime.restoration import bounds
-from processors.runtime.settings import Settings
-from processors.runtime.transactions import (
-    Abortable,
-    Fatal,
-    LaneError,
-    OutcomeUnknown,
-    Transactions,
-)
-from schemas import serde
-from schemas.alerts import ACTIONS, ALERTS, AlertAction, AlertEntry
-from schemas.flow import Output, Record, Refused
-from schemas.records import Pattern
-from schemas.routes import AlertRoutes
+from processors.runtime.restoration import TRANSIENT_ERRORS
+from processors.runtime.transactions import Fatal, LaneError
+from schemas.alerts import ACTIONS
 from topics.catalogue import physical
-from topics.rights import Right, rights_of_a_producer
+from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.alerts")
 
-PATTERNS: Final = "handoff.patterns"
-NAME: Final = "alerts"
 _BATCH: Final = 500
-_TICK_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.1
 _PAUSE_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 3.0
-# How often Alertmanager is told that all is well where no address is called.
-DEFAULT_HEARTBEAT: Final = timedelta(minutes=1)
-_CALL_SECONDS: Final = 10.0
-
-_pattern = msgspec.json.Decoder(Pattern).decode
-_action = msgspec.json.Decoder(AlertAction).decode
-_entry = msgspec.json.Decoder(AlertEntry).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class AlertService(threading.Thread):
     """Runs until `stop`. What goes wrong is logged, and it begins anew."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        routes: AlertRoutes,
-        make_sinks: Callable[[], Sequence[Sink]],
-        *,
-        limits: AlertLimits = DEFAULT_ALERT_LIMITS,
-        console: str | None = None,
-        pacing: Limits | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, setup: AlertSetup) -> None:
         super().__init__(name="alerts", daemon=True)
+        self.setup = setup
         self.status = AlertStatus()
-        self._settings = settings
-        self._routes = routes
-        self._make_sinks = make_sinks
-        self._limits = limits
-        self._console = console
-        self._pacing = pacing
-        self._clock = clock
         self._ending = threading.Event()
 
     def stop(self, seconds: float) -> bool:
@@ -132,9 +63,8 @@ class AlertService(threading.Thread):
 
     def _serve(self) -> None:
         """Join the group; tell alerts while the partition is ours."""
-        settings = self._settings
-        instance = clients.instance_id(settings, NAME)
-        consumer = clients.group_consumer(settings, NAME, instance)
+        settings = self.setup.settings
+        consumer = clients.group_consumer(settings, NAME, clients.instance_id(settings, NAME))
         topics = [physical(name, settings.topic_prefix) for name in (PATTERNS, ACTIONS)]
         got: list[list[TopicPartition]] = []
         lost: list[bool] = []
@@ -151,10 +81,10 @@ class AlertService(threading.Thread):
             consumer.assign([])
 
         consumer.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=revoked)
-        active: _Active | None = None
+        active: ActiveAlerts | None = None
         try:
             while not self._ending.is_set():
-                messages = consumer.consume(_BATCH, _POLL_SECONDS)
+                messages = self._read(consumer)
                 if lost:
                     lost.clear()
                     messages = []
@@ -166,7 +96,9 @@ class AlertService(threading.Thread):
                     got.clear()
                     self.status.phase = "standby"
                     if any(each.topic == topics[0] for each in mine):
-                        active = self._activate(consumer, mine)
+                        active = ActiveAlerts(
+                            self.setup, consumer, mine, self.status, self._ending.is_set
+                        )
                         self.status.phase, self.status.problem = "active", None
                 if active is not None:
                     active.take(messages)
@@ -179,288 +111,17 @@ class AlertService(threading.Thread):
                 active.close(0.0)
             clients.close(consumer.close, "the consumer of alerts")
 
-    def _activate(self, consumer: Consumer, mine: list[TopicPartition]) -> "_Active":
-        return _Active(
-            self._settings,
-            self._routes,
-            self._make_sinks(),
-            consumer,
-            mine,
-            self.status,
-            self._clock,
-            self._limits,
-            self._console,
-            self._pacing,
-            self._ending.is_set,
-        )
-
-
-class _Active:
-    """The instance that tells alerts."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        routes: AlertRoutes,
-        sinks: Sequence[Sink],
-        consumer: Consumer,
-        mine: list[TopicPartition],
-        status: AlertStatus,
-        clock: Callable[[], datetime],
-        limits: AlertLimits,
-        console: str | None,
-        pacing: Limits | None,
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._settings = settings
-        self._consumer = consumer
-        self._status = status
-        self._clock = clock
-        self._limits = limits
-        self._console = console
-        self._routing = Routing(routes)
-        self._heartbeat = routes.heartbeat
-        self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._positions: dict[tuple[str, int], int] = {}
-        self._committed: dict[tuple[str, int], int] = {}
-        self._patterns = physical(PATTERNS, settings.topic_prefix)
-        self._alerts = physical(ALERTS, settings.topic_prefix)
-        self._letters: list[Output] = []
-        self._sends: list[Send] = []
-        self._ticked = 0.0
-        producer_id = f"{settings.application_id}-{NAME}"
-        self._transactions = Transactions(
-            lambda on_delivery: clients.transactional_producer(
-                settings, producer_id, on_delivery, report=False
-            ),
-            (*rights_of_a_producer(self._alerts), Right("WRITE", "transactional id", producer_id)),
-            stopping,
-            lambda: None,
-        )
-        self._delivery: Delivery | None = None
-        self._beside: Beside | None = None
-        try:
-            self._transactions.initialise()  # fences the one before: what it wrote is there now
-            self.book = Book(self._restored())
-            self._beside = Beside(settings, routes)
-            self._catch_up()
-            self._positions = self._starts(mine)
-            self._delivery = self._started(sinks, pacing)
-            consumer.assign([TopicPartition(*place, at) for place, at in self._positions.items()])
-        except BaseException:
-            self.close(0.0)
-            raise
-
-    def _starts(self, mine: list[TopicPartition]) -> dict[tuple[str, int], int]:
-        """Where to read on: after what was committed, or from the first record that there is."""
-        admin = clients.admin(self._settings)
-        try:
-            has = bounds(admin, [(each.topic, each.partition) for each in mine])
-        finally:
-            clients.close_admin(admin)
-        return {
-            (each.topic, each.partition): max(each.offset, has[each.topic, each.partition].first)
-            for each in self._consumer.committed(mine, _CALL_SECONDS)
-        }
-
-    def _started(self, sinks: Sequence[Sink], pacing: Limits | None) -> Delivery:
-        now = self._clock()
-        alertmanagers = [sink for sink in sinks if isinstance(sink, Alertmanager)]
-        for each in alertmanagers:  # they forget what is not sent again and again
-            each.hold(firing(self.book, self._routing, each.name, now, self._console))
-        beside = [each.resend for each in alertmanagers]
-        if self._heartbeat or alertmanagers:
-            every = self._heartbeat.every if self._heartbeat else DEFAULT_HEARTBEAT
-            url = heartbeat_url(self._heartbeat) if self._heartbeat else None
-            health = Health(self._settings)
-            beat = Heartbeat(health.look, url, alertmanagers, every.total_seconds())
-            self._status.heartbeat = beat
-            beside.append(beat.run)
-        delivery = Delivery(sinks, self._results.put, limits=pacing, beside=beside)
-        delivery.start()
-        self._status.figures = delivery.figures
-        for send in again(self.book, self._routing, now, self._console):
-            delivery.submit(send.sink, send.notification, in_doubt=True)
-        return delivery
-
-    def _restored(self) -> Iterable[AlertEntry]:
-        """The entries of `handoff.alerts`."""
-        entries = read_table(self._settings, self._alerts)
+    def _read(self, consumer: Consumer) -> list[Message]:
+        """The next records. Raises `Fatal` where they cannot be read."""
         found = []
-        for value in entries.values():
-            try:
-                found.append(_entry(value))
-            except msgspec.DecodeError:
-                self._status.unreadable += 1
-        return found
-
-    def _catch_up(self) -> None:
-        """Read what stands beside to its end, before anything is told."""
-        assert self._beside is not None
-        limit = time.monotonic() + 60
-        while self._beside.behind:
-            if time.monotonic() > limit:
-                raise Fatal("silences and contracts were not read within a minute")
-            for event in self._beside.events(0.1, self._clock()):
-                self._decide(event)
-        for fingerprint in list(self.book.causes):
-            if fingerprint.startswith("held/") and fingerprint not in self._beside.held:
-                self._decide(CauseOver(fingerprint))
-
-    def close(self, seconds: float) -> None:
-        """End all of it; what was not sent within `seconds` is sent by the next one."""
-        self._status.figures = dict
-        if self._delivery is not None:
-            self._delivery.close(seconds)
-            self._delivery = None
-        if self._beside is not None:
-            self._beside.close()
-            self._beside = None
-        self._transactions.leave()
-        self._transactions.close()
-
-    # --- a round ----------------------------------------------------------------------------------
-
-    def take(self, messages: list[Message]) -> None:
-        """What was read, what sinks have answered, and what time brings."""
-        assert self._beside is not None
-        for message in messages:
+        for message in consumer.consume(_BATCH, _POLL_SECONDS):
             error = message.error()
             if error is None:
-                self._read(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                continue
-            elif error.fatal() or not error.retriable():
-                raise Fatal(f"patterns cannot be read: {error.str()}")
-        for event in self._beside.events(0.0, self._clock()):
-            self._decide(event)
-        self._hear()
-        if time.monotonic() - self._ticked >= _TICK_SECONDS:
-            self._ticked = time.monotonic()
-            self.settle()
-        else:
-            self._commit()
-
-    def settle(self) -> None:
-        """Decide what waits, and tell it."""
-        self._hear()
-        self._decide(Tick())
-        self._commit()
-        self._status.causes = Counter(c.reason for c in self.book.causes.values())
-        self._status.alerts = Counter(a.state for a in self.book.alerts.values())
-        assert self._beside is not None
-        self._status.unreadable = self._beside.unreadable
-
-    def _hear(self) -> None:
-        """Take in what sinks have answered."""
-        while not self._results.empty():
-            self._answered(self._results.get())
-
-    def _decide(self, event: Event) -> None:
-        decision = decide(
-            self.book, event, self._routing, self._clock(), self._limits, self._console
-        )
-        self._sends += decision.sends
-        for note in decision.notes:
-            if note.sink is not None and note.action is not None:
-                self._status.messages[note.sink, note.action, note.reason.value] += 1
-
-    def _read(self, message: Message) -> None:
-        topic, partition = message.topic() or "", message.partition() or 0
-        self._positions[topic, partition] = (message.offset() or 0) + 1
-        now = self._clock()
-        try:
-            key, value = (message.key() or b"").decode(), message.value()
-            if topic == self._patterns:
-                self._decide(of_record(key, None if value is None else _pattern(value), now))
-            elif value is not None:
-                action = _action(value)
-                until = None if action.until is None else serde.utc(serde.epoch_ms(action.until))
-                self._decide(PersonSaid(action, until))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            kind = "wrong_shape" if isinstance(error, msgspec.ValidationError) else "not_json"
-            name = PATTERNS if topic == self._patterns else ACTIONS
-            self._letter(
-                name,
-                partition,
-                message.offset() or 0,
-                message.key(),
-                message.value(),
-                Refused(kind, "the record is not of its shape; correct who writes it"),
-            )
-
-    def _letter(
-        self,
-        topic: str,
-        partition: int,
-        offset: int,
-        key: bytes | None,
-        value: bytes | None,
-        why: Refused,
-    ) -> None:
-        now = int(self._clock().timestamp() * 1000)
-        record = Record(topic, partition, offset, key=key, value=value, timestamp=now)
-        self._letters.append(serde.dead_letter(record, why))
-
-    def _answered(self, result: Result) -> None:
-        note, outcome = result.notification, result.outcome
-        if isinstance(outcome, Delivered):
-            event = Answered(result.sink, note.key, note.number, "taken", outcome.reference)
-        else:
-            why = getattr(outcome, "why", "a newer message took its place")
-            kind = "given_up" if isinstance(outcome, GivenUp) else "refused"
-            event = Answered(result.sink, note.key, note.number, kind, None, why)  # type: ignore[arg-type]
-            log.error("an alert was not delivered to %s: %s", result.sink, why)
-            value = _encode(note)
-            self._letter(
-                ALERTS,
-                0,
-                -1,
-                note.key.encode(),
-                value,
-                Refused(f"alert_{kind}", f"the sink {result.sink} did not take it: {why}"),
-            )
-        self._decide(event)
-
-    def _commit(self) -> None:
-        """Write down what has changed with the offsets, in one transaction; then send."""
-        changed = self.book.changed()
-        offsets = [TopicPartition(*place, offset) for place, offset in self._positions.items()]
-        moved = self._positions != self._committed
-        if not changed and not self._letters and not moved:
-            assert not self._sends
-            return
-        transactions = self._transactions
-        try:
-            transactions.begin()
-            for key, entry in changed.items():
-                value = None if entry is None else _encode(entry)
-                self._produce(self._alerts, key.encode(), value, [])
-            for letter in self._letters:
-                name = physical(letter.topic, self._settings.topic_prefix)
-                self._produce(name, letter.key, letter.value, letter.headers)
-            transactions.commit(offsets, self._consumer.consumer_group_metadata())
-        except (Abortable, OutcomeUnknown) as error:
-            raise Fatal(f"what was decided is not written down: {error}") from None
-        self._committed = dict(self._positions)
-        self._letters = []
-        sends, self._sends = self._sends, []
-        assert self._delivery is not None or not sends
-        for send in sends:
-            assert self._delivery is not None
-            self._delivery.submit(send.sink, send.notification)
-
-    def _produce(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[tuple[str, bytes]],
-    ) -> None:
-        producer = self._transactions.producer
-        while True:
-            try:
-                producer.produce(topic, value, key, headers=list(headers))
-                return
-            except BufferError:
-                producer.poll(0.1)
+                found.append(message)
+            elif error.code() not in (KafkaError._PARTITION_EOF, *TRANSIENT_ERRORS):
+                settings, topic = self.setup.settings, message.topic()
+                asked = [Right("READ", "group", clients.group_id(settings, NAME))]
+                names = [topic] if topic else []
+                asked += [Right("READ", "topic", name) for name in names]
+                raise Fatal(f"patterns cannot be read: {reason(error, *asked)}")
+        return found

@@ -57,6 +57,11 @@ class AlertStatus(Collector):
         )
         for labels, number in list(self.messages.items()):
             messages.add_metric([*labels], number)
+        unreadable = GaugeMetricFamily(
+            "handoff_alerts_unreadable",
+            "Entries of alerts, silences and contracts that cannot be read, and are left out.",
+        )
+        unreadable.add_metric([], self.unreadable)
         restarts = CounterMetricFamily(
             "handoff_alerts_restarts", "How often the alerts were started anew."
         )
@@ -69,7 +74,7 @@ class AlertStatus(Collector):
         if self.heartbeat is not None:
             for outcome in ("sent", "withheld", "failed"):
                 beats.add_metric([outcome], self.heartbeat.outcomes[outcome])
-        yield from (active, ready, causes, firing, messages, restarts, beats)
+        yield from (active, ready, causes, firing, messages, unreadable, restarts, beats)
         yield from self._sinks()
 
     def _sinks(self) -> Iterator[Metric]:

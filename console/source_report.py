@@ -9,6 +9,7 @@ from console import output
 from console.source_trial import KEPT, Trial, Tried, handoffs_of, near, unregistered
 from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.reads import shown
+from schemas.alerts import ACTIONS
 from schemas.loading import Documents
 from schemas.printable import listed
 
@@ -30,6 +31,8 @@ def tell(one: Tried) -> None:
 
 
 def _told(topic: str, value: dict[str, Any]) -> str:
+    if topic == ACTIONS:
+        return f"alert {value['key']}: {value['action']} by {value['by']}"
     if topic != TOOL_OUTPUTS:
         return f"{value['task_id']}  ack {value['id']}: {value['status']} by {value['by']}"
     words = [f"{value['task_id']}  {value['id']}"]
@@ -55,6 +58,8 @@ def summarise(trial: Trial, beside: Documents | None) -> None:
         f"mapped, {trial.skipped.total():,} left out, {trial.refused.total():,} refused; "
         f"{output.number(trial.outputs, 'output')} and {output.number(trial.acks, 'ack')}"
     )
+    if trial.alert_actions:
+        say(f"  {output.number(trial.alert_actions, 'alert action')}")
     for title, counter in (("left out", trial.skipped), ("refused", trial.refused)):
         if counter:
             say(f"  {title}: {counted(counter)}")
@@ -143,6 +148,7 @@ def as_json(
                 "refused": trial.refused,
                 "outputs": trial.outputs,
                 "acks": trial.acks,
+                "alert_actions": trial.alert_actions,
                 "stages": trial.stages,
                 "teams": trial.teams,
                 "receivers": trial.receivers,

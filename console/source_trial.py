@@ -22,6 +22,7 @@ from processors.intake.transcripts import spans
 from processors.intake.transcripts.building import Counts, Defaults
 from processors.intake.transcripts.spans import Span
 from schemas import serde
+from schemas.alerts import ACTIONS
 from schemas.documents import HandoffContract, Receiver
 from schemas.flow import Output, Record, Refused
 from schemas.records import When
@@ -51,6 +52,7 @@ class Trial:
     refused: Counter[str] = field(default_factory=Counter)
     outputs: int = 0
     acks: int = 0
+    alert_actions: int = 0
     stages: Counter[str] = field(default_factory=Counter)
     teams: Counter[str] = field(default_factory=Counter)
     receivers: Counter[str] = field(default_factory=Counter)
@@ -132,6 +134,9 @@ class Trial:
     ) -> None:
         here: set[tuple[str, str]] = set()
         for output, value in zip(mapped.records, outputs, strict=True):
+            if output.topic == ACTIONS:
+                self.alert_actions += 1
+                continue
             task = value["workflow"], value["task_id"]
             here.add(task)
             told = output.topic, *task, value.get("tool", value.get("by", "")), value["id"]

@@ -174,7 +174,8 @@ class AlertSilence(Struct, frozen=True, gc=False):
     """What is not told for a time (topic `handoff.silences`, key `id`).
 
     `match` names members of a cause (workflow, contract, kind, severity, receiver, owner) and what
-    they must be: one of several texts, in which `*` stands for anything.
+    they must be: one of several texts, in which `*` stands for anything. It begins and ends at
+    `starts_at` and `ends_at`; a record without a value ends it at once.
     """
 
     id: Name
@@ -188,7 +189,8 @@ class AlertSilence(Struct, frozen=True, gc=False):
 class AlertAction(Struct, frozen=True, gc=False):
     """What a person says to an alert (topic `handoff.alert-actions`, key `key`).
 
-    `until` ends a `silence`; without it, it lasts until the alert is more severe or over.
+    `key` is that of the alert: the dedup key that sinks were given. `until` ends a `silence`;
+    without it, it lasts until the alert is more severe or over.
     """
 
     id: Name

@@ -26,7 +26,7 @@ from msgspec import Raw, Struct
 from msgspec import inspect as types
 
 from schemas.documents import HandoffContract, Receiver
-from schemas.records import PUBLISHED
+from schemas.published import PUBLISHED
 from schemas.sources import Source
 
 HERE: Final = Path(__file__).parent

@@ -15,6 +15,7 @@ from schemas.printable import listed
 from schemas.source_decoders import OUTPUT_DECODERS
 from schemas.sources import (
     ACK_STATUSES,
+    ALERT_ACTIONS,
     LINKS,
     RECORD_MEMBERS,
     ROOTS,
@@ -174,6 +175,7 @@ class _Linter:
         self._handoffs(at, emit, it)
         self._links(at, emit, it)
         self._ack(at, emit, it)
+        self._alert(at, emit, it)
         self._complete(at, emit)
 
     def _links(self, at: At, emit: Emit, it: bool) -> None:
@@ -220,33 +222,50 @@ class _Linter:
         if ack is None:
             return
         place = (*at, "ack")
-        word = ack.status if isinstance(ack.status, str) else None
-        if word is not None and word.isalpha() and word not in (*ROOTS, *self._source.let):
-            if word not in ACK_STATUSES:
-                message = f"unknown status {word[:80]!r}"
-                self._tell((*place, "status"), message, nearest(word, ACK_STATUSES))
-        else:
-            self._expression((*place, "status"), ack.status, it=it)
+        self._word((*place, "status"), ack.status, ACK_STATUSES, it)
         for name in ("by", "reason", "receiver"):
             if (expr := getattr(ack, name)) is not None:
                 self._expression((*place, name), expr, it=it)
-        if word == "rejected" and ack.reason is None:
+        if ack.status == "rejected" and ack.reason is None:
             message = "what is rejected needs a reason, so each such record is a dead letter"
             self._tell((*place, "status"), message, "add reason, such as {value: rejected there}")
-        told = [name for name in _NOT_OF_ACKS if getattr(emit, name)]
+        self._alone(place, emit, "an ack", _NOT_OF_ACKS)
+
+    def _alert(self, at: At, emit: Emit, it: bool) -> None:
+        alert = emit.alert
+        if alert is None:
+            return
+        place = (*at, "alert")
+        self._word((*place, "action"), alert.action, ALERT_ACTIONS, it)
+        for name in ("key", "by"):
+            self._expression((*place, name), getattr(alert, name), it=it)
+        self._alone(place, emit, "an alert action", (*_NOT_OF_ACKS, "task", "workflow", "ack"))
+
+    def _word(self, at: At, expr: Expr, known: tuple[str, ...], it: bool) -> None:
+        """A member that is one of some words, or what makes one of them."""
+        word = expr if isinstance(expr, str) and expr.isalpha() else None
+        if word is None or word in (*ROOTS, *self._source.let):
+            self._expression(at, expr, it=it)
+        elif word not in known:
+            self._tell(at, f"unknown {at[-1]} {word[:80]!r}", nearest(word, known))
+
+    def _alone(self, at: At, emit: Emit, what: str, none_of: tuple[str, ...]) -> None:
+        """Nothing of an output stands beside what is none."""
+        told = [name for name in none_of if getattr(emit, name)]
         if told or emit.accepts is not True:
             names = listed([*told, *(["accepts"] if emit.accepts is not True else [])])
-            message = f"the entry is an ack, which has no {names}"
-            self._tell(place, message, "write a second entry with the same 'when' for the output")
+            message = f"the entry is {what}, which has no {names}"
+            self._tell(at, message, "write a second entry with the same 'when' for the output")
 
     def _complete(self, at: At, emit: Emit) -> None:
         if self._source.decode.name in OUTPUT_DECODERS:
             return
-        for name in _NEEDED:
+        for name in _NEEDED if emit.alert is None else ("occurred_at",):
             if self._stated(emit, name) is None:
                 suggestion = f"add it here, or under defaults: {_EXAMPLES[name]}"
                 self._tell((*at, name), "is missing", suggestion)
-        if emit.ack is None and self._stated(emit, "stage") is None:
+        apart = emit.ack is not None or emit.alert is not None
+        if not apart and self._stated(emit, "stage") is None:
             self._tell(
                 at,
                 "the entry has neither a stage nor an ack",

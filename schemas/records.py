@@ -511,21 +511,3 @@ class ConsoleAudit(Struct, frozen=True, gc=False):
     offset: int
     field: str
     reason: str
-
-
-# The record types with a schema file of their own; the name is the file's and the header's.
-PUBLISHED: dict[str, type[Struct]] = {
-    "tool-output": ToolOutput,
-    "ack": Ack,
-    "amendment": Amendment,
-    "liveness": Liveness,
-    "source-position": SourcePosition,
-    "package": Package,
-    "violation": Violation,
-    "signal": Signal,
-    "dead-letter": DeadLetter,
-    "pattern": Pattern,
-    "edge": Edge,
-    "figures": Figures,
-    "console-audit": ConsoleAudit,
-}

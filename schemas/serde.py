@@ -12,14 +12,15 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
+from schemas.alerts import AlertAction, AlertSilence
 from schemas.feed import EdgePart, PatternPart
 from schemas.flow import Headers, InputEvent, Output, Record, Refused
 from schemas.links import LINKS, LinkMessage
+from schemas.published import PUBLISHED
 from schemas.records import (
     FIRST_MS,
     LAST_MS,
     MAX_NAME_BYTES,
-    PUBLISHED,
     Ack,
     Amendment,
     DeadLetter,
@@ -144,7 +145,15 @@ def _all_short(body: ToolOutput | Ack | Amendment | LinkMessage) -> bool:
 
 
 def check_lengths(
-    body: ToolOutput | Ack | Amendment | HandoffRequest | TaskName | LinkMessage, at: str = ""
+    body: ToolOutput
+    | Ack
+    | Amendment
+    | HandoffRequest
+    | TaskName
+    | LinkMessage
+    | AlertAction
+    | AlertSilence,
+    at: str = "",
 ) -> None:
     """Raise `Refused` for a name, or a reason, with more bytes in UTF-8 than it may have; `at` is
     the path to `body`."""
@@ -187,7 +196,16 @@ def _lengths(record: type[msgspec.Struct]) -> tuple[tuple[str, int], ...]:
 
 _LENGTHS = {
     kind: _lengths(kind)
-    for kind in (ToolOutput, HandoffRequest, Ack, Amendment, TaskName, LinkMessage)
+    for kind in (
+        ToolOutput,
+        HandoffRequest,
+        Ack,
+        Amendment,
+        TaskName,
+        LinkMessage,
+        AlertAction,
+        AlertSilence,
+    )
 }
 
 

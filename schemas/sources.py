@@ -29,6 +29,7 @@ TOPIC: Final = "handoff.sources"
 ROOTS: Final = ("value", "it", "key", "headers", "record")
 RECORD_MEMBERS: Final = ("topic", "partition", "offset", "timestamp")
 ACK_STATUSES: Final = ("accepted", "completed", "rejected")
+ALERT_ACTIONS: Final = ("ack", "resolve", "silence")
 MAX_ENTRIES: Final = 100
 # How an entry names other tasks.
 LINKS: Final = ("continues", "continued_by", "unlinked")
@@ -204,6 +205,16 @@ class AckOf(DocumentModel):
     """Where several handoffs may be open: the one to this receiver."""
 
 
+class AlertOf(DocumentModel):
+    """What a person said, at their tool, to an alert that it was sent."""
+
+    key: Expr
+    """The alert: the dedup key that the tool was given."""
+    action: Expr
+    """ack, resolve or silence, or what makes one of these."""
+    by: Expr
+
+
 class TasksOf(DocumentModel):
     """Other tasks: one id, or a list of them; nothing where that leads to nothing."""
 
@@ -234,7 +245,8 @@ def _one_or_more(value: object) -> object:
 
 
 class Emit(Common):
-    """What a record means, where `when` holds: one output or ack, or one an element of `each`."""
+    """What a record means, where `when` holds: one output, ack or alert action, or one an element
+    of `each`."""
 
     when: str | None = None
     """A condition; what cannot be evaluated is a dead letter, and not false."""
@@ -257,6 +269,7 @@ class Emit(Common):
     unlinked: TasksOf | None = None
     """The tasks that it is linked with no more."""
     ack: AckOf | None = None
+    alert: AlertOf | None = None
 
 
 # --- the source ------------------------------------------------------------------------------
@@ -316,6 +329,7 @@ for _model in (
     ContextOf,
     HandoffOf,
     AckOf,
+    AlertOf,
     Common,
     Emit,
     Source,

@@ -8,6 +8,7 @@ from processors.intake.compiled import CompiledSource, compile_source
 from processors.intake.mapped import MappedRecord
 from processors.intake.mapping import map_record
 from schemas import sources
+from schemas.alerts import ACTIONS
 from schemas.flow import Record
 from schemas.lint_sources import lint_sources
 from schemas.loading import Documents, load
@@ -76,7 +77,8 @@ def made(given: CompiledSource, value: Any, key: Any = None, **members: Any) -> 
     assert found.refused is None, found
     assert found.skipped is None, found
     for output in found.records:
-        assert output.key == json.loads(output.value or b"")["task_id"].encode()
+        value = json.loads(output.value or b"")
+        assert output.key == value["key" if output.topic == ACTIONS else "task_id"].encode()
     return [json.loads(output.value or b"") for output in found.records]
 
 

@@ -23,6 +23,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from alerts.active import AlertSetup
+from alerts.delivery import Sink
 from alerts.notification import Answer, Delivered, Notification, Refused
 from alerts.pacing import Limits
 from alerts.service import AlertService
@@ -69,7 +71,7 @@ def well(_: Notification) -> Answer:
 class AlertBench:
     """The topics on a broker, and what is written to them."""
 
-    def __init__(self, servers: str, prefix: str) -> None:
+    def __init__(self, servers: str, prefix: str, *, topics: bool = True) -> None:
         self.settings = Settings(
             kafka_bootstrap_servers=servers,
             topic_prefix=prefix,
@@ -77,15 +79,19 @@ class AlertBench:
             kafka={"session.timeout.ms": "6000"},
         )
         self.prefix = prefix
-        topics = [t for t in catalogue(prefix, 1) if not t.queue]
-        admin = AdminClient({"bootstrap.servers": servers})
+        if topics:
+            self._make_topics()
+        self.producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
+        self._services: list[AlertService] = []
+
+    def _make_topics(self) -> None:
+        topics = [t for t in catalogue(self.prefix, 1) if not t.queue]
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap_servers})
         made = admin.create_topics(
             [NewTopic(t.physical, t.partitions, 1, config=t.config) for t in topics]
         )
         for future in made.values():
             future.result(20)
-        self.producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
-        self._services: list[AlertService] = []
 
     def put(self, topic: str, key: str, value: Any) -> None:
         body = None if value is None else _encode(value)
@@ -97,7 +103,7 @@ class AlertBench:
         given.setdefault("first_seen", now.replace(minute=0, second=0, microsecond=0))
         self.put("patterns", fingerprint, pattern(fingerprint, now, **given))
 
-    def start(self, *sinks: Recorder) -> AlertService:
+    def start(self, *sinks: Sink, pacing: Limits = QUICK) -> AlertService:
         routes = AlertRoutes.model_validate(
             {
                 "kind": "AlertRoutes",
@@ -117,7 +123,15 @@ class AlertBench:
             }
         )
         # Half a minute of waiting for others is passed over: the clock says it is later each time.
-        service = AlertService(self.settings, routes, lambda: sinks, pacing=QUICK, clock=hurried())
+        service = AlertService(
+            AlertSetup(
+                settings=self.settings,
+                routes=routes,
+                make_sinks=lambda: sinks,
+                pacing=pacing,
+                clock=hurried(),
+            )
+        )
         service.start()
         self._services.append(service)
         return service
@@ -159,6 +173,7 @@ def test_an_alert_is_raised_updated_acknowledged_and_resolved(stage: AlertBench)
     assert [n.number for n in sink.taken] == [1, 2, 3]
     assert sink.taken[-1].reference == "ts"
     cluster = connect(stage.settings)
+    assert service.status.unreadable == 0
     wait_for(
         lambda: not [k for k in read_table(cluster, ALERTS) if not k.startswith("sink/")],
         20,
@@ -171,6 +186,7 @@ def test_silences_and_what_is_not_understood(stage: AlertBench) -> None:
     silence = AlertSilence("s", {"contract": ["a"]}, now, now + timedelta(days=1), "Ana", "")
     stage.put("silences", "s", silence)
     stage.producer.produce(stage.prefix + "patterns", b"{}", b"x")
+    stage.producer.produce(stage.prefix + "alert-actions", b"not JSON", b"y")
     stage.told("contract/a/rejected")
     stage.told("contract/b/rejected")
     stage.producer.flush(10)
@@ -184,7 +200,23 @@ def test_silences_and_what_is_not_understood(stage: AlertBench) -> None:
     wait_for(lambda: len(sink.taken) == 2, 20, "what the silence covered is told at its end")
     assert service.stop(30)
     letters = read_table(connect(stage.settings), "handoff.dead-letters")
-    assert letters == {"x": b"{}"}
+    assert letters == {"x": b"{}", "y": b"not JSON"}
+
+
+def test_an_entry_that_cannot_be_read_is_left_out_and_shown(stage: AlertBench) -> None:
+    """With what stands beside, and as long as the instance is active."""
+    stage.put("alerts", "cause/x", {"of": "cause", "id": 7})
+    stage.put("silences", "s", {"id": "s"})
+    now = datetime.now(UTC)
+    long = AlertSilence("l", {}, now, now + timedelta(days=1), "x" * 513, "")  # of everything
+    stage.put("silences", "l", long)
+    stage.producer.flush(10)
+    sink = Recorder("chat", well)
+    service = stage.start(sink)
+    stage.told("contract/a/rejected")
+    stage.producer.flush(10)
+    wait_for(lambda: sink.taken, 30, "it goes on, and has settled")
+    assert service.status.unreadable == 3
 
 
 def test_what_was_under_way_is_sent_again_with_its_key_and_number(stage: AlertBench) -> None:

@@ -6,6 +6,7 @@ topic, every state, every page and what every command says is searched for it.
 """
 
 import json
+import logging
 import re
 import urllib.request
 from collections.abc import Iterator
@@ -16,9 +17,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry, generate_latest
 
-from console.kafka import Cluster, connect, read_all
+from alerts.active import AlertSetup
+from alerts.pacing import Limits
+from alerts.service import AlertService
+from console.kafka import Cluster, connect, read_all, read_table
 from console.main import main
+from processors.alerts.limits import AlertLimits
+from tests.every_sink import NAMES as SINKS
+from tests.every_sink import WATCHER, EverySink
 from tests.test_console_running import until, up
 from topics.catalogue import NAMES
 
@@ -234,6 +242,11 @@ class CanaryWorld:
         found = json.loads(self("held", "list", "--output", "json").stdout)
         return [each["id"] for each in found]
 
+    def entries(self, kind: str) -> list[str]:
+        """What stands on the topic of alerts."""
+        table = read_table(self.cluster, "handoff.alerts")
+        return [value.decode() for key, value in table.items() if key.startswith(kind)]
+
     def records(self, topic: str) -> list[Any]:
         return list(read_all(self.cluster, [topic]))
 
@@ -325,6 +338,54 @@ def test_a_dry_run_shows_it_in_packages_and_nowhere_else(world: CanaryWorld) -> 
     assert holding == {"handoff.packages", "handoff.held", "handoff.queue.nurture"}
     assert {"handoff.patterns", "handoff.violations"} < {each["topic"] for each in found}
     assert not CANARY.search(result.stderr)
+
+
+def test_no_alert_has_it_whatever_the_sink(
+    world: CanaryWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What is held is told, too; and then all that is still held is discarded, so it ends."""
+    caplog.set_level(logging.DEBUG)
+    with EverySink(tmp_path) as sinks:
+        monkeypatch.setenv(WATCHER, sinks.watcher)
+        service = AlertService(
+            AlertSetup(
+                settings=world.cluster.settings,
+                routes=sinks.routes(),
+                make_sinks=sinks.sinks,
+                limits=AlertLimits(group_wait=timedelta(seconds=1), storm=10_000),
+                console="https://console.example",
+                pacing=Limits(first=0.02, longest=0.2),
+            )
+        )
+        registry = CollectorRegistry()
+        registry.register(service.status)
+        service.start()
+        try:
+            until(lambda: set(service.status.alerts) == {"firing"}, 60, "all that broke is told")
+            kinds = {json.loads(x)["kind"] for x in world.entries("cause/")}
+            assert kinds >= {"repeat", "context_dropped", "held"}
+            number = len(world.entries("alert/"))
+            until(lambda: all(len(sinks.sent()[n]) >= number for n in SINKS), 60, "all have them")
+            until(lambda: sinks.sent()["watcher"], 60, "somebody watches")
+            for each in world.held():
+                world("discard", each, "--reason", "over", "--wait", "30")
+            until(lambda: len(world.entries("alert/")) < number, 60, "some are over")
+        finally:
+            assert service.stop(30)
+    for name, texts in sinks.sent().items():
+        for text in texts:
+            assert not CANARY.search(text), (name, text)
+    assert not CANARY.search(generate_latest(registry).decode())
+    assert not CANARY.search(caplog.text)
+    assert not CANARY.search("".join(world.entries("")))
+    world("alerts", "list")
+    world("alerts", "list", "--output", "json")
+    for said, told in world.said.items():
+        assert not CANARY.search(told), said
+    world.said.clear()
 
 
 def test_what_is_not_classified_is_still_shown(world: CanaryWorld) -> None:

@@ -26,7 +26,8 @@ from schemas import documents, serde
 from schemas.documents import HandoffContract
 from schemas.feed import EdgePart, PatternPart, subject
 from schemas.flow import InputEvent, Output, Record, Refused
-from schemas.records import PUBLISHED, Package, Violation
+from schemas.published import PUBLISHED
+from schemas.records import Package, Violation
 from tests.core import Feeding, first_revision
 from tests.fed import closes, fed, same, told
 from tests.states import captures, states_of, tasks_of

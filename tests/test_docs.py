@@ -17,6 +17,7 @@ from console.main import main
 from processors.runtime import metrics
 from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
+from schemas.alerts import AlertAction, AlertSilence
 from schemas.lifecycle import OPEN, TRANSITIONS, Transition
 from schemas.lint import lint
 from schemas.lint_sources import lint_sources
@@ -194,7 +195,13 @@ def test_tables_are_complete(page: Path) -> None:
             cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
             told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
             assert sorted(told) == sorted(record.__struct_encode_fields__)
-        for title, sent in (("Tool output", ToolOutput), ("Ack", Ack), ("Amendment", Amendment)):
+        for title, sent in (
+            ("Tool output", ToolOutput),
+            ("Ack", Ack),
+            ("Amendment", Amendment),
+            ("Alert action", AlertAction),
+            ("Alert silence", AlertSilence),
+        ):
             section = text.partition(f"### {title}\n")[2].partition("\n##")[0]
             tables = section.split("| member ")[1:]
             records = (sent, HandoffRequest) if sent is ToolOutput else (sent,)

@@ -24,6 +24,9 @@ def source(**given: Any) -> Source:
     return sources.parse(base | given)
 
 
+ALERT = {"alert": {"key": "value.dedup", "action": "ack", "by": "value.who"}}
+
+
 def topics(*found: Source, **read: dict[str, Any]) -> dict[str, dict[str, bytes]]:
     """`read` are positions by key."""
     positions = {}
@@ -41,6 +44,9 @@ def topics(*found: Source, **read: dict[str, Any]) -> dict[str, dict[str, bytes]
         ({"emit": [{"workflow": {"value": "a"}}, {"stage": {"value": "x"}}]}, {"a", "bug"}),
         ({"emit": [{"workflow": "value.kind"}, {"stage": {"value": "x"}}]}, None),
         ({"defaults": {"task": "value.id"}}, None),
+        # What is said to alerts is of no workflow: no deadline waits for it.
+        ({"defaults": {}, "emit": [ALERT]}, set()),
+        ({"emit": [ALERT, {"stage": {"value": "x"}}]}, {"bug"}),
     ],
 )
 def test_a_source_feeds_the_workflows_that_it_names_or_any(

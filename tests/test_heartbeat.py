@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from alerts.health import Health
+from alerts.delivery import SinkFigures
+from alerts.health import Health, untold
 from alerts.heartbeat import ALIVE, Heartbeat
 from alerts.progress import LIMIT_SECONDS, Progress
 from alerts.sinks.alertmanager import Alertmanager, AlertmanagerSettings
@@ -82,6 +84,66 @@ def test_the_address_is_called_while_all_is_well_and_not_else() -> None:
             await heartbeat._http.close()
 
         asyncio.run(play())
+
+
+def test_the_address_is_not_called_while_an_alertmanager_has_been_away_for_five_minutes() -> None:
+    """Nobody sees there what fires. It is asked all the while, so that it is seen to be back."""
+
+    async def answer(_: Request) -> web.Response:
+        return web.Response(status=200)
+
+    now = [datetime(2026, 3, 2, tzinfo=UTC)]
+    with Receiving(answer) as outside, Receiving(answer) as there:
+
+        async def play() -> None:
+            sink = Alertmanager(AlertmanagerSettings(name="am", urls=(there.url,)))
+            heartbeat = Heartbeat(
+                lambda: None, SecretStr(outside.url), [sink], 60, now=lambda: now[0]
+            )
+            await heartbeat.beat()
+            await asyncio.to_thread(there.close)
+            for _ in range(5):
+                now[0] += timedelta(minutes=1)
+                await heartbeat.beat()
+            assert (len(outside.requests), heartbeat.withheld) == (6, None)
+            now[0] += timedelta(minutes=1)
+            await heartbeat.beat()
+            assert len(outside.requests) == 6
+            assert heartbeat.withheld == "the sink am has not been reached for 5 minutes"
+            with Receiving(answer, there.port):
+                await heartbeat.beat()
+                await sink.close()  # its connection, before the server goes
+            assert (len(outside.requests), heartbeat.withheld) == (7, None)
+            await heartbeat._http.close()
+
+        asyncio.run(play())
+
+
+def test_people_are_told_where_each_alert_is_taken_within_five_minutes() -> None:
+    well = SinkFigures(0, 0.0, False, {}, "")
+    slow = SinkFigures(3, LIMIT_SECONDS - 1, True, {}, "no answer within 15 s")
+    late = SinkFigures(3, LIMIT_SECONDS + 60, True, {}, "no answer within 15 s")
+    assert untold({"a": well, "b": slow}, 1.0) is None
+    assert untold({}, 1.0) is None
+    told = "an alert has waited for 6 minutes for the sink b: no answer within 15 s"
+    assert untold({"a": well, "b": late, "c": slow}, 1.0) == told
+    assert untold({"a": well}, LIMIT_SECONDS) == "no alert was decided for 5 minutes"
+
+
+def test_an_instance_that_ends_at_once_again_and_again_sends_nothing() -> None:
+    async def answer(_: Request) -> web.Response:
+        return web.Response(status=200)
+
+    with Receiving(answer) as outside:
+
+        async def play() -> None:
+            for _ in range(3):
+                heartbeat = Heartbeat(lambda: None, SecretStr(outside.url), [], every=60)
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(heartbeat.run(), 0.2)
+
+        asyncio.run(play())
+        assert not outside.requests
 
 
 def test_an_address_that_does_not_answer_is_counted_and_not_told_in_a_log(

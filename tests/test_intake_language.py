@@ -10,6 +10,7 @@ from processors.intake.mapping import MAX_OUTPUTS, explain, map_record
 from processors.intake.registry import build_tables
 from processors.intake.times import time_ms
 from schemas import sources
+from schemas.alerts import AlertAction
 from schemas.flow import Refused
 from schemas.records import Ack, ToolOutput
 from tests.intake import (
@@ -214,6 +215,29 @@ def test_an_ack_needs_no_stage_of_the_defaults() -> None:
         emit=[{"ack": {"status": "accepted", "by": {"value": "Ana"}}}],
     )
     assert "stage" not in made(given, event(stage=[1]))[0]
+
+
+def test_an_alert_action() -> None:
+    """It needs no task, and no workflow of the source waits for it."""
+    alert = {"key": "value.dedup", "action": "ack", "by": "value.who"}
+    given = compiled(defaults={"occurred_at": "value.at"}, emit=[{"alert": alert}])
+    assert given.workflows == frozenset()
+    (output,) = mapped(given, event(dedup="a-1", who="Ana")).records
+    assert (output.topic, output.key) == ("handoff.alert-actions", b"a-1")
+    found = msgspec.json.decode(output.value or b"", type=AlertAction)
+    assert (found.key, found.action, found.by) == ("a-1", "ack", "Ana")
+    assert found.id == "desk:desk.events:0:7"
+    assert refused(given, event(who="Ana"))[0] == "member_missing"
+    assert refused(given, event(dedup="x" * 513, who="Ana"))[0] == "member_too_long"
+    words = {"lookup": "s", "by": "value.s"}
+    states = compiled(
+        emit=[{"alert": {**alert, "action": words}}, {"stage": {"value": "intake"}}],
+        lookups={"s": {"done": "resolve", "odd": "seen"}},
+    )
+    assert states.workflows == frozenset({"ticket"})
+    action, told = made(states, event(s="done", dedup="a-1", who="Ana"))
+    assert (action["action"], told["stage"]) == ("resolve", "intake")
+    assert "none of ack, resolve, silence" in refused(states, event(s="odd", dedup="a", who="b"))[1]
 
 
 def test_what_nothing_comes_of_is_told() -> None:

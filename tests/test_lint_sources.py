@@ -179,6 +179,21 @@ def test_the_examples_are_without_a_fault() -> None:
             "entry with the same 'when' for the output",
         ),
         (
+            HEAD + "emit:\n  - alert: {key: value.k, action: close, by: value.w}\n",
+            "s.yaml:8: emit[0].alert.action: unknown action 'close'; known here: ack, resolve, "
+            "silence",
+        ),
+        (
+            HEAD + "emit:\n  - alert: {key: value.k, action: ack}\n",
+            "s.yaml:8: emit[0].alert.by: is missing; add it",
+        ),
+        (
+            HEAD + "emit:\n  - alert: {key: value.k, action: ack, by: value.w}\n    "
+            "ack: {status: accepted, by: value.w}\n",
+            "s.yaml:8: emit[0].alert: the entry is an alert action, which has no ack; write a "
+            "second entry with the same 'when' for the output",
+        ),
+        (
             HEAD + "emit:\n  - stage: value.team\n    handoff: {to: value.team}\n",
             "s.yaml:9: warning: emit[0].handoff.to: the stage that hands off is made of the same "
             "as the receiver: many tools show the state after a change, and then the receiver "

@@ -47,7 +47,7 @@ from processors.driver import Driver
 from processors.integrity.state import Task
 from schemas.flow import Output
 from schemas.links import LINKS
-from schemas.records import PUBLISHED
+from schemas.published import PUBLISHED
 from schemas.serde import utc
 from tests.core import (
     TIME,

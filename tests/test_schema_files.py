@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 
 from schemas import generate
 from schemas.generate import HERE, avro_schema, from_avro, to_avro
-from schemas.records import PUBLISHED, HandoffRequest, ToolOutput
+from schemas.published import PUBLISHED
+from schemas.records import HandoffRequest, ToolOutput
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Years 1 to 9999, less a day at both ends.
@@ -89,7 +90,7 @@ def over_avro(name: str, record: msgspec.Struct) -> msgspec.Struct:
 def in_words(record: msgspec.Struct) -> Any:
     """What a record says in JSON, its times as instants: epoch milliseconds are a spelling."""
     plain = json.loads(msgspec.json.encode(record), parse_float=str, parse_int=str)
-    for name in ("occurred_at", "checked_at", "last_live_at"):
+    for name in ("occurred_at", "checked_at", "last_live_at", "until"):
         value = getattr(record, name, None)
         if isinstance(value, int):
             value = EPOCH + timedelta(milliseconds=value)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,12 @@ from typing import Any
 import click
 import msgspec
 import pytest
+from aiohttp import web
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from alerts.service import AlertService
+from console.commands.alerts import routes_of, service_of
 from console.commands.documents import load_documents
 from console.commands.source_registry import register_sources
 from console.kafka import write_all
@@ -42,9 +45,11 @@ from schemas.loading import Documents
 from schemas.serde import utc
 from tests.instances import GUEST, ROOT
 from tests.lanes import wait_for
+from tests.receiving import Receiving, Request
 from tests.rights_documented import Names, documented, rows
 from tests.secured import SecuredKafka, environment
 from tests.secured_stage import PASSWORD, Stage
+from tests.test_sinks_together import HOOK
 from topics.catalogue import NAMES
 from topics.look import Look, Seen, look
 from topics.rights import Right
@@ -417,6 +422,86 @@ def test_a_processor_names_each_right_on_a_topic_that_is_missing_before_it_runs(
         with stage.without(stage.user, right), pytest.raises(Fatal) as info:
             check()
         assert f"the right {right} is missing" in str(info.value)
+
+
+@pytest.fixture
+def beating(stage: Stage) -> Iterator[tuple[Path, Receiving]]:
+    """Routes that ask for all that a route can ask for, and who watches the heartbeat."""
+
+    async def well(_: Request) -> web.Response:
+        return web.Response(status=204)
+
+    routes = stage.directory / "routes.yaml"
+    with Receiving(well) as outside:
+        routes.write_text(
+            "kind: AlertRoutes\n"
+            "sinks: {hook: {webhook: {url: 'http://127.0.0.1:9/', secret: {env: HOOK}}}}\n"
+            "routes: [{name: all, sink: hook, held: true, held_too_long: true}]\n"
+            f"heartbeat: {{url: '{outside.url}', every: PT1S}}\n"
+        )
+        yield routes, outside
+
+
+@pytest.fixture
+def alerts(
+    stage: Stage, beating: tuple[Path, Receiving], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], AlertService]]:
+    """`alerts run` without its pages, as a user whose rights a test chooses."""
+    monkeypatch.setenv("HOOK", HOOK)
+    by = stage.broker.by_password(stage.user, PASSWORD)
+    settings = Settings(
+        kafka_bootstrap_servers=by.pop("bootstrap.servers"),
+        kafka={**by, "session.timeout.ms": "6000"},
+        topic_prefix=stage.prefix,
+        application_id=stage.names.application,
+    )
+    made: list[AlertService] = []
+
+    def start() -> AlertService:
+        made.append(service_of(settings, routes_of(beating[0])))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for each in made:
+        assert each.stop(30)
+
+
+def test_alerts_name_each_right_on_a_topic_that_is_missing_before_they_run(
+    stage: Stage, beating: tuple[Path, Receiving], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.commands.alerts.log_lines", lambda: None)
+    for right in stage.allow("alerts run"):
+        if right.kind == "topic" and right.operation != "DESCRIBE":
+            with stage.without(stage.user, right):
+                more = {"HANDOFF_ALERT_ROUTES": str(beating[0]), "HOOK": HOOK}
+                result = stage("alerts", "run", **more)
+            assert f"{right} is missing" in result.output
+            assert result.exit_code == 4
+
+
+def test_alerts_tell_with_their_rights_and_name_each_missing_one(
+    stage: Stage, beating: tuple[Path, Receiving], alerts: Callable[[], AlertService]
+) -> None:
+    rights = stage.allow("alerts run")
+    service = alerts()
+    wait_for(lambda: beating[1].requests, 60, "all is well, and somebody outside is told")
+    assert service.status.phase == "active"
+    assert sum(service.status.causes.values()) > 0, "what is held is known"
+    assert service.stop(30)
+    for right in rights:
+        if right.kind == "topic" and right.operation != "DESCRIBE":
+            continue
+        with stage.without(stage.user, right):
+            service = alerts()
+            wait_for(partial(_names, service, right), 60, f"{right} is named")
+            assert service.stop(30)
+
+
+def _names(service: AlertService, right: Right) -> bool:
+    beat = service.status.heartbeat
+    told = (service.status.problem, None if beat is None else beat.withheld)
+    return any(each is not None and f"{right} is missing" in each for each in told)
 
 
 def test_a_processor_without_any_right_ends_with_one_sentence(stage: Stage) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from alerts.active import WRITES, AlertSetup
 from alerts.building import build
 from alerts.delivery import Sink
 from alerts.notification import Delivered, Failed, Notification
@@ -19,7 +20,7 @@ from alerts.secrets import SecretError
 from alerts.service import AlertService
 from alerts.sinks.webhook import SigningKeyError
 from console import output
-from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
+from console.errors import FOUND_PROBLEMS, BadInputError, CommandError, DeclinedError
 from console.kafka import connect, read_table, write_all
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
 from processors.alerts.message import sentence
@@ -30,7 +31,6 @@ from processors.runtime.transactions import Misconfigured
 from schemas.alerts import (
     ACTIONS,
     ALERTS,
-    SILENCES,
     Alert,
     AlertAction,
     AlertEntry,
@@ -40,6 +40,7 @@ from schemas.loading import DocumentErrors
 from schemas.printable import plain
 from schemas.route_files import lint_routes, load_routes
 from schemas.routes import AlertRoutes, in_use
+from topics.rights import missing
 
 DEFAULT_ROUTES = Path(__file__).resolve().parents[2] / "alerts" / "routes.yaml"
 _entry = msgspec.json.Decoder(AlertEntry).decode
@@ -76,7 +77,15 @@ def service_of(
         asyncio.run(_closed(sinks()))  # so that a missing secret is said now
     except (SecretError, SigningKeyError) as error:
         raise BadInputError(str(error)) from None
-    return AlertService(settings, routes, sinks, limits=limits, console=settings.console_url)
+    return AlertService(
+        AlertSetup(
+            settings=settings,
+            routes=routes,
+            make_sinks=sinks,
+            limits=limits,
+            console=settings.console_url,
+        )
+    )
 
 
 async def _closed(sinks: Sequence[Sink]) -> None:
@@ -96,7 +105,10 @@ def run() -> None:
     settings = load_settings()
     routes = routes_of(settings.alert_routes or DEFAULT_ROUTES)
     service = service_of(settings, routes)
-    connect(settings).check("READ", [ALERTS, SILENCES, ACTIONS])
+    cluster = connect(settings)
+    lacking = cluster.lacking("READ", service.setup.reads) + cluster.lacking("WRITE", WRITES)
+    if lacking:
+        raise DeclinedError(missing(lacking))
     try:
         sys.exit(run_until_signal(settings, service))
     except Misconfigured as error:

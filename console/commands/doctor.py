@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from console import linked, output
+from console.commands.checks import CheckResult, declined, members_of
+from console.commands.doctor_alerts import alerts
 from console.commands.documents import known_liveness, read_documents
 from console.commands.source_registry import GROUP as INTAKE
 from console.commands.source_registry import read_sources
@@ -53,19 +55,10 @@ MESSAGES = 20_000  # between tasks that are read of a partition, the newest ones
 _STYLE = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
-class CheckResult(msgspec.Struct):
-    """One check: `state` is ok, note or problem; `todo` is empty where nothing is to be done."""
-
-    check: str
-    state: str
-    what: str
-    todo: str = ""
-
-
 @click.command()
 @output.as_json
 def doctor(output_: str) -> None:
-    """Look at broker, topics, documents and processor.
+    """Look at broker, topics, documents, processors and alerts.
 
     Exit status 1 when there is a problem.
     """
@@ -78,6 +71,7 @@ def doctor(output_: str) -> None:
     found += _as_far_as_told("sources", _sources(cluster))
     found += _as_far_as_told("liveness", _receivers(cluster))
     found += _as_far_as_told("links", _links(cluster))
+    found += _as_far_as_told("alerts", alerts(cluster))
     if output_ == "json":
         output.document(msgspec.to_builtins(found))
     else:
@@ -97,12 +91,7 @@ def _as_far_as_told(check: str, findings: Iterator[CheckResult]) -> Iterator[Che
     try:
         yield from findings
     except DeclinedError as error:
-        yield _declined(check, error)
-
-
-def _declined(check: str, error: DeclinedError) -> CheckResult:
-    what, _, todo = error.message.rpartition("; ")
-    return CheckResult(check, "problem", what, todo)
+        yield declined(check, error)
 
 
 def _broker(cluster: Cluster) -> Iterator[CheckResult]:
@@ -141,7 +130,7 @@ def _topics(cluster: Cluster) -> Iterator[CheckResult]:
         return
     for change in changes:
         if isinstance(change, Refusal):
-            yield _declined("topics", DeclinedError(change.reason))
+            yield declined("topics", DeclinedError(change.reason))
         else:
             yield CheckResult("topics", "problem", f"to do: {change}", "handoff topics apply")
     if not changes:
@@ -178,7 +167,7 @@ def _documents(cluster: Cluster) -> Iterator[CheckResult]:
             table = read_table(cluster, topic)
         except DeclinedError as error:
             all_read = False
-            yield _declined(kind, error)
+            yield declined(kind, error)
             continue
         for key, value in sorted(table.items()):
             try:
@@ -216,7 +205,7 @@ def _processor(cluster: Cluster, processor: Processor[Any]) -> Iterator[CheckRes
         why = f"the group {group} cannot be read: "
         why += reason(cause, Right("DESCRIBE", "group", group))
         todo = "" if is_refusal(cause) else "; handoff run, or look at the broker"
-        yield _declined("processor", DeclinedError(why + todo))
+        yield declined("processor", DeclinedError(why + todo))
         return
     behind = (
         "nothing was committed yet" if lag is None else f"{output.number(lag, 'record')} behind"
@@ -245,15 +234,7 @@ def _sources(cluster: Cluster) -> Iterator[CheckResult]:
                 what = f"{source.id}: the topic {topic} does not exist"
                 yield CheckResult("sources", "problem", what, "create it, or correct the source")
     group = clients.group_id(cluster.settings, INTAKE)
-    try:
-        asked = cluster.admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)
-        members = len(asked[group].result().members)
-    except KafkaException as error:
-        why = f"the group {group} cannot be read: "
-        why += reason(error.args[0], Right("DESCRIBE", "group", group))
-        yield _declined("sources", DeclinedError(why))
-        return
-    if members:
+    if members := members_of(cluster, group):
         yield CheckResult("sources", "ok", f"{output.number(members, 'member')} in {group}")
     else:
         what = f"none runs in {group}, so no source is read, and deadlines wait"

@@ -1,14 +1,19 @@
 """What alerts hear of, and what they decide."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
+import msgspec
 from msgspec import Struct
 
 from processors.alerts.causes import of_pattern
 from processors.alerts.reasons import Reason
+from schemas import serde
 from schemas.alerts import AlertAction, AlertSilence, Cause, Notification
-from schemas.records import Pattern
+from schemas.flow import Record, Refused
+from schemas.records import FIRST_MS, LAST_MS, Pattern
+
+_action: Final = msgspec.json.Decoder(AlertAction).decode
 
 
 class CauseTold(Struct, frozen=True):
@@ -99,3 +104,18 @@ def of_record(fingerprint: str, pattern: Pattern | None, now: datetime) -> Cause
     if pattern.severity == "info":
         return CauseOver(fingerprint, Reason.INFO)
     return CauseTold(of_pattern(pattern, now))
+
+
+def of_action(record: Record, max_bytes: int) -> PersonSaid | None:
+    """What a record of `handoff.alert-actions` says; None where it is a replay, which is no news.
+    Raises `Refused` for one that is not understood."""
+    action = serde.read(record, _action, max_bytes, "alert's key")
+    serde.check_lengths(action)
+    if (serde.BACKFILL_HEADER, b"1") in record.headers:
+        return None
+    if action.until is None:
+        return PersonSaid(action)
+    until = serde.epoch_ms(action.until)
+    if not FIRST_MS <= until <= LAST_MS:  # an offset may lead out of the calendar
+        raise Refused("wrong_shape", "until lies outside of the years 1 to 9999 in UTC")
+    return PersonSaid(action, serde.utc(until))

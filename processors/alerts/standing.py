@@ -26,8 +26,8 @@ class Standing:
         self._routing = routing
         self._now = now
         self._limits = limits
-        for silence in [s for s in book.silences.values() if s.ends_at <= now]:
-            del book.silences[silence.id]
+        for key in [key for key, s in book.silences.items() if s.ends_at <= now]:
+            del book.silences[key]  # whoever wrote it may have taken another key than its id
         self.silences = sorted(
             (s for s in book.silences.values() if s.starts_at <= now), key=lambda s: s.id
         )

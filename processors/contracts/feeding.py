@@ -104,11 +104,13 @@ def read_to(topics: Iterable[str], told: Iterable[SourcePosition]) -> int | None
 
 def workflows(source: Source) -> frozenset[str] | None:
     """The workflows that a source writes to; None where its records say which."""
-    said = [entry.workflow or source.defaults.workflow for entry in source.emit]
+    tasks = [entry for entry in source.emit if entry.alert is None]
+    said = [entry.workflow or source.defaults.workflow for entry in tasks]
     if "workflow" in source.override:
         said = [source.override["workflow"]]
     fixed = [str(each.value) for each in said if isinstance(each, LiteralValue)]
-    return frozenset(fixed) if said and len(fixed) == len(said) else None
+    known = bool(said or source.emit) and len(fixed) == len(said)
+    return frozenset(fixed) if known else None
 
 
 @lru_cache(maxsize=1_000)

@@ -11,9 +11,11 @@ from schemas import paths, templates
 from schemas.records import MAX_NAME_BYTES
 from schemas.sources import (
     ACK_STATUSES,
+    ALERT_ACTIONS,
     LINKS,
     ROOTS,
     AckOf,
+    AlertOf,
     CurrentStage,
     Emit,
     Expr,
@@ -33,6 +35,7 @@ SHARED: Final = ("task", "workflow", "tool", "occurred_at", "id", "stage", "team
 
 
 _OF_OUTPUTS: Final = ("stage", "team", "run")
+_OF_TASKS: Final = ("task", "workflow", "tool", *_OF_OUTPUTS)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,13 @@ class CompiledAck:
 
 
 @dataclass(frozen=True)
+class CompiledAlert:
+    key: MadeMember
+    action: MadeMember
+    by: MadeMember
+
+
+@dataclass(frozen=True)
 class CompiledEntry:
     """An entry of `emit`. `number` counts from 1; `id_of_element`: the id reads `it`.
 
@@ -93,6 +103,7 @@ class CompiledEntry:
     handoffs: tuple[CompiledHandoff, ...]
     links: tuple[CompiledLink, ...]
     ack: CompiledAck | None
+    alert: CompiledAlert | None
 
 
 @dataclass(frozen=True)
@@ -169,6 +180,8 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
             continue
         if emit.ack is not None and name in _OF_OUTPUTS:
             continue
+        if emit.alert is not None and name in _OF_TASKS:
+            continue
         members[name] = member(at, expr)
         if isinstance(expr, LiteralValue) and type(expr.value) is str and _is_name(expr.value):
             fixed[name] = expr.value
@@ -214,6 +227,7 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
             if (other := getattr(emit, which)) is not None
         ),
         ack=None if emit.ack is None else _ack(member, f"{path}.ack", emit.ack),
+        alert=None if emit.alert is None else _alert(member, f"{path}.alert", emit.alert),
     )
 
 
@@ -259,6 +273,17 @@ def _ack(member: Callable[..., MadeMember], path: str, ack: AckOf) -> CompiledAc
     )
 
 
+def _alert(member: Callable[..., MadeMember], path: str, alert: AlertOf) -> CompiledAlert:
+    action = alert.action
+    if isinstance(action, str) and action in ALERT_ACTIONS:
+        action = LiteralValue(value=action)
+    return CompiledAlert(
+        member(f"{path}.key", alert.key),
+        member(f"{path}.action", action),
+        member(f"{path}.by", alert.by),
+    )
+
+
 def parts_of(expr: Expr) -> list[Expr]:
     """The expressions within an expression."""
     match expr:
@@ -290,13 +315,17 @@ def _reads_json(expr: Expr) -> bool:
 
 def _workflows(source: Source) -> frozenset[str] | None:
     found: set[str] = set()
-    exprs = [stated(source, index, "workflow")[1] for index in range(len(source.emit))]
+    exprs = [
+        stated(source, index, "workflow")[1]
+        for index, emit in enumerate(source.emit)
+        if emit.alert is None
+    ]
     for expr in [*exprs, *filter(None, [source.override.get("workflow")])]:
         values = _fixed(source, expr)
         if values is None:
             return None
         found |= values
-    return frozenset(found) if exprs or "workflow" in source.override else None
+    return frozenset(found) if source.emit or "workflow" in source.override else None
 
 
 def _fixed(source: Source, expr: Expr) -> set[str] | None:

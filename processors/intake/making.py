@@ -1,9 +1,11 @@
-"""The members of one output or ack, made by a compiled entry. What fails says which member."""
+"""The members of one output, ack or alert action, made by a compiled entry. What fails says which
+member."""
 
 from typing import Any, Final, NoReturn
 
 from processors.intake.compiled import (
     CompiledAck,
+    CompiledAlert,
     CompiledEntry,
     CompiledHandoff,
     CompiledLink,
@@ -13,9 +15,10 @@ from processors.intake.compiled import (
 from processors.intake.scope import Scope
 from processors.intake.times import time_ms
 from processors.intake.values import free_text, kind_of, name_text
+from schemas.alerts import ACTIONS
 from schemas.flow import Record, Refused
 from schemas.records import MAX_NAME_BYTES, MAX_REASON_BYTES
-from schemas.sources import ACK_STATUSES
+from schemas.sources import ACK_STATUSES, ALERT_ACTIONS
 
 TOOL_OUTPUTS: Final = "handoff.tool-outputs"
 ACKS: Final = "handoff.acks"
@@ -39,11 +42,13 @@ def made(
     shared: dict[str, str | None] = {**entry.fixed}
     for which, member in entry.names:
         shared[which] = name(member, scope)
-    for which in _REQUIRED:
+    for which in _REQUIRED if entry.alert is None else ():
         if shared.get(which) is None:
             _missing(entry, which)
     told = _id(source, entry, shared, record, element)
     when = _occurred_at(entry, scope)
+    if entry.alert is not None:
+        return ACTIONS, _alert(entry.alert, scope, told, when)
     if entry.ack is not None:
         return ACKS, _ack(entry.ack, scope, shared, told, when)
     return TOOL_OUTPUTS, _tool_output(entry, scope, shared, told, when)
@@ -174,6 +179,23 @@ def _ack(
     if ack.receiver is not None and (receiver := name(ack.receiver, scope)) is not None:
         members["receiver"] = receiver
     return members
+
+
+def _alert(alert: CompiledAlert, scope: Scope, told: str, when: int) -> dict[str, Any]:
+    action = _needed(alert.action, scope)
+    if action not in ALERT_ACTIONS:
+        raise Refused(
+            "member_malformed",
+            f"{alert.action.path}: is none of {', '.join(ALERT_ACTIONS)}; translate it with a "
+            "look-up",
+        )
+    return {
+        "id": told,
+        "key": _needed(alert.key, scope),
+        "action": action,
+        "by": _needed(alert.by, scope),
+        "occurred_at": when,
+    }
 
 
 def _tool_output(

@@ -26,7 +26,8 @@ class MappedRecord(Struct):
     """What a foreign record became: exactly one of `records` (some), `skipped` and `refused`.
 
     `records` are to be published in this order, all or none: tool outputs and acks under canonical
-    topic names, keyed by `task_id`, with their headers; or spans, keyed by their trace. `refused`
+    topic names, keyed by `task_id`, with their headers; alert actions, keyed by their alert's key;
+    or spans, keyed by their trace. `refused`
     names the source, the member and the path, and never a value: the foreign record becomes a dead
     letter. `lookup_misses` are (lookup, key) of every key that a table lacks, whatever came of it;
     a key is the tool's own value: count it, and tell it to nobody but who runs the source.

@@ -1,4 +1,5 @@
-"""From a foreign record to tool outputs and acks: a pure function of source and record."""
+"""From a foreign record to tool outputs, acks and alert actions: a pure function of source and
+record."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -18,6 +19,7 @@ from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped, Tra
 from processors.intake.scope import Scope
 from processors.intake.source_spans import take_spans
 from processors.intake.values import kind_of
+from schemas.alerts import ACTIONS
 from schemas.flow import Headers, Output, Record, Refused
 from schemas.serde import BACKFILL_HEADER
 
@@ -180,4 +182,5 @@ def _output(path: str, topic: str, members: dict[str, Any], headers: Headers) ->
             f"{path}: the output has {len(value):,} bytes, the limit is {MAX_OUTPUT_BYTES:,}; "
             "leave names out of the context (without)",
         )
-    return Output(topic, members["task_id"].encode(), value, headers)
+    key = members["key"] if topic == ACTIONS else members["task_id"]
+    return Output(topic, key.encode(), value, headers)

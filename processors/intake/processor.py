@@ -9,6 +9,7 @@ from processors.intake.registry import SourceTables, build_tables
 from processors.intake.source_spans import TRACES
 from processors.processor import Relay, Relayed
 from schemas import serde
+from schemas.alerts import ACTIONS
 from schemas.flow import Output, Record, Refused
 from schemas.sources import TOPIC
 
@@ -38,7 +39,7 @@ def intake(max_record_bytes: int, backfill_after_ms: int) -> Relay:
         build_tables=build_tables,
         topics=lambda tables: tables.topics,
         step=step,
-        outputs=("handoff.tool-outputs", "handoff.acks", TRACES, POSITIONS),
+        outputs=("handoff.tool-outputs", "handoff.acks", ACTIONS, TRACES, POSITIONS),
         positions=POSITIONS,
     )
 

@@ -15,6 +15,10 @@ from schemas.sources import ROOTS, CurrentStage, Expr, Source, TextValue
 Place = tuple[str, ...]
 ITEM: Final = "[]"
 _MOST_PLACES: Final = 200
+# Members that are no expressions, or that are looked at apart.
+_PLAIN: Final = frozenset(
+    {"when", "accepts", "carries", "context", "retracted", "handoff", "ack", "alert"}
+)
 
 
 def reads(source: Source) -> frozenset[Place]:
@@ -71,7 +75,7 @@ class _Reads:
             if context is not None:
                 shared += list(context.named.values())
                 shared += [context.spread] if context.spread is not None else []
-            for part in (*emit.handoff, *([emit.ack] if emit.ack is not None else [])):
+            for part in (*emit.handoff, *filter(None, (emit.ack, emit.alert))):
                 shared += list(_exprs(part))
             for expr in shared:
                 yield from self._of(expr, items)
@@ -109,8 +113,7 @@ def _exprs(part: Any) -> Iterator[Expr]:
     """The expressions that are members of a part of a document."""
     for name in type(part).model_fields:
         found = getattr(part, name)
-        plain = name in ("when", "accepts", "carries", "context", "retracted", "handoff", "ack")
-        if found is not None and not plain and not isinstance(found, CurrentStage):
+        if found is not None and name not in _PLAIN and not isinstance(found, CurrentStage):
             yield found
 
 
