@@ -144,7 +144,8 @@ def _questions(model: Model) -> dict[str, Callable[[apsw.Connection], Any]]:
         pattern = causes.patterns(db, filters).rows[0].fingerprint
         waiting = held.held(db, filters).rows[0]
         edges = map.map_(db, filters, now).edges
-        busiest = next(each.key for each in edges if each.kind == "handoff")
+        busiest = map.known_edge(db, next(e.key for e in edges if e.kind == "handoff"))
+        assert busiest is not None
     return {
         "today": lambda db: today.today(db, filters, now),
         "stalled": lambda db: today.stalled(db, filters),

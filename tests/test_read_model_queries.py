@@ -208,9 +208,11 @@ def test_the_map_and_an_edge_of_it(model: Model) -> None:
     assert (edge.volume, edge.before, edge.documented) == (30, 0, True)
     assert edge.lost == 10
     with model.read() as db:
-        page = map.edge(db, edge.key, Filters(), NOW)
-        assert map.edge(db, "handoff/a/b/c", Filters(), NOW) is None
-        assert map.edge(db, "nonsense", Filters(), NOW) is None
+        known = map.known_edge(db, edge.key)
+        assert known is not None
+        page = map.edge(db, known, Filters(), NOW)
+        assert map.known_edge(db, "handoff/a/b/c") is None
+        assert map.known_edge(db, "nonsense") is None
     assert page is not None
     assert page.now.begun == len(page.handoffs) == 30
     assert page.before.begun == 0

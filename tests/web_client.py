@@ -92,8 +92,10 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.forms: list[Form] = []
         self.rows: dict[str, str] = {}
+        self.texts: dict[str, str] = {}  # what text areas hold, by name
         self.tags: list[tuple[str, dict[str, str]]] = []
         self._row: str | None = None
+        self._area: str | None = None
         self._inside: list[str] = []
         self.feed(response.text)
 
@@ -108,6 +110,9 @@ class Page(HTMLParser):
         elif tag in ("input", "select", "textarea") and self.forms and "name" in given:
             self.forms[-1].names.append(given["name"])
             self.forms[-1].values[given["name"]] = given.get("value", "")
+            if tag == "textarea":
+                self._area = given["name"]
+                self.texts[self._area] = ""
         elif tag == "tr":
             self._row = given.get("data-key")
             if self._row is not None:
@@ -118,11 +123,15 @@ class Page(HTMLParser):
             pass
         if tag == "tr":
             self._row = None
+        elif tag == "textarea":
+            self._area = None
 
     def handle_data(self, data: str) -> None:
         if self._inside and self._inside[-1] == "title":
             self.title += data
             return
+        if self._area is not None:
+            self.texts[self._area] += data
         self.text += data
         if self._row is not None:
             self.rows[self._row] += data

@@ -11,7 +11,6 @@ from web.model.queries.common import (
     ROWS,
     Place,
     Sums,
-    Values,
     after,
     cursor_of,
     edge_key,
@@ -59,6 +58,19 @@ class Map(Struct, frozen=True):
     left_out: int
 
 
+class Undocumented(Struct, frozen=True):
+    """An edge that no contract documents, and how many moves and tasks went over it."""
+
+    key: str
+    kind: str
+    workflow: str
+    from_: str
+    to: str
+    moves: int
+    tasks: int
+    last_seen: int
+
+
 class EdgeField(Struct, frozen=True):
     """A field that moves or handoffs carried: the share (0 to 1) that did, since the edge was first
     seen, and its JSON types."""
@@ -78,6 +90,19 @@ class EdgeHandoff(Struct, frozen=True):
     late: bool
     fidelity: float | None
     missing: list[str]
+    place: Place | None
+
+
+class KnownEdge(Struct, frozen=True):
+    """An edge, the ids of its lanes (none of a move), and where its record on `handoff.edges` lies
+    (None where none was published yet)."""
+
+    key: str
+    kind: str
+    workflow: str
+    from_: str
+    to: str
+    lanes: list[int]
     place: Place | None
 
 
@@ -207,20 +232,38 @@ def _fidelity(figures: list[int]) -> float | None:
     return figures[2] / figures[1] / 1_000_000 if figures[1] else None
 
 
-def edge(
-    db: apsw.Connection, key: str, filters: Filters, now: int, page: str | None = None
-) -> EdgePage | None:
-    """One edge by its key, as on `handoff.edges`; of the filters only the range counts, and the
-    kind and severity of what was lost. None where nothing is known. Raises `CursorError`."""
-    found = rows(db, "select * from edges where key = :key", {"key": key})
-    row = found[0] if found else None
+def known_edge(db: apsw.Connection, key: str) -> KnownEdge | None:
+    """An edge by its key, as on `handoff.edges`; None where nothing is known of it."""
+    row = db.execute(
+        "select kind, workflow, from_, to_, partition, offset from edges where key = ?", (key,)
+    ).fetchone()
     if row is not None:
-        kind, workflow, from_, to = row["kind"], row["workflow"], row["from_"], row["to_"]
+        kind, workflow, from_, to, *at = row
     else:
         kind, *names = [_unescaped(part) for part in key.split("/")]
         if kind != "handoff" or len(names) != 3:
             return None
         workflow, from_, to = names
+    found = db.execute(
+        "select id from lanes where workflow = ? and from_stage = ? and receiver = ?",
+        (workflow, from_, to),
+    )
+    lanes = [id_ for (id_,) in found]
+    if row is None and not lanes:
+        return None
+    here = None if row is None else place("handoff.edges", *at)
+    return KnownEdge(key, kind, workflow, from_, to, lanes, here)
+
+
+def edge(
+    db: apsw.Connection, known: KnownEdge, filters: Filters, now: int, page: str | None = None
+) -> EdgePage:
+    """One edge, as far as its lanes go; of the filters only the range counts, and the kind and
+    severity of what was lost. Raises `CursorError`."""
+    found = rows(db, "select * from edges where key = :key", {"key": known.key})
+    row = found[0] if found else None
+    kind, workflow, from_, to = known.kind, known.workflow, known.from_, known.to
+    ids = known.lanes
     only = Filters(
         workflow=workflow,
         receiver=to,
@@ -230,17 +273,6 @@ def edge(
         until=filters.until,
         hours=filters.hours,
     )
-    lanes: Values = {"workflow": workflow, "from": from_, "to": to}
-    ids = [
-        id_
-        for (id_,) in db.execute(
-            "select id from lanes where workflow = :workflow and from_stage = :from "
-            "and receiver = :to",
-            lanes,
-        )
-    ]
-    if row is None and not ids:
-        return None
     # The stage is of a closed set of lanes: numbers, not text.
     within = f"l.id in ({', '.join(map(str, ids)) or 'null'})"
     span = only.span(now)
@@ -251,7 +283,7 @@ def edge(
     handoffs, more = _of_edge(db, ids, span.until, page)
     is_handoff = kind == "handoff"
     return EdgePage(
-        key,
+        known.key,
         kind,
         workflow,
         from_,
@@ -264,7 +296,7 @@ def edge(
         row["last_seen"] if row else None,
         row["accept_ms_p50"] if row else None,
         row["accept_ms_p95"] if row else None,
-        place("handoff.edges", row["partition"], row["offset"]) if row else None,
+        known.place,
         in_all(db, only, span, within) if is_handoff else Sums(),
         in_all(db, only, only.before(now), within) if is_handoff else Sums(),
         losses(db, only, now, 20, within) if is_handoff else [],
@@ -272,6 +304,25 @@ def edge(
         handoffs,
         more,
     )
+
+
+def undocumented(db: apsw.Connection, filters: Filters, limit: int = ROWS) -> list[Undocumented]:
+    """Edges that no contract documents, of a workflow where one is asked for, the busiest first. Of
+    a team only handoffs are: a move has no team."""
+    where = "true"
+    if filters.team is not None:
+        where = (
+            "kind = 'handoff' and exists (select 1 from lanes l where l.workflow = edges.workflow "
+            "and l.from_stage = edges.from_ and l.receiver = edges.to_ "
+            "and :team in (l.from_team, l.to_team))"
+        )
+    found = db.execute(
+        "select key, kind, workflow, from_, to_, moves, tasks, last_seen from edges "
+        "where not documented and (:workflow is null or workflow = :workflow) "
+        f"and {where} order by moves desc, key limit :limit",
+        {"workflow": filters.workflow, "team": filters.team, "limit": limit},
+    )
+    return [Undocumented(*row) for row in found]
 
 
 def _of_edge(
