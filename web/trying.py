@@ -72,7 +72,7 @@ def changes(new: Documents, registered: Registered) -> list[ComparedContract]:
 def newest(db: apsw.Connection, person: Person, new: Documents) -> tuple[int, list[Place]]:
     """The newest tasks of the contracts' workflows that a person may read: how many, and where
     their inputs lie."""
-    tasks, places = 0, []
+    tasks, places = 0, list[Place]()
     numbers = ", ".join(str(NUMBER[topic]) for topic in INPUTS)
     workflows = sorted({each.workflow for each in new.contracts})
     for workflow in workflows:
@@ -80,7 +80,7 @@ def newest(db: apsw.Connection, person: Person, new: Documents) -> tuple[int, li
             "select task_id from tasks where workflow = ? order by written desc limit ?",
             (workflow, MOST_TASKS // len(workflows) or 1),
         ).fetchall()
-        for (task_id,) in found:
+        for task_id in (str(each) for (each,) in found):
             if len(places) >= MOST_RECORDS or not may_read_task(db, person, task_id, workflow):
                 continue
             tasks += 1

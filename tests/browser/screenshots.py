@@ -59,7 +59,7 @@ def pages(window: ChromiumWindow, url: str) -> dict[str, str]:
         "map": f"{url}/map",
         "task": f"{url}/task?id=lead-2041",
         "contracts": f"{url}/contracts",
-        "change": f"{url}/change?id=inbound-lead",
+        "change": f"{url}/change?id=lead-to-nurture",
     }
     for name, (path, css) in LEADS.items():
         window.open(url + path)
