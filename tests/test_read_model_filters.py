@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from web.live import Watchers
 from web.model.changes import Changed, Changes
 from web.model.filters import HOUR_MS, MOST_HOURS, FilterError, Filters
+from web.model.reader import ANSWER_SECONDS
 
 NAMES = st.none() | st.text(min_size=1, max_size=20)
 MOMENTS = st.none() | st.integers(0, 4_000_000_000_000)
@@ -85,3 +87,37 @@ def test_a_watcher_misses_nothing_between_two_waits() -> None:
         assert (await changes.wait(99, 1)).kinds == {"held", "patterns", "edges"}
 
     asyncio.run(watch())
+
+
+def test_a_page_watches_from_what_every_remembered_answer_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = 100.0
+    monkeypatch.setattr("web.model.changes.time.monotonic", lambda: clock)
+    changes = Changes()
+    changes.note(["held"])
+    assert changes.settled() == 0  # an answer from before it may still be given
+    clock += ANSWER_SECONDS + 0.1
+    assert changes.settled() == 1
+    changes.note(["edges"])
+    assert changes.settled() == 1
+    assert changes.since(changes.settled()).kinds == {"edges"}
+
+
+def test_who_begins_to_watch_is_told_what_changed_since_the_page_was_made() -> None:
+    async def told(watchers: Watchers, since: str) -> str:
+        stream = watchers.messages(since)
+        try:
+            return await anext(stream)
+        finally:
+            await stream.aclose()
+
+    changes = Changes()
+    here, other = Watchers(changes), Watchers(Changes())
+    changes.note(["held"])
+    assert "held" in asyncio.run(told(here, here.place()))
+    place = here.place().partition(".")[0] + ".1"
+    assert '"kinds": []' in asyncio.run(told(here, place))
+    # A page of another replica, or of a process that was there before, may have missed anything.
+    for since in (other.place(), "", "nonsense"):
+        assert '"patterns"' in asyncio.run(told(here, since))

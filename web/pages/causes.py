@@ -111,6 +111,7 @@ def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None 
     message = _message(console, pattern, registered) if pattern else None
     inputs = _inputs(pattern, registered)
     number = asked.query("asked")
+    waiting = [request.at for each in found.held for request in each.pending]
     return render(
         asked,
         "cause.html",
@@ -131,7 +132,8 @@ def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None 
         form=asked.form if asked.request.method == "POST" else {},
         problem=problem,
         just_asked=number if number.isdecimal() and len(number) < 5 else None,
-        waiting=sum(1 for each in found.held if each.pending),
+        waiting=len(waiting),
+        waiting_since=min(waiting, default=None),
     )
 
 
