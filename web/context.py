@@ -12,6 +12,7 @@ from processors.contracts.registry import CONTRACTS, RECEIVERS, RegistrySnapshot
 from processors.runtime.settings import Settings
 from schemas import documents
 from schemas.documents import HandoffContract, Receiver
+from web import seen
 from web.auth.guard import Refusal
 from web.auth.people import Person
 from web.gate import Gate
@@ -80,7 +81,7 @@ class Console:
                 "where workflow is not null order by 1 limit ?",
                 (_MOST_NAMES,),
             )
-            return person.workflows([name for (name,) in found])
+            return seen.workflows_of(db, person, [name for (name,) in found])
 
     def narrowed(self, filters: Filters, person: Person) -> Filters:
         """The filters as far as the person may read: who may not read everything looks at one

@@ -55,6 +55,10 @@ class Person:
         """Whether they may read all there is, so that a page needs no narrowing."""
         return any("*" in each.workflows and "*" in each.teams for each in self.grants)
 
+    def reads_of(self, team: str) -> bool:
+        """Whether they may read of a team, in whatever workflow."""
+        return any(_any_fits(each.teams, [team]) for each in self.grants)
+
     def workflows(self, known: Iterable[str]) -> list[str]:
         """Those of the known workflows of which they may read something."""
         return [

@@ -64,8 +64,12 @@ class Model:
 
     @contextmanager
     def read(self) -> Iterator[apsw.Connection]:
-        """A connection whose rows do not change while it is used. Raises `NotBuilt`."""
+        """A connection whose rows do not change while it is used; within another use of this thread
+        it sees the same rows. Raises `NotBuilt`."""
         db = self._connection()
+        if db.in_transaction:
+            yield db
+            return
         try:
             db.execute("begin")
         except apsw.Error:

@@ -127,7 +127,8 @@ class Store:
         whether something was."""
         with self.db:
             self.db.execute("insert or replace into meta values ('as_of', ?)", (str(now),))
-            return self._delete("delete from meta where name = 'problem'") > 0
+            gone = self._delete("delete from meta where name = 'problem'")
+        return gone > 0
 
     def problem(self, sentence: str) -> bool:
         """Note what keeps the topics from being read. Returns whether that is new."""

@@ -11,7 +11,7 @@ from console.errors import CommandError
 from console.render import pattern_message
 from schemas.flow import Refused
 from schemas.records import Pattern
-from web import cells, mending, typed
+from web import cells, mending, seen, typed
 from web.auth.guard import Refusal
 from web.context import Console, Registered
 from web.mending import NotAsked, Revised
@@ -96,7 +96,8 @@ ROUTES: Final = (
 def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None = None) -> Response:
     console = asked.console
     with console.model.read() as db:
-        found = causes.cause(db, fingerprint, asked.now_ms)
+        lanes = seen.lanes_of(db, asked.person)
+        found = causes.cause(db, fingerprint, asked.now_ms, lanes)
         if found is None:
             raise Refusal(
                 404,
@@ -105,6 +106,8 @@ def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None 
             )
         workflow, teams = _whose(db, found)
         asked.must("reader", workflow, *teams)
+        if not seen.may_read_cause(db, asked.person, fingerprint):
+            raise Refusal(403, "That cause is not yours to see: it breaks nothing of your teams.")
         registered = console.registered(db)
     pattern = found.pattern
     may_change = bool(found.held) and asked.person.may("operator", workflow, *teams)

@@ -98,7 +98,7 @@ def contract(db: apsw.Connection, id_: str, filters: Filters, now: int) -> Contr
         history,
         by_edge(db, only, only.span(now))[:100],
         losses(db, only, now, 20),
-        patterns(db, Filters(contract=id_)).rows,
+        patterns(db, only).rows,
     )
 
 
