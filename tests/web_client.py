@@ -34,6 +34,7 @@ class Topics:
         self.records = {Place(each.topic, each.partition, each.offset): each for each in records}
         self.amendments: list[Amendment] = []
         self.audits: list[ConsoleAudit] = []
+        self.said: list[tuple[str, str, bytes | None]] = []
         self.away = False
 
     def read(self, places: Iterable[Place]) -> dict[Place, Record]:
@@ -61,6 +62,11 @@ class Topics:
         """Keep an entry."""
         self._here()
         self.audits.append(entry)
+
+    def alert(self, topic: str, key: str, value: bytes | None) -> None:
+        """Keep what is said of alerts."""
+        self._here()
+        self.said.append((topic, key, value))
 
     def close(self) -> None:
         """Nothing is open."""

@@ -46,6 +46,10 @@ class Person:
         """Whether a role is theirs for something of a workflow and teams."""
         return any(each.covers(role, workflow, teams) for each in self.grants)
 
+    def does_all(self, role: Role, workflow: str) -> bool:
+        """Whether a role is theirs for everything of a workflow."""
+        return any("*" in each.teams and each.covers(role, workflow, ()) for each in self.grants)
+
     def ever(self, role: Role) -> bool:
         """Whether a role is theirs anywhere."""
         return any(role in ("reader", each.role) for each in self.grants)

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from web.pages import (
+    alert,
     audit,
     causes,
     change,
@@ -18,5 +19,5 @@ from web.pages import (
 )
 
 PAGES: Final[tuple[Any, ...]] = (
-    today, causes, held, map, team, registry, audit, task, record, search, change, drafts,
+    today, causes, held, map, team, registry, audit, task, record, search, change, drafts, alert,
 )  # fmt: skip

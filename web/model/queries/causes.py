@@ -186,8 +186,7 @@ def cause(
     if lanes is not None:
         of["lanes"] = json_text(sorted(lanes))
         only = "and {0}lane in (select value from json_each(:lanes)) "
-    found = rows(db, "select * from patterns where fingerprint = :fingerprint", of)
-    pattern = _pattern(found[0]) if found else None
+    pattern = pattern_of(db, fingerprint)
     newest = (
         f"(select * from violations where fingerprint = :fingerprint {only.format('')}"
         f"order by at desc limit {_LAST})"
@@ -227,6 +226,13 @@ def cause(
         silences(db, pattern, now) if pattern is not None else [],
         earlier(db, of),
     )
+
+
+def pattern_of(db: apsw.Connection, fingerprint: str) -> PatternRow | None:
+    """The pattern of a cause, where there is one."""
+    of: Values = {"fingerprint": fingerprint}
+    found = rows(db, "select * from patterns where fingerprint = :fingerprint", of)
+    return _pattern(found[0]) if found else None
 
 
 def had_last(db: apsw.Connection, violations: str, values: Values) -> list[Had]:
