@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from web.live import Watchers
 from web.model.changes import Changed, Changes
-from web.model.filters import HOUR_MS, MOST_HOURS, FilterError, Filters
+from web.model.filters import HOUR_MS, MOST_HOURS, FilterError, Filters, Span
+from web.model.queries.common import pieces
 from web.model.reader import ANSWER_SECONDS
 
 NAMES = st.none() | st.text(min_size=1, max_size=20)
@@ -121,3 +123,17 @@ def test_who_begins_to_watch_is_told_what_changed_since_the_page_was_made() -> N
     # A page of another replica, or of a process that was there before, may have missed anything.
     for since in (other.place(), "", "nonsense"):
         assert '"patterns"' in asyncio.run(told(here, since))
+
+
+@given(st.integers(0, 60), st.integers(1, 60 * 24))
+def test_a_range_is_each_of_its_hours_once(since: int, length: int) -> None:
+    hours: Counter[int] = Counter()
+    rows = 0
+    for unit, begin, end, sign in pieces(Span(since * HOUR_MS, (since + length) * HOUR_MS)):
+        rows += end - begin
+        for hour in range(begin * unit // HOUR_MS, end * unit // HOUR_MS):
+            hours[hour] += sign
+    assert {hour: n for hour, n in hours.items() if n} == dict.fromkeys(
+        range(since, since + length), 1
+    )
+    assert rows <= length // 24 + 2 + 24

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -22,9 +22,10 @@ from web.auth.people import Person
 from web.context import Console
 from web.model.filters import FilterError, Filters
 from web.model.queries.common import CursorError
-from web.model.reader import NotBuilt
+from web.model.reader import EARLIER_SECONDS, NotBuilt
 from web.tables import MIME, Table, as_csv
 
+Earlier = TypeVar("Earlier")
 KEPT: Final = ("id", "status", "q", "key")
 log = logging.getLogger("handoff.console")
 
@@ -84,6 +85,10 @@ class Asked:
         except FilterError as error:
             raise Refusal(400, f"The filters in the address are wrong: {error}.") from None
         return self.console.narrowed(wanted, self.person)
+
+    def earlier(self, question: Callable[..., Earlier]) -> Earlier:
+        """What a question tells of the range before; it may be a minute old."""
+        return self.console.model.ask(question, self.filters, now=self.now_ms, keep=EARLIER_SECONDS)
 
     def at(self, path: str | None = None, **changed: str | int | None) -> str:
         """The URL of this page, or of another one, with the filters and with these parameters."""

@@ -25,7 +25,8 @@ def page(asked: Asked) -> Response:
             "The audit is of a whole workflow, and of this one only some teams are yours. What "
             "your team sent and got is on its page.",
         )
-    found = asked.console.model.ask(audit.audit, asked.filters, now=asked.now_ms)
+    before = asked.earlier(audit.earlier_measures)
+    found = asked.console.model.ask(audit.audit, asked.filters, now=asked.now_ms, before=before)
     return render(
         asked,
         "list.html",

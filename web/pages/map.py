@@ -8,6 +8,7 @@ from starlette.responses import Response
 from web import cells, drawing, seen
 from web.figures import losses_table, sums_table
 from web.model.queries import map as edges
+from web.model.queries import ranges
 from web.model.queries.map import EdgePage, MapEdge
 from web.page import Asked, render, route
 from web.tables import Cell, Column, Table, row
@@ -22,7 +23,8 @@ _LETTERS: Final = 20  # of a name in a box
 
 def page(asked: Asked) -> Response:
     """`/map`."""
-    found = asked.console.model.ask(edges.map_, asked.filters, now=asked.now_ms)
+    before = asked.earlier(ranges.earlier)
+    found = asked.console.model.ask(edges.map_, asked.filters, now=asked.now_ms, before=before)
     return render(
         asked,
         "map.html",

@@ -18,14 +18,23 @@ from web.model.queries.common import (
     place,
     rows,
 )
-from web.model.queries.ranges import Edge, Lost, figures_by_edge, in_all, losses, lost_by_edge
+from web.model.queries.ranges import (
+    COUNTED,
+    Earlier,
+    Edge,
+    Lost,
+    earlier,
+    figures_by_edge,
+    in_all,
+    losses,
+    lost_by_edge,
+)
 
 BUSIEST: Final = 40
 _MOVES: Final = (
-    "(select sum(f.moves) from figures f where edges.kind = 'move' and f.edge = edges.key "
+    "(select sum(f.moves) from figures f where f.edge = edges.key "
     "and f.since >= :{0} and f.since < :{1})"
 )
-_COUNTED: Final = ("begun", "judged", "fidelity", "late")
 
 
 class MapEdge(Struct, frozen=True):
@@ -133,43 +142,64 @@ class EdgePage(Struct, frozen=True):
     next: str | None
 
 
-def map_(db: apsw.Connection, filters: Filters, now: int, limit: int = BUSIEST) -> Map:
-    """The edges with traffic in the range, the busiest first. With a contract, receiver, team or
-    owner asked for, only handoffs have these."""
-    span, earlier = filters.span(now), filters.before(now)
-    here = figures_by_edge(db, filters, span, *_COUNTED)
-    wide = not (filters.receiver or filters.team or filters.owner or filters.contract)
-    known: dict[tuple[str, Edge], dict[str, Any]] = {}
+def map_(
+    db: apsw.Connection,
+    filters: Filters,
+    now: int,
+    limit: int = BUSIEST,
+    before: Earlier | None = None,
+) -> Map:
+    """The edges with traffic in the range, the busiest first, against the range `before`. With a
+    contract, receiver, team or owner asked for, only handoffs have these."""
+    span = filters.span(now)
+    here = figures_by_edge(db, filters, span, *COUNTED)
+    moves: dict[Edge, dict[str, Any]] = {}
     order: list[tuple[float, str, Edge]] = [(n[0], "handoff", edge) for edge, n in here.items()]
-    for row in rows(
+    if not (filters.receiver or filters.team or filters.owner or filters.contract):
+        moves = _moves(db, filters, now)
+        order += [(_in_range(row, span), "move", edge) for edge, row in moves.items()]
+    order.sort(key=lambda each: (-each[0], *each[1:]))
+    shown = order[:limit]
+    was = (before or earlier(db, filters, now)).figures
+    lost = lost_by_edge(db, filters, span)
+    found = []
+    for _, kind, edge in shown:
+        if kind == "move":
+            found.append(_move(moves[edge]))
+            continue
+        known = rows(
+            db,
+            "select documented, contract, last_seen from edges where key = :key",
+            {"key": edge_key(*edge)},
+        )
+        row = known[0] if known else None
+        found.append(_handoffs(edge, here[edge], was.get(edge), row, lost, span))
+    return Map(found, max(0, len(order) - limit))
+
+
+def _moves(db: apsw.Connection, filters: Filters, now: int) -> dict[Edge, dict[str, Any]]:
+    """The edges of moves in the range, each with how many there were in it and in the range before,
+    and whether figures of it are there (`told`)."""
+    span = filters.span(now)
+    found = rows(
         db,
-        "select key, kind, workflow, from_, to_, moves, documented, contract, first_seen, "
-        f"last_seen, {_MOVES.format('since', 'until')} as now, "
-        f"{_MOVES.format('earlier', 'since')} as before, "
+        "select key, workflow, from_, to_, moves, documented, contract, first_seen, last_seen, "
+        f"{_MOVES.format('since', 'until')} as now, {_MOVES.format('earlier', 'since')} as before, "
         "exists (select 1 from figures f where f.edge = edges.key) as told "
-        "from edges where last_seen >= :since and first_seen < :until "
+        "from edges where kind = 'move' and last_seen >= :since and first_seen < :until "
         "and (:workflow is null or workflow = :workflow)",
         {
             "since": span.since,
             "until": span.until,
-            "earlier": earlier.since,
+            "earlier": filters.before(now).since,
             "workflow": filters.workflow,
         },
-    ):
-        edge = row["workflow"], row["from_"], row["to_"]
-        known[row["kind"], edge] = row
-        if row["kind"] == "move" and wide and (row["now"] or not row["told"]):
-            order.append((_in_range(row, span), "move", edge))
-    order.sort(key=lambda each: (-each[0], *each[1:]))
-    before = figures_by_edge(db, filters, earlier, *_COUNTED)
-    lost = lost_by_edge(db, filters, span)
-    found = [
-        _move(known[kind, edge])
-        if kind == "move"
-        else _handoffs(edge, here[edge], before.get(edge), known.get((kind, edge)), lost, span)
-        for _, kind, edge in order[:limit]
-    ]
-    return Map(found, max(0, len(order) - limit))
+    )
+    return {
+        (row["workflow"], row["from_"], row["to_"]): row
+        for row in found
+        if row["now"] or not row["told"]
+    }
 
 
 def _in_range(row: dict[str, Any], span: Span) -> float:
@@ -210,7 +240,7 @@ def _handoffs(
     lost: dict[Edge, int],
     span: Span,
 ) -> MapEdge:
-    begun, judged, _, late = figures
+    begun, judged, _, late, *_ = figures
     return MapEdge(
         edge_key(*edge),
         "handoff",
