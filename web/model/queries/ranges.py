@@ -35,6 +35,15 @@ class Lost(Struct, frozen=True):
     before: int
 
 
+class Use(Struct, frozen=True):
+    """Handoffs of a range: how many began, the mean fidelity (0 to 1) of those that a contract
+    judged, and how many were late."""
+
+    begun: int = 0
+    fidelity: float | None = None
+    late: int = 0
+
+
 class EdgeSums(Struct, frozen=True):
     """What an edge of handoffs adds up to in a range."""
 
@@ -82,15 +91,19 @@ def earlier(db: apsw.Connection, filters: Filters, now: int) -> Earlier:
     return Earlier(figures_by_edge(db, filters, span, *COUNTED), lost_by_edge(db, filters, span))
 
 
-def use(db: apsw.Connection, by: str, span: Span) -> dict[str, Sums]:
-    """All figures of a range by a column of lanes."""
+def use(db: apsw.Connection, by: str, span: Span) -> dict[str, Use]:
+    """How much use was made in a range, by a column of lanes."""
     found: dict[str, list[int]] = {}
     for name, *more in db.execute(
-        f"select l.{by}, {SUMMED} from {within(span, 'sums', 'h')} group by l.id "
+        f"select l.{by}, sum(h.begun * r.sign), sum(h.judged * r.sign), sum(h.fidelity * r.sign), "
+        f"sum(h.late * r.sign) from {within(span, 'sums', 'h')} group by l.id "
         "having sum(h.begun * r.sign) <> 0"
     ):
         _add(found, name, more)
-    return {name: sums_of(figures) for name, figures in found.items()}
+    return {
+        name: Use(begun, fidelity / judged / 1_000_000 if judged else None, late)
+        for name, (begun, judged, fidelity, late) in found.items()
+    }
 
 
 def _add(found: dict[Key, list[int]], key: Key, more: list[int]) -> None:
