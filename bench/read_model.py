@@ -30,6 +30,7 @@ from web.model.queries import (
     freshness,
     held,
     map,
+    ranges,
     registry,
     search,
     task,
@@ -143,10 +144,14 @@ def _questions(model: Model) -> dict[str, Callable[[apsw.Connection], Any]]:
     with model.read() as db:
         pattern = causes.patterns(db, filters).rows[0].fingerprint
         waiting = held.held(db, filters).rows[0]
+        before = ranges.earlier(db, filters, now)  # which pages remember for a minute
+        measured = audit.earlier_measures(db, filters, now)
         edges = map.map_(db, filters, now).edges
-        busiest = next(each.key for each in edges if each.kind == "handoff")
+        busiest = map.known_edge(db, next(e.key for e in edges if e.kind == "handoff"))
+        assert busiest is not None
     return {
-        "today": lambda db: today.today(db, filters, now),
+        "earlier": lambda db: ranges.earlier(db, filters, now),
+        "today": lambda db: today.today(db, filters, now, before),
         "stalled": lambda db: today.stalled(db, filters),
         "patterns": lambda db: causes.patterns(db, filters),
         "cause": lambda db: causes.cause(db, pattern, now),
@@ -154,11 +159,11 @@ def _questions(model: Model) -> dict[str, Callable[[apsw.Connection], Any]]:
         "held_one": lambda db: held.held_one(db, waiting.id),
         "task": lambda db: task.task(db, waiting.task_id),
         "search": lambda db: search.search(db, "task-17"),
-        "map": lambda db: map.map_(db, filters, now),
+        "map": lambda db: map.map_(db, filters, now, before=before),
         "edge": lambda db: map.edge(db, busiest, filters, now),
         "team": lambda db: team.team(db, "team-3", filters, now),
         "contracts": lambda db: registry.contracts(db, filters, now),
-        "audit": lambda db: audit.audit(db, filters, now),
+        "audit": lambda db: audit.audit(db, filters, now, measured),
         "freshness": lambda db: freshness.freshness(db, now),
     }
 

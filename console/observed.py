@@ -12,11 +12,11 @@ import msgspec
 
 from console import output
 from console.commands.documents import load_documents, read_documents
-from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun
 from console.errors import BadInputError
 from console.follower import EDGES
 from console.kafka import connect, read_table
+from console.limits import insights_limits, limits
 from console.lines import check_readable, read_lines
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.integrity.processor import integrity

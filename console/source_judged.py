@@ -7,9 +7,9 @@ import msgspec
 
 from console import cards, output, render
 from console.commands.edges import drawn
-from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun
 from console.follower import EDGES
+from console.limits import insights_limits, limits
 from console.lines import Line
 from console.remembered import SeenTasks
 from console.render import percent

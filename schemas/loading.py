@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from schemas.documents import Document, HandoffContract, Receiver, key
 from schemas.sources import ROOTS, TAGGED, Source
-from schemas.yaml_source import At, Location, Problem, read
+from schemas.yaml_source import At, Location, Problem, read, read_text
 
 _KINDS: Final[Mapping[str, type[HandoffContract] | type[Receiver] | type[Source]]] = {
     "HandoffContract": HandoffContract,
@@ -25,6 +25,7 @@ _KINDS: Final[Mapping[str, type[HandoffContract] | type[Receiver] | type[Source]
 }
 
 Kind = TypeVar("Kind", bound=BaseModel)
+ReadFile = tuple[list[tuple[Any, Location]], list[Problem]]
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,19 @@ def load(paths: Iterable[Path | str]) -> Documents:
     every problem of every file.
     """
     problems: list[Problem] = []
+    files = _files([Path(path) for path in paths], problems)
+    return _loaded((read(file) for file in files), problems)
+
+
+def load_text(text: str, name: str) -> Documents:
+    """As `load`, of one YAML text that is called `name`."""
+    return _loaded([read_text(text, name)], [])
+
+
+def _loaded(read_files: Iterable[ReadFile], problems: list[Problem]) -> Documents:
     documents: list[Document | Source] = []
     locations: dict[str, Location] = {}
-    for file in _files([Path(path) for path in paths], problems):
-        found, here = read(file)
+    for found, here in read_files:
         for data, location in found:
             document = validated(data, location, here, _KINDS)
             if document is None:

@@ -110,6 +110,11 @@ def read(file: Path) -> tuple[list[tuple[Any, Location]], list[Problem]]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         return [], [Problem(name, line, "", "is not UTF-8 text", "save the file as UTF-8")]
+    return read_text(text, name)
+
+
+def read_text(text: str, name: str) -> tuple[list[tuple[Any, Location]], list[Problem]]:
+    """As `read`, of YAML text that is called `name`."""
     if _is_recording(text):
         message = "is a recording, one JSON object a line, and no contract or receiver"
         return [], [Problem(name, 0, "", message, _INSTEAD)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from selenium.webdriver.common.by import By
 
 from tests.browser import stories
 from tests.browser.chromium import ChromiumWindow
@@ -31,9 +32,10 @@ def served(tmp_path: Path, now: int) -> Iterator[ServedSite]:
 
 
 def test_on_monday_the_tool_that_had_the_field_last_is_five_clicks_away(
-    window: ChromiumWindow, served: ServedSite
+    window: ChromiumWindow, served: ServedSite, tmp_path: Path
 ) -> None:
-    """What got worst, on which edge, which field, which tool had it last."""
+    """What got worst, on which edge, which field, which tool had it last; what a change of the
+    contract would do; the draft for the edge that nobody wrote down."""
     window.open(f"{served.url}/")
     window.clicks = 0
     worst = window.find("table[data-rows=worse] tbody tr").text
@@ -46,6 +48,34 @@ def test_on_monday_the_tool_that_had_the_field_last_is_five_clicks_away(
     window.click("table[data-rows=causes] a", "email")
     assert stories.TOOL in window.find("table[data-rows=had]").text
     assert window.clicks <= 5
+
+    window.click("nav a", "Today")
+    window.click("table[data-rows=worse] a", stories.EDGE)
+    window.click("a", "What would a change of lead do?")
+    text = str(window.find("textarea").get_attribute("value"))
+    file = tmp_path / "lead.yaml"
+    looser = text.replace("version: 1", "version: 2").replace("hold_on:\n- context_dropped\n", "")
+    file.write_text(looser.replace("fields:", "fields:\n- name: phone"))
+    window.driver.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(file))
+    window.until(lambda: "phone" in str(window.find("textarea").get_attribute("value")), "the file")
+    window.click("button", "See what it would do")
+    window.until_text("It breaks", "main")
+    changes = window.find("table[data-rows=changes-lead]").text
+    assert "fields.phone" in changes
+    assert "hold_on" in changes
+    outcome = window.find("table[data-rows=outcome]").text
+    assert "newly fails never_captured phone 100" in outcome
+    freed = next(line for line in outcome.splitlines() if "no longer held" in line)
+    assert freed.split()[5] == str(stories.LOST)
+
+    window.click("nav a", "Contracts")
+    window.click("table[data-rows=undocumented] a", "draft it")
+    assert "owner: UNKNOWN" in window.text("main")
+    window.click("a.button", "Download")
+    draft = window.downloads / "sales-capture-to-qualify.yaml"
+    window.until(draft.exists, "the draft")
+    assert "budget" in draft.read_text()
+    assert window.console() == []
 
 
 def test_at_three_the_forty_of_an_alert_are_sent_on_in_two_minutes(

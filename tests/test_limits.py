@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from console.commands.running import limits
+from console.limits import limits
 from console.main import main
 from processors.driver import Driver
 from processors.integrity.processor import integrity

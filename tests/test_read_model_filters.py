@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from web.live import Watchers
 from web.model.changes import Changed, Changes
-from web.model.filters import HOUR_MS, MOST_HOURS, FilterError, Filters
+from web.model.filters import HOUR_MS, MOST_HOURS, FilterError, Filters, Span
+from web.model.queries.common import pieces
+from web.model.reader import ANSWER_SECONDS
 
 NAMES = st.none() | st.text(min_size=1, max_size=20)
 MOMENTS = st.none() | st.integers(0, 4_000_000_000_000)
@@ -85,3 +89,51 @@ def test_a_watcher_misses_nothing_between_two_waits() -> None:
         assert (await changes.wait(99, 1)).kinds == {"held", "patterns", "edges"}
 
     asyncio.run(watch())
+
+
+def test_a_page_watches_from_what_every_remembered_answer_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = 100.0
+    monkeypatch.setattr("web.model.changes.time.monotonic", lambda: clock)
+    changes = Changes()
+    changes.note(["held"])
+    assert changes.settled() == 0  # an answer from before it may still be given
+    clock += ANSWER_SECONDS + 0.1
+    assert changes.settled() == 1
+    changes.note(["edges"])
+    assert changes.settled() == 1
+    assert changes.since(changes.settled()).kinds == {"edges"}
+
+
+def test_who_begins_to_watch_is_told_what_changed_since_the_page_was_made() -> None:
+    async def told(watchers: Watchers, since: str) -> str:
+        stream = watchers.messages(since)
+        try:
+            return await anext(stream)
+        finally:
+            await stream.aclose()
+
+    changes = Changes()
+    here, other = Watchers(changes), Watchers(Changes())
+    changes.note(["held"])
+    assert "held" in asyncio.run(told(here, here.place()))
+    place = here.place().partition(".")[0] + ".1"
+    assert '"kinds": []' in asyncio.run(told(here, place))
+    # A page of another replica, or of a process that was there before, may have missed anything.
+    for since in (other.place(), "", "nonsense"):
+        assert '"patterns"' in asyncio.run(told(here, since))
+
+
+@given(st.integers(0, 60), st.integers(1, 60 * 24))
+def test_a_range_is_each_of_its_hours_once(since: int, length: int) -> None:
+    hours: Counter[int] = Counter()
+    rows = 0
+    for unit, begin, end, sign in pieces(Span(since * HOUR_MS, (since + length) * HOUR_MS)):
+        rows += end - begin
+        for hour in range(begin * unit // HOUR_MS, end * unit // HOUR_MS):
+            hours[hour] += sign
+    assert {hour: n for hour, n in hours.items() if n} == dict.fromkeys(
+        range(since, since + length), 1
+    )
+    assert rows <= length // 24 + 2 + 24

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from web.model.queries import audit, causes, map, registry, search, task, team, 
 from web.model.queries.amendments import pending
 from web.model.queries.common import CursorError
 from web.model.queries.held import HeldRow, held, held_one
-from web.model.reader import Model
+from web.model.reader import EARLIER_SECONDS, Model
 from web.model.store import DAY_MS, Store
 
 STORY = story()
@@ -208,9 +209,11 @@ def test_the_map_and_an_edge_of_it(model: Model) -> None:
     assert (edge.volume, edge.before, edge.documented) == (30, 0, True)
     assert edge.lost == 10
     with model.read() as db:
-        page = map.edge(db, edge.key, Filters(), NOW)
-        assert map.edge(db, "handoff/a/b/c", Filters(), NOW) is None
-        assert map.edge(db, "nonsense", Filters(), NOW) is None
+        known = map.known_edge(db, edge.key)
+        assert known is not None
+        page = map.edge(db, known, Filters(), NOW)
+        assert map.known_edge(db, "handoff/a/b/c") is None
+        assert map.known_edge(db, "nonsense") is None
     assert page is not None
     assert page.now.begun == len(page.handoffs) == 30
     assert page.before.begun == 0
@@ -307,3 +310,24 @@ def test_a_cause_says_what_people_were_told_of_it(model: Model, store: Store) ->
     assert later is not None
     assert later.silences == []
     assert CANARY.encode() not in store.path.read_bytes()
+
+
+def test_what_is_told_of_the_range_before_is_asked_once_a_minute(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asked = 100.0, Counter[str]()
+    monkeypatch.setattr("web.model.reader.time.monotonic", lambda: clock)
+
+    def earlier(db: object, filters: Filters, now: int) -> int:
+        asked["earlier"] += 1
+        return 7
+
+    def question(db: object, filters: Filters, now: int, before: int = 0) -> int:
+        asked["question"] += 1
+        return before
+
+    for seconds in (0, 1, 5, 30, 59, 61):
+        clock = 100.0 + seconds
+        before = model.ask(earlier, Filters(), now=NOW, keep=EARLIER_SECONDS)
+        assert model.ask(question, Filters(), now=NOW, before=before) == 7
+    assert asked == {"earlier": 2, "question": 5}

@@ -162,7 +162,7 @@ def test_what_is_pending_is_read_from_the_topic(site: WebSite, browser: Browser)
     page = browser.send(browser.get(link).form(link, "release"), reason="Go.")
     answered_by_nobody(site, asked(site))
     other = Browser(site.replica())
-    assert "unverified requested at" in other.get(link).text
+    assert "unverified requested: release" in other.get(link).text
     assert "requested, not answered yet" in other.get(link).rows[asked(site).id]
     assert "release requested by unverified" in other.get("/held").text
     assert page.status == 200

@@ -2,89 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from joserfc import jwt
 from joserfc.jwk import RSAKey
 from pydantic import SecretStr
 from ruamel.yaml import YAML
 
+from tests.oidc_provider import CLIENT, Provider
 from tests.web_client import Browser, WebSite
 
 CONSOLE = "http://console.example"
-CLIENT = "handoff-console"
-
-
-class Provider:
-    """A provider on this machine. What its tokens say can be changed."""
-
-    def __init__(self) -> None:
-        self.key = RSAKey.generate_key(2048, {"kid": "k1"})
-        self.signs_with = self.key
-        self.claims: dict[str, Any] = {}
-        self.nonce = ""
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                url = provider.issuer
-                if self.path == "/keys":
-                    self._say({"keys": [provider.key.as_dict(private=False)]})
-                    return
-                self._say(
-                    {
-                        "issuer": url,
-                        "authorization_endpoint": f"{url}/authorize",
-                        "token_endpoint": f"{url}/token",
-                        "jwks_uri": f"{url}/keys",
-                        "id_token_signing_alg_values_supported": ["RS256"],
-                    }
-                )
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                token = provider.token()
-                self._say({"access_token": "a", "token_type": "Bearer", "id_token": token})
-
-            def log_message(self, *_: Any) -> None:
-                """Nothing."""
-
-            def _say(self, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.issuer = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def token(self) -> str:
-        """An identity, signed."""
-        now = int(time.time())
-        claims = {
-            "iss": self.issuer, "aud": CLIENT, "sub": "1", "email": "dana@example.com",
-            "email_verified": True, "groups": ["mending", "unnamed"], "iat": now,
-            "exp": now + 60, "nonce": self.nonce, **self.claims,
-        }  # fmt: skip
-        return jwt.encode({"alg": "RS256", "kid": "k1"}, claims, self.signs_with)
-
-    def close(self) -> None:
-        """End it."""
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture
@@ -186,3 +118,31 @@ def test_a_state_of_another_browser_lets_nobody_in(site: WebSite, provider: Prov
     browser = Browser(site.app, host=CONSOLE)
     answer = browser.ask("GET", "/sign-in/back", params={"code": "c", "state": "stolen"})
     assert answer.status_code == 401
+
+
+def test_a_sign_in_ends_after_its_hours(
+    site: WebSite, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, _ = signed_in(site, provider)
+    assert browser.get("/held").status == 200
+    later = time.time() + 8 * 3600 + 1
+    monkeypatch.setattr("web.auth.oidc.time.time", lambda: later)
+    assert browser.ask("GET", "/held").status_code == 303
+
+
+def test_a_form_that_is_sent_after_the_sign_in_ended_is_sent_again_as_it_was(
+    site: WebSite, provider: Provider
+) -> None:
+    browser, _ = signed_in(site, provider)
+    form = browser.get("/held").form("/sign-out")
+    browser.cookies.delete("handoff")
+    page = browser.send(form, reason='Ünïcode "words"')
+    assert page.status == 401
+    assert "nothing was done" in page.text
+    again = page.form("/sign-out")
+    assert again.values["reason"] == 'Ünïcode "words"'
+    assert again.values["token"] == form.values["token"]
+    # What another site has sent is not offered.
+    foreign = browser.send(form, headers={"sec-fetch-site": "cross-site"}, reason="x")
+    assert foreign.status == 401
+    assert not [each for each in foreign.forms if each.action == "/sign-out"]

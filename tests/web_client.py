@@ -34,6 +34,7 @@ class Topics:
         self.records = {Place(each.topic, each.partition, each.offset): each for each in records}
         self.amendments: list[Amendment] = []
         self.audits: list[ConsoleAudit] = []
+        self.said: list[tuple[str, str, bytes | None]] = []
         self.away = False
 
     def read(self, places: Iterable[Place]) -> dict[Place, Record]:
@@ -61,6 +62,11 @@ class Topics:
         """Keep an entry."""
         self._here()
         self.audits.append(entry)
+
+    def alert(self, topic: str, key: str, value: bytes | None) -> None:
+        """Keep what is said of alerts."""
+        self._here()
+        self.said.append((topic, key, value))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -92,8 +98,10 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.forms: list[Form] = []
         self.rows: dict[str, str] = {}
+        self.texts: dict[str, str] = {}  # what text areas hold, by name
         self.tags: list[tuple[str, dict[str, str]]] = []
         self._row: str | None = None
+        self._area: str | None = None
         self._inside: list[str] = []
         self.feed(response.text)
 
@@ -108,6 +116,9 @@ class Page(HTMLParser):
         elif tag in ("input", "select", "textarea") and self.forms and "name" in given:
             self.forms[-1].names.append(given["name"])
             self.forms[-1].values[given["name"]] = given.get("value", "")
+            if tag == "textarea":
+                self._area = given["name"]
+                self.texts[self._area] = ""
         elif tag == "tr":
             self._row = given.get("data-key")
             if self._row is not None:
@@ -118,11 +129,15 @@ class Page(HTMLParser):
             pass
         if tag == "tr":
             self._row = None
+        elif tag == "textarea":
+            self._area = None
 
     def handle_data(self, data: str) -> None:
         if self._inside and self._inside[-1] == "title":
             self.title += data
             return
+        if self._area is not None:
+            self.texts[self._area] += data
         self.text += data
         if self._row is not None:
             self.rows[self._row] += data

@@ -15,18 +15,18 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from processors.runtime.settings import Settings, SettingsError
 from web.auth.access import AccessFile, load_access
-from web.auth.guard import Guard, Refusal, SignIn, Site, hosts_of, is_loopback, random_key
-from web.auth.oidc import ByOidc
+from web.auth.guard import Fail, Guard, Refusal, SignIn, Site, hosts_of, is_loopback, random_key
+from web.auth.oidc import OUT, ByOidc
 from web.auth.ways import ByProxy, WithoutSignIn
 from web.context import Console
-from web.page import Asked, broken, failure
+from web.page import Asked, broken, failure, refused
 from web.pages import PAGES
 
 log = logging.getLogger("handoff.console")
@@ -51,6 +51,8 @@ def build(settings: Settings, console: Console, *routes: Route) -> ASGIApp:
         routes=[
             Route("/healthz", _health),
             Route("/live", console.watchers.page),
+            Route("/signed-in", _signed_in),
+            Route(OUT, _signed_out),
             Mount("/static", StaticFiles(directory=STATIC)),
             *signing,
             *pages,
@@ -126,15 +128,26 @@ def _version(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _fail(console: Console) -> Callable[[Request, int, str], Response]:
-    def fail(request: Request, status: int, message: str) -> Response:
-        return failure(Asked(request, console), status, message)
+def _fail(console: Console) -> Fail:
+    def fail(request: Request, refusal: Refusal) -> Response:
+        return refused(Asked(request, console), refusal)
 
     return fail
 
 
 async def _health(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+async def _signed_in(request: Request) -> Response:
+    """Where somebody lands who signs in beside a page that is open."""
+    words = "You are signed in. Close this page, and go on where you were.\n"
+    return PlainTextResponse(words)
+
+
+async def _signed_out(request: Request) -> Response:
+    asked = Asked(request, request.app.state.console)
+    return failure(asked, 200, "You have signed out. The front page leads to signing in again.")
 
 
 async def _not_here(request: Request, error: Any) -> Response:
@@ -146,7 +159,7 @@ async def _not_here(request: Request, error: Any) -> Response:
 
 
 async def _refused(request: Request, error: Any) -> Response:
-    return failure(Asked(request, request.app.state.console), error.status, error.message)
+    return refused(Asked(request, request.app.state.console), error)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

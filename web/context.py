@@ -12,6 +12,7 @@ from processors.contracts.registry import CONTRACTS, RECEIVERS, RegistrySnapshot
 from processors.runtime.settings import Settings
 from schemas import documents
 from schemas.documents import HandoffContract, Receiver
+from web import seen
 from web.auth.guard import Refusal
 from web.auth.people import Person
 from web.gate import Gate
@@ -23,6 +24,7 @@ from web.model.reader import Model, NotBuilt
 from web.model.schema import NUMBER
 
 _MOST_NAMES = 500  # in a list to choose from
+_NAMES_SECONDS = 10.0  # that list is remembered: it takes a look at every task
 
 
 class Registered(NamedTuple):
@@ -73,14 +75,11 @@ class Console:
 
     def workflows(self, person: Person) -> list[str]:
         """The workflows of which a person may read something."""
+        known = self.model.ask(_workflows, keep=_NAMES_SECONDS)
+        if person.everywhere:
+            return known
         with self.model.read() as db:
-            found = db.execute(
-                "select workflow from lanes union select workflow from tasks union "
-                "select workflow from edges union select workflow from registry "
-                "where workflow is not null order by 1 limit ?",
-                (_MOST_NAMES,),
-            )
-            return person.workflows([name for (name,) in found])
+            return seen.workflows_of(db, person, known)
 
     def narrowed(self, filters: Filters, person: Person) -> Filters:
         """The filters as far as the person may read: who may not read everything looks at one
@@ -118,6 +117,16 @@ class Console:
     def close(self) -> None:
         """Give the connections back."""
         self.gate.close()
+
+
+def _workflows(db: apsw.Connection) -> list[str]:
+    found = db.execute(
+        "select workflow from lanes union select workflow from tasks union "
+        "select workflow from edges union select workflow from registry "
+        "where workflow is not null order by 1 limit ?",
+        (_MOST_NAMES,),
+    )
+    return [name for (name,) in found]
 
 
 _NOT_YOURS = "Nothing of {} is yours to see: the access file gives you no role for it."

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from console.asking import AMENDMENTS, write_said
-from console.kafka import Cluster, Writer, connect, read_table
+from console.kafka import Cluster, Writer, connect, read_table, write_all
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.runtime.settings import Settings
 from schemas import serde
@@ -32,6 +32,10 @@ class Gate(Protocol):
 
     def audit(self, entry: ConsoleAudit) -> None:
         """Write down that a value is about to be shown, and wait until that was taken."""
+
+    def alert(self, topic: str, key: str, value: bytes | None) -> None:
+        """Write what a person says of alerts (`handoff.silences`, `handoff.alert-actions`), and
+        wait until that was taken; None ends a silence."""
 
     def close(self) -> None:
         """Give the connections back."""
@@ -76,6 +80,10 @@ class KafkaGate:
                 f"{cluster.name(AUDIT)} did not take the entry, so no value is shown: "
                 f"{writer.failed[0][1]}; {_AGAIN}"
             )
+
+    def alert(self, topic: str, key: str, value: bytes | None) -> None:
+        """Write what a person says of alerts, and wait until that was taken."""
+        write_all(self._cluster(), topic, [(key, value)])
 
     def close(self) -> None:
         """Give the connections back."""

@@ -1,13 +1,15 @@
 """Server-sent events: which kinds of things changed, told to everybody who looks at a page."""
 
 import json
-from collections.abc import AsyncIterator, Iterable
+import uuid
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from web.model.changes import Changes
+from web.model.changes import Changed, Changes
+from web.model.statements import KINDS
 
 GAP_MS: Final = 3000  # a browser waits so long before it connects again
 QUIET_SECONDS: Final = 20.0  # then a comment is sent, so that nobody in between hangs up
@@ -20,18 +22,28 @@ class Watchers:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self._number = 0
+        self._name = uuid.uuid4().hex[:12]  # versions of another process say nothing here
 
-    async def messages(self) -> AsyncIterator[str]:
-        """What one watcher is sent."""
+    def place(self) -> str:
+        """Where a page that is made now begins to watch, so that it misses no change."""
+        return f"{self._name}.{self._changes.settled()}"
+
+    async def messages(self, since: str = "") -> AsyncGenerator[str]:
+        """What one watcher is sent who has seen all up to a place."""
         self._number += 1
         try:
-            version = self._changes.version
-            yield f"retry: {GAP_MS}\n{_message(version, ())}"
+            name, _, number = since.partition(".")
+            if name == self._name and number.isdecimal():
+                changed = self._changes.since(int(number))
+            else:
+                changed = Changed(self._changes.version, frozenset(KINDS))
+            version = changed.version
+            yield f"retry: {GAP_MS}\n{self._message(version, sorted(changed.kinds))}"
             while not self._changes.ended:
                 changed = await self._changes.wait(version, QUIET_SECONDS)
                 version = changed.version
                 if changed.kinds:
-                    yield _message(version, sorted(changed.kinds))
+                    yield self._message(version, sorted(changed.kinds))
                 else:
                     yield ": still here\n\n"
         finally:
@@ -42,9 +54,9 @@ class Watchers:
         if self._number >= MOST:
             words = f"{MOST:,} people watch already; this page is as old as its last load.\n"
             return PlainTextResponse(words, 503)
-        return StreamingResponse(self.messages(), media_type="text/event-stream")
+        seen = request.headers.get("last-event-id") or request.query_params.get("since", "")
+        return StreamingResponse(self.messages(seen), media_type="text/event-stream")
 
-
-def _message(version: int, kinds: Iterable[str]) -> str:
-    data = json.dumps({"version": version, "kinds": list(kinds)})
-    return f"event: changed\ndata: {data}\n\n"
+    def _message(self, version: int, kinds: Iterable[str]) -> str:
+        data = json.dumps({"version": version, "kinds": list(kinds)})
+        return f"id: {self._name}.{version}\nevent: changed\ndata: {data}\n\n"

@@ -2,10 +2,10 @@
 
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -22,9 +22,10 @@ from web.auth.people import Person
 from web.context import Console
 from web.model.filters import FilterError, Filters
 from web.model.queries.common import CursorError
-from web.model.reader import NotBuilt
+from web.model.reader import EARLIER_SECONDS, NotBuilt
 from web.tables import MIME, Table, as_csv
 
+Earlier = TypeVar("Earlier")
 KEPT: Final = ("id", "status", "q", "key")
 log = logging.getLogger("handoff.console")
 
@@ -36,6 +37,7 @@ class Asked:
         self.request = request
         self.console = console
         self.now = datetime.now(UTC)
+        self.since = console.watchers.place()  # before anything is asked of the read model
 
     @property
     def now_ms(self) -> int:
@@ -84,6 +86,10 @@ class Asked:
             raise Refusal(400, f"The filters in the address are wrong: {error}.") from None
         return self.console.narrowed(wanted, self.person)
 
+    def earlier(self, question: Callable[..., Earlier]) -> Earlier:
+        """What a question tells of the range before; it may be a minute old."""
+        return self.console.model.ask(question, self.filters, now=self.now_ms, keep=EARLIER_SECONDS)
+
     def at(self, path: str | None = None, **changed: str | int | None) -> str:
         """The URL of this page, or of another one, with the filters and with these parameters."""
         return self.to(path or self.path, self.filters, **changed)
@@ -123,6 +129,7 @@ ENVIRONMENT.filters.update(
     visible_lines=text.visible_lines,
     value_shown=text.value_shown,
     moment=text.moment,
+    instant=text.iso,
     percent=text.percent,
     duration=text.duration,
     count=text.count,
@@ -153,6 +160,7 @@ def render(
     console = asked.console
     page = ENVIRONMENT.get_template(template).render(
         title=title,
+        since=asked.since,
         asked=asked,
         person=asked.person,
         token=asked.token,
@@ -181,22 +189,38 @@ def _csv(asked: Asked, tables: Sequence[Table]) -> Response:
     raise Refusal(404, f"This page has no table of that name; it has: {known}.")
 
 
-def failure(asked: Asked, status: int, message: str) -> Response:
-    """A page that says in a sentence why there is no other one."""
+def refused(asked: Asked, refusal: Refusal) -> Response:
+    """A page that says in a sentence why there is no other one, and what to do about it."""
+    return failure(asked, refusal.status, refusal.message, refusal.again, refusal.sign_in)
+
+
+def failure(
+    asked: Asked,
+    status: int,
+    message: str,
+    again: Mapping[str, str] | None = None,
+    sign_in: str | None = None,
+) -> Response:
+    """A page with a sentence; where `again` is given, its form may be sent once more."""
     page = ENVIRONMENT.get_template("failure.html").render(
         title=_TITLES.get(status, "Not answered"),
         message=message,
+        again=again,
+        sign_in=sign_in,
+        path=asked.path,
         nav=asked.console.nav,
         person=asked.request.scope.get("state", {}).get("person"),
         token=asked.request.scope.get("state", {}).get("token", ""),
         assets=asked.console.assets,
         kinds="",
+        since="",
         console=asked.console,
     )
     return HTMLResponse(page, status)
 
 
 _TITLES: Final = {
+    200: "Signed out",
     400: "That cannot be read",
     401: "Not signed in",
     403: "Not yours to see",
@@ -217,19 +241,23 @@ def route(path: str, page: Page, *, methods: Sequence[str] = ("GET",)) -> Route:
             try:
                 return page(asked)
             except Refusal as refusal:
-                return failure(asked, refusal.status, refusal.message)
+                return refused(asked, refusal)
             except CursorError as error:
                 return failure(asked, 400, f"{str(error).capitalize()}.")
             except NotBuilt as error:
                 return failure(asked, 503, f"{str(error).capitalize()}.")
             except CommandError as error:
-                return failure(asked, 503, f"{text.visible(error.message)}.")
+                return failure(asked, 503, _sentence(text.visible(error.message)))
             except Exception as error:  # noqa: BLE001  # its text may quote a record
                 return failure(asked, 500, broken(error))
 
         return await run_in_threadpool(run)
 
     return Route(path, answer, methods=list(methods), name=path)
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:].rstrip(".") + "."
 
 
 def broken(error: Exception) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from web.text import iso, moment, shown, visible
 
@@ -37,6 +37,15 @@ class Cell:
     text: str | Markup | None = None
     href: str | None = None
     mark: str | None = None
+
+    def inside(self, kind: Kind) -> str:
+        """The cell as HTML: its content, as a link or with a colour where it has such."""
+        told: str = self.shown(kind)
+        if self.href is not None:
+            told = f'<a href="{escape(self.href)}">{told}</a>'
+        if self.mark is not None:
+            told = f'<span class="mark {escape(self.mark)}">{told}</span>'
+        return told
 
     def shown(self, kind: Kind) -> Markup:
         """The content of the cell on a page."""
@@ -73,6 +82,19 @@ class Table:
     hint: str | None = None
     more: str | None = None
     notes: Sequence[str] = field(default_factory=tuple)
+
+    def body(self) -> Markup:
+        """The rows as HTML. Here and not in the template, where it takes ten times as long."""
+        kinds = [column.kind for column in self.columns]
+        lines = []
+        for each in self.rows:
+            cells = [
+                f'<td class="{kind}">{cell.inside(kind)}</td>'
+                for cell, kind in zip(each.cells, kinds, strict=True)
+            ]
+            cells[0] = f'<th scope="row"{cells[0][3:-5]}</th>'
+            lines.append(f'<tr data-key="{escape(each.key)}">{"".join(cells)}</tr>')
+        return Markup("\n".join(lines))
 
 
 def row(key: str, *cells: Cell | Scalar) -> Row:

@@ -37,6 +37,16 @@ def team_url(name: str) -> str:
     return f"/team?{urlencode({'id': name})}"
 
 
+def draft_url(key: str, *, file: bool = False) -> str:
+    """The page of a draft for an edge; or the file."""
+    return f"/draft?{urlencode({'key': key, **({'format': 'yaml'} if file else {})})}"
+
+
+def change_url(id_: str) -> str:
+    """The page that says what a change of a contract would do."""
+    return f"/change?{urlencode({'id': id_})}"
+
+
 def contract_url(id_: str) -> str:
     """The page of a contract."""
     return f"/contract?{urlencode({'id': id_})}"

@@ -1,31 +1,23 @@
 """`handoff contracts test`: which recorded handoffs a change of contracts would fail or hold."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 
 import click
-import msgspec
 
 from console import output
 from console.commands.documents import load_documents
-from console.commands.running import limits
+from console.contract_trial import ContractTrial, as_if_active, tables
 from console.dry_run import DryRun
-from console.errors import FOUND_PROBLEMS, BadInputError
+from console.errors import FOUND_PROBLEMS
 from console.kafka import connect, read_all, read_table
-from console.lines import INPUTS, Line, check_readable, lines_of, moment, read_lines
+from console.limits import limits
+from console.lines import INPUTS, check_readable, lines_of, moment, read_lines
 from console.render import percent
 from console.replay import Begins, Difference, Failures, Run, Sample, Shares, compare
 from processors.contracts.registry import CONTRACTS, RECEIVERS
-from processors.integrity.processor import integrity
-from processors.runtime.settings import Settings, load_settings
-from schemas import documents
-from schemas.documents import HandoffContract, Person
+from processors.runtime.settings import load_settings
 from schemas.loading import Documents
-from topics.catalogue import DEFAULT_PARTITIONS
-
-Table = dict[str, bytes]
-# A draft may have no owner yet, and is tried all the same; nothing of this run is published.
-_ANYBODY = Person(name="not named yet", contact="not named yet")
 
 
 @click.command("test")
@@ -69,17 +61,17 @@ def test(
     if from_topic == (recording is not None):
         raise click.UsageError("give a recording with --against FILE, or --from-topic")
     begin, end = moment(since) if since else None, moment(until) if until else None
-    tried = _in_force(load_documents([new]))
+    tried = as_if_active(load_documents([new]))
     settings = load_settings()
     if recording is not None:
         check_readable(recording)
         lines = list(read_lines(recording))
-        contracts, receivers = _tables(load_documents(paths) if paths else Documents())
+        contracts, receivers = tables(load_documents(paths) if paths else Documents())
     else:
         cluster = connect(settings)
         lines = list(lines_of(read_all(cluster, INPUTS)))
         if paths:
-            contracts, receivers = _tables(load_documents(paths))
+            contracts, receivers = tables(load_documents(paths))
         else:
             contracts, receivers = read_table(cluster, CONTRACTS), read_table(cluster, RECEIVERS)
     if not contracts and not any(line.topic == CONTRACTS for line in lines):
@@ -88,29 +80,13 @@ def test(
         output.say(f"compared with no contract; {what}", err=True)
     if end is not None:
         lines = [each for each in lines if each.occurred_at is None or each.occurred_at <= end]
-    ids = {each.id for each in tried.contracts}
-    new_contracts, new_receivers = _tables(tried)
-    others = {key: value for key, value in contracts.items() if _id(key) not in ids}
-    steady = [each for each in lines if not _registers(each, ids)]
-    before = _run(
-        settings,
-        lines,
-        contracts,
-        receivers=new_receivers | receivers,
-        end=end,
-        source=recording,
-        words="as it is",
+    trial = ContractTrial(tried, contracts, receivers)
+    within = limits(settings)
+    before, after = (
+        judge(within, lines, until=end, source=recording, tick=_ticking(len(lines), words))
+        for judge, words in ((trial.before, "as it is"), (trial.after, "as it would be"))
     )
-    after = _run(
-        settings,
-        steady,
-        others | new_contracts,
-        receivers=receivers | new_receivers,
-        end=end,
-        source=recording,
-        words="as it would be",
-    )
-    found = compare(before, after, new_contracts, begin)
+    found = compare(before, after, trial.tried, begin)
     if output_ == "json":
         output.document(found)
     else:
@@ -119,67 +95,18 @@ def test(
         sys.exit(FOUND_PROBLEMS)
 
 
-def _in_force(found: Documents) -> Documents:
-    """The documents, with every contract that is not in force yet as if it were."""
-    if not found.contracts:
-        raise BadInputError("NEW holds no contract to test; give the file that holds the change")
-    contracts = []
-    for each in found.contracts:
-        update: dict[str, object] = {}
-        if each.status in ("draft", "trial"):
-            update["status"] = "active"
-        if each.owner.name == documents.UNKNOWN:
-            update["owner"] = _ANYBODY
-        contracts.append(each.model_copy(update=update))
-    return Documents(tuple(contracts), found.receivers, found.locations)
-
-
-def _tables(found: Documents) -> tuple[Table, Table]:
-    return (
-        {documents.key(each): documents.to_json(each) for each in found.contracts},
-        {documents.key(each): documents.to_json(each) for each in found.receivers},
-    )
-
-
-def _id(key: str) -> str:
-    """The contract's id in the key of its table."""
-    return key.rpartition("@")[0]
-
-
-def _registers(line: Line, ids: Iterable[str]) -> bool:
-    """Whether a line changes one of the contracts that another one takes the place of."""
-    if line.topic != CONTRACTS:
-        return False
-    if line.key is not None:
-        return _id(line.key.decode()) in ids
-    try:
-        document = documents.from_json(line.value)
-    except ValueError:
-        return False  # the run says what is wrong with it
-    return isinstance(document, HandoffContract) and document.id in ids
-
-
-def _run(
-    settings: Settings,
-    lines: Sequence[Line],
-    contracts: Table,
-    receivers: Table,
-    end: int | None,
-    source: str | None,
-    words: str,
-) -> Run:
-    # As in `dry-run`: a recording may span years, and nothing of it is forgotten.
-    within = msgspec.structs.replace(limits(settings), task_ttl_ms=None, handoff_ttl_ms=None)
-    tables = {CONTRACTS: contracts, RECEIVERS: receivers}
-    dry = DryRun(integrity(within), tables, DEFAULT_PARTITIONS)
-    run = Run()
+def _ticking(lines: int, words: str) -> Callable[[DryRun], None]:
+    judged = 0
     progress = output.Progress(
-        lambda: f"{dry.summary.inputs:,} of {output.number(len(lines), 'line')} judged {words}"
+        lambda: f"{judged:,} of {output.number(lines, 'line')} judged {words}"
     )
-    for record in dry.run(lines, end, source):
+
+    def tick(dry: DryRun) -> None:
+        nonlocal judged
+        judged = dry.summary.inputs
         progress.tick()
-        run.note(record)
-    return run
+
+    return tick
 
 
 # --- for people ---------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import msgspec
 
 from console import cards, output, render
 from console.commands.documents import load_documents
-from console.commands.running import insights_limits, limits
 from console.dry_run import DryRun, internal, printed
 from console.kafka import TopicReader, connect
+from console.limits import insights_limits, limits
 from console.lines import INPUTS, Line, lines_of, moment, warned_lines
 from console.remembered import SeenTasks
 from console.render import percent

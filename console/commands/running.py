@@ -18,14 +18,12 @@ from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError
 from console.kafka import connect
-from processors.contracts.registry import STALE_INTERVALS
-from processors.insights.limits import Limits as InsightsLimits
+from console.limits import insights_limits, limits
 from processors.insights.processor import INSIGHTS, insights
 from processors.intake.processor import intake
 from processors.intake.traces import TraceLimits
 from processors.intake.traces_processor import traces_processor
 from processors.intake.transcripts.building import Defaults
-from processors.integrity.limits import Limits
 from processors.integrity.processor import INTEGRITY, integrity
 from processors.processor import AnyProcessor
 from processors.runtime.app import check_web_port
@@ -50,33 +48,6 @@ def processors(settings: Settings, names: Sequence[str] = NAMES) -> list[AnyProc
         INTAKE: lambda: intake(settings.max_record_bytes, settings.backfill_after_ms),
     }
     return [made[name]() for name in names]
-
-
-def limits(settings: Settings) -> Limits:
-    """The limits of the integrity processor."""
-    return Limits(
-        settings.max_record_bytes,
-        settings.max_fields,
-        settings.max_value_bytes,
-        state_bytes=settings.max_state_bytes,
-        open_handoffs=settings.max_open_handoffs,
-        backfill_after_ms=settings.backfill_after_ms,
-        handoff_ttl_ms=settings.handoff_ttl_ms,
-        task_ttl_ms=settings.task_ttl_ms,
-        early_grace_ms=settings.early_grace_ms,
-        repeat_grace_ms=settings.repeat_grace_ms,
-        live_grace_ms=settings.live_grace_ms,
-        stale_liveness_ms=round(STALE_INTERVALS * settings.probe_interval * 1000),
-        output_bytes=settings.max_output_bytes,
-        link_grace_ms=settings.link_grace_ms,
-    )
-
-
-def insights_limits(settings: Settings) -> InsightsLimits:
-    """The limits of the insights processor."""
-    return InsightsLimits(
-        settings.pattern_window_ms, settings.pattern_settle_ms, settings.edge_interval_ms
-    )
 
 
 @click.command()

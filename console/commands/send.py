@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from console import output
-from console.commands.running import limits
 from console.dry_run import is_backfill
 from console.errors import BAD_INPUT, BadInputError, DeclinedError
 from console.kafka import Writer, connect
+from console.limits import limits
 from console.lines import INPUTS, NOT_JSON, TOOL_OUTPUTS, Line, check_readable, warned_lines
 from console.output import Progress, number
 from processors.integrity.processor import integrity

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from console import linked, others, output, render, sequence, story, story_render
 from console.commands.documents import load_documents, registered_contracts, shown_by
-from console.commands.running import limits
 from console.dry_run import DryRun
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
 from console.kafka import Cluster, connect, read_all, read_table
+from console.limits import limits
 from console.lines import INPUTS, Line, check_readable, read_lines
 from console.masking import Mask
 from console.story_veil import values_of, veiled

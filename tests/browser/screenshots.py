@@ -58,6 +58,8 @@ def pages(window: ChromiumWindow, url: str) -> dict[str, str]:
         "today": f"{url}/",
         "map": f"{url}/map",
         "task": f"{url}/task?id=lead-2041",
+        "contracts": f"{url}/contracts",
+        "change": f"{url}/change?id=lead-to-nurture",
     }
     for name, (path, css) in LEADS.items():
         window.open(url + path)

@@ -32,7 +32,8 @@ class ServedSite:
             with path.open("w") as file:
                 YAML().dump(access, file)
             settings = {
-                "console_access": path, "console_url": self.url, "console_key": SecretStr("k" * 32)
+                "console_access": path, "console_url": self.url, "console_key": SecretStr("k" * 32),
+                "console_oidc_secret": SecretStr("secret"),
             }  # fmt: skip
         self.site = WebSite(folder, records, **settings)
         self.site.store.seen(int(time.time() * 1000))

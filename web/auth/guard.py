@@ -11,7 +11,7 @@ One piece of ASGI in front of all pages, so that no page can forget a rule. Each
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -43,12 +43,24 @@ _SECURE: Final = {"strict-transport-security": "max-age=31536000"}
 
 
 class Refusal(Exception):
-    """A request that is not answered: its status, and a sentence for a person."""
+    """A request that is not answered: its status, and a sentence for a person.
 
-    def __init__(self, status: int, message: str) -> None:
+    `again` holds the fields of a form that is sent once more after the person has signed in at
+    `sign_in`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        again: Mapping[str, str] | None = None,
+        sign_in: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.again = again
+        self.sign_in = sign_in
 
 
 class SignIn(Protocol):
@@ -79,7 +91,7 @@ class Site:
         return "__Host-handoff-form" if self.secure else "handoff-form"
 
 
-Fail = Callable[[Request, int, str], Response]
+Fail = Callable[[Request, Refusal], Response]
 
 
 class Guard:
@@ -127,7 +139,7 @@ class Guard:
         person = self._sign_in.person(request)
         state["person"] = person
         if person is None:
-            return self._unknown(request)
+            return await self._unknown(request)
         state["token"] = tokens.token(self._site.key, cookie, person.subject)
         if not person.grants:
             raise Refusal(
@@ -151,25 +163,23 @@ class Guard:
                 "runs it sets another name with HANDOFF_CONSOLE_URL.",
             )
 
-    def _unknown(self, request: Request) -> Response:
-        if not self._sign_in.asks:
-            raise Refusal(401, "The proxy in front did not say who you are, so nothing is shown.")
+    async def _unknown(self, request: Request) -> Response:
         if request.method == "POST":
             raise Refusal(
                 401,
-                "Your sign-in has ended, and nothing was done. Sign in again, and say it again.",
+                "Your sign-in has ended, and nothing was done. Sign in again, and send it again: "
+                "what you put in is still here.",
+                await read_form(request) if self._is_ours(request.headers) else None,
+                f"{SIGN_IN}?to=/signed-in" if self._sign_in.asks else "/signed-in",
             )
+        if not self._sign_in.asks:
+            raise Refusal(401, "The proxy in front did not say who you are, so nothing is shown.")
         to = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{SIGN_IN}?to={quote(to, safe='')}", 303)
 
     async def _form(self, request: Request, cookie: str, person: Person) -> dict[str, str]:
         headers = request.headers
-        fetched = headers.get("sec-fetch-site")
-        origin = headers.get("origin")
-        scheme = "https" if self._site.secure else "http"
-        if (fetched is not None and fetched != "same-origin") or (
-            origin is not None and origin != f"{scheme}://{headers.get('host', '')}"
-        ):
+        if not self._is_ours(headers):
             raise Refusal(403, "That form came from another site, and nothing was done.")
         if not headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             raise Refusal(415, "A form of the console's own pages is needed.")
@@ -183,10 +193,19 @@ class Guard:
             )
         return form
 
+    def _is_ours(self, headers: Headers) -> bool:
+        """Whether a form came from our own page, as far as the browser says it."""
+        fetched, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        scheme = "https" if self._site.secure else "http"
+        return fetched in (None, "same-origin") and origin in (
+            None,
+            f"{scheme}://{headers.get('host', '')}",
+        )
+
     def _refused(self, request: Request, refusal: Refusal) -> Response:
         if refusal.status == 421:  # no page for a name that is not ours
             return PlainTextResponse(refusal.message, 421)
-        return self._fail(request, refusal.status, refusal.message)
+        return self._fail(request, refusal)
 
     def _with_headers(self, scope: Scope, send: Send, cookie: str | None) -> Send:
         static = scope["path"].startswith("/static/")

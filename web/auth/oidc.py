@@ -18,6 +18,7 @@ from web.auth.guard import SIGN_IN, Refusal, Site
 from web.auth.people import Person
 
 BACK = SIGN_IN + "/back"
+OUT = SIGN_IN + "/out"  # what somebody sees who has signed out
 
 
 class ByOidc:
@@ -119,7 +120,8 @@ class ByOidc:
 
     async def _out(self, request: Request) -> Response:
         request.session.clear()
-        return RedirectResponse("/", 303)
+        # A browser follows no form to another site (form-action), so the provider comes later.
+        return RedirectResponse(OUT, 303)
 
     def _away(self, error: Exception) -> str:
         kind = type(error).__name__

@@ -46,6 +46,10 @@ class Person:
         """Whether a role is theirs for something of a workflow and teams."""
         return any(each.covers(role, workflow, teams) for each in self.grants)
 
+    def does_all(self, role: Role, workflow: str) -> bool:
+        """Whether a role is theirs for everything of a workflow."""
+        return any("*" in each.teams and each.covers(role, workflow, ()) for each in self.grants)
+
     def ever(self, role: Role) -> bool:
         """Whether a role is theirs anywhere."""
         return any(role in ("reader", each.role) for each in self.grants)
@@ -54,6 +58,10 @@ class Person:
     def everywhere(self) -> bool:
         """Whether they may read all there is, so that a page needs no narrowing."""
         return any("*" in each.workflows and "*" in each.teams for each in self.grants)
+
+    def reads_of(self, team: str) -> bool:
+        """Whether they may read of a team, in whatever workflow."""
+        return any(_any_fits(each.teams, [team]) for each in self.grants)
 
     def workflows(self, known: Iterable[str]) -> list[str]:
         """Those of the known workflows of which they may read something."""

@@ -20,13 +20,14 @@ from schemas.flow import Record
 from topics.catalogue import physical
 from topics.rights import is_refusal
 from web.model.schema import TOPICS
+from web.model.statements import FRESH
 from web.model.store import Partition, Position, Store
 
 log = logging.getLogger("handoff.console")
 
 BATCH: Final = 2_000  # records of one transaction at most
 POLL_SECONDS: Final = 0.25
-_LOOK_SECONDS: Final = 30.0  # between two looks for new topics and partitions
+_LOOK_SECONDS: Final = 5.0  # between two looks whether the broker answers, and for new partitions
 _SEEN_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 1.0  # after a failure
@@ -106,7 +107,8 @@ class Builder:
     def _tell(self, store: Store | None, problem: str) -> None:
         if store is not None:
             try:
-                store.problem(problem)
+                if store.problem(problem):
+                    self._changed([FRESH])
             except apsw.Error:
                 log.warning("that cannot be noted in %s either", self._path)
 
@@ -140,24 +142,32 @@ class _Reading:
         partitions = self._partitions()
         self._begin(partitions)
         now = time.monotonic()
-        looked, seen, swept = now, 0.0, now
+        looked, swept = now, now
+        self._seen()
+        seen = now
         while not self._stop.is_set():
             messages = self._consumer.consume(BATCH, POLL_SECONDS)
             self._take(messages)
             now = time.monotonic()
-            if now - seen >= _SEEN_SECONDS:
+            if self._store.gone():
+                raise apsw.CantOpenError("the file is gone")
+            heard = bool(messages)
+            if now - looked >= _LOOK_SECONDS:
+                looked, heard = now, True
+                if self._partitions() != partitions:
+                    raise _Again
+            if heard and now - seen >= _SEEN_SECONDS:
                 seen = now
-                if self._store.gone():
-                    raise apsw.CantOpenError("the file is gone")
-                self._store.seen(int(time.time() * 1000))
+                self._seen()
             if now - swept >= _SWEEP_SECONDS:
                 # While there is more to delete, it goes on with the next batch.
                 swept = swept if self._store.sweep(int(time.time() * 1000)) else now
                 self._store.tidy()
-            if now - looked >= _LOOK_SECONDS:
-                looked = now
-                if self._partitions() != partitions:
-                    raise _Again
+
+    def _seen(self) -> None:
+        """The broker has just answered: what is known is of this moment."""
+        if self._store.seen(int(time.time() * 1000)):
+            self._changed([FRESH])
 
     def _partitions(self) -> set[Partition]:
         """The partitions of our topics that are there."""

@@ -6,8 +6,12 @@ version that it has seen, so it misses nothing between two waits.
 
 import asyncio
 import threading
+import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+from web.model.reader import ANSWER_SECONDS
 
 # Watchers are woken at most this often: what changes in between is told together.
 PAUSE_SECONDS: Final = 0.5
@@ -27,6 +31,8 @@ class Changes:
         self._lock = threading.Lock()
         self._version = 0
         self._last: dict[str, int] = {}  # kind: the version that touched it last
+        self._lately: deque[tuple[float, int]] = deque()  # when a version came, monotonic seconds
+        self._older = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
         self.ended = False
@@ -44,7 +50,20 @@ class Changes:
         with self._lock:
             self._version += 1
             self._last.update(dict.fromkeys(touched, self._version))
+            self._lately.append((time.monotonic(), self._version))
+            self._forget()
         self._wake_soon()
+
+    def settled(self) -> int:
+        """The version that every answer has by now, one that is remembered too."""
+        with self._lock:
+            self._forget()
+            return self._older
+
+    def _forget(self) -> None:
+        before = time.monotonic() - ANSWER_SECONDS
+        while self._lately and self._lately[0][0] < before:
+            self._older = self._lately.popleft()[1]
 
     def end(self) -> None:
         """No change follows: who waits is told at once. Any thread may say so."""

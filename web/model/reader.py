@@ -16,6 +16,7 @@ from web.model.schema import VERSION
 
 Answer = TypeVar("Answer")
 ANSWER_SECONDS: Final = 2.0
+EARLIER_SECONDS: Final = 60.0  # of what is told of the range before, which hardly changes
 _MOST_ANSWERS: Final = 256
 
 
@@ -42,11 +43,17 @@ class Model:
         self._lock = threading.Lock()
 
     def ask(
-        self, question: Callable[..., Answer], *arguments: Hashable, **more: Hashable
+        self,
+        question: Callable[..., Answer],
+        *arguments: Hashable,
+        keep: float = ANSWER_SECONDS,
+        before: Any = None,
+        **more: Hashable,
     ) -> Answer:
         """The answer to a question of `queries`, with these arguments after the connection. It is
-        remembered for `ANSWER_SECONDS`: many who watch the same page ask once. Two moments `now`
-        within an hour are the same question. Raises `NotBuilt`, and what the question raises."""
+        remembered for `keep` seconds: many who watch the same page ask once. Two moments `now`
+        within an hour are the same question. `before`, where it is given, is handed on, and is no
+        part of the question. Raises `NotBuilt`, and what the question raises."""
         now = more.get("now")
         same = more | ({"now": now // 3_600_000} if isinstance(now, int) else {})
         key = question, arguments, tuple(sorted(same.items()))
@@ -57,15 +64,20 @@ class Model:
                 self._answers.popitem(last=False)
         with answer.lock:
             if time.monotonic() >= answer.until:
+                given = more if before is None else {**more, "before": before}
                 with self.read() as db:
-                    answer.found = question(db, *arguments, **more)
-                answer.until = time.monotonic() + ANSWER_SECONDS
+                    answer.found = question(db, *arguments, **given)
+                answer.until = time.monotonic() + keep
             return answer.found  # type: ignore[no-any-return]
 
     @contextmanager
     def read(self) -> Iterator[apsw.Connection]:
-        """A connection whose rows do not change while it is used. Raises `NotBuilt`."""
+        """A connection whose rows do not change while it is used; within another use of this thread
+        it sees the same rows. Raises `NotBuilt`."""
         db = self._connection()
+        if db.in_transaction:
+            yield db
+            return
         try:
             db.execute("begin")
         except apsw.Error:

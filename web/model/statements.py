@@ -14,6 +14,10 @@ KINDS: Final = (
 )  # fmt: skip
 
 
+# Told beside these when the topics cannot be read, and when they can be again.
+FRESH: Final = "fresh"
+
+
 class Statement(NamedTuple):
     """One statement, with `?1`, `?2`... for its values, and the kind of thing that it changes."""
 

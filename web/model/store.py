@@ -122,16 +122,20 @@ class Store:
                 )
         return frozenset(kinds)
 
-    def seen(self, now: int) -> None:
-        """Note that the topics were looked at now (epoch ms), and that nothing is wrong."""
+    def seen(self, now: int) -> bool:
+        """Note that the topics were looked at now (epoch ms), and that nothing is wrong. Returns
+        whether something was."""
         with self.db:
             self.db.execute("insert or replace into meta values ('as_of', ?)", (str(now),))
-            self.db.execute("delete from meta where name = 'problem'")
+            gone = self._delete("delete from meta where name = 'problem'")
+        return gone > 0
 
-    def problem(self, sentence: str) -> None:
-        """Note what keeps the topics from being read."""
+    def problem(self, sentence: str) -> bool:
+        """Note what keeps the topics from being read. Returns whether that is new."""
+        known = self.db.execute("select content from meta where name = 'problem'").get
         with self.db:
             self.db.execute("insert or replace into meta values ('problem', ?)", (sentence,))
+        return bool(known != sentence)
 
     def sweep(self, now: int) -> int:
         """Delete some of what is past its time at `now` (epoch ms). Returns how many rows went;

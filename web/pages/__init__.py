@@ -2,8 +2,22 @@
 
 from typing import Any, Final
 
-from web.pages import audit, causes, held, map, record, registry, search, task, team, today
+from web.pages import (
+    alert,
+    audit,
+    causes,
+    change,
+    drafts,
+    held,
+    map,
+    record,
+    registry,
+    search,
+    task,
+    team,
+    today,
+)
 
 PAGES: Final[tuple[Any, ...]] = (
-    today, causes, held, map, team, registry, audit, task, record, search,
+    today, causes, held, map, team, registry, audit, task, record, search, change, drafts, alert,
 )  # fmt: skip

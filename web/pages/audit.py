@@ -4,6 +4,8 @@ from typing import Final
 
 from starlette.responses import Response
 
+from web import seen
+from web.auth.guard import Refusal
 from web.model.queries import audit
 from web.model.queries.audit import AuditPage, Measures
 from web.page import Asked, render, route
@@ -16,7 +18,15 @@ _MARKS: Final = {"yes": "good", "no": "bad"}
 
 def page(asked: Asked) -> Response:
     """`/audit`."""
-    found = asked.console.model.ask(audit.audit, asked.filters, now=asked.now_ms)
+    workflow = asked.filters.workflow
+    if not asked.person.everywhere and not seen.may_read_all(asked.person, workflow or ""):
+        raise Refusal(
+            403,
+            "The audit is of a whole workflow, and of this one only some teams are yours. What "
+            "your team sent and got is on its page.",
+        )
+    before = asked.earlier(audit.earlier_measures)
+    found = asked.console.model.ask(audit.audit, asked.filters, now=asked.now_ms, before=before)
     return render(
         asked,
         "list.html",

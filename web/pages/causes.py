@@ -11,7 +11,8 @@ from console.errors import CommandError
 from console.render import pattern_message
 from schemas.flow import Refused
 from schemas.records import Pattern
-from web import cells, mending, typed
+from web import cells, mending, seen, typed
+from web.alerting import SPANS, TOLD, silenced
 from web.auth.guard import Refusal
 from web.context import Console, Registered
 from web.mending import NotAsked, Revised
@@ -96,21 +97,25 @@ ROUTES: Final = (
 def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None = None) -> Response:
     console = asked.console
     with console.model.read() as db:
-        found = causes.cause(db, fingerprint, asked.now_ms)
+        lanes = seen.lanes_of(db, asked.person)
+        found = causes.cause(db, fingerprint, asked.now_ms, lanes)
         if found is None:
             raise Refusal(
                 404,
                 "Nothing is known of that cause: it never was, or retention has taken it. What "
                 "keeps breaking now is on the page Causes.",
             )
-        workflow, teams = _whose(db, found)
+        workflow, teams = whose(db, found.fingerprint, found.pattern)
         asked.must("reader", workflow, *teams)
+        if not seen.may_read_cause(db, asked.person, fingerprint):
+            raise Refusal(403, "That cause is not yours to see: it breaks nothing of your teams.")
         registered = console.registered(db)
     pattern = found.pattern
     may_change = bool(found.held) and asked.person.may("operator", workflow, *teams)
     message = _message(console, pattern, registered) if pattern else None
     inputs = _inputs(pattern, registered)
     number = asked.query("asked")
+    waiting = [request.at for each in found.held for request in each.pending]
     return render(
         asked,
         "cause.html",
@@ -130,20 +135,29 @@ def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None 
         seen={each.id: each.revision for each in found.held},
         form=asked.form if asked.request.method == "POST" else {},
         problem=problem,
+        alerts=found.alerts,
+        silences=found.silences,
+        match=silenced(pattern) if pattern else {},
+        spans=SPANS,
+        may_tell=pattern is not None and asked.person.may("operator", workflow, *teams),
+        told=TOLD.get(asked.query("told")),
         just_asked=number if number.isdecimal() and len(number) < 5 else None,
-        waiting=sum(1 for each in found.held if each.pending),
+        waiting=len(waiting),
+        waiting_since=min(waiting, default=None),
     )
 
 
-def _whose(db: apsw.Connection, found: Cause) -> tuple[str | None, list[str]]:
+def whose(
+    db: apsw.Connection, fingerprint: str, pattern: PatternRow | None
+) -> tuple[str | None, list[str]]:
     """The workflow and the teams of a cause."""
     rows = db.execute(
         "select distinct l.workflow, l.from_team, l.to_team from violations v "
         "join lanes l on l.id = v.lane where v.fingerprint = ? limit 100",
-        (found.fingerprint,),
+        (fingerprint,),
     ).fetchall()
     first = next((str(name) for name, *_ in rows), None)
-    workflow = found.pattern.workflow if found.pattern else first
+    workflow = pattern.workflow if pattern else first
     teams = {str(team) for _, *both in rows for team in both if team}
     return workflow, sorted(teams)
 

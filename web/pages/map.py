@@ -5,15 +5,15 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from web import cells, drawing
-from web.auth.guard import Refusal
+from web import cells, drawing, seen
 from web.figures import losses_table, sums_table
 from web.model.queries import map as edges
+from web.model.queries import ranges
 from web.model.queries.map import EdgePage, MapEdge
 from web.page import Asked, render, route
 from web.tables import Cell, Column, Table, row
 from web.text import percent, visible
-from web.urls import edge_url, record_url
+from web.urls import change_url, draft_url, edge_url, record_url
 
 NAV: Final = (("Map", "/map"),)
 KINDS: Final = ("edges", "handoffs")
@@ -23,7 +23,8 @@ _LETTERS: Final = 20  # of a name in a box
 
 def page(asked: Asked) -> Response:
     """`/map`."""
-    found = asked.console.model.ask(edges.map_, asked.filters, now=asked.now_ms)
+    before = asked.earlier(ranges.earlier)
+    found = asked.console.model.ask(edges.map_, asked.filters, now=asked.now_ms, before=before)
     return render(
         asked,
         "map.html",
@@ -39,12 +40,8 @@ def page(asked: Asked) -> Response:
 def edge(asked: Asked) -> Response:
     """`/edge?key=...`."""
     with asked.console.model.read() as db:
-        found = edges.edge(
-            db, asked.query("key"), asked.filters, asked.now_ms, asked.query("page") or None
-        )
-    if found is None:
-        raise Refusal(404, "Nothing is known of that edge. The busiest ones are on the page Map.")
-    asked.must("reader", found.workflow)
+        known = seen.edge_for(db, asked.person, asked.query("key"))
+        found = edges.edge(db, known, asked.filters, asked.now_ms, asked.query("page") or None)
     return render(
         asked,
         "edge.html",
@@ -59,6 +56,8 @@ def edge(asked: Asked) -> Response:
         kinds=KINDS,
         here="/map",
         found=found,
+        draft=None if found.documented else draft_url(found.key),
+        change=change_url(found.contract) if found.contract else None,
         counts=[(name.replace("_", " "), number) for name, number in found.counts.items()],
     )
 

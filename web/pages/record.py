@@ -10,7 +10,7 @@ from starlette.responses import Response
 from console import asking, sequence
 from schemas.flow import Record, Refused
 from schemas.records import Amendment, ConsoleAudit, Package, Signal, ToolOutput, Violation
-from web import tasks
+from web import seen, tasks
 from web.auth.guard import Refusal
 from web.context import Registered
 from web.fields import FieldRow, input_rows, missing_of, readable, rows_of
@@ -123,7 +123,8 @@ def _read(asked: Asked, place: Place) -> tuple[ReadTask, Registered, sequence.Ev
         task_id, workflow = known
         if workflow is None:
             workflow = next(iter(tasks.workflows_of(db, task_id)), "")
-        asked.must("reader", workflow)
+        if not seen.may_read_task(db, asked.person, task_id, workflow):
+            raise Refusal(403, "That record is of a task that is not yours to see.")
         registered = console.registered(db)
         read = tasks.read_task(console, db, task_id, workflow)
     event = read.places.get(place)

@@ -5,16 +5,17 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from web import cells
+from web import cells, seen
 from web.auth.guard import Refusal
 from web.figures import losses_table
 from web.model.queries import registry
+from web.model.queries.map import Undocumented, undocumented
 from web.model.queries.registry import DocumentRow
 from web.page import Asked, render, route
 from web.pages.today import causes_table
 from web.tables import Cell, Column, Row, Table, row
 from web.text import percent
-from web.urls import contract_url, edge_url, team_url
+from web.urls import change_url, contract_url, draft_url, edge_url, team_url
 
 NAV: Final = (("Contracts", "/contracts"), ("Receivers", "/receivers"))
 
@@ -50,6 +51,7 @@ def contracts(asked: Asked) -> Response:
         "No source is registered: tools write to handoff.tool-outputs themselves.",
         "handoff sources apply PATH",
     )  # fmt: skip
+    unwritten = asked.console.model.ask(undocumented, asked.filters)
     covered = found.coverage
     lead = (
         f"A contract covers {percent(covered.share)} of what was observed: "
@@ -60,10 +62,10 @@ def contracts(asked: Asked) -> Response:
     )
     return render(
         asked,
-        "list.html",
+        "contracts.html",
         "Contracts",
-        tables=[table, listed],
-        kinds=("registry",),
+        tables=[table, _unwritten(unwritten), listed],
+        kinds=("registry", "edges"),
         here="/contracts",
         lead=lead,
         fields=("workflow", "team"),
@@ -76,10 +78,10 @@ def contract(asked: Asked) -> Response:
     id_ = asked.query("id")
     with asked.console.model.read() as db:
         found = registry.contract(db, id_, asked.filters, asked.now_ms)
-    if found is None:
-        raise Refusal(404, "No version of that contract was ever registered here.")
-    workflow = found.versions[0].workflow if found.versions else None
-    asked.must("reader", workflow)
+        if found is None:
+            raise Refusal(404, "No version of that contract was ever registered here.")
+        if not seen.may_read_document(db, asked.person, "contract", id_):
+            raise Refusal(403, "That contract is of a workflow or of teams that are not yours.")
     history = Table(
         "history",
         "What was registered when",
@@ -107,6 +109,7 @@ def contract(asked: Asked) -> Response:
         tables=[causes_table(asked, found.patterns), edges, losses_table(found.losses), history],
         kinds=("registry", "patterns"),
         here="/contracts",
+        change=change_url(id_),
         documents=[(each, _pretty(each.document)) for each in found.versions],
     )
 
@@ -149,6 +152,37 @@ ROUTES: Final = (
     route("/contract", contract),
     route("/receivers", receivers),
 )
+
+
+def _unwritten(rows: list[Undocumented]) -> Table:
+    return Table(
+        "undocumented",
+        "What nobody wrote down",
+        [
+            Column("From → to"),
+            Column("Workflow"),
+            Column("What"),
+            Column("Times", "number"),
+            Column("Tasks", "number"),
+            Column("Last", "time"),
+            Column("Contract"),
+        ],
+        [
+            row(
+                each.key,
+                Cell(f"{each.from_} → {each.to}", href=edge_url(each.key)),
+                each.workflow,
+                each.kind,
+                each.moves,
+                each.tasks,
+                each.last_seen,
+                Cell("draft it", href=draft_url(each.key)),
+            )
+            for each in rows
+        ],
+        "A contract documents every edge that was observed.",
+        notes=["The busiest first. All drafts at once, several stages in one: handoff discover."],
+    )
 
 
 def _contract(each: DocumentRow) -> Row:

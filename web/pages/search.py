@@ -2,8 +2,11 @@
 
 from typing import Final
 
+import apsw
 from starlette.responses import Response
 
+from web import seen
+from web.auth.people import Person
 from web.model.queries import search
 from web.model.queries.search import Hit
 from web.page import Asked, render, route, see
@@ -27,7 +30,8 @@ def page(asked: Asked) -> Response:
     """`/search?q=...`. One task that has exactly that name is opened at once."""
     text = asked.query("q").strip()
     everything = asked.console.model.ask(search.search, text)
-    found = [each for each in everything if _may_see(asked, each)]
+    with asked.console.model.read() as db:
+        found = [each for each in everything if _may_see(db, asked.person, each)]
     exact = [each for each in found if each.exact]
     if len(exact) == 1 and exact[0].kind == "task" and asked.query("format") != "csv":
         return see(_url(exact[0]))
@@ -56,10 +60,17 @@ def page(asked: Asked) -> Response:
 ROUTES: Final = (route("/search", page),)
 
 
-def _may_see(asked: Asked, hit: Hit) -> bool:
-    if hit.kind in ("contract", "receiver", "source"):
-        return True  # documents, without a value of any handoff
-    return asked.person.everywhere or bool(asked.person.workflows([hit.workflow or ""]))
+def _may_see(db: apsw.Connection, person: Person, hit: Hit) -> bool:
+    if person.everywhere:
+        return True
+    match hit.kind:
+        case "contract" | "receiver" | "source":
+            return seen.may_read_document(db, person, hit.kind, hit.name)
+        case "pattern":
+            return seen.may_read_cause(db, person, hit.name)
+        case "linked":  # the name that was found, and the one that says so
+            return seen.may_read_link(db, person, hit.name, hit.task_id or "", hit.workflow or "")
+    return seen.may_read_task(db, person, hit.task_id or hit.name, hit.workflow or "")
 
 
 def _url(hit: Hit) -> str:

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from console import story
 from console.hops import Hop
+from web import seen
 from web.auth.guard import Refusal
 from web.fields import missing_of, rows_of
 from web.page import Asked, render, route, segment
@@ -45,7 +46,11 @@ def page(asked: Asked) -> Response:
     task_id = asked.query("id")
     console = asked.console
     with console.model.read() as db:
-        known = [name for name in workflows_of(db, task_id) if asked.person.workflows([name])]
+        known = [
+            name
+            for name in workflows_of(db, task_id)
+            if seen.may_read_task(db, asked.person, task_id, name)
+        ]
         workflow = asked.query("workflow") or (known[0] if known else "")
         if workflow not in known:
             raise Refusal(
@@ -54,7 +59,11 @@ def page(asked: Asked) -> Response:
                 "the topics hold with: handoff show TASK",
             )
         registered = console.registered(db)
-        names = linked_names(db, task_id, workflow)
+        names = [
+            (name, id_)
+            for name, id_ in linked_names(db, task_id, workflow)
+            if seen.may_read_task(db, asked.person, id_, name)
+        ]
         read = read_task(console, db, task_id, workflow)
     told = tell(read, registered)
     teams = {team for each in told.handoffs for team in (each.from_team, each.to_team)}

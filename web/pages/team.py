@@ -4,6 +4,7 @@ from typing import Final
 
 from starlette.responses import Response
 
+from web import seen
 from web.auth.guard import Refusal
 from web.figures import losses_table, sums_table
 from web.model.queries import team
@@ -19,8 +20,11 @@ NAV: Final = (("Teams", "/teams"),)
 def page(asked: Asked) -> Response:
     """`/teams`."""
     names = asked.console.model.ask(team.teams)
-    if not asked.person.everywhere:
-        names = [each for each in names if asked.person.may("reader", asked.filters.workflow, each)]
+    with asked.console.model.read() as db:
+        ours = seen.teams_of(db, asked.person)
+    if ours is not None:
+        workflow = asked.filters.workflow
+        names = [e for e in names if e in ours and asked.person.may("reader", workflow, e)]
     table = Table(
         "teams",
         "Teams",

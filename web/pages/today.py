@@ -5,7 +5,7 @@ from typing import Final
 from starlette.responses import Response
 
 from web import cells
-from web.model.queries import today
+from web.model.queries import ranges, today
 from web.model.queries.causes import PatternRow
 from web.model.queries.common import Count
 from web.page import Asked, render, route
@@ -26,7 +26,8 @@ _MEASURES: Final = {
 
 def page(asked: Asked) -> Response:
     """`/`."""
-    found = asked.console.model.ask(today.today, asked.filters, now=asked.now_ms)
+    before = asked.earlier(ranges.earlier)
+    found = asked.console.model.ask(today.today, asked.filters, now=asked.now_ms, before=before)
     tiles = [
         _tile(asked, found.open_patterns, "open cause"),
         _tile(asked, found.held, "handoff held", "handoffs held"),

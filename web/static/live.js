@@ -17,26 +17,33 @@
   const GAP = 2100;
   let timer = null;
   let wanted = false;
-  let version = null;
 
   const say = (words) => {
     if (status.textContent !== words) status.textContent = words;
   };
 
-  const source = new EventSource("/live");
+  const source = new EventSource(`/live?since=${encodeURIComponent(document.body.dataset.since)}`);
   source.addEventListener("open", () => say("Live."));
   source.addEventListener("error", () => say("Not live: the connection is being made again."));
   source.addEventListener("changed", (event) => {
     const told = JSON.parse(event.data);
-    const first = version === null;
-    version = told.version;
-    if (first && told.kinds.length === 0) return;
-    if (told.kinds.some((kind) => kinds.has(kind))) soon();
+    if (told.kinds.some((kind) => kinds.has(kind) || kind === "fresh")) soon();
   });
   window.addEventListener("pagehide", () => source.close());
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && wanted) soon();
   });
+
+  // How long ago something was, as the server writes it: for what one waits for.
+  setInterval(() => {
+    for (const each of document.querySelectorAll("time[data-ago]")) {
+      const seconds = Math.max(0, (Date.now() - Date.parse(each.dateTime)) / 1000);
+      const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(
+        ([size]) => seconds >= size || size === 1);
+      const words = `${Math.floor(seconds / size)} ${unit}`;
+      if (each.textContent !== words) each.textContent = words;
+    }
+  }, 1000);
 
   function soon() {
     wanted = true;

@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 import apsw
+import msgspec
 from msgspec import Struct
 
 from console import audit as six
@@ -11,12 +12,13 @@ from processors.insights.edges import percentile
 from schemas import documents
 from schemas.records import Edge
 from schemas.serde import utc
-from web.model.filters import Filters
-from web.model.queries.common import Sums, listed, of_lanes, rows
+from web.model.filters import Filters, Span
+from web.model.queries.common import Sums, of_lanes
 from web.model.queries.ranges import in_all
 from web.model.schema import NUMBER
 
 _DAY_MS = 86_400_000
+_counts = msgspec.json.Decoder(dict[str, int]).decode
 
 
 class Measures(Struct, frozen=True):
@@ -43,13 +45,14 @@ class AuditPage(Struct, frozen=True):
     before: Measures
 
 
-def audit(db: apsw.Connection, filters: Filters, now: int) -> AuditPage:
+def audit(
+    db: apsw.Connection, filters: Filters, now: int, before: Measures | None = None
+) -> AuditPage:
     """The audit, of one workflow where one is asked for. `now` decides which owners are in
     force."""
     edges = [
-        _edge(row)
-        for row in rows(
-            db,
+        _edge(*row)
+        for row in db.execute(
             "select kind, workflow, from_, to_, moves, tasks, documented, contract, counts, "
             "fidelity, completeness, completion_rate, open, accept_ms_p50, accept_ms_p95, "
             "first_seen, last_seen from edges where :workflow is null or workflow = :workflow",
@@ -71,13 +74,17 @@ def audit(db: apsw.Connection, filters: Filters, now: int) -> AuditPage:
     today: date = utc(now).date()
     return AuditPage(
         six.audit(edges, contracts, receivers, today),
-        _measures(db, filters, now, earlier=False),
-        _measures(db, filters, now, earlier=True),
+        _measures(db, filters, filters.span(now)),
+        before or earlier_measures(db, filters, now),
     )
 
 
-def _measures(db: apsw.Connection, filters: Filters, now: int, *, earlier: bool) -> Measures:
-    span = filters.before(now) if earlier else filters.span(now)
+def earlier_measures(db: apsw.Connection, filters: Filters, now: int) -> Measures:
+    """The measures of the range before that of the filters."""
+    return _measures(db, filters, filters.before(now))
+
+
+def _measures(db: apsw.Connection, filters: Filters, span: Span) -> Measures:
     where, values = of_lanes(filters)
     buckets: dict[int, int] = {}
     for bucket, number in db.execute(
@@ -101,25 +108,30 @@ def _measures(db: apsw.Connection, filters: Filters, now: int, *, earlier: bool)
     )
 
 
-def _edge(row: dict[str, Any]) -> Edge:
+def _edge(
+    kind: Any, workflow: str, from_: str, to: str, moves: int, tasks: int, documented: int,
+    contract: str | None, counts: str, fidelity: float | None, completeness: float | None,
+    completion_rate: float | None, open_: int | None, p50: int | None, p95: int | None,
+    first_seen: int, last_seen: int,
+) -> Edge:  # fmt: skip
     return Edge(
-        kind=row["kind"],
-        workflow=row["workflow"],
-        from_=row["from_"],
-        to=row["to_"],
-        moves=row["moves"],
-        tasks=row["tasks"],
-        documented=bool(row["documented"]),
-        contract=row["contract"],
+        kind,
+        workflow,
+        from_,
+        to,
+        moves,
+        tasks,
+        documented=bool(documented),
+        contract=contract,
         fields={},
         types={},
-        counts=listed(row["counts"]),
-        fidelity=row["fidelity"],
-        completeness=row["completeness"],
-        completion_rate=row["completion_rate"],
-        open=row["open"],
-        accept_ms_p50=row["accept_ms_p50"],
-        accept_ms_p95=row["accept_ms_p95"],
-        first_seen=utc(row["first_seen"]),
-        last_seen=utc(row["last_seen"]),
+        counts=_counts(counts),
+        fidelity=fidelity,
+        completeness=completeness,
+        completion_rate=completion_rate,
+        open=open_,
+        accept_ms_p50=p50,
+        accept_ms_p95=p95,
+        first_seen=utc(first_seen),
+        last_seen=utc(last_seen),
     )

@@ -1,11 +1,13 @@
 """Patterns: what keeps breaking, and what there is to know of one cause at three in the morning."""
 
+from collections.abc import Collection
 from typing import Any, Final, Literal
 
 import apsw
 from msgspec import Struct
 
 from web.model.filters import Filters
+from web.model.parts import json_text
 from web.model.queries.amendments import Asked, asked_of
 from web.model.queries.common import (
     ROWS,
@@ -24,6 +26,13 @@ _LAST: Final = 1_000  # violations that are looked at for who had the value last
 _WORST: Final = "case p.severity when 'error' then 0 when 'warning' then 1 else 2 end"
 
 Status = Literal["open", "closed", "all"]
+
+
+# The lanes `l` where a pattern `p` breaks, as far as it says so.
+PATTERN_LANES: Final = (
+    "l.workflow = p.workflow and (p.receiver is null or l.receiver = p.receiver) "
+    "and (p.from_ is null or l.from_stage = p.from_)"
+)
 
 
 class PatternRow(Struct, frozen=True):
@@ -123,8 +132,8 @@ class Cause(Struct, frozen=True):
 
 
 def pattern_filter(filters: Filters) -> tuple[str, Values]:
-    """The condition that patterns `p` fulfil. A pattern's team is its receiver's, or that of a
-    handoff on its edge."""
+    """The condition that patterns `p` fulfil. A pattern's teams are those of its violations, or
+    where none is known any more, of the handoffs on its edge."""
     parts, values = ["true"], Values()
     for name in ("workflow", "contract", "receiver", "owner", "kind", "severity"):
         wanted = getattr(filters, name)
@@ -133,10 +142,11 @@ def pattern_filter(filters: Filters) -> tuple[str, Values]:
             values[name] = wanted
     if filters.team is not None:
         parts.append(
-            "exists (select 1 from lanes l where l.workflow = p.workflow "
-            "and (p.receiver is null or l.receiver = p.receiver) "
-            "and (p.from_ is null or l.from_stage = p.from_) "
-            "and :team in (l.from_team, l.to_team))"
+            "case when exists (select 1 from violations v where v.fingerprint = p.fingerprint) "
+            "then exists (select 1 from violations v join lanes l on l.id = v.lane "
+            "where v.fingerprint = p.fingerprint and :team in (l.from_team, l.to_team)) "
+            f"else exists (select 1 from lanes l where {PATTERN_LANES} "
+            "and :team in (l.from_team, l.to_team)) end"
         )
         values["team"] = filters.team
     return " and ".join(parts), values
@@ -166,14 +176,19 @@ def patterns(
     return PatternPage([_pattern(each) for each in found[:limit]], more)
 
 
-def cause(db: apsw.Connection, fingerprint: str, now: int) -> Cause | None:
+def cause(
+    db: apsw.Connection, fingerprint: str, now: int, lanes: Collection[int] | None = None
+) -> Cause | None:
     """What is known of one cause at a moment; None where there is neither a pattern nor a
-    violation of it."""
+    violation of it. With `lanes` only handoffs in these are told of."""
     of: Values = {"fingerprint": fingerprint}
-    found = rows(db, "select * from patterns where fingerprint = :fingerprint", of)
-    pattern = _pattern(found[0]) if found else None
+    only = ""
+    if lanes is not None:
+        of["lanes"] = json_text(sorted(lanes))
+        only = "and {0}lane in (select value from json_each(:lanes)) "
+    pattern = pattern_of(db, fingerprint)
     newest = (
-        "(select * from violations where fingerprint = :fingerprint "
+        f"(select * from violations where fingerprint = :fingerprint {only.format('')}"
         f"order by at desc limit {_LAST})"
     )
     total, open_, first = db.execute(
@@ -190,7 +205,9 @@ def cause(db: apsw.Connection, fingerprint: str, now: int) -> Cause | None:
     samples = db.execute(
         f"select task_id from {newest} group by task_id order by max(at) desc limit 10", of
     )
-    tasks = [task for (task,) in samples] or (pattern.tasks if pattern else [])
+    tasks = [task for (task,) in samples]
+    if not tasks and pattern is not None and lanes is None:
+        tasks = pattern.tasks
     owner = pattern.owner if pattern and pattern.owner else (who[0]["owner"] if who else None)
     contact = pattern.owner_contact if pattern else None
     began = pattern.first_seen if pattern else first
@@ -204,11 +221,18 @@ def cause(db: apsw.Connection, fingerprint: str, now: int) -> Cause | None:
         tasks,
         had_last(db, newest, of),
         _before(db, began, pattern, newest, of),
-        _held(db, of),
+        _held(db, of, only.format("h.")),
         alerts(db, of),
         silences(db, pattern, now) if pattern is not None else [],
         earlier(db, of),
     )
+
+
+def pattern_of(db: apsw.Connection, fingerprint: str) -> PatternRow | None:
+    """The pattern of a cause, where there is one."""
+    of: Values = {"fingerprint": fingerprint}
+    found = rows(db, "select * from patterns where fingerprint = :fingerprint", of)
+    return _pattern(found[0]) if found else None
 
 
 def had_last(db: apsw.Connection, violations: str, values: Values) -> list[Had]:
@@ -297,12 +321,12 @@ def _before(
     )
 
 
-def _held(db: apsw.Connection, of: Values) -> list[HeldBy]:
+def _held(db: apsw.Connection, of: Values, only: str) -> list[HeldBy]:
     found = rows(
         db,
         "select distinct h.*, l.receiver from held h join lanes l on l.id = h.lane "
         "join violations v on v.handoff_id = h.id where v.fingerprint = :fingerprint "
-        "and v.status = 'opened' order by h.since, h.id limit 200",
+        f"and v.status = 'opened' {only}order by h.since, h.id limit 200",
         of,
     )
     asked = asked_of(db, [each["id"] for each in found])

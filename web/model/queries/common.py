@@ -1,7 +1,7 @@
 """What the questions have in common: coordinates, counts, pages, and filters as SQL."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 import msgspec
@@ -106,22 +106,43 @@ def of_violations(filters: Filters, alias: str = "v") -> tuple[str, Values]:
     return " and ".join(parts), values
 
 
-def within(span: Span, table: str, alias: str) -> str:
-    """The join of lanes `l` with what `table` (sums or breaks) has of them in a range: whole days,
-    and the hours before and after them."""
-    first, last = -(-span.since // DAY_MS), span.until // DAY_MS
+class Piece(NamedTuple):
+    """Hours or days (`unit` in ms), counted since 1970 from `since` to before `until`, that are
+    added (`sign` 1) or taken away (-1)."""
+
+    unit: int
+    since: int
+    until: int
+    sign: int
+
+
+def pieces(span: Span) -> list[Piece]:
+    """A range of whole hours in as few rows as can be: whole days, and at each end the hours of the
+    day that are in it, or the whole day without the hours that are not."""
     since, until = span.since // HOUR_MS, span.until // HOUR_MS
-    ranges = [(HOUR_MS, since, until)]
-    if first < last:
-        ranges = [
-            (HOUR_MS, since, first * 24),
-            (DAY_MS, first, last),
-            (HOUR_MS, last * 24, until),
-        ]
+    first, last = -(-since // 24), until // 24  # the days that are in it as a whole
+    if first > last or (first == last and until - since <= 12):
+        return [Piece(HOUR_MS, since, until, 1)]
+    found = []
+    if first * 24 - since > 12:
+        first -= 1
+        found.append(Piece(HOUR_MS, first * 24, since, -1))
+    else:
+        found.append(Piece(HOUR_MS, since, first * 24, 1))
+    if until - last * 24 > 12:
+        last += 1
+        found.append(Piece(HOUR_MS, until, last * 24, -1))
+    else:
+        found.append(Piece(HOUR_MS, last * 24, until, 1))
+    return [each for each in (Piece(DAY_MS, first, last, 1), *found) if each.since < each.until]
+
+
+def within(span: Span, table: str, alias: str) -> str:
+    """The join of lanes `l` with what `table` (sums or breaks) has of them in a range; each figure
+    counts times `r.sign`, so that some add up to 0."""
     listed_ = " union all ".join(
-        f"select {unit} as unit, {begin} as since, {end} as until"
-        for unit, begin, end in ranges
-        if begin < end
+        f"select {unit} as unit, {begin} as since, {end} as until, {sign} as sign"
+        for unit, begin, end, sign in pieces(span)
     )
     # In this order the rows of a lane come together, and each range is one search.
     return (
@@ -157,7 +178,7 @@ class Sums(Struct, frozen=True):
     in_time: int = 0
 
 
-SUMMED: Final = ", ".join(f"coalesce(sum(h.{name}), 0) as {name}" for name in FIGURES)
+SUMMED: Final = ", ".join(f"coalesce(sum(h.{name} * r.sign), 0) as {name}" for name in FIGURES)
 
 
 def sums(row: dict[str, Any]) -> Sums:

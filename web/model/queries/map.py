@@ -11,7 +11,6 @@ from web.model.queries.common import (
     ROWS,
     Place,
     Sums,
-    Values,
     after,
     cursor_of,
     edge_key,
@@ -19,14 +18,23 @@ from web.model.queries.common import (
     place,
     rows,
 )
-from web.model.queries.ranges import Edge, Lost, figures_by_edge, in_all, losses, lost_by_edge
+from web.model.queries.ranges import (
+    COUNTED,
+    Earlier,
+    Edge,
+    Lost,
+    earlier,
+    figures_by_edge,
+    in_all,
+    losses,
+    lost_by_edge,
+)
 
 BUSIEST: Final = 40
 _MOVES: Final = (
-    "(select sum(f.moves) from figures f where edges.kind = 'move' and f.edge = edges.key "
+    "(select sum(f.moves) from figures f where f.edge = edges.key "
     "and f.since >= :{0} and f.since < :{1})"
 )
-_COUNTED: Final = ("begun", "judged", "fidelity", "late")
 
 
 class MapEdge(Struct, frozen=True):
@@ -59,6 +67,19 @@ class Map(Struct, frozen=True):
     left_out: int
 
 
+class Undocumented(Struct, frozen=True):
+    """An edge that no contract documents, and how many moves and tasks went over it."""
+
+    key: str
+    kind: str
+    workflow: str
+    from_: str
+    to: str
+    moves: int
+    tasks: int
+    last_seen: int
+
+
 class EdgeField(Struct, frozen=True):
     """A field that moves or handoffs carried: the share (0 to 1) that did, since the edge was first
     seen, and its JSON types."""
@@ -78,6 +99,19 @@ class EdgeHandoff(Struct, frozen=True):
     late: bool
     fidelity: float | None
     missing: list[str]
+    place: Place | None
+
+
+class KnownEdge(Struct, frozen=True):
+    """An edge, the ids of its lanes (none of a move), and where its record on `handoff.edges` lies
+    (None where none was published yet)."""
+
+    key: str
+    kind: str
+    workflow: str
+    from_: str
+    to: str
+    lanes: list[int]
     place: Place | None
 
 
@@ -108,43 +142,64 @@ class EdgePage(Struct, frozen=True):
     next: str | None
 
 
-def map_(db: apsw.Connection, filters: Filters, now: int, limit: int = BUSIEST) -> Map:
-    """The edges with traffic in the range, the busiest first. With a contract, receiver, team or
-    owner asked for, only handoffs have these."""
-    span, earlier = filters.span(now), filters.before(now)
-    here = figures_by_edge(db, filters, span, *_COUNTED)
-    wide = not (filters.receiver or filters.team or filters.owner or filters.contract)
-    known: dict[tuple[str, Edge], dict[str, Any]] = {}
+def map_(
+    db: apsw.Connection,
+    filters: Filters,
+    now: int,
+    limit: int = BUSIEST,
+    before: Earlier | None = None,
+) -> Map:
+    """The edges with traffic in the range, the busiest first, against the range `before`. With a
+    contract, receiver, team or owner asked for, only handoffs have these."""
+    span = filters.span(now)
+    here = figures_by_edge(db, filters, span, *COUNTED)
+    moves: dict[Edge, dict[str, Any]] = {}
     order: list[tuple[float, str, Edge]] = [(n[0], "handoff", edge) for edge, n in here.items()]
-    for row in rows(
+    if not (filters.receiver or filters.team or filters.owner or filters.contract):
+        moves = _moves(db, filters, now)
+        order += [(_in_range(row, span), "move", edge) for edge, row in moves.items()]
+    order.sort(key=lambda each: (-each[0], *each[1:]))
+    shown = order[:limit]
+    was = (before or earlier(db, filters, now)).figures
+    lost = lost_by_edge(db, filters, span)
+    found = []
+    for _, kind, edge in shown:
+        if kind == "move":
+            found.append(_move(moves[edge]))
+            continue
+        known = rows(
+            db,
+            "select documented, contract, last_seen from edges where key = :key",
+            {"key": edge_key(*edge)},
+        )
+        row = known[0] if known else None
+        found.append(_handoffs(edge, here[edge], was.get(edge), row, lost, span))
+    return Map(found, max(0, len(order) - limit))
+
+
+def _moves(db: apsw.Connection, filters: Filters, now: int) -> dict[Edge, dict[str, Any]]:
+    """The edges of moves in the range, each with how many there were in it and in the range before,
+    and whether figures of it are there (`told`)."""
+    span = filters.span(now)
+    found = rows(
         db,
-        "select key, kind, workflow, from_, to_, moves, documented, contract, first_seen, "
-        f"last_seen, {_MOVES.format('since', 'until')} as now, "
-        f"{_MOVES.format('earlier', 'since')} as before, "
+        "select key, workflow, from_, to_, moves, documented, contract, first_seen, last_seen, "
+        f"{_MOVES.format('since', 'until')} as now, {_MOVES.format('earlier', 'since')} as before, "
         "exists (select 1 from figures f where f.edge = edges.key) as told "
-        "from edges where last_seen >= :since and first_seen < :until "
+        "from edges where kind = 'move' and last_seen >= :since and first_seen < :until "
         "and (:workflow is null or workflow = :workflow)",
         {
             "since": span.since,
             "until": span.until,
-            "earlier": earlier.since,
+            "earlier": filters.before(now).since,
             "workflow": filters.workflow,
         },
-    ):
-        edge = row["workflow"], row["from_"], row["to_"]
-        known[row["kind"], edge] = row
-        if row["kind"] == "move" and wide and (row["now"] or not row["told"]):
-            order.append((_in_range(row, span), "move", edge))
-    order.sort(key=lambda each: (-each[0], *each[1:]))
-    before = figures_by_edge(db, filters, earlier, *_COUNTED)
-    lost = lost_by_edge(db, filters, span)
-    found = [
-        _move(known[kind, edge])
-        if kind == "move"
-        else _handoffs(edge, here[edge], before.get(edge), known.get((kind, edge)), lost, span)
-        for _, kind, edge in order[:limit]
-    ]
-    return Map(found, max(0, len(order) - limit))
+    )
+    return {
+        (row["workflow"], row["from_"], row["to_"]): row
+        for row in found
+        if row["now"] or not row["told"]
+    }
 
 
 def _in_range(row: dict[str, Any], span: Span) -> float:
@@ -185,7 +240,7 @@ def _handoffs(
     lost: dict[Edge, int],
     span: Span,
 ) -> MapEdge:
-    begun, judged, _, late = figures
+    begun, judged, _, late, *_ = figures
     return MapEdge(
         edge_key(*edge),
         "handoff",
@@ -207,20 +262,38 @@ def _fidelity(figures: list[int]) -> float | None:
     return figures[2] / figures[1] / 1_000_000 if figures[1] else None
 
 
-def edge(
-    db: apsw.Connection, key: str, filters: Filters, now: int, page: str | None = None
-) -> EdgePage | None:
-    """One edge by its key, as on `handoff.edges`; of the filters only the range counts, and the
-    kind and severity of what was lost. None where nothing is known. Raises `CursorError`."""
-    found = rows(db, "select * from edges where key = :key", {"key": key})
-    row = found[0] if found else None
+def known_edge(db: apsw.Connection, key: str) -> KnownEdge | None:
+    """An edge by its key, as on `handoff.edges`; None where nothing is known of it."""
+    row = db.execute(
+        "select kind, workflow, from_, to_, partition, offset from edges where key = ?", (key,)
+    ).fetchone()
     if row is not None:
-        kind, workflow, from_, to = row["kind"], row["workflow"], row["from_"], row["to_"]
+        kind, workflow, from_, to, *at = row
     else:
         kind, *names = [_unescaped(part) for part in key.split("/")]
         if kind != "handoff" or len(names) != 3:
             return None
         workflow, from_, to = names
+    found = db.execute(
+        "select id from lanes where workflow = ? and from_stage = ? and receiver = ?",
+        (workflow, from_, to),
+    )
+    lanes = [id_ for (id_,) in found]
+    if row is None and not lanes:
+        return None
+    here = None if row is None else place("handoff.edges", *at)
+    return KnownEdge(key, kind, workflow, from_, to, lanes, here)
+
+
+def edge(
+    db: apsw.Connection, known: KnownEdge, filters: Filters, now: int, page: str | None = None
+) -> EdgePage:
+    """One edge, as far as its lanes go; of the filters only the range counts, and the kind and
+    severity of what was lost. Raises `CursorError`."""
+    found = rows(db, "select * from edges where key = :key", {"key": known.key})
+    row = found[0] if found else None
+    kind, workflow, from_, to = known.kind, known.workflow, known.from_, known.to
+    ids = known.lanes
     only = Filters(
         workflow=workflow,
         receiver=to,
@@ -230,17 +303,6 @@ def edge(
         until=filters.until,
         hours=filters.hours,
     )
-    lanes: Values = {"workflow": workflow, "from": from_, "to": to}
-    ids = [
-        id_
-        for (id_,) in db.execute(
-            "select id from lanes where workflow = :workflow and from_stage = :from "
-            "and receiver = :to",
-            lanes,
-        )
-    ]
-    if row is None and not ids:
-        return None
     # The stage is of a closed set of lanes: numbers, not text.
     within = f"l.id in ({', '.join(map(str, ids)) or 'null'})"
     span = only.span(now)
@@ -251,7 +313,7 @@ def edge(
     handoffs, more = _of_edge(db, ids, span.until, page)
     is_handoff = kind == "handoff"
     return EdgePage(
-        key,
+        known.key,
         kind,
         workflow,
         from_,
@@ -264,7 +326,7 @@ def edge(
         row["last_seen"] if row else None,
         row["accept_ms_p50"] if row else None,
         row["accept_ms_p95"] if row else None,
-        place("handoff.edges", row["partition"], row["offset"]) if row else None,
+        known.place,
         in_all(db, only, span, within) if is_handoff else Sums(),
         in_all(db, only, only.before(now), within) if is_handoff else Sums(),
         losses(db, only, now, 20, within) if is_handoff else [],
@@ -272,6 +334,25 @@ def edge(
         handoffs,
         more,
     )
+
+
+def undocumented(db: apsw.Connection, filters: Filters, limit: int = ROWS) -> list[Undocumented]:
+    """Edges that no contract documents, of a workflow where one is asked for, the busiest first. Of
+    a team only handoffs are: a move has no team."""
+    where = "true"
+    if filters.team is not None:
+        where = (
+            "kind = 'handoff' and exists (select 1 from lanes l where l.workflow = edges.workflow "
+            "and l.from_stage = edges.from_ and l.receiver = edges.to_ "
+            "and :team in (l.from_team, l.to_team))"
+        )
+    found = db.execute(
+        "select key, kind, workflow, from_, to_, moves, tasks, last_seen from edges "
+        "where not documented and (:workflow is null or workflow = :workflow) "
+        f"and {where} order by moves desc, key limit :limit",
+        {"workflow": filters.workflow, "team": filters.team, "limit": limit},
+    )
+    return [Undocumented(*row) for row in found]
 
 
 def _of_edge(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from operator import add
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import apsw
 from msgspec import Struct
@@ -35,6 +35,15 @@ class Lost(Struct, frozen=True):
     before: int
 
 
+class Use(Struct, frozen=True):
+    """Handoffs of a range: how many began, the mean fidelity (0 to 1) of those that a contract
+    judged, and how many were late."""
+
+    begun: int = 0
+    fidelity: float | None = None
+    late: int = 0
+
+
 class EdgeSums(Struct, frozen=True):
     """What an edge of handoffs adds up to in a range."""
 
@@ -45,8 +54,17 @@ class EdgeSums(Struct, frozen=True):
     sums: Sums
 
 
+# What edges are compared by, of `schema.FIGURES`.
+COUNTED: Final = ("begun", "judged", "fidelity", "late", "returned", "rejected")
 Losses = dict[tuple[str, str], tuple[int, int]]
 Edge = tuple[str, str, str]  # its workflow, stage and receiver
+
+
+class Earlier(NamedTuple):
+    """Of the range before: the figures `COUNTED`, and the losses of fields, by edge."""
+
+    figures: dict[Edge, list[int]]
+    lost: dict[Edge, int]
 
 
 def figures_by_edge(
@@ -54,26 +72,38 @@ def figures_by_edge(
 ) -> dict[Edge, list[int]]:
     """Some figures (of `schema.FIGURES`) of the edges of handoffs with traffic in a range."""
     where, values = of_lanes(filters)
-    added = ", ".join(f"sum(h.{name})" for name in figures)
+    added = ", ".join(f"sum(h.{name} * r.sign)" for name in figures)
     found: dict[Edge, list[int]] = {}
+    here = "having sum(h.begun * r.sign) <> 0"
     # By lane the rows are in the order of the index; several lanes of an edge are added up here.
     for workflow, from_stage, receiver, *more in db.execute(
         f"select l.workflow, l.from_stage, l.receiver, {added} from "
-        f"{within(span, 'sums', 'h')} where {where} group by l.id",
+        f"{within(span, 'sums', 'h')} where {where} group by l.id {here}",
         values,
     ):
         _add(found, (workflow, from_stage, receiver), more)
     return found
 
 
-def use(db: apsw.Connection, by: str, span: Span) -> dict[str, Sums]:
-    """All figures of a range by a column of lanes."""
+def earlier(db: apsw.Connection, filters: Filters, now: int) -> Earlier:
+    """What the edges of handoffs were in the range before that of the filters."""
+    span = filters.before(now)
+    return Earlier(figures_by_edge(db, filters, span, *COUNTED), lost_by_edge(db, filters, span))
+
+
+def use(db: apsw.Connection, by: str, span: Span) -> dict[str, Use]:
+    """How much use was made in a range, by a column of lanes."""
     found: dict[str, list[int]] = {}
     for name, *more in db.execute(
-        f"select l.{by}, {SUMMED} from {within(span, 'sums', 'h')} group by l.id"
+        f"select l.{by}, sum(h.begun * r.sign), sum(h.judged * r.sign), sum(h.fidelity * r.sign), "
+        f"sum(h.late * r.sign) from {within(span, 'sums', 'h')} group by l.id "
+        "having sum(h.begun * r.sign) <> 0"
     ):
         _add(found, name, more)
-    return {name: sums_of(figures) for name, figures in found.items()}
+    return {
+        name: Use(begun, fidelity / judged / 1_000_000 if judged else None, late)
+        for name, (begun, judged, fidelity, late) in found.items()
+    }
 
 
 def _add(found: dict[Key, list[int]], key: Key, more: list[int]) -> None:
@@ -105,9 +135,10 @@ def lost_by_edge(db: apsw.Connection, filters: Filters, span: Span) -> dict[Edge
     also, of_kind = of_violations(filters, "b")
     found: Counter[Edge] = Counter()
     for workflow, from_stage, receiver, number in db.execute(
-        "select l.workflow, l.from_stage, l.receiver, sum(b.n) from "
+        "select l.workflow, l.from_stage, l.receiver, sum(b.n * r.sign) from "
         f"{within(span, 'breaks', 'b')} "
-        f"where b.field <> '' and {where} and {also} group by l.id",
+        f"where b.field <> '' and {where} and {also} group by l.id "
+        "having sum(b.n * r.sign) <> 0",
         {**values, **of_kind},
     ):
         found[workflow, from_stage, receiver] += number
@@ -136,9 +167,10 @@ def _breaks(db: apsw.Connection, filters: Filters, span: Span, more: str) -> Los
     also, of_kind = of_violations(filters, "b")
     found = rows(
         db,
-        "select b.kind, b.field, sum(b.n) as n, sum(b.open) as open from "
+        "select b.kind, b.field, sum(b.n * r.sign) as n, sum(b.open * r.sign) as open from "
         f"{within(span, 'breaks', 'b')} "
-        f"where {where} and {also} and {more} group by b.kind, b.field",
+        f"where {where} and {also} and {more} group by b.kind, b.field "
+        "having sum(b.n * r.sign) <> 0",
         {**values, **of_kind},
     )
     return {(each["kind"], each["field"]): (each["n"], each["open"]) for each in found}

@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from web.model.filters import Filters
 from web.model.queries.causes import PatternRow, Registered, patterns, registered
-from web.model.queries.common import Place, Sums, place, rows
-from web.model.queries.ranges import EdgeSums, Lost, by_edge, losses, use
+from web.model.queries.common import Place, place, rows
+from web.model.queries.ranges import EdgeSums, Lost, Use, by_edge, losses, use
 from web.model.schema import NUMBER, TOPICS
 
 
@@ -27,7 +27,7 @@ class DocumentRow(Struct, frozen=True):
     receiver: str | None
     at: int
     document: str
-    use: Sums
+    use: Use
     place: Place
 
 
@@ -98,7 +98,7 @@ def contract(db: apsw.Connection, id_: str, filters: Filters, now: int) -> Contr
         history,
         by_edge(db, only, only.span(now))[:100],
         losses(db, only, now, 20),
-        patterns(db, Filters(contract=id_)).rows,
+        patterns(db, only).rows,
     )
 
 
@@ -116,7 +116,7 @@ def _documents(db: apsw.Connection, topic: str, filters: Filters, now: int) -> l
     return [_document(row, used) for row in found]
 
 
-def _document(row: dict[str, Any], used: dict[str, Sums]) -> DocumentRow:
+def _document(row: dict[str, Any], used: dict[str, Use]) -> DocumentRow:
     return DocumentRow(
         row["id"],
         row["version"],
@@ -128,7 +128,7 @@ def _document(row: dict[str, Any], used: dict[str, Sums]) -> DocumentRow:
         row["receiver"],
         row["written"],
         row["document"],
-        used.get(row["id"], Sums()),
+        used.get(row["id"], Use()),
         place(TOPICS[row["topic"]], row["partition"], row["offset"]),
     )
 

@@ -73,7 +73,8 @@ def _partners(db: apsw.Connection, name: str, filters: Filters, now: int) -> lis
         for row in rows(
             db,
             f"select l.{other} as other, {SUMMED} from {within(filters.span(now), 'sums', 'h')} "
-            f"where l.{mine} = :team and {where} group by l.{other}",
+            f"where l.{mine} = :team and {where} group by l.{other} "
+            "having sum(h.begun * r.sign) <> 0",
             {**values, "team": name},
         ):
             found.setdefault(row["other"], [Sums(), Sums()])[number] = sums(row)

@@ -20,12 +20,18 @@ from web.model.queries.common import (
     rows,
 )
 from web.model.queries.held import held_filter
-from web.model.queries.ranges import Edge, figures_by_edge, lost_by_edge
+from web.model.queries.ranges import (
+    COUNTED,
+    Earlier,
+    Edge,
+    earlier,
+    figures_by_edge,
+    lost_by_edge,
+)
 
 ENOUGH: Final = 5  # handoffs in each range, for a change to say anything
 _SHOWN: Final = 10
 _NOTABLE: Final = 0.005  # a smaller change of a share is none
-_COUNTED: Final = ("begun", "judged", "fidelity", "late", "returned", "rejected")
 
 
 class Worse(Struct, frozen=True):
@@ -84,9 +90,9 @@ class StalledPage(Struct, frozen=True):
 _STALLED: Final = "from handoffs h join lanes l on l.id = h.lane where h.stalled = 1"
 
 
-def today(db: apsw.Connection, filters: Filters, now: int) -> Today:
-    """What is open now, and this range's worst changes. What is open is open whenever it began:
-    the range of time counts for the changes."""
+def today(db: apsw.Connection, filters: Filters, now: int, before: Earlier | None = None) -> Today:
+    """What is open now, and this range's worst changes against the range `before`. What is open is
+    open whenever it began: the range of time counts for the changes."""
     pattern_where, of_pattern = pattern_filter(filters)
     held_where, of_held = held_filter(filters)
     lane_where, of_lane = of_lanes(filters)
@@ -107,7 +113,7 @@ def today(db: apsw.Connection, filters: Filters, now: int) -> Today:
             of_held,
         ),
         counted(db, "stalled", filters, f"select 1 {_STALLED} and {lane_where}", of_lane),
-        worst(db, filters, now),
+        worst(db, filters, now, before or earlier(db, filters, now)),
     )
 
 
@@ -151,19 +157,18 @@ def _stalled(row: dict[str, Any]) -> StalledRow:
     )
 
 
-def worst(db: apsw.Connection, filters: Filters, now: int) -> list[Worse]:
+def worst(db: apsw.Connection, filters: Filters, now: int, before: Earlier) -> list[Worse]:
     """The ten changes for the worse that touch most handoffs: each edge with `ENOUGH` handoffs in
     both ranges, by each measure."""
-    span, earlier = filters.span(now), filters.before(now)
-    here = figures_by_edge(db, filters, span, *_COUNTED)
-    before = figures_by_edge(db, filters, earlier, *_COUNTED)
-    lost, lost_before = lost_by_edge(db, filters, span), lost_by_edge(db, filters, earlier)
+    span = filters.span(now)
+    here = figures_by_edge(db, filters, span, *COUNTED)
+    lost = lost_by_edge(db, filters, span)
     found: list[tuple[float, Edge, str, float, float]] = []
     for edge, figures in here.items():
-        old = before.get(edge)
+        old = before.figures.get(edge)
         if old is None or min(figures[0], old[0]) < ENOUGH:
             continue
-        now_, was = _shares(figures, lost.get(edge, 0)), _shares(old, lost_before.get(edge, 0))
+        now_, was = _shares(figures, lost.get(edge, 0)), _shares(old, before.lost.get(edge, 0))
         for measure in now_.keys() & was.keys():
             change = now_[measure] - was[measure]
             worse = -change if measure == "fidelity" else change
@@ -185,7 +190,7 @@ def worst(db: apsw.Connection, filters: Filters, now: int) -> list[Worse]:
 
 
 def _shares(figures: list[int], lost: int) -> dict[str, float]:
-    """The measures of an edge, from the figures `_COUNTED`."""
+    """The measures of an edge, from the figures `COUNTED`."""
     begun, judged, fidelity, late, returned, rejected = figures
     found = {
         "late": late / begun,

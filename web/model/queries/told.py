@@ -52,6 +52,12 @@ def alerts(db: apsw.Connection, of: Values) -> list[Told]:
     ]
 
 
+def fingerprints(db: apsw.Connection, key: str) -> list[str]:
+    """The causes that an alert tells."""
+    found = db.execute("select fingerprint from alerts where of_ = 'cause' and alert = ?", (key,))
+    return [name for (name,) in found if name]
+
+
 def silences(db: apsw.Connection, pattern: Struct, now: int) -> list[Told]:
     """The silences that cover a pattern at a moment: each member that one names is one of its
     texts, in which `*` stands for anything."""

@@ -1,0 +1,151 @@
+"""What a person says of an alert in the console: with a reason, under their name, as operator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+from pydantic import SecretStr
+from ruamel.yaml import YAML
+
+from schemas.alerts import AlertAction, AlertSilence
+from schemas.flow import Record
+from tests.read_model import story
+from tests.web_client import Browser, Page, WebSite
+from web.auth import tokens
+
+CAUSE = "/cause/contract%2Flead%2Fcontext_unstructured%2Femail"
+FINGERPRINT = unquote(CAUSE.removeprefix("/cause/"))
+URL = "https://handoffs.example.com"
+NOW = int(datetime.now(UTC).timestamp() * 1000)
+ROLES = [
+    {"who": ["rita"], "role": "reader"},
+    {"who": ["olga"], "role": "operator", "workflows": ["sales"]},
+    {"who": ["tess"], "role": "operator", "teams": ["farmers"]},
+    {"who": ["otto"], "role": "operator", "workflows": ["other"]},
+]
+
+
+def entry(key: str, offset: int, body: dict[str, str]) -> Record:
+    value = json.dumps(body).encode()
+    return Record("handoff.alerts", 0, offset, key.encode(), value, NOW, [])
+
+
+def alerted(*fingerprints: str) -> list[Record]:
+    """One alert that tells these causes."""
+    causes = [
+        entry(f"cause/{each}", number, {"of": "cause", "fingerprint": each, "alert": "a-1"})
+        for number, each in enumerate(fingerprints, 1)
+    ]
+    alert = {"of": "alert", "key": "a-1", "state": "firing", "started_at": "2026-03-02T10:00:00Z"}
+    return [*causes, entry("alert/a-1", 0, alert)]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[WebSite]:
+    access = tmp_path / "access.yaml"
+    with access.open("w") as file:
+        YAML().dump(
+            {"kind": "ConsoleAccess", "proxy": {"addresses": ["10.0.0.0/8"]}, "roles": ROLES}, file
+        )
+    made = WebSite(
+        tmp_path, [*story(), *alerted(FINGERPRINT)], console_access=access,
+        console_key=SecretStr("k" * 32), console_url=URL,
+    )  # fmt: skip
+    yield made
+    made.close()
+
+
+def person(site: WebSite, name: str) -> Browser:
+    made = Browser(site.app, "10.1.2.3", URL)
+    made.headers = {"x-forwarded-user": name}
+    return made
+
+
+def say(browser: Browser, wish: str, **values: str) -> Page:
+    return browser.send(browser.get(CAUSE).form("/alert", wish), values)
+
+
+@pytest.mark.parametrize("wish", ["ack", "resolve"])
+def test_an_operator_answers_an_alert_under_their_own_name(site: WebSite, wish: str) -> None:
+    page = say(person(site, "olga"), wish, reason=" I look. ", by="The boss")
+    assert page.status == 200
+    ((topic, key, value),) = site.topics.said
+    said = msgspec.json.decode(value or b"", type=AlertAction)
+    assert (topic, key) == ("handoff.alert-actions", "a-1")
+    assert (said.action, said.key, said.by, said.reason) == (wish, "a-1", "olga", "I look.")
+    assert "It is written down as olga" in page.text
+
+
+def test_a_silence_names_the_cause_and_ends(site: WebSite) -> None:
+    page = say(person(site, "olga"), "silence", reason="The form is mended.", span="4")
+    assert page.status == 200
+    ((topic, key, value),) = site.topics.said
+    made = msgspec.json.decode(value or b"", type=AlertSilence)
+    assert (topic, key) == ("handoff.silences", made.id)
+    assert made.match == {
+        "workflow": ["sales"], "kind": ["context_unstructured"], "contract": ["lead"]
+    }  # fmt: skip
+    assert (made.by, made.reason) == ("olga", "The form is mended.")
+    assert made.ends_at - made.starts_at == timedelta(hours=4)
+
+    site.add(Record(topic, 0, 0, key.encode(), value, NOW, []))
+    again = person(site, "olga")
+    assert "until" in again.get(CAUSE).text
+    say(again, "end")
+    assert site.topics.said[-1] == ("handoff.silences", key, None)
+
+
+@pytest.mark.parametrize(
+    ("wish", "values", "status"),
+    [
+        ("ack", {"reason": " "}, 400),
+        ("ack", {"reason": "x" * 1001}, 400),
+        ("ack", {"reason": "x", "key": "a-2"}, 404),
+        ("ack", {"reason": "x", "action": "explode"}, 400),
+        ("ack", {"reason": "x", "fingerprint": "none"}, 404),
+        ("ack", {"reason": "x", "token": "x"}, 403),
+        ("silence", {"reason": "x", "span": "9999"}, 400),
+        ("silence", {"reason": "x", "span": "4", "action": "end", "key": "s-1"}, 404),
+    ],
+)
+def test_what_cannot_be_said_is_not_written(
+    site: WebSite, wish: str, values: dict[str, str], status: int
+) -> None:
+    assert say(person(site, "olga"), wish, **values).status == status
+    assert site.topics.said == []
+
+
+def test_only_an_operator_of_all_that_it_is_about_may(site: WebSite) -> None:
+    form = person(site, "olga").get(CAUSE).form("/alert", "ack")
+    rita, otto = person(site, "rita"), person(site, "otto")
+    page = rita.get(CAUSE)
+    assert not [each for each in page.forms if each.action == "/alert"]
+    otto.get("/causes")
+    for other, name in ((rita, "rita"), (otto, "otto")):
+        token = tokens.token(b"k" * 32, other.cookies["__Host-handoff-form"], name)
+        page = other.send(form, reason="x", token=token)
+        assert page.status == 403
+        assert "gives you no role" in page.text
+    # A silence goes by names, so that it may cover other teams.
+    tess = person(site, "tess")
+    assert say(tess, "silence", reason="x", span="4").status == 403
+    assert site.topics.said == []
+    assert say(tess, "ack", reason="x").status == 200
+    # An alert that tells a cause of others, too, is not theirs alone.
+    site.add(*alerted(FINGERPRINT, "contract/other/late"))
+    assert say(tess, "ack", reason="x").status == 403
+    assert len(site.topics.said) == 1
+
+
+def test_a_broker_that_is_away_takes_nothing_and_says_so(site: WebSite) -> None:
+    olga = person(site, "olga")
+    form = olga.get(CAUSE).form("/alert", "ack")
+    site.topics.away = True
+    assert olga.send(form, reason="x").status == 503
+    assert site.topics.said == []
