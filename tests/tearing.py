@@ -81,6 +81,13 @@ class TearingKafka(ApacheKafka):
         with self._lock:
             self._next = self._next or what
 
+    def cut(self) -> None:
+        """Cut all connections that are open now."""
+        with self._lock:
+            for each in self._open:
+                with contextlib.suppress(OSError):  # gone already
+                    each.shutdown(socket.SHUT_RDWR)
+
     @property
     def waits(self) -> bool:
         """Whether a request is still to be torn."""
