@@ -405,6 +405,6 @@ def test_a_divisor_of_few_places_takes_values_of_a_whole_record(number: float) -
     assert Validator({"items": {"multipleOf": number}}).largest > 1 << 20
 
 
-@pytest.mark.parametrize("value", [b'"\\ud800"', b"1e999", b"[" * 2000 + b"]" * 2000, b""])
+@pytest.mark.parametrize("value", [b'"\\ud800"', b"1e999", b"[" * 50_000 + b"]" * 50_000, b""])
 def test_what_python_cannot_read_fits_no_schema(value: bytes) -> None:
     assert not Validator({}).fits(value)

@@ -103,7 +103,7 @@ def test_no_broker_is_one_sentence_and_status_3(prefix: str, tmp_path: Path) -> 
         began = time.monotonic()
         instance = bench.start()
         assert instance.wait() == 3
-        assert time.monotonic() - began < 12
+        assert time.monotonic() - began < 30
         (line,) = instance.log.splitlines()
         assert "no Kafka broker answers at 127.0.0.1:9" in line
 
