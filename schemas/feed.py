@@ -14,6 +14,7 @@ patterns their fingerprints (`contract/ID/KIND/FIELD`, `receiver/ID/KIND`,
 
 import math
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
@@ -73,8 +74,27 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     from_workflow: str | None = None
 
     def plus(self, other: "EdgePart") -> "EdgePart":
-        """Both together."""
-        return _total_of_edge([self, other])
+        """Both together: what `totals` makes of the two, but for the hours."""
+        last, first = (other, self) if other.last_seen > self.last_seen else (self, other)
+        contract = last.contract or None
+        if first.last_seen == last.last_seen:
+            contract = max(contract or "", first.contract or "") or None
+        return EdgePart(
+            last.kind,
+            last.workflow,
+            last.from_,
+            last.to,
+            min(self.first_seen, other.first_seen),
+            last.last_seen,
+            _sum(self.counts, other.counts),
+            _sum_of_fields(self.fields, other.fields),
+            _sum(self.accepted_in, other.accepted_in, None),
+            min(self.fidelity + other.fidelity, MAX_FIGURE),
+            min(self.completeness + other.completeness, MAX_FIGURE),
+            contract,
+            _sum(self.lost_fields, other.lost_fields),
+            max(self.from_workflow or "", other.from_workflow or "") or None,
+        )
 
 
 # What `EdgePart.counts` counts. Of both kinds: `moves`, and `tasks`, that made their first one.
@@ -281,6 +301,43 @@ def add_fields(
     """Counts by field and JSON type together. Beyond `MAX_NAMES` fields no new one is taken."""
     found = {name: dict(types) for name, types in have.items()}
     _add_fields_to(found, more, 1)
+    return found
+
+
+def _sum(
+    have: dict[Key, int], more: dict[Key, int], most: int | None = MAX_NAMES
+) -> dict[Key, int]:
+    """Two counts together; the result may be one of them, so nobody may change it."""
+    if most is not None and len(have) > most:
+        have = dict(islice(have.items(), most))
+    if not more:
+        return have
+    found = have.copy()
+    for key, number in more.items():
+        before = found.get(key)
+        if before is not None:
+            number += before
+            found[key] = number if number < MAX_FIGURE else MAX_FIGURE
+        elif most is None or len(found) < most:
+            found[key] = number
+    return found
+
+
+def _sum_of_fields(
+    have: dict[str, dict[str, int]], more: dict[str, dict[str, int]]
+) -> dict[str, dict[str, int]]:
+    """As `_sum`, of counts by field and JSON type."""
+    if len(have) > MAX_NAMES:
+        have = dict(islice(have.items(), MAX_NAMES))
+    if not more:
+        return have
+    found = have.copy()
+    for name, types in more.items():
+        before = found.get(name)
+        if before is not None:
+            found[name] = _sum(before, types)
+        elif len(found) < MAX_NAMES:
+            found[name] = types
     return found
 
 
