@@ -316,8 +316,8 @@ def _sum(
     for key, number in more.items():
         before = found.get(key)
         if before is not None:
-            number += before
-            found[key] = number if number < MAX_FIGURE else MAX_FIGURE
+            sum_ = before + number
+            found[key] = sum_ if sum_ < MAX_FIGURE else MAX_FIGURE
         elif most is None or len(found) < most:
             found[key] = number
     return found

@@ -85,16 +85,19 @@ def _soon(state: EdgeState, now: int, limits: Limits) -> int:
 
 def _bounded(part: EdgePart, limit: int) -> EdgePart:
     """A part without what is not known or not worth keeping: `limit` bounds its times."""
+    fields = part.fields
+    if not all(len(name) <= MAX_NAME and TYPES.issuperset(fields[name]) for name in fields):
+        fields = {
+            name: {type_: number for type_, number in types.items() if type_ in TYPES}
+            for name, types in fields.items()
+            if len(name) <= MAX_NAME
+        }
     return replace(
         part,
         first_seen=min(part.first_seen, limit),
         last_seen=min(part.last_seen, limit),
-        counts={name: part.counts[name] for name in EDGE_COUNTS if name in part.counts},
-        fields={
-            name: {type_: number for type_, number in types.items() if type_ in TYPES}
-            for name, types in part.fields.items()
-            if len(name) <= MAX_NAME
-        },
+        counts=figures.known_counts(part),
+        fields=fields,
         lost_fields={},  # the figures have them, by hour
     )
 

@@ -50,6 +50,7 @@ def insights(limits: Limits) -> Processor[State]:
         encode_change=state.encode_change,
         beside=_beside,
         due=state.due,
+        timers=state.timers,
         watched=state.watched,
         facts=facts,
         queues=RegistrySnapshot.named_queues,
@@ -101,10 +102,10 @@ def _state_key(event: InputEvent) -> str:
 
 def _beside(event: InputEvent, now: int) -> Iterable[InputEvent]:
     """A part of an edge is one of a day's figures, too."""
-    part = event.body.part
-    if not isinstance(part, EdgePart):
+    fed: Fed = event.body
+    if not isinstance(fed.part, EdgePart):
         return ()
-    found = dated(part, now)
+    found = dated(fed.subject, fed.part, now)
     return () if found is None else (replace(event, body=found),)
 
 

@@ -132,6 +132,16 @@ def due(state: State) -> int | None:
     return min(moments, default=None)
 
 
+def timers(state: State) -> object:
+    """What `due` and `watched` follow from: while it is the same object, they are what they were.
+
+    It is when an edge or a day is published next, which stays while more parts come.
+    """
+    if isinstance(state, Entry) or (isinstance(state, EdgeState) and state.bare is not None):
+        return state
+    return state.publish_at or state
+
+
 def watched(state: State) -> tuple[str, ...]:
     """What a subject depends on in the tables: an edge, on the contracts of its workflow."""
     return (f"workflow {state.total.workflow}",) if isinstance(state, EdgeState) else ()
