@@ -43,6 +43,9 @@ Shared = TypeVar("Shared")
 
 def subject(*parts: str) -> str:
     """Parts as a path; `%` and `/` within a part are escaped as in a URL."""
+    path = "/".join(parts)
+    if "%" not in path and path.count("/") == len(parts) - 1:
+        return path
     return "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
 
 
