@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from schemas.feed import EdgePart, PatternPart
+from schemas.feed import EdgePart, JudgedPart, PatternPart
 from schemas.flow import Headers, InputEvent, Output, Record, Refused
 from schemas.links import LINKS, LinkMessage
 from schemas.records import (
@@ -56,6 +56,7 @@ _encode = msgspec.json.Encoder().encode
 _NAMES: dict[type[msgspec.Struct], str] = {record: name for name, record in PUBLISHED.items()} | {
     EdgePart: "feed",
     PatternPart: "feed",
+    JudgedPart: "feed",
     LinkMessage: "link",
 }
 _SCHEMA_HEADERS: dict[type[msgspec.Struct], tuple[tuple[str, bytes], ...]] = {

@@ -23,11 +23,12 @@ from processors.insights.limits import Limits
 from processors.insights.patterns import FIGURES, MAX_NAME
 from processors.insights.state import DAY_MS, DAYS_KEPT, WHOLE, Dated, DayState, fold_at, forget_at
 from schemas.feed import EDGE_COUNTS, HOUR_MS, EdgePart, bucket_ms, subject
-from schemas.flow import Effect, Publish
+from schemas.flow import Effect, Increment, Publish, Tell
 from schemas.records import LAST_MS, Figures
 from schemas.serde import MAX_AHEAD_MS, utc
 
 _KNOWN = frozenset(EDGE_COUNTS)
+_TOO_OLD = Increment("figures_too_old")
 
 
 def is_too_old(part: EdgePart, now: int) -> bool:
@@ -35,14 +36,14 @@ def is_too_old(part: EdgePart, now: int) -> bool:
     return forget_at(part.last_seen // DAY_MS) <= now
 
 
-def dated(edge: str, part: EdgePart, now: int) -> Dated | None:
-    """The day and the hour of a part of an edge, its subject, that comes when the clock is `now`;
-    None where it is too old.
+def dated(edge: str, part: EdgePart, now: int) -> list[Effect]:
+    """A part of an edge, its subject, that comes when the clock is `now`: its day is told of it,
+    where it is not too old.
 
     A time of the future counts as an edge's does.
     """
     if is_too_old(part, now):
-        return None
+        return [_TOO_OLD]
     at = min(part.last_seen, now + MAX_AHEAD_MS)
     day, within = divmod(at, DAY_MS)
     lost = part.lost_fields
@@ -56,7 +57,7 @@ def dated(edge: str, part: EdgePart, now: int) -> Dated | None:
         fields={},
         lost_fields=lost,
     )
-    return Dated(f"{edge}/{_date(day)}", day, within // HOUR_MS, bounded)
+    return [Tell(f"{edge}/{_date(day)}", Dated(day, within // HOUR_MS, bounded))]
 
 
 def known_counts(part: EdgePart) -> dict[str, int]:

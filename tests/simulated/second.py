@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from schemas.feed import EdgePart, Part, PatternPart, subject
+from schemas.feed import EdgePart, JudgedPart, Part, PatternPart, subject, subject_of
 from schemas.flow import Record
 from schemas.records import Edge, Figures, Pattern
 from schemas.serde import epoch_ms, utc
@@ -42,11 +42,12 @@ def steps_behind(steps: Sequence[StoryStep], told: Sequence[PublishedRecord]) ->
         for each in sums:
             key = each.output.key or b""
             partition = sum(key) % PARTITIONS
+            about = subject_of(key.decode(), _part(each.output.value or b""))
             record = Record(
                 each.output.topic, partition, offsets[partition], key, each.output.value, each.now
             )
             offsets[partition] += 1
-            yield StoryStep(0, each.now, record, key.decode())
+            yield StoryStep(0, each.now, record, about)
 
     for step in steps:
         sums = by_step[step.number]
@@ -75,7 +76,9 @@ def adds_up(machine: Machine) -> None:
     for step in machine.steps:
         if isinstance(step.what, Record):
             came[step.task].append(_bounded(_part(step.what.value or b""), step.at + AHEAD))
-    parts = {name: total(each) for name, each in came.items()}
+    parts = {
+        name: total(each) for name, each in came.items() if not isinstance(each[0], JudgedPart)
+    }
     letters = sum(n for (name, _, _), n in machine.counts.items() if name == "dead_letters")
     failed = sum(n for (name, _, _), n in machine.counts.items() if name == "failed_wakes")
     must((letters, failed) == (0, 0), "insights", f"{letters} dead letters, {failed} failed wakes")
@@ -109,7 +112,7 @@ def adds_up(machine: Machine) -> None:
 
 def _bounded(part: Part, latest: int) -> Part:
     """An edge is not seen later than a clock may be ahead."""
-    if isinstance(part, PatternPart):
+    if not isinstance(part, EdgePart):
         return part
     first_seen, last_seen = min(part.first_seen, latest), min(part.last_seen, latest)
     return replace(part, first_seen=first_seen, last_seen=last_seen)
