@@ -54,7 +54,7 @@ def advance(
             return state, effects + figures.dated(fed.subject, part, now)
         if isinstance(part, JudgedPart):
             assert state is None or isinstance(state, Runs)
-            return runs.judged(state, part, now)
+            return runs.judged(state, part, now, limits)
         assert state is None or isinstance(state, Entry)
         if not part.minutes and (state is None or state.closed):
             return state, []  # mended after it was told and closed
@@ -102,4 +102,4 @@ def _heard(
         assert state is None or isinstance(state, Runs)
         return runs.broken(state, body, now), []
     assert state is None or isinstance(state, Entry)
-    return runs.close(state, tables, now)
+    return runs.close(state, tables, now, limits)

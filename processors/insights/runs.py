@@ -6,7 +6,7 @@
     close    a pattern is told
 
 A handoff that was judged later than a pattern's last violation did not have it: it would be the
-last one. So a run is clean when the newest `CLEAN_RUN` handoffs are all later, by event time, and
+last one. So a run is clean when the newest `clean_run` handoffs are all later, by event time, and
 it need not be told which fields of a handoff were whole. The run of a pattern begins when it is
 opened, at the earliest.
 
@@ -14,24 +14,27 @@ All of it lies in one partition, that of the contract.
 """
 
 from processors.contracts.registry import RegistrySnapshot
-from processors.insights import patterns
-from processors.insights.sentences import CLEAN
+from processors.insights import patterns, sentences
+from processors.insights.limits import Limits
 from processors.insights.state import Entry, RunBroken, RunClean, Runs
-from schemas.feed import CLEAN_RUN, JudgedPart, contract_subject, is_of_field, newest
+from schemas.feed import JudgedPart, contract_subject, is_of_field, newest
 from schemas.flow import Effect, Tell
 from schemas.serde import MAX_AHEAD_MS
 
 MAX_OPEN = 256  # patterns of a contract; others are closed when they are quiet
 
 
-def judged(runs: Runs | None, part: JudgedPart, now: int) -> tuple[Runs, list[Effect]]:
+def judged(
+    runs: Runs | None, part: JudgedPart, now: int, limits: Limits
+) -> tuple[Runs, list[Effect]]:
     """Add what was judged. `now` is the processor's clock."""
     before = runs or Runs()
     limit = now + MAX_AHEAD_MS
     times = newest((*before.times, *(min(at, limit) for at in part.times)))
     still, effects = before.open, list[Effect]()
-    if still and len(times) == CLEAN_RUN:
-        still = {fingerprint: at for fingerprint, at in still.items() if at >= times[-1]}
+    if still and len(times) >= limits.clean_run:
+        run_began = times[limits.clean_run - 1]
+        still = {fingerprint: at for fingerprint, at in still.items() if at >= run_began}
         effects += [Tell(name, RunClean()) for name in before.open if name not in still]
     return Runs(times, still), effects
 
@@ -58,9 +61,10 @@ def follows(entry: Entry) -> list[Effect]:
 
 
 def close(
-    entry: Entry | None, tables: RegistrySnapshot, now: int
+    entry: Entry | None, tables: RegistrySnapshot, now: int, limits: Limits
 ) -> tuple[Entry | None, list[Effect]]:
     """The entry of a pattern that the last handoffs do not have."""
     if entry is None or entry.id is None or entry.recurs:
         return entry, []
-    return patterns.closed(entry, clean=True), patterns.close(entry, CLEAN, tables, now)
+    why = sentences.clean(limits.clean_run)
+    return patterns.closed(entry, clean=True), patterns.close(entry, why, tables, now)

@@ -4,7 +4,7 @@ No value of a context is in it, but for those that a contract's `repeat` goes by
 """
 
 from processors.insights.state import Entry
-from schemas.feed import CLEAN_RUN, PatternPart
+from schemas.feed import PatternPart
 from schemas.serde import utc
 
 _FIELDS = {
@@ -41,8 +41,12 @@ _HANDOFFS = {
 _OF_RECEIVERS = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
 DOCUMENTED = "A contract documents the move now."
 MENDED = "What caused it is mended."
-CLEAN = f"The last {CLEAN_RUN} handoffs on the contract did not have it."
 NOT_PROMISED = "The workflow has no contract in force any more."
+
+
+def clean(run: int) -> str:
+    """Why a pattern is closed that the last `run` handoffs did not have."""
+    return f"The last {run} handoffs on the contract did not have it."
 
 
 def about(entry: Entry, owner: str | None) -> str:

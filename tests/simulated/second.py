@@ -1,6 +1,7 @@
 """Insights behind the first processor: the steps that it reads, and what it must tell of them."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -100,6 +101,9 @@ def adds_up(machine: Machine) -> None:
         elif output.topic == FIGURES:
             figures[key] = _figures(output.value or b"")
     _are_figures(came, figures)
+    for told in patterns.values():
+        for pattern in told:
+            _ran_clean(machine, pattern)
     ended = [each.id for told in patterns.values() for each in told if each.status == "closed"]
     must(sorted(closed) == sorted(ended), "figures", "other patterns are kept than were closed")
     for name, part in parts.items():
@@ -108,6 +112,23 @@ def adds_up(machine: Machine) -> None:
     must(not edges, "insights", f"edges of nothing: {sorted(edges)}")
     for name, told in patterns.items():
         _is_pattern(name, parts, told)
+
+
+def _ran_clean(machine: Machine, pattern: Pattern) -> None:
+    """A pattern that a run of handoffs closed: they were judged by then, and are later than what it
+    counts."""
+    run = re.search(r"The last (\d+) handoffs", pattern.message)
+    if run is None:
+        return
+    must(pattern.status == "closed", "insights", f"{pattern.id} is {pattern.status} by a run")
+    last = epoch_ms(pattern.last_seen)
+    later = 0
+    for step in machine.steps:
+        if isinstance(step.what, Record) and step.at <= epoch_ms(pattern.at):
+            part = _part(step.what.value or b"")
+            if isinstance(part, JudgedPart) and part.contract == pattern.contract:
+                later += sum(at > last for at in part.times if part.backfill == pattern.backfill)
+    must(later >= int(run[1]), "insights", f"{pattern.id} is closed by a run of {later}")
 
 
 def _bounded(part: Part, latest: int) -> Part:
