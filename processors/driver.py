@@ -24,7 +24,7 @@ from processors.partitioning import partition_of
 from processors.processor import Processor, State
 from processors.wakes import Kind, Wakes
 from schemas import serde
-from schemas.feed import Part, totals
+from schemas.feed import JudgedPart, Part, key_of, totals
 from schemas.flow import (
     UNFINISHED,
     Accumulate,
@@ -37,7 +37,9 @@ from schemas.flow import (
     PutOff,
     Record,
     Refused,
+    StateTold,
     TableChanged,
+    Tell,
     TimerFired,
 )
 
@@ -155,15 +157,8 @@ class Driver(Generic[State]):
             key = processor.state_key(event)
             before = self._state(partition, key)
             state, effects = processor.advance(before, event, self.tables, now)
-            changed = [] if state is before else [(key, state)]
-            if processor.beside is not None:
-                for each in processor.beside(event, now):
-                    other = processor.state_key(each)
-                    was = self._state(partition, other)
-                    state, more = processor.advance(was, each, self.tables, now)
-                    effects += more
-                    if state is not was:
-                        changed.append((other, state))
+            changed = {} if state is before else {key: state}
+            self._tell(partition, effects, changed, now)
             outputs, counted, added, weight = _encode(effects, event)
         except StoreError:
             raise
@@ -172,7 +167,7 @@ class Driver(Generic[State]):
             return [self.set_aside(record, error)]
         self._weight += weight
         overlay = partition.overlay
-        for key, state in changed:
+        for key, state in changed.items():
             size = len(record.value or b"")
             self._weight += size
             if key not in overlay:
@@ -191,6 +186,25 @@ class Driver(Generic[State]):
                 counts[count.name, record.topic, count.label] += 1
         counts[verdict, record.topic, ""] += 1
         return outputs
+
+    def _tell(
+        self,
+        partition: Partition[State],
+        effects: list[Effect],
+        changed: dict[str, State | None],
+        now: int,
+    ) -> None:
+        """Tell other states what `effects` say, and what these tell others; what follows from it is
+        added to `effects` and `changed`."""
+        for effect in effects:  # those that are added, too
+            if isinstance(effect, Tell):
+                key = effect.key
+                was = changed[key] if key in changed else self._state(partition, key)
+                given = StateTold(effect.body)
+                state, more = self.processor.advance(was, given, self.tables, now)
+                effects += more
+                if state is not was:
+                    changed[key] = state
 
     def set_aside(self, record: Record, error: Exception) -> Output:
         """The dead letter of a record that is not judged, or could not be."""
@@ -374,7 +388,10 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             if before is None:
                 return []
-            state, outputs, counted, added, weight, later = self._rounds(before, given, now)
+            told: dict[str, State | None] = {}
+            state, outputs, counted, added, weight, later = self._rounds(
+                partition, before, given, now, told
+            )
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -383,14 +400,15 @@ class Driver(Generic[State]):
             self._failed(f"a wake ({kind}) failed", partition.counts, error)
             return []
         self._weight += weight
-        if state is not before:
-            if key not in partition.overlay:
-                self._weight += partition.journal.weight(key, state, 0)
-            partition.overlay[key] = state
+        changed = told if state is before else {key: state, **told}
+        for name, each in changed.items():
+            if name not in partition.overlay:
+                self._weight += partition.journal.weight(name, each, 0)
+            partition.overlay[name] = each
         self._add(added)
         if later is not None:
             partition.wakes.postpone(key, later)
-        if state is not before or outputs:
+        if changed or outputs:
             self.woken.append(wake)
         for count in counted:
             partition.counts[count.name, "", count.label] += 1
@@ -399,11 +417,17 @@ class Driver(Generic[State]):
         return outputs
 
     def _rounds(
-        self, state: State | None, given: TimerFired | TableChanged, now: int
+        self,
+        partition: Partition[State],
+        state: State | None,
+        given: TimerFired | TableChanged,
+        now: int,
+        told: dict[str, State | None],
     ) -> tuple[State | None, list[Output], list[Increment], list[Accumulate], int, int | None]:
         """Advance a state, after a deadline until none of its deadlines is left at that moment, or
         until that makes a transaction full: what is left is due still, when this is committed. The
-        last of the results is until when deadlines are held back, None where none is."""
+        last of the results is until when deadlines are held back, None where none is. What becomes
+        of other states is added to `told`."""
         outputs: list[Output] = []
         counted: list[Increment] = []
         added: list[Accumulate] = []
@@ -412,6 +436,7 @@ class Driver(Generic[State]):
             before = state
             state, effects = self.processor.advance(before, given, self.tables, now)
             later = next((each.until for each in effects if isinstance(each, PutOff)), None)
+            self._tell(partition, effects, told, now)
             published, counts, more, bytes_ = _encode(effects, None)
             outputs += published
             counted += counts
@@ -452,10 +477,16 @@ class Driver(Generic[State]):
     def sums(self) -> list[Output]:
         """What the open transaction has added up, to be published with it: one record a key, of an
         edge one for each hour."""
-        return [
-            Output(topic, key.encode(), serde.encode(part), serde.headers(part))
+        sums = [
+            (topic, key_of(key, part), part)
             for (topic, key), parts in self._parts.items()
             for part in totals(parts)
+        ]
+        # What broke a run of clean handoffs comes before the handoffs that follow it.
+        sums.sort(key=lambda each: isinstance(each[2], JudgedPart))
+        return [
+            Output(topic, key.encode(), serde.encode(part), serde.headers(part))
+            for topic, key, part in sums
         ]
 
     # --- state --------------------------------------------------------------------------------

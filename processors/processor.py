@@ -1,6 +1,6 @@
 """What a core must bring to be run: one `Processor` each."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -56,9 +56,6 @@ class Processor(Generic[State]):
     gives None, a state is written whole. `timers` gives what `due` and `watched` follow from: where
     it is the same object as before, they are what they were, or later.
 
-    `beside` says what else an input means, at the processor's clock: further inputs, each of
-    another state of the same partition. They are taken with it, or none of them is.
-
     `due` is the moment (epoch ms) at which a state wants a `TimerFired`, None for never. `watched`
     are the subjects in the tables that a state waits for, and `facts` what the tables say of each
     subject at a moment (epoch ms): when it says something else than before, the states that watch
@@ -83,7 +80,6 @@ class Processor(Generic[State]):
     encode: Callable[[State], bytes]
     decode: Callable[[bytes, list[bytes]], State]
     encode_change: Callable[[State, State], bytes | None] | None = None
-    beside: Callable[[InputEvent, int], Iterable[InputEvent]] | None = None
     outputs: tuple[str, ...] = ()
     due: Callable[[State], int | None] = _never
     watched: Callable[[State], Collection[str]] = _nothing

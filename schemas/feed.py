@@ -6,6 +6,9 @@ many inputs it judged; of an edge one for each hour of event time, as its figure
 No part holds a value of a context, but for those of a contract's `repeat`
 that are not tagged.
 
+A record's key is the subject, but for the patterns of a contract's fields: they have that of the
+contract, `contract/ID`, as has what was judged on it. So they lie in one partition.
+
 Subjects are paths: `move/WORKFLOW/FROM/TO` and `handoff/WORKFLOW/FROM/RECEIVER` for edges, and for
 patterns their fingerprints (`contract/ID/KIND/FIELD`, `receiver/ID/KIND`,
 `edge/WORKFLOW/FROM/RECEIVER/KIND`, `loop/WORKFLOW/STAGE/STAGE`, `workflow/ID/KIND`,
@@ -14,6 +17,7 @@ patterns their fingerprints (`contract/ID/KIND/FIELD`, `receiver/ID/KIND`,
 
 import math
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
@@ -31,6 +35,22 @@ Bucket = Annotated[int, Meta(ge=0, le=400)]
 MAX_TASKS = 10  # sample tasks of a pattern
 MAX_NAMES = 256  # names told apart under a subject: fields, stages, tools
 HOUR_MS = 3_600_000
+CLEAN_RUN = 20  # handoffs in a row without a field's violation close its pattern
+# What is found whenever a handoff is judged. That people typed a value again is found later.
+FOUND_BY_JUDGING = frozenset(
+    {
+        "context_dropped",
+        "context_empty",
+        "context_unstructured",
+        "context_malformed",
+        "context_shortened",
+        "context_changed",
+        "context_retracted",
+        "never_captured",
+        "untranslatable",
+        "rule_failed",
+    }
+)
 
 # Latencies are counted in buckets that grow by this factor: a percentile read from them is within
 # 5 % (DDSketch: Masson, Rim, Lee, VLDB 2019). A month of milliseconds is 217 buckets.
@@ -42,6 +62,9 @@ Shared = TypeVar("Shared")
 
 def subject(*parts: str) -> str:
     """Parts as a path; `%` and `/` within a part are escaped as in a URL."""
+    path = "/".join(parts)
+    if "%" not in path and path.count("/") == len(parts) - 1:
+        return path
     return "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
 
 
@@ -73,8 +96,27 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
     from_workflow: str | None = None
 
     def plus(self, other: "EdgePart") -> "EdgePart":
-        """Both together."""
-        return _total_of_edge([self, other])
+        """Both together: what `totals` makes of the two, but for the hours."""
+        last, first = (other, self) if other.last_seen > self.last_seen else (self, other)
+        contract = last.contract or None
+        if first.last_seen == last.last_seen:
+            contract = max(contract or "", first.contract or "") or None
+        return EdgePart(
+            last.kind,
+            last.workflow,
+            last.from_,
+            last.to,
+            min(self.first_seen, other.first_seen),
+            last.last_seen,
+            _sum(self.counts, other.counts),
+            _sum_of_fields(self.fields, other.fields),
+            _sum(self.accepted_in, other.accepted_in, None),
+            min(self.fidelity + other.fidelity, MAX_FIGURE),
+            min(self.completeness + other.completeness, MAX_FIGURE),
+            contract,
+            _sum(self.lost_fields, other.lost_fields),
+            max(self.from_workflow or "", other.from_workflow or "") or None,
+        )
 
 
 # What `EdgePart.counts` counts. Of both kinds: `moves`, and `tasks`, that made their first one.
@@ -169,18 +211,72 @@ class PatternPart(Struct, frozen=True, gc=False, tag_field="of", tag="pattern", 
         return _total_of_pattern([self, other])
 
 
-Part = EdgePart | PatternPart
+class JudgedPart(Struct, frozen=True, gc=False, tag_field="of", tag="judged", omit_defaults=True):
+    """When handoffs on a contract were judged, of whichever version: the event times (epoch ms) of
+    the newest `CLEAN_RUN` handoffs, the newest first. Those of a replay are told apart."""
+
+    contract: str
+    times: Annotated[tuple[EpochMs, ...], Meta(min_length=1, max_length=CLEAN_RUN)]
+    backfill: bool = False
+
+    @property
+    def last_seen(self) -> int:
+        """The time of the newest."""
+        return self.times[0]
+
+    def plus(self, other: "JudgedPart") -> "JudgedPart":
+        """Both together."""
+        return replace(self, times=newest((*self.times, *other.times)))
+
+
+Part = EdgePart | PatternPart | JudgedPart
+
+
+def newest(times: Collection[int]) -> tuple[int, ...]:
+    """The newest `CLEAN_RUN` of some times."""
+    return tuple(sorted(times, reverse=True)[:CLEAN_RUN])
+
+
+def contract_subject(contract: str, backfill: bool) -> str:
+    """The subject of how often a contract was judged."""
+    path = subject("contract", contract)
+    return f"replay/{path}" if backfill else path
+
+
+def is_of_field(part: PatternPart) -> bool:
+    """Whether a pattern is of a field, or a rule, that is looked at whenever its contract is."""
+    return part.kind in FOUND_BY_JUDGING and part.contract is not None and part.field is not None
+
+
+def key_of(subject_: str, part: Part) -> str:
+    """The key of the record of a subject's part: it says in which partition the subject lies."""
+    if isinstance(part, PatternPart) and is_of_field(part):
+        return contract_subject(part.contract or "", part.backfill)
+    return subject_
+
+
+def subject_of(key: str, part: Part) -> str:
+    """The subject of a record's part. Of a pattern under its own name it is the key."""
+    if isinstance(part, PatternPart) and key == key_of(key, part) and is_of_field(part):
+        return f"{key}/{subject(part.kind, part.field or '')}"
+    return key
 
 
 def totals(parts: Collection[Part]) -> list[Part]:
     """The parts of one subject together, at least one: of an edge one part for each hour."""
     hours: dict[int, list[EdgePart]] = {}
     patterns: list[PatternPart] = []
+    times: list[int] = []
     for part in parts:
         if isinstance(part, EdgePart):
             hours.setdefault(part.last_seen // HOUR_MS, []).append(part)
-        else:
+        elif isinstance(part, PatternPart):
             patterns.append(part)
+        else:
+            judged = part
+            times += part.times
+    if times:
+        return [replace(judged, times=newest(times))]
     if not hours:
         return [_total_of_pattern(patterns)]
     return [_total_of_edge(each) for each in hours.values()]
@@ -281,6 +377,43 @@ def add_fields(
     """Counts by field and JSON type together. Beyond `MAX_NAMES` fields no new one is taken."""
     found = {name: dict(types) for name, types in have.items()}
     _add_fields_to(found, more, 1)
+    return found
+
+
+def _sum(
+    have: dict[Key, int], more: dict[Key, int], most: int | None = MAX_NAMES
+) -> dict[Key, int]:
+    """Two counts together; the result may be one of them, so nobody may change it."""
+    if most is not None and len(have) > most:
+        have = dict(islice(have.items(), most))
+    if not more:
+        return have
+    found = have.copy()
+    for key, number in more.items():
+        before = found.get(key)
+        if before is not None:
+            sum_ = before + number
+            found[key] = sum_ if sum_ < MAX_FIGURE else MAX_FIGURE
+        elif most is None or len(found) < most:
+            found[key] = number
+    return found
+
+
+def _sum_of_fields(
+    have: dict[str, dict[str, int]], more: dict[str, dict[str, int]]
+) -> dict[str, dict[str, int]]:
+    """As `_sum`, of counts by field and JSON type."""
+    if len(have) > MAX_NAMES:
+        have = dict(islice(have.items(), MAX_NAMES))
+    if not more:
+        return have
+    found = have.copy()
+    for name, types in more.items():
+        before = found.get(name)
+        if before is not None:
+            found[name] = _sum(before, types)
+        elif len(found) < MAX_NAMES:
+            found[name] = types
     return found
 
 

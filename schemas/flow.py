@@ -54,7 +54,13 @@ class TableChanged(Struct, frozen=True, gc=False):
     """What a task waits for may have changed in the tables: look again."""
 
 
-Input = InputEvent | TimerFired | TableChanged
+class StateTold(Struct, frozen=True, gc=False):
+    """What another state of the partition tells this one, in the same step."""
+
+    body: Any
+
+
+Input = InputEvent | TimerFired | TableChanged | StateTold
 
 
 class Publish(Struct, frozen=True, gc=False):
@@ -98,7 +104,15 @@ class PutOff(Struct, frozen=True, gc=False):
     until: int
 
 
-Effect = Publish | Accumulate | Increment | PutOff
+class Tell(Struct, frozen=True, gc=False):
+    """Another state of the same partition, that of `key`, gets a `StateTold` with `body`. All that
+    follows is taken with it, or nothing is."""
+
+    key: str
+    body: Any
+
+
+Effect = Publish | Accumulate | Increment | PutOff | Tell
 
 
 class Output(Struct, frozen=True, gc=False):

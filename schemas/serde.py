@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from schemas.alerts import AlertAction, AlertSilence
-from schemas.feed import EdgePart, PatternPart
+from schemas.feed import EdgePart, JudgedPart, PatternPart
 from schemas.flow import Headers, InputEvent, Output, Record, Refused
 from schemas.links import LINKS, LinkMessage
 from schemas.published import PUBLISHED
@@ -57,6 +57,7 @@ _encode = msgspec.json.Encoder().encode
 _NAMES: dict[type[msgspec.Struct], str] = {record: name for name, record in PUBLISHED.items()} | {
     EdgePart: "feed",
     PatternPart: "feed",
+    JudgedPart: "feed",
     LinkMessage: "link",
 }
 _SCHEMA_HEADERS: dict[type[msgspec.Struct], tuple[tuple[str, bytes], ...]] = {

@@ -9,7 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from processors.insights.processor import FEED
-from schemas.feed import EDGE_COUNTS, EdgePart, Part, PatternPart, subject
+from schemas.feed import (
+    CLEAN_RUN,
+    EDGE_COUNTS,
+    EdgePart,
+    JudgedPart,
+    Part,
+    PatternPart,
+    subject,
+    subject_of,
+)
 from schemas.flow import Output
 from schemas.serde import utc
 
@@ -27,7 +36,8 @@ def fed(published: Iterable[Output]) -> dict[str, Part]:
         assert output.topic == FEED
         assert output.key is not None
         assert output.value is not None
-        parts.setdefault(output.key.decode(), []).append(_part(output.value))
+        part = _part(output.value)
+        parts.setdefault(subject_of(output.key.decode(), part), []).append(part)
     return {subject_: total(each) for subject_, each in parts.items()}
 
 
@@ -39,10 +49,13 @@ def total(parts: Iterable[Any]) -> Any:
 def told(parts: dict[str, Part]) -> dict[str, Any]:
     """Parts as JSON, their times written like those of a record.
 
-    Sample tasks are sorted: their order is that of transactions, which is nobody's business.
+    Sample tasks are sorted: their order is that of transactions, which is nobody's business. When
+    handoffs were judged is left out.
     """
     found = {}
     for subject_, part in parts.items():
+        if isinstance(part, JudgedPart):
+            continue
         times = {name: utc(getattr(part, name)) for name in ("first_seen", "last_seen")}
         encoded = json.loads(msgspec.json.encode(part)) | msgspec.to_builtins(times)
         if isinstance(part, PatternPart):
@@ -64,6 +77,10 @@ def closes(parts: dict[str, Part], tasks: Iterable[Any]) -> None:
             still[edge] += 1
     for subject_, part in parts.items():
         assert len(subject_) <= len("replay/") + MAX_SUBJECT
+        if isinstance(part, JudgedPart):
+            assert 0 < len(part.times) <= CLEAN_RUN
+            assert list(part.times) == sorted(part.times, reverse=True)
+            continue
         if not isinstance(part, EdgePart):
             assert all(len(name) <= MAX_NAME for name in (*part.tools, *part.stages, *part.tasks))
             assert len(part.from_ or "") <= MAX_NAME

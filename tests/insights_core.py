@@ -12,7 +12,16 @@ from processors.insights.processor import FEED, insights
 from processors.insights.state import State
 from processors.timeline import Timeline
 from schemas import serde
-from schemas.feed import EdgePart, PatternPart, Repeated, subject
+from schemas.feed import (
+    EdgePart,
+    JudgedPart,
+    PatternPart,
+    Repeated,
+    contract_subject,
+    key_of,
+    newest,
+    subject,
+)
 from schemas.flow import Output, Record
 from tests.core import REGISTERED, Registry, Story, ms
 
@@ -76,10 +85,16 @@ def record(given: Story, offset: int) -> tuple[Record, int]:
     given = dict(given)
     at = given.pop("at", "09:00")
     now, when = ms(given.pop("now", at)), ms(given.pop("occurred_at", at))
-    part: PatternPart | EdgePart
-    if "pattern" in given:
+    part: PatternPart | EdgePart | JudgedPart
+    if "judged_on" in given:
+        contract, every = given.pop("judged_on"), given.pop("every", 1_000)
+        times = newest([when + number * every for number in range(given.pop("times", 1))])
+        part = JudgedPart(contract, times, **given)
+        key = contract_subject(contract, part.backfill)
+    elif "pattern" in given:
         key = given.pop("pattern")
         part = pattern_part(key, when, given)
+        key = key_of(key, part)
     else:
         kind = "move" if "move" in given else "handoff"
         part = edge_part(kind, given.pop(kind), when, given)

@@ -20,12 +20,14 @@ from processors.insights.state import DayState, EdgeState, Entry, Fed, State
 from processors.timeline import Timeline
 from schemas.feed import (
     EDGE_COUNTS,
+    HOUR_MS,
     MAX_FIGURE,
     EdgePart,
     PatternPart,
     Repeated,
     latency_bucket,
     subject,
+    totals,
 )
 from schemas.flow import (
     Increment,
@@ -193,6 +195,24 @@ def test_an_edge_is_the_same_in_any_order_and_any_grouping(given_: Any) -> None:
     assert found[0] == found[1]
     assert isinstance(found[0], Edge)
     assert found[0].moves == sum(part.counts.get("moves", 0) for part in given_[0])
+
+
+@examples
+@given(wild_edges, wild_edges, st.booleans())
+def test_two_parts_of_an_hour_add_up_to_their_total(
+    one: EdgePart, other: EdgePart, many: bool
+) -> None:
+    if many:  # more names than are told apart
+        types = {"string": 1}
+        other = replace(
+            other,
+            fields={f"field {number}": types for number in range(300)},
+            lost_fields={f"field {number}": 1 for number in range(300)},
+        )
+    other = replace(other, last_seen=one.last_seen // HOUR_MS * HOUR_MS + other.last_seen % HOUR_MS)
+    for parts in ([one, other], [other, one], [other, other]):
+        (whole,) = totals(parts)
+        assert parts[0].plus(parts[1]) == whole
 
 
 # --- what is told ---------------------------------------------------------------------------------

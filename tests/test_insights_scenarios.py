@@ -11,6 +11,7 @@ inputs    what happens, in the order of its times:
           - an edge's part: `move: [FROM, TO]` or `handoff: [FROM, RECEIVER]`, with `times`,
             counts by name, `fields`, `fidelity`, `completeness`, `contract`, `accepted_in` (a
             list of latency buckets)
+          - `judged_on: CONTRACT`, with `times` (1), one each `every` ms (1000) from its time on
           - `contracts: [...]` and the like, or `at` alone, as in `test_scenarios`
           `at` is the processor's clock; `occurred_at` is given where it differs
 expect    every record that is published, in order: `opened`, `updated`, `closed` (a pattern, by

@@ -20,7 +20,7 @@ from processors.insights.limits import Limits
 from processors.insights.patterns import MAX_NAME
 from processors.insights.state import EdgeState, Entry
 from schemas.feed import EDGE_COUNTS, EdgePart, PatternPart, bucket_ms, subject
-from schemas.flow import Effect, Increment, Publish
+from schemas.flow import Effect, Publish
 from schemas.records import Edge
 from schemas.serde import MAX_AHEAD_MS, utc
 
@@ -28,14 +28,12 @@ EDGES = "handoff.edges"
 TYPES = frozenset({"string", "number", "integer", "object", "array", "boolean", "null"})
 
 _MINUTE = 60_000
-_TOO_OLD = Increment("figures_too_old")
 
 
 def fold(
     state: EdgeState | None, part: EdgePart, tables: RegistrySnapshot, now: int, limits: Limits
 ) -> tuple[EdgeState, list[Effect]]:
     """Add a part. `now` is the processor's clock."""
-    left_out: list[Effect] = [_TOO_OLD] if figures.is_too_old(part, now) else []
     part = _bounded(part, now + MAX_AHEAD_MS)
     if state is None:
         nothing = EdgePart(
@@ -48,8 +46,7 @@ def fold(
     if not documented and part.counts.get("bare", 0):
         bare = _count_bare(bare, part, now, limits.pattern_window_ms)
     state = EdgeState(total, documented, contract, _soon(state, now, limits), bare)
-    state, effects = _judge(state, tables, now)
-    return state, left_out + effects
+    return _judge(state, tables, now)
 
 
 def sweep(
@@ -85,16 +82,19 @@ def _soon(state: EdgeState, now: int, limits: Limits) -> int:
 
 def _bounded(part: EdgePart, limit: int) -> EdgePart:
     """A part without what is not known or not worth keeping: `limit` bounds its times."""
+    fields = part.fields
+    if not all(len(name) <= MAX_NAME and TYPES.issuperset(fields[name]) for name in fields):
+        fields = {
+            name: {type_: number for type_, number in types.items() if type_ in TYPES}
+            for name, types in fields.items()
+            if len(name) <= MAX_NAME
+        }
     return replace(
         part,
         first_seen=min(part.first_seen, limit),
         last_seen=min(part.last_seen, limit),
-        counts={name: part.counts[name] for name in EDGE_COUNTS if name in part.counts},
-        fields={
-            name: {type_: number for type_, number in types.items() if type_ in TYPES}
-            for name, types in part.fields.items()
-            if len(name) <= MAX_NAME
-        },
+        counts=figures.known_counts(part),
+        fields=fields,
         lost_fields={},  # the figures have them, by hour
     )
 

@@ -15,17 +15,20 @@ counts in the hour in which it was made, and the shares of an hour are shares of
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import reduce
+from functools import lru_cache, reduce
 
 from msgspec.structs import replace
 
 from processors.insights.limits import Limits
 from processors.insights.patterns import FIGURES, MAX_NAME
-from processors.insights.state import DAY_MS, WHOLE, Dated, DayState, fold_at, forget_at
+from processors.insights.state import DAY_MS, DAYS_KEPT, WHOLE, Dated, DayState, fold_at, forget_at
 from schemas.feed import EDGE_COUNTS, HOUR_MS, EdgePart, bucket_ms, subject
-from schemas.flow import Effect, Publish
+from schemas.flow import Effect, Increment, Publish, Tell
 from schemas.records import LAST_MS, Figures
 from schemas.serde import MAX_AHEAD_MS, utc
+
+_KNOWN = frozenset(EDGE_COUNTS)
+_TOO_OLD = Increment("figures_too_old")
 
 
 def is_too_old(part: EdgePart, now: int) -> bool:
@@ -33,51 +36,57 @@ def is_too_old(part: EdgePart, now: int) -> bool:
     return forget_at(part.last_seen // DAY_MS) <= now
 
 
-def dated(part: EdgePart, now: int) -> Dated | None:
-    """The day and the hour of a part that comes when the clock is `now`, None where it is too old.
+def dated(edge: str, part: EdgePart, now: int) -> list[Effect]:
+    """A part of an edge, its subject, that comes when the clock is `now`: its day is told of it,
+    where it is not too old.
 
     A time of the future counts as an edge's does.
     """
+    if is_too_old(part, now):
+        return [_TOO_OLD]
     at = min(part.last_seen, now + MAX_AHEAD_MS)
     day, within = divmod(at, DAY_MS)
-    if is_too_old(part, now):
-        return None
+    lost = part.lost_fields
+    if lost:
+        lost = {name: number for name, number in lost.items() if len(name) <= MAX_NAME}
     bounded = replace(
         part,
         first_seen=min(part.first_seen, at),
         last_seen=at,
-        counts={name: part.counts[name] for name in EDGE_COUNTS if name in part.counts},
+        counts=known_counts(part),
         fields={},
-        lost_fields={
-            name: number for name, number in part.lost_fields.items() if len(name) <= MAX_NAME
-        },
+        lost_fields=lost,
     )
-    edge = subject(part.kind, part.workflow, part.from_, part.to)
-    return Dated(f"{edge}/{_date(day)}", day, within // HOUR_MS, bounded)
+    return [Tell(f"{edge}/{_date(day)}", Dated(day, within // HOUR_MS, bounded))]
+
+
+def known_counts(part: EdgePart) -> dict[str, int]:
+    """The counts of a part that this version knows; in any order."""
+    counts = part.counts
+    if counts.keys() <= _KNOWN:
+        return counts
+    return {name: number for name, number in counts.items() if name in _KNOWN}
 
 
 def fold(state: DayState | None, given: Dated, now: int, limits: Limits) -> DayState:
     """Add a part. `now` is the processor's clock."""
     part = given.part
+    slot, publish_at = given.hour, now + limits.edge_interval_ms
     if state is None:
-        state = DayState(given.day, {})
         if fold_at(given.day) <= now:
-            state = replace(state, whole=part)
-        else:
-            state = replace(state, hours={given.hour: part})
-    elif state.whole is not None:
-        state = replace(state, whole=state.whole.plus(part))
+            return DayState(given.day, {}, part, (WHOLE,), (), publish_at)
+        return DayState(given.day, {slot: part}, None, (slot,), (), publish_at)
+    hours, whole, dirty = state.hours, state.whole, state.dirty
+    if whole is not None:
+        slot, whole = WHOLE, whole.plus(part)
     else:
-        before = state.hours.get(given.hour)
-        hour = part if before is None else before.plus(part)
-        state = replace(state, hours={**state.hours, given.hour: hour})
-    slot = given.hour if state.whole is None else WHOLE
-    soon = now + limits.edge_interval_ms
-    return replace(
-        state,
-        dirty=state.dirty if slot in state.dirty else (*state.dirty, slot),
-        publish_at=min(state.publish_at, soon) if state.publish_at else soon,
-    )
+        before = hours.get(slot)
+        hours = {**hours, slot: part if before is None else before.plus(part)}
+    if slot not in dirty:
+        dirty = (*dirty, slot)
+    if 0 < state.publish_at < publish_at:
+        publish_at = state.publish_at
+    return DayState(state.day, hours, whole, dirty, state.told, publish_at)
 
 
 def wake(state: DayState, at: int) -> tuple[DayState | None, list[Effect]]:
@@ -108,6 +117,7 @@ def _key(state: DayState, slot: int) -> str:
     return day if slot == WHOLE else f"{day}T{slot:02}"
 
 
+@lru_cache(maxsize=2 * DAYS_KEPT)
 def _date(day: int) -> str:
     return utc(day * DAY_MS).date().isoformat()
 

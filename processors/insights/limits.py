@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from schemas.feed import CLEAN_RUN
+
 
 class Limits(Struct, frozen=True, gc=False):
     """Times in milliseconds.
@@ -13,11 +15,14 @@ class Limits(Struct, frozen=True, gc=False):
     write in any order: what is mended by then pages nobody.
     `edge_interval_ms`: an edge is published once in it, however often it is moved over; the topic
     is compacted, and nobody reads a map more often.
+    `clean_run`: so many handoffs in a row without a field's violation close its pattern, at most
+    `CLEAN_RUN`.
     """
 
     pattern_window_ms: int = 86_400_000
     pattern_settle_ms: int = 10_000
     edge_interval_ms: int = 10_000
+    clean_run: int = CLEAN_RUN
 
 
 DEFAULT_LIMITS = Limits()

@@ -53,7 +53,9 @@ def fold(
 ) -> Entry:
     """Add a part. `now` is the processor's clock, `window_ms` that of violations."""
     gaps: tuple[int, ...] = ()
+    recurs = False
     if entry is not None and is_of_violations(entry):
+        recurs = entry.recurs or (entry.clean and now < entry.still_at)
         gap = now - entry.last_at
         gaps = (*entry.gaps, gap)[-MAX_GAPS:] if gap >= _HOUR and part.minutes else entry.gaps
         entry = None if entry.closed else entry
@@ -85,6 +87,7 @@ def fold(
         "warning" if entry is None else entry.severity,
         0 if entry is None else entry.settle_at,
         gaps,
+        recurs=recurs,
     )
 
 
@@ -126,13 +129,22 @@ def is_mended(entry: Entry) -> bool:
     return entry.total.kind in OVER_WHEN_MENDED and entry.total.mended >= entry.count
 
 
-def closed(entry: Entry) -> Entry | None:
-    """What stays of an entry that ends: how long it was without a part, of one that was told."""
+def closed(entry: Entry, clean: bool = False) -> Entry | None:
+    """What stays of an entry that ends: how long it was without a part, of one that was told, and
+    whether a run of `clean` handoffs ended it."""
     if entry.id is None or not is_of_violations(entry):
         return None
     total = replace(entry.total, minutes={}, stages={}, tools={}, tasks=())
     return Entry(
-        entry.fingerprint, total, 0, 0, entry.window_ms, entry.last_at, gaps=entry.gaps, closed=True
+        entry.fingerprint,
+        total,
+        0,
+        0,
+        entry.window_ms,
+        entry.last_at,
+        gaps=entry.gaps,
+        closed=True,
+        clean=clean,
     )
 
 

@@ -1,22 +1,20 @@
 """The insights processor: its core, and where its inputs, state and tables live."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
 from processors.contracts.registry import CONTRACTS, RECEIVERS, RegistrySnapshot, build_tables
 from processors.insights import state
 from processors.insights.advance import advance
 from processors.insights.edges import EDGES
-from processors.insights.figures import dated
 from processors.insights.limits import DEFAULT_LIMITS, Limits
 from processors.insights.patterns import FIGURES, PATTERNS
-from processors.insights.state import Dated, Fed, State
+from processors.insights.state import Fed, State
 from processors.processor import Processor
-from schemas.feed import EdgePart, Part, subject
+from schemas.feed import EdgePart, JudgedPart, Part, contract_subject, subject, subject_of
 from schemas.flow import Effect, Input, InputEvent, Record, Refused
 from schemas.serde import read
 
@@ -48,8 +46,8 @@ def insights(limits: Limits) -> Processor[State]:
         encode=state.encode,
         decode=state.decode,
         encode_change=state.encode_change,
-        beside=_beside,
         due=state.due,
+        timers=state.timers,
         watched=state.watched,
         facts=facts,
         queues=RegistrySnapshot.named_queues,
@@ -69,17 +67,19 @@ def parse(record: Record, _: int) -> InputEvent:
         raise Refused("key_mismatch", "the record's key is not UTF-8") from None
     if isinstance(part, EdgePart):
         fits = key == subject(part.kind, part.workflow, part.from_, part.to)
+    elif isinstance(part, JudgedPart):
+        fits = key == contract_subject(part.contract, part.backfill)
     else:  # any fingerprint, which no edge could have
         fits = not key.startswith(("move/", "handoff/")) and len(key) <= MAX_PART_BYTES
     if not fits:
         raise Refused("key_mismatch", "the record's key is not the subject of its part")
     return InputEvent(
-        Fed(key, part),
+        Fed(subject_of(key, part), part),
         part.last_seen,
         record.topic,
         record.partition,
         record.offset,
-        False,  # a pattern says itself whether it is backfill
+        False,  # a part says itself whether it is backfill
         None,
         record.timestamp,
     )
@@ -95,17 +95,8 @@ def facts(tables: RegistrySnapshot, _: int) -> dict[str, Hashable]:
 
 
 def _state_key(event: InputEvent) -> str:
-    fed: Fed | Dated = event.body
+    fed: Fed = event.body
     return fed.subject
-
-
-def _beside(event: InputEvent, now: int) -> Iterable[InputEvent]:
-    """A part of an edge is one of a day's figures, too."""
-    part = event.body.part
-    if not isinstance(part, EdgePart):
-        return ()
-    found = dated(part, now)
-    return () if found is None else (replace(event, body=found),)
 
 
 INSIGHTS = insights(DEFAULT_LIMITS)

@@ -44,6 +44,11 @@ MENDED = "What caused it is mended."
 NOT_PROMISED = "The workflow has no contract in force any more."
 
 
+def clean(run: int) -> str:
+    """Why a pattern is closed that the last `run` handoffs did not have."""
+    return f"The last {run} handoffs on the contract did not have it."
+
+
 def about(entry: Entry, owner: str | None) -> str:
     """What a pattern is about; `owner` is who is to act."""
     return f"{_often(entry)}; {_who(entry.total, owner)}."

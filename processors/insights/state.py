@@ -7,7 +7,7 @@ What is summed up is kept as the part that it is (`schemas.feed`). Times are epo
 import msgspec
 from msgspec import Struct
 
-from schemas.feed import EdgePart, PatternPart
+from schemas.feed import EdgePart, JudgedPart, PatternPart
 from schemas.records import Severity
 
 DAY_MS = 86_400_000
@@ -28,6 +28,8 @@ class Entry(Struct, frozen=True, array_like=True, gc=False, tag="pattern"):
     `id` is that of the occurrence once it was opened; then `published` and `severity` are what was
     said last. `settle_at` is when it may be opened (0: not waiting). `gaps` are the last times
     without a part, those of an hour or more. One that is `closed` is remembered for these.
+    `clean`: it was closed by a run of clean handoffs; `recurs`: it came again after that, before it
+    would have been closed by being quiet.
     """
 
     fingerprint: str
@@ -42,6 +44,8 @@ class Entry(Struct, frozen=True, array_like=True, gc=False, tag="pattern"):
     settle_at: int = 0
     gaps: tuple[int, ...] = ()
     closed: bool = False
+    clean: bool = False
+    recurs: bool = False
 
     @property
     def quiet_at(self) -> int:
@@ -49,8 +53,13 @@ class Entry(Struct, frozen=True, array_like=True, gc=False, tag="pattern"):
         for nothing; a closed one is forgotten then."""
         if self.closed:
             return self.last_at + LONGEST_QUIET_MS
+        return max(self.settle_at, self.still_at)
+
+    @property
+    def still_at(self) -> int:
+        """When it has been quiet for a window, or four times as long as it was before."""
         longest = min(4 * max(self.gaps, default=0), LONGEST_QUIET_MS)
-        return max(self.settle_at, self.last_at + max(self.window_ms, longest))
+        return self.last_at + max(self.window_ms, longest)
 
 
 class EdgeState(Struct, frozen=True, array_like=True, gc=False, tag="edge"):
@@ -91,6 +100,18 @@ class DayState(Struct, frozen=True, array_like=True, gc=False, tag="day"):
         return min(self.publish_at or then, then)
 
 
+class Runs(Struct, frozen=True, array_like=True, gc=False, tag="runs"):
+    """How the handoffs on a contract go: `times` are the event times of the newest ones that were
+    judged, the newest first.
+
+    `open` are the patterns of its fields that are open, by fingerprint: the event time of the last
+    violation, or of the newest handoff that was judged when the pattern was opened.
+    """
+
+    times: tuple[int, ...] = ()
+    open: dict[str, int] = {}
+
+
 def fold_at(day: int) -> int:
     """When the hours of a day become the day."""
     return (day + 1 + HOURS_KEPT) * DAY_MS
@@ -101,20 +122,30 @@ def forget_at(day: int) -> int:
     return (day + 1 + DAYS_KEPT) * DAY_MS
 
 
-State = Entry | EdgeState | DayState
+State = Entry | EdgeState | DayState | Runs
 
 
 class Fed(Struct, frozen=True, gc=False):
     """A record of the feed: its key, and the part."""
 
     subject: str
-    part: EdgePart | PatternPart
+    part: EdgePart | PatternPart | JudgedPart
+
+
+class RunBroken(Struct, frozen=True, gc=False):
+    """A pattern of a contract's field is open: its last violation has the event time `at`."""
+
+    fingerprint: str
+    at: int
+
+
+class RunClean(Struct, frozen=True, gc=False):
+    """A run of handoffs without what a pattern counts."""
 
 
 class Dated(Struct, frozen=True, gc=False):
-    """A part of an edge for the figures of a day: the key of its state, the day, and the hour."""
+    """A part of an edge for the figures of a day, and the hour."""
 
-    subject: str
     day: int
     hour: int
     part: EdgePart
@@ -124,12 +155,24 @@ def due(state: State) -> int | None:
     """When the subject wants to be woken (epoch ms), None for never."""
     if isinstance(state, DayState):
         return state.due
+    if isinstance(state, Runs):
+        return None
     if isinstance(state, Entry):
         return min(state.settle_at or state.quiet_at, state.quiet_at)
     moments = [state.publish_at] if state.publish_at else []
     if state.bare is not None and state.bare.id is not None:
         moments.append(state.bare.quiet_at)
     return min(moments, default=None)
+
+
+def timers(state: State) -> object:
+    """What `due` and `watched` follow from: while it is the same object, they are what they were.
+
+    It is when an edge or a day is published next, which stays while more parts come.
+    """
+    if isinstance(state, Entry | Runs) or (isinstance(state, EdgeState) and state.bare is not None):
+        return state
+    return state.publish_at or state
 
 
 def watched(state: State) -> tuple[str, ...]:

@@ -33,7 +33,16 @@ from processors.integrity.state import (
     workflow_of,
 )
 from processors.integrity.step import StepContext
-from schemas.feed import HOUR_MS, EdgePart, PatternPart, Repeated, add_fields, latency_bucket
+from schemas.feed import (
+    HOUR_MS,
+    EdgePart,
+    JudgedPart,
+    PatternPart,
+    Repeated,
+    add_fields,
+    contract_subject,
+    latency_bucket,
+)
 from schemas.feed import subject as path_of
 from schemas.flow import Accumulate, Increment, InputEvent
 from schemas.records import Severity, ToolOutput, Violation
@@ -118,6 +127,9 @@ def _digest(name: str) -> bytes:
 def _counts(names: tuple[str, ...]) -> dict[str, int]:
     """How often each name is there. Parts that count the same share it: nobody may change it."""
     return dict(Counter(names))
+
+
+_contract_subject = lru_cache(maxsize=MAX_REMEMBERED)(contract_subject)
 
 
 # --- moves ----------------------------------------------------------------------------------------
@@ -206,9 +218,10 @@ class Feed(Struct, gc=False):
     edges: bytes
     _figures: dict[tuple[str, str, int], _Figures] = {}  # by stage, receiver and hour
     _patterns: list[Accumulate | Increment] = []
+    _judged_on: list[Accumulate] = []
 
     def adds(self) -> list[Accumulate | Increment]:
-        """One part for each edge and hour, then the patterns."""
+        """One part for each edge and hour, then the patterns, then what was judged."""
         found: list[Accumulate | Increment] = []
         for (_, to, _), f in self._figures.items():
             subject = f.edge.subject
@@ -231,7 +244,7 @@ class Feed(Struct, gc=False):
                 _counts(tuple(f.lost)) if f.lost else {},
             )
             found.append(Accumulate(FEED, subject, part))
-        return found + self._patterns
+        return found + self._patterns + self._judged_on
 
     def _of(self, handoff: OpenHandoff) -> _Figures:
         at = handoff.source.occurred_at
@@ -291,6 +304,11 @@ class Feed(Struct, gc=False):
         """What a contract promises, what it requires, and what became of that."""
         names, kept, required = figures.names, handoff.values, contract.required
         names.append("judged")
+        subject = _contract_subject(contract.id, handoff.backfill)
+        if len(subject) <= MAX_SUBJECT:
+            times = (handoff.source.occurred_at,)
+            part = JudgedPart(contract.id, times, handoff.backfill)
+            self._judged_on.append(Accumulate(FEED, subject, part))
         figures.fidelity += handoff.fidelity or 0.0
         figures.completeness += handoff.completeness or 0.0
         if contract.accept_within is not None:

@@ -1,6 +1,7 @@
 """Insights behind the first processor: the steps that it reads, and what it must tell of them."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from schemas.feed import EdgePart, Part, PatternPart, subject
+from schemas.feed import EdgePart, JudgedPart, Part, PatternPart, subject, subject_of
 from schemas.flow import Record
 from schemas.records import Edge, Figures, Pattern
 from schemas.serde import epoch_ms, utc
@@ -42,11 +43,12 @@ def steps_behind(steps: Sequence[StoryStep], told: Sequence[PublishedRecord]) ->
         for each in sums:
             key = each.output.key or b""
             partition = sum(key) % PARTITIONS
+            about = subject_of(key.decode(), _part(each.output.value or b""))
             record = Record(
                 each.output.topic, partition, offsets[partition], key, each.output.value, each.now
             )
             offsets[partition] += 1
-            yield StoryStep(0, each.now, record, key.decode())
+            yield StoryStep(0, each.now, record, about)
 
     for step in steps:
         sums = by_step[step.number]
@@ -75,7 +77,9 @@ def adds_up(machine: Machine) -> None:
     for step in machine.steps:
         if isinstance(step.what, Record):
             came[step.task].append(_bounded(_part(step.what.value or b""), step.at + AHEAD))
-    parts = {name: total(each) for name, each in came.items()}
+    parts = {
+        name: total(each) for name, each in came.items() if not isinstance(each[0], JudgedPart)
+    }
     letters = sum(n for (name, _, _), n in machine.counts.items() if name == "dead_letters")
     failed = sum(n for (name, _, _), n in machine.counts.items() if name == "failed_wakes")
     must((letters, failed) == (0, 0), "insights", f"{letters} dead letters, {failed} failed wakes")
@@ -97,6 +101,9 @@ def adds_up(machine: Machine) -> None:
         elif output.topic == FIGURES:
             figures[key] = _figures(output.value or b"")
     _are_figures(came, figures)
+    for told in patterns.values():
+        for pattern in told:
+            _ran_clean(machine, pattern)
     ended = [each.id for told in patterns.values() for each in told if each.status == "closed"]
     must(sorted(closed) == sorted(ended), "figures", "other patterns are kept than were closed")
     for name, part in parts.items():
@@ -107,9 +114,26 @@ def adds_up(machine: Machine) -> None:
         _is_pattern(name, parts, told)
 
 
+def _ran_clean(machine: Machine, pattern: Pattern) -> None:
+    """A pattern that a run of handoffs closed: they were judged by then, and are later than what it
+    counts."""
+    run = re.search(r"The last (\d+) handoffs", pattern.message)
+    if run is None:
+        return
+    must(pattern.status == "closed", "insights", f"{pattern.id} is {pattern.status} by a run")
+    last = epoch_ms(pattern.last_seen)
+    later = 0
+    for step in machine.steps:
+        if isinstance(step.what, Record) and step.at <= epoch_ms(pattern.at):
+            part = _part(step.what.value or b"")
+            if isinstance(part, JudgedPart) and part.contract == pattern.contract:
+                later += sum(at > last for at in part.times if part.backfill == pattern.backfill)
+    must(later >= int(run[1]), "insights", f"{pattern.id} is closed by a run of {later}")
+
+
 def _bounded(part: Part, latest: int) -> Part:
     """An edge is not seen later than a clock may be ahead."""
-    if isinstance(part, PatternPart):
+    if not isinstance(part, EdgePart):
         return part
     first_seen, last_seen = min(part.first_seen, latest), min(part.last_seen, latest)
     return replace(part, first_seen=first_seen, last_seen=last_seen)

@@ -74,6 +74,7 @@ class SimulatedWorld:
             random.choice((HOUR, DAY)),
             random.choice((0, 1, 10_000, 2 * HOUR)),
             random.choice((1, 10_000, 3 * MINUTE)),
+            (1, 2, 3, 20)[len(self.contracts) % 4],
         )
 
     def _limits(self) -> Limits:
