@@ -582,6 +582,23 @@ def test_a_path_that_leads_nowhere_in_a_recording_is_hinted_at(tmp_path: Path) -
     assert missing.exit_code == 2
 
 
+def test_a_recording_of_a_workflow_without_nested_paths_is_not_said_to_lack_it(
+    tmp_path: Path,
+) -> None:
+    contract = tmp_path / "c.yaml"
+    contract.write_text(json.dumps(PLAIN | {"workflow": "w", "fields": [{"name": "plain"}]}))
+    line = {"id": "1", "task_id": "1", "workflow": "w", "stage": "s", "tool": "x"}
+    recording = tmp_path / "r.jsonl"
+    recording.write_text(
+        json.dumps(line | {"occurred_at": "2026-03-01T09:00:00Z", "context": {"plain": 1}})
+    )
+    found = CliRunner().invoke(
+        main, ["contracts", "lint", str(contract), "--against", str(recording)]
+    )
+    assert found.exit_code == 0, found.output
+    assert "no output of the workflow" not in found.stdout
+
+
 LINE = '{"id": "1", "task_id": "t", "context": {}}'
 NO_CONTRACT = "is a recording, one JSON object a line, and no contract or receiver; give the YAML"
 
