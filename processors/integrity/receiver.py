@@ -67,17 +67,22 @@ def route(asked: Asked, tables: RegistrySnapshot, now: int) -> Route:
 def whom_else(
     broken: Broken, to: To, sender: From, workflow: str, tables: RegistrySnapshot
 ) -> tuple[str, ...]:
-    """Of a receiver that is not registered: who may be meant, in words. First one that is called
-    nearly so, then those of the contracts for the stage."""
+    """Of a receiver that is not registered: who may be meant, in words, each once. First those that
+    are called so or nearly so, then those of the contracts for the stage."""
     if broken.reason != "unregistered":
         return ()
-    near = NearNames(tables.receivers).to([to.receiver])
-    theirs = [
-        f"{contract.receiver} by the contract {contract.id}"
-        for contract in tables.at(workflow, sender.stage)
-        if contract.receiver != to.receiver
-    ]
-    return (*([near] if near is not None else []), *theirs)
+    near = tables.spelled.called(to.receiver)
+    if not near:
+        alike = NearNames(tables.receivers).to([to.receiver])
+        near = () if alike is None else (alike,)
+    theirs: dict[str, str] = {}
+    for contract in tables.at(workflow, sender.stage):
+        if contract.receiver != to.receiver:
+            theirs.setdefault(contract.receiver, contract.id)
+    meant = {each: theirs.get(each) for each in near} | theirs
+    return tuple(
+        [each if by is None else f"{each} by the contract {by}" for each, by in meant.items()]
+    )
 
 
 def is_outsider(
