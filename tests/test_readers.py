@@ -289,6 +289,71 @@ def test_texts(letters: list[str], data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
+    ("same_as", "spelled"),
+    [
+        ("number", ["1200", "\u0661\u066c\u0662\u0660\u0660", "1&nbsp;200", "\u200e1,200"]),
+        ("number", ["1.5", "\u0661\u066b\u0665"]),
+        ("number", ["1234567", "12,34,567", "12,34,567.00"]),
+        ("date", ["2026-05-01", "2026/05/01", "2026.5.1", "2026\u5e745\u67081\u65e5", "20260501"]),
+        ("date", ["2026-05-01", "\uff12\uff10\uff12\uff16-05-01", "\u0662026-05-01"]),
+        ("date", ["2026-05-01T10:00:00Z", "2026-05-01t10:00:00z", "2026/05/01 12:00:00+02:00"]),
+        ("phone", ["+4545454545", "\u202a+45 45 45 45 45\u202c"]),
+        ("id", ["SN00418", "\uff33\uff2e-00418", "sn \u0660\u0660\u0664\u0661\u0668"]),
+        ("text", ["Jo & Co", "jo &amp;amp; co", "JO &amp;amp;amp; CO", "jo\ufeff &#38; co"]),
+        (None, ["reset the fuse", "re\u00adset the\u200b fuse"]),
+    ],
+)
+def test_values_of_other_scripts_and_systems(same_as: SameAs | None, spelled: list[str]) -> None:
+    assert len({key(same_as)(raw(each)) for each in spelled}) == 1
+
+
+@pytest.mark.parametrize(
+    ("same_as", "one", "other"),
+    [
+        ("number", "12,34", "1234"),
+        ("number", "1,23,45", "12345"),
+        ("date", "2026/05/01", "2026/01/05"),
+        ("date", "01/05/2026", "2026/05/01"),
+        (None, "\u0645\u06cc\u200c\u0631\u0648\u062f", "\u0645\u06cc\u0631\u0648\u062f"),
+    ],
+)
+def test_values_that_only_look_alike(same_as: SameAs | None, one: str, other: str) -> None:
+    assert key(same_as)(raw(one)) != key(same_as)(raw(other))
+
+
+@pytest.mark.parametrize(
+    ("same_as", "value", "text", "says"),
+    [
+        ("id", "GB29-NWBK-6016", "pay to GB29 NWBK 6016, please", True),
+        ("id", "SN-00418", "serial no. SN 00418 broke", True),
+        ("id", "ACME", "the acme of it", False),
+        ("id", "A-12", "room a12", False),
+        (
+            "phone",
+            "+201012345678",
+            "call \u0660\u0661\u0660\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
+            True,
+        ),
+        ("date", "2026-05-01", "\u51fa\u5e2d2026\u5e745\u67081\u65e5", True),
+        ("date", "2026-05-01", "due 2026/05/01.", True),
+        (
+            "number",
+            1200,
+            "\u0627\u0644\u0645\u0628\u0644\u063a \u0661\u066c\u0662\u0660\u0660",
+            True,
+        ),
+    ],
+)
+def test_words_of_other_scripts_and_in_groups(
+    same_as: SameAs, value: object, text: str, says: bool
+) -> None:
+    found = words(same_as, "EG")
+    assert found is not None
+    told = found.of(raw(value))
+    assert (told is not None and told in set(found.inside(text))) == says
+
+
+@pytest.mark.parametrize(
     "same", ["STRASSE Straße straße", "ΟΔΌΣ οδός Οδόσ", "ЁЛКА ёлка", "ԵՐԵՒԱՆ երեւան երևան", "Ǆ ǆ ǅ"]
 )
 def test_the_case_of_any_script(same: str) -> None:
