@@ -202,6 +202,10 @@ HOSTILE = {
     "a huge number in a text": '"' + "9" * 60_000 + '"',
     "a huge exponent": "1e999999999999999999",
     "a huge exponent in a text": '"1e999"',
+    "a larger exponent": "1e9999999999999999999",
+    "a larger exponent in a list in a text": '"[1e9999999999999999999]"',
+    "a fence": '"' + "```\\n" * 10_000 + '"',
+    "a string in a string": '"\\"\\\\\\"1\\\\\\"\\""',
     "a small exponent": "1e-999999999999999999",
     "no number": '"NaN"',
     "infinite": '"-Infinity"',
@@ -305,6 +309,35 @@ def test_texts(letters: list[str], data: st.DataObject) -> None:
 )
 def test_values_of_other_scripts_and_systems(same_as: SameAs | None, spelled: list[str]) -> None:
     assert len({key(same_as)(raw(each)) for each in spelled}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        (True, ["TRUE", '"true"']),
+        (
+            {"n": 1.25},
+            [{"n": "1.25"}, json.dumps(json.dumps({"n": 1.25})), '```json\n{"n": 1.25}\n```'],
+        ),
+        ([1, [2, True]], [["1", ["2", "True"]], ["1", "[2, True]"], "[1, '[2, true]']"]),
+        ({"tags": ["ü"]}, [{"tags": "['ü']"}, {"tags": '["\\u00fc"]'}]),
+    ],
+)
+def test_what_is_wrapped_in_texts_says_the_same(value: object, texts: list[object]) -> None:
+    of = loosely(key(None))
+    assert {of(raw(each)) for each in texts} == {of(raw(value))}
+    assert of(raw(value)) != of(raw("other"))
+
+
+def test_what_looks_wrapped_says_something_else() -> None:
+    of = loosely(key(None))
+    for one, other in (
+        (["00418"], [418]),
+        ({"a": "yes"}, {"a": True}),
+        (["1"], [1, 2]),
+        ("1.00000000000000000001", 1),
+    ):
+        assert of(raw(one)) != of(raw(other))
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,12 @@ _EPOCH_TEXT: Final = re.compile(r"[0-9]{9,13}")
 _PHONE: Final = re.compile(r"[+0-9(][0-9 ()./\u2010-\u2015\u00a0-]*", re.ASCII)
 _TWO: Final = (dt.datetime(2001, 1, 1), dt.datetime(2004, 2, 2))  # to see what a date leaves out
 
+_MOST_WRAPPED: Final = 3  # texts in each other that hold values
+_FENCED: Final = re.compile(r"```\w*\s*\n(.*\S)\s*```", re.DOTALL)
+# Numbers with a fraction as they are written, and not as the nearest float.
+_exact_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_exact_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
@@ -71,7 +77,7 @@ def reader(same_as: SameAs | None, region: str | None = None) -> Key:
 
 def loosely(key: Key) -> Key:
     """The same keys, where a text that holds a value as JSON or as Python writes it counts as that
-    value: "True" is true, and "['a']" is ["a"]."""
+    value, in lists and objects too: "True" is true, and "['a']" and "[\\"a\\"]" are ["a"]."""
     return partial(_unwrapped_key, key=key)
 
 
@@ -296,27 +302,46 @@ _READERS: Final[dict[str, Read]] = {
 
 
 def _unwrapped_key(value: bytes, key: Key) -> bytes:
-    text = values.string(value)
-    inside = None if text is None else unwrapped(text)
-    return key(value if inside is None else inside)
+    try:
+        return key(_exact_encode(_opened(_exact_decode(value))))
+    except (*_UNREADABLE, InvalidOperation):
+        return key(value)
+
+
+def _opened(value: Any, level: int = 0) -> Any:
+    """A decoded value with each text in it as what it holds."""
+    if isinstance(value, str):
+        inside = unwrapped(value)
+        if inside is None or level == _MOST_WRAPPED:
+            return value
+        return _opened(_exact_decode(inside), level + 1)
+    if isinstance(value, dict):
+        return {name: _opened(inside, level) for name, inside in value.items()}
+    if isinstance(value, list):
+        return [_opened(inside, level) for inside in value]
+    return value
 
 
 def unwrapped(text: str) -> bytes | None:
-    """The JSON value, no string itself, that a text holds as JSON or as Python writes it."""
+    """The JSON value, no string itself, that a text holds as JSON (in a string again, or in a
+    fence as models write it) or as Python writes it."""
     text = text.strip()
     if not text or len(text) > _LONGEST:
         return None
+    fenced = _FENCED.fullmatch(text)
+    if fenced is not None:
+        text = fenced[1]
     raw = text.encode("utf-8", "surrogatepass")
     try:
         found = msgspec.json.decode(raw)
     except _UNREADABLE:
         return _as_python(text)
-    return None if isinstance(found, str) else raw
+    return unwrapped(found) if isinstance(found, str) else raw
 
 
 @lru_cache(maxsize=_READ_LATELY)
 def _as_python(text: str) -> bytes | None:
-    if text in ("True", "False"):
+    if text in ("True", "False", "TRUE", "FALSE"):
         return text.lower().encode()
     if (
         text[0] not in "[{("
