@@ -146,7 +146,21 @@ def test_ids(letters: list[str], data: st.DataObject) -> None:
 
 # --- cut copies -----------------------------------------------------------------------------------
 
-MARKS = ["...", "\u2026", "...[truncated]", " (truncated)", "\u2026 [cut 12 characters]"]
+MARKS = [
+    "...",
+    "\u2026",
+    "...[truncated]",
+    " (truncated)",
+    "\u2026 [cut 12 characters]",
+    "....",
+    " [...]",
+    "... (+12 chars)",
+    " [12 more]",
+    " (gek\u00fcrzt)",
+    "\u2026\u201d",
+    "\uff08\u4ee5\u4e0b\u7701\u7565\uff09",
+    "&hellip;",
+]
 
 
 @given(st.text("abc d\u00e9", min_size=70, max_size=200), st.integers(0, 200), st.data())
@@ -158,7 +172,7 @@ def test_a_cut_copy_is_the_beginning_of_a_longer_text(
     mark = data.draw(st.sampled_from(["", *MARKS]))
     piece = text[:at].rstrip()
     copy = raw(piece + mark)
-    enough = len(piece) >= (16 if mark else 64)
+    enough = len(" ".join(piece.split())) >= 16 if mark else len(piece) >= 64
     assert (cut.whole_of(copy, [raw("other"), raw(text)]) == raw(text)) == enough
     assert (copy in cut.copies([raw(text), copy])) == enough
     assert raw(text) not in cut.copies([raw(text), copy])
@@ -176,8 +190,37 @@ def test_what_is_no_cut_copy() -> None:
         assert cut.whole_of(raw(short), [raw(long)]) is None
         assert cut.copies([raw(short), raw(long)]) == set()
     assert cut.whole_of(raw([1] * 8), [raw([1] * 9)]) == raw([1] * 9)
+    # What stands in brackets may say something else.
+    paid = "The order of Monday is 12 (paid)"
+    assert cut.whole_of(raw(paid), [raw("The order of Monday is 12 (open, more to come)")]) is None
     # A longer one that only adds a mark is no whole.
+    assert cut.whole_of(raw([1] * 8), [raw([*[1] * 8, "[truncated]"])]) is None
     assert cut.whole_of(raw("z" * 64), [raw("z" * 64 + "\u2026")]) is None
+
+
+def test_a_cut_copy_may_be_spelled_otherwise() -> None:
+    whole = (
+        'Fran\u00e7oise says &amp; writes:\r\n"the   valve at gate 4 leaks badly, and nobody came."'
+    )
+    for copy in (
+        'Franc\u0327oise says & writes:\n"the valve at gate 4 leaks badly, and nobod',
+        "Fran&ccedil;oise says &amp;amp; writes: ...",
+        "  Fran\u00e7oise says & writes: \u201cthe \u2026".replace("\u201c", '"'),
+    ):
+        assert cut.whole_of(raw(copy), [raw(whole)]) == raw(whole)
+        assert cut.copies([raw(whole), raw(copy)]) == {raw(copy)}
+        assert cut.head(raw(copy)) == cut.head(raw(whole))
+    assert cut.length(raw(whole)) == len(whole), "as it was sent"
+
+
+@pytest.mark.parametrize("mark", ["...", "\u2026", "[truncated]", "&hellip;"])
+def test_a_list_may_end_with_a_mark(mark: str) -> None:
+    whole = list(range(20))
+    copy = [*range(8), mark]
+    found = cut.whole_of(raw(copy), [raw(whole)])
+    assert found == raw(whole)
+    assert cut.copies([raw(whole), raw(copy)]) == {raw(copy)}
+    assert cut.whole_of(raw([*range(7), mark]), [raw(whole)]) is None
 
 
 # --- hostile --------------------------------------------------------------------------------------
