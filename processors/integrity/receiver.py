@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
+from processors.contracts.spelling import folded
 from processors.integrity.near import NearNames
 from schemas.records import From, To, ViolationKind
 
@@ -89,11 +90,14 @@ def is_outsider(
     team: str | None, sender: str | None, receiver: str, tables: RegistrySnapshot
 ) -> bool:
     """Whether an output at a receiver's stage that states a team is not the receiver's: it is the
-    sender's, or another registered receiver's."""
+    sender's, or another registered receiver's, however they are spelled."""
     registered = tables.receivers.get(receiver)
     if team is None or registered is None or team == registered.team:
         return False
-    return team == sender or team in tables.teams
+    spelled = folded(team)
+    if spelled == folded(registered.team):
+        return False
+    return spelled in tables.teams or (sender is not None and spelled == folded(sender))
 
 
 def destination(

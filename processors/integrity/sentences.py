@@ -233,7 +233,7 @@ _WHAT: dict[ViolationKind, str] = {
     "context_unstructured": "arrived only in words",
     "context_shortened": "was cut on its way",
     "context_changed": "changed on its way",
-    "context_malformed": "had another shape than asked for",
+    "context_malformed": "had a wrong shape",
     "untranslatable": "was in a term that the contract does not translate",
 }
 _WHOLE: dict[ViolationKind, str] = {
