@@ -39,7 +39,8 @@ def unled(documents: Documents, outputs: Iterable[ToolOutput]) -> list[Problem]:
                     of_workflow[name] = _PathSeen(path)
     seen: Counter[str] = Counter()
     for output in outputs:
-        if of := told.get(output.workflow):
+        of = told.get(output.workflow)
+        if of is not None:  # a workflow without such paths has outputs, too
             seen[output.workflow] += 1
             context = {name: bytes(raw) for name, raw in output.context.items()}
             for each in of.values():

@@ -28,6 +28,7 @@ def lint(documents: Documents, today: dt.date) -> list[Problem]:
         problems += lint_contract(contract, receivers.get(contract.to.receiver), location)
     problems += _tried_in_vain(documents.contracts, contracts, documents)
     problems += _shadowed(contracts, documents)
+    problems += _called_alike(documents.receivers, documents)
     settled = [contract for contract in contracts if contract.status != "draft"]
     owned = _owned_stages(settled, receivers, today)
     problems += _left_unowned(settled, owned, documents)
@@ -154,6 +155,26 @@ def _shadowed(contracts: list[HandoffContract], documents: Documents) -> Iterato
                 "retire one, or let the senders name the contract",
                 "warning",
             )
+
+
+def _called_alike(receivers: Iterable[Receiver], documents: Documents) -> Iterator[Problem]:
+    """Aliases that do not lead to their receiver, because another one is called so, too."""
+    called: dict[str, dict[str, None]] = defaultdict(dict)
+    for receiver in receivers:
+        for name in (receiver.id, *receiver.aliases):
+            called[name][receiver.id] = None
+    for receiver in receivers:
+        for i, alias in enumerate(receiver.aliases):
+            others = [id_ for id_ in called[alias] if id_ != receiver.id]
+            if not others:
+                continue
+            if alias in others:
+                what = f"{alias!r} is the id of another receiver, which gets what is sent there"
+            else:
+                alike = listed([repr(id_) for id_ in others], " and ")
+                what = f"{alias!r} is an alias of {alike}, too, so it leads to none of them"
+            suggestion = "leave the name to one receiver"
+            yield documents.location(receiver).problem(("aliases", i), what, suggestion, "warning")
 
 
 def _owned_stages(

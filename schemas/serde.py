@@ -42,7 +42,7 @@ BACKFILL_HEADER = "handoff-backfill"
 DEAD_LETTERS = "handoff.dead-letters"
 
 _HOW_TO_TELL_A_TIME = "give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"
-_WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?", re.ASCII)
+_WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?", re.ASCII)
 
 Body = TypeVar("Body")
 _BEFORE_1971_MS, _FIRST_SECOND = 31_536_000_000, 631_152_000

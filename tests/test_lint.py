@@ -582,6 +582,47 @@ def test_a_path_that_leads_nowhere_in_a_recording_is_hinted_at(tmp_path: Path) -
     assert missing.exit_code == 2
 
 
+def test_an_alias_that_two_receivers_have_is_a_warning(tmp_path: Path) -> None:
+    owner = {"name": "N", "contact": "n"}
+    receivers = [
+        {"kind": "Receiver", "id": id_, "team": id_, "aliases": aliases, "owners": [owner]}
+        for id_, aliases in (
+            ("desk", ["Front", "DESK", "Küche"]),
+            ("night", ["Front", "Kasse"]),
+            ("lab", ["desk", "Labor", "FRONT"]),
+        )
+    ]
+    path = tmp_path / "r.yaml"
+    path.write_text("\n---\n".join(map(json.dumps, receivers)))
+    found = CliRunner().invoke(main, ["contracts", "lint", str(path)])
+    assert found.exit_code == 0
+    assert [line.partition("warning: ")[2] for line in found.stdout.splitlines()[:-1]] == [
+        "aliases[0]: 'Front' is an alias of 'night', too, so it leads to none of them; "
+        "leave the name to one receiver",
+        "aliases[0]: 'Front' is an alias of 'desk', too, so it leads to none of them; "
+        "leave the name to one receiver",
+        "aliases[0]: 'desk' is the id of another receiver, which gets what is sent there; "
+        "leave the name to one receiver",
+    ]
+
+
+def test_a_recording_of_a_workflow_without_nested_paths_is_not_said_to_lack_it(
+    tmp_path: Path,
+) -> None:
+    contract = tmp_path / "c.yaml"
+    contract.write_text(json.dumps(PLAIN | {"workflow": "w", "fields": [{"name": "plain"}]}))
+    line = {"id": "1", "task_id": "1", "workflow": "w", "stage": "s", "tool": "x"}
+    recording = tmp_path / "r.jsonl"
+    recording.write_text(
+        json.dumps(line | {"occurred_at": "2026-03-01T09:00:00Z", "context": {"plain": 1}})
+    )
+    found = CliRunner().invoke(
+        main, ["contracts", "lint", str(contract), "--against", str(recording)]
+    )
+    assert found.exit_code == 0, found.output
+    assert "no output of the workflow" not in found.stdout
+
+
 LINE = '{"id": "1", "task_id": "t", "context": {}}'
 NO_CONTRACT = "is a recording, one JSON object a line, and no contract or receiver; give the YAML"
 

@@ -1,5 +1,7 @@
 """Names that look like one that a contract asks for."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +88,45 @@ def test_what_would_take_long_is_not_looked_for() -> None:
     assert names.to(["some_field_00002"]) is None, "after so many pairs nothing is suggested"
     assert names.to(["someField0003"]) == "some_field_0003", "what only the spelling tells is"
     assert NearNames(["a" * 101]).to(["a" * 102]) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "near"),
+    [
+        ("crm.contact.phone_no", {"crm": {"contact": {"phoneNo": "1"}}}, "crm.contact.phoneNo"),
+        ("people[0].Büro", {"people": [{"Bu\u0308ro": "2.04"}]}, "people[0].Bu\u0308ro"),
+        ("f[id=7].value", {"f": [{"id": 7, "valeu": 1}]}, "f[id=7].valeu"),
+        ("crm.phone_no", {"crm": {"phoneNo": None}}, None),
+        ("crm.phone_no", {"crm": {"phone.no": 1}}, None),
+        ("crm.phone_no", {"other": {"phoneNo": 1}}, None),
+        ("crm.who.name", {"crm": {"who": {"nameX": "Ana Silva"}}}, None),
+    ],
+)
+def test_a_member_of_an_object_that_is_called_almost_so_is_named(
+    path: str, said: dict[str, object], near: str | None
+) -> None:
+    records, _ = play(
+        {
+            "contracts": [
+                {
+                    "fields": [
+                        {"name": "wanted", "from": [path]},
+                        {"name": "who", "from": ["crm.who"], "classification": "pii"},
+                    ]
+                }
+            ],
+            "inputs": [
+                {"at": "09:00", "context": said},
+                {"at": "09:30", "context": {"crm": 5}},
+                {"at": "10:00", "context": {}, "handoff": "marketing"},
+            ],
+        },
+        each_time,
+    )
+    found = [
+        json.loads(r.value or b"{}") for r in records if b'"never_captured"' in (r.value or b"")
+    ]
+    (message,) = [each["message"] for each in found if each["field"] == "wanted"]
+    assert message.endswith(
+        f"; there is {near}: if that is it, add it to the field's from." if near else f"({path})."
+    )

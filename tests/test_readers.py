@@ -146,7 +146,21 @@ def test_ids(letters: list[str], data: st.DataObject) -> None:
 
 # --- cut copies -----------------------------------------------------------------------------------
 
-MARKS = ["...", "\u2026", "...[truncated]", " (truncated)", "\u2026 [cut 12 characters]"]
+MARKS = [
+    "...",
+    "\u2026",
+    "...[truncated]",
+    " (truncated)",
+    "\u2026 [cut 12 characters]",
+    "....",
+    " [...]",
+    "... (+12 chars)",
+    " [12 more]",
+    " (gek\u00fcrzt)",
+    "\u2026\u201d",
+    "\uff08\u4ee5\u4e0b\u7701\u7565\uff09",
+    "&hellip;",
+]
 
 
 @given(st.text("abc d\u00e9", min_size=70, max_size=200), st.integers(0, 200), st.data())
@@ -158,7 +172,7 @@ def test_a_cut_copy_is_the_beginning_of_a_longer_text(
     mark = data.draw(st.sampled_from(["", *MARKS]))
     piece = text[:at].rstrip()
     copy = raw(piece + mark)
-    enough = len(piece) >= (16 if mark else 64)
+    enough = len(" ".join(piece.split())) >= 16 if mark else len(piece) >= 64
     assert (cut.whole_of(copy, [raw("other"), raw(text)]) == raw(text)) == enough
     assert (copy in cut.copies([raw(text), copy])) == enough
     assert raw(text) not in cut.copies([raw(text), copy])
@@ -176,8 +190,37 @@ def test_what_is_no_cut_copy() -> None:
         assert cut.whole_of(raw(short), [raw(long)]) is None
         assert cut.copies([raw(short), raw(long)]) == set()
     assert cut.whole_of(raw([1] * 8), [raw([1] * 9)]) == raw([1] * 9)
+    # What stands in brackets may say something else.
+    paid = "The order of Monday is 12 (paid)"
+    assert cut.whole_of(raw(paid), [raw("The order of Monday is 12 (open, more to come)")]) is None
     # A longer one that only adds a mark is no whole.
+    assert cut.whole_of(raw([1] * 8), [raw([*[1] * 8, "[truncated]"])]) is None
     assert cut.whole_of(raw("z" * 64), [raw("z" * 64 + "\u2026")]) is None
+
+
+def test_a_cut_copy_may_be_spelled_otherwise() -> None:
+    whole = (
+        'Fran\u00e7oise says &amp; writes:\r\n"the   valve at gate 4 leaks badly, and nobody came."'
+    )
+    for copy in (
+        'Franc\u0327oise says & writes:\n"the valve at gate 4 leaks badly, and nobod',
+        "Fran&ccedil;oise says &amp;amp; writes: ...",
+        "  Fran\u00e7oise says & writes: \u201cthe \u2026".replace("\u201c", '"'),
+    ):
+        assert cut.whole_of(raw(copy), [raw(whole)]) == raw(whole)
+        assert cut.copies([raw(whole), raw(copy)]) == {raw(copy)}
+        assert cut.head(raw(copy)) == cut.head(raw(whole))
+    assert cut.length(raw(whole)) == len(whole), "as it was sent"
+
+
+@pytest.mark.parametrize("mark", ["...", "\u2026", "[truncated]", "&hellip;"])
+def test_a_list_may_end_with_a_mark(mark: str) -> None:
+    whole = list(range(20))
+    copy = [*range(8), mark]
+    found = cut.whole_of(raw(copy), [raw(whole)])
+    assert found == raw(whole)
+    assert cut.copies([raw(whole), raw(copy)]) == {raw(copy)}
+    assert cut.whole_of(raw([*range(7), mark]), [raw(whole)]) is None
 
 
 # --- hostile --------------------------------------------------------------------------------------
@@ -202,6 +245,10 @@ HOSTILE = {
     "a huge number in a text": '"' + "9" * 60_000 + '"',
     "a huge exponent": "1e999999999999999999",
     "a huge exponent in a text": '"1e999"',
+    "a larger exponent": "1e9999999999999999999",
+    "a larger exponent in a list in a text": '"[1e9999999999999999999]"',
+    "a fence": '"' + "```\\n" * 10_000 + '"',
+    "a string in a string": '"\\"\\\\\\"1\\\\\\"\\""',
     "a small exponent": "1e-999999999999999999",
     "no number": '"NaN"',
     "infinite": '"-Infinity"',
@@ -286,6 +333,100 @@ def test_texts(letters: list[str], data: st.DataObject) -> None:
         assert {folded(raw(each)) for each in spelled} == {folded(raw(text))}
     assert exact(raw(text + "b")) != exact(raw(text))
     assert folded(raw(text + "b")) != folded(raw(text))
+
+
+@pytest.mark.parametrize(
+    ("same_as", "spelled"),
+    [
+        ("number", ["1200", "\u0661\u066c\u0662\u0660\u0660", "1&nbsp;200", "\u200e1,200"]),
+        ("number", ["1.5", "\u0661\u066b\u0665"]),
+        ("number", ["1234567", "12,34,567", "12,34,567.00"]),
+        ("date", ["2026-05-01", "2026/05/01", "2026.5.1", "2026\u5e745\u67081\u65e5", "20260501"]),
+        ("date", ["2026-05-01", "\uff12\uff10\uff12\uff16-05-01", "\u0662026-05-01"]),
+        ("date", ["2026-05-01T10:00:00Z", "2026-05-01t10:00:00z", "2026/05/01 12:00:00+02:00"]),
+        ("phone", ["+4545454545", "\u202a+45 45 45 45 45\u202c"]),
+        ("id", ["SN00418", "\uff33\uff2e-00418", "sn \u0660\u0660\u0664\u0661\u0668"]),
+        ("text", ["Jo & Co", "jo &amp;amp; co", "JO &amp;amp;amp; CO", "jo\ufeff &#38; co"]),
+        (None, ["reset the fuse", "re\u00adset the\u200b fuse"]),
+    ],
+)
+def test_values_of_other_scripts_and_systems(same_as: SameAs | None, spelled: list[str]) -> None:
+    assert len({key(same_as)(raw(each)) for each in spelled}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        (True, ["TRUE", '"true"']),
+        (
+            {"n": 1.25},
+            [{"n": "1.25"}, json.dumps(json.dumps({"n": 1.25})), '```json\n{"n": 1.25}\n```'],
+        ),
+        ([1, [2, True]], [["1", ["2", "True"]], ["1", "[2, True]"], "[1, '[2, true]']"]),
+        ({"tags": ["ü"]}, [{"tags": "['ü']"}, {"tags": '["\\u00fc"]'}]),
+    ],
+)
+def test_what_is_wrapped_in_texts_says_the_same(value: object, texts: list[object]) -> None:
+    of = loosely(key(None))
+    assert {of(raw(each)) for each in texts} == {of(raw(value))}
+    assert of(raw(value)) != of(raw("other"))
+
+
+def test_what_looks_wrapped_says_something_else() -> None:
+    of = loosely(key(None))
+    for one, other in (
+        (["00418"], [418]),
+        ({"a": "yes"}, {"a": True}),
+        (["1"], [1, 2]),
+        ("1.00000000000000000001", 1),
+    ):
+        assert of(raw(one)) != of(raw(other))
+
+
+@pytest.mark.parametrize(
+    ("same_as", "one", "other"),
+    [
+        ("number", "12,34", "1234"),
+        ("number", "1,23,45", "12345"),
+        ("date", "2026/05/01", "2026/01/05"),
+        ("date", "01/05/2026", "2026/05/01"),
+        (None, "\u0645\u06cc\u200c\u0631\u0648\u062f", "\u0645\u06cc\u0631\u0648\u062f"),
+    ],
+)
+def test_values_that_only_look_alike(same_as: SameAs | None, one: str, other: str) -> None:
+    assert key(same_as)(raw(one)) != key(same_as)(raw(other))
+
+
+@pytest.mark.parametrize(
+    ("same_as", "value", "text", "says"),
+    [
+        ("id", "GB29-NWBK-6016", "pay to GB29 NWBK 6016, please", True),
+        ("id", "SN-00418", "serial no. SN 00418 broke", True),
+        ("id", "ACME", "the acme of it", False),
+        ("id", "A-12", "room a12", False),
+        (
+            "phone",
+            "+201012345678",
+            "call \u0660\u0661\u0660\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
+            True,
+        ),
+        ("date", "2026-05-01", "\u51fa\u5e2d2026\u5e745\u67081\u65e5", True),
+        ("date", "2026-05-01", "due 2026/05/01.", True),
+        (
+            "number",
+            1200,
+            "\u0627\u0644\u0645\u0628\u0644\u063a \u0661\u066c\u0662\u0660\u0660",
+            True,
+        ),
+    ],
+)
+def test_words_of_other_scripts_and_in_groups(
+    same_as: SameAs, value: object, text: str, says: bool
+) -> None:
+    found = words(same_as, "EG")
+    assert found is not None
+    told = found.of(raw(value))
+    assert (told is not None and told in set(found.inside(text))) == says
 
 
 @pytest.mark.parametrize(

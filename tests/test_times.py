@@ -49,8 +49,10 @@ def test_a_number_that_is_no_time_is_refused(given: int) -> None:
     ("given", "cure"),
     [
         ("2026-03-01T09:00:00", "; a time without an offset: add Z for UTC, or one such as +02:00"),
-        ("2026-03-01 09:00", "; a time without an offset: add Z for UTC, or one such as +02:00"),
-        ("2026-03-01", "; a time without an offset: add Z for UTC, or one such as +02:00"),
+        ("2026-03-01 09:00:00", "; a time without an offset: add Z for UTC, or one such as +02:00"),
+        # With an offset these are no times either.
+        ("2026-03-01 09:00", "; give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"),
+        ("2026-03-01", "; give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"),
         ("1772355600", "; a number in quotes: give it without them, as epoch milliseconds"),
         ("1772355600000.5", "; a number in quotes: give it without them, as epoch milliseconds"),
         (1772355600.25, "; a fraction: give epoch milliseconds"),

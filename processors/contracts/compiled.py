@@ -1,7 +1,7 @@
 """Contracts and receivers as the cores use them: documents compiled once, then only read."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -44,6 +44,7 @@ ERRORS: Final = frozenset(
     }
 )
 _QUOTE: Final = ord('"')
+_DASHES: Final = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-")
 _LONGEST_PLACEHOLDER: Final = 600  # bytes of JSON
 _SHORT, _MOST_LATELY = 256, 64  # bytes of a value whose meaning is kept, and how many of a field
 _SPELLED_KEY: Final = readers.reader(None)
@@ -84,7 +85,7 @@ class Field(Struct, frozen=True, gc=False):
     max_age: int | None  # milliseconds
     unambiguous: bool
     stable: bool
-    placeholders: frozenset[str]  # case-folded
+    placeholders: frozenset[str]  # as `_as_placeholder` reads them
     placeholder_starts: frozenset[int]  # the bytes that may follow the quote of such a text
     key: Key  # equal for values that are the same
     words: Words | None  # how texts say its values; None: as they are
@@ -103,7 +104,7 @@ class Field(Struct, frozen=True, gc=False):
         ):
             return False
         text = values.string(value)
-        return text is not None and text.strip().casefold() in self.placeholders
+        return text is not None and _as_placeholder(text) in self.placeholders
 
     def fits(self, value: bytes) -> bool:
         """Whether a value has the declared type or schema."""
@@ -270,7 +271,7 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
     """
     if classified is None:
         classified = classify(fields_of(document))
-    placeholders = frozenset([text.strip().casefold() for text in document.placeholders])
+    placeholders = frozenset(map(_as_placeholder, document.placeholders))
     fields = tuple(_compile_field(field, placeholders) for field in document.fields)
     accepts = (
         frozenset(document.accept.tools)
@@ -393,6 +394,7 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
         terms = frozenset(values.canonical(value) for value in translate.values())
     same_as = field.same_as or _implied(field)
     tops = dict.fromkeys([p.name for p in read] + [p.top for p in read])
+    placeholders -= {_as_placeholder(term) for term in _terms(field)}
     return Field(
         name=field.name,
         paths=tuple(read),
@@ -417,12 +419,27 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
     )
 
 
+def _as_placeholder(text: str) -> str:
+    """A text as placeholders are compared: in any case and width, with any dash."""
+    return readers.folded_text(readers.in_ascii(text)).translate(_DASHES)
+
+
+def _terms(field: ContractField) -> Iterator[str]:
+    """The texts that a field's contract names as its values: they stand for no missing one."""
+    schema = field.schema_ or {}
+    enum = schema.get("enum")
+    named = [schema.get("const"), *(enum if isinstance(enum, list) else ())]
+    if field.translate is not None:
+        named += [*field.translate, *field.translate.values()]
+    return (each for each in named if isinstance(each, str))
+
+
 def _text_starts(texts: Iterable[str]) -> frozenset[int]:
     """The bytes that a JSON string of one of some case-folded texts may have behind its quote: the
     text's first character in either case, white space, an escape, or part of a longer character."""
     first = {char for text in texts for char in (text[:1], text[:1].upper())}
     plain = {ord(char) for char in first if char.isascii() and char}
-    return frozenset(plain) | frozenset(b' \\"') | frozenset(range(0x80, 0x100))
+    return frozenset(plain) | frozenset(b' \\"&') | frozenset(range(0x80, 0x100))
 
 
 def _implied(field: ContractField) -> SameAs | None:

@@ -1,7 +1,9 @@
 """Whether a text or a list was cut on its way: it is the beginning of a longer one.
 
 A text that says so itself, with an ellipsis or a "truncated" at its end, counts from 16 characters
-on; one that does not from 64 on, and a list from 8 items on. A version "1.2" is no cut "1.2.3".
+on; one that does not from 64 on, and a list from 8 items on, with a mark as its last item or
+without. A version "1.2" is no cut "1.2.3". Texts are compared without HTML entities, in Unicode
+NFC, with single spaces: who cuts often writes line ends and entities in another way, too.
 """
 
 import re
@@ -9,16 +11,27 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from processors.contracts import values
+from processors.contracts.readers import plain_text
 
 SHORTEST = 16  # bytes: a value that has no more is no cut copy
 MAX_LISTS = 64  # of those among which copies are looked for
 _MARKED, _UNMARKED, _ITEMS = 16, 64, 8
+_DOTS = r"(?:\.{3,}|\u2026+)"
+_OPEN, _CLOSE, _REMARK = r"[\[(<\uff08\u3010]", r"[\])>\uff09\u3011]", r"[^\])>\uff09\u3011]{0,40}"
+_WORDS = (
+    r"(?:output |text |content )?(?:truncated|cut|shortened|omitted|abridged)"
+    r"|(?:\+ ?)?\d[\d,.]* more|(?:read |show )?more"
+    r"|gek\u00fcrzt|tronqu\u00e9|truncado|troncato|k\u0131salt\u0131ld\u0131|\u043e\u0431\u0440\u0435\u0437\u0430\u043d\u043e|(?:\u4ee5\u4e0b)?\u7701\u7565|\u622a\u65ad"
+)
+# An ellipsis, maybe with a remark behind it; such words in brackets; "truncated".
 _MARK = re.compile(
-    r"\s*(?:\.{3}|\u2026)?\s*(?:[\[(<]\s*(?:\.{3}|\u2026)?\s*(?:output |text |content )?"
-    r"(?:truncated|cut|shortened)[^\])>]{0,40}[\])>]|\.{3}|\u2026|\btruncated)\.?\s*",
+    rf"\s*(?:{_DOTS}(?:\s*{_OPEN}{_REMARK}{_CLOSE})?|{_OPEN}\s*{_DOTS}\s*{_CLOSE}"
+    rf"|{_OPEN}\s*{_DOTS}?\s*(?:{_WORDS})\b{_REMARK}{_CLOSE}|\btruncated)"
+    r"\.?[\"'\u201c\u201d\u2019\u00bb]?\s*",
     re.IGNORECASE,
 )
 _LONGEST_MARK = 64
+_SEEN = 256  # characters of a text that its head is read from
 _QUOTE, _BRACKET = b'"['
 
 Whole = str | list[object]  # a text, or items
@@ -31,15 +44,18 @@ def may_be_cut(value: bytes) -> bool:
 
 def head(value: bytes) -> str | None:
     """What a value has in common with its cut copies, and with others too; None: it has none."""
-    read = _read(value) if may_be_cut(value) else None
-    if isinstance(read, str):
-        return read[:_MARKED] if len(read) >= _MARKED else None
+    if not may_be_cut(value):
+        return None
+    if value[0] == _QUOTE:
+        begin = plain_text((values.string(value) or "")[:_SEEN])[:_MARKED]
+        return begin if len(begin) == _MARKED else None
+    read = values.array(value)
     return "[" if read is not None and len(read) >= _ITEMS else None
 
 
 def whole_of(value: bytes, others: Iterable[bytes]) -> bytes | None:
     """The first of some values that a value is a cut copy of."""
-    beginning = _beginning(_read(value)) if may_be_cut(value) else None
+    beginning = _beginning(_read(value), value) if may_be_cut(value) else None
     if beginning is None:
         return None
     for other in others:
@@ -50,7 +66,8 @@ def whole_of(value: bytes, others: Iterable[bytes]) -> bytes | None:
 
 def length(value: bytes) -> int:
     """The characters of a text, or the items of a list."""
-    return len(_read(value) or "")
+    read = values.string(value) if value[0] == _QUOTE else values.array(value)
+    return len(read or "")
 
 
 def copies(held: Sequence[bytes]) -> set[bytes]:
@@ -66,7 +83,7 @@ def copies(held: Sequence[bytes]) -> set[bytes]:
     found: set[bytes] = set()
     by_text = sorted(texts)
     for text, value in texts.items():
-        beginning = _beginning(text)
+        beginning = _beginning(text, value)
         if isinstance(beginning, str):
             # Those that begin so stand side by side.
             for other in by_text[bisect_left(by_text, beginning) :]:
@@ -77,39 +94,47 @@ def copies(held: Sequence[bytes]) -> set[bytes]:
                     break
     lists = lists[-MAX_LISTS:]
     for items, value in lists:
-        if _beginning(items) is not None and any(_goes_on(items, other) for other, _ in lists):
+        begun = _beginning(items, value)
+        if begun is not None and any(_goes_on(begun, other) for other, _ in lists):
             found.add(value)
     return found
 
 
 def _read(value: bytes) -> Whole | None:
     if value[0] == _QUOTE:
-        return values.string(value)
+        text = values.string(value)
+        return None if text is None else plain_text(text)
     return values.array(value)
 
 
-def _beginning(read: Whole | None) -> Whole | None:
-    """What a longer value begins with, if this one is a cut copy of it: a text without its mark, or
-    items. None where it is too short to tell."""
+def _beginning(read: Whole | None, value: bytes) -> Whole | None:
+    """What a longer value begins with, if this one is a cut copy of it: a text or items without
+    their mark. None where it is too short to tell, as it was sent."""
+    if read is None:
+        return None
+    mark = _mark(read)
     if isinstance(read, str):
-        mark = _mark(read)
         if mark is not None and mark >= _MARKED:
             return read[:mark]
-        return read if len(read) >= _UNMARKED else None
-    return read if read is not None and len(read) >= _ITEMS else None
+        return read if length(value) >= _UNMARKED else None
+    items = read[:mark]
+    return items if len(items) >= _ITEMS else None
 
 
 def _goes_on(beginning: Whole, other: Whole | None) -> bool:
     """Whether another value begins so and is longer, and not by a mark alone."""
     if other is None or len(other) <= len(beginning) or other[: len(beginning)] != beginning:
         return False
-    mark = _mark(other) if isinstance(other, str) else None
+    mark = _mark(other)
     return mark is None or mark > len(beginning)
 
 
-def _mark(text: str) -> int | None:
-    """Where the mark at the end of a text begins that says that it was cut."""
-    for found in _MARK.finditer(text, max(len(text) - _LONGEST_MARK, 0)):
-        if found.end() == len(text):
+def _mark(read: Whole) -> int | None:
+    """Where the mark at the end of a text or list begins that says that it was cut."""
+    if not isinstance(read, str):
+        last = read[-1] if read else None
+        return len(read) - 1 if isinstance(last, str) and _mark(plain_text(last)) == 0 else None
+    for found in _MARK.finditer(read, max(len(read) - _LONGEST_MARK, 0)):
+        if found.end() == len(read):
             return found.start()
     return None

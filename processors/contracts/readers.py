@@ -43,13 +43,25 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SIMPLE: Final = re.compile(rb'"(?:[!-%\'-\[\]-~]+(?: [!-%\'-\[\]-~]+)*)?"')  # no "&", no "\"
 _PLAIN: Final = re.compile(r"[!-%'-~]+(?: [!-%'-~]+)*")
 _GROUPED: Final = re.compile(r"\d{1,3}(?:[ '_\u2019]\d{3})+(?=$|[.,])")
-_COMMAS: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
+# Of three digits, or as in India: 12,34,567.
+_COMMAS: Final = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}")
 _POINTS: Final = re.compile(r"\d{1,3}(?:\.\d{3}){2,}")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 _WRITTEN: Final = re.compile(r"(?=.*\b[0-9]{4}\b)(?=.*[A-Za-z]{3}).*", re.DOTALL)
+_YEAR_FIRST: Final = re.compile(r"(\d{4})[/.\u5e74](\d{1,2})[/.\u6708](\d{1,2})\u65e5?(?!\d)")
+# Zero width, soft hyphens, marks of writing direction; not the joiners, which make other words.
+_UNSEEN: Final = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_MOST_ESCAPED: Final = 3  # times that a text is escaped, as by systems one after the other
+_ARABIC: Final = {0x66B: ".", 0x66C: "'"}  # its decimal and its thousands separator
 _EPOCH_TEXT: Final = re.compile(r"[0-9]{9,13}")
 _PHONE: Final = re.compile(r"[+0-9(][0-9 ()./\u2010-\u2015\u00a0-]*", re.ASCII)
 _TWO: Final = (dt.datetime(2001, 1, 1), dt.datetime(2004, 2, 2))  # to see what a date leaves out
+
+_MOST_WRAPPED: Final = 3  # texts in each other that hold values
+_FENCED: Final = re.compile(r"```\w*\s*\n(.*\S)\s*```", re.DOTALL)
+# Numbers with a fraction as they are written, and not as the nearest float.
+_exact_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_exact_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
@@ -65,7 +77,7 @@ def reader(same_as: SameAs | None, region: str | None = None) -> Key:
 
 def loosely(key: Key) -> Key:
     """The same keys, where a text that holds a value as JSON or as Python writes it counts as that
-    value: "True" is true, and "['a']" is ["a"]."""
+    value, in lists and objects too: "True" is true, and "['a']" and "[\\"a\\"]" are ["a"]."""
     return partial(_unwrapped_key, key=key)
 
 
@@ -103,10 +115,23 @@ def _each(value: Any, read: Read) -> object:
 
 
 def plain_text(text: str) -> str:
-    """A text without its HTML entities, in Unicode NFC, with single spaces for white space."""
+    """A text without its HTML entities, in Unicode NFC, with single spaces for white space, without
+    characters that show nothing."""
     if _PLAIN.fullmatch(text) is not None:
         return text
-    return " ".join(normalized("NFC", unescape(text)).split())
+    for _ in range(_MOST_ESCAPED):
+        if "&" not in text:
+            break
+        text = unescape(text)
+    return " ".join(normalized("NFC", _UNSEEN.sub("", text)).split())
+
+
+def in_ascii(text: str) -> str:
+    """A plain text with the digits of any script as 0 to 9, and without other widths of letters."""
+    text = plain_text(text)
+    if text.isascii():
+        return text
+    return "".join([_digit(char) for char in normalized("NFKC", text)])
 
 
 def folded_text(text: str) -> str:
@@ -133,16 +158,15 @@ def number_of(text: str) -> Decimal | None:
     is 1200, "1,5" is 1.5 and "1.200" is 1.2. With both marks the last one is decimal."""
     if len(text) > _LONGEST_NUMBER:
         return None
-    text = normalized("NFKC", text.strip()).replace("\u2212", "-")
+    text = in_ascii(text).replace("\u2212", "-").translate(_ARABIC)
     sign, text = (text[0], text[1:].lstrip()) if text[:1] in ("+", "-") else ("", text)
-    text = "".join([_digit(char) for char in text])
     if _GROUPED.match(text) is not None:
         text = re.sub(r"(?<=\d)[ '_\u2019](?=\d{3})", "", text)
     comma, point = text.rfind(","), text.rfind(".")
     if comma >= 0 and point >= 0:
         group, decimal = (",", ".") if point > comma else (".", ",")
         whole, _, rest = text.rpartition(decimal)
-        if decimal in whole or re.fullmatch(rf"\d{{1,3}}(?:\{group}\d{{3}})+", whole) is None:
+        if decimal in whole or _COMMAS.fullmatch(whole.replace(group, ",")) is None:
             return None
         text = f"{whole.replace(group, '')}.{rest}"
     elif _COMMAS.fullmatch(text) is not None:
@@ -165,7 +189,7 @@ def _digit(char: str) -> str:
 
 def _date(said: str | int) -> object:
     """A day, or a moment. Midnight in its own offset is the day."""
-    found = _moment(str(said).strip())
+    found = _moment(in_ascii(str(said)))
     if found is None:
         return _text(said)
     if found.time() == dt.time.min:
@@ -184,9 +208,13 @@ def _moment(text: str) -> dt.datetime | None:
         if not _FIRST_MS <= ms < _LAST_MS:
             return None
         return _EPOCH + dt.timedelta(milliseconds=ms)
+    year_first = _YEAR_FIRST.match(text)
+    if year_first is not None:
+        year, month, day = year_first.groups()
+        text = f"{year}-{month:0>2}-{day:0>2}{text[year_first.end() :]}"
     if text[:4].isdigit() and len(text) >= 8 and text.isascii():
         try:
-            return dt.datetime.fromisoformat(text)
+            return dt.datetime.fromisoformat(text.upper())  # RFC 3339 has "t" and "z", too
         except ValueError:
             pass
     return _written_out(text) if _WRITTEN.fullmatch(text) is not None else None
@@ -216,14 +244,13 @@ def _zone(name: str | None, offset: int | None) -> dt.tzinfo | None:
 def _phone(said: str | int, region: str | None) -> object:
     """A number in its international form (ITU-T E.164); else its digits, where it has nothing but
     digits and what stands between them."""
-    text = str(said)
+    text = plain_text(str(said))
     number = phone_of(text, region)
     if number is not None:
         ext = f"x{number.extension}" if number.extension else ""
         return f"\0p{phonenumbers.format_number(number, PhoneNumberFormat.E164)}{ext}"
-    stripped = text.strip()
-    if len(stripped) <= _LONGEST_PHONE and _PHONE.fullmatch(stripped) is not None:
-        digits = "".join([char for char in stripped if char.isdigit()])
+    if len(text) <= _LONGEST_PHONE and _PHONE.fullmatch(text) is not None:
+        digits = "".join([char for char in text if char.isdigit()])
         if digits:
             return f"\0p{digits}"
     return _text(said)
@@ -231,7 +258,7 @@ def _phone(said: str | int, region: str | None) -> object:
 
 def phone_of(text: str, region: str | None) -> PhoneNumber | None:
     """The phone number that a text is: international, or national in a region."""
-    text = text.strip()
+    text = plain_text(text)
     if not text or len(text) > _LONGEST_PHONE:
         return None
     if text.startswith("00"):
@@ -249,9 +276,13 @@ def _parsed(text: str, region: str | None) -> PhoneNumber | None:
 
 
 def _id(said: str | int) -> object:
-    """Letters and digits, without case."""
-    found = "".join([char for char in folded_text(str(said)) if _is_of_id(char)])
+    found = id_of(str(said))
     return f"\0i{found}" if found else _text(said)
+
+
+def id_of(text: str) -> str:
+    """The letters and digits of a text, without case."""
+    return "".join([char for char in folded_text(in_ascii(text)) if _is_of_id(char)])
 
 
 def _is_of_id(char: str) -> bool:
@@ -271,27 +302,46 @@ _READERS: Final[dict[str, Read]] = {
 
 
 def _unwrapped_key(value: bytes, key: Key) -> bytes:
-    text = values.string(value)
-    inside = None if text is None else unwrapped(text)
-    return key(value if inside is None else inside)
+    try:
+        return key(_exact_encode(_opened(_exact_decode(value))))
+    except (*_UNREADABLE, InvalidOperation):
+        return key(value)
+
+
+def _opened(value: Any, level: int = 0) -> Any:
+    """A decoded value with each text in it as what it holds."""
+    if isinstance(value, str):
+        inside = unwrapped(value)
+        if inside is None or level == _MOST_WRAPPED:
+            return value
+        return _opened(_exact_decode(inside), level + 1)
+    if isinstance(value, dict):
+        return {name: _opened(inside, level) for name, inside in value.items()}
+    if isinstance(value, list):
+        return [_opened(inside, level) for inside in value]
+    return value
 
 
 def unwrapped(text: str) -> bytes | None:
-    """The JSON value, no string itself, that a text holds as JSON or as Python writes it."""
+    """The JSON value, no string itself, that a text holds as JSON (in a string again, or in a
+    fence as models write it) or as Python writes it."""
     text = text.strip()
     if not text or len(text) > _LONGEST:
         return None
+    fenced = _FENCED.fullmatch(text)
+    if fenced is not None:
+        text = fenced[1]
     raw = text.encode("utf-8", "surrogatepass")
     try:
         found = msgspec.json.decode(raw)
     except _UNREADABLE:
         return _as_python(text)
-    return None if isinstance(found, str) else raw
+    return unwrapped(found) if isinstance(found, str) else raw
 
 
 @lru_cache(maxsize=_READ_LATELY)
 def _as_python(text: str) -> bytes | None:
-    if text in ("True", "False"):
+    if text in ("True", "False", "TRUE", "FALSE"):
         return text.lower().encode()
     if (
         text[0] not in "[{("

@@ -26,7 +26,7 @@ from processors.contracts.compiled import (
     compile_receiver,
 )
 from processors.contracts.feeding import WorkflowFeed, behind, feeds
-from processors.contracts.spelling import spelled
+from processors.contracts.spelling import folded, spelled
 from schemas.documents import Document, HandoffContract, Receiver, complaint, from_json
 from schemas.records import Liveness
 from schemas.serde import epoch_ms
@@ -65,8 +65,8 @@ class RegistrySnapshot:
 
     `queues` are the topics that exist, None where nobody knows: then every queue counts as there.
     `contracts` are the versions that new handoffs take, `versions` all that ever were registered.
-    `teams` are those of the receivers. `unusable` is what is left of contracts that cannot be used:
-    what they classify stays so.
+    `teams` are those of the receivers, without case and signs. `unusable` is what is left of
+    contracts that cannot be used: what they classify stays so.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class RegistrySnapshot:
             document.id: compile_receiver(document) for document in receivers
         }
         self.spelled = spelled(receivers)
-        self.teams = frozenset([each.team for each in self.receivers.values()])
+        self.teams = frozenset([folded(each.team) for each in self.receivers.values()])
         self.queues = queues
         self._liveness: Mapping[str, Liveness] = {}
         self._feeds: tuple[WorkflowFeed, ...] = ()

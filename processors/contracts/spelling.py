@@ -1,12 +1,17 @@
 """Whom a handoff means: receivers by id, by alias, or by a name that is only spelled otherwise."""
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from msgspec import Struct
 
+from processors.contracts.readers import folded_text
 from schemas.documents import Receiver
 
-_LOST = frozenset(" \t\n\r\u00a0'\"`\u00b4\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb[](){}<>_-")
+# Dashes and `_`, brackets, quotes, spaces, and what shows nothing (Unicode general categories).
+_LOST: Final = frozenset({"Pd", "Pc", "Ps", "Pe", "Pi", "Pf", "Zs", "Cc", "Cf"})
+_SIGNS: Final = frozenset("'\"`\u00b4<>\u2212")  # of other categories
 
 
 class Spelled(Struct, frozen=True, gc=False):
@@ -15,6 +20,7 @@ class Spelled(Struct, frozen=True, gc=False):
 
     aliases: dict[str, str]
     spellings: dict[str, str]
+    shared: dict[str, tuple[str, ...]]  # those of each spelling that several are called by
 
     def meant(self, name: str) -> tuple[str, bool] | None:
         """The receiver that a name which is no id means, and whether it is only spelled so."""
@@ -24,10 +30,20 @@ class Spelled(Struct, frozen=True, gc=False):
         spelled = self.spellings.get(folded(name))
         return None if spelled is None else (spelled, True)
 
+    def called(self, name: str) -> Sequence[str]:
+        """The receivers that are called so, where they are several."""
+        return self.shared.get(folded(name), ())
+
 
 def folded(name: str) -> str:
-    """A name without case, spaces, quotes, brackets, `_` and `-`."""
-    return "".join([char for char in name.casefold() if char not in _LOST])
+    """A name without case, spaces, quotes, brackets, `_` and `-`, in whatever script. A name of
+    nothing else stays as it is."""
+    text = folded_text(name)
+    return "".join([char for char in text if not _is_lost(char)]) or text
+
+
+def _is_lost(char: str) -> bool:
+    return char in _SIGNS or unicodedata.category(char) in _LOST
 
 
 def spelled(receivers: Iterable[Receiver]) -> Spelled:
@@ -39,7 +55,8 @@ def spelled(receivers: Iterable[Receiver]) -> Spelled:
             spellings.setdefault(folded(name), set()).add(receiver.id)
         for alias in receiver.aliases:
             aliases.setdefault(alias, set()).add(receiver.id)
-    return Spelled(_only(aliases), _only(spellings))
+    shared = {name: tuple(sorted(ids)) for name, ids in spellings.items() if len(ids) > 1}
+    return Spelled(_only(aliases), _only(spellings), shared)
 
 
 def _only(named: dict[str, set[str]]) -> dict[str, str]:

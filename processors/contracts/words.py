@@ -19,9 +19,10 @@ _MIN_PHONE: Final = 7  # digits
 _MAX_PHONE: Final = 20  # digits: 15 of ITU-T E.164, and what stands before them
 _MAX_PREFIX: Final = 5  # digits before a national number: 00 and the country's
 _MIN_ID: Final = 4  # letters and digits
+_MOST_GROUPS: Final = 9  # of an id: the longest IBANs
 _MIN_NUMBER: Final = 100  # smaller integers stand in any text by chance
 _NUMBERS: Final = re.compile(
-    r"(?<![\w.,])[+\u2212-]?\d[\d.,'\u2019\u00a0\u202f ]*\d(?!\w)|(?<!\w)\d(?!\w)"
+    r"(?<![\w.,])[+\u2212-]?\d[\d.,'\u2019\u066b\u066c\u00a0\u202f ]*\d(?!\w)|(?<!\w)\d(?!\w)"
 )
 _PHONES: Final = re.compile(r"(?<!\w)\+?\(?\d[\d ()./\u2010-\u2015\u00a0-]{5,}\d(?!\w)")
 _DIGITS: Final = re.compile(r"\d+")
@@ -31,8 +32,9 @@ _MONTH: Final = (
 )
 _DAY: Final = r"\d{1,2}(?:st|nd|rd|th)?"
 _TIME: Final = r"(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+_YEAR_FIRST: Final = r"\d{4}/\d\d?/\d\d?|\d{4}\u5e74\d\d?\u6708\d\d?\u65e5"
 _DATES: Final = re.compile(
-    rf"(?<!\w)(?:\d{{4}}-\d\d-\d\d{_TIME}|{_DAY}(?: of)?[ -]{_MONTH},?[ -]\d{{4}}"
+    rf"(?<!\w)(?:\d{{4}}-\d\d-\d\d{_TIME}|{_YEAR_FIRST}|{_DAY}(?: of)?[ -]{_MONTH},?[ -]\d{{4}}"
     rf"|{_MONTH} {_DAY},? \d{{4}})(?!\w)",
     re.IGNORECASE | re.ASCII,
 )
@@ -63,7 +65,6 @@ def words(same_as: SameAs | None, region: str | None) -> Words | None:
 
 
 _DATE: Final = readers.reader("date")
-_ID: Final = readers.reader("id")
 
 
 def _key(value: bytes, key: readers.Key) -> str | None:
@@ -95,13 +96,17 @@ def _national(value: bytes, region: str | None) -> str | None:
     if text is None:
         return None
     number = readers.phone_of(text, region)
-    digits = "".join(_DIGITS.findall(text)) if number is None else str(number.national_number)
+    digits = str(number.national_number) if number is not None else _digits_of(text)
     return digits if len(digits) >= _MIN_PHONE else None
+
+
+def _digits_of(text: str) -> str:
+    return "".join(_DIGITS.findall(readers.in_ascii(text)))
 
 
 def _phones_in(text: str) -> Iterator[str]:
     for run in _PHONES.finditer(text):
-        groups = _DIGITS.findall(run[0])
+        groups = _DIGITS.findall(readers.in_ascii(run[0]))
         for first in range(len(groups)):
             digits = ""
             for at in range(first, len(groups)):
@@ -122,12 +127,23 @@ def _dates_in(text: str) -> Iterator[str]:
 
 
 def _id(value: bytes) -> str | None:
-    key = _key(value, _ID)
-    return key if key is not None and len(key) >= _MIN_ID and not key.isalpha() else None
+    text = values.scalar_text(value)
+    found = "" if text is None else readers.id_of(text)
+    return found if _is_told(found) else None
+
+
+def _is_told(letters: str) -> bool:
+    """Whether letters and digits are no word, and enough not to stand in a text by chance."""
+    return len(letters) >= _MIN_ID and not letters.isalpha()
 
 
 def _ids_in(text: str) -> Iterator[str]:
+    """What each word says, and words side by side: serial and account numbers stand in groups."""
+    last: list[str] = []
     for found in _WORDS.finditer(text):
-        key = _id(values.quoted(found[0].strip(".-_/")))
-        if key is not None:
-            yield key
+        last = [*last[1 - _MOST_GROUPS :], readers.id_of(found[0])]
+        together = ""
+        for word in reversed(last):
+            together = word + together
+            if _is_told(together):
+                yield together

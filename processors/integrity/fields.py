@@ -14,8 +14,8 @@ from processors.contracts.compiled import Contract, Field, undeclared
 from processors.contracts.telling import Secrets
 from processors.integrity.candidates import Candidate, Candidates, Search
 from processors.integrity.context import Carried
-from processors.integrity.events import EventRef
-from processors.integrity.near import NearNames
+from processors.integrity.events import EventRef, TaskEvent
+from processors.integrity.near import NearNames, member_like
 from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import PackageField
 from processors.integrity.texts import is_searched
@@ -134,15 +134,13 @@ def assemble(
         if finding.kind == "never_captured":
             if near is None:
                 near = NearNames(_undeclared(contract, context, search))
-            name = near.to([path.name for path in field.paths])
-            if name is not None:
+            name = near.to([path.name for path in field.paths]) or _member(field, context, search)
+            if name is not None and _told_as(name, contract, search) == name:
                 secrets = secrets or _secrets(contract, context, search)
                 finding = replace(finding, near=None if secrets.tells(name) else name)
         if finding.found_in is not None:
             secrets = secrets or _secrets(contract, context, search)
-            place = contract.classified.cut(finding.found_in)
-            if search.classified is not None:
-                place = search.classified.cut(place)
+            place = _told_as(finding.found_in, contract, search)
             finding = replace(finding, found_in=secrets.place(place, context.values))
         if finding.kind is not None:
             broken.append(finding)
@@ -173,6 +171,22 @@ def _undeclared(contract: Contract, context: Carried, search: Search) -> Iterato
     for name in (*context.values, *search.names()):
         if name not in given and name not in context.empty:
             yield name
+
+
+def _member(field: Field, context: Carried, search: Search) -> str | None:
+    """The path to a member at hand that looks like one that the contract gives."""
+    said = [event.context for event in reversed(search.events) if isinstance(event, TaskEvent)]
+    for path in field.paths:
+        name = member_like(path, (context.values, *said))
+        if name is not None:
+            return name
+    return None
+
+
+def _told_as(place: str, contract: Contract, search: Search) -> str:
+    """A dotted name as far as it may be told: not into what is classified."""
+    place = contract.classified.cut(place)
+    return place if search.classified is None else search.classified.cut(place)
 
 
 def _secrets(contract: Contract, context: Carried, search: Search) -> Secrets:

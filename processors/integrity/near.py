@@ -1,10 +1,16 @@
 """Names at hand that look like one that a contract asks for: `policyNo` for `policy_no`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+from processors.contracts import values
+from processors.contracts.readers import folded_text
+from schemas.paths import Path
 
 MAX_NAMES = 1_000  # of those at hand that are looked at
 MAX_COMPARED = 20_000  # pairs of names: what takes more is not worth a suggestion
 MAX_EDITED = 100  # longer ones are none that a person mistypes
+MAX_CONTEXTS = 64  # in which a member of an object is looked for
 MIN_EDITED = 5  # characters of a name from which on one may be mistyped
 
 
@@ -35,8 +41,28 @@ class NearNames:
         return None
 
 
+def member_like(path: Path, contexts: Iterable[Mapping[str, bytes]]) -> str | None:
+    """The path to a member that is called almost as the one at a path, and stands beside it."""
+    last = path.rest[-1] if path.rest else None
+    if not isinstance(last, str) or not path.name.endswith(f".{last}"):
+        return None
+    for context in islice(contexts, MAX_CONTEXTS):
+        whole = context.get(path.top)
+        object_ = None if whole is None else values.descend(whole, path.rest[:-1])
+        inside = None if object_ is None else values.members(object_)
+        at_hand = [
+            name
+            for name, value in (inside or {}).items()
+            if not set(".[\"'") & set(name) and not values.is_empty(bytes(value))
+        ]
+        name = NearNames(at_hand).to([last])
+        if name is not None:
+            return path.name[: -len(last)] + name
+    return None
+
+
 def _letters(name: str) -> str:
-    return "".join([char for char in name.casefold() if char.isalnum()])
+    return "".join([char for char in folded_text(name) if char.isalnum()])
 
 
 def _one_edit_apart(a: str, b: str) -> bool:

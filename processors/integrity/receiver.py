@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
+from processors.contracts.spelling import folded
 from processors.integrity.near import NearNames
 from schemas.records import From, To, ViolationKind
 
@@ -67,28 +68,36 @@ def route(asked: Asked, tables: RegistrySnapshot, now: int) -> Route:
 def whom_else(
     broken: Broken, to: To, sender: From, workflow: str, tables: RegistrySnapshot
 ) -> tuple[str, ...]:
-    """Of a receiver that is not registered: who may be meant, in words. First one that is called
-    nearly so, then those of the contracts for the stage."""
+    """Of a receiver that is not registered: who may be meant, in words, each once. First those that
+    are called so or nearly so, then those of the contracts for the stage."""
     if broken.reason != "unregistered":
         return ()
-    near = NearNames(tables.receivers).to([to.receiver])
-    theirs = [
-        f"{contract.receiver} by the contract {contract.id}"
-        for contract in tables.at(workflow, sender.stage)
-        if contract.receiver != to.receiver
-    ]
-    return (*([near] if near is not None else []), *theirs)
+    near = tables.spelled.called(to.receiver)
+    if not near:
+        alike = NearNames(tables.receivers).to([to.receiver])
+        near = () if alike is None else (alike,)
+    theirs: dict[str, str] = {}
+    for contract in tables.at(workflow, sender.stage):
+        if contract.receiver != to.receiver:
+            theirs.setdefault(contract.receiver, contract.id)
+    meant = {each: theirs.get(each) for each in near} | theirs
+    return tuple(
+        [each if by is None else f"{each} by the contract {by}" for each, by in meant.items()]
+    )
 
 
 def is_outsider(
     team: str | None, sender: str | None, receiver: str, tables: RegistrySnapshot
 ) -> bool:
     """Whether an output at a receiver's stage that states a team is not the receiver's: it is the
-    sender's, or another registered receiver's."""
+    sender's, or another registered receiver's, however they are spelled."""
     registered = tables.receivers.get(receiver)
     if team is None or registered is None or team == registered.team:
         return False
-    return team == sender or team in tables.teams
+    spelled = folded(team)
+    if spelled == folded(registered.team):
+        return False
+    return spelled in tables.teams or (sender is not None and spelled == folded(sender))
 
 
 def destination(

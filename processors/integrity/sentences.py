@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from processors.integrity.events import EventRef
 from processors.integrity.fields import FieldResult
-from processors.integrity.receiver import Broken
+from processors.integrity.receiver import SPELLING, Broken
 from processors.integrity.state import OpenViolation
 from schemas.printable import listed
 from schemas.records import Ack, Amendment, From, To, ViolationKind
@@ -136,7 +136,7 @@ def about_handoff(
         case "receiver_mismatch", _:
             return (
                 f"{sender.stage} handed off to {asked}, and none of the contracts for that stage "
-                "goes there."
+                "goes there; write one, or hand off to a receiver that has one."
             )
         case "contract_missing", "not_active":
             return (
@@ -233,7 +233,7 @@ _WHAT: dict[ViolationKind, str] = {
     "context_unstructured": "arrived only in words",
     "context_shortened": "was cut on its way",
     "context_changed": "changed on its way",
-    "context_malformed": "had another shape than asked for",
+    "context_malformed": "had a wrong shape",
     "untranslatable": "was in a term that the contract does not translate",
 }
 _WHOLE: dict[ViolationKind, str] = {
@@ -276,7 +276,10 @@ def resolved(violation: OpenViolation, to: To, resolution: str) -> str:
         return f"The rule {violation.subject} did not hold for {to.receiver}; {end}."
     if violation.subject is not None:
         return f"{violation.subject} {_WHAT[violation.kind]} for {to.receiver}; {end}."
-    return f"{_WHOLE[violation.kind]} ({to.receiver}); {end}."
+    what = _WHOLE[violation.kind]
+    if (violation.kind, violation.reason) == ("receiver_mismatch", SPELLING):
+        what = "The receiver's name was only spelled otherwise"
+    return f"{what} ({to.receiver}); {end}."
 
 
 def reentered(name: str, ref: EventRef, to: To) -> str:

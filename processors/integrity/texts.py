@@ -1,7 +1,8 @@
 """Looks for lost values in the strings of a context: words of a summary, say.
 
-A value begins and ends where words do: "1200" does not stand in "Q-9120044", nor in "1200.50". In
-scripts without spaces between words it may begin and end anywhere, and two characters are enough.
+A value begins and ends where words do: "1200" does not stand in "Q-9120044", nor in "1200.50" and
+"1200,50". In scripts without spaces between words it may begin and end anywhere, and two characters
+are enough.
 
 One context is searched for each lost field of each of its handoffs, and it may hold a hundred
 thousand strings: they are read once.
@@ -10,7 +11,7 @@ thousand strings: they are read once.
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from processors.contracts import values
@@ -32,6 +33,7 @@ _UNSPACED = (
 )
 _is_unspaced = re.compile(f"[{_UNSPACED}]+").fullmatch
 _is_date = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII).fullmatch  # its time may follow: T09:00
+_is_fraction = re.compile(r",\d\d?(?![\d,])(?!\.\d)").match  # as most of Europe writes one
 _word = re.compile(rf"[^\W_{_UNSPACED}]*").match
 
 
@@ -90,6 +92,7 @@ class Texts:
                 for name, raw in self._context.items()
                 for pair in values.strings(raw, name[: MAX_WHERE + 1])
             ]
+            found += [pair for name, text in found for pair in _escaped_in(text, name)]
             self._names = [name for name, _ in found]
             self._texts = [text for _, text in found]
         return self._names
@@ -131,6 +134,15 @@ class _Joined:
         return None
 
 
+def _escaped_in(text: str, name: str) -> Iterator[tuple[str, str]]:
+    """The strings of JSON in a text, where its escapes may spell what they say otherwise; their
+    name is that of the text."""
+    inside = text.strip()
+    if "\\" in inside and inside[0] in "{[":
+        for _, each in values.strings(inside.encode("utf-8", "surrogatepass"), ""):
+            yield name, each
+
+
 def is_searched(text: str) -> bool:
     """Whether a text is long enough not to stand in others by chance."""
     if len(text) >= MIN_SEARCHED_TEXT:
@@ -148,6 +160,8 @@ def _apart(joined: str, at: int, end: int) -> bool:
         return False
     # A number is no part of a longer one.
     if len(before) == 2 and before[1] == "." and before[0].isdigit() and first.isdigit():
+        return False
+    if last.isdigit() and _is_fraction(joined, end):
         return False
     return not (len(after) == 2 and after[0] == "." and last.isdigit() and after[1].isdigit())
 
