@@ -202,6 +202,13 @@ def test_outputs_are_what_dry_run_reads() -> None:
     assert "1 handoff: 1 sent, 0 held" in result.output
 
 
+def test_a_number_beyond_a_double_is_tried_like_any_other(desk: str) -> None:
+    given = json.dumps(event(1, note=0)).replace('"note": 0', '"note": 1e999')
+    assert "with note" in run("test", desk, "-", lines=given).output
+    assert "with note" in run("test", desk, "-", "--explain", "1", lines=given).output
+    assert '"note":1E+999' in run("test", desk, "-", "--output", "json", lines=given).output
+
+
 def test_programs_read_json() -> None:
     folder = EXAMPLES / "pagerduty"
     arguments = (str(folder / "source.yaml"), str(folder / "webhooks.jsonl"))
