@@ -317,6 +317,77 @@ def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
     assert "  id:" not in run("draft", "-", lines=lines(told[0], told[0])).output
 
 
+@pytest.mark.parametrize(
+    ("told", "guesses"),
+    [
+        (  # Zendesk: the group is not what is handed on
+            [
+                {"id": f"e{n}", "time": f"2026-03-02T10:0{n}:00Z", "account_id": 1, "subject": "s"}
+                | {"detail": {"id": "12", "group_id": f"g{n % 2}", "subject": "Cannot save"}}
+                for n in range(4)
+            ],
+            [
+                "task: value.detail.id ",
+                "id: value.id ",
+                "stage: value.detail.group_id ",
+                "      subject: value.subject\n",
+                "      detail_subject: value.detail.subject\n",
+            ],
+        ),
+        (  # Opsgenie: names in camel case
+            [
+                {"action": f"a{n % 2}", "alert": {"alertId": "a1", "updatedAt": 1772445600 + n}}
+                for n in range(4)
+            ],
+            ["task: value.alert.alertId ", "occurred_at: value.alert.updatedAt "],
+        ),
+        (  # ServiceNow: values in objects, times in UTC that do not say so
+            [
+                {
+                    "number": {"display_value": "INC1", "value": "INC1"},
+                    "state": {"display_value": f"State {n % 2}", "value": str(n % 2)},
+                    "sys_updated_on": {"value": f"2026-03-02 10:0{n}:00"},
+                }
+                for n in range(4)
+            ],
+            [
+                "task: value.number.value ",
+                'occurred_at: "{value.sys_updated_on.value}Z"  # ',
+                "without an offset in each of them: is it UTC?",
+                "stage: value.state.value ",
+                "      state_display_value: value.state.display_value\n",
+            ],
+        ),
+        (  # HubSpot: a record is a list of events
+            [[{"eventId": n, "objectId": 7, "occurredAt": 1772445600000 + n}] for n in range(3)],
+            [
+                "# Drafted from 3 of 3 records",
+                "task: it.objectId ",
+                "id: it.eventId ",
+                "occurred_at: it.occurredAt ",
+                "  - each: value ",
+            ],
+        ),
+        (  # nothing repeats, so nothing says that it does
+            [{"id": f"x{n}", "at": f"2026-03-02T10:0{n}:00Z"} for n in range(3)],
+            ["task: value.id  # in 3 of 3 records, 3 different values; it never repeats here"],
+        ),
+    ],
+    ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each"],
+)
+def test_a_draft_knows_how_tools_name_things(
+    told: list[Any], guesses: list[str], tmp_path: Path
+) -> None:
+    given = lines(*told)
+    drafted = run("draft", "--topic", "some.topic", "-", lines=given)
+    for guess in guesses:
+        assert guess in drafted.output
+    path = tmp_path / "draft.yaml"
+    path.write_text(drafted.output, encoding="utf-8")
+    assert run("lint", str(path)).exit_code == 0
+    assert "0 refused" in run("test", str(path), "-", lines=given).output
+
+
 # --- how records lie there ---------------------------------------------------------------------
 
 
