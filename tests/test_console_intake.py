@@ -167,6 +167,17 @@ def test_a_record_may_be_told_whole(desk: str, tmp_path: Path) -> None:
     assert "line 1: has the members of a record, and not their shape" in wrong.output
 
 
+def test_what_kcat_prints_of_a_record_is_one(desk: str) -> None:
+    printed = {"topic": "desk.events", "partition": 3, "offset": 41, "tstype": "create"}
+    printed |= {"ts": 1772445600000, "broker": 0, "key": "T-1", "headers": ["a", "b"]}
+    given = lines({**printed, "payload": json.dumps(event(1))}, {**printed, "payload": None})
+    told = run("test", desk, "-", lines=given).output
+    assert "T-1  e1, at first" in told
+    assert "left out: the record has no value (tombstone)" in told
+    explained = run("test", desk, "-", "--explain", "1", lines=given).output
+    assert "value.queue  → text" in explained
+
+
 def test_names_that_no_contract_knows(desk: str) -> None:
     contracts = str(EXAMPLES / "debezium-tickets" / "contracts.yaml")
     result = run("test", desk, "-", "--contracts", contracts, lines=lines(event(1)))

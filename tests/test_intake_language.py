@@ -452,3 +452,9 @@ def test_the_source_that_wants_the_most_of_a_topic_decides_its_start(
     lies = {each.id: sources.to_json(each) for each in found}
     tables = build_tables({sources.TOPIC: lies}, None)
     assert tables.topics["desk.events"].begin == begin
+
+
+def test_white_space_is_no_id() -> None:
+    code, message = refused(entry(task="value.x"), event(x=" \t"))
+    assert code == "member_missing"
+    assert "value.x" in message
