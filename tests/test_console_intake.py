@@ -457,6 +457,19 @@ def test_a_path_that_no_record_has_is_told(desk: str, tmp_path: Path) -> None:
     assert told["sources"]["desk"]["absent"] == {"value.ntoe": "value.note"}
 
 
+def test_the_tasks_of_a_link_are_read(desk: str, tmp_path: Path) -> None:
+    linked = DESK.replace(
+        "    handoff: {to: value.to}",
+        "    handoff: {to: value.to}\n    continues: {tasks: value.parents, workflow: ticket}\n"
+        "    unlinked: {tasks: value.gone, workflow: ticket}",
+    )
+    path = tmp_path / "linked.yaml"
+    path.write_text(linked, encoding="utf-8")
+    told = run("test", str(path), "-", lines=lines(event(1, parents=["T-8", "T-9"]))).output
+    assert "what nothing reads" not in told
+    assert "reads value.gone, which no record has" in told
+
+
 def test_the_source_comes_first(desk: str, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(lines(event(1)), encoding="utf-8")

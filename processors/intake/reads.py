@@ -9,7 +9,7 @@ from schemas import paths, templates
 from schemas.cel.syntax import parse
 from schemas.cel.tree import ContextMember, Index, Literal, Member, Select
 from schemas.paths import Step, Where, index_of
-from schemas.sources import ROOTS, CurrentStage, Expr, Source, TextValue
+from schemas.sources import LINKS, ROOTS, CurrentStage, Expr, Source, TextValue
 
 # Names from the root `value` on; every element of a list is `[]`.
 Place = tuple[str, ...]
@@ -71,6 +71,7 @@ class _Reads:
             if context is not None:
                 shared += list(context.named.values())
                 shared += [context.spread] if context.spread is not None else []
+            shared += [link.tasks for name in LINKS if (link := getattr(emit, name)) is not None]
             for part in (*emit.handoff, *([emit.ack] if emit.ack is not None else [])):
                 shared += list(_exprs(part))
             for expr in shared:
@@ -109,7 +110,16 @@ def _exprs(part: Any) -> Iterator[Expr]:
     """The expressions that are members of a part of a document."""
     for name in type(part).model_fields:
         found = getattr(part, name)
-        plain = name in ("when", "accepts", "carries", "context", "retracted", "handoff", "ack")
+        plain = name in (
+            "when",
+            "accepts",
+            "carries",
+            "context",
+            "retracted",
+            "handoff",
+            "ack",
+            *LINKS,
+        )
         if found is not None and not plain and not isinstance(found, CurrentStage):
             yield found
 
