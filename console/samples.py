@@ -2,7 +2,7 @@
 
 A file has one JSON value a line, or values over several lines, or one list of objects. A value is
 that of a record; or, to say more of it, an object of `value` and any of `key`, `headers`,
-`timestamp` (epoch ms), `topic`, `partition`, `offset`.
+`timestamp` (epoch ms), `topic`, `partition`, `offset`; or what `kcat -J` prints of a record.
 """
 
 import json
@@ -21,6 +21,8 @@ _MEMBERS: Final = frozenset(
     ("value", "key", "headers", "timestamp", "topic", "partition", "offset")
 )
 
+_KCAT: Final = frozenset(("topic", "partition", "offset", "payload"))  # and more, of kcat -J
+
 _MOST_BYTES: Final = 64 << 20
 
 
@@ -34,11 +36,24 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     offset: int | None = None
 
 
+class _Kcat(msgspec.Struct):
+    """A record as `kcat -J` prints it: the payload and the key as text, headers flat in pairs."""
+
+    topic: str
+    partition: int
+    offset: int
+    payload: str | None
+    ts: int | None = None
+    key: str | None = None
+    headers: list[str | None] = []
+
+
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _json = json.JSONDecoder()
 _envelope = msgspec.json.Decoder(_Envelope).decode
+_kcat = msgspec.json.Decoder(_Kcat).decode
 
 
 class Samples:
@@ -176,14 +191,30 @@ def _said(path: str, number: int, text: bytes) -> _Envelope | None:
         names = _members(text).keys()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # the value of a record, whatever it is: the decoder says what is wrong
-    if "value" not in names or not names <= _MEMBERS:
+    kcat = names >= _KCAT
+    if not kcat and ("value" not in names or not names <= _MEMBERS):
         return None
     try:
+        if kcat:
+            return _of_kcat(_kcat(text))
         return _envelope(text)
     except msgspec.ValidationError as error:
         raise BadInputError(
             f"{path}, line {number}: has the members of a record, and not their shape: {error}"
         ) from None
+
+
+def _of_kcat(given: _Kcat) -> _Envelope:
+    pairs = zip(given.headers[::2], given.headers[1::2], strict=False)
+    return _Envelope(
+        msgspec.Raw(b"null" if given.payload is None else given.payload.encode()),
+        msgspec.Raw(msgspec.json.encode(given.key)),
+        [(name or "", content or "") for name, content in pairs],
+        given.ts,
+        given.topic,
+        given.partition,
+        given.offset,
+    )
 
 
 def _key(given: bytes) -> bytes | None:

@@ -5,6 +5,7 @@ which lint asks about.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -24,12 +25,15 @@ _MOST_RECORDS: Final = 2_000
 _MOST_CONTEXT: Final = 12
 _TASKS: Final = ("ticket", "issue", "incident", "case", "task", "conversation", "thread", "order")
 _TASK_NAMES: Final = ("id", "key", "number", "session_id", "trace_id")
+# What has an id and is not handed on: who has the task, and where the tool runs.
+_NO_TASKS: Final = ("account", "user", "portal", "app", "tenant", "org", "publisher", "webhook")
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _EVENT_NAMES: Final = ("id", "event_id", "eventid", "uuid", "lsn", "delivery", "message_id")
 _TIME_NAMES: Final = ("occurred", "time", "timestamp", "created", "updated", "date", "ts_ms", "_at")
 _STAGE_NAMES: Final = ("stage", "status", "state", "queue", "group", "team", "owner", "assignee")
 _PARTS: Final = ("id", "key", "number", "version", "revision", "seq", "sequence", "offset")
 _MOST_PARTS: Final = 8
-_KIND_NAMES: Final = ("type", "event_type", "eventtype", "action", "event", "op", "webhookevent")
+_KIND_NAMES: Final = ("type", "event_type", "eventtype", "action", "event", "op", "webhook_event")
 
 
 class NothingToDraftError(Exception):
@@ -46,8 +50,16 @@ class _Leaf:
     values: dict[Any, int] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The name that says what it is: of `state.value` it is `state`."""
+        return (
+            self.names[-2] if self.names[-1] == "value" and len(self.names) > 2 else self.names[-1]
+        )
+
+    @property
     def last(self) -> str:
-        return self.names[-1].casefold()
+        """That name in lower case, `ticketId` as `ticket_id`."""
+        return _CAMEL.sub("_", self.name).casefold()
 
     def named(self, names: Sequence[str]) -> bool:
         return any(name in self.last for name in names)
@@ -69,11 +81,15 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
     found = [each for record in records if (each := _decoded(decoder, record)) is not None]
     if not found:
         raise NothingToDraftError(f"no record of it can be read: {_why(records[0])}")
+    decoded = len(found)
+    listed = all(type(roots["value"]) is list for roots in found)
+    if listed:
+        found = [{"it": element} for roots in found for element in roots["value"]]
     leaves = _leaves(found)
     total = len(found)
     task, event, when, stage, kind = _guesses(leaves, total)
     lines = [
-        f"# Drafted from {total:,} of {len(records):,} records that decode as {decoder}. Check "
+        f"# Drafted from {decoded:,} of {len(records):,} records that decode as {decoder}. Check "
         "each line, then:",
         f"#   handoff sources lint {name}.yaml; handoff sources test {name}.yaml FILE",
         "kind: Source",
@@ -82,13 +98,18 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
         f"topic: {yaml_text.scalar(topic or UNKNOWN)}",
         f"decode: {decoder}",
         "defaults:",
-        _guess("task", task, total, "names the thing that is handed on, and repeats"),
+        _guess("task", task, total, _why_task(task)),
         f"  workflow: {{value: {UNKNOWN}}}  # as contracts name it",
         f"  tool: {{value: {yaml_text.scalar(name)}}}  # as contracts name it",
         _guess("occurred_at", when, total, "is a time in each of them"),
     ]
     if when is None:
         lines[-1] = "  occurred_at: record.timestamp  # no path is a time in every record"
+    elif not _is_time(when):
+        lines[-1] = (
+            f'  occurred_at: "{{{when.path}}}Z"  # {when.told(total)}; a time without an offset in '
+            "each of them: is it UTC?"
+        )
     together = None if event is not None else _together(leaves, found, (task, when, kind))
     if event is not None:
         lines.append(_guess("id", event, total, "is another one in each of them"))
@@ -97,10 +118,12 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
         lines.append(f"  id: {yaml_text.scalar(together)}  # {why}")
     lines.append("emit:")
     entry = _guess("stage", stage, total, "has few values; is it the stage after the change?")
-    lines.append("  - " + entry.strip())
+    if listed:
+        lines.append("  - each: value  # a record is a list; the counts here are of its elements")
+    lines.append(("    " if listed else "  - ") + entry.strip())
     if kind is not None:
         lines.insert(
-            -1,
+            -2 if listed else -1,
             f"  # {kind.path} seems to tell the kind of event ({kind.told(total)}): write an entry "
             "for each kind, with when",
         )
@@ -112,12 +135,15 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
     context = [leaf for leaf in leaves if leaf.path not in taken and leaf.records * 2 >= total]
     if context:
         lines.append("    context:  # what the receiver may need; leave out what nobody does")
+        shown = context[:_MOST_CONTEXT]
+        names = Counter(leaf.name for leaf in shown)
         seen: set[str] = set()
-        for leaf in context[:_MOST_CONTEXT]:
-            if leaf.names[-1] not in seen:
-                seen.add(leaf.names[-1])
-                key, path = yaml_text.scalar(leaf.names[-1]), _scalar(leaf.path)
-                lines.append(f"      {key}: {path}")
+        for leaf in shown:
+            clashes = names[leaf.name] > 1 and len(leaf.names) > 2
+            key = "_".join(leaf.names[-2:]) if clashes else leaf.name
+            if key not in seen:
+                seen.add(key)
+                lines.append(f"      {yaml_text.scalar(key)}: {_scalar(leaf.path)}")
         more = len(context) - _MOST_CONTEXT
         if more > 0:
             lines.append(
@@ -132,10 +158,21 @@ def _guess(member: str, leaf: _Leaf | None, total: int, why: str) -> str:
     return f"  {member}: {_scalar(leaf.path)}  # {leaf.told(total)}; {why}"
 
 
+def _why_task(task: _Leaf | None) -> str:
+    if task is not None and len(task.values) == task.records > 1:
+        return "it never repeats here: is it the id of the event, and not of what is handed on?"
+    return "names the thing that is handed on, and repeats"
+
+
 def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
     always = [leaf for leaf in leaves if leaf.records == total]
     task = _best(
-        [leaf for leaf in always if leaf.last in _TASK_NAMES or leaf.last.endswith("_id")],
+        [
+            leaf
+            for leaf in always
+            if (leaf.last in _TASK_NAMES or leaf.last.endswith("_id"))
+            and not leaf.named((*_STAGE_NAMES, *_NO_TASKS))
+        ],
         lambda leaf: (
             any(word in name.casefold() for word in _TASKS for name in leaf.names),
             len(leaf.values) < leaf.records,
@@ -152,8 +189,9 @@ def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
         lambda leaf: (leaf.last != "id", -len(leaf.names)),
     )
     when = _best(
-        [leaf for leaf in always if _is_time(leaf)],
+        [leaf for leaf in always if _is_time(leaf) or _is_time(leaf, offset="Z")],
         lambda leaf: (
+            _is_time(leaf),
             "occurred" in leaf.last,
             "updated" in leaf.last,
             "source" in leaf.names,  # Debezium: when the database changed, not when it was read
@@ -177,11 +215,11 @@ def _best(leaves: list[_Leaf], rank: Any) -> _Leaf | None:
     return max(leaves, key=rank, default=None)
 
 
-def _is_time(leaf: _Leaf) -> bool:
+def _is_time(leaf: _Leaf, offset: str = "") -> bool:
     if not (leaf.named(_TIME_NAMES) or leaf.last == "at"):
         return False
     try:
-        return all(time_ms(value) is not None for value in leaf.values)
+        return all(time_ms(f"{v}{offset}" if offset else v) is not None for v in leaf.values)
     except Refused:
         return False
 

@@ -29,6 +29,8 @@ from schemas.records import When
 
 _MOST_NAMES: Final = 10_000
 KEPT: Final = "span"  # why nothing came of a record yet
+# Fractions stay as they are spelled: they may lie beyond a double, and nothing here looks at them.
+_value: Final = msgspec.json.Decoder(dict[str, Any], float_hook=str).decode
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Trial:
             mapped = map_record(self.source, record, now)
             if mapped.records and mapped.records[0].topic == TRACES:
                 mapped = self._keep(number, record, mapped)
-            outputs = tuple(msgspec.json.decode(each.value or b"{}") for each in mapped.records)
+            outputs = values_of(mapped)
             self._note(record, mapped, outputs)
             yield Tried(number, record, mapped, outputs)
 
@@ -103,7 +105,7 @@ class Trial:
                 lines += more
             if not state.told:
                 lines += finish(state, Defaults(), self._counts)[1]
-            outputs = tuple(msgspec.json.decode(line) for line in lines)
+            outputs = tuple(map(_value, lines))
             for value in outputs:  # as intake's own outputs have it
                 value["occurred_at"] = serde.epoch_ms(msgspec.convert(value["occurred_at"], When))
             records = [
@@ -215,6 +217,11 @@ def handoffs_of(value: dict[str, Any]) -> list[dict[str, Any]]:
     """The handoffs that an output declares."""
     asked = value.get("handoff", [])
     return asked if isinstance(asked, list) else [asked]
+
+
+def values_of(mapped: MappedRecord) -> tuple[dict[str, Any], ...]:
+    """The decoded values of what a record became, for names and counts."""
+    return tuple(_value(each.value or b"{}") for each in mapped.records)
 
 
 def line_of(number: int, output: Output, value: dict[str, Any]) -> Line:

@@ -167,6 +167,17 @@ def test_a_record_may_be_told_whole(desk: str, tmp_path: Path) -> None:
     assert "line 1: has the members of a record, and not their shape" in wrong.output
 
 
+def test_what_kcat_prints_of_a_record_is_one(desk: str) -> None:
+    printed = {"topic": "desk.events", "partition": 3, "offset": 41, "tstype": "create"}
+    printed |= {"ts": 1772445600000, "broker": 0, "key": "T-1", "headers": ["a", "b"]}
+    given = lines({**printed, "payload": json.dumps(event(1))}, {**printed, "payload": None})
+    told = run("test", desk, "-", lines=given).output
+    assert "T-1  e1, at first" in told
+    assert "left out: the record has no value (tombstone)" in told
+    explained = run("test", desk, "-", "--explain", "1", lines=given).output
+    assert "value.queue  → text" in explained
+
+
 def test_names_that_no_contract_knows(desk: str) -> None:
     contracts = str(EXAMPLES / "debezium-tickets" / "contracts.yaml")
     result = run("test", desk, "-", "--contracts", contracts, lines=lines(event(1)))
@@ -217,6 +228,13 @@ def test_what_people_say_to_alerts_comes_back() -> None:
     found = json.loads(run("test", *arguments, "--output", "json").output)
     assert found["sources"]["pagerduty-alerts"]["alert_actions"] == 2
     assert [len(each["outputs"]) for each in found["records"]] == [0, 1, 1, 0, 0]
+
+
+def test_a_number_beyond_a_double_is_tried_like_any_other(desk: str) -> None:
+    given = json.dumps(event(1, note=0)).replace('"note": 0', '"note": 1e999')
+    assert "with note" in run("test", desk, "-", lines=given).output
+    assert "with note" in run("test", desk, "-", "--explain", "1", lines=given).output
+    assert '"note":1E+999' in run("test", desk, "-", "--output", "json", lines=given).output
 
 
 def test_programs_read_json() -> None:
@@ -327,6 +345,77 @@ def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
     assert "  id:" not in run("draft", "-", lines=lines(told[0], told[0])).output
 
 
+@pytest.mark.parametrize(
+    ("told", "guesses"),
+    [
+        (  # Zendesk: the group is not what is handed on
+            [
+                {"id": f"e{n}", "time": f"2026-03-02T10:0{n}:00Z", "account_id": 1, "subject": "s"}
+                | {"detail": {"id": "12", "group_id": f"g{n % 2}", "subject": "Cannot save"}}
+                for n in range(4)
+            ],
+            [
+                "task: value.detail.id ",
+                "id: value.id ",
+                "stage: value.detail.group_id ",
+                "      subject: value.subject\n",
+                "      detail_subject: value.detail.subject\n",
+            ],
+        ),
+        (  # Opsgenie: names in camel case
+            [
+                {"action": f"a{n % 2}", "alert": {"alertId": "a1", "updatedAt": 1772445600 + n}}
+                for n in range(4)
+            ],
+            ["task: value.alert.alertId ", "occurred_at: value.alert.updatedAt "],
+        ),
+        (  # ServiceNow: values in objects, times in UTC that do not say so
+            [
+                {
+                    "number": {"display_value": "INC1", "value": "INC1"},
+                    "state": {"display_value": f"State {n % 2}", "value": str(n % 2)},
+                    "sys_updated_on": {"value": f"2026-03-02 10:0{n}:00"},
+                }
+                for n in range(4)
+            ],
+            [
+                "task: value.number.value ",
+                'occurred_at: "{value.sys_updated_on.value}Z"  # ',
+                "without an offset in each of them: is it UTC?",
+                "stage: value.state.value ",
+                "      state_display_value: value.state.display_value\n",
+            ],
+        ),
+        (  # HubSpot: a record is a list of events
+            [[{"eventId": n, "objectId": 7, "occurredAt": 1772445600000 + n}] for n in range(3)],
+            [
+                "# Drafted from 3 of 3 records",
+                "task: it.objectId ",
+                "id: it.eventId ",
+                "occurred_at: it.occurredAt ",
+                "  - each: value ",
+            ],
+        ),
+        (  # nothing repeats, so nothing says that it does
+            [{"id": f"x{n}", "at": f"2026-03-02T10:0{n}:00Z"} for n in range(3)],
+            ["task: value.id  # in 3 of 3 records, 3 different values; it never repeats here"],
+        ),
+    ],
+    ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each"],
+)
+def test_a_draft_knows_how_tools_name_things(
+    told: list[Any], guesses: list[str], tmp_path: Path
+) -> None:
+    given = lines(*told)
+    drafted = run("draft", "--topic", "some.topic", "-", lines=given)
+    for guess in guesses:
+        assert guess in drafted.output
+    path = tmp_path / "draft.yaml"
+    path.write_text(drafted.output, encoding="utf-8")
+    assert run("lint", str(path)).exit_code == 0
+    assert "0 refused" in run("test", str(path), "-", lines=given).output
+
+
 # --- how records lie there ---------------------------------------------------------------------
 
 
@@ -383,6 +472,19 @@ def test_a_path_that_no_record_has_is_told(desk: str, tmp_path: Path) -> None:
     assert "which no record has" not in run("test", desk, "-", lines=lines(event(1))).output
     told = json.loads(run("test", str(path), "-", "--output", "json", lines=lines(event(1))).output)
     assert told["sources"]["desk"]["absent"] == {"value.ntoe": "value.note"}
+
+
+def test_the_tasks_of_a_link_are_read(desk: str, tmp_path: Path) -> None:
+    linked = DESK.replace(
+        "    handoff: {to: value.to}",
+        "    handoff: {to: value.to}\n    continues: {tasks: value.parents, workflow: ticket}\n"
+        "    unlinked: {tasks: value.gone, workflow: ticket}",
+    )
+    path = tmp_path / "linked.yaml"
+    path.write_text(linked, encoding="utf-8")
+    told = run("test", str(path), "-", lines=lines(event(1, parents=["T-8", "T-9"]))).output
+    assert "what nothing reads" not in told
+    assert "reads value.gone, which no record has" in told
 
 
 def test_the_source_comes_first(desk: str, tmp_path: Path) -> None:

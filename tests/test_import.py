@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,60 @@ def test_bad_lines_are_named_and_the_others_taken(write: Write) -> None:
     assert "8 records could not be read; the others were imported" in result.stderr
 
 
+FOREIGN = {
+    "Bedrock": [{"toolUse": {"toolUseId": "t", "name": "f", "input": {}}}],
+    "Gemini": [{"functionCall": {"name": "f", "args": {}}}],
+    "Vercel": [{"type": "tool-call", "toolCallId": "t", "toolName": "f", "args": {}}],
+}
+
+
+@pytest.mark.parametrize("whose", FOREIGN)
+@pytest.mark.parametrize("member", ["content", "parts"])
+@pytest.mark.parametrize("format_", ["", "openai-chat"])
+def test_calls_in_a_form_that_is_not_read_are_no_silence(
+    write: Write, whose: str, member: str, format_: str
+) -> None:
+    told = {"messages": [USER, {"role": "assistant", member: FOREIGN[whose]}]}
+    result = handoff(
+        *(["--format", format_] if format_ else []), write("a.jsonl", json.dumps(told))
+    )
+    assert result.exit_code == 2
+    assert re.search(rf"line 1: message 1: it is in the form of .*{whose}", result.stderr)
+    beside = {"role": "assistant", member: FOREIGN[whose], "tool_calls": [CALL]}
+    assert handoff(write("b", json.dumps({"messages": [USER, beside, ANSWER]}))).exit_code == 0
+
+
+def test_calls_of_other_kinds_have_their_answers(write: Write) -> None:
+    custom = {"id": "c", "type": "custom", "custom": {"name": "shell", "input": "ls"}}
+    chat = [
+        {"role": "assistant", "tool_calls": [custom]},
+        {"role": "tool", "tool_call_id": "c", "content": "a.txt"},
+    ]
+    items = [
+        {"type": "custom_tool_call", "call_id": "c", "name": "shell", "input": "ls"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "a.txt"},
+        {"type": "mcp_call", "id": "m", "name": "look", "arguments": "{}", "output": '{"n": 2}'},
+        {"type": "mcp_call", "id": "n", "name": "look", "arguments": "{}", "error": "gone"},
+    ]
+    blocks = [
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u"}]},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+    ]
+    answer = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}
+    for told, contexts in (
+        (chat, [{"shell": "a.txt"}]),
+        ({"input": items}, [{"shell": "a.txt"}, {"look": {"n": 2}, "n": 2}, {}]),
+        (
+            {"messages": [{"role": "assistant", "content": blocks}, answer]},
+            [{"query": "q", "web_search": [{"url": "u"}]}, {}],
+        ),
+    ):
+        result = handoff(write("a.json", json.dumps(told)))
+        assert [each["context"] for each in outputs(result)] == contexts
+        assert "left out" not in result.stderr
+
+
 A2A = {"message": {"role": "ROLE_USER", "parts": [{"text": "hi"}], "messageId": "m"}}
 MCP = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x"}}
 
@@ -165,6 +220,8 @@ MCP = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x"
         (json.dumps({"object": "chat.completion.chunk"}), "a streamed answer"),
         (json.dumps({"resourceLogs": []}), "logs or metrics of OpenTelemetry"),
         (json.dumps({"task_id": "1", "tool": "x", "workflow": "w"}), "a tool output already"),
+        (json.dumps({"parts": [{"part_kind": "user-prompt"}], "kind": "request"}), "Pydantic AI"),
+        ('data: {"object": "chat.completion.chunk"}\n\ndata: [DONE]\n', "a streamed answer"),
         (json.dumps({"a": 1}), "its format is not known; handoff import reads openai-chat"),
         ("a,b\n1,2\n", "no column names the task; say which with --task COLUMN"),
         ("<a", "it is no XML"),
@@ -289,6 +346,18 @@ XES = """<?xml version="1.0"?><log xmlns="http://www.xes-standard.org/"><trace>
 <event><string key="concept:name" value="decide"/>
 <date key="time:timestamp" value="2024-05-02T08:00:00Z"/></event>
 </trace></log>"""
+
+
+def test_columns_that_lie_oddly_lose_nothing(write: Write) -> None:
+    head = 'case,"the\nactivity",note,note\n'
+    (output,) = lines(write("a.csv", f"{head}1,open,x,y\n"))
+    assert output["context"] == {"the\nactivity": "open", "note": "x", "note_2": "y"}
+    result = handoff(write("b.csv", f"{head}1,open,x,y,\n1,open,x,y,z\n"))
+    assert len(outputs(result)) == 1
+    assert "line 4: it has 5 values, and the header names 4 columns" in result.stderr
+    nothing = handoff(write("c.csv", head))
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "it holds no record, row or event" in nothing.stderr
 
 
 def test_an_xes_event_is_an_output(write: Write) -> None:
@@ -454,6 +523,8 @@ SAMPLES: list[tuple[str, Any]] = [
         "langfuse",
         {"observations": [{"id": "o", "traceId": "t", "type": "TOOL", "name": "f", "output": "x"}]},
     ),
+    ("langfuse", {"id": "o", "traceId": "t", "sessionId": "s", "type": "TOOL", "name": "f"}),
+    ("otel-genai", otlp(**{"openinference.span.kind": "TOOL", "output.value": "x"})),
     ("tau2", {"simulations": [{"task_id": "1", "messages": [USER, LAST]}]}),
     ("toolbench", {"answer_generation": {"train_messages": [[USER, LAST]]}}),
 ]

@@ -347,6 +347,22 @@ TIMES: list[tuple[Any, int | str]] = [
     ("1772445600", NOW),
     ("1772445600.500", NOW + 500),
     (" 1772445600000 ", NOW),
+    ("2026-03-02T10:00Z", NOW),
+    ("20260302T100000Z", NOW),
+    ("2026-03-02t10:00:00.000000000z", NOW),
+    ("2026-03-02 10:00:00 UTC", NOW),
+    ("2026-03-02 11:00:00 +0100", NOW),
+    ("2026-03-02T11:00:00.5+01:00[Europe/Berlin]", NOW + 500),
+    ("2026-03-02T10:00:00Z[UTC]", NOW),
+    ("Mon, 02 Mar 2026 10:00:00 GMT", NOW),
+    ("Mon, 2 Mar 2026 12:00:00 +0200 (EET)", NOW),
+    ("2 Mar 2026 10:00 -0000", NOW),
+    (20260302100000, "in digits"),
+    ("20260302100000", "in digits"),
+    ("Mon, 02 Mar 2026 10:00:00 EST", "no time"),
+    ("2026-03-02T10:00:00[Europe/Berlin]", "no time"),
+    ("20260302T100000", "without an offset"),
+    ("2026-03-02 10:00", "without an offset"),
     ("2026-03-02T10:00:00", "without an offset"),
     ("2026-03-02", "without an offset"),
     ("yesterday", "no time"),
@@ -460,3 +476,9 @@ def test_the_source_that_wants_the_most_of_a_topic_decides_its_start(
     lies = {each.id: sources.to_json(each) for each in found}
     tables = build_tables({sources.TOPIC: lies}, None)
     assert tables.topics["desk.events"].begin == begin
+
+
+def test_white_space_is_no_id() -> None:
+    code, message = refused(entry(task="value.x"), event(x=" \t"))
+    assert code == "member_missing"
+    assert "value.x" in message

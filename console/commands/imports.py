@@ -133,6 +133,8 @@ def _nothing(found: Import) -> str:
         return (
             "no record of it could be read" if not found.records else "what was read shows no work"
         )
+    if not found.records:
+        return "it holds no record, row or event"
     if found.counts.left_out:
         return "all that it shows was left out, as told above"
     return "no message in it calls a tool or says anything, and no span is of an agent or a tool"

@@ -18,7 +18,7 @@ from console.samples import Samples
 from console.source_draft import NothingToDraftError, draft_source
 from console.source_judged import JudgedOutputs
 from console.source_report import as_json, summarise, tell
-from console.source_trial import Trial, Tried, line_of, written
+from console.source_trial import Trial, Tried, line_of, values_of, written
 from processors.intake.compiled import CompiledSource, compile_source
 from processors.intake.mapping import explain
 from processors.intake.source_spans import TRACES
@@ -251,8 +251,7 @@ def _explain(trials: dict[str, Trial], given: Samples, now: int, wanted: int) ->
             ended = "" if step.ended == step.path else f"  ended after {step.ended}"
             output.say(f"{step.member}: {step.path}  → {step.found}{ended}")
         if all(each.topic != TRACES for each in mapped.records):
-            values = tuple(msgspec.json.decode(each.value or b"{}") for each in mapped.records)
-            tell(Tried(number, record, mapped, values))
+            tell(Tried(number, record, mapped, values_of(mapped)))
         for made in mapped.records:
             output.line(written(made))
         return

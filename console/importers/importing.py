@@ -16,7 +16,7 @@ from processors.intake.transcripts import otel, spans
 from processors.intake.transcripts.building import Builder, Counts, Defaults, shortened
 from processors.intake.transcripts.conversations import Clock, Conversation, Conversations
 from processors.intake.transcripts.errors import TranscriptError
-from processors.intake.transcripts.formats import READERS, detect, read
+from processors.intake.transcripts.formats import READERS, STREAMED, detect, read
 from processors.intake.transcripts.steps import Used
 
 FORMATS = (*READERS, "csv", "xes")
@@ -27,6 +27,7 @@ _TRACE_BYTES = 64 << 20  # of spans that wait for the rest of their traces
 _TOLD_TRACES = 10_000
 _SUFFIXES = re.compile(r"(\.(gz|jsonl?|ndjson|csv|xes|xml|pb|bin|request|response))+$", re.I)
 _HEAD = 4096
+_EVENT_STREAM = re.compile(rb"\s*(?:event: *\S+\r?\n)?data: *[{\[]")  # server-sent events
 
 
 class Options(Struct, frozen=True):
@@ -91,6 +92,8 @@ class Import:
             raise TranscriptError(
                 "the file is empty; transcripts, traces or an event log are expected"
             )
+        if not wanted and _EVENT_STREAM.match(head):
+            raise TranscriptError(STREAMED)
         if wanted == "xes" or (not wanted and begin == b"<"):
             yield from self._table(path, "xes", stream)
         elif wanted == "otel-genai" and begin not in (b"{", b"["):

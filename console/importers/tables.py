@@ -75,12 +75,19 @@ def csv_events(
         mark = header[4:5] if header.startswith("sep=") else ""  # a first line that Excel reads
         if mark:
             header, first = text.readline(), 3
+        while header.count('"') % 2 and (more := text.readline()):  # a name over several lines
+            header, first = header + more, first + 1
         mark = mark or max(_MARKS, key=_QUOTED.sub("", header).count)
-        names = next(csv.reader([header], delimiter=mark), [])
+        names = _told_apart(next(csv.reader(io.StringIO(header, newline=""), delimiter=mark), []))
         chosen = _chosen(columns, names, mark)
         numbers: dict[str, int] = {}
         for row, values in enumerate(csv.reader(text, delimiter=mark), start=first):
-            if values:
+            if any(values[len(names) :]):
+                yield TranscriptError(
+                    f"line {row}: it has {len(values)} values, and the header names {len(names)} "
+                    "columns; put quotes around what holds the sign between columns"
+                )
+            elif values:
                 held = {n: v for n, v in zip(names, values, strict=False) if v}
                 yield _event(f"line {row}", held, chosen, clock, numbers)
     except UnicodeDecodeError:
@@ -89,6 +96,16 @@ def csv_events(
         raise TranscriptError(f"it is no CSV: {error}") from None
     finally:
         text.detach()
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """The names of columns; a name that comes again gets a number: `note`, `note_2`."""
+    counts: dict[str, int] = {}
+    found = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        found.append(name if counts[name] == 1 else f"{name}_{counts[name]}")
+    return found
 
 
 def is_csv(head: bytes) -> bool:

@@ -9,7 +9,7 @@ from schemas import paths, templates
 from schemas.cel.syntax import parse
 from schemas.cel.tree import ContextMember, Index, Literal, Member, Select
 from schemas.paths import Step, Where, index_of
-from schemas.sources import ROOTS, CurrentStage, Expr, Source, TextValue
+from schemas.sources import LINKS, ROOTS, CurrentStage, Expr, Source, TextValue
 
 # Names from the root `value` on; every element of a list is `[]`.
 Place = tuple[str, ...]
@@ -17,7 +17,7 @@ ITEM: Final = "[]"
 _MOST_PLACES: Final = 200
 # Members that are no expressions, or that are looked at apart.
 _PLAIN: Final = frozenset(
-    {"when", "accepts", "carries", "context", "retracted", "handoff", "ack", "alert"}
+    {"when", "accepts", "carries", "context", "retracted", "handoff", "ack", "alert", *LINKS}
 )
 
 
@@ -75,6 +75,7 @@ class _Reads:
             if context is not None:
                 shared += list(context.named.values())
                 shared += [context.spread] if context.spread is not None else []
+            shared += [link.tasks for name in LINKS if (link := getattr(emit, name)) is not None]
             for part in (*emit.handoff, *filter(None, (emit.ack, emit.alert))):
                 shared += list(_exprs(part))
             for expr in shared:

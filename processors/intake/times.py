@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -20,17 +21,24 @@ _YEAR_1990: Final = 631_152_000
 _SECONDS_END: Final = 31_536_000_000
 _FACTORS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
-_SHORT_OFFSET: Final = re.compile(r"([+-]\d\d)(\d\d)?$", re.ASCII)
-_WITHOUT_OFFSET: Final = re.compile(
-    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?", re.ASCII
+_OFFSET: Final = re.compile(
+    r" ?(?:(?P<offset>[+-]\d\d(?::?\d\d)?)|Z|z|UTC|GMT)(?:\[[\w/+-]+\])?$", re.ASCII
 )
+_MAIL_DATE: Final = re.compile(
+    r"(?:[A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} \d\d:\d\d(?::\d\d)? "
+    r"(?:GMT|UTC|UT|[+-]\d{4})(?: \([A-Za-z ]+\))?",
+    re.ASCII,
+)
+# 20260301090000 is a date and a time in digits, and no milliseconds of the year 2612.
+_DIGITS_FROM: Final = 1990_01_01_00_00_00
+_DIGITS_TO: Final = 2100_01_01_00_00_00
 _DIGITS_MOST: Final = 40
-_datetime: Final = msgspec.json.Decoder(datetime).decode
 
 
 def time_ms(value: Any, unit: str | None = None) -> int:
-    """A time: RFC 3339 with an offset, or a number, which may be quoted, in seconds, milli-, micro-
-    or nanoseconds since 1970. Raises `Refused` with a sentence that says what to do."""
+    """A time: ISO 8601 with an offset, the date of an e-mail, or a number, which may be quoted, in
+    seconds, milli-, micro- or nanoseconds since 1970. Raises `Refused` with a sentence that says
+    what to do."""
     if type(value) is int:
         return _number(value, unit)
     if type(value) is str:
@@ -55,6 +63,12 @@ def _utc(text: str) -> int | None:
 
 
 def _number(value: int | Decimal, unit: str | None) -> int:
+    if unit is None and _DIGITS_FROM <= value < _DIGITS_TO:
+        _refuse(
+            "is a number like 20260301090000, most likely a date and a time in digits, and nobody "
+            "says their offset; take another path, or say its unit (unit: ms) where it counts "
+            "since 1970"
+        )
     chosen = unit or _unit(value)
     if chosen is None:
         _refuse(
@@ -84,30 +98,38 @@ def _unit(value: int | Decimal) -> str | None:
 
 
 def _text(text: str) -> int:
-    if _WITHOUT_OFFSET.fullmatch(text):
-        _refuse(
-            "is a time without an offset, and it could be anywhere's; add it with a template, such "
-            'as "{value.created}Z" for UTC, or "{value.created}+02:00"'
-        )
-    spelled = text if text[-1:] in "Zz" else _SHORT_OFFSET.sub(_with_colon, text)
     try:
-        when = _datetime(msgspec.json.encode(spelled))
+        when = _mail_date(text) if _MAIL_DATE.fullmatch(text) else _iso_8601(text)
         if when.tzinfo is None:
-            raise ValueError
+            _refuse(
+                "is a time without an offset, and it could be anywhere's; add it with a template, "
+                'such as "{value.created}Z" for UTC, or "{value.created}+02:00"'
+            )
         ms = (when - _EPOCH) // _MS
-    except (msgspec.DecodeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         _refuse(
-            "is text that is no time; it must be RFC 3339, such as 2026-03-01T09:00:00Z, or a "
-            "number since 1970"
+            "is text that is no time; it must be RFC 3339, such as 2026-03-01T09:00:00Z, another "
+            "spelling of ISO 8601, the date of an e-mail, or a number since 1970"
         )
     if not FIRST_MS <= ms <= LAST_MS:
         _refuse("lies outside of the years 1 to 9999")
     return ms
 
 
-def _with_colon(match: re.Match[str]) -> str:
-    """+0200 and +02 as RFC 3339 has them: +02:00."""
-    return f"{match[1]}:{match[2] or '00'}"
+def _iso_8601(text: str) -> datetime:
+    """ISO 8601 in any spelling, and as Java and Ruby add the zone: `+01:00[Europe/Berlin]`, ` UTC`,
+    ` +0100`. Without `tzinfo` where no offset is said; raises ValueError."""
+    return datetime.fromisoformat(_OFFSET.sub(_plain_offset, text))
+
+
+def _plain_offset(match: re.Match[str]) -> str:
+    return match["offset"] or "Z"
+
+
+def _mail_date(text: str) -> datetime:
+    """The date of an e-mail or of HTTP (RFC 5322, RFC 9110). Raises ValueError."""
+    when = parsedate_to_datetime(text)
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when  # -0000 is UTC
 
 
 def _refuse(message: str) -> NoReturn:

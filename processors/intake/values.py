@@ -114,9 +114,10 @@ def kind_of(value: Any) -> str:
 
 def name_text(value: Any) -> str | None:
     """A value as a name or an id: text as it is, a whole number as it is spelled; None where there
-    is none. Raises `Refused` for what is neither."""
+    is none, or nothing but white space: that would make one task of all that have none. Raises
+    `Refused` for what is neither."""
     if type(value) is str:
-        return value or None
+        return value if value and not value.isspace() else None
     if value is None:
         return None
     if type(value) is int:

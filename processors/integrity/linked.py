@@ -70,7 +70,7 @@ def _judge_linked(
     following, effects = take_output(task, output, event, digest, tables, now, limits)
     effects += links.news(before, following, event.occurred_at)
     following = replace(following)
-    effects += links.moved(following, output, event.occurred_at)
+    effects += links.moved(task, following, output, event.occurred_at)
     return following, effects
 
 

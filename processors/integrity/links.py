@@ -4,8 +4,8 @@ What a task knows goes down to those that continue it, event by event. Where the
 that what was handed to them counts as accepted. Handoffs never move. Messages travel over
 `handoff.internal.links`, in the transactions of the inputs that cause them.
 
-A cycle does no harm: an event is known by where its record lies, and nobody takes it twice. Where
-it is seen, the link that closes it is refused.
+A cycle does no harm: an event is known by where its record lies, and nobody takes it twice. The
+link that closes it is refused, and no other one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -51,6 +51,7 @@ def declared(
             effects += _refused(step, tables, name, why)
         elif not any(_is(parent, workflow, id_) for parent in following.parents):
             following.parents = (*following.parents, Parent(workflow, id_))
+            following.told = None  # the new one knows nothing of where this task is
             following.wait_until = step.now + wait_ms
             effects.append(_to(following, workflow, id_, "linked", step.occurred_at))
     for name in tasks_named(output.continued_by):
@@ -221,23 +222,41 @@ def news(before: Task, after: Task, at: int) -> Iterator[Effect]:
         return  # so those that wait for its answer wait on
     first = not _knows_anything(before)
     known = children if first else [child for child in children if child in before.children]
-    if first or (after.parents is not before.parents and above(after) != above(before)):
+    began = {each.id for each in after.open} - {each.id for each in before.open}
+    further = after.parents is not before.parents and above(after) != above(before)
+    if first or began or further:
         for child in known:
             yield _caught_up(after, child, at)
 
 
-def moved(task: Task, output: ToolOutput, at: int) -> Iterator[Effect]:
-    """Tell those that a task continues where it is, where that has changed; `told` is set."""
-    if not task.parents or not output.accepts or output.stage not in ("", task.stage):
+def moved(before: Task, task: Task, output: ToolOutput, at: int) -> Iterator[Effect]:
+    """Tell those that a task continues where it is, where that has changed, and that it left the
+    stage before by a handoff that nobody declared; `told` is set."""
+    if not task.parents:
+        return
+    if before.told is not None and _went_by_itself(before, task, output):
+        stage, tool, team = before.told
+        if stage == before.stage and not team.endswith("/"):
+            yield from _tell_place(task, Whereabouts(task.workflow, stage, tool, at), team, True)
+    if not output.accepts or output.stage not in ("", task.stage):
         return
     here = (task.stage, output.tool, f"{output.team or ''}{'/' if task.left else ''}")
     if task.told != here:
         task.told = here
         where = Whereabouts(task.workflow, task.stage, output.tool, at)
-        for parent in task.parents:
-            yield _to(
-                task, *_key(parent), "moved", at, where=where, team=output.team, left=task.left
-            )
+        yield from _tell_place(task, where, output.team, task.left)
+
+
+def _went_by_itself(before: Task, after: Task, output: ToolOutput) -> bool:
+    """Whether an output was the first one at the next stage, and a handoff to there began by it."""
+    at_next = after.stage != before.stage and after.hops > before.hops
+    return at_next and not (output.handoff or after.handed)  # handed: from the next stage already
+
+
+def _tell_place(task: Task, where: Whereabouts, team: str | None, left: bool) -> Iterator[Effect]:
+    at = where.stage_at
+    for parent in task.parents:
+        yield _to(task, *_key(parent), "moved", at, where=where, team=team or None, left=left)
 
 
 def stage_of(where: Whereabouts, workflow: str) -> str:
@@ -305,6 +324,13 @@ def parent_of(task: Task, message: LinkMessage) -> Parent | None:
     return next((parent for parent in task.parents if _is(parent, *other)), None)
 
 
+def _goes_round(task: Task, message: LinkMessage) -> bool:
+    """Whether the circle that a parent tells of is closed: one of it continues this task. Where
+    none does, the link that would close it is on its way, and is refused when it comes here."""
+    circle = {state_key(message.of_workflow, message.of_task_id), *message.above}
+    return any(state_key(*_key(child)) in circle for child in task.children)
+
+
 def taken(
     task: Task, message: LinkMessage, step: StepContext, tables: RegistrySnapshot
 ) -> tuple[Task, list[Effect]]:
@@ -333,6 +359,7 @@ def taken(
             return task, _refused(step, tables, name, why)
         if parent is None:
             following.parents = (*task.parents, Parent(*other))
+            following.told = None
             effects.append(_to(following, *other, "linked", at))
     elif message.kind in ("refused", "unlinked"):
         following.parents = tuple([each for each in task.parents if each is not parent])
@@ -346,12 +373,15 @@ def taken(
             more = replace(parent, above=(*parent.above, root))
             following.parents = tuple([more if p is parent else p for p in task.parents])
     elif message.kind == "caught_up" and parent is not None:
-        if state_key(task.workflow, task.task_id) in message.above:
+        own = state_key(task.workflow, task.task_id)
+        if own in message.above and _goes_round(task, message):
             following.parents = tuple([each for each in task.parents if each is not parent])
             effects.append(_to(following, *other, "unlinked", at))
             effects += _refused(step, tables, name, "cycle")
             return following, effects
-        answered = replace(parent, answered=True, above=tuple(message.above))
+        beyond = tuple([key for key in message.above if key != own])
+        answered = replace(parent, answered=True, above=beyond)
+        following.told = None  # the parent may have handed off anew, and hears of the next output
         following.parents = tuple([answered if p is parent else p for p in task.parents])
         where, before = message.where, task.whence
         later = where is not None and (before is None or before.stage_at <= where.stage_at)

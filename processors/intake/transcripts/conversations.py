@@ -251,14 +251,10 @@ class Conversations:
     def _steps(
         self, known: _Known, message: Message, number: int, at: int, seen: "_Lazy | None"
     ) -> Iterator[Step]:
-        for result in message.results:
-            opened = _pop(known.open, result)
-            if message.by_user:
-                self._counts.leave_out("a tool that the user called, and no agent")
-            elif opened is None:
-                self._counts.leave_out("an answer to a call that is not there")
-            else:
-                yield self._answered(opened, at, result, seen)
+        called = {call.id for call in message.calls}
+        yield from self._results(
+            known, message, [r for r in message.results if r.id not in called], at, seen
+        )
         if message.agent and message.agent != known.builder.agent:
             yield Became(message.agent)
         if message.role in ("user", "assistant") and message.text.strip():
@@ -266,6 +262,27 @@ class Conversations:
         for order, call in enumerate(message.calls):
             opened = _Open(f"{number}.{order}", call, message.agent)
             known.open.setdefault(call.id, []).append(opened)
+        # A tool that the model's own server ran: its answer is in the message of its call.
+        yield from self._results(
+            known, message, [r for r in message.results if r.id in called], at, seen
+        )
+
+    def _results(
+        self,
+        known: _Known,
+        message: Message,
+        results: list[ToolAnswer],
+        at: int,
+        seen: "_Lazy | None",
+    ) -> Iterator[Step]:
+        for result in results:
+            opened = _pop(known.open, result)
+            if message.by_user:
+                self._counts.leave_out("a tool that the user called, and no agent")
+            elif opened is None:
+                self._counts.leave_out("an answer to a call that is not there")
+            else:
+                yield self._answered(opened, at, result, seen)
 
     def _answered(self, opened: _Open, at: int, result: ToolAnswer, seen: "_Lazy | None") -> Step:
         call = opened.call

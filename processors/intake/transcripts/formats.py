@@ -138,6 +138,10 @@ GEMINI = (
     "this is a request or answer of Gemini's own API, which handoff import does not read; export "
     "OpenTelemetry traces of the agent, or record it through an OpenAI-compatible endpoint"
 )
+PYDANTIC_AI = (
+    "this is a message of Pydantic AI, which handoff import does not read; export OpenTelemetry "
+    "traces of the agent"
+)
 STREAMED = (
     "this is a piece of a streamed answer; handoff import does not put them together; record the "
     "requests, which hold the whole history"
@@ -203,12 +207,14 @@ def _untaken(value: dict[str, Any]) -> str:
         return OTHER_SIGNAL
     if "contents" in value or "candidates" in value:
         return GEMINI
+    if "parts" in value and value.get("kind") in ("request", "response"):
+        return PYDANTIC_AI
     if "jsonrpc" in value:
         method = text_of(value.get("method"))
         a2a = method[:1].isupper() or method.startswith(("message/", "tasks/", "agent/"))
         return A2A if a2a or "contextId" in str(value.get("result"))[:2000] else MCP
     if text_of(value.get("role")).startswith("ROLE_") or (
-        "parts" in value and ("messageId" in value or "kind" in value)
+        "parts" in value and ("messageId" in value or value.get("kind") == "message")
     ):
         return A2A
     message = value.get("message")
@@ -272,7 +278,7 @@ def _is_agents_sdk(value: dict[str, Any]) -> bool:
 
 
 def _is_langfuse(value: dict[str, Any]) -> bool:
-    if isinstance(value.get("observations"), list):
+    if isinstance(value.get("observations"), list) or langfuse.is_observation(value):
         return True
     return isinstance(of(value, "trace", "observations"), list) or _is_chatml(value)
 
@@ -305,13 +311,22 @@ def _is_responses(value: dict[str, Any]) -> bool:
     return isinstance(given, str) and "model" in value
 
 
+_RESPONSE_ITEMS: Final = (
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "mcp_call",
+)
+
+
 def _dialect(messages: list[Any]) -> str:
     """Whose messages these are."""
     for each in messages:
         kind = of(each, "type")
         if kind == "constructor" or (kind in ("human", "ai") and "role" not in each):
             return "langchain"
-        if kind in ("function_call", "function_call_output"):
+        if kind in _RESPONSE_ITEMS:
             return "openai-responses"
         for block in items(of(each, "content")):
             if of(block, "type") in ("tool_use", "tool_result"):

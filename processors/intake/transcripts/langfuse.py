@@ -14,7 +14,11 @@ _TOOL_OPERATION = "execute_tool"
 
 
 def read(value: Any) -> list[Span]:
-    """The spans of one exported trace. Raises `TranscriptError` for what is none."""
+    """The spans of one exported trace, or of one observation. Raises `TranscriptError` for what is
+    none."""
+    if is_observation(value):
+        session, name = value.get("sessionId"), value.get("traceName")
+        return [_span(value, text_of(session), text_of(name))]
     found = value.get("observations") if isinstance(value, dict) else None
     if not isinstance(found, list):
         found = of(value, "trace", "observations")
@@ -23,6 +27,12 @@ def read(value: Any) -> list[Span]:
     session = text_of(of(value, "trace", "sessionId") or of(value, "sessionId"))
     name = text_of(of(value, "trace", "name") or of(value, "name"))
     return [_span(each, session, name) for each in found]
+
+
+def is_observation(value: Any) -> bool:
+    """Whether a value is an observation alone, as an export of observations has it a line."""
+    kinds = ("SPAN", "EVENT", *_KINDS)
+    return "traceId" in value and "spanId" not in value and of(value, "type") in kinds
 
 
 def read_chatml(id_: str, value: Any) -> Span:

@@ -23,6 +23,20 @@ _CLASSES = {
 }
 _NO_AGENT = {"", "model", "assistant", "user", "agent"}  # names that name nobody
 _UNTAKEN = {"reasoning", "thinking", "redacted_thinking", "item_reference"}
+_CALL_ITEMS = {"function_call": "arguments", "custom_tool_call": "input"}
+_ANSWER_ITEMS = ("function_call_output", "custom_tool_call_output")
+# Members and types of parts that hold a call or its answer, and whose they are: to leave one out
+# would lose what a tool did, without a word.
+_FOREIGN_MEMBERS = {
+    "toolUse": "Amazon Bedrock's Converse API",
+    "toolResult": "Amazon Bedrock's Converse API",
+    "functionCall": "Gemini's own API",
+    "functionResponse": "Gemini's own API",
+    "function_call": "Gemini's own API",
+    "function_response": "Gemini's own API",
+    "toolCallId": "the Vercel AI SDK",
+    "part_kind": "Pydantic AI",
+}
 
 
 class ToolCall(Struct):
@@ -67,7 +81,7 @@ def is_message(value: Any) -> bool:
         return "kwargs" in value
     if kind in ("human", "ai", "system", "tool", "function"):
         return "content" in value or isinstance(value.get("data"), dict)
-    return kind in ("function_call", "function_call_output", "reasoning")
+    return kind in ("reasoning", *_CALL_ITEMS, *_ANSWER_ITEMS)
 
 
 def read_messages(values: list[Any]) -> list[Message]:
@@ -99,15 +113,23 @@ def read_message(value: Any, number: int = 0) -> Message:
 
 def _plain(value: dict[str, Any], at: int | None, number: int) -> Message:
     kind = text_of(value.get("type"))
-    if kind == "function_call":
-        call = ToolCall(text_of(value.get("call_id")), _name(value, number), value.get("arguments"))
+    if kind in _CALL_ITEMS:
+        given = value.get(_CALL_ITEMS[kind])
+        call = ToolCall(text_of(value.get("call_id")), _name(value, number), given)
         return Message("assistant", calls=[call], at=at)
-    if kind == "function_call_output":
+    if kind == "mcp_call":  # the call and its answer in one
+        return _mcp_call(value, at, number)
+    if kind in _ANSWER_ITEMS:
         failed = value.get("status") in ("incomplete", "failed")
         result = ToolAnswer(text_of(value.get("call_id")), _joined(value.get("output")), failed)
         return Message("tool", results=[result], at=at)
     if kind in _UNTAKEN or kind.endswith("_call"):
         return Message("system", at=at)
+    if not value.get("tool_calls"):
+        for block in (
+            n for m in ("content", "parts", "toolInvocations") for n in items(value.get(m))
+        ):
+            _check_block(block, number)
     role = text_of(value.get("role")) or kind
     role = _CLASSES.get(role, _ROLES.get(role, role)).lower()
     if not role:
@@ -122,6 +144,26 @@ def _plain(value: dict[str, Any], at: int | None, number: int) -> Message:
     message.calls = _tool_calls(value, number)
     _take_blocks(message, value.get("parts", value.get("content")), number)
     return message
+
+
+def _mcp_call(value: dict[str, Any], at: int | None, number: int) -> Message:
+    id_, error = text_of(value.get("id")), value.get("error")
+    answer = ToolAnswer(id_, value.get("output") if error is None else error, error is not None)
+    call = ToolCall(id_, _name(value, number), value.get("arguments"))
+    return Message("assistant", calls=[call], results=[answer], at=at)
+
+
+def _check_block(block: Any, number: int) -> None:
+    """Raise `TranscriptError` for a part that shows the work of a tool in a form not read here."""
+    if not isinstance(block, dict):
+        return
+    for name, whose in _FOREIGN_MEMBERS.items():
+        if name in block:
+            raise TranscriptError(
+                f"message {number}: it is in the form of {whose} ({name}), which is not read; "
+                "export OpenTelemetry traces of the agent, or record it through an "
+                "OpenAI-compatible endpoint"
+            )
 
 
 def _tool_results(value: dict[str, Any], number: int) -> list[ToolAnswer]:
@@ -153,11 +195,11 @@ def _tool_calls(value: dict[str, Any], number: int) -> list[ToolCall]:
         raise TranscriptError(f"message {number}: tool_calls is no list")
     found = []
     for call in calls:
-        function = of(call, "function")
+        function = of(call, "function") or of(call, "custom")
         named = function if isinstance(function, dict) else call
         if not isinstance(named, dict):
             raise TranscriptError(f"message {number}: a tool call is no object")
-        given = named.get("arguments", named.get("args"))
+        given = named.get("arguments", named.get("args", named.get("input")))
         found.append(ToolCall(text_of(call.get("id")), _name(named, number), given))
     legacy = value.get("function_call") or of(value, "additional_kwargs", "function_call")
     if legacy and not found:
@@ -183,7 +225,7 @@ def _take_blocks(message: Message, content: Any, number: int) -> None:
                 message.calls.append(
                     ToolCall(text_of(block.get("id")), _name(block, number), given)
                 )
-        elif kind in ("tool_result", "tool_call_response"):
+        elif kind == "tool_call_response" or kind.endswith("tool_result"):  # a server's too
             message.results.append(_block_result(block))
         elif kind not in _UNTAKEN:
             text = of(block, "text")

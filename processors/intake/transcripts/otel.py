@@ -3,7 +3,8 @@
 OTLP/JSON (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding), its protobuf form
 where `opentelemetry-proto` is installed, and the JSON that Python's console exporter prints. Read
 are the attributes `gen_ai.*` (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/) and
-the events that came before them (`gen_ai.user.message` and so on).
+the events that came before them (`gen_ai.user.message` and so on); of OpenInference the spans of
+agents and tools.
 """
 
 import base64
@@ -26,6 +27,8 @@ _KINDS: Final[dict[str, Kind]] = {
     "generate_content": "chat",
     "handoff": "handoff",
 }
+# Of the convention OpenInference: https://arize-ai.github.io/openinference/spec/
+_OPEN_INFERENCE: Final[dict[str, Kind]] = {"TOOL": "tool", "AGENT": "agent"}
 _ERROR_CODES = (2, "2", "STATUS_CODE_ERROR", "ERROR")
 
 
@@ -137,8 +140,9 @@ def _made(
     if not (trace and id_):
         raise TranscriptError("a span has no traceId or no spanId")
     kind = _KINDS.get(text_of(held.get("gen_ai.operation.name")), "other")
-    if kind == "other" and "gen_ai.tool.name" in held:
-        kind = "tool"
+    if kind == "other":
+        kind = _OPEN_INFERENCE.get(text_of(held.get("openinference.span.kind")), "other")
+        kind = "tool" if "gen_ai.tool.name" in held else kind
     made = Span(
         trace,
         id_,
@@ -153,7 +157,7 @@ def _made(
     )
     agent = text_of(_first(held, names.agent))
     if kind == "tool":
-        made.name = text_of(held.get("gen_ai.tool.name"))
+        made.name = text_of(_first(held, ("gen_ai.tool.name", "tool.name")))
         made.name = made.name or text_of(span.get("name")).removeprefix("execute_tool ")
         made.call_id = text_of(held.get("gen_ai.tool.call.id"))
         made.arguments = _recorded(_first(held, names.arguments))
