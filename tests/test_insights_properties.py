@@ -16,7 +16,8 @@ from processors.insights import edges, patterns, state
 from processors.insights.advance import advance
 from processors.insights.limits import Limits
 from processors.insights.processor import FEED, INSIGHTS
-from processors.insights.state import DayState, EdgeState, Entry, Fed, State
+from processors.insights.runs import MAX_OPEN
+from processors.insights.state import DayState, EdgeState, Entry, Fed, Runs, State
 from processors.timeline import Timeline
 from schemas.feed import (
     EDGE_COUNTS,
@@ -371,6 +372,9 @@ def in_bounds(found: State) -> None:
     """The bounds that the docstring of `advance` gives."""
     if isinstance(found, DayState):
         assert len(found.hours) <= 24
+        return
+    if isinstance(found, Runs):
+        assert len(found.open) <= MAX_OPEN
         return
     entry = found if isinstance(found, Entry) else found.bare
     if entry is not None:

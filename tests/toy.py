@@ -25,6 +25,7 @@ from schemas.flow import (
     Publish,
     Record,
     Refused,
+    StateTold,
     TableChanged,
     TimerFired,
 )
@@ -66,6 +67,7 @@ def advance(
     """One more; published as a `DeadLetter`, the smallest record there is."""
     if not isinstance(given, InputEvent):
         assert state is not None
+        assert not isinstance(given, StateTold)  # it tells no other state
         return wake(state, given, tables, now)
     assert isinstance(given.body, ToolOutput)
     what, key = given.body.tool, given.body.task_id
