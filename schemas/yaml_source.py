@@ -226,7 +226,9 @@ class _Builder:
                 continue
             key = self._scalar(key_node, at)
             if not isinstance(key, str):
-                key = json.dumps(key)  # JSON has text keys only: true, 1 and null by their text
+                # JSON has text keys only. Numbers as they are spelled: 007 is an id and not 7.
+                numeric = isinstance(key, (int, float)) and not isinstance(key, bool)
+                key = str(key_node.value) if numeric else json.dumps(key)
             if key in found:
                 first = self.location.lines[*at, key]
                 self.problems.append(

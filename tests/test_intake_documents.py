@@ -105,3 +105,12 @@ def test_agents_by_a_decoder_that_makes_outputs(tmp_path: Path) -> None:
     assert made_span["replaced"] == {"workflow": "triage-bot"}
     assert made_span["run"] == "5b8e"
     assert made_span["quiet"] == 10_000
+
+
+def test_keys_of_a_table_are_read_as_they_are_spelled(tmp_path: Path) -> None:
+    path = tmp_path / "sources.yaml"
+    table = "{22741: a, 007: b, 7: c, 010: d, 1.10: e, yes: f, true: g}"
+    path.write_text(SOURCES.replace('{"3107": answer}', table), encoding="utf-8")
+    (helpdesk, *_) = load([path]).intake_sources
+    keys = ["22741", "007", "7", "010", "1.10", "yes", "true"]
+    assert helpdesk.lookups == {"groups": dict(zip(keys, "abcdefg", strict=True))}
