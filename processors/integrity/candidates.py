@@ -340,16 +340,20 @@ class Search(Struct, gc=False):
         if saying is None:
             saying = self._saying = _by_name(self.events)
         name = field.name
-        for top in field.tops:
-            if top != name and top in saying:
-                return None
+        if len(field.tops) > 1:
+            for top in field.tops:
+                if top != name and top in saying:
+                    return None
+        said = saying.get(name)
+        if said is None:
+            return otherwise
         ref = None
-        for event in saying.get(name, ()):
+        for event in said:
             if type(event) is not TaskEvent or event.context.get(name) != value:
                 return None
             if ref is None or ref.occurred_at <= event.ref.occurred_at:
                 ref = event.ref
-        return otherwise if ref is None else ref
+        return ref
 
     def forgot(self, field: Field) -> bool:
         """Whether the task may have held a value for a field, and has forgotten it."""

@@ -298,8 +298,9 @@ class Memory(Struct, gc=False):
     def _append(self, event: Remembered, size: int) -> None:
         self.events = (*self.events, event)
         self.size += size
-        if self._secrets is not None:
-            self._secrets = self._secrets.after((event,))
+        secrets = self._secrets
+        if secrets is not None and (told := classified_of(event, secrets.classified)):
+            self._secrets = secrets.beyond(told)
 
     # --- what other tasks know ----------------------------------------------------------------
 
@@ -468,7 +469,8 @@ class Memory(Struct, gc=False):
                     if any(each.event.number < number <= each.at for number in waiting)
                 ]
             )
-        self._limit_retractions()
+        if self.retracted:
+            self._limit_retractions()
         return gone
 
     def _limit_retractions(self) -> None:
