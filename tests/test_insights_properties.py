@@ -16,7 +16,6 @@ from processors.insights import edges, patterns, state
 from processors.insights.advance import advance
 from processors.insights.limits import Limits
 from processors.insights.processor import FEED, INSIGHTS
-from processors.insights.runs import MAX_OPEN
 from processors.insights.state import DayState, EdgeState, Entry, Fed, Runs, State
 from processors.timeline import Timeline
 from schemas.feed import (
@@ -24,8 +23,11 @@ from schemas.feed import (
     HOUR_MS,
     MAX_FIGURE,
     EdgePart,
+    JudgedPart,
+    Part,
     PatternPart,
     Repeated,
+    contract_subject,
     latency_bucket,
     subject,
     totals,
@@ -37,7 +39,9 @@ from schemas.flow import (
     Output,
     Publish,
     Record,
+    StateTold,
     TableChanged,
+    Tell,
     TimerFired,
 )
 from schemas.records import FIRST_MS, LAST_MS, Edge, Pattern
@@ -100,7 +104,7 @@ wild_edges = st.builds(
 )
 
 
-def arrival(subject_: str, part: PatternPart | EdgePart) -> InputEvent:
+def arrival(subject_: str, part: Part) -> InputEvent:
     return InputEvent(Fed(subject_, part), part.last_seen, FEED, 0, 0, False, None)
 
 
@@ -370,11 +374,12 @@ def test_no_latency_has_no_percentile() -> None:
 
 def in_bounds(found: State) -> None:
     """The bounds that the docstring of `advance` gives."""
+    if isinstance(found, Runs):
+        assert len(found.times) <= 20
+        assert len(found.open) <= 64
+        return
     if isinstance(found, DayState):
         assert len(found.hours) <= 24
-        return
-    if isinstance(found, Runs):
-        assert len(found.open) <= MAX_OPEN
         return
     entry = found if isinstance(found, Entry) else found.bare
     if entry is not None:
@@ -391,7 +396,7 @@ def in_bounds(found: State) -> None:
 
 @settings(examples, max_examples=150)
 @given(
-    st.lists(st.tuples(st.sampled_from("pews"), wild_patterns, wild_edges, any_time), max_size=6)
+    st.lists(st.tuples(st.sampled_from("pewsj"), wild_patterns, wild_edges, any_time), max_size=6)
 )
 def test_nothing_raises_and_all_can_be_written_down(
     steps: list[tuple[str, PatternPart, EdgePart, int]],
@@ -404,12 +409,23 @@ def test_nothing_raises_and_all_can_be_written_down(
         elif what == "e":
             same = replace(edge, kind="move", workflow="lead", from_="a", to="b")
             states["e"], effects = advance(states["e"], arrival("e", same), WITH_CONTRACT, now)
-        for key, before in states.items():
+        elif what == "j":
+            judged = JudgedPart("c", (now, pattern.last_seen))
+            about = contract_subject("c", backfill=False)
+            states[about], effects = advance(
+                states[about], arrival(about, judged), WITH_CONTRACT, now
+            )
+        for key, before in list(states.items()):
             if before is None:
                 continue
             if what in "ws":
                 wake: Input = TimerFired(now) if what == "w" else TableChanged()
                 states[key], more = advance(before, wake, WITH_CONTRACT, now)
+                effects += more
+        for effect in effects:  # those that are added, too
+            if isinstance(effect, Tell):
+                told_, given_ = states[effect.key], StateTold(effect.body)
+                states[effect.key], more = advance(told_, given_, WITH_CONTRACT, now)
                 effects += more
         for after in states.values():
             if after is None:
@@ -417,6 +433,8 @@ def test_nothing_raises_and_all_can_be_written_down(
             assert state.decode(state.encode(after), []) == after
             in_bounds(after)
         for effect in effects:
+            if isinstance(effect, Tell):
+                continue
             if isinstance(effect, Increment):
                 assert effect.name == "figures_too_old"
                 continue

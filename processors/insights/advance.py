@@ -11,7 +11,7 @@ Read on in `patterns`, `edges`, `figures` and `runs`. `state` is what is remembe
 and bounded: a pattern's window has at most 24 buckets, 16 stages and 16 tools (the most frequent),
 10 sample tasks; an edge has the counts of `EDGE_COUNTS`, 256 fields (the first ones) and 401
 latency buckets; a day has 24 hours, each with the same but for the fields, and with 256 names of
-lost ones; a contract has 20 times and 256 open patterns.
+lost ones; a contract has 20 times and 64 open patterns.
 Names longer than 200 characters are not told apart from those that are not there.
 """
 

@@ -21,7 +21,7 @@ from schemas.feed import JudgedPart, contract_subject, is_of_field, newest
 from schemas.flow import Effect, Tell
 from schemas.serde import MAX_AHEAD_MS
 
-MAX_OPEN = 256  # patterns of a contract; others are closed when they are quiet
+MAX_OPEN = 64  # patterns of a contract; others are closed when they are quiet
 
 
 def judged(
