@@ -150,8 +150,8 @@ class Handoffs(Struct, gc=False):
         if handoff.state == "sent":
             self.send(handoff, contract)
             kept = before.accept_by if before is not None and before.id == retried else 0
-            if handoff.accept_by and kept > now:  # else somebody was blamed already
-                handoff.accept_by = kept
+            if kept > now:  # else somebody was blamed already
+                handoff.accept_by = min(handoff.accept_by, kept)
         elif contract is not None and contract.release_within and not handoff.backfill:
             handoff.release_by = now + contract.release_within
         outbox = self.outbox
