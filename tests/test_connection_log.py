@@ -5,6 +5,7 @@ be stopped and killed. If an upgrade of the client changes the log, these tests 
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -48,6 +49,7 @@ class MockCluster:
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # it may go on for a moment
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)

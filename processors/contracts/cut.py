@@ -116,7 +116,8 @@ def _beginning(read: Whole | None, value: bytes) -> Whole | None:
     if isinstance(read, str):
         if mark is not None and mark >= _MARKED:
             return read[:mark]
-        return read if length(value) >= _UNMARKED else None
+        # Of white space alone nothing is left, which everything begins with.
+        return read if length(value) >= _UNMARKED and len(read) >= _MARKED else None
     items = read[:mark]
     return items if len(items) >= _ITEMS else None
 
