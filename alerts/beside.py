@@ -21,7 +21,7 @@ from processors.runtime.transactions import Fatal
 from schemas import serde
 from schemas.alerts import SILENCES, AlertSilence
 from schemas.flow import Refused
-from schemas.records import FIRST_MS, LAST_MS, Package, Violation
+from schemas.records import Package, Violation
 from schemas.routes import AlertRoutes
 from topics.catalogue import physical
 from topics.look import look
@@ -118,7 +118,7 @@ class Beside:
                     # Whoever writes a record says when: a time that has not come would be a first
                     # week that does not end.
                     _, ms = message.timestamp()
-                    since = min(serde.utc(min(max(ms, FIRST_MS), LAST_MS)), now)
+                    since = min(serde.nearest_utc(ms), now)
                     yield VersionInForce(contract.id, contract.version, since)
             case name if name == HELD_TOPIC:
                 yield self._of_held(f"{HELD}/{key}", value, now)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 from ruamel.yaml import YAML
 
@@ -335,4 +336,21 @@ def test_a_cell_of_a_file_is_no_formula(tmp_path: Path) -> None:
     answer = site.browser.ask("GET", "/held?format=csv")
     assert "'@SUM(1)" in answer.text
     assert not [row for row in answer.text.splitlines() if row.startswith(("@", "=", "+", "-"))]
+    site.close()
+
+
+def test_a_time_outside_of_the_calendar_breaks_no_page(tmp_path: Path) -> None:
+    """Whoever writes a record says when; an offset leads out of the years 1 to 9999."""
+    late = "9999-12-31T23:59:59-14:00"
+    odd = []
+    for each in story():
+        value = each.value
+        if each.topic in ("handoff.patterns", "handoff.edges") and value is not None:
+            changed = dict.fromkeys(("first_seen", "last_seen", "at"), late)
+            value = json.dumps(json.loads(value) | changed).encode()
+        at = 10**15 if each.offset % 7 == 3 else each.timestamp
+        odd.append(replace(each, value=value, timestamp=at))
+    site = WebSite(tmp_path, odd)
+    for path in ("/", "/causes", CAUSE, "/audit", "/held", "/task?id=t-0", "/task?id=t-4"):
+        assert site.browser.get(path).status == 200, path
     site.close()
