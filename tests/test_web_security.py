@@ -17,6 +17,7 @@ from processors.runtime.settings import SettingsError
 from schemas.flow import Record
 from tests.read_model import START, published, story
 from tests.web_client import Browser, WebSite
+from web.auth import tokens
 
 STORY = story()
 KEY = SecretStr("k" * 32)
@@ -149,6 +150,8 @@ ROLES = [
     {"who": ["uma"], "role": "unmasker", "teams": ["farmers"]},
     {"who": ["otto"], "role": "operator", "workflows": ["other"]},
     {"who": ["tom"], "role": "reader", "teams": ["nobodies"]},
+    {"who": ["vera"], "role": "reader"},
+    {"who": ["vera"], "role": "unmasker", "teams": ["nobodies"]},
 ]
 
 
@@ -250,6 +253,21 @@ def test_only_an_unmasker_sees_a_value(signed: WebSite) -> None:
     own = operator.get(link).form(link, "release").values["token"]
     assert operator.send(form, reason="x", token=own).status == 403
     assert not signed.topics.audits
+
+
+def test_an_unmasker_of_another_team_sees_no_value_of_what_a_tool_wrote(signed: WebSite) -> None:
+    """Such a record names no team; its task does."""
+    uma, vera = person(signed, "uma"), person(signed, "vera")
+    found = next(r for r in STORY if r.topic == "handoff.tool-outputs" and r.key == b"t-1")
+    record = f"/records/tool-outputs/{found.partition}/{found.offset}"
+    form = next(each for each in uma.get(record).forms if each.action == "/unmask")
+    page = vera.get(record)
+    assert page.status == 200
+    assert not [each for each in page.forms if each.action == "/unmask"]
+    token = tokens.token(b"k" * 32, vera.cookies["__Host-handoff-form"], "vera")
+    assert vera.send(form, reason="x", token=token).status == 403
+    assert not signed.topics.audits
+    assert uma.send(form, reason="To call back.").status == 200
 
 
 def test_with_https_the_cookie_is_of_this_host_alone(signed: WebSite) -> None:
