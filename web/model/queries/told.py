@@ -79,6 +79,13 @@ def silences(db: apsw.Connection, pattern: Struct, now: int) -> list[Told]:
     ]
 
 
+def silenced_workflows(db: apsw.Connection, id_: str) -> list[str]:
+    """The workflows that a silence is about, as it writes them (`*` stands for anything)."""
+    found = db.execute("select match_ from silences where id = ?", (id_,)).get
+    named = listed(found).get("workflow") if found else None
+    return named or ["*"]
+
+
 def earlier(db: apsw.Connection, of: Values) -> list[Occurrence]:
     found = rows(
         db,
