@@ -48,7 +48,7 @@ from processors.runtime.restoration import bounds
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Abortable, Fatal, OutcomeUnknown, Transactions
 from schemas import serde, sources
-from schemas.alerts import ACTIONS, ALERTS, AlertEntry
+from schemas.alerts import ACTIONS, ALERTS, AlertEntry, entry_key
 from schemas.flow import Output, Record, Refused
 from schemas.printable import plain
 from schemas.records import Pattern
@@ -196,8 +196,11 @@ class ActiveAlerts:
         found = []
         for key, value in read_table(self._settings, self._alerts).items():
             try:
-                found.append(_entry(value))
-            except msgspec.DecodeError:
+                entry = _entry(value)
+                if entry_key(entry).encode() != key:
+                    raise msgspec.ValidationError("another key")
+                found.append(entry)
+            except (msgspec.DecodeError, RecursionError):
                 self._unreadable += 1
                 log.warning(
                     "%s: the entry %s cannot be read, and is left out: a newer version has written "
@@ -357,6 +360,6 @@ def _of_pattern(record: Record, now: datetime) -> CauseTold | CauseOver:
         return of_record(key, None if value is None else _pattern(value), now)
     except msgspec.ValidationError:
         kind = "wrong_shape"
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         kind = "not_json"
     raise Refused(kind, "the record is not of its shape; correct who writes it")

@@ -6,7 +6,7 @@ them, since reading them again changes nothing.
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -101,7 +101,7 @@ class Beside:
                 continue
             try:
                 yield from self._event(message, now)
-            except (msgspec.DecodeError, UnicodeDecodeError, Refused):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused):
                 self.unreadable += 1
 
     def _event(self, message: Message, now: datetime) -> Iterator[Event]:
@@ -115,8 +115,10 @@ class Beside:
             case name if name == CONTRACTS and value is not None:
                 contract = _contract(value)
                 if contract.status in ("active", "deprecated"):
+                    # Whoever writes a record says when: a time that has not come would be a first
+                    # week that does not end.
                     _, ms = message.timestamp()
-                    since = datetime.fromtimestamp(ms / 1000, UTC)
+                    since = min(serde.nearest_utc(ms), now)
                     yield VersionInForce(contract.id, contract.version, since)
             case name if name == HELD_TOPIC:
                 yield self._of_held(f"{HELD}/{key}", value, now)

@@ -57,14 +57,15 @@ def next_step(
     - Any answer but `Failed` shows that the sink works: the circuit is closed. A pause that the
       sink asked for in another answer goes on.
     - `Failed` with `after`: the sink lives and asks for a pause. All its messages wait so long
-      (429, `Retry-After`), and the failure does not count for the circuit.
+      (429, `Retry-After`), and the failure does not count for the circuit. They wait for about
+      `first` where it asks for less: a time that is over would be a request after another.
     - `Failed` without: the message waits. From `opens_after` failures in a row the whole sink
       rests.
     """
     if not isinstance(answer, Failed):
         return structs.replace(sink, failures=0), None
     if answer.after is not None:
-        wait = min(max(answer.after, 0.0), limits.retry_after)
+        wait = max(min(answer.after, limits.retry_after), _pause(1, chance, limits))
         sink = structs.replace(sink, rests_until=max(sink.rests_until, now + wait))
     else:
         wait = _pause(message.attempts, chance, limits)

@@ -245,7 +245,7 @@ def _of_workflow(events: list[Event], workflow: str) -> list[Event]:
 
 
 def _entry(event: Event, reveals: Reveals, others: Collection[Place]) -> Entry:
-    body, at, refused = event.body, serde.utc(event.at), event.refused
+    body, at, refused = event.body, serde.nearest_utc(event.at), event.refused
     match body:
         case ToolOutput():
             return _captured(body, reveals, refused, place(event) in others)

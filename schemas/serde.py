@@ -72,6 +72,11 @@ def utc(ms: int) -> datetime:
     return _EPOCH + timedelta(0, ms // 1000, ms % 1000 * 1000)
 
 
+def nearest_utc(ms: int) -> datetime:
+    """The same, of any number: who writes a record may give it any time."""
+    return utc(min(max(ms, FIRST_MS), LAST_MS))
+
+
 _ENUM = re.compile(r"Invalid enum value '.*'", re.DOTALL)
 
 

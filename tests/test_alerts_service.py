@@ -219,6 +219,27 @@ def test_an_entry_that_cannot_be_read_is_left_out_and_shown(stage: AlertBench) -
     assert service.status.unreadable == 3
 
 
+def test_no_odd_record_keeps_alerts_from_being_told(stage: AlertBench) -> None:
+    """Neither now, nor for whoever starts after it."""
+    deep = b'{"x":' + b"[" * 200_000
+    contract = _encode({"id": "a", "version": 1, "status": "active"})
+    produce = stage.producer.produce
+    for topic in ("patterns", "alert-actions", "alerts", "silences", "contracts"):
+        produce(stage.prefix + topic, deep, f"deep-{topic}")
+    for number, moment in enumerate((2**62, -(2**62), 10**15)):
+        produce(stage.prefix + "contracts", contract, f"a@{number}", timestamp=moment)
+    stage.told("contract/a/rejected", count=10**30)
+    stage.producer.flush(10)
+    sink = Recorder("chat", well)
+    service = stage.start(sink)
+    wait_for(lambda: sink.actions() == ["trigger"], 30, "it is raised")
+    assert (service.status.restarts, service.status.problem) == (0, None)
+    assert service.status.unreadable == 3  # of alerts, silences and contracts
+    assert service.stop(30)
+    letters = read_table(connect(stage.settings), "handoff.dead-letters")
+    assert set(letters) == {"deep-patterns", "deep-alert-actions"}
+
+
 def test_what_was_under_way_is_sent_again_with_its_key_and_number(stage: AlertBench) -> None:
     asked: list[Notification] = []
 

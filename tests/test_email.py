@@ -207,7 +207,9 @@ def test_what_the_server_says_of_a_recipient(
     assert "dana" not in answer.why
 
 
-@pytest.mark.parametrize("to", ["nobody", "a@b\r\nBcc: c@d", "", "<>"])
+@pytest.mark.parametrize(
+    "to", ["nobody", "a@b\r\nBcc: c@d", "", "<>", "a@", ".@", "a@[1.2.3.4", "undisclosed:;", "((("]
+)
 def test_what_is_no_address_is_refused(server: Server, to: str) -> None:
     (answer,) = server.sent(notice(to=to) if to else notice(), to=to or None)
     assert isinstance(answer, Refused), answer

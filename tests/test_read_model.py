@@ -15,6 +15,7 @@ import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.flow import Record
 from tests.read_model import CANARY, START, dump, fill, story
@@ -175,6 +176,17 @@ def test_what_is_none_of_ours_is_counted_and_left_out(path: Path) -> None:
         assert counted >= 4, topic
     with pytest.raises(Unreadable):
         apply(Record("handoff.edges", 0, 0, b"k", b"{", START))
+
+
+@pytest.mark.parametrize("value", [10**30, -(10**30), 2**63])
+def test_a_number_that_no_row_can_hold_leaves_out_its_record_alone(path: Path, value: int) -> None:
+    """Else its transaction would fail, now and after each start."""
+    store = Store(path)
+    found = next(each for each in STORY if each.topic == "handoff.patterns" and each.value)
+    large = json.dumps(json.loads(found.value or b"") | {"count": value}).encode()
+    fill(store, [replace(found, value=large, offset=1), replace(found, offset=2)])
+    assert len(dump(path)["patterns"]) == 1
+    assert store.db.execute("select unreadable from positions").get == 1
 
 
 def test_positions_and_rows_are_written_together(

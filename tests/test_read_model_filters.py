@@ -121,7 +121,8 @@ def test_who_begins_to_watch_is_told_what_changed_since_the_page_was_made() -> N
     place = here.place().partition(".")[0] + ".1"
     assert '"kinds": []' in asyncio.run(told(here, place))
     # A page of another replica, or of a process that was there before, may have missed anything.
-    for since in (other.place(), "", "nonsense"):
+    large = here.place().partition(".")[0] + "." + "9" * 5000
+    for since in (other.place(), "", "nonsense", large):
         assert '"patterns"' in asyncio.run(told(here, since))
 
 

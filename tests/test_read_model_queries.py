@@ -312,6 +312,29 @@ def test_a_cause_says_what_people_were_told_of_it(model: Model, store: Store) ->
     assert CANARY.encode() not in store.path.read_bytes()
 
 
+def test_a_silence_covers_here_what_it_covers_for_the_alerts_and_as_fast(
+    model: Model, store: Store
+) -> None:
+    silence = {"starts_at": utc(NOW - 1000), "ends_at": utc(NOW + 1000), "by": "I", "reason": "r"}
+    matches: dict[str, dict[str, list[str]]] = {
+        "slow": {"contract": ["*" + "l*" * 200 + "x"], "workflow": ["*" * 500 + "x"]},
+        "none": {"receiver": ["*"], "contract": ["*ea*"]},  # the receiver is not known
+        "no-member": {"status": ["*"]},
+    }
+    made = [
+        record("handoff.silences", name, n, silence | {"id": name, "match": match})
+        for n, (name, match) in enumerate(matches.items())
+    ]
+    long = next(e for e in STORY if e.topic == "handoff.patterns" and e.key == CAUSE.encode())
+    value = json.loads(long.value or b"") | {"contract": "l" * 500 + "ead"}
+    fill(store, [*made, replace(long, value=json.dumps(value).encode(), offset=9_999)])
+    with model.read() as db:
+        found = causes.cause(db, CAUSE, NOW)
+    assert found is not None
+    assert found.pattern is not None
+    assert [each.key for each in found.silences] == ["none"]
+
+
 def test_what_is_told_of_the_range_before_is_asked_once_a_minute(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ def test_a_sink_that_answers_closes_the_circuit(answer: Answer) -> None:
     assert (sink.open(LIMITS), wait) == (False, None)
 
 
-@pytest.mark.parametrize(("asked", "obeyed"), [(30.0, 30.0), (0.0, 0.0), (86_400.0, 600.0)])
+@pytest.mark.parametrize(("asked", "obeyed"), [(30.0, 30.0), (0.0, 0.75), (86_400.0, 600.0)])
 def test_retry_after_is_obeyed_by_all_messages_and_bounded(asked: float, obeyed: float) -> None:
     answer = Failed("429", after=asked)
     sink, wait = next_step(Breaker(), Tried(1, 0), answer, 100, 0.5, LIMITS)

@@ -143,6 +143,27 @@ def test_only_an_operator_of_all_that_it_is_about_may(site: WebSite) -> None:
     assert len(site.topics.said) == 1
 
 
+@pytest.mark.parametrize(
+    ("match", "status"),
+    [
+        ({"workflow": ["sales"]}, 200),
+        ({"workflow": ["sales", "other"]}, 403),
+        ({"workflow": ["s*"]}, 403),
+        ({"severity": ["*"]}, 403),  # of every workflow
+    ],
+)
+def test_a_silence_is_ended_by_operators_of_all_that_it_covers(
+    site: WebSite, match: dict[str, list[str]], status: int
+) -> None:
+    now = datetime.now(UTC)
+    made = AlertSilence("s-1", match, now, now + timedelta(hours=1), "Ana", "x")
+    site.add(Record("handoff.silences", 0, 0, b"s-1", msgspec.json.encode(made), NOW, []))
+    olga = person(site, "olga")
+    assert say(olga, "end").status == status
+    ended = [("handoff.silences", "s-1", None)]
+    assert site.topics.said == (ended if status == 200 else [])
+
+
 def test_a_broker_that_is_away_takes_nothing_and_says_so(site: WebSite) -> None:
     olga = person(site, "olga")
     form = olga.get(CAUSE).form("/alert", "ack")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 from ruamel.yaml import YAML
 
@@ -16,6 +17,7 @@ from processors.runtime.settings import SettingsError
 from schemas.flow import Record
 from tests.read_model import START, published, story
 from tests.web_client import Browser, WebSite
+from web.auth import tokens
 
 STORY = story()
 KEY = SecretStr("k" * 32)
@@ -148,6 +150,8 @@ ROLES = [
     {"who": ["uma"], "role": "unmasker", "teams": ["farmers"]},
     {"who": ["otto"], "role": "operator", "workflows": ["other"]},
     {"who": ["tom"], "role": "reader", "teams": ["nobodies"]},
+    {"who": ["vera"], "role": "reader"},
+    {"who": ["vera"], "role": "unmasker", "teams": ["nobodies"]},
 ]
 
 
@@ -251,6 +255,21 @@ def test_only_an_unmasker_sees_a_value(signed: WebSite) -> None:
     assert not signed.topics.audits
 
 
+def test_an_unmasker_of_another_team_sees_no_value_of_what_a_tool_wrote(signed: WebSite) -> None:
+    """Such a record names no team; its task does."""
+    uma, vera = person(signed, "uma"), person(signed, "vera")
+    found = next(r for r in STORY if r.topic == "handoff.tool-outputs" and r.key == b"t-1")
+    record = f"/records/tool-outputs/{found.partition}/{found.offset}"
+    form = next(each for each in uma.get(record).forms if each.action == "/unmask")
+    page = vera.get(record)
+    assert page.status == 200
+    assert not [each for each in page.forms if each.action == "/unmask"]
+    token = tokens.token(b"k" * 32, vera.cookies["__Host-handoff-form"], "vera")
+    assert vera.send(form, reason="x", token=token).status == 403
+    assert not signed.topics.audits
+    assert uma.send(form, reason="To call back.").status == 200
+
+
 def test_with_https_the_cookie_is_of_this_host_alone(signed: WebSite) -> None:
     cookie = person(signed, "rita").ask("GET", "/held").headers["set-cookie"]
     assert cookie.startswith("__Host-")
@@ -335,4 +354,21 @@ def test_a_cell_of_a_file_is_no_formula(tmp_path: Path) -> None:
     answer = site.browser.ask("GET", "/held?format=csv")
     assert "'@SUM(1)" in answer.text
     assert not [row for row in answer.text.splitlines() if row.startswith(("@", "=", "+", "-"))]
+    site.close()
+
+
+def test_a_time_outside_of_the_calendar_breaks_no_page(tmp_path: Path) -> None:
+    """Whoever writes a record says when; an offset leads out of the years 1 to 9999."""
+    late = "9999-12-31T23:59:59-14:00"
+    odd = []
+    for each in story():
+        value = each.value
+        if each.topic in ("handoff.patterns", "handoff.edges") and value is not None:
+            changed = dict.fromkeys(("first_seen", "last_seen", "at"), late)
+            value = json.dumps(json.loads(value) | changed).encode()
+        at = 10**15 if each.offset % 7 == 3 else each.timestamp
+        odd.append(replace(each, value=value, timestamp=at))
+    site = WebSite(tmp_path, odd)
+    for path in ("/", "/causes", CAUSE, "/audit", "/held", "/task?id=t-0", "/task?id=t-4"):
+        assert site.browser.get(path).status == 200, path
     site.close()

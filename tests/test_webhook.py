@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook as Verifier
 
 from alerts.notification import Answer, Delivered, Failed, Notification, Refused
-from alerts.sinks.http import retry_after
+from alerts.sinks.http import Response, retry_after
 from alerts.sinks.webhook import SigningKeyError, Webhook, WebhookSettings
 from tests.notices import notice
 from tests.receiving import Receiving, Request
@@ -154,3 +154,7 @@ NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 )
 def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
     assert retry_after(text, NOW) == seconds
+
+
+def test_an_answer_that_nests_too_deep_says_nothing() -> None:
+    assert Response(200, b'{"ok":' * 10_000, None).json() == {}

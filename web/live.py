@@ -33,7 +33,7 @@ class Watchers:
         self._number += 1
         try:
             name, _, number = since.partition(".")
-            if name == self._name and number.isdecimal():
+            if name == self._name and number.isascii() and number.isdecimal() and len(number) < 19:
                 changed = self._changes.since(int(number))
             else:
                 changed = Changed(self._changes.version, frozenset(KINDS))

@@ -53,6 +53,18 @@ def may_read_task(db: apsw.Connection, person: Person, task_id: str, workflow: s
     return bool(teams) and person.may("reader", workflow, *teams)
 
 
+def may_unmask(
+    db: apsw.Connection, person: Person, task_id: str, workflow: str, *teams: str | None
+) -> bool:
+    """Whether a person may see the values of a record of these teams. What names no team, as what a
+    tool wrote, is of its task's; of a task that was not handed off yet it is for who may unmask all
+    of the workflow."""
+    named = {team for team in teams if team} or teams_of_task(db, task_id, workflow)
+    if not named:
+        return person.does_all("unmasker", workflow)
+    return person.may("unmasker", workflow, *named)
+
+
 def may_read_link(
     db: apsw.Connection, person: Person, name: str, task_id: str, workflow: str
 ) -> bool:

@@ -5,10 +5,12 @@ that stands for it; a text from right to left does not turn what stands beside i
 of a text of a megabyte the beginning is shown, with a note that it goes on.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from markupsafe import Markup, escape
+
+from schemas.serde import epoch_ms, nearest_utc
 
 MOST_CHARACTERS: Final = 300
 MOST_OF_A_VALUE: Final = 4000
@@ -81,7 +83,7 @@ def iso(at: datetime | int | None) -> str:
 
 
 def _when(at: datetime | int) -> datetime:
-    return datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else at.astimezone(UTC)
+    return nearest_utc(at if isinstance(at, int) else epoch_ms(at))
 
 
 def ago(at: datetime | int | None, now: datetime) -> str:

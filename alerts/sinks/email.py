@@ -65,7 +65,7 @@ class Email:
             return Refused(f"{self.name} has no address for this; name one in the routes")
         try:
             made = mail(notification, self._settings.sender, to, self._now())
-        except ValueError:
+        except (ValueError, IndexError, AttributeError):  # the last two are of Python's own reader
             return Refused(f"{self.name}: the address of this contact is no mail address")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._deliver, made)
 
@@ -104,6 +104,8 @@ def mail(notification: Notification, sender: str, to: str, now: datetime) -> Ema
     domain = sender.rpartition("@")[2].rstrip(">") or "localhost"
     made["From"] = sender
     made["To"] = to
+    if not made["To"].addresses:
+        raise ValueError("no address")
     for address in (*made["From"].addresses, *made["To"].addresses):
         if not (address.username and address.domain):
             raise ValueError("no address")

@@ -37,7 +37,7 @@ class Response(Struct, frozen=True):
         """The body as an object; empty where it is none."""
         try:
             return msgspec.json.decode(self.body, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
 
     def failed(self) -> Failed:

@@ -5,8 +5,12 @@ Whoever reads the entries back has the same book. What was changed since it was 
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
+
+from msgspec.structs import replace
 
 from processors.alerts.inhibition import Inhibitors
+from processors.alerts.reasons import Reason
 from schemas.alerts import (
     Alert,
     AlertEntry,
@@ -16,6 +20,8 @@ from schemas.alerts import (
     VersionSince,
     entry_key,
 )
+
+_REASONS: Final = frozenset(reason.value for reason in Reason)
 
 
 class Book:
@@ -36,17 +42,25 @@ class Book:
         for entry in entries:
             self._take(entry)
         self._changed.clear()
+        self._let_go()
 
     def _take(self, entry: AlertEntry) -> None:
         match entry:
             case Cause():
                 self.put_cause(entry)
             case Alert():
-                self.put_alert(entry)
+                known = entry.reason in _REASONS  # else a newer version has written it
+                self.put_alert(entry if known else replace(entry, reason=Reason.UPDATED.value))
             case SinkRate():
                 self.put_rate(entry)
             case VersionSince():
                 self.put_version(entry)
+
+    def _let_go(self) -> None:
+        """A cause whose alert is not there, as its entry could not be read, is to be told anew."""
+        for cause in list(self.causes.values()):
+            if cause.alert is not None and cause.alert not in self.alerts:
+                self.put_cause(replace(cause, alert=None, reason=Reason.NEW.value, told_count=0))
 
     def entries(self) -> Iterator[AlertEntry]:
         """All entries."""

@@ -165,6 +165,9 @@ def _facts(alert: Alert, causes: list[Cause], reason: Reason) -> list[tuple[str,
         facts.append(("lasted", f"{_when(alert.started_at)} to {_when(alert.ended_at)}"))
         return facts
     facts.append(("why now", IN_WORDS[reason]))
+    if not causes:
+        facts.append(("causes", "not known any more; look at handoff alerts list"))
+        return facts
     if len(causes) == 1:
         return facts + _of_one(causes[0])
     for number, cause in enumerate(causes[:_CAUSES_NAMED], 1):

@@ -1,5 +1,6 @@
 """Which routes a cause matches, and what they say: sinks, groups, contacts."""
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from processors.alerts.causes import HELD, is_single
@@ -71,11 +72,16 @@ def group_of(route: AlertRoute, cause: Cause) -> dict[str, str | None]:
 
 def covers(silence: AlertSilence, cause: Cause) -> bool:
     """Whether a silence is about a cause: each member that it names fits."""
+    return fits(silence.match, cause)
+
+
+def fits(match: Mapping[str, Sequence[str]], thing: object) -> bool:
+    """Whether each member that `match` names is, in a thing, one of its texts."""
     return all(
-        name in MATCHED and _one_of(patterns, getattr(cause, name))
-        for name, patterns in silence.match.items()
+        name in MATCHED and _one_of(patterns, getattr(thing, name))
+        for name, patterns in match.items()
     )
 
 
-def _one_of(patterns: tuple[str, ...] | list[str], text: str | None) -> bool:
+def _one_of(patterns: Sequence[str], text: str | None) -> bool:
     return any(matches(pattern, text) for pattern in patterns)

@@ -213,7 +213,7 @@ class Settling:
             elif alert.kind == "causes" and alert.state == "waiting":
                 waiting.setdefault(alert.routes, []).append(alert)
         for alerts in waiting.values():
-            due = [a for a in alerts if a.due_at <= self._now and not self._all_quiet(a)]
+            due = [a for a in alerts if self._is_due(a) and not self._all_quiet(a)]
             if due and self._is_storm(alerts, due):
                 self._summarise(alerts)
                 continue
@@ -221,6 +221,10 @@ class Settling:
                 rose = alert.reason == Reason.SEVERITY_ROSE
                 reason = Reason.SEVERITY_ROSE if rose else Reason.OPENED
                 self._book.put_alert(replace(alert, state="firing", loud=1, reason=reason.value))
+
+    def _is_due(self, alert: Alert) -> bool:
+        """Whether the wait is over; also where the clock was set back to before it."""
+        return alert.due_at <= self._now or alert.due_at > self._now + self._limits.group_wait
 
     def _all_quiet(self, alert: Alert) -> bool:
         return all(
@@ -283,7 +287,9 @@ class Settling:
     def _told_lately(self, sink: str) -> int:
         rate = self._book.rates.get(sink)
         begin = self._now - self._limits.storm_within
-        return 0 if rate is None else sum(number for at, number in rate.told if at > begin)
+        # What the clock has not reached yet was told before it was set back: it counts no more.
+        told = () if rate is None else rate.told
+        return sum(number for at, number in told if begin < at <= self._now)
 
     # --- telling --------------------------------------------------------------------------------
 
@@ -354,7 +360,7 @@ class Settling:
             return
         rate = self._book.rates.get(sink) or SinkRate(sink)
         begin = self._now - self._limits.storm_within
-        told = tuple(each for each in rate.told if each[0] > begin)
+        told = tuple(each for each in rate.told if begin < each[0] <= self._now)
         summary_at = self._now if alert.kind == "summary" else rate.summary_at
         self._book.put_rate(SinkRate(sink, (*told, (self._now, alert.causes)), summary_at))
 

@@ -75,7 +75,7 @@ def next_message(
         return NextMessage(None, Reason.DIGEST)
     if sink.kind not in UPDATED_IN_PLACE:
         return NextMessage(None, Reason.NO_UPDATES)
-    if told.at is not None and now < told.at + limits.update_every:
+    if told.at is not None and told.at <= now < told.at + limits.update_every:
         return NextMessage(None, Reason.TOO_SOON)
     return NextMessage("update", Reason.UPDATED)
 
@@ -97,5 +97,5 @@ def _told_lately(rate: SinkRate | None, now: datetime, limits: AlertLimits) -> b
     return (
         rate is not None
         and rate.summary_at is not None
-        and now < rate.summary_at + limits.storm_within
+        and rate.summary_at <= now < rate.summary_at + limits.storm_within
     )

@@ -22,6 +22,8 @@ from web.model.parts import Unreadable, event, json_text, key_of, millionths, ms
 from web.model.schema import NUMBER
 from web.model.statements import Row
 
+_MOST = 1 << 53  # so that SQLite can add up a thousand of them
+
 _package = msgspec.json.Decoder(PackageOutline).decode
 _violation = msgspec.json.Decoder(ViolationOutline).decode
 _signal = msgspec.json.Decoder(SignalOutline).decode
@@ -35,9 +37,18 @@ def apply(record: Record) -> list[Row]:
     if rows is None:
         return []
     try:
-        return list(rows(record))
+        made = list(rows(record))
+        for row in made:
+            _must_fit(row)
+        return made
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
         raise Unreadable(type(error).__name__) from None
+
+
+def _must_fit(row: Row) -> None:
+    for each in row.values:
+        if type(each) is int and abs(each) > _MOST:
+            raise Unreadable("a number too large")
 
 
 # --- what the processors publish -----------------------------------------------------------------

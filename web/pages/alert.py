@@ -1,5 +1,6 @@
 """The forms of a cause's page about who is told: look after an alert, resolve it, silence."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import apsw
@@ -13,7 +14,7 @@ from web.auth.guard import Refusal
 from web.mending import NotAsked
 from web.model.queries import causes
 from web.model.queries.causes import Cause
-from web.model.queries.told import fingerprints
+from web.model.queries.told import fingerprints, silenced_workflows
 from web.page import Asked, route, see
 from web.pages.causes import whose
 from web.urls import cause_url
@@ -52,12 +53,12 @@ def _said(asked: Asked, db: apsw.Connection, found: Cause, action: str) -> Said:
                     _must_answer(asked, db, each)
                 return alerting.of_alert(form, action, key, by, now)
             case "silence":
-                _must_all(asked, found)
+                _must_all(asked, [found.pattern.workflow])
                 return alerting.of_silence(form, found.pattern, by, now)
             case "end":
                 if key not in {each.key for each in found.silences}:
                     raise Refusal(404, "That silence has ended already. Open the page again.")
-                _must_all(asked, found)
+                _must_all(asked, silenced_workflows(db, key))
                 return Said(SILENCES, key, None)
     except NotAsked as error:
         raise Refusal(400, f"Nothing was written: {error}.") from None
@@ -72,12 +73,11 @@ def _must_answer(asked: Asked, db: apsw.Connection, fingerprint: str) -> None:
     asked.must("operator", workflow, *teams)
 
 
-def _must_all(asked: Asked, found: Cause) -> None:
-    """A silence goes by names and not by teams: it is for operators of the whole workflow."""
-    assert found.pattern is not None
-    if not asked.person.does_all("operator", found.pattern.workflow):
+def _must_all(asked: Asked, workflows: Iterable[str]) -> None:
+    """A silence goes by names and not by teams: it is for operators of all that it may cover."""
+    if not all(asked.person.does_all("operator", each) for each in workflows):
         raise Refusal(
             403,
-            "A silence may cover handoffs of other teams, so it is for operators of the whole "
-            "workflow. You may look after the alert, or resolve it.",
+            "A silence may cover handoffs of others, so it is for operators of all workflows that "
+            "it names. You may look after the alert, or resolve it.",
         )

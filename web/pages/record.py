@@ -29,7 +29,7 @@ def page(asked: Asked) -> Response:
     """`/records/TOPIC/PARTITION/OFFSET`."""
     params = asked.request.path_params
     place = _place(f"handoff.{params['topic']}", params["partition"], params["offset"])
-    read, registered, event = _read(asked, place)
+    read, registered, event, may_unmask = _read(asked, place)
     body = event.body if event else None
     return render(
         asked,
@@ -47,7 +47,7 @@ def page(asked: Asked) -> Response:
         message=body.message if isinstance(body, Violation | Signal) else None,
         fields=_fields(body, read, registered),
         missing=missing_of(body) if isinstance(body, Package) else [],
-        may_unmask=asked.person.may("unmasker", read.workflow, *_teams(body)),
+        may_unmask=may_unmask,
     )
 
 
@@ -61,9 +61,14 @@ def unmask(asked: Asked) -> Response:
         raise Refusal(
             400, f"Say why you need to see the value, in at most {MOST_REASON:,} characters."
         )
-    read, registered, event = _read(asked, place)
+    read, registered, event, may_unmask = _read(asked, place)
     body = event.body if event else None
-    asked.must("unmasker", read.workflow, *_teams(body))
+    if not may_unmask:
+        raise Refusal(
+            403,
+            "You may not see values that are masked: the access file gives you no role for it "
+            "here.",
+        )
     values = _values(body)
     number = form.get("number", "")
     if not (number.isascii() and number.isdecimal() and len(number) < 6):
@@ -112,9 +117,10 @@ def _place(topic: str, partition: str, offset: str) -> Place:
     return Place(topic, int(partition), int(offset))
 
 
-def _read(asked: Asked, place: Place) -> tuple[ReadTask, Registered, sequence.Event | None]:
-    """The task of a record, and the record in it; None where retention took it. Raises `Refusal`
-    for a place that the read model does not hold: nothing else is read."""
+def _read(asked: Asked, place: Place) -> tuple[ReadTask, Registered, sequence.Event | None, bool]:
+    """The task of a record, and the record in it; None where retention took it; and whether the
+    person may see its values. Raises `Refusal` for a place that the read model does not hold:
+    nothing else is read."""
     console = asked.console
     with console.model.read() as db:
         known = tasks.holds(db, place)
@@ -131,8 +137,11 @@ def _read(asked: Asked, place: Place) -> tuple[ReadTask, Registered, sequence.Ev
     if event is None:  # beyond the most that is read of a task
         record = console.gate.read([place]).get(place)
         event = _alone(record, task_id) if record is not None else None
-    asked.must("reader", workflow, *_teams(event.body if event else None))
-    return read, registered, event
+    teams = _teams(event.body if event else None)
+    asked.must("reader", workflow, *teams)
+    with console.model.read() as db:
+        may_unmask = seen.may_unmask(db, asked.person, task_id, workflow, *teams)
+    return read, registered, event, may_unmask
 
 
 def _alone(record: Record, task_id: str) -> sequence.Event | None:

@@ -11,7 +11,7 @@ from console import audit as six
 from processors.insights.edges import percentile
 from schemas import documents
 from schemas.records import Edge
-from schemas.serde import utc
+from schemas.serde import nearest_utc, utc
 from web.model.filters import Filters, Span
 from web.model.queries.common import Sums, of_lanes
 from web.model.queries.ranges import in_all
@@ -132,6 +132,6 @@ def _edge(
         open=open_,
         accept_ms_p50=p50,
         accept_ms_p95=p95,
-        first_seen=utc(first_seen),
-        last_seen=utc(last_seen),
+        first_seen=nearest_utc(first_seen),
+        last_seen=nearest_utc(last_seen),
     )

@@ -1,10 +1,9 @@
 """What people were told of a cause: its alert, its silences, and when it was closed before."""
 
-import re
-
 import apsw
 from msgspec import Struct
 
+from processors.alerts.routing import fits
 from web.model.queries.common import Place, Values, listed, place, rows
 
 
@@ -76,16 +75,15 @@ def silences(db: apsw.Connection, pattern: Struct, now: int) -> list[Told]:
             place("handoff.silences", each["partition"], each["offset"]),
         )
         for each in found
-        if all(_fits(pattern, name, texts) for name, texts in listed(each["match_"]).items())
+        if fits(listed(each["match_"]), pattern)
     ]
 
 
-def _fits(pattern: Struct, name: str, texts: list[str]) -> bool:
-    value = getattr(pattern, name, None)
-    if not isinstance(value, str):
-        return False
-    wanted = [re.escape(text).replace(r"\*", ".*") for text in texts]
-    return any(re.fullmatch(text, value, re.DOTALL) for text in wanted)
+def silenced_workflows(db: apsw.Connection, id_: str) -> list[str]:
+    """The workflows that a silence is about, as it writes them (`*` stands for anything)."""
+    found = db.execute("select match_ from silences where id = ?", (id_,)).get
+    named = listed(found).get("workflow") if found else None
+    return named or ["*"]
 
 
 def earlier(db: apsw.Connection, of: Values) -> list[Occurrence]:

@@ -1,0 +1,78 @@
+"""What alerts do where an entry of theirs is lost, or is of a newer version."""
+
+import json
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from processors.alerts.book import Book
+from processors.alerts.decide import firing
+from processors.alerts.events import PersonSaid, Tick, of_record
+from schemas.alerts import AlertAction, AlertEntry
+from tests.alerts_core import START, AlertPlayer, pattern
+
+FIRST, SECOND = "contract/a/rejected", "contract/b/rejected"
+MINUTE = timedelta(minutes=1)
+
+
+def player() -> AlertPlayer:
+    """One alert of two causes, told."""
+    made = AlertPlayer()
+    for fingerprint in (FIRST, SECOND):
+        made.take(of_record(fingerprint, pattern(fingerprint, START), START), START)
+    made.take(Tick(), START)
+    made.take(Tick(), START + MINUTE)
+    assert [send.notification.action for send in made.sent] == ["trigger"]
+    return made
+
+
+def read_back(made: AlertPlayer) -> None:
+    decode = msgspec.json.Decoder(AlertEntry).decode
+    made.book = Book([decode(value) for value in made.topic.values()])
+
+
+def told(made: AlertPlayer, minutes: int, fingerprint: str, **given: object) -> None:
+    now = START + minutes * MINUTE
+    found = pattern(fingerprint, now, first_seen=START, **given)
+    made.take(of_record(fingerprint, found, now), now)
+    made.take(Tick(), now + MINUTE / 2)
+    made.take(Tick(), now + 2 * MINUTE)
+
+
+@pytest.mark.parametrize("lost", ["cause/", "alert/", "sink/"])
+def test_an_entry_that_is_lost_stops_no_other_alert(lost: str) -> None:
+    made = player()
+    for key in [key for key in made.topic if key.startswith(lost)]:
+        del made.topic[key]
+    read_back(made)
+    for sink in made.routing.kinds:
+        firing(made.book, made.routing, sink, START + MINUTE)
+    told(made, 10, FIRST, count=50)
+    told(made, 20, SECOND, count=50)
+    assert {cause.reason for cause in made.book.causes.values()} <= {"opened", "grown_tenfold"}
+    assert all(cause.alert in made.book.alerts for cause in made.book.causes.values())
+    said = "; ".join(send.notification.title for send in made.sent[1:])
+    assert "contract a" in said or "2 causes" in said
+    told(made, 30, FIRST, status="closed")
+    told(made, 40, SECOND, status="closed")
+    assert not made.book.causes
+    for key in list(made.book.alerts):  # of which nobody knows any more what they told
+        said_so = AlertAction("1", key, "resolve", "Ana", START)
+        made.take(PersonSaid(said_so), START + 50 * MINUTE)
+    made.take(Tick(), START + 60 * MINUTE)
+    assert [send.notification.action for send in made.sent].count("resolve") >= 1
+    made.take(Tick(), START + 61 * MINUTE)
+    assert not made.book.alerts
+
+
+def test_a_reason_of_a_newer_version_stops_nothing() -> None:
+    made = player()
+    (key,) = [key for key in made.topic if key.startswith("alert/")]
+    entry = json.loads(made.topic[key])
+    made.topic[key] = json.dumps(entry | {"reason": "of_tomorrow"}).encode()
+    read_back(made)
+    assert firing(made.book, made.routing, "hook", START + MINUTE)
+    told(made, 10, FIRST, status="closed")
+    told(made, 20, SECOND, status="closed")
+    assert [send.notification.action for send in made.sent] == ["trigger", "update", "resolve"]
