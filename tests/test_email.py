@@ -162,6 +162,14 @@ def test_a_mail_is_read_as_text_and_as_html(server: Server) -> None:
     assert {"a", "table", "pre"} <= page.names
 
 
+def test_a_mail_says_once_since_when(server: Server) -> None:
+    assert server.sent(notice(facts=(("since", "2026-03-02 09:00 UTC"),))) == [Delivered()]
+    text, _ = read(server.box.mails[0])
+    assert [line for line in text.splitlines() if line.startswith("since")] == [
+        "since: 2026-03-02 09:00 UTC"
+    ]
+
+
 def test_the_mails_of_an_alert_are_one_thread(server: Server) -> None:
     server.sent(notice(), notice(), notice(number=2, action="resolve"), notice("another"))
     first, again, resolved, other = server.box.mails

@@ -59,7 +59,7 @@ def test_a_contract_that_is_the_same_breaks_nobody(browser: Browser) -> None:
 def test_a_stricter_contract_says_whom_it_breaks_and_which_handoffs_fail(browser: Browser) -> None:
     text = written(browser).replace("version: 1", "version: 2")
     page = tried(browser, f"{text}\n".replace("fields:", "fields:\n- name: phone"))
-    assert "It breaks 1 thing" in page.text
+    assert "1 change breaks a sender or a receiver" in page.text
     assert "sender" in page.rows["0"]
     assert "fields.phone" in page.rows["0"]
     newly = next(row for key, row in page.rows.items() if key.startswith("newly fails/"))

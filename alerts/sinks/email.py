@@ -62,7 +62,10 @@ class Email:
         """Send one mail, on a connection of its own."""
         to = notification.to or self._settings.to
         if to is None:
-            return Refused(f"{self.name} has no address for this; name one in the routes")
+            return Refused(
+                f"{self.name}: the owner has no mail address, and the sink has no 'to'; "
+                "give the sink 'to', or the owner an 'email' under contacts"
+            )
         try:
             made = mail(notification, self._settings.sender, to, self._now())
         except (ValueError, IndexError, AttributeError):  # the last two are of Python's own reader

@@ -16,9 +16,11 @@ def heading(notification: Notification) -> str:
 
 
 def details(notification: Notification) -> list[tuple[str, str]]:
-    """The facts, and then when it began and ended, as label and text."""
+    """The facts, and then when the alert began and ended, as label and text. A fact that says
+    since when its causes are there takes the place of the beginning."""
     found = [(plain(label), plain(text)) for label, text in notification.facts]
-    found.append(("since", _clock(notification.started_at.isoformat(timespec="seconds"))))
+    if all(label != "since" for label, _ in found):
+        found.append(("since", _clock(notification.started_at.isoformat(timespec="seconds"))))
     if notification.ended_at is not None:
         found.append(("until", _clock(notification.ended_at.isoformat(timespec="seconds"))))
     return found

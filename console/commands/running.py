@@ -168,6 +168,9 @@ def _look(settings: Settings) -> None:
     with _console(settings) as shown:
         output.say(f"console    {shown}")
         output.say(f"broker     {settings.kafka_bootstrap_servers}")
+        output.say("for other terminals:")
+        servers = settings.kafka_bootstrap_servers
+        output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
         output.say("Ctrl-C ends it all.")
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
