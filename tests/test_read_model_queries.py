@@ -242,6 +242,32 @@ def test_a_team_a_contract_and_the_audit(model: Model) -> None:
     assert len(found.audit.answers) == 6
     assert found.now.sums.begun == 30
     assert found.now.latency_ms_p50 is not None
+    assert found.now.latency_ms_p50 > 60_000
+
+
+def test_what_comes_late_is_measured_by_its_own_times_as_on_the_map(
+    tmp_path: Path, model: Model
+) -> None:
+    """A recording that is sent a month later: the packages leave then."""
+    late = [
+        Record(each.topic, each.partition, each.offset, each.key, sent_later(each), each.timestamp)
+        if each.topic == "handoff.packages"
+        else each
+        for each in STORY
+    ]
+    store = Store(tmp_path / "late.sqlite")
+    fill(store, late)
+    there = Model(store.path)
+    with model.read() as db, there.read() as other:
+        in_time, by_then = (audit.audit(each, Filters(), NOW).now for each in (db, other))
+    assert by_then.latency_ms_p50 == in_time.latency_ms_p50
+    there.close()
+    store.close()
+
+
+def sent_later(record: Record) -> bytes:
+    package = msgspec.json.decode(record.value or b"", type=Package)
+    return serde.encode(replace(package, sent_at=utc(NOW + 30 * 86_400_000)))
 
 
 def record(topic: str, key: str, offset: int, value: object) -> Record:

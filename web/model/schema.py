@@ -10,7 +10,7 @@ over `handoffs` and `violations`, which triggers keep: they say the same as a `g
 
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 # The number of a topic is its place here: append only, or raise the version. Of the package of a
 # handoff that stands on two topics with the same revision, the later topic here counts.
@@ -103,8 +103,9 @@ create table handoffs (
   signal_partition integer, signal_offset integer,
   written integer not null,
   latency_bucket integer generated always as (
+    -- by the events, as on the map: the processor's clock says little of what came later
     case when sent_at is not null and accepted_at is not null
-    then cast(ceil(ln(max(accepted_at - sent_at, 1)) / ln(1.105)) as integer) end
+    then cast(ceil(ln(max(accepted_at - at, 1)) / ln(1.105)) as integer) end
   ) virtual
 );
 create index handoffs_task on handoffs (task_id);
