@@ -54,7 +54,7 @@ def _one(told: TaskStory, now: datetime, alone: bool) -> Iterator[RenderableType
         yield _heading("violations")
         yield _violations(told)
     yield _heading("who owns it now")
-    yield from _owners(told, now)
+    yield from _owners(told, now, alone)
 
 
 def _heading(words: str) -> Rule:
@@ -285,7 +285,7 @@ def _promise(each: Promise) -> Text:
     return text
 
 
-def _owners(told: TaskStory, now: datetime) -> Iterator[Text]:
+def _owners(told: TaskStory, now: datetime, alone: bool) -> Iterator[Text]:
     hops = {each.id: each for each in told.handoffs}
     for handoff in told.open:
         yield _owner(hops[handoff], now)
@@ -294,7 +294,9 @@ def _owners(told: TaskStory, now: datetime) -> Iterator[Text]:
     if not told.handoffs:
         stage = plain(told.last_stage or "an unknown stage")
         team = f" (team {plain(told.last_team)})" if told.last_team else ""
-        yield Text(f"It was never handed off: it is at {stage}{team}.")
+        # A handoff over a link is that of the task which goes on.
+        never = "It was never handed off" if alone else "No handoff is open under this name"
+        yield Text(f"{never}: it is at {stage}{team}.")
         return
     last = told.handoffs[-1]
     stage = f"; it was last worked on at {plain(told.last_stage)}" if told.last_stage else ""

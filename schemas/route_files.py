@@ -59,6 +59,16 @@ def lint_routes(
                 "name it in a route, or remove it",
                 "warning",
             )
+    for name, sink in routes.sinks.items():
+        mails = any(contact.email is not None for contact in routes.contacts.values())
+        if sink.email is not None and sink.email.to is None and not mails:
+            yield location.problem(
+                ("sinks", name),
+                f"mails of the sink {name!r} go to owners whose contact is an address, and to "
+                "nobody else",
+                "say 'to' in the sink, or 'email' under contacts",
+                "warning",
+            )
     silent = [
         owner
         for owner in sorted(owners)

@@ -86,6 +86,20 @@ def test_what_is_doubtful_is_a_warning(tmp_path: Path) -> None:
     ]
 
 
+def test_mails_without_an_address_are_doubtful(tmp_path: Path) -> None:
+    file = tmp_path / "routes.yaml"
+    mail = "kind: AlertRoutes\nsinks:\n  mail: {email: {host: h, from: a@example.com%s}}\n"
+    route = "routes:\n  - {name: all, sink: mail}\n"
+    contacts = "contacts: {Ana: {email: ana@example.com}}\n"
+    for text, doubts in (
+        (mail % "" + route, 1),
+        (mail % ", to: b@example.com" + route, 0),
+        (mail % "" + contacts + route, 0),
+    ):
+        file.write_text(text)
+        assert len(list(lint_routes(*load_routes(file)))) == doubts
+
+
 def test_the_shipped_routes_are_in_use_where_variables_are_set() -> None:
     routes, location = load_routes(ROOT / "alerts" / "routes.yaml")
     assert list(lint_routes(routes, location)) == []

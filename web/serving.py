@@ -59,6 +59,7 @@ def serving(settings: Settings, listening: socket.socket) -> Iterator[Builder]:
         config = uvicorn.Config(
             app,
             log_config=None,
+            log_level="warning",  # what it says besides is of a server, and not of handoffs
             access_log=False,
             proxy_headers=False,  # which address a request came from decides who it may be
             server_header=False,

@@ -53,13 +53,18 @@ def _answers(found: AuditPage) -> Table:
                 each.question,
                 each.question,
                 Cell(each.answer, mark=_MARKS.get(each.answer, "info")),
-                Cell(each.evidence),
-                Cell(each.first_step),
+                Cell(_plain(each.evidence)),
+                Cell(_plain(each.first_step)),
             )
             for each in found.audit.answers
         ],
         notes=["From all that was observed; the range does not count here."],
     )
+
+
+def _plain(words: str) -> str:
+    """Words for a terminal, without the marks around commands."""
+    return words.replace("`", "")
 
 
 def _measures(now: Measures, before: Measures) -> Table:
