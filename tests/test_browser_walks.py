@@ -59,7 +59,7 @@ def test_on_monday_the_tool_that_had_the_field_last_is_five_clicks_away(
     window.driver.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(file))
     window.until(lambda: "phone" in str(window.find("textarea").get_attribute("value")), "the file")
     window.click("button", "See what it would do")
-    window.until_text("It breaks", "main")
+    window.until_text("a sender or a receiver; the table says which", "main")
     changes = window.find("table[data-rows=changes-lead]").text
     assert "fields.phone" in changes
     assert "hold_on" in changes
