@@ -8,7 +8,7 @@ PACKAGES := schemas topics processors alerts web console $(wildcard bench)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Tests that need one of these run after all others; those of LARGE one at a time, and faults.
 SMALL := embedded or alertmanager or browser
-LARGE := kafka or docker or fault
+LARGE := kafka or docker or fault or alone
 # A session demands the tiers that it has.
 PYTEST_FAST := env $(foreach tier,KAFKA ALERTMANAGER BROWSER DOCKER,-u HANDOFF_REQUIRE_$(tier)) $(BIN)/pytest
 PYTEST_SMALL := env $(foreach tier,KAFKA DOCKER,-u HANDOFF_REQUIRE_$(tier)) $(BIN)/pytest
