@@ -105,10 +105,9 @@ def until(window: ChromiumWindow, true: Callable[[], object], what: str) -> None
     window.until(true, what, SECONDS)
 
 
-def test_what_is_asked_while_no_processor_runs_is_answered_when_one_does(
-    window: ChromiumWindow, url: str, handoff: HandoffCommand, tmp_path: Path
-) -> None:
-    with processor(tmp_path):
+def hold_one(window: ChromiumWindow, url: str, handoff: HandoffCommand, folder: Path) -> None:
+    """Let a processor hold a handoff, and end it when the page shows that."""
+    with processor(folder):
         assert handoff("send", "-", lines=lead(1)).exit_code == 0
         window.open(f"{url}/held")
         until(
@@ -116,6 +115,12 @@ def test_what_is_asked_while_no_processor_runs_is_answered_when_one_does(
             lambda: window.count("button.fresh-rows") or window.count("tbody tr"),
             "what is held",
         )
+
+
+def test_what_is_asked_while_no_processor_runs_is_answered_when_one_does(
+    window: ChromiumWindow, url: str, handoff: HandoffCommand, tmp_path: Path
+) -> None:
+    hold_one(window, url, handoff, tmp_path)
     window.open(f"{url}/held")
     window.click("main tbody a")
     window.type("#why-release", "They know them.")
@@ -135,14 +140,7 @@ def test_a_broker_that_goes_away_is_told_and_so_is_its_return(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     assert broker.pid is not None
-    with processor(tmp_path):
-        assert handoff("send", "-", lines=lead(1)).exit_code == 0
-        window.open(f"{url}/held")
-        until(
-            window,
-            lambda: window.count("button.fresh-rows") or window.count("tbody tr"),
-            "what is held",
-        )
+    hold_one(window, url, handoff, tmp_path)
     window.open(f"{url}/held")
     window.until_text("Live.", "#live")
     os.kill(broker.pid, signal.SIGSTOP)

@@ -148,3 +148,13 @@ def test_silences_that_are_over_or_soon_will_be(handoff: HandoffCommand) -> None
         ("note", "the silence s-4 cannot be read, and silences nothing"),
         ("note", "1 silence over: s-1"),
     ]
+
+
+def test_records_that_nest_too_deep_are_none_that_can_be_read(handoff: HandoffCommand) -> None:
+    deep = b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    for topic in ("handoff.patterns", "handoff.alerts", "handoff.silences"):
+        write_all(connect(), topic, [("s-1", deep)])
+    assert any("1 entry of " in what and "cannot be read" in what for _, what in told(handoff))
+    assert ("note", "the silence s-1 cannot be read, and silences nothing") in told(
+        handoff, "silences"
+    )

@@ -4,18 +4,16 @@ Nothing is registered, written or kept.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import apsw
 
 from console.contract_change import ComparedContract, compared, one_each
-from console.contract_trial import ContractTrial, as_if_active
+from console.contract_trial import ContractTrial, as_if_active, tables
 from console.limits import limits
 from console.lines import INPUTS, lines_of
 from console.replay import Difference, compare
-from schemas import documents
-from schemas.documents import HandoffContract, Receiver
 from schemas.loading import DocumentErrors, Documents, load_text
 from web.auth.guard import Refusal
 from web.auth.people import Person
@@ -102,9 +100,8 @@ def judged_again(
     `CommandError` where they cannot be read, and `Refusal` where others do the same."""
     records = list(console.gate.read(places).values())
     lines = list(lines_of(records))
-    trial = ContractTrial(
-        as_if_active(new), _table(registered.contracts), _table(registered.receivers)
-    )
+    now = tuple(registered.contracts.values()), tuple(registered.receivers.values())
+    trial = ContractTrial(as_if_active(new), *tables(Documents(*now)))
     within = limits(console.settings)
     if not _ONE_AT_A_TIME.acquire(timeout=_WAIT_SECONDS):
         raise Refusal(503, "Others try changes, too, at the moment. Send it again.")
@@ -115,7 +112,3 @@ def judged_again(
     return JudgedAgain(
         compare(before, after, trial.tried), len(records), len(places) - len(records)
     )
-
-
-def _table(found: Mapping[str, HandoffContract] | Mapping[str, Receiver]) -> dict[str, bytes]:
-    return {key: documents.to_json(each) for key, each in found.items()}

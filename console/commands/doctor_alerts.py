@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 from msgspec import Struct
 
 from alerts.active import NAME, PATTERNS
+from alerts.progress import LIMIT_SECONDS
 from console import output
 from console.commands.checks import CheckResult, members_of
 from console.errors import DeclinedError
@@ -19,14 +20,15 @@ from processors.runtime import clients
 from processors.runtime.groups import offsets
 from schemas import serde
 from schemas.alerts import ALERTS, SILENCES, Alert, AlertEntry, AlertSilence
-from schemas.printable import plain
+from schemas.printable import listed, plain
 from topics.rights import Right, reason
 
 # A sink that has not answered for so long is away; the heartbeat waits as long.
-WAITS: Final = timedelta(minutes=5)
+WAITS: Final = timedelta(seconds=LIMIT_SECONDS)
 SOON: Final = timedelta(days=1)
 LETTERS: Final = 2_000  # dead letters that are read of a partition, the newest ones
-_NAMED: Final = 5
+_MESSAGES: Final = 5
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError)
 _ANEW: Final = "mend the sink, then try it: handoff alerts test ROUTE"
 
 
@@ -64,7 +66,7 @@ def _alerts(cluster: Cluster) -> tuple[list[Alert], int]:
     for value in read_table(cluster, ALERTS).values() if cluster.has(ALERTS) else ():
         try:
             entry = _entry(value)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             unreadable += 1
             continue
         if isinstance(entry, Alert):
@@ -75,13 +77,13 @@ def _alerts(cluster: Cluster) -> tuple[list[Alert], int]:
 def _who(cluster: Cluster, alerts_: int) -> Iterator[CheckResult]:
     if not cluster.has(PATTERNS):
         return
-    open_ = sum(map(_is_told, read_table(cluster, PATTERNS).values()))
     group = clients.group_id(cluster.settings, NAME)
     members = members_of(cluster, group)
     if members:
         what = f"{output.number(members, 'member')} in {group}, "
         yield CheckResult("alerts", "ok", what + output.number(alerts_, "alert"))
         return
+    open_ = sum(map(_is_told, read_table(cluster, PATTERNS).values()))
     told = f"{output.number(open_, 'open pattern')}" if open_ else "no pattern is open"
     what = f"nobody tells alerts: no member in {group}; {told}"
     if _ran(cluster, group):
@@ -93,7 +95,7 @@ def _who(cluster: Cluster, alerts_: int) -> Iterator[CheckResult]:
 def _is_told(value: bytes) -> bool:
     try:
         seen = _pattern(value)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return False
     return seen.status != "closed" and not seen.backfill and seen.severity != "info"
 
@@ -141,7 +143,7 @@ def _letters(cluster: Cluster, now: datetime) -> Iterator[CheckResult]:
             continue  # it is none, and `dead-letters list` says so
         if letter.topic == ALERTS:
             counts[letter.message] += 1
-    for message, count in counts.most_common(_NAMED):
+    for message, count in counts.most_common(_MESSAGES):
         what = f"{output.number(count, 'message')} of the last day lost: {plain(message)}"
         yield CheckResult("alerts", "note", what, "handoff dead-letters list")
 
@@ -153,7 +155,7 @@ def _silences(cluster: Cluster, now: datetime) -> Iterator[CheckResult]:
     for name, value in sorted(read_table(cluster, SILENCES).items()):
         try:
             silence = _silence(value)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             what = f"the silence {plain(name)} cannot be read, and silences nothing"
             yield CheckResult(
                 "silences", "note", what, f"handoff alerts silence --end {plain(name)}"
@@ -166,6 +168,5 @@ def _silences(cluster: Cluster, now: datetime) -> Iterator[CheckResult]:
             what += "what still fires is told then"
             yield CheckResult("silences", "note", what)
     if over:
-        more = f", and {len(over) - _NAMED} more" if len(over) > _NAMED else ""
-        what = f"{output.number(len(over), 'silence')} over: {', '.join(over[:_NAMED])}{more}"
+        what = f"{output.number(len(over), 'silence')} over: {listed(over)}"
         yield CheckResult("silences", "note", what, "handoff alerts silence --end ID")
