@@ -44,7 +44,7 @@ from schemas.flow import (
     Tell,
     TimerFired,
 )
-from schemas.records import FIRST_MS, LAST_MS, Edge, Pattern
+from schemas.records import FIRST_MS, LAST_MS, Edge, Figures, Pattern
 from schemas.serde import encode
 from tests.core import DAY_ONE, tables
 from tests.insights_core import at_the_end, shown
@@ -438,7 +438,7 @@ def test_nothing_raises_and_all_can_be_written_down(
             if isinstance(effect, Increment):
                 assert effect.name == "figures_too_old"
                 continue
-            assert isinstance(effect.record, Pattern | Edge)
+            assert isinstance(effect.record, Pattern | Edge | Figures)
             assert encode(effect.record)
 
 
