@@ -53,6 +53,7 @@ from schemas.flow import Output, Record, Refused
 from schemas.printable import plain
 from schemas.records import Pattern
 from schemas.routes import AlertRoutes
+from schemas.unreadable import UNREADABLE
 from topics.catalogue import physical
 from topics.rights import Right, rights_of_a_producer
 
@@ -200,7 +201,7 @@ class ActiveAlerts:
                 if entry_key(entry).encode() != key:
                     raise msgspec.ValidationError("another key")
                 found.append(entry)
-            except (msgspec.DecodeError, RecursionError):
+            except UNREADABLE:
                 self._unreadable += 1
                 log.warning(
                     "%s: the entry %s cannot be read, and is left out: a newer version has written "
@@ -360,6 +361,6 @@ def _of_pattern(record: Record, now: datetime) -> CauseTold | CauseOver:
         return of_record(key, None if value is None else _pattern(value), now)
     except msgspec.ValidationError:
         kind = "wrong_shape"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         kind = "not_json"
     raise Refused(kind, "the record is not of its shape; correct who writes it")

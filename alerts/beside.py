@@ -23,6 +23,7 @@ from schemas.alerts import SILENCES, AlertSilence
 from schemas.flow import Refused
 from schemas.records import Package, Violation
 from schemas.routes import AlertRoutes
+from schemas.unreadable import UNREADABLE
 from topics.catalogue import physical
 from topics.look import look
 from topics.rights import Right, reason
@@ -101,7 +102,7 @@ class Beside:
                 continue
             try:
                 yield from self._event(message, now)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused):
+            except (*UNREADABLE, Refused):
                 self.unreadable += 1
 
     def _event(self, message: Message, now: datetime) -> Iterator[Event]:

@@ -30,6 +30,7 @@ from processors.timeline import Timeline
 from schemas import documents, serde
 from schemas.flow import Headers, Output, Record
 from schemas.records import Liveness
+from schemas.unreadable import UNREADABLE
 
 # A line without a key lies on no partition; what it becomes is judged beside the others.
 _NOWHERE = -1
@@ -313,6 +314,6 @@ def printed(topic: str, key: bytes | None, value: bytes | None, headers: Headers
     try:
         # A line is a line: the JSON that a tool sent may hold line breaks between its members.
         compact = msgspec.json.format(value, indent=-1)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return msgspec.json.encode(_Printed(topic, name, texts, text))
     return msgspec.json.encode(_Printed(topic, name, texts, msgspec.Raw(compact)))

@@ -25,6 +25,7 @@ from schemas.flow import Record
 from schemas.loading import nearest
 from schemas.printable import plain
 from schemas.records import Ack, Amendment, HandoffRequest, ToolOutput, When
+from schemas.unreadable import UNREADABLE
 
 TOOL_OUTPUTS = "handoff.tool-outputs"
 _RECORDS = {TOOL_OUTPUTS: ToolOutput, "handoff.acks": Ack, "handoff.amendments": Amendment}
@@ -137,7 +138,7 @@ def _unknown(line: Line) -> Iterator[tuple[str, str]]:
             for request in asked if isinstance(asked, list) else [asked]:
                 for name in [each for each in request or () if each not in _ASKED]:
                     yield f"handoff.{name}", nearest(name, HandoffRequest.__struct_encode_fields__)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return  # the line is refused, and that is told
 
 
@@ -167,7 +168,7 @@ def lines_of(records: Iterable[Record]) -> Iterator[Line]:
         value = record.value or b""
         try:
             occurred_at = _time(_decode(value).occurred_at)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             occurred_at = None
         problem = "has no key" if record.key is None else None
         yield Line(
@@ -196,7 +197,7 @@ def _line(number: int, text: bytes) -> Line:
     except msgspec.ValidationError:
         problem = "is JSON, but not an object"
         return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         problem = f"{NOT_JSON}: {error}"
         return Line(number, TOOL_OUTPUTS, None, value=text, occurred_at=None, problem=problem)
     if outline.task_id is not None or outline.topic is None:

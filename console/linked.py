@@ -10,6 +10,7 @@ from schemas.flow import Record
 from schemas.links import LINKS, LinkMessage
 from schemas.records import ToolOutput
 from schemas.serde import tasks_named
+from schemas.unreadable import UNREADABLE
 
 Task = tuple[str, str]  # its workflow and its id
 MOST = 32  # tasks that one story tells of
@@ -23,7 +24,7 @@ def linked(records: Iterable[Record], task: Task) -> set[Task]:
     that, those of the others, and the messages between them."""
     found: set[Task] = set()
     for record in records:
-        with suppress(msgspec.DecodeError, RecursionError):
+        with suppress(*UNREADABLE):
             if record.topic == "handoff.tool-outputs" and record.value is not None:
                 output = _output(record.value)
                 here = output.workflow, output.task_id
@@ -56,7 +57,7 @@ def waiting(records: Iterable[Record], now: int) -> list[WaitingLink]:
     told: dict[tuple[Task, Task], int] = {}
     answered: dict[tuple[Task, Task], int] = {}
     for record in records:
-        with suppress(msgspec.DecodeError, RecursionError):
+        with suppress(*UNREADABLE):
             message = _message(record.value or b"")
             to, by = (message.workflow, message.task_id), (message.of_workflow, message.of_task_id)
             if message.kind == "linked":

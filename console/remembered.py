@@ -14,6 +14,7 @@ from msgspec import Raw
 from console.masking import texts_of
 from processors.contracts.classified import Classified
 from schemas.records import Amendment, ToolOutput
+from schemas.unreadable import UNREADABLE
 
 MOST_BYTES: Final = 64 << 20  # of all tasks together
 
@@ -45,7 +46,7 @@ class SeenTasks:
     def note_input(self, topic: str, value: bytes) -> None:
         """Remember what a tool or a person says of a task; nothing of an input that cannot be
         read, or has no values."""
-        with suppress(msgspec.DecodeError, RecursionError):
+        with suppress(*UNREADABLE):
             if topic == "handoff.tool-outputs":
                 said = _output(value)
                 self.note((said.workflow, said.task_id), said.context)

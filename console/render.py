@@ -37,6 +37,7 @@ from schemas.records import (
     Signal,
     Violation,
 )
+from schemas.unreadable import UNREADABLE
 
 _WIDEST_VALUE = 24
 _NOTHING = Classified()
@@ -173,7 +174,7 @@ def shown(value: msgspec.Raw) -> str:
         text = msgspec.json.format(raw, indent=-1).decode("utf-8", "replace")
         if text.startswith('"'):
             text = msgspec.json.decode(raw, type=str)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         text = raw.decode("utf-8", "replace")
     text = plain(" ".join(text.split()))
     return text if len(text) <= _WIDEST_VALUE else text[: _WIDEST_VALUE - 1] + "…"

@@ -16,6 +16,7 @@ from console.errors import BadInputError
 from console.kafka import TopicReader, connect
 from console.lines import raw_lines
 from schemas.flow import Headers, Record
+from schemas.unreadable import UNREADABLE
 
 _MEMBERS: Final = frozenset(
     ("value", "key", "headers", "timestamp", "topic", "partition", "offset")
@@ -144,7 +145,7 @@ def _values(path: str) -> Iterator[tuple[int, bytes]]:
 def _is_whole(text: bytes) -> bool:
     try:
         _raw(text)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return False
     return True
 
@@ -153,7 +154,7 @@ def _objects(text: bytes) -> list[bytes]:
     """The elements of a list that holds objects and nothing else; else none."""
     try:
         found = [bytes(each).strip() for each in _list(text)]
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return []
     return found if all(each[:1] == b"{" for each in found) else []
 
@@ -189,7 +190,7 @@ def _laid_out(text: bytes) -> list[bytes]:
 def _said(path: str, number: int, text: bytes) -> _Envelope | None:
     try:
         names = _members(text).keys()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None  # the value of a record, whatever it is: the decoder says what is wrong
     kcat = names >= _KCAT
     if not kcat and ("value" not in names or not names <= _MEMBERS):

@@ -16,6 +16,7 @@ from console.lines import INPUTS
 from schemas import serde
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Signal, ToolOutput, Violation
+from schemas.unreadable import UNREADABLE
 
 OUTPUTS = (
     "handoff.packages",
@@ -74,7 +75,7 @@ def of_task(records: Iterable[Record], task: str) -> list[ReadRecord]:
             continue
         try:
             body = _decoders[record.topic](record.value)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             body = None
         if held and (not isinstance(body, Package) or body.task_id != task):
             continue

@@ -31,6 +31,7 @@ from schemas.records import (
     ToolOutput,
     Violation,
 )
+from schemas.unreadable import UNREADABLE
 
 # What Kafka accepts on our topics (`max.message.bytes`), less room for the batch's own framing.
 MAX_RECORD_BYTES = (4 << 20) - 1024
@@ -259,7 +260,7 @@ def _cure_of_time(value: bytes) -> str:
     """What to do about a time that is none."""
     try:
         given = msgspec.json.decode(value, type=_Time).occurred_at
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return ""
     if isinstance(given, int) and not isinstance(given, bool) and given > LAST_MS:
         return "; micro- or nanoseconds: give epoch milliseconds"

@@ -14,6 +14,7 @@ from console.render import HOW_WORDS
 from schemas.documents import ContractField
 from schemas.printable import plain
 from schemas.records import Package, Provenance
+from schemas.unreadable import UNREADABLE
 from web.context import Registered
 
 
@@ -103,5 +104,5 @@ def readable(raw: Raw) -> str:
         if isinstance(found, str):
             return found
         return msgspec.json.format(bytes(raw), indent=2).decode()
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return plain(bytes(raw).decode("utf-8", "replace"))

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from schemas.documents import ContractField
+from schemas.unreadable import UNREADABLE
 
 Control = Literal["text", "number", "integer", "date", "time", "choice", "yes_no", "json"]
 PREFIX: Final = "field:"
@@ -132,7 +133,7 @@ def _json(each: Input, given: str) -> bytes:
     raw = given.strip().encode("utf-8", "replace")
     try:
         msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise NotAsAsked(f"{each.name} is to be JSON, with quotes around a text") from None
     return raw
 

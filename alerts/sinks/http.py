@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from alerts.notification import Failed
+from schemas.unreadable import UNREADABLE
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0, connect=5.0, sock_connect=5.0)
 _LONGEST_ANSWER = 65_536  # bytes that are read of an answer
@@ -37,7 +38,7 @@ class Response(Struct, frozen=True):
         """The body as an object; empty where it is none."""
         try:
             return msgspec.json.decode(self.body, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return {}
 
     def failed(self) -> Failed:

@@ -27,6 +27,7 @@ from schemas.documents import HandoffContract
 from schemas.flow import Refused
 from schemas.printable import plain
 from schemas.records import Ack, Amendment, Package
+from schemas.unreadable import UNREADABLE
 
 # How often the processor is asked how far it is, and how long its last records may take to be read.
 _ASK_SECONDS, _SETTLE_SECONDS = 0.5, 1.0
@@ -188,7 +189,7 @@ def read_fields(values: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, ms
             raw = text.encode() if option == "--set" else msgspec.json.encode(text)
             try:
                 msgspec.json.decode(raw)
-            except (msgspec.DecodeError, RecursionError) as error:
+            except UNREADABLE as error:
                 raise BadInputError(
                     f"--set {name}: the value is not JSON: {error}; "
                     f"for a string as it is: --text {name}=WORDS"

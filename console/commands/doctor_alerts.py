@@ -21,6 +21,7 @@ from processors.runtime.groups import offsets
 from schemas import serde
 from schemas.alerts import ALERTS, SILENCES, Alert, AlertEntry, AlertSilence
 from schemas.printable import listed, plain
+from schemas.unreadable import UNREADABLE
 from topics.rights import Right, reason
 
 # A sink that has not answered for so long is away; the heartbeat waits as long.
@@ -28,7 +29,6 @@ WAITS: Final = timedelta(seconds=LIMIT_SECONDS)
 SOON: Final = timedelta(days=1)
 LETTERS: Final = 2_000  # dead letters that are read of a partition, the newest ones
 _MESSAGES: Final = 5
-_UNREADABLE: Final = (msgspec.DecodeError, RecursionError)
 _ANEW: Final = "mend the sink, then try it: handoff alerts test ROUTE"
 
 
@@ -66,7 +66,7 @@ def _alerts(cluster: Cluster) -> tuple[list[Alert], int]:
     for value in read_table(cluster, ALERTS).values() if cluster.has(ALERTS) else ():
         try:
             entry = _entry(value)
-        except _UNREADABLE:
+        except UNREADABLE:
             unreadable += 1
             continue
         if isinstance(entry, Alert):
@@ -95,7 +95,7 @@ def _who(cluster: Cluster, alerts_: int) -> Iterator[CheckResult]:
 def _is_told(value: bytes) -> bool:
     try:
         seen = _pattern(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return seen.status != "closed" and not seen.backfill and seen.severity != "info"
 
@@ -155,7 +155,7 @@ def _silences(cluster: Cluster, now: datetime) -> Iterator[CheckResult]:
     for name, value in sorted(read_table(cluster, SILENCES).items()):
         try:
             silence = _silence(value)
-        except _UNREADABLE:
+        except UNREADABLE:
             what = f"the silence {plain(name)} cannot be read, and silences nothing"
             yield CheckResult(
                 "silences", "note", what, f"handoff alerts silence --end {plain(name)}"

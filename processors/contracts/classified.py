@@ -25,6 +25,7 @@ from processors.contracts import telling, values
 from processors.contracts.telling import Secrets
 from schemas import paths
 from schemas.documents import HandoffContract, is_classified
+from schemas.unreadable import UNREADABLE
 
 Path = tuple[str, ...]
 NO_SECRETS = Secrets()
@@ -271,5 +272,5 @@ def outline(value: bytes) -> Outline | None:
     """What can be told of a record of `handoff.contracts` that is no usable document."""
     try:
         return msgspec.json.decode(value, type=Outline)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None

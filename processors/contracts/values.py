@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from schemas.paths import Path, Step, Where, index_of
+from schemas.unreadable import UNREADABLE
 
 JSON_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 MAX_DEPTH = 64  # deeper nesting than any context needs; bounds every walk below
@@ -24,7 +25,6 @@ _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 Inside = TypeVar("Inside")
 _UNKNOWN: Any = object()
 _decode_items = msgspec.json.Decoder(list[Raw]).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 # Single bytes are looked for as integers: `bytes in bytes` first fails to read them as one.
 _QUOTE, _BACKSLASH, _BRACKET, _BRACE, _POINT, _LOWER_E, _UPPER_E = b'"\\[{.eE'
@@ -111,7 +111,7 @@ def string(value: bytes) -> str | None:
         return None
     try:
         text = _decode(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return text if isinstance(text, str) else None
 
@@ -132,7 +132,7 @@ def members(value: bytes) -> dict[str, Raw] | None:
         return None
     try:
         return _decode_members(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -142,7 +142,7 @@ def array(value: bytes) -> list[object] | None:
         return None
     try:
         found = _decode(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return found if isinstance(found, list) else None
 
@@ -181,7 +181,7 @@ def at(context: Mapping[str, bytes], path: Path) -> tuple[bytes | None, str]:
 def _items(value: bytes) -> list[Raw] | None:
     try:
         return _decode_items(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -275,7 +275,7 @@ def strings(value: bytes, name: str, depth: int = 0) -> Iterator[tuple[str, str]
     elif first == _BRACKET:
         try:
             items = _decode_items(value)
-        except _UNREADABLE:
+        except UNREADABLE:
             return
         for index, raw in enumerate(items):
             yield from strings(bytes(raw), _step(name, index), depth + 1)
@@ -319,7 +319,7 @@ def canonical(value: bytes, read: Callable[[Any], object] | None = None) -> byte
     try:
         decoded: Any = _canonical_decode(value)
         return _canonical_encode(decoded if read is None else read(decoded))
-    except (*_UNREADABLE, OverflowError, ValueError):
+    except (*UNREADABLE, OverflowError, ValueError):
         return value
 
 
