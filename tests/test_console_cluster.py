@@ -316,7 +316,7 @@ def test_tail_shows_what_is_there_and_ends(handoff: HandoffCommand) -> None:
 def test_a_quiet_tail_ends_cleanly(handoff: HandoffCommand, ends: str) -> None:
     write_all(connect(), "handoff.signals", [("t", b"{}")])
     process = subprocess.Popen(
-        [sys.executable, "-m", "console.main", *["tail", "signals", "--from-beginning"]],
+        [sys.executable, "-m", "console", *["tail", "signals", "--from-beginning"]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -491,7 +491,7 @@ def test_no_broker_is_one_sentence_and_exit_status_3(tmp_path: Path) -> None:
     # At once, because each of them waits some seconds for a broker that may be starting.
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "console.main", *arguments],
+            [sys.executable, "-m", "console", *arguments],
             env={**os.environ, "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
-COMMAND = [sys.executable, "-m", "console.main"]
+COMMAND = [sys.executable, "-m", "console"]
 
 pytestmark = pytest.mark.embedded
 
