@@ -1,7 +1,6 @@
 """`handoff run`, `up` and `demo`: the processors, alone or with all that they need."""
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,6 +15,7 @@ from console.commands.source_registry import register_sources
 from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError
+from console.folder import temporary
 from console.kafka import connect
 from console.limits import insights_limits, limits
 from processors.insights.processor import INSIGHTS, insights
@@ -112,7 +112,7 @@ def _up(port: int | None, paths: tuple[str, ...], ending: Ending) -> int:
         check_web_port(load_settings())
     except Misconfigured as error:
         raise CommandError(str(error), FOUND_PROBLEMS) from None
-    with tempfile.TemporaryDirectory(prefix="handoff-up-") as directory:
+    with temporary("handoff-up") as directory:
         try:
             with EmbeddedBroker(directory, port, ending.check) as broker:
                 settings = load_settings(kafka_bootstrap_servers=broker.bootstrap_servers)

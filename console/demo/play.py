@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.resources import as_file, files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from console import render
 from console.brokers import EmbeddedBroker, dying_with_us
@@ -25,6 +24,7 @@ from console.commands.topics import make_topics
 from console.demo.alerting import DemoAlerts
 from console.demo.stage import DemoStage
 from console.demo.stories import STORIES
+from console.folder import temporary
 from console.kafka import Cluster, connect
 from processors.runtime.ending import Ending
 from processors.runtime.settings import Settings
@@ -37,7 +37,7 @@ def play(ending: Ending, keep: Callable[[Settings], None] | None = None) -> None
     began = time.monotonic()
     terminal.print("Starting an embedded broker, the topics and the processor ...", style="dim")
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(TemporaryDirectory(prefix="handoff-demo-")))
+        directory = stack.enter_context(temporary("handoff-demo"))
         broker = EmbeddedBroker(directory / "broker", meanwhile=ending.check)
         stack.enter_context(broker)
         cluster = _prepared(broker.bootstrap_servers, ending)
