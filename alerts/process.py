@@ -1,17 +1,16 @@
-"""`handoff alerts run`: the service, its web pages, and its end by a signal."""
+"""`handoff alerts run`: the service, its web pages, and its end."""
 
 import http.server
 import json
 import logging
 import os
-import signal
 import threading
-from types import FrameType
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from alerts.service import AlertService
 from alerts.status import AlertStatus
+from processors.runtime.ending import Ending
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Misconfigured
 
@@ -60,16 +59,9 @@ class _Page(http.server.BaseHTTPRequestHandler):
         """Say nothing of each request."""
 
 
-def run_until_signal(settings: Settings, service: AlertService) -> int:
-    """Run until SIGTERM or SIGINT; the exit status. Raises `Misconfigured` where the pages cannot
+def run_until_asked(settings: Settings, service: AlertService, ending: Ending) -> int:
+    """Run until `ending` is asked; the exit status. Raises `Misconfigured` where the pages cannot
     listen."""
-    ending = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        ending.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
     try:
         pages = _Pages((settings.web_host, settings.web_port), service.status)
     except OSError as error:

@@ -80,7 +80,7 @@ class Site:
 
     def _command(self, *words: str) -> None:
         """A command of the checkout's own `handoff`."""
-        command = [sys.executable, "-m", "console.main", *words]
+        command = [sys.executable, "-m", "console", *words]
         done = subprocess.run(
             command,
             check=False,
@@ -215,7 +215,7 @@ class Site:
         self,
         directory: Path,
         names: Sequence[str] = ("integrity",),
-        module: str = "console.main",
+        module: str = "console",
         ordinal: int = 0,
     ) -> Iterator["Process"]:
         """`handoff run` with the processors of these names, as anyone would run it: one process.

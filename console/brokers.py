@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from types import TracebackType
@@ -49,15 +49,22 @@ class _Broker:
     """A broker process on `port` with its data and its log in `directory`.
 
     Start it from a thread that lives as long as the broker: on Linux the kernel ends the broker
-    when that thread ends.
+    when that thread ends. `meanwhile` is called again and again until it answers; what that raises
+    ends the start.
     """
 
     name: str
     start_timeout: float  # seconds until it must answer
 
-    def __init__(self, directory: str | os.PathLike[str], port: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        port: int | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
         self.directory = Path(directory).resolve()
         self.port = port or free_port()
+        self._meanwhile = meanwhile
         self.log = self.directory / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -134,6 +141,7 @@ class _Broker:
         assert self._process is not None
         limit = time.monotonic() + self.start_timeout
         while time.monotonic() < limit:
+            self._meanwhile()
             if (status := self._process.poll()) is not None:
                 raise BrokerError(
                     f"{self.name} ended at once with status {status}. Its log ({self.log}) ends:\n"

@@ -297,13 +297,7 @@ class TopicReader:
         where what was to come next is not there any more, or the cluster refuses."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 or seconds == 0:
-            try:
-                message = self._consumer.poll(max(left, 0))
-            except SystemError as failure:
-                if failure.__cause__ is not None:
-                    raise
-                # Ctrl-C inside of a callback of the client is lost, and this is left of it.
-                raise KeyboardInterrupt from None
+            message = self._consumer.poll(max(left, 0))
             if message is None:
                 return None
             error = message.error()

@@ -1,10 +1,13 @@
 """The command `handoff`: its groups, and what all commands share."""
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from console import output
 from console.commands import (
     alerts,
     answering,
@@ -29,7 +32,7 @@ from console.commands import (
     topics,
     web,
 )
-from console.errors import BadInputError
+from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
 from processors.runtime.logs import log_plainly
 from processors.runtime.settings import SettingsError
 from schemas.printable import plain_lines
@@ -57,25 +60,32 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; bad settings end it like any other bad input."""
-        try:
-            return super().invoke(ctx)
-        except SettingsError as error:
-            raise BadInputError(str(error)) from None
-        except click.ClickException as error:
-            raise _shown(error) from None
+        with _told():
+            try:
+                return super().invoke(ctx)
+            except SettingsError as error:
+                raise BadInputError(str(error)) from None
 
     def make_context(self, *given: Any, **named: Any) -> click.Context:
         """Read the arguments of the group itself."""
-        try:
+        with _told():
             return super().make_context(*given, **named)
-        except click.ClickException as error:
-            raise _shown(error) from None
+        raise click.exceptions.Exit(0)  # whoever asked for help reads no further
 
 
-def _shown(error: click.ClickException) -> click.ClickException:
-    """The error, which may quote what was typed, fit to be shown."""
-    error.message = plain_lines(error.message)
-    return error
+@contextmanager
+def _told() -> Iterator[None]:
+    """What ends a command, in a sentence that is fit to be shown: it may quote what was typed."""
+    try:
+        with output.ends_cleanly():
+            yield
+    except click.ClickException as error:
+        error.message = plain_lines(error.message)
+        raise
+    except OSError as error:
+        if (sentence := output.no_room(error)) is None:
+            raise
+        raise CommandError(sentence, FOUND_PROBLEMS) from None
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,8 +1,10 @@
 """How commands write: lines for programs, tables for people, progress on standard error."""
 
+import errno
 import os
 import select
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,10 +76,31 @@ def ends_cleanly() -> Iterator[None]:
     """A reader that has gone (`| head`) is how a stream ends, and no failure."""
     try:
         yield
-        sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes standard output once more when it ends; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _go_nowhere()
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _go_nowhere()
+
+
+def no_room(error: OSError) -> str | None:
+    """What there is to say where something finds no room to be written, else None."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return None
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _go_nowhere()
+    # The system names a file only when it is opened.
+    where = error.filename or f"standard output or a file in {tempfile.gettempdir()}"
+    return f"{where} cannot be written: {error.strerror}; make room there, and run it again"
+
+
+def _go_nowhere() -> None:
+    # Python flushes standard output once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def reader_gone() -> bool:

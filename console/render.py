@@ -4,7 +4,9 @@ Classified values are masked (`console/masking.py`). Everything that came from a
 the terminal as plain text: what is not printable is replaced, and nothing is read as markup.
 """
 
+import errno
 import math
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -76,6 +78,10 @@ _HELD_FOR = {
 
 class _Terminal(Console):
     """Passes on what is printable, and line feeds; what makes the colours is added behind this."""
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more: for who prints to say; Rich would end the process."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -80,7 +80,7 @@ class Instances:
     def start(self, ordinal: int) -> None:
         """Start one; it must not be running."""
         own = {} if ordinal == GUEST else {"HANDOFF_ORDINAL": str(ordinal)}
-        command = [sys.executable, "-m", "console.main", "run", *self._chosen]
+        command = [sys.executable, "-m", "console", "run", *self._chosen]
         with self._path(ordinal).open("ab") as log:
             self._running[ordinal] = subprocess.Popen(
                 dying_with_us(command),

@@ -389,7 +389,7 @@ def test_kills_of_active_and_standby_lose_no_firing_and_no_resolve(
             "HANDOFF_KAFKA__SESSION_TIMEOUT_MS": "6000",
             "HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         }
-        command = [sys.executable, "-m", "console.main", "alerts", "run"]
+        command = [sys.executable, "-m", "console", "alerts", "run"]
         logs = [(tmp_path / f"{n}.log").open("ab") for n in range(2)]
 
         def begun(number: int) -> subprocess.Popen[bytes]:

@@ -470,7 +470,7 @@ def test_cards_go_by_the_contracts_of_their_moment(tmp_path: Path) -> None:
 def test_on_a_terminal_cards_are_the_default(tmp_path: Path) -> None:
     """And JSON lines in a pipe, or where internal records are asked for."""
     leader, follower = os.openpty()
-    command = [sys.executable, "-m", "console.main", "dry-run", "--contracts", str(DEMO)]
+    command = [sys.executable, "-m", "console", "dry-run", "--contracts", str(DEMO)]
     subprocess.run(
         [*command, str(DEMO / "sales.jsonl")],
         stdout=follower,

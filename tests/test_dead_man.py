@@ -79,7 +79,7 @@ class WatchedWorld:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *command: str) -> None:
-        python = ["-c", _ALERTS] if name == "alerts" else ["-m", "console.main"]
+        python = ["-c", _ALERTS] if name == "alerts" else ["-m", "console"]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HANDOFF_")}
         own = {
             "HANDOFF_WEB_PORT": "0",

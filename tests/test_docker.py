@@ -33,7 +33,7 @@ STORY = ROOT / "console" / "demo" / "sales"
 def handoff(servers: str, *arguments: str) -> str:
     """Run the command line against a cluster, and give back what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "console.main", *arguments],
+        [sys.executable, "-m", "console", *arguments],
         cwd=ROOT,
         env={**os.environ, "HANDOFF_KAFKA_BOOTSTRAP_SERVERS": servers},
         capture_output=True,

@@ -31,7 +31,7 @@ Records = list[dict[str, Any]]
 
 
 def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "console.main", *map(str, arguments)]
+    return [sys.executable, "-m", "console", *map(str, arguments)]
 
 
 def handoff(*arguments: str | Path, env: dict[str, str] | None = None) -> bytes:

@@ -509,7 +509,7 @@ def test_a_processor_without_any_right_ends_with_one_sentence(stage: Stage) -> N
     by = environment(stage.broker.by_password(stage.user, PASSWORD))
     own = {"HANDOFF_TOPIC_PREFIX": stage.prefix, "HANDOFF_WEB_PORT": "0", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "console.main", "run"],
+        [sys.executable, "-m", "console", "run"],
         env={**os.environ, **by, **own},
         cwd=stage.directory,
         capture_output=True,

@@ -78,7 +78,7 @@ def test_a_wrong_password_is_told_within_ten_seconds(secured: SecuredKafka, tmp_
     by = environment(refused(secured, tmp_path, "wrong password"))
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "console.main", "run"],
+        [sys.executable, "-m", "console", "run"],
         env={**os.environ, **by, "HANDOFF_LOG_LEVEL": "DEBUG", "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,

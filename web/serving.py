@@ -2,14 +2,13 @@
 
 import errno
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import uvicorn
 
+from console.folder import temporary
 from processors.runtime.settings import Settings, SettingsError
 from web.app import build
 from web.context import Console
@@ -51,8 +50,7 @@ def serving(settings: Settings, listening: socket.socket) -> Iterator[Builder]:
         stack.enter_context(listening)
         path = settings.console_state_file
         if path is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="handoff-console-"))
-            path = Path(folder) / "console.sqlite"
+            path = stack.enter_context(temporary("handoff-console")) / "console.sqlite"
         console = Console(settings, Model(path), KafkaGate(settings))
         app = build(settings, console)
         builder = Builder(settings, path, console.changes.note)

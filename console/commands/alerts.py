@@ -15,7 +15,7 @@ from alerts.active import WRITES, AlertSetup
 from alerts.building import build
 from alerts.delivery import Sink
 from alerts.notification import Delivered, Failed, Notification
-from alerts.process import run_until_signal
+from alerts.process import run_until_asked
 from alerts.secrets import SecretError
 from alerts.service import AlertService
 from alerts.sinks.webhook import SigningKeyError
@@ -25,6 +25,7 @@ from console.kafka import connect, read_table, write_all
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
 from processors.alerts.message import sentence
 from processors.alerts.reasons import IN_WORDS, Reason
+from processors.runtime.ending import Ending
 from processors.runtime.logs import log_lines
 from processors.runtime.settings import Settings, load_settings
 from processors.runtime.transactions import Misconfigured
@@ -101,18 +102,20 @@ def run() -> None:
     shipped, whose sinks are in use where their variables are set. Of several instances one tells,
     and another one takes over when it ends.
     """
-    log_lines()
-    settings = load_settings()
-    routes = routes_of(settings.alert_routes or DEFAULT_ROUTES)
-    service = service_of(settings, routes)
-    cluster = connect(settings)
-    lacking = cluster.lacking("READ", service.setup.reads) + cluster.lacking("WRITE", WRITES)
-    if lacking:
-        raise DeclinedError(missing(lacking))
-    try:
-        sys.exit(run_until_signal(settings, service))
-    except Misconfigured as error:
-        raise CommandError(str(error), FOUND_PROBLEMS) from None
+    with Ending() as ending:
+        log_lines()
+        settings = load_settings()
+        routes = routes_of(settings.alert_routes or DEFAULT_ROUTES)
+        service = service_of(settings, routes)
+        cluster = connect(settings)
+        lacking = cluster.lacking("READ", service.setup.reads) + cluster.lacking("WRITE", WRITES)
+        if lacking:
+            raise DeclinedError(missing(lacking))
+        try:
+            status = run_until_asked(settings, service, ending)
+        except Misconfigured as error:
+            raise CommandError(str(error), FOUND_PROBLEMS) from None
+    sys.exit(status)
 
 
 @click.command("lint")

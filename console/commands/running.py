@@ -1,11 +1,9 @@
 """`handoff run`, `up` and `demo`: the processors, alone or with all that they need."""
 
-import signal
 import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import click
 
@@ -17,6 +15,7 @@ from console.commands.source_registry import register_sources
 from console.commands.topics import make_topics
 from console.demo.play import play
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError
+from console.folder import temporary
 from console.kafka import connect
 from console.limits import insights_limits, limits
 from processors.insights.processor import INSIGHTS, insights
@@ -26,8 +25,9 @@ from processors.intake.traces_processor import traces_processor
 from processors.intake.transcripts.building import Defaults
 from processors.integrity.processor import INTEGRITY, integrity
 from processors.processor import AnyProcessor
-from processors.runtime.app import check_web_port
+from processors.runtime.app import EXIT_OK, check_web_port
 from processors.runtime.app import run as run_app
+from processors.runtime.ending import Ended, Ending
 from processors.runtime.instances import run_instances
 from processors.runtime.settings import Settings, SettingsError, load_settings
 from processors.runtime.transactions import Misconfigured
@@ -74,9 +74,12 @@ def run(names: tuple[str, ...], instances: int, rebuild: bool) -> None:
     """Run the processors until SIGTERM or Ctrl-C."""
     settings = load_settings(**({"rebuild": True} if rebuild else {}))
     chosen = processors(settings, names or NAMES)
-    if instances == 1:
-        sys.exit(run_app(settings, chosen))
-    sys.exit(run_instances(settings, chosen, instances))
+    with Ending() as ending:
+        if instances == 1:
+            status = run_app(settings, chosen, ending)
+        else:
+            status = run_instances(settings, chosen, ending, instances)
+    sys.exit(status)
 
 
 @click.command()
@@ -95,25 +98,35 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
     HANDOFF_WEB_PORT=0 takes any. The embedded broker keeps its log in memory: it is for trying
     things out, and what it held is gone when it ends.
     """
-    signal.signal(signal.SIGTERM, _end)
+    status = EXIT_OK
+    with Ending() as ending, suppress(Ended):
+        status = _up(port, paths, ending)
+    sys.exit(status)
+
+
+def _up(port: int | None, paths: tuple[str, ...], ending: Ending) -> int:
+    """Start it all, and run until `ending` is asked; the exit status. Raises `Ended` where that
+    comes before all of it runs."""
     found = load_documents(paths) if paths else None
     try:
         check_web_port(load_settings())
     except Misconfigured as error:
         raise CommandError(str(error), FOUND_PROBLEMS) from None
-    with tempfile.TemporaryDirectory(prefix="handoff-up-") as directory:
+    with temporary("handoff-up") as directory:
         try:
-            with EmbeddedBroker(directory, port) as broker:
+            with EmbeddedBroker(directory, port, ending.check) as broker:
                 settings = load_settings(kafka_bootstrap_servers=broker.bootstrap_servers)
                 if not settings.web_port:  # chosen here, so that it can be printed
                     settings = settings.model_copy(update={"web_port": free_port()})
                 make_topics(connect(settings))
+                ending.check()
                 if found is not None:
                     register_receivers(connect(settings), found)
                     make_topics(connect(settings))  # the receivers' queues
                     register_contracts(connect(settings), found)
                     if found.intake_sources:
                         register_sources(connect(settings), found)
+                    ending.check()
                 with _console(settings) as shown:
                     output.say(f"broker     {broker.bootstrap_servers}")
                     output.say(f"console    {shown}")
@@ -122,23 +135,23 @@ def up(port: int | None, paths: tuple[str, ...]) -> None:
                     servers = broker.bootstrap_servers
                     output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
                     output.say("Ctrl-C ends it all.")
-                    status = _run_with_alerts(settings.model_copy(update={"console_url": shown}))
+                    settings = settings.model_copy(update={"console_url": shown})
+                    return _run_with_alerts(settings, ending)
         except BrokerError as error:
             raise CommandError(str(error), FOUND_PROBLEMS) from None
         except TopicError as error:
             raise DeclinedError(str(error)) from None
-    sys.exit(status)
 
 
-def _run_with_alerts(settings: Settings) -> int:
+def _run_with_alerts(settings: Settings, ending: Ending) -> int:
     """Run the processors, and beside them the alerts where there are routes."""
     if settings.alert_routes is None:
         output.say("alerts     nobody is told; name a file of routes: HANDOFF_ALERT_ROUTES")
-        return run_app(settings, processors(settings))
+        return run_app(settings, processors(settings), ending)
     service = service_of(settings, routes_of(settings.alert_routes))
     service.start()
     try:
-        return run_app(settings, processors(settings), [service.status])
+        return run_app(settings, processors(settings), ending, [service.status])
     finally:
         service.stop(_ALERTS_STOP_SECONDS)
 
@@ -154,17 +167,17 @@ def demo(keep: bool) -> None:
 
     On an embedded broker, with the real processor; nothing else is needed, and nothing is left.
     """
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        play(_look if keep else None)
-    except BrokerError as error:
-        raise CommandError(str(error), FOUND_PROBLEMS) from None
-    except TopicError as error:
-        raise DeclinedError(str(error)) from None
+    with Ending() as ending:
+        try:
+            play(ending, partial(_look, ending) if keep else None)
+        except BrokerError as error:
+            raise CommandError(str(error), FOUND_PROBLEMS) from None
+        except TopicError as error:
+            raise DeclinedError(str(error)) from None
 
 
-def _look(settings: Settings) -> None:
-    """Serve the console of the demo's broker until Ctrl-C."""
+def _look(ending: Ending, settings: Settings) -> None:
+    """Serve the console of the demo's broker until `ending` is asked."""
     with _console(settings) as shown:
         output.say(f"console    {shown}")
         output.say(f"broker     {settings.kafka_bootstrap_servers}")
@@ -172,8 +185,7 @@ def _look(settings: Settings) -> None:
         servers = settings.kafka_bootstrap_servers
         output.say(f"  export HANDOFF_KAFKA_BOOTSTRAP_SERVERS={servers}")
         output.say("Ctrl-C ends it all.")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        ending.wait()
 
 
 @contextmanager
@@ -190,9 +202,3 @@ def _console(settings: Settings) -> Iterator[str]:
     shown = address(settings, listening)
     with serving(settings, listening):
         yield shown
-
-
-def _end(number: int, _frame: object) -> None:
-    # As an exception, so that the broker and its directory go too; and made here, because inside a
-    # call of librdkafka the one that `sys.exit` leaves half made is lost.
-    raise SystemExit(128 + number)

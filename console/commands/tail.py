@@ -1,7 +1,7 @@
 """`handoff tail`: what the processor publishes, as it comes."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 
@@ -12,6 +12,7 @@ from console.commands.documents import shown_by
 from console.dry_run import printed
 from console.kafka import ANSWER_SECONDS, Cluster, TopicReader, Watch, connect
 from console.remembered import SeenTasks
+from processors.runtime.ending import Ended, Ending
 from schemas import serde
 from schemas.flow import Record
 
@@ -48,14 +49,15 @@ def tail(
     show = _json if output_ == "json" else _text(cluster)
     seen, quiet_since = 0, time.monotonic()
     try:
-        with output.ends_cleanly(), suppress(KeyboardInterrupt):
+        with output.ends_cleanly(), Ending() as ending, suppress(Ended):
             if what == "held" and from_beginning and output_ == "text":
-                for held in islice(still_held(reader.to_end()), limit):
+                for held in islice(still_held(_until(ending, reader.to_end())), limit):
                     show(held)
                     seen += 1
                 quiet_since = time.monotonic()
             watch = Watch(reader, cluster.settings)
             while limit is None or seen < limit:
+                ending.check()
                 record = reader.poll(0.2)
                 if record is not None:
                     watch.heard()
@@ -72,6 +74,12 @@ def tail(
                     quiet_since = time.monotonic()  # what came meanwhile is on its way
     finally:
         reader.close()
+
+
+def _until(ending: Ending, records: Iterable[Record]) -> Iterator[Record]:
+    for record in records:
+        ending.check()
+        yield record
 
 
 def still_held(records: Iterable[Record]) -> list[Record]:

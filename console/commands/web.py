@@ -1,12 +1,11 @@
 """`handoff console`: the console in a browser."""
 
-import signal
-import threading
 from pathlib import Path
 
 import click
 
 from console import output
+from processors.runtime.ending import Ending
 from processors.runtime.settings import load_settings
 
 
@@ -28,17 +27,15 @@ def console(host: str | None, port: int | None, state_file: Path | None) -> None
     It shows what is wrong now, why, and who is to act, and lets people mend held handoffs. Without
     an access file nobody signs in, and it listens on this machine only.
     """
-    # Its libraries take their time, and no other command needs them.
-    from web.serving import address, listen, serving  # noqa: PLC0415
-
     given = {"console_host": host, "console_port": port, "console_state_file": state_file}
     settings = load_settings(**{name: each for name, each in given.items() if each is not None})
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    listening = listen(settings.console_host, settings.console_port)
-    shown = address(settings, listening)
-    with serving(settings, listening):
-        output.say(f"console  {shown}")
-        output.say("Ctrl-C ends it.")
-        ended.wait()
+    with Ending() as ending:
+        # Its libraries take their time, and no other command needs them.
+        from web.serving import address, listen, serving  # noqa: PLC0415
+
+        listening = listen(settings.console_host, settings.console_port)
+        shown = address(settings, listening)
+        with serving(settings, listening):
+            output.say(f"console  {shown}")
+            output.say("Ctrl-C ends it.")
+            ending.wait()

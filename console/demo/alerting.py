@@ -20,6 +20,7 @@ from console.commands.alerts import service_of
 from console.errors import FOUND_PROBLEMS, CommandError
 from console.kafka import Cluster, write_all
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS
+from processors.runtime.ending import Ending
 from schemas.alerts import ACTIONS, AlertAction
 from schemas.printable import plain
 from schemas.routes import AlertRoutes
@@ -57,8 +58,9 @@ class _WebhookPage(BaseHTTPRequestHandler):
 class DemoAlerts:
     """Runs the alerts beside the demo; `show` tells of one."""
 
-    def __init__(self, cluster: Cluster, directory: Path) -> None:
+    def __init__(self, cluster: Cluster, directory: Path, ending: Ending) -> None:
         self._cluster = cluster
+        self._ending = ending
         self._webhook = _Webhook()
         threading.Thread(target=self._webhook.serve_forever, daemon=True).start()
         secret = directory / "webhook-secret"
@@ -88,7 +90,7 @@ class DemoAlerts:
 
     def show(self, terminal: Console) -> None:
         """Show the first alert that a person would have got, and its end, once somebody resolves
-        it. Raises `CommandError` where it does not come."""
+        it. Raises `CommandError` where it does not come, and `Ended`."""
         terminal.print(Rule("alerts", style="dim"))
         raised = self._next("trigger", None)
         facts = {fact["label"]: fact["text"] for fact in raised["facts"]}
@@ -109,6 +111,7 @@ class DemoAlerts:
             for message in list(self._webhook.messages):
                 if message["action"] == action and key in (None, message["key"]):
                     return message
-            time.sleep(0.05)
+            self._ending.wait(0.05)
+            self._ending.check()
         why = self._service.status.problem or "it is not known why"
         raise CommandError(f"no alert came within {_PATIENCE:.0f} s: {why}", FOUND_PROBLEMS)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.resources import as_file, files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from console import render
 from console.brokers import EmbeddedBroker, dying_with_us
@@ -25,24 +24,27 @@ from console.commands.topics import make_topics
 from console.demo.alerting import DemoAlerts
 from console.demo.stage import DemoStage
 from console.demo.stories import STORIES
+from console.folder import temporary
 from console.kafka import Cluster, connect
+from processors.runtime.ending import Ending
 from processors.runtime.settings import Settings
 
 
-def play(keep: Callable[[Settings], None] | None = None) -> None:
+def play(ending: Ending, keep: Callable[[Settings], None] | None = None) -> None:
     """Play all stories to the terminal, then call `keep` while all of it still runs. Raises
-    `CommandError`, `BrokerError`, `TopicError`."""
+    `CommandError`, `BrokerError`, `TopicError`, and `Ended` soon after `ending` is asked."""
     terminal = render.console()
     began = time.monotonic()
     terminal.print("Starting an embedded broker, the topics and the processor ...", style="dim")
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(TemporaryDirectory(prefix="handoff-demo-")))
-        broker = stack.enter_context(EmbeddedBroker(directory / "broker"))
-        cluster = _prepared(broker.bootstrap_servers)
+        directory = stack.enter_context(temporary("handoff-demo"))
+        broker = EmbeddedBroker(directory / "broker", meanwhile=ending.check)
+        stack.enter_context(broker)
+        cluster = _prepared(broker.bootstrap_servers, ending)
         processor = stack.enter_context(_Processor(directory, broker.bootstrap_servers))
-        stage = DemoStage(terminal, cluster, processor)
+        stage = DemoStage(terminal, cluster, processor, ending)
         stack.callback(stage.close)
-        alerts = DemoAlerts(cluster, directory)
+        alerts = DemoAlerts(cluster, directory, ending)
         stack.callback(alerts.close)
         for story in STORIES:
             stage.play(story)
@@ -52,14 +54,17 @@ def play(keep: Callable[[Settings], None] | None = None) -> None:
             keep(_settings(broker.bootstrap_servers))
 
 
-def _prepared(servers: str) -> Cluster:
+def _prepared(servers: str, ending: Ending) -> Cluster:
     """A cluster with the topics and the documents of all stories, whatever the environment says."""
     settings = _settings(servers)
     make_topics(connect(settings))
+    ending.check()
     with as_file(files(__package__)) as folder:
         found = load_documents(str(folder / f"{story.name}.yaml") for story in STORIES)
+    ending.check()
     register_receivers(connect(settings), found, quiet=True)
     make_topics(connect(settings))  # the receivers' queues
+    ending.check()
     register_contracts(connect(settings), found, quiet=True)
     return connect(settings)
 
@@ -87,7 +92,7 @@ class _Processor:
     def __enter__(self) -> "_Processor":
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                dying_with_us([sys.executable, "-m", "console.main", "run"]),
+                dying_with_us([sys.executable, "-m", "console", "run"]),
                 cwd=self._directory,  # no handoff.toml of the user's lies there
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

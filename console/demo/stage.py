@@ -38,6 +38,7 @@ from console.errors import FOUND_PROBLEMS, CommandError
 from console.kafka import Cluster, TopicReader, Writer, connect
 from console.lines import TOOL_OUTPUTS, Line, read_lines
 from processors.contracts.registry import RECEIVERS
+from processors.runtime.ending import Ending
 from schemas.documents import Receiver, ReceiverOwner
 from schemas.flow import Record
 from schemas.loading import Documents
@@ -99,11 +100,15 @@ class HandoffOutcome:
 
 
 class DemoStage:
-    """Plays stories one after the other, on one cluster."""
+    """Plays stories one after the other, on one cluster. Raises `Ended` soon after `ending` is
+    asked."""
 
-    def __init__(self, terminal: Console, cluster: Cluster, processor: ProcessorProcess) -> None:
+    def __init__(
+        self, terminal: Console, cluster: Cluster, processor: ProcessorProcess, ending: Ending
+    ) -> None:
         self._terminal = terminal
         self._processor = processor
+        self._ending = ending
         self._cluster = cluster
         self._writer = Writer(cluster)
         self._reader = TopicReader(cluster, _TOPICS, from_beginning=True)
@@ -124,6 +129,7 @@ class DemoStage:
         self._terminal.print(Text(story.after, "italic"))
 
     def _scene(self, scene: Scene, begun: dict[str, HandoffOutcome]) -> None:
+        self._ending.check()
         match scene:
             case Tools():
                 self._tools(scene, begun)
@@ -262,6 +268,7 @@ class DemoStage:
     def _until(self, condition: Callable[[], bool], event_id: str) -> None:
         limit = time.monotonic() + PATIENCE
         while not condition():
+            self._ending.check()
             record = self._reader.poll(0.1)
             if record is not None:
                 self._take(record)

@@ -8,6 +8,7 @@ from importlib import import_module
 
 from processors.processor import AnyProcessor, Processor, Relay
 from processors.runtime.app import EXIT_SETTINGS, run
+from processors.runtime.ending import Ending
 from processors.runtime.logs import complain
 from processors.runtime.settings import SettingsError, load_settings
 
@@ -27,7 +28,8 @@ def main(references: list[str]) -> int:
     except SettingsError as error:
         complain(str(error))
         return EXIT_SETTINGS
-    return run(settings, [named(reference) for reference in references])
+    with Ending() as ending:
+        return run(settings, [named(reference) for reference in references], ending)
 
 
 if __name__ == "__main__":

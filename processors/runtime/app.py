@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from processors.runtime import clients, metrics
 from processors.runtime.batch import Batch, Worker
 from processors.runtime.cluster import check_relay_topics, check_topics
 from processors.runtime.connection import Unreachable, reach
+from processors.runtime.ending import Ending
 from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.logs import complain, log_lines
 from processors.runtime.settings import Settings, SettingsError
@@ -37,19 +37,24 @@ STOP_SECONDS = 12.0
 
 
 def run(
-    settings: Settings, processors: Sequence[AnyProcessor], collectors: Sequence[Collector] = ()
+    settings: Settings,
+    processors: Sequence[AnyProcessor],
+    ending: Ending,
+    collectors: Sequence[Collector] = (),
 ) -> int:
-    """Run the processors until SIGTERM or SIGINT; the exit status. `collectors` are of what else
+    """Run the processors until `ending` is asked; the exit status. `collectors` are of what else
     runs in this process, for its page of metrics.
 
-    0 after a signal, 2 for settings that Kafka clients refuse, 3 when at the start no broker
+    0 once that is asked, 2 for settings that Kafka clients refuse, 3 when at the start no broker
     answers or accepts the sign-in within ten seconds, 1 for anything else that only a person can
     put right. One sentence on standard error says why.
     """
     _log_lines()
     try:
         _check(settings, processors)
-        return asyncio.run(_App(settings, processors, collectors).run())
+        if ending.asked:
+            return EXIT_OK
+        return asyncio.run(_App(settings, processors, ending, collectors).run())
     except Unreachable as error:
         status, sentence = EXIT_UNREACHABLE, str(error)
     except SettingsError as error:
@@ -77,18 +82,24 @@ class _App:
         self,
         settings: Settings,
         processors: Sequence[AnyProcessor],
+        ending: Ending,
         collectors: Sequence[Collector],
     ) -> None:
         self._settings = settings
         self._processors = processors
+        self._ending = ending
         self._collectors = collectors
         self._sentence: str | None = None
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
+
+        def asked() -> None:
+            loop.remove_reader(self._ending)
+            stopping.set()
+
+        loop.add_reader(self._ending, asked)
 
         def give_up(sentence: str) -> None:
             self._sentence = sentence
