@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.masking import MASK, PackageMask
+from console.violation_ids import promises
 from processors.contracts.classified import (
     Classified,
     Named,
@@ -156,9 +157,7 @@ class Contracts:
             version = f"{package.contract}@{package.contract_version}"
             hold_on = self._hold_on.get(version, frozenset({"any"}))
         found: dict[str, list[str]] = {}
-        for violation_id in package.violations:
-            # handoff id, contract version, kind, field; only a field's name may have colons
-            _, _, kind, field = violation_id.split(":", 3)
+        for kind, field in promises(package.violations):
             origin = package.provenance.get(field)
             rebuilt = origin is not None and origin.how == "rebuilt"
             if not rebuilt and ("any" in hold_on or kind in hold_on):
@@ -277,7 +276,7 @@ def _fields(record: Package, mask: PackageMask) -> Table:
             Text(MASK, "dim") if name in hidden else Text(shown(value)),
             Text(way + _source(record, origin), style),
         )
-    broken = {violation_id.split(":", 3)[-1] for violation_id in record.violations}
+    broken = {about for _, about in promises(record.violations)}
     for name in record.missing:
         # Only optional fields are missing without a violation.
         mark, style, word = (
