@@ -55,7 +55,7 @@ _HOW = {
 HOW_WORDS = {how: words for how, (_, _, words) in _HOW.items()}
 
 
-_HELD_FOR = {
+HELD_FOR = {
     "receiver_missing": "its receiver is not registered, retired, or has no queue topic",
     "receiver_silent": "nobody reads for its receiver",
     "receiver_mismatch": "it names another receiver than its contract",
@@ -143,7 +143,7 @@ class Contracts:
         found = []
         for kind, fields in self.holders(package).items():
             told = f"{kind} ({listed(fields)})" if fields else kind
-            found.append(f"{told}: {_HELD_FOR[kind]}" if kind in _HELD_FOR else told)
+            found.append(f"{told}: {HELD_FOR[kind]}" if kind in HELD_FOR else told)
         return found
 
     def holders(self, package: Package) -> dict[str, list[str]]:

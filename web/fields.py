@@ -15,6 +15,7 @@ from console.violation_ids import promises
 from schemas.documents import ContractField
 from schemas.printable import plain
 from schemas.records import Package, Provenance
+from web.cells import in_words
 from web.context import Registered
 
 
@@ -80,7 +81,10 @@ def missing_of(package: Package) -> list[MissingField]:
     """The declared fields that a package lacks. Only optional ones are missing without a
     violation."""
     kinds = {about: kind for kind, about in promises(package.violations)}
-    return [MissingField(name, kinds.get(name, OPTIONAL)) for name in package.missing]
+    return [
+        MissingField(name, in_words(kinds[name]) if name in kinds else OPTIONAL)
+        for name in package.missing
+    ]
 
 
 def input_rows(
