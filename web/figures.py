@@ -93,14 +93,14 @@ def losses_table(losses: Sequence[Lost], name: str = "losses", caption: str = "L
         caption,
         [
             Column("What"),
-            Column("Field"),
             Column("In the range", "number"),
             Column("Still open", "number"),
             Column("Before", "number"),
+            Column("Field"),
         ],
         [
             row(f"{each.kind}/{each.field}", Cell(each.kind, kinds.title(each.kind, each.field)),
-                each.field, each.count, each.open, each.before)
+                each.count, each.open, each.before, each.field)
             for each in losses
         ],
         "Nothing broke in this range.",
