@@ -358,8 +358,8 @@ class DemoStage:
             self._terminal.print(Text(f"without the {left} of the crowd", "dim"))
         self._terminal.print()
         self._terminal.print(
-            f"{opened} violations are in the ledger; who is on call reads {len(self._open_causes())} "
-            "entries, one a cause."
+            f"{opened} violations are in the ledger; who is on call reads "
+            f"{len(self._open_causes())} entries, one a cause."
         )
         self._terminal.print()
         self._terminal.print(
