@@ -92,7 +92,7 @@ def losses_table(losses: Sequence[Lost], name: str = "losses", caption: str = "L
         name,
         caption,
         [
-            Column("What"),
+            Column("What", "phrase"),
             Column("In the range", "number"),
             Column("Still open", "number"),
             Column("Before", "number"),

@@ -14,7 +14,7 @@ from web.text import iso, moment, shown, visible
 # What makes a program for tables read a text as a formula (OWASP, CSV injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 _LONGEST: Final = 30  # characters of a word that a column is as wide as
-Kind = Literal["text", "words", "number", "time"]  # words: a sentence
+Kind = Literal["text", "phrase", "words", "number", "time"]  # words: a sentence
 Scalar = str | int | float | datetime | None
 MIME: Final = "text/csv; charset=utf-8"
 

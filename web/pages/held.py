@@ -232,7 +232,7 @@ def _why(found: HeldOne, messages: Mapping[str, str]) -> Table:
         "why",
         "What broke",
         [
-            Column("What"),
+            Column("What", "phrase"),
             Column("Field"),
             Column("State"),
             Column("In a sentence", "words"),

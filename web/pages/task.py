@@ -161,7 +161,7 @@ def _violations(told: story.TaskStory) -> Table:
         "violations",
         "What broke",
         [
-            Column("What"),
+            Column("What", "phrase"),
             Column("Field"),
             Column("State"),
             Column("Hop", "number"),
