@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from console.violation_ids import promises
 from schemas.documents import HandoffContract
 from schemas.lifecycle import AFTER, OPEN, State
 from schemas.printable import plain
@@ -196,7 +197,7 @@ def hop(
 
 def absence(package: Package) -> str | None:
     """Why a package that was sent is on no queue, in words; None where its receiver was there."""
-    kinds = (each.split(":", 3)[2] for each in package.violations)
+    kinds = (kind for kind, _ in promises(package.violations))
     if package.disposition == "held" or "receiver_missing" not in kinds:
         return None
     receiver = plain(package.to.receiver)

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Raw
 
+from console.violation_ids import promises, readable
 from processors.contracts import telling
 from processors.contracts.classified import Classified
 from processors.contracts.telling import Secrets
@@ -111,11 +112,10 @@ class PackageMask:
         self, package: Package, classified: Classified, known: bool, beside: Collection[str]
     ) -> None:
         in_words = (
-            field
-            for _, _, kind, field in (each.split(":", 3) for each in package.violations)
-            if kind == "context_unstructured"
+            about for kind, about in promises(package.violations) if kind == "context_unstructured"
         )
-        unplaced = any(
+        # Ids that cannot be read may say that a classified text stands in some value.
+        unplaced = (bool(classified.at) and not readable(package.violations)) or any(
             field not in package.context and classified.covers(field) for field in in_words
         )
         self._package = package

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.masking import MASK, PackageMask
+from console.violation_ids import promises
 from processors.contracts.classified import (
     Classified,
     Named,
@@ -57,7 +58,7 @@ _HOW = {
 HOW_WORDS = {how: words for how, (_, _, words) in _HOW.items()}
 
 
-_HELD_FOR = {
+HELD_FOR = {
     "receiver_missing": "its receiver is not registered, retired, or has no queue topic",
     "receiver_silent": "nobody reads for its receiver",
     "receiver_mismatch": "it names another receiver than its contract",
@@ -149,7 +150,7 @@ class Contracts:
         found = []
         for kind, fields in self.holders(package).items():
             told = f"{kind} ({listed(fields)})" if fields else kind
-            found.append(f"{told}: {_HELD_FOR[kind]}" if kind in _HELD_FOR else told)
+            found.append(f"{told}: {HELD_FOR[kind]}" if kind in HELD_FOR else told)
         return found
 
     def holders(self, package: Package) -> dict[str, list[str]]:
@@ -163,9 +164,7 @@ class Contracts:
             version = f"{package.contract}@{package.contract_version}"
             hold_on = self._hold_on.get(version, frozenset({"any"}))
         found: dict[str, list[str]] = {}
-        for violation_id in package.violations:
-            # handoff id, contract version, kind, field; only a field's name may have colons
-            _, _, kind, field = violation_id.split(":", 3)
+        for kind, field in promises(package.violations):
             origin = package.provenance.get(field)
             rebuilt = origin is not None and origin.how == "rebuilt"
             if not rebuilt and ("any" in hold_on or kind in hold_on):
@@ -284,7 +283,7 @@ def _fields(record: Package, mask: PackageMask) -> Table:
             Text(MASK, "dim") if name in hidden else Text(shown(value)),
             Text(way + _source(record, origin), style),
         )
-    broken = {violation_id.split(":", 3)[-1] for violation_id in record.violations}
+    broken = {about for _, about in promises(record.violations)}
     for name in record.missing:
         # Only optional fields are missing without a violation.
         mark, style, word = (

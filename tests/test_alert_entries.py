@@ -6,6 +6,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from console.commands.alerts import _row
 from processors.alerts.book import Book
 from processors.alerts.decide import firing
 from processors.alerts.events import PersonSaid, Tick, of_record
@@ -76,3 +77,17 @@ def test_a_reason_of_a_newer_version_stops_nothing() -> None:
     told(made, 10, FIRST, status="closed")
     told(made, 20, SECOND, status="closed")
     assert [send.notification.action for send in made.sent] == ["trigger", "update", "resolve"]
+
+
+def test_the_list_says_what_an_alert_that_waits_is_about() -> None:
+    """It was not told yet, and so has no title of its own."""
+    made = AlertPlayer()
+    for fingerprint in (FIRST, SECOND):
+        made.take(of_record(fingerprint, pattern(fingerprint, START), START), START)
+    made.take(Tick(), START)
+    (alert,) = made.book.alerts.values()
+    assert (alert.state, alert.title) == ("waiting", "")
+    *_, title = _row(alert, made.book.members(alert.key))
+    words = "Handoffs to a receiver are rejected (contract a, workflow lead)"
+    assert title == f"2 causes: {words}, and 1 more"
+    assert list(_row(alert, []))[-1] == FIRST, "its causes cannot be read"

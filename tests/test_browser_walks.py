@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from selenium.webdriver.common.by import By
 
+from processors.alerts.kinds import KINDS
 from tests.browser import stories
 from tests.browser.chromium import ChromiumWindow
 from tests.browser.served import ServedSite
@@ -87,6 +88,8 @@ def test_at_three_the_forty_of_an_alert_are_sent_on_in_two_minutes(
     window.open(f"{served.url}{CAUSE}")
     assert stories.OWNER in window.text("#cause-facts")
     assert "What changed before it began" in window.text("main")
+    assert window.text("h1") == "email is dropped"
+    assert KINDS["context_dropped"].do in window.text("main")
     assert window.count("table[data-rows=held] tbody tr") == stories.LOST
     window.clicks = 0
     window.click("summary", f"Mend {stories.LOST} handoffs")

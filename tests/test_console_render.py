@@ -194,4 +194,4 @@ def test_each_kind_that_can_hold_is_told_in_words() -> None:
         "handoff_loop", "unknown_handoff", "context_reentered", "link_refused",
         "source_silent",
     }  # fmt: skip
-    assert kinds - never == set(render._HELD_FOR)
+    assert kinds - never == set(render.HELD_FOR)

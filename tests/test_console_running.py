@@ -130,7 +130,8 @@ def test_demo_tells_its_stories_and_leaves_nothing(tmp_path: Path) -> None:
         "discarded to support",
         "has another owner now: Lena Fuchs",
         "ticket-314: the same, released",
-        "raised    ",
+        "raised    The same handoff is made again and again",
+        "to act: Lena Fuchs",
         "resolved  ",
         "What was seen",
     ):

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from console.masking import MASK, Mask
+from console.masking import MASK, Mask, PackageMask
 from console.remembered import SeenTasks
 from console.render import Contracts
 from console.veiled import veiled, veiled_headers
@@ -15,7 +16,9 @@ from processors.contracts.classified import Named, Outline, classify
 from schemas import documents, serde
 from schemas.documents import HandoffContract
 from schemas.flow import Record, Refused
+from schemas.records import Package
 from tests.core import CONTRACT
+from tests.read_model import story
 
 CLASSIFIED = classify([Named(("email", "mail", "crm.email"), True), Named(("pin",), True)])
 
@@ -55,6 +58,25 @@ def context(**values: Any) -> dict[str, msgspec.Raw]:
 def test_what_of_a_context_is_hidden(name: str, value: Any, hidden: bool) -> None:
     mask = Mask(CLASSIFIED, [context(email="kim@b.example", pin=4455667, tier="gold")])
     assert mask.hides(name, raw(value)) is hidden
+
+
+@pytest.mark.parametrize(
+    ("violations", "hidden"),
+    [
+        ([], set()),
+        (["h-1:1:context_dropped:email"], set()),
+        (["h-1:1:context_unstructured:email"], {"text"}),  # in the words of some field
+        (["h-1:1:context_unstructured:tier"], set()),
+        (["", "a:b", "h-1:1"], {"text"}),  # forged: nobody knows what they say
+    ],
+)
+def test_what_the_ids_of_violations_hide(violations: list[str], hidden: set[str]) -> None:
+    value = next(each.value for each in story() if each.topic == "handoff.packages" and each.value)
+    package = replace(
+        msgspec.json.decode(value, type=Package),
+        violations=violations, context=context(text="gold", number=7), provenance={},
+    )  # fmt: skip
+    assert PackageMask(package, CLASSIFIED, True, ()).hidden() == hidden
 
 
 def test_a_text_that_stands_somewhere_hides_all_that_are_texts() -> None:

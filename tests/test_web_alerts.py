@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -31,7 +32,7 @@ ROLES = [
 ]
 
 
-def entry(key: str, offset: int, body: dict[str, str]) -> Record:
+def entry(key: str, offset: int, body: dict[str, Any]) -> Record:
     value = json.dumps(body).encode()
     return Record("handoff.alerts", 0, offset, key.encode(), value, NOW, [])
 
@@ -119,6 +120,29 @@ def test_what_cannot_be_said_is_not_written(
 ) -> None:
     assert say(person(site, "olga"), wish, **values).status == status
     assert site.topics.said == []
+
+
+def test_a_page_that_refuses_says_what_is_missing_and_leads_back(site: WebSite) -> None:
+    page = say(person(site, "olga"), "ack", reason=" ")
+    assert page.title.startswith("Nothing was written: the reason is missing")
+    assert CAUSE in page.links
+
+
+def test_a_cause_says_which_sinks_were_told(site: WebSite) -> None:
+    page = person(site, "olga").get(CAUSE)
+    assert "Nobody was told yet" in page.text
+    sinks = {
+        "chat": {"number": 1, "action": "trigger", "at": "2026-03-02T10:01:00Z", "reached": True},
+        "mail": {"number": 1, "action": "trigger", "at": "2026-03-02T10:01:00Z",
+                 "undelivered": "no such host " + "x" * 1000},
+    }  # fmt: skip
+    alert = {"of": "alert", "key": "a-1", "state": "firing", "sinks": sinks}
+    site.add(entry("alert/a-1", 10, alert))
+    page = person(site, "olga").get(CAUSE)
+    assert page.rows["a-1/chat"] == "chatit begantaken2026-03-02 10:01"
+    assert page.rows["a-1/mail"].startswith("mailit begannot taken: no such host")
+    assert "x" * 500 not in page.text
+    assert "Nobody was told" not in page.text
 
 
 def test_only_an_operator_of_all_that_it_is_about_may(site: WebSite) -> None:

@@ -89,7 +89,9 @@ def test_a_contract_that_is_new_judges_what_nothing_covered(browser: Browser) ->
     ("text", "why"),
     [
         (" ", "Put in the contract"),
-        ("kind: Nothing", "the text:1"),
+        ("kind: Nothing", "Line 1, kind: unknown kind 'Nothing'"),
+        ("kind: Nothing", "Contracts (kind: HandoffContract) are tried here"),
+        ("kind: Receiver\nid: 7\nteam: b\n", "Line 2, id: must be"),
         ("a: [", "is not valid YAML"),
         ("kind: Receiver\nid: a\nteam: b\n", "holds no contract"),
         ("x" * (trying.MOST_CHARACTERS + 1), "longer than 100,000"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from processors.alerts.kinds import KINDS
 from tests.read_model import CANARY, story
 from tests.web_client import HOST, Browser, WebSite
 from web.app import build
@@ -101,7 +102,23 @@ def test_a_cause_says_who_is_to_act_and_what_it_holds(browser: Browser) -> None:
     assert "capture" in page.text  # the stage that had it last
     assert "form" in page.text
     assert len([link for link in page.links if link.startswith("/held/")]) == 8
-    assert "context_unstructured" in page.text
+    assert page.title.startswith("email arrives only as words in another value")
+    todo = KINDS["context_unstructured"]
+    assert todo.means in page.text
+    assert f"Do: {todo.do}" in page.text
+    assert "handoff show t-27: found_in names the field" in page.text
+    assert "no process of the alerts has written anything of it" in page.text
+
+
+def test_what_broke_is_said_in_words_and_files_have_the_kinds(browser: Browser) -> None:
+    for path in ("/", "/causes", "/held", held_of(browser)[0], "/team?id=farmers"):
+        page = browser.get(path)
+        kinds = [name for name in KINDS if "_" in name and name in page.text]
+        assert kinds == [], path
+    assert "context_unstructured: email" in browser.ask("GET", "/causes?format=csv").text
+    form = next(each for each in browser.get("/causes?kind=rejected").forms if "kind" in each.names)
+    assert form.action == "/causes"
+    assert "Handoffs to a receiver are rejected" in browser.get("/causes").text
 
 
 def test_a_held_handoff_says_why_and_what_it_carries(browser: Browser) -> None:

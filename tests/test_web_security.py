@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from console.lines import Line
 from processors.runtime.settings import SettingsError
 from schemas.flow import Record
-from tests.read_model import START, published, story
+from tests.read_model import CANARY, START, published, story
 from tests.web_client import Browser, WebSite
 from web.auth import tokens
 
@@ -371,4 +371,31 @@ def test_a_time_outside_of_the_calendar_breaks_no_page(tmp_path: Path) -> None:
     site = WebSite(tmp_path, odd)
     for path in ("/", "/causes", CAUSE, "/audit", "/held", "/task?id=t-0", "/task?id=t-4"):
         assert site.browser.get(path).status == 200, path
+    site.close()
+
+
+FORGED = ["", "x", "a:b", ["a:b"], "h:1:context_unstructured", 7, {"email": {"how": "odd"}}]
+
+
+@pytest.mark.parametrize("topic", ["handoff.held", "handoff.packages"])
+def test_a_forged_package_breaks_no_page_and_shows_nothing(tmp_path: Path, topic: str) -> None:
+    """Whoever may write to a topic may write any package there."""
+    site = WebSite(tmp_path, story())
+    whole = site.topics.records
+    place, record = next((p, r) for p, r in whole.items() if p.topic == topic and r.value)
+    body = json.loads(record.value or b"")
+    paths = (
+        f"/records/{topic.removeprefix('handoff.')}/{place.partition}/{place.offset}",
+        f"/held/{body['id']}",
+        f"/task?id={body['task_id']}",
+    )
+    for member in ("violations", "missing", "provenance", "context", "from"):
+        for odd in FORGED:
+            value = [odd] if member == "violations" and isinstance(odd, str) else odd
+            forged = json.dumps(body | {member: value}).encode()
+            site.topics.records = whole | {place: replace(record, value=forged)}
+            for path in paths:
+                answer = site.browser.ask("GET", path)
+                assert answer.status_code < 500, (path, member, odd)
+                assert CANARY not in answer.text, (path, member, odd)
     site.close()

@@ -46,7 +46,7 @@ def of_silence(form: Mapping[str, str], pattern: PatternRow, by: str, now: datet
     """A silence of what is as a pattern, from now on. Raises `NotAsked`."""
     span = form.get("span", "")
     if span not in SPANS:
-        raise NotAsked("choose how long it is silenced")
+        raise NotAsked("it does not say for how long")
     id_ = f"s-{uuid.uuid4().hex[:12]}"
     match = {name: [text] for name, text in silenced(pattern).items()}
     ends = now + timedelta(hours=int(span))
@@ -66,7 +66,7 @@ def silenced(pattern: PatternRow) -> dict[str, str]:
 def _reason(form: Mapping[str, str]) -> str:
     reason = form.get("reason", "").strip()
     if not reason:
-        raise NotAsked("say why: whoever is on call next reads it")
+        raise NotAsked("the reason is missing")
     if len(reason) > MOST_REASON:
         raise NotAsked(f"the reason is longer than {MOST_REASON:,} characters")
     return reason

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from console.render import HELD_FOR
+from processors.alerts import kinds
 from web.model.queries.amendments import Asked as Request
 from web.model.queries.causes import PatternRow
 from web.model.queries.common import Place as ModelPlace
@@ -37,7 +39,8 @@ def owner(name: str | None, contact: str | None = None) -> Cell:
 def cause(row: PatternRow) -> Cell:
     """What keeps breaking; leads to its page."""
     what = f"{row.kind}: {row.field}" if row.field else row.kind
-    return Cell(what, href=cause_url(row.fingerprint))
+    words = kinds.title(row.kind, row.field, row.receiver)
+    return Cell(what, words, href=cause_url(row.fingerprint))
 
 
 def where(row: PatternRow) -> str:
@@ -62,14 +65,19 @@ def state(name: str | None, stalled: bool = False, late: bool = False) -> Cell:
 
 def reasons(why: Sequence[Why]) -> str:
     """The open violations of a handoff in some words, each kind once."""
-    kinds: dict[str, list[str]] = {}
+    of: dict[str, list[str]] = {}
     for each in why:
-        kinds.setdefault(each.kind, []).append(each.field or each.rule or "")
-    told = [
-        f"{kind}: {', '.join(name for name in names if name)}" if any(names) else kind
-        for kind, names in kinds.items()
-    ]
+        of.setdefault(each.kind, []).append(each.field or each.rule or "")
+    told = []
+    for kind, names in of.items():
+        words, named = in_words(kind), ", ".join(name for name in names if name)
+        told.append(f"{named}: {words}" if named else words)
     return "; ".join(told)
+
+
+def in_words(kind: str) -> str:
+    """What broke of one handoff, as one says it behind its field."""
+    return HELD_FOR.get(kind, kind.replace("_", " "))
 
 
 def requested(pending: Sequence[Request]) -> Cell:

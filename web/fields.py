@@ -11,10 +11,12 @@ from msgspec import Raw
 from console.hops import OPTIONAL
 from console.masking import Mask
 from console.render import HOW_WORDS
+from console.violation_ids import promises
 from schemas.documents import ContractField
 from schemas.printable import plain
 from schemas.records import Package, Provenance
 from schemas.unreadable import UNREADABLE
+from web.cells import in_words
 from web.context import Registered
 
 
@@ -79,8 +81,11 @@ def rows_of(
 def missing_of(package: Package) -> list[MissingField]:
     """The declared fields that a package lacks. Only optional ones are missing without a
     violation."""
-    kinds = {each.split(":", 3)[3]: each.split(":", 3)[2] for each in package.violations}
-    return [MissingField(name, kinds.get(name, OPTIONAL)) for name in package.missing]
+    kinds = {about: kind for kind, about in promises(package.violations)}
+    return [
+        MissingField(name, in_words(kinds[name]) if name in kinds else OPTIONAL)
+        for name in package.missing
+    ]
 
 
 def input_rows(

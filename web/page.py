@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console.errors import CommandError
+from processors.alerts import kinds as alert_kinds
 from schemas.serde import epoch_ms
 from web import text
 from web.auth.guard import Refusal
@@ -129,11 +130,15 @@ ENVIRONMENT.filters.update(
     visible_lines=text.visible_lines,
     value_shown=text.value_shown,
     moment=text.moment,
+    with_commands=text.with_commands,
     instant=text.iso,
     percent=text.percent,
     duration=text.duration,
     count=text.count,
 )
+ENVIRONMENT.globals["kinds_in_words"] = [
+    (name, alert_kinds.title(name)) for name in alert_kinds.KINDS
+]
 
 
 def segment(name: str) -> str:
@@ -191,22 +196,18 @@ def _csv(asked: Asked, tables: Sequence[Table]) -> Response:
 
 def refused(asked: Asked, refusal: Refusal) -> Response:
     """A page that says in a sentence why there is no other one, and what to do about it."""
-    return failure(asked, refusal.status, refusal.message, refusal.again, refusal.sign_in)
+    return failure(asked, refusal.status, refusal.message, refusal)
 
 
-def failure(
-    asked: Asked,
-    status: int,
-    message: str,
-    again: Mapping[str, str] | None = None,
-    sign_in: str | None = None,
-) -> Response:
-    """A page with a sentence; where `again` is given, its form may be sent once more."""
+def failure(asked: Asked, status: int, message: str, why: Refusal | None = None) -> Response:
+    """A page with a sentence; of a refusal with its heading, its form to be sent once more, and the
+    way back, as far as it has such."""
     page = ENVIRONMENT.get_template("failure.html").render(
-        title=_TITLES.get(status, "Not answered"),
+        title=(why and why.title) or _TITLES.get(status, "Not answered"),
         message=message,
-        again=again,
-        sign_in=sign_in,
+        again=why and why.again,
+        sign_in=why and why.sign_in,
+        back=why and why.back,
         path=asked.path,
         nav=asked.console.nav,
         person=asked.request.scope.get("state", {}).get("person"),

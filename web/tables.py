@@ -13,7 +13,8 @@ from web.text import iso, moment, shown, visible
 
 # What makes a program for tables read a text as a formula (OWASP, CSV injection).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
-Kind = Literal["text", "words", "number", "time"]  # words: a sentence
+_LONGEST: Final = 30  # characters of a word that a column is as wide as
+Kind = Literal["text", "phrase", "words", "number", "time"]  # words: a sentence
 Scalar = str | int | float | datetime | None
 MIME: Final = "text/csv; charset=utf-8"
 
@@ -37,6 +38,14 @@ class Cell:
     text: str | Markup | None = None
     href: str | None = None
     mark: str | None = None
+
+    @property
+    def long(self) -> bool:
+        """Whether a word of it is broken, as a column would be too wide for it."""
+        told = self.value if self.text is None else self.text
+        if not isinstance(told, str) or len(told) <= _LONGEST:
+            return False
+        return any(len(word) > _LONGEST for word in told.split())
 
     def inside(self, kind: Kind) -> str:
         """The cell as HTML: its content, as a link or with a colour where it has such."""
@@ -89,7 +98,7 @@ class Table:
         lines = []
         for each in self.rows:
             cells = [
-                f'<td class="{kind}">{cell.inside(kind)}</td>'
+                f'<td class="{kind}{" long" if cell.long else ""}">{cell.inside(kind)}</td>'
                 for cell, kind in zip(each.cells, kinds, strict=True)
             ]
             cells[0] = f'<th scope="row"{cells[0][3:-5]}</th>'

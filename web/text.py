@@ -10,6 +10,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+from processors.alerts.message import argument
 from schemas.serde import epoch_ms, nearest_utc
 
 MOST_CHARACTERS: Final = 300
@@ -64,6 +65,19 @@ def value_shown(value: object) -> Markup:
     return Markup('<bdi>{}…</bdi> <span class="cut">(cut: {} characters in all)</span>').format(
         lines, f"{len(text):,}"
     )
+
+
+def with_commands(sentence: str, task: str | None = None) -> Markup:
+    """A sentence of ours with commands in backticks; `TASK` in one is the task, as a shell reads
+    it."""
+    parts = []
+    for number, part in enumerate(sentence.split("`")):
+        if number % 2 == 0:
+            parts.append(escape(part))
+            continue
+        words = part if task is None else part.replace("TASK", argument(task[:MOST_CHARACTERS]))
+        parts.append(Markup("<code>{}</code>").format(words))
+    return Markup("").join(parts)
 
 
 def moment(at: datetime | int | None) -> Markup:

@@ -15,6 +15,7 @@ from console.limits import limits
 from console.lines import INPUTS, lines_of
 from console.replay import Difference, compare
 from schemas.loading import DocumentErrors, Documents, load_text
+from schemas.yaml_source import Problem
 from web.auth.guard import Refusal
 from web.auth.people import Person
 from web.context import Console, Registered
@@ -55,10 +56,22 @@ def documents_in(text: str) -> Documents:
     try:
         found = load_text(text, _NAME)
     except DocumentErrors as error:
-        raise NotTried(str(error)) from None
+        raise NotTried("\n".join(map(_told, error.problems))) from None
     if not found.contracts:
         raise NotTried("The text holds no contract; a contract begins with kind: HandoffContract.")
     return found
+
+
+def _told(problem: Problem) -> str:
+    where = f"Line {problem.line}" if problem.line else "The text"
+    about = f", {problem.path}" if problem.path else ""
+    told = f"{where}{about}: {problem.message}; {problem.suggestion}"
+    if problem.path != "kind":
+        return told
+    return (
+        f"{told}. Contracts (kind: HandoffContract) are tried here, and receivers (kind: Receiver) "
+        "beside them."
+    )
 
 
 def changes(new: Documents, registered: Registered) -> list[ComparedContract]:

@@ -22,8 +22,9 @@ from alerts.sinks.webhook import SigningKeyError
 from console import output
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError, DeclinedError
 from console.kafka import connect, read_table, write_all
+from processors.alerts.book import Book
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
-from processors.alerts.message import sentence
+from processors.alerts.message import sentence, title
 from processors.alerts.reasons import IN_WORDS, Reason
 from processors.runtime.ending import Ending
 from processors.runtime.logs import log_lines
@@ -212,9 +213,10 @@ def list_alerts(output_: str) -> None:
         if not causes and not alerts:
             output.say("nothing is firing", err=True)
             return
+        book = Book((*alerts, *causes))
         output.columns(
             ["key", "state", "severity", "since", "causes", "told", "title"],
-            [list(_row(alert)) for alert in alerts],
+            [list(_row(alert, book.members(alert.key))) for alert in alerts],
         )
         quiet = [cause for cause in causes if cause.alert is None]
         if quiet:
@@ -242,7 +244,7 @@ def _entries() -> tuple[list[Alert], list[Cause]]:
     return alerts, causes
 
 
-def _row(alert: Alert) -> Iterator[str]:
+def _row(alert: Alert, causes: list[Cause]) -> Iterator[str]:
     yield alert.key
     yield f"{alert.state} by {alert.by}" if alert.by else alert.state
     yield alert.severity
@@ -252,7 +254,8 @@ def _row(alert: Alert) -> Iterator[str]:
         f"{sink}: {told.undelivered or told.action or 'not yet'}"
         for sink, told in sorted(alert.sinks.items())
     )
-    yield alert.title or alert.first
+    # One that waits was not told yet, and has no title of its own.
+    yield alert.title or title(alert, causes) or alert.first
 
 
 def _because(cause: Cause) -> str:

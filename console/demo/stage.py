@@ -178,9 +178,17 @@ class DemoStage:
                 if each.kind == "repeat" and 2 * each.count > scene.repeats
             ]
 
-        self._until(lambda: bool(repeated()), scene.file)
+        def is_whole() -> bool:
+            return bool(repeated()) and sorted(scene.causes) == sorted(self._open_causes())
+
+        self._until(is_whole, scene.file)
         for each in repeated():
             self._terminal.print(render.pattern(each, self._contracts))
+
+    def _open_causes(self) -> list[str]:
+        """The kinds of the patterns that are open. Where the machine is slow, one of a receiver may
+        have come and gone before this."""
+        return [each.kind for each in self._patterns.values() if each.status != "closed"]
 
     def _silence(self, scene: Silence, outcome: HandoffOutcome) -> None:
         self._say(scene.told)
@@ -357,8 +365,8 @@ class DemoStage:
             self._terminal.print(Text(f"without the {left} of the crowd", "dim"))
         self._terminal.print()
         self._terminal.print(
-            f"{opened} violations are in the ledger; who is on call reads {len(self._patterns)} "
-            "entries, one a cause."
+            f"{opened} violations are in the ledger; who is on call reads "
+            f"{len(self._open_causes())} entries, one a cause."
         )
         self._terminal.print()
         self._terminal.print(

@@ -26,13 +26,14 @@ class Crowd:
     """Many handoffs at once, the outputs of a file: only what they have in common is shown.
 
     `handoffs` is how many these are, and `repeats` how many with the same values there are by then,
-    those before included.
+    those before included. `causes` are the kinds of the patterns that are open at the end.
     """
 
     told: str
     file: str
     handoffs: int
     repeats: int
+    causes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,12 @@ STORIES: Final = (
             Crowd(
                 "And the tickets go on: forty by noon. Each is whole and none is wrong, so nothing "
                 "turns red. What engineering gets beside them is one entry in its queue, at the "
-                "fifth, and again each time that the count has doubled.",
+                "fifth, and again each time that the count has doubled: the last word may be of "
+                "some fewer.",
                 "support-crowd.jsonl",
                 handoffs=35,
                 repeats=40,
+                causes=("repeat", "undocumented_handoff"),
             ),
         ),
         "Nothing went to a queue that nobody reads, each sender was told so at once, and forty "

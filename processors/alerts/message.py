@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import quote
 
+from processors.alerts import kinds
 from processors.alerts.reasons import IN_WORDS, Reason
 from schemas.alerts import Action, Alert, Cause, Notification, SinkTold
 from schemas.printable import plain
@@ -12,38 +13,6 @@ MAX_TITLE: Final = 200
 _MAX_FACT: Final = 500
 _CAUSES_NAMED: Final = 5
 
-_FIELDS: Final = {
-    "context_dropped": "{field} is dropped",
-    "context_empty": "{field} is sent empty",
-    "context_unstructured": "{field} arrives only as words in another value",
-    "context_malformed": "{field} arrives in another shape than asked for",
-    "context_shortened": "{field} arrives cut",
-    "context_changed": "{field} changes on its way",
-    "context_retracted": "{field} is taken back before the handoff",
-    "context_reentered": "{field} is typed again",
-    "never_captured": "no tool captures {field}",
-    "untranslatable": "{field} arrives in an unknown term",
-    "rule_failed": "the rule {field} fails",
-}
-_HANDOFFS: Final = {
-    "receiver_mismatch": "handoffs name another receiver than the contract",
-    "receiver_missing": "handoffs go to {receiver}, which nobody receives",
-    "receiver_silent": "handoffs go to {receiver}, which has not been there",
-    "source_silent": "a source is not read",
-    "owner_missing": "handoffs go to {receiver}, which has no owner in force",
-    "contract_missing": "handoffs are made without a contract",
-    "handoff_missing": "tasks move on and nobody declares the handoff",
-    "not_accepted": "handoffs to {receiver} are not accepted in time",
-    "not_completed": "handoffs to {receiver} are not completed in time",
-    "rejected": "handoffs to {receiver} are rejected",
-    "held": "a handoff to {receiver} is held",
-    "held_too_long": "held handoffs are not released",
-    "handoff_loop": "tasks go back and forth",
-    "unknown_handoff": "answers come to handoffs that are not open",
-    "undocumented_handoff": "tasks move on and no contract tells what they carry",
-    "repeat": "the same handoff is made again and again",
-    "link_refused": "links between tasks are refused",
-}
 # Where a receiver or a held handoff is what there is to look at.
 _HELD: Final = frozenset(
     {"receiver_missing", "owner_missing", "receiver_silent", "held", "held_too_long"}
@@ -52,14 +21,10 @@ _HELD: Final = frozenset(
 
 def sentence(cause: Cause) -> str:
     """What is broken, and where, in a few words."""
-    text = _FIELDS.get(cause.kind) or _HANDOFFS.get(cause.kind) or cause.kind.replace("_", " ")
-    text = text[:1].upper() + text[1:]  # the name of a field stays as it is
-    what = text.replace("{field}", cause.field or "a field")
-    what = what.replace("{receiver}", cause.receiver or "a receiver")
     where = f"workflow {cause.workflow}"
     if cause.contract is not None:
         where = f"contract {cause.contract}, {where}"
-    return f"{what} ({where})"
+    return f"{kinds.title(cause.kind, cause.field, cause.receiver)} ({where})"
 
 
 def title(alert: Alert, causes: list[Cause]) -> str:
@@ -140,12 +105,12 @@ def labels(alert: Alert, first: Cause) -> dict[str, str]:
 def command(cause: Cause) -> str:
     """The command that leads on."""
     if cause.kind in _HELD:
-        receiver = f" --receiver {_argument(cause.receiver)}" if cause.receiver else ""
+        receiver = f" --receiver {argument(cause.receiver)}" if cause.receiver else ""
         return f"handoff held list{receiver}"
     if cause.kind == "undocumented_handoff":
         return "handoff discover"
     if cause.tasks:
-        return f"handoff show {_argument(cause.tasks[0])}"
+        return f"handoff show {argument(cause.tasks[0])}"
     return "handoff tail patterns --from-beginning"
 
 
@@ -213,7 +178,7 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _argument(text: str) -> str:
+def argument(text: str) -> str:
     """Text as one word of a shell."""
     text = plain(text)
     if text and all(char.isalnum() or char in "-_.:@/" for char in text):

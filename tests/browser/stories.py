@@ -106,6 +106,22 @@ def hostile(now: int, name: str) -> list[Line]:
     ]
 
 
+def long_names(now: int) -> list[Line]:
+    """Tasks whose every name is one word of a hundred letters."""
+    word = "customer_success_escalation_" * 4
+    lines: list[Line] = []
+    for number in range(12):
+        at, task = now - HOUR * (13 - number), f"t{number}_{word}"
+        more = {"workflow": f"w_{word}", "team": f"m_{word}"}
+        context = {f"f_{word}": number, "note": "x"}
+        lines += [
+            output(task, at, f"a_{word}", f"o_{word}", context, **more),
+            output(task, at + MINUTE, f"s_{word}", f"q_{word}", {"note": "x"},
+                   handoff={"to": f"r_{word}"}, **more),
+        ]  # fmt: skip
+    return lines
+
+
 def after(lines: Sequence[Line], amendments: Iterable[Amendment], now: int) -> list[Record]:
     """All records, with what the processor answered to amendments."""
     asked = [

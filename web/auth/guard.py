@@ -46,7 +46,8 @@ class Refusal(Exception):
     """A request that is not answered: its status, and a sentence for a person.
 
     `again` holds the fields of a form that is sent once more after the person has signed in at
-    `sign_in`.
+    `sign_in`. `title` is the heading of the page where that of the status does not say it, `back`
+    the page to go on from.
     """
 
     def __init__(
@@ -55,12 +56,16 @@ class Refusal(Exception):
         message: str,
         again: Mapping[str, str] | None = None,
         sign_in: str | None = None,
+        title: str | None = None,
+        back: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.again = again
         self.sign_in = sign_in
+        self.title = title
+        self.back = back
 
 
 class SignIn(Protocol):

@@ -2,15 +2,24 @@
 
 import json
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
 from schemas.flow import Record
 from schemas.serde import epoch_ms
 from web.model import statements as to
-from web.model.outlines import AlertOutline, FiguresOutline, PatternOutline, SilenceOutline
+from web.model.outlines import (
+    AlertOutline,
+    FiguresOutline,
+    PatternOutline,
+    SilenceOutline,
+    SinkOutline,
+)
+from web.model.parts import json_text
 from web.model.statements import Row
 
+_MOST_WHY: Final = 500  # characters of why a sink did not take a message
 _figures = msgspec.json.Decoder(FiguresOutline).decode
 _pattern = msgspec.json.Decoder(PatternOutline).decode
 _alert = msgspec.json.Decoder(AlertOutline).decode
@@ -52,7 +61,21 @@ def alerts(record: Record) -> Iterator[Row]:
         None if found.until is None else epoch_ms(found.until),
     )
     of = found.of, found.fingerprint, found.alert, found.state
-    yield Row(to.ALERT, (key, *of, *span, found.by, *place))
+    due = None if found.due_at is None else epoch_ms(found.due_at)
+    sinks = json_text([_sink(name, told) for name, told in sorted(found.sinks.items())])
+    yield Row(to.ALERT, (key, *of, *span, found.by, found.reason, due, sinks, *place))
+
+
+def _sink(name: str, told: SinkOutline) -> dict[str, str | int | bool | None]:
+    """What a sink was told, with the members of `queries.told.SinkTold`."""
+    at = told.at if told.pending is None else told.pending.at
+    return {
+        "sink": name,
+        "action": told.action,
+        "at": None if at is None else epoch_ms(at),
+        "pending": told.pending is not None,
+        "undelivered": told.undelivered and told.undelivered[:_MOST_WHY],
+    }
 
 
 def silences(record: Record) -> Iterator[Row]:

@@ -173,6 +173,21 @@ class FiguresOutline(Struct, frozen=True, gc=False):
     lost_fields: dict[str, int]
 
 
+class PendingOutline(Struct, frozen=True, gc=False):
+    """Of a message that a sink has not answered yet."""
+
+    at: Utc
+
+
+class SinkOutline(Struct, frozen=True, gc=False):
+    """Of what one sink was told of an alert: not whom it calls there."""
+
+    action: str | None = None
+    at: Utc | None = None
+    pending: PendingOutline | None = None
+    undelivered: str | None = None
+
+
 class AlertOutline(Struct, frozen=True, gc=False):
     """Of an entry of `handoff.alerts`, a cause or an alert: not its title."""
 
@@ -184,6 +199,9 @@ class AlertOutline(Struct, frozen=True, gc=False):
     opened_at: Utc | None = None
     until: Utc | None = None
     by: str | None = None
+    reason: str | None = None
+    due_at: Utc | None = None
+    sinks: dict[str, SinkOutline] = {}
 
 
 class SilenceOutline(Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ over `handoffs` and `violations`, which triggers keep: they say the same as a `g
 
 from typing import Final
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 # The number of a topic is its place here: append only, or raise the version. Of the package of a
 # handoff that stands on two topics with the same revision, the later topic here counts.
@@ -225,7 +225,9 @@ create index occurrences_fingerprint on occurrences (fingerprint, first_seen);
 create table alerts (
   key text primary key,
   of_ text not null, fingerprint text, alert text, state text, since integer, until integer,
-  by_ text, partition integer not null, offset integer not null, written integer not null
+  by_ text, reason text, due integer,
+  sinks text not null,        -- of an alert: what each sink was told, a list of SinkTold
+  partition integer not null, offset integer not null, written integer not null
 ) without rowid;
 create index alerts_fingerprint on alerts (fingerprint);
 

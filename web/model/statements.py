@@ -246,7 +246,10 @@ OCCURRENCE: Final = Statement(
     _insert("occurrences", _OCCURRENCE, f"on conflict (id) do update set {_set(_OCCURRENCE)} ")
     + _NEWER.format("occurrences"),
 )
-_ALERT = "key, of_, fingerprint, alert, state, since, until, by_, partition, offset, written"
+_ALERT = (
+    "key, of_, fingerprint, alert, state, since, until, by_, reason, due, sinks, "
+    "partition, offset, written"
+)
 ALERT: Final = Statement(
     "alerts",
     _insert("alerts", _ALERT, f"on conflict (key) do update set {_set(_ALERT)} ")

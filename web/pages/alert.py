@@ -61,7 +61,12 @@ def _said(asked: Asked, db: apsw.Connection, found: Cause, action: str) -> Said:
                 _must_all(asked, silenced_workflows(db, key))
                 return Said(SILENCES, key, None)
     except NotAsked as error:
-        raise Refusal(400, f"Nothing was written: {error}.") from None
+        raise Refusal(
+            400,
+            "Whoever is on call next reads what you say there. Go back, and send it again.",
+            title=f"Nothing was written: {error}",
+            back=cause_url(found.fingerprint),
+        ) from None
     raise Refusal(400, "The form does not say what to do. Open the page again.")
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from console.errors import CommandError
 from console.render import pattern_message
+from processors.alerts import kinds
 from schemas.flow import Refused
 from schemas.records import Pattern
 from web import cells, mending, seen, typed
@@ -18,10 +19,10 @@ from web.context import Console, Registered
 from web.mending import NotAsked, Revised
 from web.model.queries import causes
 from web.model.queries.causes import Cause, HeldBy, PatternRow
-from web.model.queries.told import Told
 from web.page import Asked, render, route, see
 from web.pages.today import causes_table
-from web.tables import Cell, Column, Row, Table, row
+from web.tables import Cell, Column, Table, row
+from web.telling import alerts_table, because, sinks_table
 from web.urls import cause_url, contract_url, held_url, record_url
 
 log = logging.getLogger("handoff.console")
@@ -110,7 +111,10 @@ def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None 
         if not seen.may_read_cause(db, asked.person, fingerprint):
             raise Refusal(403, "That cause is not yours to see: it breaks nothing of your teams.")
         registered = console.registered(db)
+        other = because(found)
+        may_follow = other is not None and seen.may_read_cause(db, asked.person, other)
     pattern = found.pattern
+    follows = cause_url(other) if other is not None and may_follow else None
     may_change = bool(found.held) and asked.person.may("operator", workflow, *teams)
     message = _message(console, pattern, registered) if pattern else None
     inputs = _inputs(pattern, registered)
@@ -119,13 +123,23 @@ def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None 
     return render(
         asked,
         "cause.html",
-        cells.where(pattern) if pattern else fingerprint,
-        tables=[_held(found.held), _had(found), _before(found), _told(found), _earlier(found)],
+        kinds.title(found.kind, found.field, pattern.receiver if pattern else None),
+        tables=[
+            _held(found.held),
+            _had(found),
+            _before(found),
+            sinks_table(found, asked.now_ms),
+            alerts_table(found),
+            _earlier(found),
+        ],
         kinds=("patterns", "violations", "held", "amendments", "alerts"),
         status=status,
         here="/causes",
         found=found,
         pattern=pattern,
+        where=cells.where(pattern) if pattern else None,
+        todo=kinds.KINDS.get(found.kind),
+        follows=follows,
         workflow=workflow,
         message=message,
         tasks=[cells.task(each, workflow) for each in found.samples],
@@ -267,23 +281,6 @@ def _before(found: Cause) -> Table:
         f"In the {days} days before it began no version of its contract or receiver was "
         "registered, and no source.",
         notes=[f"Registered in the {days} days before it began, the newest first."],
-    )
-
-
-def _told(found: Cause) -> Table:
-    return Table(
-        "alerts",
-        "Who was told",
-        [Column("State"), Column("Since", "time"), Column("Until", "time"), Column("By")],
-        [_alert(each) for each in [*found.alerts, *found.silences]],
-        "No alert was sent of it, and no silence covers it.",
-    )
-
-
-def _alert(each: Told) -> Row:
-    mark = "bad" if each.state == "firing" else "info"
-    return row(
-        each.key, Cell(each.state or "not known", mark=mark), each.since, each.until, each.by
     )
 
 

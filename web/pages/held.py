@@ -7,6 +7,7 @@ import apsw
 from starlette.responses import Response
 
 from schemas.flow import Refused
+from schemas.printable import listed
 from schemas.records import Package, Violation
 from web import cells, mending, typed
 from web.auth.guard import Refusal
@@ -156,7 +157,7 @@ def _one(
         gone=package is None,
         fields=rows_of(package[1], registered, beside) if package else [],
         missing=missing_of(package[1]) if package else [],
-        holding=registered.shown.holding(package[1]) if package else [],
+        holding=_holding(package[1], registered) if package else [],
         record_url=record_url,
         task_url=task_url,
         may_change=row_ is not None and asked.person.may("operator", found.workflow, *teams),
@@ -169,6 +170,15 @@ def _one(
         changed=changed,
         just_asked=_just_asked(asked, found),
     )
+
+
+def _holding(package: Package, registered: Registered) -> list[str]:
+    """What holds a handoff, in words."""
+    holders = registered.shown.holders(package).items()
+    return [
+        f"Held: {listed(fields)}{', ' if fields else ''}{cells.in_words(kind)}."
+        for kind, fields in holders
+    ]
 
 
 def _teams(db: apsw.Connection, found: HeldOne) -> tuple[str | None, str | None]:
@@ -222,7 +232,7 @@ def _why(found: HeldOne, messages: Mapping[str, str]) -> Table:
         "why",
         "What broke",
         [
-            Column("What"),
+            Column("What", "phrase"),
             Column("Field"),
             Column("State"),
             Column("In a sentence", "words"),
@@ -234,6 +244,7 @@ def _why(found: HeldOne, messages: Mapping[str, str]) -> Table:
                 each.id,
                 Cell(
                     each.kind,
+                    cells.in_words(each.kind),
                     href=cause_url(each.fingerprint) if each.fingerprint else None,
                     mark="good" if each.status == "resolved" else each.severity,
                 ),

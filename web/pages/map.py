@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from web import cells, drawing, seen
-from web.figures import losses_table, sums_table
+from web.figures import edge_counts, losses_table, sums_table
 from web.model.queries import map as edges
 from web.model.queries import ranges
 from web.model.queries.map import EdgePage, MapEdge
@@ -58,7 +58,7 @@ def edge(asked: Asked) -> Response:
         found=found,
         draft=None if found.documented else draft_url(found.key),
         change=change_url(found.contract) if found.contract else None,
-        counts=[(name.replace("_", " "), number) for name, number in found.counts.items()],
+        counts=edge_counts(found.counts),
     )
 
 

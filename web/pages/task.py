@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from console import story
 from console.hops import Hop
-from web import seen
+from web import cells, seen
 from web.auth.guard import Refusal
 from web.fields import missing_of, rows_of
 from web.page import Asked, render, route, segment
@@ -161,7 +161,7 @@ def _violations(told: story.TaskStory) -> Table:
         "violations",
         "What broke",
         [
-            Column("What"),
+            Column("What", "phrase"),
             Column("Field"),
             Column("State"),
             Column("Hop", "number"),
@@ -171,7 +171,7 @@ def _violations(told: story.TaskStory) -> Table:
         [
             row(
                 each.id,
-                Cell(each.kind, mark=each.severity),
+                Cell(each.kind, cells.in_words(each.kind), mark=each.severity),
                 each.field or each.rule,
                 each.status if each.resolution is None else f"{each.status}: {each.resolution}",
                 each.hop,
@@ -213,7 +213,7 @@ def _line(entry: story.Entry, hops: dict[str, Hop]) -> tuple[str, str, str, str 
         case story.Broke():
             mark = "good" if entry.status == "resolved" else entry.severity
             label = "resolved" if entry.status == "resolved" else entry.severity
-            return label, mark, f"{entry.kind}: {entry.message}", None
+            return label, mark, entry.message, None
         case story.SignalSent():
             late = ", late" if entry.late else ""
             to = entry.to_team or "the originator"

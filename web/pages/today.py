@@ -98,7 +98,7 @@ def causes_table(asked: Asked, rows: list[PatternRow], more: str | None = None) 
         "causes",
         "Open causes",
         [
-            Column("What"),
+            Column("What", "phrase"),
             Column("Severity"),
             Column("Where"),
             Column("Workflow"),

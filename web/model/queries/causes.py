@@ -17,7 +17,7 @@ from web.model.queries.common import (
     place,
     rows,
 )
-from web.model.queries.told import Occurrence, Told, alerts, earlier, silences
+from web.model.queries.told import Decided, Occurrence, Told, alerts, decided, earlier, silences
 from web.model.schema import NUMBER
 
 DAYS_BEFORE: Final = 3
@@ -110,14 +110,18 @@ class HeldBy(Struct, frozen=True):
 class Cause(Struct, frozen=True):
     """What is known of one cause.
 
-    `open` counts violations that are still open, `total` all that the model holds, both up to
-    1,000. `samples` are its newest violations' tasks. `before` is what was registered in the days
-    before it began, newest first. `held` are at most 200 handoffs. `silences` are those that cover
-    it at the moment. `earlier` are occurrences that were closed, the last ones first.
+    `kind` and `field` (or the rule) are those of the pattern, else of its newest violation. `open`
+    counts violations that are still open, `total` all that the model holds, both up to 1,000.
+    `samples` are its newest violations' tasks. `before` is what was registered in the days before
+    it began, newest first. `held` are at most 200 handoffs. `decided` is None where the alerts do
+    not know it. `silences` are those that cover it at the moment. `earlier` are occurrences that
+    were closed, the last ones first.
     """
 
     pattern: PatternRow | None
     fingerprint: str
+    kind: str
+    field: str | None
     total: int
     open: int
     owner: str | None
@@ -126,6 +130,7 @@ class Cause(Struct, frozen=True):
     had_last: list[Had]
     before: list[Registered]
     held: list[HeldBy]
+    decided: Decided | None
     alerts: list[Told]
     silences: list[Told]
     earlier: list[Occurrence]
@@ -202,6 +207,8 @@ def cause(
         "limit 1",
         of,
     )
+    about = db.execute(f"select kind, coalesce(field, rule) from {newest} limit 1", of).fetchone()
+    kind, field = (pattern.kind, pattern.field) if pattern is not None else about
     samples = db.execute(
         f"select task_id from {newest} group by task_id order by max(at) desc limit 10", of
     )
@@ -214,6 +221,8 @@ def cause(
     return Cause(
         pattern,
         fingerprint,
+        kind,
+        field,
         total,
         open_,
         owner,
@@ -222,6 +231,7 @@ def cause(
         had_last(db, newest, of),
         _before(db, began, pattern, newest, of),
         _held(db, of, only.format("h.")),
+        decided(db, of),
         alerts(db, of),
         silences(db, pattern, now) if pattern is not None else [],
         earlier(db, of),

@@ -1,6 +1,7 @@
 """What people were told of a cause: its alert, its silences, and when it was closed before."""
 
 import apsw
+import msgspec
 from msgspec import Struct
 
 from processors.alerts.routing import fits
@@ -18,9 +19,22 @@ class Occurrence(Struct, frozen=True):
     place: Place
 
 
+class SinkTold(Struct, frozen=True):
+    """What one sink was told of an alert last (trigger, update, acknowledge or resolve; None:
+    nothing yet), and when. `pending` says that it has not answered, `undelivered` why it has not
+    taken it."""
+
+    sink: str
+    action: str | None
+    at: int | None
+    pending: bool
+    undelivered: str | None
+
+
 class Told(Struct, frozen=True):
     """An alert or a silence: its key, its state (waiting, firing, acknowledged, silenced, ended; of
-    a silence silence), since when, until when, and who acknowledged, silenced or put it."""
+    a silence silence), since when, until when, and who acknowledged, silenced or put it. Of an
+    alert, `due` is when it is told first, or a digest again."""
 
     key: str
     state: str | None
@@ -28,6 +42,26 @@ class Told(Struct, frozen=True):
     until: int | None
     by: str | None
     place: Place
+    due: int | None = None
+    sinks: list[SinkTold] = []
+
+
+class Decided(Struct, frozen=True):
+    """What the alerts have decided of a cause: the alert that tells it, or None. `reason` is the
+    name of why; `by` the silence, the other cause or the person that keeps it quiet."""
+
+    alert: str | None
+    reason: str | None
+    by: str | None
+
+
+def decided(db: apsw.Connection, of: Values) -> Decided | None:
+    """What is decided of a cause; None where the alerts do not know it."""
+    found = db.execute(
+        "select alert, reason, by_ from alerts where of_ = 'cause' and fingerprint = :fingerprint",
+        of,
+    ).fetchone()
+    return None if found is None else Decided(*found)
 
 
 def alerts(db: apsw.Connection, of: Values) -> list[Told]:
@@ -46,9 +80,14 @@ def alerts(db: apsw.Connection, of: Values) -> list[Told]:
             each["until"],
             each["by_"],
             place("handoff.alerts", each["partition"], each["offset"]),
+            each["due"],
+            _sinks(each["sinks"]),
         )
         for each in found
     ]
+
+
+_sinks = msgspec.json.Decoder(list[SinkTold]).decode
 
 
 def fingerprints(db: apsw.Connection, key: str) -> list[str]:
