@@ -53,7 +53,7 @@ from schemas.records import (
     Violation,
 )
 
-PATIENCE = 30.0  # seconds for one scene, the processor's own start among them
+PATIENCE = 90.0  # seconds for one scene on a slow machine, the start of the processor among them
 _TOPICS = (
     "handoff.packages",
     "handoff.held",
