@@ -59,7 +59,7 @@ class Ending:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the process is asked to end, so long at most; whether it is."""
-        connection.wait([self], seconds)
+        connection.wait([self._read], seconds)
         return self.asked
 
     def check(self) -> None:

@@ -55,7 +55,9 @@ class _Instances:
         status = EXIT_OK
         while self._children:
             sentinels = [child.sentinel for child in self._children.values()]
-            connection.wait(sentinels if self._stopping else [*sentinels, self._ending], 1.0)
+            connection.wait(
+                sentinels if self._stopping else [*sentinels, self._ending.fileno()], 1.0
+            )
             if self._ending.asked and not self._stopping:
                 self._end()
             for ordinal, child in list(self._children.items()):
