@@ -104,7 +104,7 @@ def test_at_three_the_forty_of_an_alert_are_sent_on_in_two_minutes(
 
     served.become(stories.after(stories.two_weeks(now), asked, now + MINUTE))
     window.until_text(f"{stories.LOST} gone: show", "main")
-    window.click("button.fresh-rows", "gone")
+    window.click("button.fresh-rows", f"{stories.LOST} gone")
     window.until_text("It holds no handoff", "main")
     window.open(f"{served.url}/task?id={asked[0].task_id}")
     assert "desk" in window.find("table[data-rows=handoffs]").text

@@ -26,7 +26,7 @@ class Crowd:
     """Many handoffs at once, the outputs of a file: only what they have in common is shown.
 
     `handoffs` is how many these are, and `repeats` how many with the same values there are by then,
-    those before included. `causes` are the kinds of the patterns that are open at the end.
+    those before included. `causes` are the kinds of patterns that come of them.
     """
 
     told: str

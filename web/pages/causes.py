@@ -280,7 +280,9 @@ def _before(found: Cause) -> Table:
         ],
         f"In the {days} days before it began no version of its contract or receiver was "
         "registered, and no source.",
-        notes=[f"Registered in the {days} days before it began, the newest first."],
+        notes=[f"Registered in the {days} days before it began, the newest first."]
+        if found.before
+        else [],
     )
 
 
