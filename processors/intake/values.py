@@ -14,7 +14,6 @@ from schemas.flow import Refused
 
 # Digits as 0, everything else as x: shows in one pass of C where a long number may stand.
 _DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in range(256))
-_NOT_OPENING: Final = bytes(byte for byte in range(256) if byte not in b"[{")
 _NO_ID: Final = re.compile(r"[\W_]+")
 
 
@@ -51,9 +50,15 @@ def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
         raise Refused("not_json", f"{what} is no JSON that can be read: {reason}") from None
-    if len(raw.translate(None, _NOT_OPENING)) > MAX_VALUE_DEPTH:
+    if _opens(raw, MAX_VALUE_DEPTH + 1) > MAX_VALUE_DEPTH:
         _check_depth(value, what)
     return value, not reader.spelled
+
+
+def _opens(raw: bytes, most: int) -> int:
+    """How many lists and objects JSON may open, as far as `most` of each. `replace` finds a byte
+    with memchr, so it takes a third of the time of `count`, which looks at one after the other."""
+    return len(raw) - len(raw.replace(b"[", b"", most).replace(b"{", b"", most))
 
 
 def has_long_number(data: bytes) -> bool:
