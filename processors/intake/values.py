@@ -14,6 +14,7 @@ from schemas.flow import Refused
 
 # Digits as 0, everything else as x: shows in one pass of C where a long number may stand.
 _DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in range(256))
+_NESTED: Final = frozenset((dict, list))
 _NO_ID: Final = re.compile(r"[\W_]+")
 
 
@@ -70,18 +71,17 @@ _READER: Final = _Reader()
 
 
 def _check_depth(value: Any, what: str) -> None:
-    level, depth = [value], 0
+    level, depth = [value] if type(value) in _NESTED else [], 1
     while level:
-        depth += 1
-        if depth > MAX_VALUE_DEPTH:
+        if depth == MAX_VALUE_DEPTH and any(level):
             message = f"{what} nests deeper than {MAX_VALUE_DEPTH}, which nothing here reads"
             raise Refused("not_json", message)
+        depth += 1
         level = [
             inner
             for outer in level
-            for inner in (
-                outer.values() if type(outer) is dict else outer if type(outer) is list else ()
-            )
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _NESTED
         ]
 
 
