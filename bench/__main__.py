@@ -26,6 +26,10 @@ def main() -> int:
             directory = Path(folder)
             with broker_of(options.broker, directory / "broker") as broker:
                 apache = isinstance(broker, ApacheKafka)
+                if options.intake:
+                    servers, half = broker.bootstrap_servers, options.events // 2
+                    print(f"\n{report.relay(relay.measure(servers, half, directory, say))}")
+                    return 0
                 found = _measure(options, broker.bootstrap_servers, apache, directory)
     except (BenchError, BrokerError, CommandError) as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -51,6 +55,9 @@ def _options() -> argparse.Namespace:
         help="leave out tasks of other lengths, and more instances",
     )
     parser.add_argument(
+        "--intake", action="store_true", help="measure intake and integrity behind it, and no more"
+    )
+    parser.add_argument(
         "--beside", type=Path, help="another checkout, whose integrity is measured, too"
     )
     parser.add_argument("--broker", choices=["apache", "embedded"], help="default: what is there")
@@ -59,7 +66,10 @@ def _options() -> argparse.Namespace:
         type=_name,
         help="save the figures as bench/results/<date>-NAME.json and .png, and in docs/speed.md",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.intake and options.name is not None:
+        parser.error("--intake is a part of the figures, and only all of them have a name")
+    return options
 
 
 def _name(text: str) -> str:

@@ -1,4 +1,5 @@
-"""Intake beside the pass-through: one template over incident webhooks of 1.5 KB."""
+"""Intake beside the pass-through, one template over incident webhooks of 1.5 KB; and integrity over
+what intake makes of them, alone and with intake beside it."""
 
 import random
 from collections.abc import Callable
@@ -7,51 +8,83 @@ from pathlib import Path
 import msgspec
 
 from bench.rates import MeasuredRun, follow
-from bench.site import BenchError, Site
+from bench.site import BenchError, Process, Site, wait_for
 from console.commands.documents import load_documents
 from console.commands.source_registry import register_sources
+from processors.intake.compiled import compile_source
+from processors.intake.mapping import map_record
 from processors.runtime.clients import group_id
+from schemas.flow import Record
 
 SOURCE = Path(__file__).with_name("source.yaml")
 _TOPIC = "incidents"
+_RECORDS_A_TASK = 3
 _WORDS = ("queue", "disk", "latency", "checkout", "payment", "retry", "node", "shard", "cache")
 
 
 class RelayRates(msgspec.Struct):
-    """The pass-through and intake over the same foreign records, of `bytes_a_record` each."""
+    """The pass-through and intake over the same foreign records, of `bytes_a_record` each. Over the
+    tool outputs that become of these: integrity `alone`, where they lie on its topic already, and
+    `behind` an intake that writes them at the same time, in a process of its own."""
 
     bytes_a_record: float
     bare: MeasuredRun
     intake: MeasuredRun
+    alone: MeasuredRun
+    behind: MeasuredRun
 
     @property
     def ratio(self) -> float:
         """Intake's share of the bare rate."""
         return self.intake.whole.a_second / self.bare.whole.a_second
 
+    @property
+    def cpu_ratio(self) -> float | None:
+        """The same a CPU second; None where that is unknown."""
+        return _share(self.intake, self.bare)
+
+    @property
+    def behind_ratio(self) -> float | None:
+        """What is left of integrity's rate a CPU second while intake feeds it."""
+        return _share(self.behind, self.alone)
+
+
+def _share(run: MeasuredRun, other: MeasuredRun) -> float | None:
+    ours, theirs = run.whole.a_cpu_second, other.whole.a_cpu_second
+    return ours / theirs if ours and theirs else None
+
 
 def measure(servers: str, events: int, directory: Path, say: Callable[[str], None]) -> RelayRates:
-    """Both over the same records, one after the other. Raises `BenchError` where not every record
-    was mapped."""
+    """All of it over the same records, one after the other. Raises `BenchError` where not every
+    record was mapped, or not every task is known to integrity."""
     records = incidents(events)
     size = sum(len(value) for _, value in records) / events
     say(f"intake: {events:,} incidents of {size:,.0f} bytes")
-    bare_site, site = Site(servers, "relaybare"), Site(servers, "relay")
-    bare = _bare(bare_site, records, directory)
-    topic = site.topic_of_others(_TOPIC)
-    site.load(records, topic)
-    path = directory / "source.yaml"
-    path.write_text(SOURCE.read_text().replace("TOPIC", topic))
-    register_sources(site.cluster(), load_documents([str(path)]), quiet=True)
+    bare = _bare(Site(servers, "relaybare"), records, directory)
+    say(f"  pass-through {bare.whole}")
+    site = Site(servers, "relay")
+    topic = _foreign(site, records, directory)
     with site.processor(directory, ("intake",)) as process:
         run = follow(site, group_id(site.settings, "intake"), [process], events, topic)
         written = process.metrics("intake").get("handoff_output_records_total", 0)
     if written != events:
         raise BenchError(f"intake wrote {written:,.0f} records of {events:,}")
-    found = RelayRates(size, bare, run)
-    say(f"  pass-through {bare.whole}")
-    say(f"  intake       {run.whole}; {found.ratio:.2f} of the pass-through")
-    return found
+    say(f"  intake       {run.whole}")
+    alone = _alone(Site(servers, "relayalone"), records, directory)
+    say(f"  integrity    {alone.whole}")
+    behind = _behind(Site(servers, "relaybehind"), records, directory)
+    say(f"    behind it  {behind.whole}")
+    return RelayRates(size, bare, run, alone, behind)
+
+
+def _foreign(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> str:
+    """The records on a topic of others, and its source; the topic's name."""
+    topic = site.topic_of_others(_TOPIC)
+    site.load(records, topic)
+    path = directory / "source.yaml"
+    path.write_text(SOURCE.read_text().replace("TOPIC", topic))
+    register_sources(site.cluster(), load_documents([str(path)]), quiet=True)
+    return topic
 
 
 def _bare(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> MeasuredRun:
@@ -63,6 +96,50 @@ def _bare(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> Me
         return follow(site, group, [process], len(records), topic)
 
 
+def _alone(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> MeasuredRun:
+    """Integrity over the tool outputs as a tool sends them."""
+    site.load(outputs(records))
+    with site.processor(directory) as process:
+        run = follow(site, site.group(), [process], len(records))
+        _knows_all(process, len(records))
+    return run
+
+
+def _behind(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> MeasuredRun:
+    """Integrity over the same, while intake makes them; the CPU is that of integrity's process."""
+    _foreign(site, records, directory)
+    with (
+        site.processor(directory) as process,
+        site.processor(directory, ("intake",), ordinal=1),
+    ):
+        run = follow(site, site.group(), [process], len(records), in_transactions=True)
+        _knows_all(process, len(records))
+    return run
+
+
+def _knows_all(process: Process, records: int) -> None:
+    tasks = -(-records // _RECORDS_A_TASK)
+    wait_for(
+        f"integrity's states of {tasks:,} tasks",
+        process,
+        lambda: process.metrics("integrity").get("handoff_state_keys") == tasks,
+    )
+
+
+def outputs(records: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The tool outputs, key and value, that the source makes of incidents. Raises `BenchError`
+    where it makes another number of them."""
+    (source,) = load_documents([str(SOURCE)]).intake_sources
+    compiled = compile_source(source)
+    found = []
+    for number, (key, value) in enumerate(records):
+        mapped = map_record(compiled, Record("TOPIC", 0, number, key, value, timestamp=0), 0)
+        found += [(each.key or b"", each.value or b"") for each in mapped.records]
+    if len(found) != len(records):
+        raise BenchError(f"the source makes {len(found):,} outputs of {len(records):,} records")
+    return found
+
+
 def incidents(events: int) -> list[tuple[bytes, bytes]]:
     """Webhooks of an incident tool: of each incident three, of about 1.5 KB."""
     pick = random.Random(7)
@@ -70,7 +147,7 @@ def incidents(events: int) -> list[tuple[bytes, bytes]]:
 
 
 def _incident(pick: random.Random, number: int) -> tuple[bytes, bytes]:
-    incident = f"Q{number // 3:07}"
+    incident = f"Q{number // _RECORDS_A_TASK:07}"
     person = {
         "id": f"PU{pick.randrange(10**6):06}",
         "type": "user_reference",

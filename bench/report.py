@@ -136,19 +136,27 @@ def tables(report: Report) -> str:
     if report.latency:
         parts.append(_latency(report.latency))
     if report.relay is not None:
-        parts.append(_relay(report.relay))
+        parts.append(relay(report.relay))
     return "\n".join(parts)
 
 
-def _relay(found: RelayRates) -> str:
+def relay(found: RelayRates) -> str:
+    """The figures of intake, and of integrity behind it, in Markdown."""
     return _table(
         [f"foreign records of {found.bytes_a_record:,.0f} bytes", "records/s", "a CPU second"],
         [
             ["bare pass-through", *_pace([found.bare.whole])],
             ["intake, one process", *_pace([found.intake.whole])],
-            ["intake to the pass-through", f"{found.ratio:.2f}", ""],
+            ["intake to the pass-through", f"{found.ratio:.2f}", _part(found.cpu_ratio)],
+            ["integrity on its outputs, alone", *_pace([found.alone.whole])],
+            ["integrity while intake writes them", *_pace([found.behind.whole])],
+            ["integrity behind intake to integrity alone", "", _part(found.behind_ratio)],
         ],
     )
+
+
+def _part(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2f}"
 
 
 def _head(report: Report) -> str:

@@ -1,10 +1,11 @@
 """What a core must bring to be run: one `Processor` each."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from schemas.flow import Effect, Input, InputEvent, Output, Record, Refused
 
@@ -111,11 +112,12 @@ class ForeignTopic(Struct, frozen=True):
 
 
 class Relayed(Struct):
-    """What became of a foreign record: what is to be published, and what happened, as (source,
-    outcome, label)."""
+    """What became of foreign records: what is to be published, the bytes of that, and how often
+    what happened, by (source, outcome, label)."""
 
     outputs: list[Output]
-    counted: list[tuple[str, str, str]]
+    size: int = 0
+    counted: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,10 @@ class Relay:
     """A processor without state: what a record becomes depends on the record and the tables only.
 
     `tables`, `build_tables`, `outputs` and `queues` are as those of `Processor`. `topics` are the
-    foreign topics that the tables want read, by their names on the cluster. `step` is given a
-    record, the tables, the processor's clock (epoch ms) and the sources that the record is for;
-    with None it is for all that read its topic, else it was read before, and is read again.
+    foreign topics that the tables want read, by their names on the cluster. `step` adds to
+    a `Relayed` what becomes of a record, by the tables and the processor's clock (epoch ms), for
+    some sources; with None it is for all that read its topic, else it was read before, and is read
+    again.
     `positions` is the canonical topic on which is told how far each source was read.
     """
 
@@ -133,7 +136,7 @@ class Relay:
     tables: tuple[str, ...]
     build_tables: Callable[[dict[str, dict[str, bytes]], frozenset[str] | None], Any]
     topics: Callable[[Any], Mapping[str, ForeignTopic]]
-    step: Callable[[Record, Any, int, Collection[str] | None], Relayed]
+    step: Callable[[Relayed, Record, Any, int, Collection[str] | None], None]
     outputs: tuple[str, ...]
     positions: str
     queues: Callable[[Any], Collection[str]] = _nothing

@@ -10,8 +10,9 @@ from bench import outcome, plot, report, workload
 from bench.latency import Latency
 from bench.outcome import Handoff
 from bench.rates import MeasuredRun, Rate, follow
+from bench.relay import RelayRates, incidents, outputs
 from bench.shape import InstanceRates, Shape, changelog_bytes
-from bench.site import BenchError, Process, Site
+from bench.site import BenchError
 from bench.throughput import Round, Throughput
 from bench.workload import Place
 
@@ -37,9 +38,9 @@ class Committing:
         return float(self._looks)
 
 
-def followed(*committed: int) -> MeasuredRun:
-    stub = Committing(*committed)
-    return follow(cast(Site, stub), "group", [cast(Process, stub)], committed[-1])
+def followed(*committed: int, events: int = 0, in_transactions: bool = False) -> MeasuredRun:
+    stub = cast(Any, Committing(*committed))
+    return follow(stub, "group", [stub], events or committed[-1], in_transactions=in_transactions)
 
 
 def test_what_counts_begins_with_the_first_commit_that_is_seen() -> None:
@@ -52,6 +53,21 @@ def test_what_counts_begins_with_the_first_commit_that_is_seen() -> None:
 def test_what_was_done_at_the_first_look_is_no_figure(committed: tuple[int, ...]) -> None:
     with pytest.raises(BenchError, match="take more --events"):
         followed(*committed)
+
+
+def test_marks_of_transactions_may_be_more_than_the_events() -> None:
+    run = followed(0, 100, 1_150, events=1_100, in_transactions=True)
+    assert run.whole.events == 1_050
+    with pytest.raises(BenchError, match="1,150 of 1,100"):
+        followed(0, 100, 1_150, events=1_100)
+
+
+def test_integrity_alone_reads_what_intake_would_write() -> None:
+    records = incidents(7)
+    found = outputs(records)
+    assert [key for key, _ in found] == [key for key, _ in records]
+    assert len({key for key, _ in found}) == 3
+    assert all(b'"stage":"first-line"' in value for _, value in found)
 
 
 def outcomes() -> dict[Place, Handoff]:
@@ -110,6 +126,7 @@ def reports() -> Iterator[report.Report]:
             "shapes": [Shape(4, 600.0, RUN, RUN, 2e3, 3e3), Shape(40, 600.0, RUN, None, 9e3, None)],
             "instances": [InstanceRates(1, RUN, RUN), InstanceRates(2, RUN, None)],
             "latency": [Latency("integrity", 1_000, 9, 1.0, 2.0)],
+            "relay": RelayRates(1_500.0, RUN, RUN, RUN, RUN),
         },
     )
 
@@ -129,6 +146,8 @@ def test_figures_are_saved_drawn_and_shown_on_the_page(
     assert "2026-01-31-test.png" in text
     assert "| integrity, one process | 50 | 100 | 100 | - |" in text
     assert ("Kafka Streams, one process" in text) == bool(given.shapes)
+    behind = "| integrity behind intake to integrity alone |  | 1.00 |"
+    assert (behind in text) == (given.relay is not None)
     plot.draw(given, picture := tmp_path / "picture.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
 

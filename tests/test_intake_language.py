@@ -482,3 +482,19 @@ def test_white_space_is_no_id() -> None:
     code, message = refused(entry(task="value.x"), event(x=" \t"))
     assert code == "member_missing"
     assert "value.x" in message
+
+
+def test_a_condition_reads_the_text_of_a_long_number_as_members_do() -> None:
+    """An id beyond 64 bits is text of its digits, also where a condition compares it."""
+    given = compiled(
+        let={"number": {"text": "{value.number}"}},
+        emit=[
+            {
+                "stage": {"value": "intake"},
+                "when": 'number == "123456789012345678901" && value.number > 1.0',
+                "context": {"number": "number"},
+            }
+        ],
+    )
+    number = b'{"id": "T-1", "at": "2026-03-02T10:00:00Z", "number": 123456789012345678901}'
+    assert context(given, number) == {"number": "123456789012345678901"}

@@ -51,13 +51,15 @@ def relay(prefix: str) -> Relay:
     """A relay whose topics start with `prefix`: `sources` and `out`."""
 
     def step(
-        record: Record, tables: dict[str, ToySource], now: int, again: Collection[str] | None
-    ) -> Relayed:
-        done = Relayed([], [])
+        done: Relayed,
+        record: Record,
+        tables: dict[str, ToySource],
+        now: int,
+        again: Collection[str] | None,
+    ) -> None:
         for id_, source in sorted(tables.items()):
             if record.topic in source.topics and (again is None or id_ in again):
                 _copy(done, id_, source, record, again is not None)
-        return done
 
     def _copy(done: Relayed, id_: str, source: ToySource, record: Record, again: bool) -> None:
         what = (record.value or b"").decode()
@@ -67,7 +69,7 @@ def relay(prefix: str) -> Relay:
                 pass
         if what == "bad":
             done.outputs.append(serde.dead_letter(record, Refused("bad", "it is bad")))
-            done.counted.append((id_, "dead_letters", "bad"))
+            done.counted[id_, "dead_letters", "bad"] += 1
             return
         if what == "poison":
             raise ZeroDivisionError
@@ -81,7 +83,8 @@ def relay(prefix: str) -> Relay:
         }
         value = msgspec.json.encode(told)
         done.outputs.append(Output(f"{prefix}out", record.key, value, [], record.timestamp))
-        done.counted.append((id_, "mapped", ""))
+        done.size += len(value)
+        done.counted[id_, "mapped", ""] += 1
 
     return Relay(
         name="relay",

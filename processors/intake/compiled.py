@@ -34,6 +34,7 @@ _SHOWN: Final = 80  # characters of a path or template that are told
 SHARED: Final = ("task", "workflow", "tool", "occurred_at", "id", "stage", "team", "run")
 
 
+_NEEDED: Final = ("task", "workflow", "tool")
 _OF_OUTPUTS: Final = ("stage", "team", "run")
 _OF_TASKS: Final = ("task", "workflow", "tool", *_OF_OUTPUTS)
 
@@ -83,7 +84,8 @@ class CompiledEntry:
     """An entry of `emit`. `number` counts from 1; `id_of_element`: the id reads `it`.
 
     Of its shared `members` some are `fixed` names, the same for every record, and `names` are the
-    others that are names.
+    others that are names. Every record must have those of `needed`. `told` are those that an output
+    has beside its task and time.
     """
 
     number: int
@@ -91,8 +93,10 @@ class CompiledEntry:
     when: Condition | None
     each: MadeMember | None
     members: dict[str, MadeMember]
-    fixed: dict[str, str]
+    fixed: dict[str, str | None]
     names: tuple[tuple[str, MadeMember], ...]
+    needed: tuple[str, ...]
+    told: tuple[str, ...]
     unit: str | None  # of occurred_at
     id_of_element: bool
     accepts: bool | Condition
@@ -110,16 +114,16 @@ class CompiledEntry:
 class CompiledSource:
     """A source ready to map records.
 
-    `workflows` are those that it writes to; None where a record decides that. `simple`: conditions
-    never meet a number that was within text. `override` has members of outputs that the decoder
-    made.
+    `workflows` are those that it writes to; None where a record decides that. `exact`: no let
+    reads JSON within text, which may hold any number. `override` has members of outputs that the
+    decoder made.
     """
 
     source: Source
     decoder: str
     options: Any
     workflows: frozenset[str] | None
-    simple: bool
+    exact: bool
     lets: dict[str, Make]
     when: Condition | None
     entries: tuple[CompiledEntry, ...]
@@ -147,7 +151,7 @@ def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource
         source.decode.name,
         source.decode.options,
         _workflows(source),
-        simple=not any(_reads_json(expr) for expr in source.let.values()),
+        exact=not any(_reads_json(expr) for expr in source.let.values()),
         lets=lets,
         when=when,
         entries=entries,
@@ -172,7 +176,7 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
         return MadeMember(_shown(at, expr), compiler.expression(expr, words=words))
 
     members: dict[str, MadeMember] = {}
-    fixed: dict[str, str] = {}
+    fixed: dict[str, str | None] = {}
     unit = None
     for name in SHARED:
         at, expr = stated(source, index, name)
@@ -208,6 +212,8 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
             for name, made in members.items()
             if name not in fixed and name != "occurred_at"
         ),
+        needed=tuple(name for name in _NEEDED if name not in fixed and emit.alert is None),
+        told=tuple(name for name in _OF_OUTPUTS if name in members),
         unit=unit,
         id_of_element=id_ is not None and reads_it(id_),
         accepts=condition("accepts", emit.accepts)

@@ -112,25 +112,24 @@ class Compiler:
 
     def _template(self, text: str, words: bool) -> Make:
         spell = free_text if words else name_text
-        parts: list[str | tuple[str, Make]] = [
-            part if isinstance(part, str) else (part.name, self.path(part))
-            for part in templates.parse(text)
+        parsed = templates.parse(text)
+        names = ["" if isinstance(part, str) else part.name for part in parsed]
+        parts = [part if isinstance(part, str) else "" for part in parsed]
+        holes = [
+            (at, self.path(part)) for at, part in enumerate(parsed) if not isinstance(part, str)
         ]
 
         def run(scope: Scope) -> str | None:
-            made = ""
-            for part in parts:
-                if isinstance(part, str):
-                    made += part
-                    continue
-                try:
-                    spelled = spell(part[1](scope))
-                except Refused as error:
-                    raise Refused("member_malformed", f"{part[0]} {error.message}") from None
-                if spelled is None:
-                    return None
-                made += spelled
-            return made
+            texts, at = parts.copy(), 0
+            try:
+                for at, make in holes:
+                    spelled = spell(make(scope))
+                    if spelled is None:
+                        return None
+                    texts[at] = spelled
+            except Refused as error:
+                raise Refused("member_malformed", f"{names[at]} {error.message}") from None
+            return "".join(texts)
 
         return run
 
@@ -163,9 +162,9 @@ class Compiler:
 
         def run(scope: Scope) -> Any:
             key = free_text(by(scope))
-            if key is not None and key in table:
-                return table[key]
             if key is not None:
+                if key in table:
+                    return table[key]
                 scope.misses[name, key] = None
             if isinstance(otherwise, LiteralValue):
                 return otherwise.value

@@ -1,10 +1,13 @@
 """Following a path through decoded JSON."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from processors.intake.scope import Make, Scope
 from schemas.paths import Path, Step, Where, index_of
+
+# Of a value of JSON that has no such member, or no members at all.
+_LEADS_NOWHERE: Final = (KeyError, TypeError, AttributeError)
 
 
 def follow(path: Path) -> Make:
@@ -15,22 +18,51 @@ def follow(path: Path) -> Make:
     if not all(isinstance(step, str) and index_of(step) is None for step in rest):
         return lambda scope: along(scope[top], rest)
 
-    first, *others = rest
+    return _by_names(top, *rest)
 
-    def run(scope: Scope) -> Any:
-        value = scope[top]
-        return value.get(first) if type(value) is dict else None
 
-    def run_on(scope: Scope) -> Any:
-        value = scope[top]
-        value = value.get(first) if type(value) is dict else None
-        for name in others:
-            if type(value) is not dict:
-                return None
-            value = value.get(name)
-        return value
+def _by_names(top: str, first: Any, *others: Any) -> Make:
+    """What follows names. What has no members has no `get` either; and most paths are so short that
+    each length has a closure of its own."""
+    match others:
+        case ():
 
-    return run_on if others else run
+            def run(scope: Scope) -> Any:
+                value = scope[top]
+                return value.get(first) if type(value) is dict else None
+
+        case (second,):
+
+            def run(scope: Scope) -> Any:
+                value = scope[top]
+                try:
+                    return value[first].get(second)
+                except _LEADS_NOWHERE:
+                    return None
+
+        case (second, third):
+
+            def run(scope: Scope) -> Any:
+                value = scope[top]
+                try:
+                    return value[first][second].get(third)
+                except _LEADS_NOWHERE:
+                    return None
+
+        case _:
+            *between, last = others
+
+            def run(scope: Scope) -> Any:
+                value = scope[top]
+                try:
+                    value = value[first]
+                    for name in between:
+                        value = value[name]
+                    return value.get(last)
+                except _LEADS_NOWHERE:
+                    return None
+
+    return run
 
 
 def walk(path: Path, scope: Scope) -> tuple[Any, str]:

@@ -12,6 +12,7 @@ from processors.intake.compiled import (
     CompiledSource,
     MadeMember,
 )
+from processors.intake.expressions import Condition
 from processors.intake.scope import Scope
 from processors.intake.times import time_ms
 from processors.intake.values import free_text, kind_of, name_text
@@ -23,7 +24,7 @@ from schemas.sources import ACK_STATUSES, ALERT_ACTIONS
 TOOL_OUTPUTS: Final = "handoff.tool-outputs"
 ACKS: Final = "handoff.acks"
 MAX_TASKS: Final = 16  # that one output names
-_REQUIRED: Final = ("task", "workflow", "tool")
+_SHORT: Final = MAX_NAME_BYTES // 4  # characters that never are more bytes
 
 
 def place(error: Refused, where: str) -> None:
@@ -39,10 +40,8 @@ def made(
 
     Raises `Refused`, and `LeftOut` where a look-up says so.
     """
-    shared: dict[str, str | None] = {**entry.fixed}
-    for which, member in entry.names:
-        shared[which] = name(member, scope)
-    for which in _REQUIRED if entry.alert is None else ():
+    shared = _shared(entry, scope)
+    for which in entry.needed:
         if shared.get(which) is None:
             _missing(entry, which)
     told = _id(source, entry, shared, record, element)
@@ -52,6 +51,22 @@ def made(
     if entry.ack is not None:
         return ACKS, _ack(entry.ack, scope, shared, told, when)
     return TOOL_OUTPUTS, _tool_output(entry, scope, shared, told, when)
+
+
+def _shared(entry: CompiledEntry, scope: Scope) -> dict[str, str | None]:
+    """The members that are names. Raises `Refused`."""
+    shared = entry.fixed.copy()
+    member: MadeMember | None = None
+    try:
+        for which, member in entry.names:
+            text = member.make(scope)
+            if type(text) is not str or not 0 < len(text) <= _SHORT or text.isspace():
+                text = _name(text)
+            shared[which] = text
+    except Refused as error:
+        place(error, member.path if member is not None else entry.path)
+        raise
+    return shared
 
 
 def value(member: MadeMember, scope: Scope) -> Any:
@@ -66,22 +81,24 @@ def value(member: MadeMember, scope: Scope) -> Any:
 def name(member: MadeMember, scope: Scope) -> str | None:
     """A member that is a name: text of at most 512 bytes."""
     try:
-        text = name_text(member.make(scope))
-        if text is not None and 4 * len(text) > MAX_NAME_BYTES:
-            _check_length(text, MAX_NAME_BYTES)
+        return _name(member.make(scope))
     except Refused as error:
         place(error, member.path)
         raise
+
+
+def _name(value: Any) -> str | None:
+    text = name_text(value)
+    if text is not None and len(text) > _SHORT:
+        _check_length(text, MAX_NAME_BYTES)
     return text
 
 
 def moment(member: MadeMember, scope: Scope, unit: str | None) -> int | None:
     """A member that is a time, epoch ms; None where it leads to nothing. Raises `Refused`."""
-    found = value(member, scope)
-    if found is None:
-        return None
     try:
-        return time_ms(found, unit)
+        found = member.make(scope)
+        return None if found is None else time_ms(found, unit)
     except Refused as error:
         place(error, member.path)
         raise
@@ -135,6 +152,8 @@ def _id(
             _missing(entry, "id")
     if element and not entry.id_of_element:
         text = f"{base}#{entry.number}.{element}"
+    elif entry.number == 1 and member is not None:
+        return base
     else:
         text = base if entry.number == 1 else f"{base}#{entry.number}"
     try:
@@ -208,21 +227,13 @@ def _tool_output(
         "tool": shared["tool"],
         "occurred_at": when,
     }
-    for which in ("stage", "team", "run"):
-        if which in shared:
-            text = shared[which]
-            if text is not None:
-                members[which] = text
-            elif which == "stage":
-                _missing(entry, which)
-    accepts = entry.accepts
-    if not isinstance(accepts, bool):
-        try:
-            accepts = accepts(scope)
-        except Refused as error:
-            place(error, f"{entry.path}.accepts")
-            raise
-    if not accepts:
+    for which in entry.told:
+        text = shared[which]
+        if text is not None:
+            members[which] = text
+        elif which == "stage":
+            _missing(entry, which)
+    if entry.accepts is not True and not _accepts(entry.accepts, entry, scope):
         members["accepts"] = False
     context = _context(entry, scope)
     if context:
@@ -237,6 +248,14 @@ def _tool_output(
         if tasks:
             members[link.which] = tasks
     return members
+
+
+def _accepts(accepts: bool | Condition, entry: CompiledEntry, scope: Scope) -> bool:
+    try:
+        return accepts if isinstance(accepts, bool) else accepts(scope)
+    except Refused as error:
+        place(error, f"{entry.path}.accepts")
+        raise
 
 
 def _tasks(link: CompiledLink, scope: Scope) -> list[dict[str, Any]]:
@@ -263,23 +282,21 @@ def _tasks(link: CompiledLink, scope: Scope) -> list[dict[str, Any]]:
 
 def _context(entry: CompiledEntry, scope: Scope) -> dict[str, Any]:
     context: dict[str, Any] = {}
-    at = f"{entry.path}.context"
+    member = "*"
     try:
         if entry.spread is not None:
-            at = f"{entry.path}.context.*"
             spread = entry.spread(scope)
             if spread is not None and type(spread) is not dict:
                 raise Refused("member_malformed", f"is {kind_of(spread)}, not an object")
             for each, found in (spread or {}).items():
                 if found is not None and each not in entry.without:
                     context[each] = found
-        for each, make in entry.context:
-            at = f"{entry.path}.context.{each}"
+        for member, make in entry.context:
             found = make(scope)
             if found is not None:
-                context[each] = found
+                context[member] = found
     except Refused as error:
-        place(error, at)
+        place(error, f"{entry.path}.context.{member}")
         raise
     return context
 

@@ -43,8 +43,8 @@ class Decoded(Struct):
     """What a value decoder makes of a record: plain JSON data (None, bool, int, float, str, list,
     dict; a Decimal for a number that a float would not spell again).
 
-    `key` is what the root `key` is. `backfill` marks what is no news. `exact` says that numbers
-    hold nothing that a condition cannot take: no Decimal, no integer beyond 64 bits.
+    `key` is what the root `key` is. `backfill` marks what is no news. `exact` says that it
+    holds no Decimal, and no integer beyond 64 bits that the bytes of the record do not show.
     """
 
     value: Any

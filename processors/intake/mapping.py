@@ -13,7 +13,7 @@ from processors.intake.compiled import (
     compile_source,
 )
 from processors.intake.decoders import VALUE_DECODERS
-from processors.intake.expressions import LeftOut
+from processors.intake.expressions import Condition, LeftOut
 from processors.intake.making import made, place, value
 from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped, Traced
 from processors.intake.scope import Scope
@@ -27,6 +27,8 @@ from schemas.serde import BACKFILL_HEADER
 MAX_OUTPUTS: Final = 1_000
 # What integrity takes by default, and well below what Kafka does.
 MAX_OUTPUT_BYTES: Final = 1 << 20
+_NO_ENTRY: Final = Skipped("no_entry", "no entry of emit has a when that holds")
+_Made = tuple[str, dict[str, Any]] | Skipped
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -64,8 +66,7 @@ def _take_value(
     if isinstance(decoded, Skipped):
         mapped.skipped = decoded
         return
-    scope = Scope(record, decoded, source.lets, simple=source.simple and decoded.exact)
-    scope.misses = misses
+    scope = Scope(record, decoded, source.lets, misses, exact=source.exact and decoded.exact)
     try:
         holds = source.when is None or source.when(scope)
     except LeftOut:
@@ -78,10 +79,14 @@ def _take_value(
         mapped.skipped = Skipped("when_false", "the source's when does not hold")
         return
     headers = _headers(record, decoded)
-    skipped = Skipped("no_entry", "no entry of emit has a when that holds")
-    ids: set[tuple[str, str]] = set()
+    outputs, ids = mapped.records, set[tuple[str, str]]()
+    skipped = _NO_ENTRY
     for entry in source.entries:
-        for one in _of_entry(source, entry, scope, record):
+        for one in (
+            _alone(source, entry, scope, record)
+            if entry.each is None
+            else _of_elements(source, entry, entry.each, scope, record)
+        ):
             if isinstance(one, Skipped):
                 skipped = one
                 continue
@@ -94,40 +99,50 @@ def _take_value(
                     "elements apart",
                 )
             ids.add(identity)
-            if len(mapped.records) >= MAX_OUTPUTS:
+            if len(outputs) >= MAX_OUTPUTS:
                 raise Refused(
                     "too_many_outputs",
                     f"{entry.path}: the record leads to more than {MAX_OUTPUTS:,} outputs; split "
                     "it before it comes here",
                 )
-            mapped.records.append(_output(entry.path, topic, members, headers))
-    if not mapped.records:
+            outputs.append(_output(entry.path, topic, members, headers))
+    if not outputs:
         mapped.skipped = skipped
 
 
-def _of_entry(
+def _alone(
     source: CompiledSource, entry: CompiledEntry, scope: Scope, record: Record
-) -> Iterator[tuple[str, dict[str, Any]] | Skipped]:
-    """What an entry makes: topic and members of each output, or why there is none."""
+) -> tuple[_Made, ...]:
+    """What an entry without `each` makes: topic and members, or why there is nothing."""
     try:
-        items = [None] if entry.each is None else _elements(entry.each, scope)
+        if entry.when is None or _holds(entry, entry.when, scope):
+            return (made(source, entry, scope, record, 0),)
+    except LeftOut:
+        return (_left_out(entry.path),)
+    return ()
+
+
+def _of_elements(
+    source: CompiledSource, entry: CompiledEntry, each: MadeMember, scope: Scope, record: Record
+) -> Iterator[_Made]:
+    """What an entry makes of each element, one after the other."""
+    try:
+        items = _elements(each, scope)
         if not items:
             yield Skipped("no_element", f"{entry.path}.each leads to no element")
     except LeftOut:
-        items = []
         yield _left_out(entry.path)
+        return
     for number, item in enumerate(items, start=1):
-        if entry.each is not None:
-            scope.element(item)
+        scope.element(item)
         try:
-            if _holds(entry, scope):
-                yield made(source, entry, scope, record, number if entry.each else 0)
+            if entry.when is None or _holds(entry, entry.when, scope):
+                yield made(source, entry, scope, record, number)
         except LeftOut:
             yield _left_out(entry.path)
         except Refused as error:
-            if entry.each is not None:
-                error.message += f" (element {number})"
-                error.args = (error.message,)
+            error.message += f" (element {number})"
+            error.args = (error.message,)
             raise
 
 
@@ -135,9 +150,9 @@ def _left_out(where: str) -> Skipped:
     return Skipped("lookup_skipped", f"a look-up of {where} has no such key")
 
 
-def _holds(entry: CompiledEntry, scope: Scope) -> bool:
+def _holds(entry: CompiledEntry, when: Condition, scope: Scope) -> bool:
     try:
-        return entry.when is None or entry.when(scope)
+        return when(scope)
     except Refused as error:
         place(error, f"{entry.path}.when")
         raise

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 
 from processors.intake.compiled import CompiledSource
-from processors.intake.mapped import MappedRecord
 from processors.intake.mapping import map_record
 from processors.intake.registry import SourceTables, build_tables
 from processors.intake.source_spans import TRACES
@@ -24,14 +23,16 @@ def intake(max_record_bytes: int, backfill_after_ms: int) -> Relay:
     `backfill_after_ms` is backfill."""
 
     def step(
-        record: Record, tables: SourceTables, now: int, again: Collection[str] | None
-    ) -> Relayed:
-        done = Relayed([], [])
+        done: Relayed,
+        record: Record,
+        tables: SourceTables,
+        now: int,
+        again: Collection[str] | None,
+    ) -> None:
         for source in tables.by_topic.get(record.topic, ()):
             if again is None or source.source.id in again:
                 backfill = again is not None or record.timestamp < now - backfill_after_ms
                 _relay(done, source, record, now, backfill, max_record_bytes)
-        return done
 
     return Relay(
         name="intake",
@@ -48,14 +49,18 @@ def _relay(
     done: Relayed, source: CompiledSource, record: Record, now: int, backfill: bool, most: int
 ) -> None:
     """What one source makes of a record: all of it, or a dead letter."""
-    id_ = source.source.id
+    id_, bytes_ = source.source.id, 0
     try:
-        mapped = _mapped(source, record, now, most)
+        if record.value is not None and len(record.value) > most:
+            why = f"the value has {len(record.value):,} bytes, the limit is {most:,}"
+            raise Refused("too_large", f"the source {id_} cannot map it: {why}")
+        mapped = map_record(source, record, now)
         if mapped.refused is not None:
             raise mapped.refused
-        outputs = [_stamped(each, record, now, backfill) for each in mapped.records]
+        outputs = _stamped(mapped.records, record, now, backfill)
         for output in outputs:
             size = serde.size(output)
+            bytes_ += size
             if size > most:
                 raise Refused(
                     "output_too_large",
@@ -66,34 +71,30 @@ def _relay(
         letter = serde.dead_letter(record, error)
         letter.headers.append((SOURCE_HEADER, id_.encode()))
         done.outputs.append(letter)
+        done.size += serde.size(letter)
         code = error.code if isinstance(error, Refused) else "defect"
-        done.counted.append((id_, "dead_letters", code))
+        done.counted[id_, "dead_letters", code] += 1
         return
     done.outputs += outputs
+    done.size += bytes_
     if mapped.skipped is not None:
-        done.counted.append((id_, "left_out", mapped.skipped.code))
+        done.counted[id_, "left_out", mapped.skipped.code] += 1
     else:
-        done.counted.append((id_, "mapped", ""))
-    done.counted += [
-        (id_, "lookup_misses", f"{table}:{key}") for table, key in mapped.lookup_misses
-    ]
+        done.counted[id_, "mapped", ""] += 1
+    for table, key in mapped.lookup_misses:
+        done.counted[id_, "lookup_misses", f"{table}:{key}"] += 1
 
 
-def _mapped(source: CompiledSource, record: Record, now: int, most: int) -> MappedRecord:
-    size = len(record.value or b"")
-    if size > most:
-        why = f"the value has {size:,} bytes, the limit is {most:,}"
-        raise Refused("too_large", f"the source {source.source.id} cannot map it: {why}")
-    return map_record(source, record, now)
-
-
-def _stamped(output: Output, record: Record, now: int, backfill: bool) -> Output:
-    """An output with the time of the foreign record. One that lies far back is marked instead, and
-    has the time at which it is produced: with its own, retention would take it before it is
-    judged."""
-    headers = output.headers
-    if backfill and _BACKFILL not in headers:
-        headers = [*headers, _BACKFILL]
+def _stamped(outputs: list[Output], record: Record, now: int, backfill: bool) -> list[Output]:
+    """Outputs with the time of the foreign record. What lies far back is marked instead, and has
+    the time at which it is produced: with its own, retention would take it before it is judged."""
     # A clock that is ahead must not keep the segments of our topics.
-    at = 0 if _BACKFILL in headers or record.timestamp > now else max(0, record.timestamp)
-    return Output(output.topic, output.key, output.value, headers, at)
+    at = 0 if record.timestamp > now else max(0, record.timestamp)
+    stamped = []
+    for each in outputs:
+        headers = each.headers
+        if backfill and _BACKFILL not in headers:
+            headers = [*headers, _BACKFILL]
+        own = 0 if headers and _BACKFILL in headers else at
+        stamped.append(Output(each.topic, each.key, each.value, headers, own))
+    return stamped

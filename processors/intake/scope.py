@@ -4,78 +4,77 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from processors.intake.mapped import Decoded
-from processors.intake.values import for_conditions
+from processors.intake.values import for_conditions, has_long_number
 from schemas.cel.values import MAX_STEPS, NESTED_STEPS, Members
 from schemas.flow import Headers, Record
 
 _NOTHING: Final[Mapping[str, bytes]] = {}
-_NONE: Final[set[str]] = set()  # never added to: `_make` takes the place of what would
+_NONE: Final[set[str]] = set()  # never added to: only `Members.__missing__` would
 Make = Callable[["Scope"], Any]
 
 
-class Scope(Members):
+class Scope(dict[str, Any]):
     """The roots and the names of `let` with their values, each made when it is first read.
 
-    `misses` collects the keys that look-ups lack, as (look-up, key).
+    `misses` collects the keys that look-ups lack, as (look-up, key). `exact`: no value holds a
+    Decimal.
     """
 
-    __slots__ = ("_conditions", "_decoded", "_lets", "_record", "_simple", "misses")
+    __slots__ = ("_conditions", "_decoded", "_exact", "_lets", "_plain", "misses", "record")
 
     def __init__(
-        self, record: Record, decoded: Decoded, lets: Mapping[str, Make], *, simple: bool
+        self,
+        record: Record,
+        decoded: Decoded,
+        lets: Mapping[str, Make],
+        misses: dict[tuple[str, str], None],
+        *,
+        exact: bool,
     ) -> None:
-        self.raw = _NOTHING
-        self.unreadable = _NONE
-        self.left = MAX_STEPS
-        self._record = record
+        self.record = record
         self._decoded = decoded
         self._lets = lets
-        self._simple = simple  # numbers are such that conditions can take them
-        self._conditions: Scope | None = None
-        self.misses: dict[tuple[str, str], None] = {}  # in order, each once
+        self._exact = exact
+        self._plain: bool | None = None
+        self._conditions: Conditions | None = None
+        self.misses = misses
         self["value"] = decoded.value
 
-    def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
-        """As `Members.weigh`; a value is at most as long as the record that it comes from."""
-        if type(b) is list or type(b) is dict:
-            self.spend(NESTED_STEPS * len(self._record.value or b""))
-        else:
-            super().weigh(a, b, names)
-
-    def conditions(self) -> "Scope":
-        """The same for conditions, which know no number beyond 64 bits."""
-        if self._simple:
-            return self
-        if self._conditions is None:
-            decoded = Decoded(
-                for_conditions(self._decoded.value), for_conditions(self._decoded.key)
-            )
-            self._conditions = _Simple(self._record, decoded, self._lets, simple=True)
-            self._conditions.misses = self.misses
-            if "it" in self:
-                self._conditions["it"] = for_conditions(self["it"])
-        return self._conditions
+    def conditions(self) -> "Conditions":
+        """The same for conditions."""
+        found = self._conditions
+        if found is None:
+            found = self._conditions = Conditions(self)
+        return found
 
     def element(self, item: Any) -> None:
         """Set the element of `each`, which is `it`."""
         self["it"] = item
         if self._conditions is not None:
-            self._conditions["it"] = for_conditions(item)
+            self._conditions.pop("it", None)
+
+    def plain(self) -> bool:
+        """Whether conditions can take all numbers of the record."""
+        if self._plain is None:
+            record = self.record
+            self._plain = self._exact and not (
+                has_long_number(record.value or b"") or has_long_number(record.key or b"")
+            )
+        return self._plain
 
     def __missing__(self, name: str) -> Any:
-        self[name] = value = self._make(name)
+        make = self._lets.get(name)
+        value = self[name] = self._root(name) if make is None else make(self)
         return value
 
-    def _make(self, name: str) -> Any:
-        if name in self._lets:
-            return self._made(self._lets[name])
+    def _root(self, name: str) -> Any:
         match name:
             case "key":
                 return self._decoded.key
             case "headers":
-                return _texts(self._record.headers)
+                return _texts(self.record.headers)
             case "record":
-                record = self._record
+                record = self.record
                 return {
                     "topic": record.topic,
                     "partition": record.partition,
@@ -84,15 +83,32 @@ class Scope(Members):
                 }
         return None  # `it` where there is no `each`, which lint refuses
 
-    def _made(self, make: Make) -> Any:
-        return make(self)
 
+class Conditions(Members):
+    """The values of a scope for conditions, which know no number beyond 64 bits."""
 
-class _Simple(Scope):
-    __slots__ = ()
+    __slots__ = ("_scope",)
 
-    def _made(self, make: Make) -> Any:
-        return for_conditions(make(self))  # JSON within text may hold such numbers too
+    def __init__(self, scope: Scope) -> None:
+        self.raw = _NOTHING
+        self.unreadable = _NONE
+        self.left = MAX_STEPS
+        self._scope = scope
+
+    def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
+        """As `Members.weigh`; a value is at most as long as the record that it comes from."""
+        if type(b) is list or type(b) is dict:
+            self.spend(NESTED_STEPS * len(self._scope.record.value or b""))
+        else:
+            super().weigh(a, b, names)
+
+    def __missing__(self, name: str) -> Any:
+        value = self._scope[name]
+        nested = type(value) is dict or type(value) is list
+        if type(value) is not str and not (nested and self._scope.plain()):
+            value = for_conditions(value)
+        self[name] = value
+        return value
 
 
 _REPLACED: Final = "replace"

@@ -59,8 +59,7 @@ def _replaced(source: CompiledSource, record: Record, seen: Any, misses: Misses)
     """The members that the source overrides, as a tool output names them; what leads to nothing
     replaces nothing. Raises `Refused` and `LeftOut`."""
     plain, _ = read_json(encode(seen), "the span")
-    scope = Scope(record, Decoded(plain, None), source.lets, simple=False)
-    scope.misses = misses
+    scope = Scope(record, Decoded(plain, None), source.lets, misses, exact=False)
     found: dict[str, Any] = {}
     for which, member in source.override.items():
         if which == "occurred_at":

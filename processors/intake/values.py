@@ -14,6 +14,7 @@ from schemas.flow import Refused
 
 # Digits as 0, everything else as x: shows in one pass of C where a long number may stand.
 _DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in range(256))
+_NESTED: Final = frozenset((dict, list))
 _NO_ID: Final = re.compile(r"[\W_]+")
 
 
@@ -36,7 +37,7 @@ class _Reader(threading.local):
 
 
 def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
-    """JSON as plain data, and whether conditions can take its numbers as they are.
+    """JSON as plain data, and whether there is no Decimal in it.
 
     Raises `Refused` for what is no JSON or nests deeper than 100; `what` names it in the message.
     """
@@ -50,27 +51,37 @@ def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
         raise Refused("not_json", f"{what} is no JSON that can be read: {reason}") from None
-    if raw.count(b"[") + raw.count(b"{") > MAX_VALUE_DEPTH:
+    if _opens(raw, MAX_VALUE_DEPTH + 1) > MAX_VALUE_DEPTH:
         _check_depth(value, what)
-    return value, not (reader.spelled or b"0" * 19 in raw.translate(_DIGITS))
+    return value, not reader.spelled
+
+
+def _opens(raw: bytes, most: int) -> int:
+    """How many lists and objects JSON may open, as far as `most` of each. `replace` finds a byte
+    with memchr, so it takes a third of the time of `count`, which looks at one after the other."""
+    return len(raw) - len(raw.replace(b"[", b"", most).replace(b"{", b"", most))
+
+
+def has_long_number(data: bytes) -> bool:
+    """Whether JSON may hold an integer beyond 64 bits: it has so many digits in a row."""
+    return b"0" * 19 in data.translate(_DIGITS)
 
 
 _READER: Final = _Reader()
 
 
 def _check_depth(value: Any, what: str) -> None:
-    level, depth = [value], 0
+    level, depth = [value] if type(value) in _NESTED else [], 1
     while level:
-        depth += 1
-        if depth > MAX_VALUE_DEPTH:
+        if depth == MAX_VALUE_DEPTH and any(level):
             message = f"{what} nests deeper than {MAX_VALUE_DEPTH}, which nothing here reads"
             raise Refused("not_json", message)
+        depth += 1
         level = [
             inner
             for outer in level
-            for inner in (
-                outer.values() if type(outer) is dict else outer if type(outer) is list else ()
-            )
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _NESTED
         ]
 
 
@@ -128,6 +139,8 @@ def name_text(value: Any) -> str | None:
 
 def free_text(value: Any) -> str | None:
     """A value within words for people: every scalar, as JSON spells it."""
+    if type(value) is str:
+        return value if value and not value.isspace() else None
     if type(value) is bool:
         return "true" if value else "false"
     return str(value) if isinstance(value, (float, Decimal)) else name_text(value)

@@ -113,22 +113,15 @@ class InputPoller:
             assert partition is not None
             assert offset is not None
             place = (topic, partition)
-            if not reading or place not in positions or offset < positions[place]:
+            position = positions.get(place) if reading else None
+            if position is None or offset < position:
                 continue
             positions[place] = offset + 1
-            began_at.setdefault(place, offset)
-            headers: Any = message.headers()
-            records.append(
-                Record(
-                    inputs[topic],
-                    partition,
-                    offset,
-                    message.key(),
-                    message.value(),
-                    timestamp=message.timestamp()[1],
-                    headers=headers or [],
-                )
-            )
+            if place not in began_at:
+                began_at[place] = offset
+            key, value, (_, at) = message.key(), message.value(), message.timestamp()
+            headers: Any = message.headers() or []
+            records.append(Record(inputs[topic], partition, offset, key, value, at, headers))
         return in_order(records) if len(inputs) > 1 else records
 
     def _check(self, error: KafkaError, topic: str | None) -> None:

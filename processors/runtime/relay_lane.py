@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from processors.processor import ForeignTopic, Relay
+from processors.processor import ForeignTopic, Relay, Relayed
 from processors.runtime import clients
 from processors.runtime.base_lane import BATCH_SECONDS, IDLE_SECONDS, BaseLane
 from processors.runtime.batch import Batch
@@ -110,7 +110,7 @@ class RelayLane(BaseLane):
         self._looked_at = self._monitored_at = 0.0
         self._taken = False  # partitions have come, and what is asked of them is to be looked at
         self._touched: set[Place] = set()
-        self._counted: list[tuple[str, str, str]] = []
+        self._counted: Counter[tuple[str, str, str]] = Counter()
         self._last_at: dict[Place, int] = {}  # the timestamp of the last record
         self._read_marks = ReadMarks(self._admin)
         self._stalled = StalledInputDetector(self._admin)
@@ -285,35 +285,33 @@ class RelayLane(BaseLane):
         refusal = self._refusal(records)
         relay, tables, now = self._relay, self._followed, time.time_ns() // 1_000_000
         marks = self._assignment.marks
+        replays = any(mark.live for mark in marks.values())
         ends = time.monotonic() + BATCH_SECONDS
-        judged = size = 0
-        counted: list[tuple[str, str, str]] = []
+        judged, counted = 0, Counter[tuple[str, str, str]]()
 
         def judge(outputs: list[Output]) -> None:
-            nonlocal judged, size
+            nonlocal judged
+            done = Relayed(outputs, counted=counted)
+            again: list[str] | None = None
             for record in records:
                 judged += 1
-                again = marks[record.topic, record.partition].sources_for(record.offset)
+                if replays:
+                    again = marks[record.topic, record.partition].sources_for(record.offset)
                 if refusal is not None:
-                    letter = serde.dead_letter(record, refusal)
-                    outputs.append(letter)
-                    counted.append(("", "dead_letters", refusal.code))
+                    outputs.append(serde.dead_letter(record, refusal))
+                    counted["", "dead_letters", refusal.code] += 1
                 elif again is None or again:
-                    relayed = relay.step(record, tables, now, again)
-                    outputs += relayed.outputs
-                    counted.extend(relayed.counted)
-                    size += sum(len(each.value or b"") for each in relayed.outputs)
-                if size >= FULL_BYTES or time.monotonic() >= ends:
+                    relay.step(done, record, tables, now, again)
+                if done.size >= FULL_BYTES or time.monotonic() >= ends:
                     break
 
         outputs = self._judged(judge)
         self._in_batches(records, judged)
         self._begin()
-        self._counted += counted
-        for record in records[:judged]:
-            place = (record.topic, record.partition)
-            self._touched.add(place)
-            self._last_at[place] = record.timestamp
+        self._counted.update(counted)
+        last = {(each.topic, each.partition): each.timestamp for each in records[:judged]}
+        self._touched.update(last)
+        self._last_at.update(last)
         self._writer.publish(outputs)
 
     # --- 4: commit --------------------------------------------------------------------------
@@ -357,12 +355,12 @@ class RelayLane(BaseLane):
 
     def _drop(self) -> None:
         """Nothing but what is counted is kept of an open transaction."""
-        self._counted = []
+        self._counted.clear()
 
     def _clear(self) -> None:
         self._poller.began_at.clear()
         self._touched.clear()
-        self._counted = []
+        self._counted.clear()
         self._writer.clear()
 
     def _rights(self) -> list[Right]:
@@ -461,17 +459,17 @@ class RelayLane(BaseLane):
 
 
 def _bounded(
-    counted: list[tuple[str, str, str]], known: Counter[tuple[str, str, str]]
+    counted: Counter[tuple[str, str, str]], known: Counter[tuple[str, str, str]]
 ) -> Counter[tuple[str, str, str]]:
     """The counts, with a bound on labels that records give: beyond it they are "others"."""
     found: Counter[tuple[str, str, str]] = Counter()
-    for source, outcome, label in counted:
-        key = (source, outcome, label)
-        if outcome == "lookup_misses" and key not in known and key not in found:
-            labels = sum(
-                each[0] == source and each[1] == outcome for each in {*known.keys(), *found.keys()}
-            )
-            if labels >= MAX_MISSES:
-                key = (source, outcome, "others")
-        found[key] += 1
+    labels = Counter(source for source, outcome, _ in known if outcome == "lookup_misses")
+    for key, count in counted.items():
+        source, outcome, _ = key
+        if outcome == "lookup_misses" and key not in known:
+            if labels[source] >= MAX_MISSES:
+                key = (source, outcome, "others")  # noqa: PLW2901
+            else:
+                labels[source] += 1
+        found[key] += count
     return found

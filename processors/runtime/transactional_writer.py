@@ -52,16 +52,14 @@ class TransactionalWriter:
             if topic is None:
                 topic = names[output.topic] = physical(output.topic, self._prefix)
             published[output.topic] += 1  # also where it is refused: its right is needed
-            more: dict[str, Any] = {"headers": output.headers}
-            if output.timestamp:
-                more["timestamp"] = output.timestamp
+            value, key, at, headers = output.value, output.key, output.timestamp, output.headers
             try:
-                produce(topic, output.value, output.key, **more)
+                produce(topic, value, key, timestamp=at, headers=headers)
             except BufferError:
-                self._produce(topic, output.value, output.key, **more)
+                self._produce(topic, value, key, timestamp=at, headers=headers)
             except KafkaException as error:
                 raise self._why(error, topic) from None
-            self.size += len(output.value or b"")
+            self.size += len(value or b"")
         self._transactions.producer.poll(0)
 
     def write_changelog(self, changes: list[tuple[int, str, bytes | None]]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from processors.intake.decoders.json_values import TOMBSTONE, read_key, read_value
 from processors.intake.mapped import Decoded, Skipped
+from processors.intake.values import has_long_number
 from schemas.flow import Record, Refused
 
 _REQUIRED: Final = ("specversion", "id", "source", "type")
@@ -97,4 +98,5 @@ def _from_base64(data: Any) -> tuple[Any, bool]:
         raw = base64.b64decode(data, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise Refused("not_decoded", "data_base64 is no base64") from None
-    return read_value(raw)
+    data, exact = read_value(raw)
+    return data, exact and not has_long_number(raw)

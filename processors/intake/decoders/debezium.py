@@ -168,7 +168,7 @@ class _ByTheSchema:
         if name == "io.debezium.data.VariableScaleDecimal" and type(value) is dict:
             return self._decimal(value.get("value"), value.get("scale"))
         if name == "io.debezium.data.Json" and type(value) is str:
-            return _json(value)
+            return self._json(value)
         if type(value) is not int:
             return None
         if name in _DATES:
@@ -196,6 +196,14 @@ class _ByTheSchema:
         self.made_decimal = True
         return Decimal((int(unscaled < 0), digits, -places))
 
+    def _json(self, text: str) -> Any:
+        try:
+            value, exact = read_json(text, "a column")
+        except Refused:
+            return text
+        self.made_decimal = self.made_decimal or not exact
+        return value
+
 
 def _unavailable(value: Any) -> bool:
     if type(value) is str:
@@ -203,13 +211,6 @@ def _unavailable(value: Any) -> bool:
     if type(value) is list:
         return value in ([_UNAVAILABLE], [_UNAVAILABLE_BYTES])
     return type(value) is dict and value == {_UNAVAILABLE: _UNAVAILABLE}
-
-
-def _json(text: str) -> Any:
-    try:
-        return read_json(text, "a column")[0]
-    except Refused:
-        return text
 
 
 def _day(days: int) -> str | None:

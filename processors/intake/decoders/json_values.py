@@ -9,6 +9,7 @@ from schemas.flow import Record, Refused
 
 TOMBSTONE: Final = Skipped("tombstone", "the record has no value")
 _JSON_BEGINS: Final = re.compile(rb"[\s\xef\xbb\xbf]*[\[{\"0-9tfn-]")
+_OBJECT_OR_LIST: Final = (b"{", b"[")
 _WORD_BEGINS: Final = (b"t", b"f", b"n")  # true, false, null
 # Magic 0 and a schema id of four bytes before the data (Confluent's wire format).
 _PREFIX: Final = 5
@@ -25,17 +26,19 @@ def decode(record: Record, options: Any) -> Decoded | Skipped:
 
 
 def read_value(data: bytes) -> tuple[Any, bool]:
-    """The JSON of a value, and whether conditions can take its numbers as they are.
+    """The JSON of a value, and whether there is no Decimal in it.
 
     Raises `Refused`; it says which other format the bytes may be.
     """
+    if data.startswith(_OBJECT_OR_LIST):
+        return read_json(data, "the value")
     check_format(data)
     return read_json(data.removeprefix(b"\xef\xbb\xbf"), "the value")
 
 
 def check_format(data: bytes) -> None:
     """Raise `Refused` for bytes that are of another format than JSON."""
-    if data[:1] in (b"{", b"["):
+    if data.startswith(_OBJECT_OR_LIST):
         return
     if data[:1] == b"\x00":
         if len(data) > _PREFIX and _JSON_BEGINS.match(data, _PREFIX) and _is_text(data[_PREFIX:]):
