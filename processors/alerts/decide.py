@@ -29,8 +29,11 @@ from processors.alerts.events import (
 )
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
 from processors.alerts.reasons import Reason, rank
+from processors.alerts.round import AlertRound
 from processors.alerts.routing import Routing
-from processors.alerts.settle import Settling, is_told
+from processors.alerts.settle import settle
+from processors.alerts.telling import Telling
+from processors.alerts.verdict import is_told
 from schemas.alerts import Alert, Cause, Notification, VersionSince
 
 
@@ -68,9 +71,8 @@ def decide(
         case Answered():
             _answered(book, event)
         case Tick():
-            settling = Settling(book, routing, now, limits, console)
-            settling.run()
-            return Decision(tuple(settling.sends), tuple(settling.notes))
+            round_ = AlertRound(book, routing, now, limits)
+            return Decision(tuple(settle(round_, console)), tuple(round_.notes))
     return Decision((), tuple(notes))
 
 
@@ -79,12 +81,12 @@ def again(
 ) -> tuple[Send, ...]:
     """The messages that were under way when the process ended: each is sent again with its number,
     since nobody knows whether the sink has it."""
-    settling = Settling(book, routing, now, DEFAULT_ALERT_LIMITS, console)
+    telling = Telling(AlertRound(book, routing, now, DEFAULT_ALERT_LIMITS), console)
     for alert in sorted(book.alerts.values(), key=lambda alert: (alert.started_at, alert.key)):
         for sink, told in alert.sinks.items():
             if told.pending is not None and sink in routing.kinds:
-                settling.say(alert, sink, told, told.pending.action, Reason(alert.reason))
-    return tuple(settling.sends)
+                telling.say(alert, sink, told, told.pending.action, Reason(alert.reason))
+    return tuple(telling.sends)
 
 
 def firing(
@@ -92,12 +94,12 @@ def firing(
 ) -> tuple[Notification, ...]:
     """The last message of each alert that a sink holds as firing: for a sink that forgets what is
     not said again."""
-    settling = Settling(book, routing, now, DEFAULT_ALERT_LIMITS, console)
+    telling = Telling(AlertRound(book, routing, now, DEFAULT_ALERT_LIMITS), console)
     for alert in sorted(book.alerts.values(), key=lambda alert: (alert.started_at, alert.key)):
         told = alert.sinks.get(sink)
         if told is not None and told.reached and told.action not in (None, "resolve"):
-            settling.say(alert, sink, told, "trigger", Reason(alert.reason))
-    return tuple(send.notification for send in settling.sends)
+            telling.say(alert, sink, told, "trigger", Reason(alert.reason))
+    return tuple(send.notification for send in telling.sends)
 
 
 def _told(book: Book, cause: Cause, now: datetime, limits: AlertLimits, notes: list[Note]) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from processors.alerts.limits import AlertLimits
 from processors.alerts.quiet import quiet_until
+from processors.alerts.rates import had_summary
 from processors.alerts.reasons import Reason
 from processors.alerts.routing import ACKNOWLEDGED_THERE, UPDATED_IN_PLACE
 from schemas.alerts import Action, Alert, SinkRate, SinkTold
@@ -34,6 +35,11 @@ class SinkNow(NamedTuple):
     kind: SinkKind | None
     quiet_hours: QuietHours | None
     rate: SinkRate | None
+
+
+def is_told(alert: Alert) -> bool:
+    """Whether any sink was told of an alert."""
+    return any(told.number for told in alert.sinks.values())
 
 
 def next_message(
@@ -58,7 +64,7 @@ def next_message(
             return NextMessage(None, Reason.SILENCED)
         if quiet_until(sink.quiet_hours, now) is not None:
             return NextMessage(None, Reason.QUIET_HOURS)
-        if alert.kind == "summary" and not told.number and _told_lately(sink.rate, now, limits):
+        if alert.kind == "summary" and not told.number and had_summary(sink.rate, now, limits):
             return NextMessage(None, Reason.STORM)
         return NextMessage("trigger", Reason(alert.reason) if told.reached else first_reason(alert))
     if not told.reached:
@@ -90,12 +96,3 @@ def first_reason(alert: Alert) -> Reason:
         case "causes":
             rose = alert.reason == Reason.SEVERITY_ROSE
             return Reason.SEVERITY_ROSE if rose else Reason.OPENED
-
-
-def _told_lately(rate: SinkRate | None, now: datetime, limits: AlertLimits) -> bool:
-    """Whether the sink had a summary within the last minute."""
-    return (
-        rate is not None
-        and rate.summary_at is not None
-        and rate.summary_at <= now < rate.summary_at + limits.storm_within
-    )
