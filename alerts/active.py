@@ -36,6 +36,7 @@ from processors.alerts.events import (
     CauseOver,
     CauseTold,
     Event,
+    RoutesRead,
     Send,
     Tick,
     of_action,
@@ -143,6 +144,7 @@ class ActiveAlerts:
             self.book = Book(self._restored())
             self._beside = Beside(settings, setup.routes)
             self._catch_up()
+            self._reroute()
             self._positions = self._starts(mine)
             self._delivery = self._started()
             consumer.assign([TopicPartition(*place, at) for place, at in self._positions.items()])
@@ -223,6 +225,27 @@ class ActiveAlerts:
             if fingerprint.startswith("held/") and fingerprint not in self._beside.held:
                 self._decide(CauseOver(fingerprint))
 
+    def _reroute(self) -> None:
+        """Go by the routes of this instance; say of which sinks they have none that hold alerts."""
+        self._decide(RoutesRead())
+        for sink, number in sorted(self._left_open().items()):
+            log.warning(
+                "the sink %s is not in the routes any more, and %d alerts may stay open there: "
+                "nothing can be sent to it. Put it back into the routes and start again, or close "
+                "them there by hand; see them with: handoff alerts list",
+                plain(sink),
+                number,
+            )
+
+    def _left_open(self) -> Counter[str]:
+        """How many alerts may stay open at sinks that the routes do not have any more."""
+        return Counter(
+            sink
+            for alert in self.book.alerts.values()
+            for sink, told in alert.sinks.items()
+            if told.gone and told.stays_open
+        )
+
     def close(self, seconds: float) -> None:
         """End all of it; what was not sent within `seconds` is sent by the next one."""
         self._status.figures = dict
@@ -259,6 +282,7 @@ class ActiveAlerts:
         self._settled = time.monotonic()
         self._status.causes = Counter(c.reason for c in self.book.causes.values())
         self._status.alerts = Counter(a.state for a in self.book.alerts.values())
+        self._status.left_open = self._left_open()
         assert self._beside is not None
         self._status.unreadable = self._unreadable + self._beside.unreadable
 

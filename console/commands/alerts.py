@@ -35,6 +35,7 @@ from schemas.alerts import (
     AlertAction,
     AlertEntry,
     Cause,
+    SinkTold,
 )
 from schemas.loading import DocumentErrors
 from schemas.printable import plain
@@ -245,11 +246,14 @@ def _row(alert: Alert) -> Iterator[str]:
     yield alert.severity
     yield f"{alert.started_at:%Y-%m-%d %H:%M}"
     yield str(alert.causes)
-    yield "; ".join(
-        f"{sink}: {told.undelivered or told.action or 'not yet'}"
-        for sink, told in sorted(alert.sinks.items())
-    )
+    yield "; ".join(f"{sink}: {_told_there(told)}" for sink, told in sorted(alert.sinks.items()))
     yield alert.title or alert.first
+
+
+def _told_there(told: SinkTold) -> str:
+    if told.gone and told.stays_open:
+        return "not in the routes any more, may stay open there"
+    return told.undelivered or told.action or "not yet"
 
 
 def _because(cause: Cause) -> str:

@@ -2,6 +2,7 @@
 pure: no clock, no randomness, no input or output; `now` is given.
 
     a cause is told, or is over     the book is brought up to date
+    the routes were read            `reroute`: each alert is to be told where they lead now
     a tick                          `settle`: what waits joins an alert, what is due is told
 
 An alert is told by `verdict.next_message`, sink by sink, one message under way at a time. So each
@@ -22,6 +23,7 @@ from processors.alerts.events import (
     Event,
     Note,
     PersonSaid,
+    RoutesRead,
     Send,
     SilencePut,
     Tick,
@@ -29,11 +31,12 @@ from processors.alerts.events import (
 )
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
 from processors.alerts.reasons import Reason, rank
+from processors.alerts.rerouting import reroute
 from processors.alerts.round import AlertRound
 from processors.alerts.routing import Routing
 from processors.alerts.settle import settle
 from processors.alerts.telling import Telling
-from processors.alerts.verdict import is_told
+from processors.alerts.verdict import is_told, why_called, why_over
 from schemas.alerts import Alert, Cause, Notification, VersionSince
 
 
@@ -70,6 +73,10 @@ def decide(
             _said(book, event, now, notes)
         case Answered():
             _answered(book, event)
+        case RoutesRead():
+            round_ = AlertRound(book, routing, now, limits)
+            reroute(round_)
+            notes = round_.notes
         case Tick():
             round_ = AlertRound(book, routing, now, limits)
             return Decision(tuple(settle(round_, console)), tuple(round_.notes))
@@ -85,7 +92,9 @@ def again(
     for alert in sorted(book.alerts.values(), key=lambda alert: (alert.started_at, alert.key)):
         for sink, told in alert.sinks.items():
             if told.pending is not None and sink in routing.kinds:
-                telling.say(alert, sink, told, told.pending.action, Reason(alert.reason))
+                action = told.pending.action
+                why = why_over(alert) if action == "resolve" else why_called(alert, told)
+                telling.say(alert, sink, told, action, why)
     return tuple(telling.sends)
 
 

@@ -67,7 +67,13 @@ class Tick(Struct, frozen=True):
     """Time has passed: what waits is decided, and what is due is told."""
 
 
-Event = CauseTold | CauseOver | VersionInForce | SilencePut | PersonSaid | Answered | Tick
+class RoutesRead(Struct, frozen=True):
+    """The routes were read anew, and may have changed."""
+
+
+Event = (
+    CauseTold | CauseOver | VersionInForce | SilencePut | PersonSaid | Answered | Tick | RoutesRead
+)
 
 
 class Send(Struct, frozen=True):

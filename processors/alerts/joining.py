@@ -56,6 +56,7 @@ class Joining:
                 if alert.kind == "digest"
                 else reason is Reason.OPENED
                 and tuple(route.name for route in routes) == alert.routes
+                and {route.sink for route in routes} == alert.sinks.keys()
             )
             if not kept:
                 self._book.put_cause(replace(cause, alert=None, reason=reason.value, by=by))

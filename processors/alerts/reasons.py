@@ -21,6 +21,8 @@ class Reason(StrEnum):
     CLOSED = "closed"
     RESOLVED_BY_PERSON = "resolved_by_person"
     MOVED = "moved"
+    ROUTED_HERE = "routed_here"
+    ROUTED_ELSEWHERE = "routed_elsewhere"
     # not told
     NEW = "new"
     INFO = "info"
@@ -53,6 +55,8 @@ IN_WORDS: Final[dict[Reason, str]] = {
     Reason.CLOSED: "it is over",
     Reason.RESOLVED_BY_PERSON: "a person resolved it",
     Reason.MOVED: "it is told in another alert now",
+    Reason.ROUTED_HERE: "the routes have changed, and lead here now",
+    Reason.ROUTED_ELSEWHERE: "the routes have changed, and do not lead here any more",
     Reason.NEW: "not decided yet",
     Reason.INFO: "severity info is told nobody",
     Reason.BACKFILL: "a replay is told nobody",

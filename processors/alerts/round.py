@@ -33,8 +33,11 @@ class AlertRound:
         """What the routes say of a sink, for an alert."""
         routes = [self.routing.named(name) for name in alert.routes]
         route = next((each for each in routes if each is not None and each.sink == sink), None)
+        digest = self.routing.routes.digest
+        of_digest = alert.kind == "digest" and digest is not None and digest.sink == sink
         return SinkNow(
             self.routing.kinds.get(sink),
+            route is not None or of_digest,
             None if route is None else route.quiet_hours,
             self.book.rates.get(sink),
         )

@@ -37,9 +37,13 @@ class Telling:
                 alert, told, self._round.sink(alert, sink), self._now, self._limits
             )
             done = done and verdict.done
+            if verdict.done and alert.state != "ended":  # the routes lead elsewhere
+                alert = replace(
+                    alert, sinks={name: t for name, t in alert.sinks.items() if name != sink}
+                )
             if verdict.action is None:
                 continue
-            first = not told.number
+            first = told.action is None
             if verdict.action == "trigger" and first and alert.kind == "causes":
                 rate = self._book.rates.get(sink)
                 if causes_told(rate, self._now, self._limits) > self._limits.storm:
@@ -88,7 +92,10 @@ class Telling:
             loud=alert.loud,
             content=alert.content,
             at=self._now,
+            kind=self._round.routing.kinds[sink],
             pending=Pending(told.number + 1, action, self._now),
+            # What was told before the first message has ended: another one is begun.
+            reference=None if told.action is None else told.reference,
         )
 
     def _count(self, alert: Alert, sink: str) -> None:
@@ -99,7 +106,7 @@ class Telling:
 
     def say(self, alert: Alert, sink: str, told: SinkTold, action: Action, reason: Reason) -> None:
         """Put a message for a sink into `sends`."""
-        causes = [] if alert.state == "ended" else self._book.members(alert.key)
+        causes = [] if action == "resolve" else self._book.members(alert.key)
         routes = self._round.routing.routes
         note = message.notification(
             alert,
