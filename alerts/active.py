@@ -28,7 +28,6 @@ from alerts.pacing import Limits
 from alerts.sink_queue import GivenUp, Result
 from alerts.sinks.alertmanager import Alertmanager
 from alerts.status import AlertStatus
-from alerts.tables import read_table
 from processors.alerts.book import Book
 from processors.alerts.decide import again, decide, firing
 from processors.alerts.events import (
@@ -47,6 +46,7 @@ from processors.alerts.routing import Routing
 from processors.runtime import clients
 from processors.runtime.restoration import bounds
 from processors.runtime.settings import Settings
+from processors.runtime.tables import read_table
 from processors.runtime.transactions import Abortable, Fatal, OutcomeUnknown, Transactions
 from schemas import serde, sources
 from schemas.alerts import ACTIONS, ALERTS, AlertEntry, entry_key
@@ -195,8 +195,13 @@ class ActiveAlerts:
 
     def _restored(self) -> list[AlertEntry]:
         """The entries of `handoff.alerts`."""
+        admin = clients.admin(self._settings)
+        try:
+            table = read_table(self._settings, admin, self._alerts)
+        finally:
+            clients.close_admin(admin)
         found = []
-        for key, value in read_table(self._settings, self._alerts).items():
+        for key, value in table.items():
             try:
                 entry = _entry(value)
                 if entry_key(entry).encode() != key:

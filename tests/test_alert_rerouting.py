@@ -39,7 +39,7 @@ def routes(
     }
 
 
-class Desk:
+class RouteDesk:
     """A player with a clock."""
 
     def __init__(self, first: dict[str, Any], *causes: str) -> None:
@@ -85,7 +85,7 @@ ELSEWHERE = "the routes have changed, and do not lead here any more"
 
 
 def test_a_sink_that_is_new_is_told_and_the_others_hear_nothing() -> None:
-    desk = Desk(routes("page"), A)
+    desk = RouteDesk(routes("page"), A)
     assert desk.change(routes("page", "chat")) == [("chat", "trigger", HERE)]
     assert len(desk.keys) == 1
     desk.player.over(A, desk.now)
@@ -94,7 +94,7 @@ def test_a_sink_that_is_new_is_told_and_the_others_hear_nothing() -> None:
 
 
 def test_a_sink_that_no_route_names_any_more_is_told_the_end() -> None:
-    desk = Desk(routes("page", "chat"), A)
+    desk = RouteDesk(routes("page", "chat"), A)
     told = desk.change(routes("page", sinks=SINKS))
     assert told == [("chat", "resolve", ELSEWHERE)]
     (alert,) = desk.player.book.alerts.values()
@@ -105,7 +105,7 @@ def test_a_sink_that_no_route_names_any_more_is_told_the_end() -> None:
 
 
 def test_where_no_route_is_left_the_alert_ends_and_its_cause_says_why() -> None:
-    desk = Desk(routes("page"), A)
+    desk = RouteDesk(routes("page"), A)
     other = {"sink": "page", "match": {"workflow": "another"}}
     assert desk.change(routes(other)) == [("page", "resolve", ELSEWHERE)]
     assert desk.player.book.causes[A].reason == "no_route"
@@ -114,7 +114,7 @@ def test_where_no_route_is_left_the_alert_ends_and_its_cause_says_why() -> None:
 
 
 def test_a_sink_that_is_gone_is_marked_and_told_the_end_when_it_is_back() -> None:
-    desk = Desk(routes("page"), A)
+    desk = RouteDesk(routes("page"), A)
     assert desk.change(routes("chat")) == [("chat", "trigger", HERE)]
     desk.player.over(A, desk.now)
     desk.wait()
@@ -129,7 +129,7 @@ def test_a_sink_that_is_gone_is_marked_and_told_the_end_when_it_is_back() -> Non
 
 
 def test_what_ended_long_ago_is_forgotten_although_its_sink_is_gone() -> None:
-    desk = Desk(routes("page"), A)
+    desk = RouteDesk(routes("page"), A)
     desk.change(routes("chat"))
     desk.player.over(A, desk.now)
     desk.wait(60 * 24 * 7 - 5)
@@ -139,7 +139,7 @@ def test_what_ended_long_ago_is_forgotten_although_its_sink_is_gone() -> None:
 
 
 def test_an_alertmanager_that_is_gone_ends_it_by_itself() -> None:
-    desk = Desk(routes("am"), A)
+    desk = RouteDesk(routes("am"), A)
     desk.change(routes("chat"))
     (alert,) = desk.player.book.alerts.values()
     assert alert.sinks.keys() == {"chat"}
@@ -147,7 +147,7 @@ def test_an_alertmanager_that_is_gone_ends_it_by_itself() -> None:
 
 def test_a_sink_with_another_name_takes_what_comes_for_the_same_alert() -> None:
     """A webhook ignores a number that it has had: those of the new name go on from the old one."""
-    desk = Desk(routes("hook"), A)
+    desk = RouteDesk(routes("hook"), A)
     desk.player.told(A, desk.now, count=10)
     desk.wait()
     renamed = routes("hook-2", sinks={"hook-2": SINKS["hook"]})
@@ -159,7 +159,7 @@ def test_a_sink_with_another_name_takes_what_comes_for_the_same_alert() -> None:
 
 
 def test_a_name_that_is_a_sink_of_another_kind_now_is_two_sinks() -> None:
-    desk = Desk(routes("page", "chat"), A)
+    desk = RouteDesk(routes("page", "chat"), A)
     assert desk.change(routes("page", "chat", sinks=CHAT_IS_A_HOOK)) == [("chat", "trigger", HERE)]
     (alert,) = desk.player.book.alerts.values()
     assert alert.sinks["chat (slack)"].gone
@@ -177,7 +177,7 @@ def test_a_name_that_is_a_sink_of_another_kind_now_is_two_sinks() -> None:
 
 
 def test_most_causes_stay_and_the_others_are_told_anew() -> None:
-    desk = Desk(routes("page"), A, B, "contract/c/rejected")
+    desk = RouteDesk(routes("page"), A, B, "contract/c/rejected")
     only_c = {"sink": "chat", "match": {"contract": "c"}}
     told = desk.change(routes(only_c | {"continue": False}, "page"))
     assert told == [("chat", "trigger", "it began")]
@@ -186,7 +186,7 @@ def test_most_causes_stay_and_the_others_are_told_anew() -> None:
 
 
 def test_whoever_acknowledged_did_it_elsewhere() -> None:
-    desk = Desk(routes("page"), A)
+    desk = RouteDesk(routes("page"), A)
     (key,) = desk.keys
     desk.player.take(PersonSaid(AlertAction("1", key, "ack", "Ana", desk.now)), desk.now)
     desk.wait()
@@ -197,7 +197,7 @@ def test_whoever_acknowledged_did_it_elsewhere() -> None:
 
 
 def test_quiet_hours_of_the_new_route_defer() -> None:
-    desk = Desk(routes("page"), A)
+    desk = RouteDesk(routes("page"), A)
     quiet = {"from": "10:00", "to": "11:00", "time_zone": "UTC"}
     assert desk.change(routes("page", {"sink": "chat", "quiet_hours": quiet})) == []
     before = len(desk.player.sent)
@@ -207,14 +207,14 @@ def test_quiet_hours_of_the_new_route_defer() -> None:
 
 def test_what_waits_goes_by_the_new_routes() -> None:
     """Under the same name of a route, too."""
-    desk = Desk(routes("page"))
+    desk = RouteDesk(routes("page"))
     desk.player.told(A, desk.now)
     desk.player.tick(desk.now)
     assert desk.change(routes("chat")) == [("chat", "trigger", "it began")]
 
 
 def test_a_digest_moves_with_its_sink() -> None:
-    desk = Desk(routes("page", digest={"sink": "page", "at": "12:00"}))
+    desk = RouteDesk(routes("page", digest={"sink": "page", "at": "12:00"}))
     desk.player.take(VersionInForce("a", 1, desk.now), desk.now)
     desk.player.told(A, desk.now)
     desk.wait()
@@ -229,7 +229,7 @@ def test_a_digest_moves_with_its_sink() -> None:
 
 
 def test_a_sink_that_was_told_the_end_is_told_anew_where_the_routes_lead_back() -> None:
-    desk = Desk(routes("page", "chat"), A)
+    desk = RouteDesk(routes("page", "chat"), A)
     desk.player.hang.add("chat")
     assert desk.change(routes("page", sinks=SINKS)) == [("chat", "resolve", ELSEWHERE)]
     assert desk.change(routes("page", "chat")) == []  # the answer is not there yet
@@ -241,7 +241,7 @@ def test_a_sink_that_was_told_the_end_is_told_anew_where_the_routes_lead_back() 
 
 
 def test_a_start_with_the_same_routes_changes_nothing() -> None:
-    desk = Desk(routes(*EVERYTHING), A, B)
+    desk = RouteDesk(routes(*EVERYTHING), A, B)
     before = dict(desk.player.topic)
     desk.player.restart(routes(*EVERYTHING), desk.now)
     assert desk.player.topic == before
