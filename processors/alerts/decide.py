@@ -30,7 +30,7 @@ from processors.alerts.events import (
     VersionInForce,
 )
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
-from processors.alerts.reasons import Reason, rank
+from processors.alerts.reasons import CLOSINGS, Reason, rank
 from processors.alerts.rerouting import reroute
 from processors.alerts.round import AlertRound
 from processors.alerts.routing import Routing
@@ -58,9 +58,10 @@ def decide(
             _told(book, cause, now, limits, notes)
         case CauseOver(fingerprint, reason):
             known = book.causes.get(fingerprint)
+            closed = reason in (Reason.CLOSED, *CLOSINGS.values())
             if known is not None:
-                _over(book, known, now, notes)
-            elif reason is not Reason.CLOSED:
+                _over(book, known, now, notes, reason if closed else Reason.CLOSED)
+            elif not closed:
                 notes.append(Note(now, fingerprint, None, reason))
         case VersionInForce():
             _in_force(book, event)
@@ -157,11 +158,13 @@ def _calls_again(alert: Alert, cause: Cause) -> bool:
     )
 
 
-def _over(book: Book, cause: Cause, now: datetime, notes: list[Note]) -> None:
+def _over(
+    book: Book, cause: Cause, now: datetime, notes: list[Note], reason: Reason = Reason.CLOSED
+) -> None:
     book.remove_cause(cause)
-    notes.append(Note(now, cause.fingerprint, cause.alert, Reason.CLOSED))
+    notes.append(Note(now, cause.fingerprint, cause.alert, reason))
     if cause.alert is not None:
-        left(book, book.alerts[cause.alert], now, Reason.CLOSED)
+        left(book, book.alerts[cause.alert], now, reason)
 
 
 def left(book: Book, alert: Alert, now: datetime, reason: Reason) -> None:
