@@ -28,7 +28,6 @@ from alerts.pacing import Limits
 from alerts.sink_queue import GivenUp, Result
 from alerts.sinks.alertmanager import Alertmanager
 from alerts.status import AlertStatus
-from alerts.tables import read_table
 from processors.alerts.book import Book
 from processors.alerts.decide import again, decide, firing
 from processors.alerts.events import (
@@ -36,6 +35,7 @@ from processors.alerts.events import (
     CauseOver,
     CauseTold,
     Event,
+    RoutesRead,
     Send,
     Tick,
     of_action,
@@ -46,6 +46,7 @@ from processors.alerts.routing import Routing
 from processors.runtime import clients
 from processors.runtime.restoration import bounds
 from processors.runtime.settings import Settings
+from processors.runtime.tables import read_table
 from processors.runtime.transactions import Abortable, Fatal, OutcomeUnknown, Transactions
 from schemas import serde, sources
 from schemas.alerts import ACTIONS, ALERTS, AlertEntry, entry_key
@@ -144,6 +145,7 @@ class ActiveAlerts:
             self.book = Book(self._restored())
             self._beside = Beside(settings, setup.routes)
             self._catch_up()
+            self._reroute()
             self._positions = self._starts(mine)
             self._delivery = self._started()
             consumer.assign([TopicPartition(*place, at) for place, at in self._positions.items()])
@@ -194,8 +196,13 @@ class ActiveAlerts:
 
     def _restored(self) -> list[AlertEntry]:
         """The entries of `handoff.alerts`."""
+        admin = clients.admin(self._settings)
+        try:
+            table = read_table(self._settings, admin, self._alerts)
+        finally:
+            clients.close_admin(admin)
         found = []
-        for key, value in read_table(self._settings, self._alerts).items():
+        for key, value in table.items():
             try:
                 entry = _entry(value)
                 if entry_key(entry).encode() != key:
@@ -223,6 +230,27 @@ class ActiveAlerts:
         for fingerprint in list(self.book.causes):
             if fingerprint.startswith("held/") and fingerprint not in self._beside.held:
                 self._decide(CauseOver(fingerprint))
+
+    def _reroute(self) -> None:
+        """Go by the routes of this instance; say of which sinks they have none that hold alerts."""
+        self._decide(RoutesRead())
+        for sink, number in sorted(self._left_open().items()):
+            log.warning(
+                "the sink %s is not in the routes any more, and %d alerts may stay open there: "
+                "nothing can be sent to it. Put it back into the routes and start again, or close "
+                "them there by hand; see them with: handoff alerts list",
+                plain(sink),
+                number,
+            )
+
+    def _left_open(self) -> Counter[str]:
+        """How many alerts may stay open at sinks that the routes do not have any more."""
+        return Counter(
+            sink
+            for alert in self.book.alerts.values()
+            for sink, told in alert.sinks.items()
+            if told.gone and told.stays_open
+        )
 
     def close(self, seconds: float) -> None:
         """End all of it; what was not sent within `seconds` is sent by the next one."""
@@ -260,6 +288,7 @@ class ActiveAlerts:
         self._settled = time.monotonic()
         self._status.causes = Counter(c.reason for c in self.book.causes.values())
         self._status.alerts = Counter(a.state for a in self.book.alerts.values())
+        self._status.left_open = self._left_open()
         assert self._beside is not None
         self._status.unreadable = self._unreadable + self._beside.unreadable
 

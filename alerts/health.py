@@ -13,13 +13,13 @@ from confluent_kafka import KafkaException
 
 from alerts.delivery import SinkFigures
 from alerts.progress import LIMIT_SECONDS, Progress, minutes
-from alerts.tables import read_table
 from processors.insights.processor import INSIGHTS
 from processors.integrity.processor import INTEGRITY
 from processors.runtime import clients
 from processors.runtime.groups import GroupQueryFailed, Groups, committed
 from processors.runtime.restoration import Bounds, Place, bounds
 from processors.runtime.settings import Settings
+from processors.runtime.tables import read_table
 from processors.runtime.transactions import LaneError
 from schemas import sources
 from topics.catalogue import physical
@@ -88,7 +88,12 @@ class Health:
 
     def _foreign(self) -> list[str]:
         """The topics that active sources read."""
-        table = read_table(self._settings, physical(sources.TOPIC, self._settings.topic_prefix))
+        name = physical(sources.TOPIC, self._settings.topic_prefix)
+        admin = clients.admin(self._settings)
+        try:
+            table = read_table(self._settings, admin, name)
+        finally:
+            clients.close_admin(admin)
         found: set[str] = set()
         for key, value in table.items():
             if b"/" in key:  # a request to read again

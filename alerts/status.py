@@ -23,6 +23,7 @@ class AlertStatus(Collector):
         self.problem: str | None = None
         self.causes: Counter[str] = Counter()  # by why they are told or not
         self.alerts: Counter[str] = Counter()  # by state
+        self.left_open: Counter[str] = Counter()  # by sinks that the routes do not have any more
         self.messages: Counter[tuple[str, str, str]] = Counter()  # sink, action, reason
         self.heartbeat: Heartbeat | None = None
         self.restarts = 0
@@ -57,6 +58,13 @@ class AlertStatus(Collector):
         )
         for labels, number in list(self.messages.items()):
             messages.add_metric([*labels], number)
+        left_open = GaugeMetricFamily(
+            "handoff_alerts_left_open",
+            "Alerts that may stay open at a sink which the routes do not have any more.",
+            labels=["sink"],
+        )
+        for sink, number in list(self.left_open.items()):
+            left_open.add_metric([sink], number)
         unreadable = GaugeMetricFamily(
             "handoff_alerts_unreadable",
             "Entries of alerts, silences and contracts that cannot be read, and are left out.",
@@ -74,7 +82,7 @@ class AlertStatus(Collector):
         if self.heartbeat is not None:
             for outcome in ("sent", "withheld", "failed"):
                 beats.add_metric([outcome], self.heartbeat.outcomes[outcome])
-        yield from (active, ready, causes, firing, messages, unreadable, restarts, beats)
+        yield from (active, ready, causes, firing, messages, left_open, unreadable, restarts, beats)
         yield from self._sinks()
 
     def _sinks(self) -> Iterator[Metric]:

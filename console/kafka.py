@@ -23,10 +23,11 @@ from confluent_kafka.admin import AdminClient
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError, UnreachableError
 from console.output import Progress, say
 from processors.partitioning import partition_of
-from processors.runtime import clients
+from processors.runtime import clients, tables
 from processors.runtime.connection import Unreachable, reach
 from processors.runtime.restoration import TRANSIENT_READER_ERRORS
 from processors.runtime.settings import Settings, load_settings
+from processors.runtime.transactions import Blocked, LaneError
 from schemas.flow import Headers, Record
 from topics.catalogue import physical
 from topics.look import Look, Seen, look
@@ -436,15 +437,38 @@ def read_all(
 
 
 def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
-    """What a compacted topic holds: the last value of each key, deleted ones left out."""
-    table: dict[str, bytes] = {}
-    for record in read_all(cluster, [topic], f"records of {cluster.name(topic)}"):
-        key = (record.key or b"").decode("utf-8", "replace")
-        if record.value is None:
-            table.pop(key, None)
-        else:
-            table[key] = record.value
-    return table
+    """What a compacted topic holds: the last value of each key, deleted ones left out. Raises
+    `DeclinedError` where that is not allowed, and `UnreachableError`."""
+    cluster.check("READ", [topic])
+    name, read = cluster.name(topic), 0
+    progress = Progress(lambda: f"{read:,} records of {name} read")
+
+    def one_more() -> None:
+        nonlocal read
+        read += 1
+        progress.tick()
+
+    try:
+        table = tables.read_table(
+            cluster.settings,
+            cluster.admin,
+            name,
+            cluster.partitions(topic),
+            to_stable=True,
+            each=one_more,
+        )
+    except Blocked as error:
+        raise DeclinedError(str(error)) from None
+    except LaneError as error:
+        raise UnreachableError(
+            f"the broker at {cluster.settings.kafka_bootstrap_servers} stopped answering "
+            f"({error}); look at it with: handoff doctor"
+        ) from None
+    except SystemError as failure:  # as of `TopicReader.poll`
+        if failure.__cause__ is not None:
+            raise
+        raise KeyboardInterrupt from None
+    return {key.decode("utf-8", "replace"): value for key, value in table.items()}
 
 
 class ProcessorProgress:

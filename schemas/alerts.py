@@ -103,7 +103,9 @@ class SinkTold(Struct, frozen=True, gc=False):
 
     `number` counts the messages; `loud` and `content` are those of the alert that it was told.
     `reached` says whether the sink has a message, or may have it. `to` is the contact there,
-    `undelivered` why the last message was given up.
+    `undelivered` why the last message was given up. `kind` is what the sink was when it was told
+    first. `added` says that the routes named it only after the alert was told elsewhere, `gone`
+    that the routes do not have the sink any more.
     """
 
     number: int = 0
@@ -116,6 +118,17 @@ class SinkTold(Struct, frozen=True, gc=False):
     reference: str | None = None
     to: str | None = None
     undelivered: str | None = None
+    kind: str | None = None
+    added: bool = False
+    gone: bool = False
+
+    @property
+    def stays_open(self) -> bool:
+        """Whether the sink holds the alert as firing, or may do so, until it is told the end.
+        Alertmanager forgets by itself what it is not told again."""
+        if self.kind == "alertmanager":
+            return False
+        return self.pending is not None or (self.reached and self.action != "resolve")
 
 
 class Alert(Struct, frozen=True, gc=False, tag_field="of", tag="alert"):

@@ -390,6 +390,8 @@ class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     `owner` is who is to act, and `owner_contact` how they are reached. `last_stage` and `last_tool`
     are where the latest lost value was last had, null where that is not known; `contract_version`
     is that of the latest. `first_seen` and `last_seen` are event times, `at` the processor's.
+    `closed_by` says why it was closed: `quiet`, `mended`, `clean_run`, `documented` or
+    `not_promised`; null while it is open. Other words may be added.
     """
 
     id: str
@@ -420,6 +422,7 @@ class Pattern(Struct, frozen=True, gc=False, rename={"from_": "from"}):
     contract_version: int | None = None
     last_stage: str | None = None
     last_tool: str | None = None
+    closed_by: str | None = None
 
 
 class Edge(Struct, frozen=True, gc=False, rename={"from_": "from"}):

@@ -11,13 +11,14 @@ from typing import Any, Final
 import msgspec
 
 from processors.alerts.book import Book
-from processors.alerts.decide import again, decide
+from processors.alerts.decide import again, decide, firing
 from processors.alerts.events import (
     Answered,
     CauseOver,
     Event,
     Note,
     PersonSaid,
+    RoutesRead,
     Send,
     SilencePut,
     Tick,
@@ -108,6 +109,7 @@ class AlertPlayer:
         self.sent: list[Send] = []
         self.notes: list[Note] = []
         self.opened: dict[str, Pattern] = {}
+        self.firing: set[tuple[str, str]] = set()  # what fires at a sink: its name, a key
 
     def take(self, event: Event, now: datetime) -> list[Send]:
         """One event, and what the sinks answer to what follows from it."""
@@ -128,10 +130,41 @@ class AlertPlayer:
         """The sink answers."""
         outcome = "refused" if send.sink in self.refuse else "taken"
         note = send.notification
-        reference = f"{send.sink}-{note.key}" if note.action == "trigger" else None
+        if outcome == "taken":
+            self._took(send)
+        reference = f"{send.sink}-{note.key}" if note.action in ("trigger", "resolve") else None
         event = Answered(send.sink, note.key, note.number, outcome, reference)  # type: ignore[arg-type]
         decide(self.book, event, self.routing, now, self.limits)
         self._write()
+
+    def _took(self, send: Send) -> None:
+        place = send.sink, send.notification.key
+        if send.notification.action == "resolve":
+            self.firing.discard(place)
+        else:
+            self.firing.add(place)
+
+    def restart(self, routes: dict[str, Any], now: datetime) -> None:
+        """The process starts anew with other routes. A sink that hung has taken what it was sent,
+        and its answer is lost."""
+        for send in self.waiting:
+            self._took(send)
+        self.waiting = []
+        self.crash()
+        self.routing = routing(routes)
+        self.take(RoutesRead(), now)
+        for sink in {sink for sink, _ in self.firing} | set(self.routing.kinds):
+            kind = self.routing.kinds.get(sink)
+            if sink == "am":  # Alertmanager forgets what is not sent to it again
+                self.firing = {place for place in self.firing if place[0] != sink}
+            if kind == "alertmanager":
+                told = firing(self.book, self.routing, sink, now)
+                self.firing |= {(sink, note.key) for note in told}
+        for send in self.resent(now):
+            if send.sink in self.hang:
+                self.waiting.append(send)
+            else:
+                self.answer(send, now)
 
     def wake(self, sink: str, now: datetime) -> None:
         """A sink that hung answers all that it was given."""
@@ -279,6 +312,8 @@ def _step(player: AlertPlayer, step: dict[str, Any], now: datetime) -> None:
         player.hang.add(step["hang"])
     elif "wake" in step:
         player.wake(step["wake"], now)
+    elif "routes" in step:
+        player.restart(step["routes"], now)
     elif "refuse" in step:
         player.refuse.add(step["refuse"])
     elif step:
@@ -309,6 +344,16 @@ def shown(send: Send, now: datetime) -> dict[str, Any]:
         "key": note.key,
         "labels": note.labels,
     }
+
+
+def check_order(player: AlertPlayer) -> None:
+    """Each sink hears of an alert in order: it begins, and ends once. Where the routes lead back to
+    a sink that was told the end, it begins anew."""
+    for place, actions in firings(player.sent):
+        begins = True
+        for action in actions:
+            assert (action == "trigger") if begins else True, (place, actions)
+            begins = action == "resolve"
 
 
 def firings(sent: Iterable[Send]) -> Iterator[tuple[tuple[str, str], list[str]]]:

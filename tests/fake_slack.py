@@ -86,7 +86,15 @@ def error_of(sent: Any) -> str | None:
     blocks = sent.get("blocks", [])
     if len(blocks) > 50 or not all(map(_is_block, blocks)):
         return "invalid_blocks"
+    if sum(map(_text_of, blocks)) > 10_000:
+        return "msg_blocks_too_long"
     return None
+
+
+def _text_of(block: dict[str, Any]) -> int:
+    """The characters of a block. Slack refuses about 12,000 of a message."""
+    texts = [block["text"]] if block["type"] == "section" else block["elements"]
+    return sum(len(each["text"]) for each in texts)
 
 
 def _is_block(block: Any) -> bool:

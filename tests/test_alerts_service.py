@@ -277,6 +277,58 @@ def test_one_is_active_and_another_takes_over(stage: AlertBench) -> None:
     wait_for(lambda: sinks[other].actions()[-1:] == ["resolve"], 20, "and knows what fires")
 
 
+def test_a_sink_that_is_gone_is_said_and_told_the_end_when_it_is_back(
+    stage: AlertBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process starts with routes that lead elsewhere, and later with both sinks."""
+    old, new = Recorder("chat", well), Recorder("log", well)
+    service = stage.start(old)
+    stage.told("contract/a/rejected")
+    stage.producer.flush(10)
+    wait_for(lambda: old.actions() == ["trigger"], 30, "it is raised")
+    assert service.stop(30)
+    service = stage.start(new)
+    wait_for(lambda: new.actions() == ["trigger"], 30, "the new sink is told what fires")
+    assert new.taken[0].key == old.taken[0].key
+    assert new.taken[0].number > old.taken[0].number
+    said = "the sink chat is not in the routes any more, and 1 alerts may stay open there"
+    assert caplog.text.count(said) == 1
+    wait_for(lambda: service.status.left_open == {"chat": 1}, 10, "it is measured")
+    stage.told("contract/a/rejected", status="closed")
+    stage.producer.flush(10)
+    wait_for(lambda: new.actions() == ["trigger", "resolve"], 30, "it is over")
+    assert service.stop(30)
+    assert service.status.left_open == {"chat": 1}, "its incident is open"
+    service = stage.start(old, new)
+    wait_for(lambda: old.actions() == ["trigger", "resolve"], 30, "it is told the end")
+    wait_for(lambda: not service.status.left_open, 10, "nothing is left open")
+    assert new.actions() == ["trigger", "resolve"]
+
+
+def test_a_standby_with_other_routes_takes_over_and_back(stage: AlertBench) -> None:
+    """As in a deployment that rolls: whoever is active goes by its own routes."""
+    told = {"chat": Recorder("chat", well), "log": Recorder("log", well)}
+    stage.told("contract/a/rejected")
+    stage.producer.flush(10)
+    before: AlertService | None = None
+    for turn, name in enumerate(("chat", "log", "chat", "log")):
+        service = stage.start(told[name])
+        if before is not None:
+            wait_for(lambda: service.status.phase in ("standby", "active"), 30, "it is there")  # noqa: B023
+            assert before.stop(30)
+        wait_for(lambda: len(told[name].taken) >= 1, 30, f"turn {turn}: {name} holds it")  # noqa: B023
+        wait_for(lambda: service.status.alerts["firing"] == 1, 30, "it fires")  # noqa: B023
+        before = service
+    assert [told["chat"].actions(), told["log"].actions()] == [["trigger"], ["trigger"]]
+    assert before is not None
+    assert before.stop(30)
+    stage.start(*told.values())
+    stage.told("contract/a/rejected", status="closed")
+    stage.producer.flush(10)
+    for sink in told.values():
+        wait_for(lambda: sink.actions() == ["trigger", "resolve"], 30, "both are told the end")  # noqa: B023
+
+
 def test_a_refusal_is_a_dead_letter_and_no_end_is_told(stage: AlertBench) -> None:
     sink = Recorder("chat", lambda _: Refused("it is too long"))
     other = Recorder("log", well)

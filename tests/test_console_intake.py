@@ -214,20 +214,20 @@ def test_outputs_are_what_dry_run_reads() -> None:
 
 
 def test_what_people_say_to_alerts_comes_back() -> None:
-    """Without what our own integration resolved, and incidents that are none of ours. Lines for
-    `dry-run` and `send` have none of it."""
+    """Without what our own integration resolved, what was merged, what an automation resolved, and
+    incidents that are none of ours. Lines for `dry-run` and `send` have none of it."""
     folder = EXAMPLES / "pagerduty-alerts"
     arguments = (str(folder / "source.yaml"), str(folder / "webhooks.jsonl"))
     key = "a-0f2c9e5b7a8d4c6e1b3f5a7092d4e6f8"
     told = run("test", *arguments).output
     assert f"    2  alert {key}: ack by Ines Duarte\n" in told
     assert f"    3  alert {key}: resolve by Ines Duarte\n" in told
-    assert "5 records: 2 mapped, 3 left out, 0 refused; 0 outputs and 0 acks\n" in told
+    assert "7 records: 2 mapped, 5 left out, 0 refused; 0 outputs and 0 acks\n" in told
     assert "  2 alert actions\n" in told
     assert run("test", *arguments, "--outputs").stdout == ""
     found = json.loads(run("test", *arguments, "--output", "json").output)
     assert found["sources"]["pagerduty-alerts"]["alert_actions"] == 2
-    assert [len(each["outputs"]) for each in found["records"]] == [0, 1, 1, 0, 0]
+    assert [len(each["outputs"]) for each in found["records"]] == [0, 1, 1, 0, 0, 0, 0]
 
 
 def test_a_number_beyond_a_double_is_tried_like_any_other(desk: str) -> None:

@@ -81,6 +81,7 @@ def test_a_sink_that_takes_nothing(handoff: HandoffCommand) -> None:
     refused = SinkTold(number=1, action="trigger", reached=True, undelivered="it answered 400")
     waiting = SinkTold(number=1, pending=Pending(1, "trigger", at))
     just_now = SinkTold(number=1, pending=Pending(1, "trigger", NOW + timedelta(minutes=1)))
+    gone = SinkTold(number=1, action="trigger", reached=True, kind="pagerduty", gone=True)
     for number in range(2):
         alert = Alert(
             key=f"a-{number}",
@@ -96,17 +97,20 @@ def test_a_sink_that_takes_nothing(handoff: HandoffCommand) -> None:
             loud=1,
             content=1,
             reason="opened",
-            sinks={"pager": refused, "hook": waiting, "chat": just_now},
+            sinks={"pager": refused, "hook": waiting, "chat": just_now, "old": gone},
         )
         put("handoff.alerts", entry_key(alert), alert)
     put("handoff.alerts", "cause/x", {"of": "cause"})
     found = told(handoff)
-    assert found[:2] == [
+    assert found[:3] == [
         ("problem", "the sink pager did not take 2 alerts: it answered 400"),
+        ("problem", "the sink old is not in the routes any more, and 2 alerts may stay open there"),
         ("problem", f"the sink hook has kept 2 alerts waiting since {at:%Y-%m-%d %H:%M} UTC"),
     ]
-    assert [state for state, _ in found] == ["problem", "problem", "note"]
-    assert "1 entry of " in found[2][1]
+    assert [state for state, _ in found] == ["problem"] * 3 + ["note"]
+    assert "1 entry of " in found[3][1]
+    listed = handoff("alerts", "list").output
+    assert listed.count("old: not in the routes any more, may stay open there") == 2
 
 
 def test_what_a_sink_refused_is_told_for_a_day(handoff: HandoffCommand) -> None:

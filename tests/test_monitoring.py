@@ -54,6 +54,7 @@ def alerts_page() -> str:
     figures = {"chat": SinkFigures(1, 2.0, True, {"failed": 3}, "503")}
     status = AlertStatus()
     status.figures = lambda: figures
+    status.left_open["pager"] = 1
     status.heartbeat = Heartbeat(lambda: None, None, [], 60)
     made = CollectorRegistry()
     made.register(status)

@@ -33,8 +33,9 @@ def sent(server: FakeSlack, *notifications: Notification, token: str = TOKEN) ->
 def shown(body: dict[str, Any]) -> str:
     """All that a person reads of a message."""
     return "\n".join(
-        block["text"]["text"] if block["type"] == "section" else block["elements"][0]["text"]
+        each["text"]
         for block in body["blocks"]
+        for each in ([block["text"]] if block["type"] == "section" else block["elements"])
     )
 
 
@@ -70,6 +71,16 @@ def test_no_text_mentions_links_or_is_too_long(slack: FakeSlack, text: str) -> N
     hard = notice(text, title=text, facts=facts, command=text, link=text, runbook=text)
     (answer,) = sent(slack, hard)
     assert isinstance(answer, Delivered), answer
+
+
+def test_an_address_that_is_too_long_is_left_out(slack: FakeSlack) -> None:
+    """Names in other scripts are nine times as long in an address."""
+    link = "https://console.example/cause/" + "%E6%BC%A2" * 500
+    (answer,) = sent(slack, notice(link=link, runbook="https://runbook.example/#held"))
+    assert isinstance(answer, Delivered), answer
+    ((_, body),) = slack.messages.items()
+    assert "Runbook" in shown(body)
+    assert "Console" not in shown(body)
 
 
 @pytest.mark.parametrize("why", ["message_not_found", "cant_update_message", "edit_window_closed"])

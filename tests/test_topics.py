@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.rights_documented import rows
 from topics.apply import apply, read_cluster
 from topics.catalogue import NAMES, Spread, Topic, TopicError, catalogue, physical
 from topics.plan import Change, ClusterTopics, Create, FoundTopic, Refusal, plan
@@ -53,6 +54,26 @@ def as_data(changes: list[Change]) -> Any:
 
 def test_the_catalogue_has_these_topics() -> None:
     assert sorted(NAMES) == [f"handoff.{name}" for name in TOPICS]
+
+
+def test_the_catalogue_and_the_table_of_rights_name_the_same_writers() -> None:
+    """Of the processors and of `alerts run`; `processors` are all of them."""
+    processes = {
+        "integrity": "run --processor integrity",
+        "insights": "run --processor insights",
+        "intake": "run --processor intake",
+        "traces": "run --processor traces",
+        "handoff alerts run": "alerts run",
+    }
+    for topic in catalogue():
+        named = set(topic.writer.replace("the probe", "integrity").split(", "))
+        named = set(processes) if named == {"processors"} else named & set(processes)
+        may_write = {
+            process
+            for process, row in processes.items()
+            if f"`{topic.name.removeprefix('handoff.')}`" in rows()[row][1]
+        }
+        assert may_write == named, topic.name
 
 
 def test_task_topics_share_the_partition_count() -> None:

@@ -94,10 +94,10 @@ class CatalogueRow(Struct, frozen=True):
 # fmt: off
 TABLE: Final = (
     CatalogueRow("handoff.tool-outputs", Spread.TASK, "delete", WEEK,
-        key="task_id", writer="tools",
+        key="task_id", writer="tools, intake, traces",
         meaning="what the tools produced"),
     CatalogueRow("handoff.acks", Spread.TASK, "delete", WEEK,
-        key="task_id", writer="receivers",
+        key="task_id", writer="receivers, intake",
         meaning="handoffs that were accepted, completed or rejected"),
     CatalogueRow("handoff.amendments", Spread.TASK, "delete", WEEK,
         key="task_id", writer="people",
@@ -167,7 +167,7 @@ TABLE: Final = (
         key="id", writer="handoff alerts silence",
         meaning="what is not told for a time"),
     CatalogueRow("handoff.alert-actions", Spread.ONE, "delete", WEEK,
-        key="alert key", writer="people",
+        key="alert key", writer="people, intake",
         meaning="alerts that a person acknowledged, resolved or silenced"),
     CatalogueRow("handoff.console-audit", Spread.ONE, "delete", FOUR_HUNDRED_DAYS,
         key="who", writer="the console",

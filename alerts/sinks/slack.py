@@ -19,9 +19,11 @@ from alerts.sinks.http import Http, Response
 from alerts.sinks.words import cut, details, heading, links
 
 API = "https://slack.com/api"
-# Slack's limits in characters: the text that notifications show, the text of a section.
+# Slack's limits in characters: the text that notifications show, the text of a section. All blocks
+# of a message together may have about 12,000, or it is refused: `msg_blocks_too_long`
+# (github.com/slackapi/bolt-js/issues/2867). A notification has a dozen facts.
 _TEXT, _SECTION = 4000, 3000
-_FACT = 500
+_FACT, _FACTS = 400, 6000  # as they are sent: an ampersand counts five times
 _BLOCKS = 50
 _DOUBTS = 1000  # messages without an answer that are remembered
 # What has to do with the app or with Slack, and not with this message: it may be taken later.
@@ -110,18 +112,19 @@ def message(notification: Notification, *, repeats: bool = False) -> dict[str, A
     lines = [f"*{escaped(label)}*  {_fact(text)}" for label, text in details(notification)]
     if notification.action == "acknowledge":
         lines.insert(0, "*acknowledged*")
-    blocks = [_section(f"*{_fact(title)}*"), *map(_section, _chunks(lines))]
+    blocks = [_section(f"*{_fact(title)}*"), *map(_section, _chunks(_within(lines)))]
     if notification.command is not None:
         blocks.append(_section(f"```{_fact(notification.command)}```"))
     leads = [
         f"<{url.replace('|', '%7C').replace('>', '%3E')}|{label}>"
         for label, url in links(notification)
     ]
-    small = [f"{notification.severity} · {escaped(cut(notification.key, 200))}", *leads]
+    small = [f"{notification.severity} · {_fact(cut(notification.key, 200))}"]
     if repeats:
         small.append("sent again, as Slack did not answer: it may stand here twice")
     blocks = blocks[: _BLOCKS - 1]
-    blocks.append({"type": "context", "elements": [_mrkdwn(" · ".join(small))]})
+    elements = [_mrkdwn(" · ".join(small)), *map(_mrkdwn, leads)]
+    blocks.append({"type": "context", "elements": elements})
     return {
         "text": cut(escaped(title), _TEXT),
         "blocks": blocks,
@@ -139,7 +142,20 @@ def escaped(text: str) -> str:
 
 
 def _fact(text: str) -> str:
-    return escaped(cut(text, _FACT).replace("```", "'''"))
+    text = cut(text.replace("```", "'''"), _FACT)
+    while (over := len(escaped(text)) - _FACT) > 0:
+        text = cut(text, len(text) - over // 5 - 1)
+    return escaped(text)
+
+
+def _within(lines: list[str]) -> list[str]:
+    """As many lines as a message has room for."""
+    left = _FACTS
+    for number, line in enumerate(lines):
+        left -= len(line) + 1
+        if left < 0:
+            return [*lines[:number], "…"]
+    return lines
 
 
 def _chunks(lines: list[str]) -> list[str]:

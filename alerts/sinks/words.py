@@ -7,6 +7,7 @@ from alerts.notification import Notification
 from schemas.printable import plain
 
 PRODUCT = "Handoff Integrity"
+_LONGEST_URL = 1000  # characters
 
 
 def heading(notification: Notification) -> str:
@@ -27,9 +28,14 @@ def details(notification: Notification) -> list[tuple[str, str]]:
 
 
 def links(notification: Notification) -> list[tuple[str, str]]:
-    """Label and URL of what leads on; only http and https."""
+    """Label and URL of what leads on; only http and https. One that is too long for a message is
+    left out: names that are percent-encoded make it nine times as long."""
     named = (("Console", notification.link), ("Runbook", notification.runbook))
-    return [(label, url) for label, url in named if url is not None and is_web(url)]
+    return [
+        (label, url)
+        for label, url in named
+        if url is not None and len(url) <= _LONGEST_URL and is_web(url)
+    ]
 
 
 def is_web(url: str) -> bool:

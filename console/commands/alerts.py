@@ -37,6 +37,7 @@ from schemas.alerts import (
     AlertAction,
     AlertEntry,
     Cause,
+    SinkTold,
 )
 from schemas.loading import DocumentErrors
 from schemas.printable import plain
@@ -250,12 +251,15 @@ def _row(alert: Alert, causes: list[Cause]) -> Iterator[str]:
     yield alert.severity
     yield f"{alert.started_at:%Y-%m-%d %H:%M}"
     yield str(alert.causes)
-    yield "; ".join(
-        f"{sink}: {told.undelivered or told.action or 'not yet'}"
-        for sink, told in sorted(alert.sinks.items())
-    )
+    yield "; ".join(f"{sink}: {_told_there(told)}" for sink, told in sorted(alert.sinks.items()))
     # One that waits was not told yet, and has no title of its own.
     yield alert.title or title(alert, causes) or alert.first
+
+
+def _told_there(told: SinkTold) -> str:
+    if told.gone and told.stays_open:
+        return "not in the routes any more, may stay open there"
+    return told.undelivered or told.action or "not yet"
 
 
 def _because(cause: Cause) -> str:

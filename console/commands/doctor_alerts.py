@@ -29,6 +29,7 @@ WAITS: Final = timedelta(seconds=LIMIT_SECONDS)
 SOON: Final = timedelta(days=1)
 LETTERS: Final = 2_000  # dead letters that are read of a partition, the newest ones
 _MESSAGES: Final = 5
+_GONE: Final = "put it back into the routes and start alerts again, or close them there"
 _ANEW: Final = "mend the sink, then try it: handoff alerts test ROUTE"
 
 
@@ -114,15 +115,23 @@ def _ran(cluster: Cluster, group: str) -> bool:
 def _sinks(entries: list[Alert], now: datetime) -> Iterator[CheckResult]:
     refused: dict[str, list[str]] = {}
     waiting: dict[str, list[datetime]] = {}
+    gone: Counter[str] = Counter()
     for alert in entries:
         for sink, told in alert.sinks.items():
-            if told.undelivered is not None:
+            if told.gone:
+                gone[sink] += told.stays_open
+            elif told.undelivered is not None:
                 refused.setdefault(sink, []).append(told.undelivered)
             elif told.pending is not None and now - told.pending.at >= WAITS:
                 waiting.setdefault(sink, []).append(told.pending.at)
     for sink, whys in sorted(refused.items()):
         what = f"the sink {plain(sink)} did not take {output.number(len(whys), 'alert')}: "
         yield CheckResult("alerts", "problem", what + plain(whys[-1]), _ANEW)
+    for sink, number in sorted(gone.items()):
+        if number:
+            what = f"the sink {plain(sink)} is not in the routes any more, and "
+            what += f"{output.number(number, 'alert')} may stay open there"
+            yield CheckResult("alerts", "problem", what, _GONE)
     for sink, since in sorted(waiting.items()):
         what = f"the sink {plain(sink)} has kept {output.number(len(since), 'alert')} waiting "
         yield CheckResult("alerts", "problem", f"{what}since {clock(min(since))}", _ANEW)

@@ -2,6 +2,7 @@
 pure: no clock, no randomness, no input or output; `now` is given.
 
     a cause is told, or is over     the book is brought up to date
+    the routes were read            `reroute`: each alert is to be told where they lead now
     a tick                          `settle`: what waits joins an alert, what is due is told
 
 An alert is told by `verdict.next_message`, sink by sink, one message under way at a time. So each
@@ -22,15 +23,20 @@ from processors.alerts.events import (
     Event,
     Note,
     PersonSaid,
+    RoutesRead,
     Send,
     SilencePut,
     Tick,
     VersionInForce,
 )
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
-from processors.alerts.reasons import Reason, rank
+from processors.alerts.reasons import CLOSINGS, Reason, rank
+from processors.alerts.rerouting import reroute
+from processors.alerts.round import AlertRound
 from processors.alerts.routing import Routing
-from processors.alerts.settle import Settling, is_told
+from processors.alerts.settle import settle
+from processors.alerts.telling import Telling
+from processors.alerts.verdict import is_told, why_called, why_over
 from schemas.alerts import Alert, Cause, Notification, VersionSince
 
 
@@ -52,9 +58,10 @@ def decide(
             _told(book, cause, now, limits, notes)
         case CauseOver(fingerprint, reason):
             known = book.causes.get(fingerprint)
+            closed = reason in (Reason.CLOSED, *CLOSINGS.values())
             if known is not None:
-                _over(book, known, now, notes)
-            elif reason is not Reason.CLOSED:
+                _over(book, known, now, notes, reason if closed else Reason.CLOSED)
+            elif not closed:
                 notes.append(Note(now, fingerprint, None, reason))
         case VersionInForce():
             _in_force(book, event)
@@ -67,10 +74,13 @@ def decide(
             _said(book, event, now, notes)
         case Answered():
             _answered(book, event)
+        case RoutesRead():
+            round_ = AlertRound(book, routing, now, limits)
+            reroute(round_)
+            notes = round_.notes
         case Tick():
-            settling = Settling(book, routing, now, limits, console)
-            settling.run()
-            return Decision(tuple(settling.sends), tuple(settling.notes))
+            round_ = AlertRound(book, routing, now, limits)
+            return Decision(tuple(settle(round_, console)), tuple(round_.notes))
     return Decision((), tuple(notes))
 
 
@@ -79,12 +89,14 @@ def again(
 ) -> tuple[Send, ...]:
     """The messages that were under way when the process ended: each is sent again with its number,
     since nobody knows whether the sink has it."""
-    settling = Settling(book, routing, now, DEFAULT_ALERT_LIMITS, console)
+    telling = Telling(AlertRound(book, routing, now, DEFAULT_ALERT_LIMITS), console)
     for alert in sorted(book.alerts.values(), key=lambda alert: (alert.started_at, alert.key)):
         for sink, told in alert.sinks.items():
             if told.pending is not None and sink in routing.kinds:
-                settling.say(alert, sink, told, told.pending.action, Reason(alert.reason))
-    return tuple(settling.sends)
+                action = told.pending.action
+                why = why_over(alert) if action == "resolve" else why_called(alert, told)
+                telling.say(alert, sink, told, action, why)
+    return tuple(telling.sends)
 
 
 def firing(
@@ -92,12 +104,12 @@ def firing(
 ) -> tuple[Notification, ...]:
     """The last message of each alert that a sink holds as firing: for a sink that forgets what is
     not said again."""
-    settling = Settling(book, routing, now, DEFAULT_ALERT_LIMITS, console)
+    telling = Telling(AlertRound(book, routing, now, DEFAULT_ALERT_LIMITS), console)
     for alert in sorted(book.alerts.values(), key=lambda alert: (alert.started_at, alert.key)):
         told = alert.sinks.get(sink)
         if told is not None and told.reached and told.action not in (None, "resolve"):
-            settling.say(alert, sink, told, "trigger", Reason(alert.reason))
-    return tuple(send.notification for send in settling.sends)
+            telling.say(alert, sink, told, "trigger", Reason(alert.reason))
+    return tuple(send.notification for send in telling.sends)
 
 
 def _told(book: Book, cause: Cause, now: datetime, limits: AlertLimits, notes: list[Note]) -> None:
@@ -146,11 +158,13 @@ def _calls_again(alert: Alert, cause: Cause) -> bool:
     )
 
 
-def _over(book: Book, cause: Cause, now: datetime, notes: list[Note]) -> None:
+def _over(
+    book: Book, cause: Cause, now: datetime, notes: list[Note], reason: Reason = Reason.CLOSED
+) -> None:
     book.remove_cause(cause)
-    notes.append(Note(now, cause.fingerprint, cause.alert, Reason.CLOSED))
+    notes.append(Note(now, cause.fingerprint, cause.alert, reason))
     if cause.alert is not None:
-        left(book, book.alerts[cause.alert], now, Reason.CLOSED)
+        left(book, book.alerts[cause.alert], now, reason)
 
 
 def left(book: Book, alert: Alert, now: datetime, reason: Reason) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from processors.alerts.causes import of_pattern
-from processors.alerts.reasons import Reason
+from processors.alerts.reasons import CLOSINGS, Reason
 from schemas import serde
 from schemas.alerts import AlertAction, AlertSilence, Cause, Notification
 from schemas.flow import Record, Refused
@@ -67,7 +67,13 @@ class Tick(Struct, frozen=True):
     """Time has passed: what waits is decided, and what is due is told."""
 
 
-Event = CauseTold | CauseOver | VersionInForce | SilencePut | PersonSaid | Answered | Tick
+class RoutesRead(Struct, frozen=True):
+    """The routes were read anew, and may have changed."""
+
+
+Event = (
+    CauseTold | CauseOver | VersionInForce | SilencePut | PersonSaid | Answered | Tick | RoutesRead
+)
 
 
 class Send(Struct, frozen=True):
@@ -97,8 +103,10 @@ class Decision(Struct, frozen=True):
 
 def of_record(fingerprint: str, pattern: Pattern | None, now: datetime) -> CauseTold | CauseOver:
     """What a record of `handoff.patterns` says: its value is None where it was deleted."""
-    if pattern is None or pattern.status == "closed":
+    if pattern is None:
         return CauseOver(fingerprint)
+    if pattern.status == "closed":
+        return CauseOver(fingerprint, CLOSINGS.get(pattern.closed_by, Reason.CLOSED))
     if pattern.backfill:
         return CauseOver(fingerprint, Reason.BACKFILL)
     if pattern.severity == "info":

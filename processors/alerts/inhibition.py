@@ -11,7 +11,7 @@ What is lost on the way into a stage cannot leave it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from processors.alerts.reasons import rank
@@ -56,12 +56,46 @@ class Inhibitors:
         if not self._at[place]:
             del self._at[place]
 
-    def of(self, cause: Cause) -> Iterator[Cause]:
-        """Those from which a cause follows, the first one seen first."""
+    def at(self, place: Place) -> Iterable[Cause]:
+        """The causes that may silence those which look for a place."""
+        return self._at.get(place, {}).values()
+
+
+class Inhibition:
+    """What silences what, at one moment. `counts` says whether a cause is told, so that it may
+    silence others.
+
+    Of a place only the oldest of each severity matters, which is looked for once: so 10,000 causes
+    at one place are as many steps, and not as many squared.
+    """
+
+    def __init__(self, inhibitors: Inhibitors, counts: Callable[[Cause], bool]) -> None:
+        self._inhibitors = inhibitors
+        self._counts = counts
+        self._oldest: dict[Place, dict[int, Cause]] = {}
+
+    def of(self, cause: Cause) -> Cause | None:
+        """The first seen of those from which a cause follows; None where it follows from none."""
+        waited_for = cause.kind in _WAITED_FOR
+        least = 0 if waited_for else rank(cause.severity)
         for place in _looked_for(cause):
-            for other in sorted(self._at.get(place, {}).values(), key=_age):
-                if other.fingerprint != cause.fingerprint and _silences(other, cause):
-                    yield other
+            other = self._of_place(place).get(least)
+            if other is not None and (waited_for or _age(other) < _age(cause)):
+                return other
+        return None
+
+    def _of_place(self, place: Place) -> dict[int, Cause]:
+        """The oldest cause that is at least so severe, by the number of that."""
+        found = self._oldest.get(place)
+        if found is None:
+            found = self._oldest[place] = {}
+            for cause in self._inhibitors.at(place):
+                if not self._counts(cause):
+                    continue
+                for least in range(rank(cause.severity) + 1):
+                    if least not in found or _age(cause) < _age(found[least]):
+                        found[least] = cause
+        return found
 
 
 def _age(cause: Cause) -> tuple[object, str]:
@@ -87,10 +121,3 @@ def _looked_for(cause: Cause) -> Iterator[Place]:
         stages = cause.stages or ((cause.from_,) if cause.from_ is not None else ())
         for stage in stages:
             yield "loss", cause.workflow, cause.field, stage
-
-
-def _silences(other: Cause, cause: Cause) -> bool:
-    if cause.kind in _WAITED_FOR:
-        return True
-    older = (other.first_seen, other.fingerprint) < (cause.first_seen, cause.fingerprint)
-    return older and rank(other.severity) >= rank(cause.severity)

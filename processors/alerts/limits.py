@@ -12,6 +12,8 @@ class AlertLimits(Struct, frozen=True):
     `probation`: so long what breaks a new version of a contract goes to its owner's digest.
     `storm`: more new causes than these for a sink within `storm_within` are one summary.
     `grown`: a count so many times that of the last call is told again.
+    `sink_back`: so long after its end an alert is remembered for a sink that is gone from the
+    routes, so that the sink is told the end where it comes back, as after a slip in the file.
     """
 
     group_wait: timedelta = timedelta(seconds=30)
@@ -20,6 +22,7 @@ class AlertLimits(Struct, frozen=True):
     storm: int = 20
     storm_within: timedelta = timedelta(minutes=1)
     grown: int = 10
+    sink_back: timedelta = timedelta(days=7)
 
 
 DEFAULT_ALERT_LIMITS = AlertLimits()

@@ -58,19 +58,19 @@ def notification(
     """The message of an alert. `causes` are those that fire, the worst first; `told` is the sink's
     account with this message in it; `console` and `runbook` are addresses of pages."""
     first = causes[0] if causes else None
+    over = action == "resolve" or alert.state == "ended"
+    facts = _facts_of_the_end(alert, reason, now) if over else _facts(alert, causes, reason)
     return Notification(
         key=alert.key,
         number=told.number,
         action=action,
         severity=alert.severity,
         title=title(alert, causes),
-        facts=tuple(
-            (label, shortened(text, _MAX_FACT)) for label, text in _facts(alert, causes, reason)
-        ),
+        facts=tuple((label, shortened(text, _MAX_FACT)) for label, text in facts),
         labels=alert.labels,
         started_at=alert.started_at,
         at=now,
-        ended_at=alert.ended_at,
+        ended_at=now if over and alert.ended_at is None else alert.ended_at,
         command=None if first is None else command(first),
         link=link(console, alert.first if first is None else first.fingerprint),
         runbook=f"{runbook}#{first.kind}" if runbook is not None and first is not None else runbook,
@@ -121,15 +121,16 @@ def link(console: str | None, fingerprint: str) -> str | None:
     return f"{console.rstrip('/')}/cause/{quote(fingerprint, safe='')}"
 
 
+def _facts_of_the_end(alert: Alert, reason: Reason, now: datetime) -> list[tuple[str, str]]:
+    facts = [("over", IN_WORDS[reason])]
+    if alert.by is not None and reason is not Reason.ROUTED_ELSEWHERE:
+        facts.append(("by", alert.by))
+    lasted = f"{_when(alert.started_at)} to {_when(alert.ended_at or now)}"
+    return [*facts, ("lasted", lasted)]
+
+
 def _facts(alert: Alert, causes: list[Cause], reason: Reason) -> list[tuple[str, str]]:
-    facts: list[tuple[str, str]] = []
-    if alert.state == "ended":
-        facts.append(("over", IN_WORDS[reason]))
-        if alert.by is not None:
-            facts.append(("by", alert.by))
-        facts.append(("lasted", f"{_when(alert.started_at)} to {_when(alert.ended_at)}"))
-        return facts
-    facts.append(("why now", IN_WORDS[reason]))
+    facts = [("why now", IN_WORDS[reason])]
     if not causes:
         facts.append(("causes", "not known any more; look at handoff alerts list"))
         return facts
@@ -164,8 +165,8 @@ def _often(cause: Cause) -> str:
     return f"{times}, last {_when(cause.last_seen)}"
 
 
-def _when(moment: datetime | None) -> str:
-    return "now" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _causes(number: int) -> str:

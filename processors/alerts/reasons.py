@@ -19,8 +19,15 @@ class Reason(StrEnum):
     UPDATED = "updated"
     ACKNOWLEDGED = "acknowledged"
     CLOSED = "closed"
+    CLOSED_QUIET = "closed_quiet"
+    CLOSED_MENDED = "closed_mended"
+    CLOSED_CLEAN_RUN = "closed_clean_run"
+    CLOSED_DOCUMENTED = "closed_documented"
+    CLOSED_NOT_PROMISED = "closed_not_promised"
     RESOLVED_BY_PERSON = "resolved_by_person"
     MOVED = "moved"
+    ROUTED_HERE = "routed_here"
+    ROUTED_ELSEWHERE = "routed_elsewhere"
     # not told
     NEW = "new"
     INFO = "info"
@@ -51,8 +58,15 @@ IN_WORDS: Final[dict[Reason, str]] = {
     Reason.UPDATED: "what there is to say has changed",
     Reason.ACKNOWLEDGED: "a person looks after it",
     Reason.CLOSED: "it is over",
+    Reason.CLOSED_QUIET: "it has not come again for long",
+    Reason.CLOSED_MENDED: "what caused it is mended",
+    Reason.CLOSED_CLEAN_RUN: "the last handoffs on the contract did not have it",
+    Reason.CLOSED_DOCUMENTED: "a contract documents the move now",
+    Reason.CLOSED_NOT_PROMISED: "the workflow has no contract in force any more",
     Reason.RESOLVED_BY_PERSON: "a person resolved it",
     Reason.MOVED: "it is told in another alert now",
+    Reason.ROUTED_HERE: "the routes have changed, and lead here now",
+    Reason.ROUTED_ELSEWHERE: "the routes have changed, and do not lead here any more",
     Reason.NEW: "not decided yet",
     Reason.INFO: "severity info is told nobody",
     Reason.BACKFILL: "a replay is told nobody",
@@ -70,6 +84,12 @@ IN_WORDS: Final[dict[Reason, str]] = {
     Reason.NEVER_TOLD: "it was over before it was told",
     Reason.SINK_GONE: "the routes no longer have the sink",
     Reason.UNKNOWN_ALERT: "no such alert is open",
+}
+# Why something is over, by `Pattern.closed_by`.
+CLOSINGS: Final[dict[str | None, Reason]] = {
+    reason.value.removeprefix("closed_"): reason
+    for reason in Reason
+    if reason.value.startswith("closed_")
 }
 _RANK: Final[dict[Severity, int]] = {"info": 0, "warning": 1, "error": 2}
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from processors.alerts.book import Book
 from processors.alerts.causes import OF_RECEIVERS
+from processors.alerts.inhibition import Inhibition
 from processors.alerts.limits import AlertLimits
 from processors.alerts.reasons import Reason, rank
 from processors.alerts.routing import Routing, covers
@@ -26,6 +27,7 @@ class Standing:
         self._routing = routing
         self._now = now
         self._limits = limits
+        self._inhibition = Inhibition(book.inhibitors, self._is_told)
         for key in [key for key, s in book.silences.items() if s.ends_at <= now]:
             del book.silences[key]  # whoever wrote it may have taken another key than its id
         self.silences = sorted(
@@ -49,10 +51,14 @@ class Standing:
             return Reason.SILENCED, silence, ()
         if self._on_probation(cause):
             return Reason.DIGEST, None, ()
-        for other in self._book.inhibitors.of(cause):
-            if self._routing.of(other) and not self._on_probation(other):
-                return Reason.INHIBITED, other.fingerprint, ()
+        other = self._inhibition.of(cause)
+        if other is not None:
+            return Reason.INHIBITED, other.fingerprint, ()
         return Reason.OPENED, None, routes
+
+    def _is_told(self, cause: Cause) -> bool:
+        """Whether a cause may silence others."""
+        return bool(self._routing.of(cause)) and not self._on_probation(cause)
 
     def _on_probation(self, cause: Cause) -> bool:
         """Whether it goes to a digest; where there is none, it is told as everything else is."""

@@ -83,7 +83,7 @@ def advance(
         return state, effects
     if state.closed:
         return None, effects
-    effects += patterns.close(state, None, tables, now)
+    effects += patterns.close(state, sentences.QUIET, tables, now)
     return patterns.closed(state), effects
 
 

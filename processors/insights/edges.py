@@ -70,7 +70,7 @@ def wake(
     bare = state.bare
     if bare is not None and bare.id is not None and bare.quiet_at <= at:
         state = replace(state, bare=None)
-        effects += patterns.close(bare, None, tables, now)
+        effects += patterns.close(bare, sentences.QUIET, tables, now)
     return state, effects
 
 

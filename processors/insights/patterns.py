@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from processors.contracts.registry import RegistrySnapshot
 from processors.insights import sentences
+from processors.insights.sentences import Closing
 from processors.insights.state import Entry
 from schemas.feed import MAX_FIGURE, MAX_TASKS, PatternPart
 from schemas.flow import Effect, Publish
@@ -172,9 +173,8 @@ def announce(
     return entry, _emits(entry, status, None, tables, now)
 
 
-def close(entry: Entry, why: str | None, tables: RegistrySnapshot, now: int) -> list[Effect]:
-    """What is told when an entry ends: nothing, where it was never opened. `why` is a sentence,
-    None where it has been quiet."""
+def close(entry: Entry, why: Closing, tables: RegistrySnapshot, now: int) -> list[Effect]:
+    """What is told when an entry ends: nothing, where it was never opened."""
     return [] if entry.id is None else _emits(_masked(entry, tables), "closed", why, tables, now)
 
 
@@ -209,7 +209,7 @@ def _is_reached(entry: Entry) -> bool:
 def _emits(
     entry: Entry,
     status: Literal["opened", "updated", "closed"],
-    why: str | None,
+    why: Closing | None,
     tables: RegistrySnapshot,
     now: int,
 ) -> list[Effect]:
@@ -242,24 +242,23 @@ def _emits(
         tools=total.tools,
         tasks=list(total.tasks),
         values=None if repeated is None else repeated.values,
-        message=(
-            sentences.closed(entry, why) if status == "closed" else sentences.about(entry, owner)
-        ),
+        message=(sentences.about(entry, owner) if why is None else sentences.closed(entry, why)),
         at=utc(now),
         backfill=total.backfill,
         contract_version=total.contract_version,
         last_stage=total.last_stage,
         last_tool=total.last_tool,
+        closed_by=None if why is None else why.by,
     )
     effects: list[Effect] = [Publish(PATTERNS, entry.fingerprint, record)]
     if queue is not None:
         effects.append(Publish(queue, entry.fingerprint, record))
-    if status == "closed":  # the next one of the fingerprint takes its place among the patterns
+    if why is not None:  # the next one of the fingerprint takes its place among the patterns
         effects.append(Publish(FIGURES, f"pattern/{record.id}", _history(entry, record, why)))
     return effects
 
 
-def _history(entry: Entry, record: Pattern, why: str | None) -> Pattern:
+def _history(entry: Entry, record: Pattern, why: Closing) -> Pattern:
     """What is kept of an entry that was closed: no values, as a contract may classify them yet."""
     if record.values is None:
         return record

@@ -3,6 +3,8 @@
 No value of a context is in it, but for those that a contract's `repeat` goes by, untagged ones.
 """
 
+from typing import NamedTuple
+
 from processors.insights.state import Entry
 from schemas.feed import PatternPart
 from schemas.serde import utc
@@ -39,14 +41,24 @@ _HANDOFFS = {
     "repeat": "the same handoff was made",
 }
 _OF_RECEIVERS = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
-DOCUMENTED = "A contract documents the move now."
-MENDED = "What caused it is mended."
-NOT_PROMISED = "The workflow has no contract in force any more."
 
 
-def clean(run: int) -> str:
+class Closing(NamedTuple):
+    """Why a pattern is closed: `Pattern.closed_by`, and the sentence, None where it was quiet."""
+
+    by: str
+    sentence: str | None
+
+
+QUIET = Closing("quiet", None)
+MENDED = Closing("mended", "What caused it is mended.")
+DOCUMENTED = Closing("documented", "A contract documents the move now.")
+NOT_PROMISED = Closing("not_promised", "The workflow has no contract in force any more.")
+
+
+def clean(run: int) -> Closing:
     """Why a pattern is closed that the last `run` handoffs did not have."""
-    return f"The last {run} handoffs on the contract did not have it."
+    return Closing("clean_run", f"The last {run} handoffs on the contract did not have it.")
 
 
 def about(entry: Entry, owner: str | None) -> str:
@@ -54,10 +66,10 @@ def about(entry: Entry, owner: str | None) -> str:
     return f"{_often(entry)}; {_who(entry.total, owner)}."
 
 
-def closed(entry: Entry, why: str | None) -> str:
-    """The same of one that ends; `why` is a sentence, None where it has been quiet."""
+def closed(entry: Entry, why: Closing) -> str:
+    """The same of one that ends."""
     last = f"{utc(entry.total.last_seen):%Y-%m-%d %H:%M} UTC"
-    return f"{_often(entry)}. {why or f'It has not come again since {last}.'}"
+    return f"{_often(entry)}. {why.sentence or f'It has not come again since {last}.'}"
 
 
 def _often(entry: Entry) -> str:
