@@ -166,6 +166,3 @@ for command in (alerts.run, alerts.list_alerts, alerts.lint, alerts.test):
 for command in (silences.silence, silences.silences, alerts.ack, alerts.resolve_alert):
     alerts_group.add_command(command)
 main.add_command(imports.import_)
-
-if __name__ == "__main__":
-    main()

@@ -63,7 +63,7 @@ class RouteDesk:
         return self.sent(before)
 
     def sent(self, before: int = 0) -> list[tuple[str, str, str]]:
-        found = []
+        found: list[tuple[str, str, str]] = []
         for send in self.player.sent[before:]:
             facts = dict(send.notification.facts)
             found.append(

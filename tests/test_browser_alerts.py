@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from processors.alerts.events import PersonSaid, SilencePut
-from schemas.alerts import ACTIONS, ALERTS, SILENCES, AlertAction, AlertSilence
+from processors.alerts.events import SilencePut, of_action
+from schemas.alerts import ACTIONS, ALERTS, SILENCES, AlertSilence
 from schemas.flow import Record
 from tests.alerts_core import AlertPlayer
 from tests.browser import stories
@@ -60,8 +60,9 @@ class ToldSite:
         """The alerts hear what was said last, and the console reads what they wrote."""
         topic, key, value = self.served.site.topics.said[-1]
         if topic == ACTIONS:
-            action = msgspec.json.decode(value or b"", type=AlertAction)
-            self._player.take(PersonSaid(action, action.until), self._now)
+            said = of_action(Record(topic, 0, 0, key.encode(), value, 0), len(value or b""))
+            assert said is not None
+            self._player.take(said, self._now)
         else:
             made = None if value is None else msgspec.json.decode(value, type=AlertSilence)
             self._player.take(SilencePut(key, made), self._now)
