@@ -61,7 +61,7 @@ class ToldSite:
         topic, key, value = self.served.site.topics.said[-1]
         if topic == ACTIONS:
             action = msgspec.json.decode(value or b"", type=AlertAction)
-            self._player.take(PersonSaid(action, action.until), self._now)
+            self._player.take(PersonSaid(action, None), self._now)
         else:
             made = None if value is None else msgspec.json.decode(value, type=AlertSilence)
             self._player.take(SilencePut(key, made), self._now)

@@ -93,8 +93,7 @@ def _waits(alert: Told, now: int) -> str:
 
 
 def _quiet(decided: Decided) -> str:
-    known = decided.reason in {reason.value for reason in Reason}
-    reason = Reason(decided.reason) if known else None
+    reason = next((each for each in Reason if each.value == decided.reason), None)
     words = IN_WORDS[reason] if reason is not None else decided.reason or "it is not known why"
     # The other cause may be of others: the page names it to those who may see it.
     by = f" ({decided.by})" if decided.by and reason is not Reason.INHIBITED else ""
