@@ -207,7 +207,9 @@ def cause(
         "limit 1",
         of,
     )
-    about = db.execute(f"select kind, coalesce(field, rule) from {newest} limit 1", of).get
+    about: tuple[str, str | None] = db.execute(
+        f"select kind, coalesce(field, rule) from {newest} limit 1", of
+    ).get or ("", None)
     kind, field = (pattern.kind, pattern.field) if pattern is not None else about
     samples = db.execute(
         f"select task_id from {newest} group by task_id order by max(at) desc limit 10", of
