@@ -108,12 +108,11 @@ def _alone(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> M
 def _behind(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> MeasuredRun:
     """Integrity over the same, while intake makes them; the CPU is that of integrity's process."""
     _foreign(site, records, directory)
-    with (
-        site.processor(directory) as process,
-        site.processor(directory, ("intake",), ordinal=1),
-    ):
-        run = follow(site, site.group(), [process], len(records), in_transactions=True)
-        _knows_all(process, len(records))
+    with site.processor(directory) as process:
+        site.until_shared(site.group(), [process])
+        with site.processor(directory, ("intake",), ordinal=1):
+            run = follow(site, site.group(), [process], len(records), in_transactions=True)
+            _knows_all(process, len(records))
     return run
 
 
