@@ -464,10 +464,6 @@ def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
             f"the broker at {cluster.settings.kafka_bootstrap_servers} stopped answering "
             f"({error}); look at it with: handoff doctor"
         ) from None
-    except SystemError as failure:  # as of `TopicReader.poll`
-        if failure.__cause__ is not None:
-            raise
-        raise KeyboardInterrupt from None
     return {key.decode("utf-8", "replace"): value for key, value in table.items()}
 
 
