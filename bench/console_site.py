@@ -16,9 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
-
-import uvicorn
+from typing import Final
 
 from bench.read_model_records import RECORDS, HandoffTraffic
 from console.errors import UnreachableError
@@ -142,7 +140,7 @@ def main() -> None:
         socket = listen("127.0.0.1", 0)
         with socket, served(build(settings, console), socket, console):
             ready = {
-                "url": "http://127.0.0.1:{}".format(socket.getsockname()[1]),
+                "url": f"http://127.0.0.1:{socket.getsockname()[1]}",
                 "pages": _pages(console.model, now),
                 **built,
                 "cpu": _cpu(),

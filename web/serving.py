@@ -56,7 +56,7 @@ def serving(settings: Settings, listening: socket.socket) -> Iterator[Builder]:
             path = Path(folder) / "console.sqlite"
         console = Console(settings, Model(path), KafkaGate(settings))
         app = build(settings, console)
-        builder = Builder(settings, path, console.changes.note)
+        builder = Builder(settings, path, console.changes.note, console.model)
         builder.start()
         stack.callback(builder.stop)
         stack.enter_context(served(app, listening, console))

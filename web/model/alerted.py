@@ -1,6 +1,5 @@
 """The rows of figures, of patterns that were closed, of alerts and of silences."""
 
-import json
 from collections.abc import Iterator
 
 import msgspec
@@ -9,6 +8,7 @@ from schemas.flow import Record
 from schemas.serde import epoch_ms
 from web.model import statements as to
 from web.model.outlines import AlertOutline, FiguresOutline, PatternOutline, SilenceOutline
+from web.model.parts import json_text
 from web.model.statements import Row
 
 _figures = msgspec.json.Decoder(FiguresOutline).decode
@@ -32,7 +32,7 @@ def figures(record: Record) -> Iterator[Row]:
     found = _figures(record.value)
     edge = key.rpartition("/")[0]
     span = epoch_ms(found.since), epoch_ms(found.until)
-    counted = found.counts.get("moves", 0), json.dumps(found.counts), json.dumps(found.lost_fields)
+    counted = found.counts.get("moves", 0), json_text(found.counts), json_text(found.lost_fields)
     yield Row(to.FIGURES, (key, edge, found.kind, *span, *counted, *place))
 
 
@@ -63,4 +63,4 @@ def silences(record: Record) -> Iterator[Row]:
         return
     found = _silence(record.value)
     span = epoch_ms(found.starts_at), epoch_ms(found.ends_at)
-    yield Row(to.SILENCE, (found.id, json.dumps(found.match), *span, found.by, *place))
+    yield Row(to.SILENCE, (found.id, json_text(found.match), *span, found.by, *place))
