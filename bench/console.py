@@ -76,7 +76,7 @@ class Load:
 
     async def run(self, watchers: int, askers: int, seconds: float) -> None:
         """Watch and ask for so long."""
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)  # the server's is 5 s
         quiet = aiohttp.ClientTimeout(total=None, sock_read=60)
         async with aiohttp.ClientSession(
             self._url, connector=connector, timeout=quiet, cookie_jar=aiohttp.DummyCookieJar()
@@ -104,8 +104,12 @@ class Load:
         self, session: aiohttp.ClientSession, name: str, path: str, keep: list[float] | None
     ) -> None:
         began = time.perf_counter()
-        async with session.get(path, allow_redirects=False) as answer:
-            body = await answer.read()
+        try:
+            async with session.get(path, allow_redirects=False) as answer:
+                body = await answer.read()
+        except aiohttp.ClientError as error:
+            self.failed[name] = str(error)
+            return
         spent = (time.perf_counter() - began) * 1000
         if answer.status not in (200, 303) or (answer.status == 200 and not body):
             self.failed[name] = f"{answer.status}: {body[:200]!r}"
@@ -125,7 +129,7 @@ class Load:
                         continue
                     self.messages += 1
                     if fetching is None or fetching.done():
-                        gap = json.loads(line[6:]).get("gap", 2_100) / 1000
+                        gap = json.loads(line[6:])["gap"] / 1000
                         fetching = asyncio.create_task(self._again(session, gap))
         finally:
             if fetching is not None:

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -80,6 +81,18 @@ class Store:
         self._file = _identity(self.path)
         self._lanes: set[Row] = set()
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing. On a full disk SQLite has rolled back already."""
+        self.db.execute("begin immediate")
+        try:
+            yield
+            self.db.execute("commit")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("rollback")
+            raise
+
     def _damage(self) -> str | None:
         """What is wrong with the pages of the file; None where nothing is found."""
         found = str(self.db.execute("pragma quick_check(1)").get)
@@ -94,7 +107,7 @@ class Store:
         self.close()
         delete(self.path)
         self._open()
-        with self.db:
+        with self._transaction():
             self.db.execute(TABLES)
             self.db.execute(TRIGGERS)
             self.db.execute(f"pragma user_version = {VERSION}")
@@ -122,7 +135,7 @@ class Store:
         last: dict[Partition, int] = {}
         execute = self.db.execute
         lanes = set(self._lanes)  # what is rolled back is not remembered
-        with self.db:
+        with self._transaction():
             for record in records:
                 here = record.topic, record.partition
                 last[here] = record.timestamp
@@ -153,7 +166,7 @@ class Store:
     def seen(self, now: int) -> bool:
         """Note that the topics were looked at now (epoch ms), and that nothing is wrong. Returns
         whether something was."""
-        with self.db:
+        with self._transaction():
             self.db.execute("insert or replace into meta values ('as_of', ?)", (str(now),))
             gone = self._delete("delete from meta where name = 'problem'")
         return gone > 0
@@ -161,7 +174,7 @@ class Store:
     def problem(self, sentence: str) -> bool:
         """Note what keeps the topics from being read. Returns whether that is new."""
         known = self.db.execute("select content from meta where name = 'problem'").get
-        with self.db:
+        with self._transaction():
             self.db.execute("insert or replace into meta values ('problem', ?)", (sentence,))
         return bool(known != sentence)
 
@@ -170,7 +183,7 @@ class Store:
         where that is not 0, there may be more."""
         gone = 0
         said, rest = now - SAID_DAYS * DAY_MS, now - DAYS * DAY_MS
-        with self.db:
+        with self._transaction():
             for topic, number in NUMBER.items():
                 gone += self._sweep_events(number, said if topic in SAID else rest)
             for table, key in (
