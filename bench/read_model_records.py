@@ -157,7 +157,7 @@ class HandoffTraffic:
             backfill=False,
         )
 
-    def handoffs(self, count: int, after: float) -> Iterator[Record]:
+    def handoffs(self, count: int, after: float = 125.0) -> Iterator[Record]:
         """The records of `count` handoffs, evenly over the days; then on and on, `after` of them a
         second."""
         step = max(1, (self._until - self.now) // count)
