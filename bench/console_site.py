@@ -143,7 +143,7 @@ def main() -> None:
                 "url": f"http://127.0.0.1:{socket.getsockname()[1]}",
                 "pages": _pages(console.model, now),
                 **built,
-                "cpu": _cpu(),
+                "cpu": (before := _cpu()),
             }
             print(json.dumps(ready), flush=True)
             began = time.monotonic()
@@ -154,7 +154,7 @@ def main() -> None:
             "seconds": spent,
             "written": applying.written,
             "apply_cpu": applying.seconds,
-            "cpu": _cpu() - ready["cpu"],
+            "cpu": _cpu() - before,
             "megabytes": _megabytes(),
             "file": path.stat().st_size / 1e6,
         }

@@ -69,7 +69,7 @@ class Messages:
 
     def consume(self, count: int, timeout: float) -> list[Any]:
         """What comes next."""
-        found = []
+        found: list[Any] = []
         for here, at in self._at.items():
             more = self._records[here][at : at + 50]
             found += [_Message(each) for each in more]
@@ -114,7 +114,7 @@ class _End:
         return KafkaError(KafkaError._PARTITION_EOF)
 
 
-class Site:
+class TroubledConsole:
     """A console whose file is in trouble."""
 
     def __init__(self, path: Path, records: list[Record]) -> None:
@@ -160,8 +160,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory, records: list[Record]) ->
 @pytest.fixture
 def site(
     tmp_path: Path, records: list[Record], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[Path], Site]]:
-    monkeypatch.setattr(building.clients, "reader", lambda settings: Messages(records))
+) -> Iterator[Callable[[Path], TroubledConsole]]:
+    monkeypatch.setattr("web.model.builder.clients.reader", lambda settings: Messages(records))
     monkeypatch.setattr(building, "_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(building, "_SEEN_SECONDS", 0.05)
     monkeypatch.setattr(building, "_LOOK_SECONDS", 0.1)
@@ -170,10 +170,10 @@ def site(
     monkeypatch.setattr("web.model.reader.BUSY_MS", 100)
     monkeypatch.setattr("web.model.reader.ANSWER_SECONDS", 0.0)
     monkeypatch.setattr(Model.ask, "__kwdefaults__", {"keep": 0.0, "before": None})
-    made: list[Site] = []
+    made: list[TroubledConsole] = []
 
-    def start(path: Path) -> Site:
-        made.append(Site(path, records))
+    def start(path: Path) -> TroubledConsole:
+        made.append(TroubledConsole(path, records))
         made[-1].builder.start()
         return made[-1]
 
@@ -250,7 +250,7 @@ DAMAGES = (garbage, cut, cut_within_a_page, blank_middle, scribble, no_header, n
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda each: each.__name__)
 def test_what_is_damaged_is_built_anew_when_it_starts(
     damage: Callable[[Path], None],
-    site: Callable[[Path], Site],
+    site: Callable[[Path], TroubledConsole],
     records: list[Record],
     expected: dict[str, Any],
     tmp_path: Path,
@@ -277,7 +277,7 @@ def test_what_is_damaged_is_built_anew_when_it_starts(
 @pytest.mark.parametrize("damage", DAMAGES[:-1], ids=lambda each: each.__name__)
 def test_what_is_damaged_while_it_runs_is_built_anew(
     damage: Callable[[Path], None],
-    site: Callable[[Path], Site],
+    site: Callable[[Path], TroubledConsole],
     expected: dict[str, Any],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -290,7 +290,7 @@ def test_what_is_damaged_while_it_runs_is_built_anew(
     assert console.ask_all() == []
     checkpoint = apsw.Connection(str(path))
     truncate = "pragma wal_checkpoint(truncate)"  # else what is read lies in the log of changes
-    until(lambda: checkpoint.execute(truncate).fetchone()[0] == 0)
+    until(lambda: checkpoint.execute(truncate).get[0] == 0)
     checkpoint.close()
     damage(path)
 
@@ -305,7 +305,7 @@ def test_what_is_damaged_while_it_runs_is_built_anew(
 
 
 def test_a_directory_in_its_place_is_said_and_not_deleted(
-    site: Callable[[Path], Site],
+    site: Callable[[Path], TroubledConsole],
     expected: dict[str, Any],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -325,7 +325,7 @@ def test_a_directory_in_its_place_is_said_and_not_deleted(
 
 
 def test_another_process_that_holds_it_is_said(
-    site: Callable[[Path], Site],
+    site: Callable[[Path], TroubledConsole],
     records: list[Record],
     expected: dict[str, Any],
     tmp_path: Path,
@@ -357,7 +357,7 @@ def test_another_process_that_holds_it_is_said(
 
 
 def test_a_full_disk_is_said_and_it_goes_on_when_there_is_room(
-    site: Callable[[Path], Site],
+    site: Callable[[Path], TroubledConsole],
     records: list[Record],
     expected: dict[str, Any],
     tmp_path: Path,
@@ -409,7 +409,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_real_disk_without_room(
-    small_disk: Path, site: Callable[[Path], Site], expected: dict[str, Any]
+    small_disk: Path, site: Callable[[Path], TroubledConsole], expected: dict[str, Any]
 ) -> None:
     path = small_disk / "console.sqlite"
     ballast = small_disk / "ballast"
@@ -427,7 +427,7 @@ def test_a_real_disk_without_room(
 
 def test_a_disk_that_is_read_only(
     small_disk: Path,
-    site: Callable[[Path], Site],
+    site: Callable[[Path], TroubledConsole],
     expected: dict[str, Any],
 ) -> None:
     path = small_disk / "console.sqlite"

@@ -104,8 +104,7 @@ def search(db: apsw.Connection, text: str, sees: Sees | None = None) -> list[Hit
             "lanes": json.dumps(sorted(sees.lanes)),
             "of_teams": json.dumps(sorted(sees.of_teams)),
         }
-        known: dict[str, bool] = {}
-        db.create_scalar_function("reads_all", lambda of: _once(known, of, sees.workflow), 1)
+        db.create_scalar_function("reads_all", _remembered(sees.workflow), 1)
     found: dict[tuple[str, str, str | None], Hit] = {}
     for exact in (True, False):
         if not exact and len(name) < SHORTEST:
@@ -140,8 +139,14 @@ def _registered(
             yield kind, id_
 
 
-def _once(known: dict[str, bool], workflow: str, question: Callable[[str], bool]) -> bool:
-    found = known.get(workflow)
-    if found is None:
-        found = known[workflow] = question(workflow)
-    return found
+def _remembered(question: Callable[[str], bool]) -> Callable[..., bool]:
+    """The question as a function of SQL, asked once of each workflow."""
+    known: dict[str, bool] = {}
+
+    def answer(*names: object) -> bool:
+        workflow = str(names[0])
+        if workflow not in known:
+            known[workflow] = question(workflow)
+        return known[workflow]
+
+    return answer
