@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import apsw
 
-from bench.read_model_records import HandoffTraffic
+from bench.read_model_records import RECORDS, HandoffTraffic
 from schemas.flow import Record
 from web.model.filters import Filters
 from web.model.queries import (
@@ -42,7 +42,6 @@ from web.model.store import Position, Store
 
 UNTIL: Final = 1_790_000_000_000
 BATCH: Final = 2_000
-RECORDS: Final = 8  # of a handoff, on average
 _TICK_SECONDS: Final = 0.25
 
 
@@ -60,7 +59,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="read-model-") as directory:
         store = Store(Path(directory) / "console.sqlite")
         traffic = HandoffTraffic(given.edges, given.tasks, UNTIL)
-        stream = chain(traffic.tables(), traffic.handoffs(given.records // RECORDS))
+        handoffs = traffic.handoffs(given.records // RECORDS, given.rate / RECORDS)
+        stream = chain(traffic.tables(), handoffs)
         _build(store, islice(stream, given.records))
         _ask(store, stream, given.rate, given.seconds)
         store.close()

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from processors.partitioning import partition_of
+from schemas import documents
 from schemas.feed import EDGE_COUNTS, subject
 from schemas.flow import Record
 from schemas.records import Edge, From, Package, Pattern, Provenance, Signal, To, Violation
@@ -15,6 +16,9 @@ from schemas.serde import utc
 
 PARTITIONS: Final = 6
 HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+RECORDS: Final = 8  # of a handoff, on average
+_RECEIVERS, _CONTRACTS = 400, 800
 _FIELDS: Final = ("account", "amount", "contact", "due", "intent", "product", "region", "summary")
 _encode = msgspec.json.Encoder().encode
 
@@ -22,30 +26,32 @@ _encode = msgspec.json.Encoder().encode
 class HandoffTraffic:
     """Tasks that are handed over edges, evenly over some days before `until` (epoch ms).
 
-    About ten records a handoff: outputs, its package, its signals, some violations and acks.
+    About eight records a handoff: outputs, its package, its signals, some violations and acks.
     """
 
     def __init__(self, edges: int, tasks: int, until: int, days: int = 14) -> None:
         self._random = random.Random(7)
         self._edges = [self._edge(number) for number in range(edges)]
-        self._tasks, self._until, self._days = tasks, until, days
+        self._tasks, self._until, self._days_long = tasks, until, days
         self._offsets: dict[tuple[str, int], int] = {}
-        self.now = until - days * 24 * HOUR_MS
+        self.now = until - days * DAY_MS
 
     def _edge(self, number: int) -> dict[str, str]:
         workflow = f"workflow-{number % 40}"
         return {
             "workflow": workflow,
             "from": f"stage-{number // 40}",
-            "receiver": f"receiver-{number % 400}",
-            "contract": f"contract-{number % 800}",
+            "receiver": f"receiver-{number % _RECEIVERS}",
+            "contract": f"contract-{number % _CONTRACTS}",
             "from_team": f"team-{number % 25}",
-            "to_team": f"team-{number % 400 % 25}",
+            "to_team": f"team-{number % _RECEIVERS % 25}",
             "owner": f"Owner {number % 60}",
         }
 
     def tables(self) -> Iterator[Record]:
-        """Edges and patterns, one record a key."""
+        """Contracts and receivers, edges, the moves of each day over them, and patterns: one record
+        a key."""
+        yield from self._documents()
         for number, edge in enumerate(self._edges):
             moves = 5_000 // (number + 1) + 5
             common: dict[str, Any] = {
@@ -70,13 +76,54 @@ class HandoffTraffic:
             kind = "handoff" if number % 2 else "move"
             to = edge["receiver"] if number % 2 else f"stage-{number // 40 + 1}"
             made = Edge(kind=kind, to=to, **common)  # type: ignore[arg-type]
-            yield self._record("handoff.edges", subject(kind, *self._ends(made)), made, single=True)
+            key = subject(kind, *self._ends(made))
+            yield self._record("handoff.edges", key, made, single=True)
+            if kind == "move":
+                yield from self._days(key, moves)
         for number in range(300):
             edge = self._edges[number * 7 % len(self._edges)]
             fingerprint = subject("contract", edge["contract"], "context_dropped", _FIELDS[0])
             yield self._record(
                 "handoff.patterns", fingerprint, self._pattern(fingerprint, edge), single=True
             )
+
+    def _documents(self) -> Iterator[Record]:
+        for edge in self._edges[:_RECEIVERS]:
+            team, owner = edge["to_team"], {"name": edge["owner"], "contact": "x@example.org"}
+            yield self._document(kind="Receiver", id=edge["receiver"], team=team, owners=[owner])
+        for number, edge in enumerate(self._edges[:_CONTRACTS]):
+            yield self._document(
+                kind="HandoffContract",
+                id=edge["contract"],
+                version=1,
+                owner={"name": edge["owner"], "contact": "x@example.org"},
+                action="Do it.",
+                workflow=edge["workflow"],
+                accept_within="PT1H",
+                fields=[{"name": name, "type": "string"} for name in _FIELDS],
+                to={"receiver": edge["receiver"], "stage": f"stage-{number // 40 + 1}"},
+                **{"from": {"team": edge["from_team"], "stage": edge["from"]}},
+            )
+
+    def _document(self, **members: Any) -> Record:
+        document = documents.from_json(_encode(members))
+        topic = "receivers" if document.kind == "Receiver" else "contracts"
+        key = documents.key(document)
+        value = msgspec.Raw(documents.to_json(document))
+        return self._record(f"handoff.{topic}", key, value, single=True)
+
+    def _days(self, edge: str, moves: int) -> Iterator[Record]:
+        """The figures of an edge of moves, folded to days."""
+        for day in range(self._days_long + 1):
+            since = self.now // DAY_MS * DAY_MS + day * DAY_MS
+            figures = {
+                "kind": "move",
+                "since": utc(since),
+                "until": utc(since + DAY_MS),
+                "counts": {"moves": moves // self._days_long + 1},
+                "lost_fields": {},
+            }
+            yield self._record("handoff.figures", f"{edge}/{since}", figures)
 
     @staticmethod
     def _ends(edge: Edge) -> tuple[str, str, str]:
@@ -110,11 +157,12 @@ class HandoffTraffic:
             backfill=False,
         )
 
-    def handoffs(self, count: int) -> Iterator[Record]:
-        """The records of `count` handoffs, evenly over the days; then on and on at that pace."""
+    def handoffs(self, count: int, after: float = 125.0) -> Iterator[Record]:
+        """The records of `count` handoffs, evenly over the days; then on and on, `after` of them a
+        second."""
         step = max(1, (self._until - self.now) // count)
         for number in itertools.count():
-            self.now += step
+            self.now += step if number < count else max(1, int(1000 / after))
             yield from self._handoff(number)
 
     def _handoff(self, number: int) -> Iterator[Record]:

@@ -6,6 +6,7 @@ hide what happens on the busy ones. Without a crossing the answer is that nobody
 are crossings and nothing is known of them, the answer is no.
 """
 
+import heapq
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from typing import Final, Literal
@@ -14,7 +15,7 @@ from msgspec import Struct, structs
 
 from console.output import number
 from console.render import percent
-from schemas.documents import HandoffContract, Receiver
+from schemas.documents import Receiver
 from schemas.records import Edge
 
 COVERED: Final = 0.95  # what is left are exceptions; one in twenty is seen every day
@@ -91,27 +92,29 @@ class _Traffic:
         self, lacking: Callable[[Edge], float], why: Callable[[Edge, float], str]
     ) -> list[Offender]:
         """The edges that lack the most."""
-        found = [(lacking(edge), edge) for edge in self.edges]
-        found = [pair for pair in found if pair[0] > 0]
-        found.sort(key=lambda pair: (-pair[0], pair[1].workflow, pair[1].from_, pair[1].to))
+        found = ((lack, edge) for edge in self.edges if (lack := lacking(edge)) > 0)
+        most = heapq.nsmallest(
+            WORST, found, key=lambda pair: (-pair[0], pair[1].workflow, pair[1].from_, pair[1].to)
+        )
         return [
             Offender(edge.kind, edge.workflow, edge.from_, edge.to, why(edge, lack))
-            for lack, edge in found[:WORST]
+            for lack, edge in most
         ]
 
 
 def audit(
     edges: Iterable[Edge],
-    contracts: Iterable[HandoffContract],
+    active: int,
     receivers: Iterable[Receiver],
     today: date,
 ) -> Audit:
-    """Answer the six questions. `today` (UTC) decides which owners are in force."""
+    """Answer the six questions. `active` counts the contracts in force. `today` (UTC) decides which
+    owners are."""
     traffic = _Traffic(edges)
     answers: list[AuditAnswer] = [
         _known_format(traffic),
         _carried(traffic),
-        _named_owner(traffic, list(contracts), list(receivers), today),
+        _named_owner(traffic, active, list(receivers), today),
         _visible_stalls(traffic),
         _mapped(traffic),
         _structured(traffic),
@@ -263,7 +266,7 @@ def _carried(traffic: _Traffic) -> AuditAnswer:
 
 
 def _named_owner(
-    traffic: _Traffic, contracts: list[HandoffContract], receivers: list[Receiver], today: date
+    traffic: _Traffic, active: int, receivers: list[Receiver], today: date
 ) -> AuditAnswer:
     owned = traffic.sum("owned")
     share = traffic.share(owned)
@@ -271,7 +274,6 @@ def _named_owner(
     named = {edge.to for edge in traffic.handoffs}
     there = {each.id: each for each in receivers}
     nobodys = sorted(each for each in named if not _is_owned(there.get(each), today))
-    active = sum(each.status == "active" for each in contracts)
     evidence = f"{owned:,} of {traffic.crossings:,} crossings had a named owner ({percent(share)})"
     if nobodys:
         listed = ", ".join(nobodys[:WORST]) + (" and others" if len(nobodys) > WORST else "")

@@ -6,7 +6,7 @@ import pytest
 
 from console.audit import Audit, AuditAnswer, audit
 from console.commands.audit import escaped, page
-from schemas.documents import HandoffContract, Receiver, parse
+from schemas.documents import Receiver, parse
 from schemas.records import Edge
 from tests.edges import handoff, move
 
@@ -25,8 +25,7 @@ DESK = receiver("desk")
 
 
 def of(*edges: Edge, receivers: tuple[Receiver, ...] = (DESK,)) -> Audit:
-    contracts: tuple[HandoffContract, ...] = ()
-    return audit(edges, contracts, receivers, TODAY)
+    return audit(edges, 0, receivers, TODAY)
 
 
 def answers(*edges: Edge, receivers: tuple[Receiver, ...] = (DESK,)) -> list[str]:

@@ -1,6 +1,7 @@
 """`handoff tail` while its broker is away, comes back, or comes back with another log."""
 
 import signal
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -99,6 +100,14 @@ class QuietClient:
             self.now += timeout
             raise given
         return SimpleNamespace(topics={topic: SimpleNamespace(error=given)})
+
+
+@pytest.fixture(autouse=True)
+def ended_alone() -> Iterator[None]:
+    """The signal that ends a command ends no other test: what it leaves ignored is put back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 SILENT = KafkaException(KafkaError(KafkaError._TRANSPORT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 
 import pytest
@@ -124,6 +125,20 @@ def test_who_begins_to_watch_is_told_what_changed_since_the_page_was_made() -> N
     large = here.place().partition(".")[0] + "." + "9" * 5000
     for since in (other.place(), "", "nonsense", large):
         assert '"patterns"' in asyncio.run(told(here, since))
+
+
+def test_all_who_watch_ask_for_twenty_pages_a_second_at_most() -> None:
+    async def gaps(watchers: Watchers, number: int) -> list[int]:
+        streams = [watchers.messages() for _ in range(number)]
+        try:
+            told = [await anext(each) for each in streams]
+        finally:
+            for each in streams:
+                await each.aclose()
+        return [json.loads(each.partition("data: ")[2])["gap"] for each in told]
+
+    assert asyncio.run(gaps(Watchers(Changes()), 3)) == [2100] * 3  # milliseconds
+    assert asyncio.run(gaps(Watchers(Changes()), 200))[-1] == 10_000
 
 
 @given(st.integers(0, 60), st.integers(1, 60 * 24))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import apsw
 import pytest
 from pydantic import SecretStr
 from ruamel.yaml import YAML
@@ -15,6 +16,9 @@ from console.lines import Line
 from schemas.flow import Record
 from tests.read_model import MINUTE, START, published
 from tests.web_client import Browser, WebSite
+from web import seen
+from web.auth.people import Grant, Person
+from web.model.queries.search import Hit, search
 from web.model.schema import NUMBER
 
 URL = "https://handoffs.example.com"
@@ -133,16 +137,16 @@ def everything(site: WebSite, records: list[Record]) -> list[str]:
         for each in records
         if each.topic in NUMBER
     ]
-    seen: list[str] = []
+    reached: list[str] = []
     while todo:
         path = todo.pop()
-        if path in seen:
+        if path in reached:
             continue
-        seen.append(path)
+        reached.append(path)
         if path.startswith("/records/") or "format=" in path:
             continue
         todo += [each for each in adam.get(path).links if each.startswith("/") and each != "/"]
-    return seen
+    return reached
 
 
 @pytest.mark.parametrize("name", ["fred", "sally"])
@@ -186,3 +190,61 @@ def test_who_may_see_all_is_led_to_all(everything: list[str]) -> None:
     assert {"task", "edge", "cause", "contract", "team", "draft", "change"} <= hidden
     assert any(path.startswith("/held/") for path in everything)
     assert any("format=csv" in path for path in everything)
+
+
+def test_the_search_finds_what_is_theirs_behind_what_is_not(site: WebSite) -> None:
+    """Many names of others come before the few that are theirs, which a list of ten would cut."""
+    with site.model.read() as db:
+        fred = Person("fred", (Grant("reader", teams=("farmers",)),), signed_in=True)
+        sees = seen.sees(db, fred)
+        for beginning in ("e-", "h-", "contract/"):
+            theirs = {each.name for each in search(db, beginning, sees)}
+            assert theirs
+            assert not any(HIDDEN in name for name in theirs)
+        assert len({e.name for e in search(db, "e-", sees) if e.kind == "event"}) == 10
+        for each in search(db, "e-")[:10]:
+            assert HIDDEN in each.name  # else this would prove nothing
+
+
+NAMES = ("h", "hidden", "hidden-1", "hidden2-", "shown", "shown-12", "sh", "e-", "e-shown",
+         "h-", "contract/", "receiver/", "edge/", "hidden-desk", "shown-c", "sales")  # fmt: skip
+GRANTS = (
+    (),
+    (Grant("reader", teams=("farmers",)),),
+    (Grant("reader", workflows=("hidden-flow",)),),
+    (Grant("operator", workflows=("sales",), teams=("hidden-senders", "nobody")),),
+    (Grant("reader", teams=("oth*",)), Grant("unmasker", workflows=("sal*",), teams=("shown-*",))),
+    (Grant("reader", workflows=("sales",)), Grant("reader", teams=("others",))),
+)
+
+
+@pytest.mark.parametrize("grants", GRANTS)
+def test_the_search_finds_exactly_what_may_be_read(
+    site: WebSite, grants: tuple[Grant, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same as all there is, asked about one by one."""
+    monkeypatch.setattr("web.model.queries.search.EACH", 1_000)
+    who = Person("somebody", grants, signed_in=True)
+    with site.model.read() as db:
+        sees = seen.sees(db, who)
+        for name in NAMES:
+            assert search(db, name, sees) == [
+                each for each in search(db, name) if _may_see(db, who, each)
+            ], name
+
+
+def _may_see(db: apsw.Connection, who: Person, hit: Hit) -> bool:
+    task, workflow = hit.task_id or hit.name, hit.workflow or ""
+    match hit.kind:
+        case "contract" | "receiver" | "source":
+            return seen.may_read_document(db, who, hit.kind, hit.name)
+        case "pattern":
+            return seen.may_read_cause(db, who, hit.name)
+        case "linked":
+            others = db.execute(
+                "select distinct of_workflow from links where of_task = ? and task_id = ? "
+                "and workflow = ?", (hit.name, task, workflow),
+            ).fetchall()  # fmt: skip
+            both = [(task, workflow), *((hit.name, str(other)) for (other,) in others)]
+            return all(seen.may_read_task(db, who, *each) for each in both)
+    return seen.may_read_task(db, who, task, workflow)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import apsw
+from msgspec import structs
 
 from console.render import Contracts
 from console.shown import shown_of
@@ -107,11 +108,14 @@ class Console:
         return self._watchers
 
     def freshness(self, now: int) -> Freshness | None:
-        """How far the read model is behind; None while it is not built."""
+        """How far the read model is behind, and what keeps it from being written; None while it is
+        not built."""
         try:
             found = self.model.ask(freshness, now=now)
         except NotBuilt:
             return None
+        if self.model.trouble is not None:
+            found = structs.replace(found, problem=self.model.trouble)
         return found if found.as_of is not None else None
 
     def close(self) -> None:

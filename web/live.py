@@ -12,6 +12,10 @@ from web.model.changes import Changed, Changes
 from web.model.statements import KINDS
 
 GAP_MS: Final = 3000  # a browser waits so long before it connects again
+# A page is fetched so long after a change: the answer from before it is remembered for two seconds;
+# and all who watch, however many, ask for at most twenty pages a second.
+GAP_LEAST_MS: Final = 2_100
+GAP_EACH_MS: Final = 50
 QUIET_SECONDS: Final = 20.0  # then a comment is sent, so that nobody in between hangs up
 MOST: Final = 1000
 
@@ -58,5 +62,6 @@ class Watchers:
         return StreamingResponse(self.messages(seen), media_type="text/event-stream")
 
     def _message(self, version: int, kinds: Iterable[str]) -> str:
-        data = json.dumps({"version": version, "kinds": list(kinds)})
+        gap = max(GAP_LEAST_MS, self._number * GAP_EACH_MS)
+        data = json.dumps({"version": version, "kinds": list(kinds), "gap": gap})
         return f"id: {self._name}.{version}\nevent: changed\ndata: {data}\n\n"

@@ -246,7 +246,7 @@ def route(path: str, page: Page, *, methods: Sequence[str] = ("GET",)) -> Route:
             except CursorError as error:
                 return failure(asked, 400, f"{str(error).capitalize()}.")
             except NotBuilt as error:
-                return failure(asked, 503, f"{str(error).capitalize()}.")
+                return failure(asked, 503, _sentence(text.visible(str(error))))
             except CommandError as error:
                 return failure(asked, 503, _sentence(text.visible(error.message)))
             except Exception as error:  # noqa: BLE001  # its text may quote a record

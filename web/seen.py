@@ -13,6 +13,7 @@ from web.auth.guard import Refusal
 from web.auth.people import Person
 from web.model.queries.causes import PATTERN_LANES
 from web.model.queries.map import KnownEdge, known_edge
+from web.model.queries.search import Sees
 from web.model.schema import NUMBER
 
 _TASK = (
@@ -39,6 +40,20 @@ def lanes_of(db: apsw.Connection, person: Person) -> frozenset[int] | None:
     return frozenset(ids)
 
 
+def sees(db: apsw.Connection, person: Person) -> Sees | None:
+    """What a person may read, for the search; None where that is everything."""
+    lanes = lanes_of(db, person)
+    if lanes is None:
+        return None
+    with_teams = db.execute("select id from lanes where from_team <> '' or to_team <> ''")
+    return Sees(
+        lanes,
+        lanes & {id_ for (id_,) in with_teams},
+        lambda workflow: may_read_all(person, workflow),
+        lambda kind, id_: may_read_document(db, person, kind, id_),
+    )
+
+
 def teams_of_task(db: apsw.Connection, task_id: str, workflow: str) -> set[str]:
     """The teams of the handoffs of a task, as far as the read model knows."""
     return {team for both in db.execute(_TASK, (task_id, workflow)) for team in both if team}
@@ -63,20 +78,6 @@ def may_unmask(
     if not named:
         return person.does_all("unmasker", workflow)
     return person.may("unmasker", workflow, *named)
-
-
-def may_read_link(
-    db: apsw.Connection, person: Person, name: str, task_id: str, workflow: str
-) -> bool:
-    """Whether a person may read both tasks: the one that says that it goes on under another name,
-    and the one of that name."""
-    others = db.execute(
-        "select distinct of_workflow from links where of_task = ? and task_id = ? and workflow = ?",
-        (name, task_id, workflow),
-    ).fetchall()
-    return may_read_task(db, person, task_id, workflow) and all(
-        may_read_task(db, person, name, str(other)) for (other,) in others
-    )
 
 
 def may_read_cause(db: apsw.Connection, person: Person, fingerprint: str) -> bool:

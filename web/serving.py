@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from console.folder import temporary
 from processors.runtime.settings import Settings, SettingsError
@@ -53,23 +54,32 @@ def serving(settings: Settings, listening: socket.socket) -> Iterator[Builder]:
             path = stack.enter_context(temporary("handoff-console")) / "console.sqlite"
         console = Console(settings, Model(path), KafkaGate(settings))
         app = build(settings, console)
-        builder = Builder(settings, path, console.changes.note)
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",  # what it says besides is of a server, and not of handoffs
-            access_log=False,
-            proxy_headers=False,  # which address a request came from decides who it may be
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=_END_SECONDS,
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listening],), name="console")
+        builder = Builder(settings, path, console.changes.note, console.model)
         builder.start()
         stack.callback(builder.stop)
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(setattr, server, "should_exit", True)
-        stack.callback(console.changes.end)  # who watches would keep the server from its end
+        stack.enter_context(served(app, listening, console))
         yield builder
+
+
+@contextmanager
+def served(app: ASGIApp, listening: socket.socket, console: Console) -> Iterator[None]:
+    """Answer on a socket with the console's application while the block runs."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",  # what it says besides is of a server, and not of handoffs
+        access_log=False,
+        proxy_headers=False,  # which address a request came from decides who it may be
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_END_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],), name="console")
+    thread.start()
+    try:
+        yield
+    finally:
+        console.changes.end()  # who watches would keep the server from its end
+        server.should_exit = True
+        thread.join()

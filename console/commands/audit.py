@@ -39,7 +39,8 @@ def audit(
     # A recording is judged on the day that it ends.
     days = [edge.last_seen for edge in found.edges] if recording else []
     today = max(days, default=datetime.now(UTC)).astimezone(UTC).date()
-    told = answer(found.edges, found.contracts, found.receivers, today)
+    active = sum(each.status == "active" for each in found.contracts)
+    told = answer(found.edges, active, found.receivers, today)
     with output.ends_cleanly():
         if output_ == "json":
             output.document({"source": found.where, **msgspec.to_builtins(told)})

@@ -1,6 +1,5 @@
 """The rows of figures, of patterns that were closed, of alerts and of silences."""
 
-import json
 from collections.abc import Iterator
 from typing import Final
 
@@ -41,7 +40,7 @@ def figures(record: Record) -> Iterator[Row]:
     found = _figures(record.value)
     edge = key.rpartition("/")[0]
     span = epoch_ms(found.since), epoch_ms(found.until)
-    counted = found.counts.get("moves", 0), json.dumps(found.counts), json.dumps(found.lost_fields)
+    counted = found.counts.get("moves", 0), json_text(found.counts), json_text(found.lost_fields)
     yield Row(to.FIGURES, (key, edge, found.kind, *span, *counted, *place))
 
 
@@ -86,4 +85,4 @@ def silences(record: Record) -> Iterator[Row]:
         return
     found = _silence(record.value)
     span = epoch_ms(found.starts_at), epoch_ms(found.ends_at)
-    yield Row(to.SILENCE, (found.id, json.dumps(found.match), *span, found.by, *place))
+    yield Row(to.SILENCE, (found.id, json_text(found.match), *span, found.by, *place))

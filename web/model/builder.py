@@ -19,9 +19,11 @@ from processors.runtime.settings import Settings
 from schemas.flow import Record
 from topics.catalogue import physical
 from topics.rights import is_refusal
+from web.model.reader import Model
 from web.model.schema import TOPICS
 from web.model.statements import FRESH
 from web.model.store import Partition, Position, Store
+from web.model.trouble import DAMAGED, delete, sentence
 
 log = logging.getLogger("handoff.console")
 
@@ -47,13 +49,20 @@ class _Again(Exception):
 
 class Builder:
     """Keeps the file of a read model up with the topics. `changed` is told the kinds of what
-    changed after each transaction."""
+    changed after each transaction; `model`, where pages are answered from the file, what keeps it
+    from being written."""
 
     def __init__(
-        self, settings: Settings, path: Path, changed: Callable[[Iterable[str]], None]
+        self,
+        settings: Settings,
+        path: Path,
+        changed: Callable[[Iterable[str]], None],
+        model: Model | None = None,
     ) -> None:
         self._settings = settings
         self._path = path
+        self._model = model or Model(path)
+        self._logged: str | None = None
         self._changed = changed
         self._names = {physical(name, settings.topic_prefix): name for name in TOPICS}
         self._stop = threading.Event()
@@ -77,45 +86,62 @@ class Builder:
     def _run(self) -> None:
         store: Store | None = None
         while not self._stop.is_set():
-            problem = None
             try:
                 store = store or Store(self._path)
-                if store.gone():
-                    raise apsw.CantOpenError("the file is gone")
                 self._read(store)
             except _Again:
                 continue
             except KafkaException as error:
-                problem = _sentence(self._settings, error.args[0])
-            except (apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError, apsw.ReadOnlyError):
-                log.warning("%s is gone or cannot be read: it is built again", self._path)
-                if store is not None:
-                    store.close()
+                self._tell(_sentence(self._settings, error.args[0]), store)
+            except (apsw.Error, OSError) as error:
+                self._tell_of_file(store, error)
+                _close(store)
                 store = None
-            except apsw.Error as error:
-                problem = f"the read model {self._path} cannot be written: {error}"
             except Exception:
                 log.exception("the read model stopped reading, and begins again")
-                problem = "the read model stopped on an error of its own; see the log"
-            if problem is not None:
-                log.warning("%s", problem)
-                self._tell(store, problem)
+                self._tell("the read model stopped on an error of its own; see the log", store)
             self._stop.wait(_PAUSE_SECONDS)
-        if store is not None:
-            store.close()
+        _close(store)
 
-    def _tell(self, store: Store | None, problem: str) -> None:
-        if store is not None:
+    def _tell_of_file(self, store: Store | None, error: Exception) -> None:
+        """Say what is wrong with the file. A damaged one is deleted, and begun anew."""
+        if store is not None and store.gone():
+            log.warning("the read model %s is gone: it is built again", self._path)
+        elif isinstance(error, DAMAGED):
+            log.warning("the read model %s is damaged (%s): it is built anew", self._path, error)
             try:
-                if store.problem(problem):
-                    self._changed([FRESH])
+                delete(self._path)
+            except OSError as refused:
+                self._tell(sentence(self._path, refused))
+        else:
+            self._tell(sentence(self._path, error))
+
+    def _tell(self, problem: str, store: Store | None = None) -> None:
+        """Note what keeps the topics from being read: in the file, or where it is the file that
+        cannot be written, beside it."""
+        if problem != self._logged:
+            log.warning("%s", problem)
+        new, self._logged = problem != self._logged, problem
+        if store is None:
+            self._model.trouble = problem
+        else:
+            try:
+                store.problem(problem)
             except apsw.Error:
-                log.warning("that cannot be noted in %s either", self._path)
+                self._model.trouble = problem
+        if new:
+            self._changed([FRESH])
+
+    def _fine(self) -> bool:
+        """All is well again. Returns whether something was not."""
+        known, self._logged, self._model.trouble = self._logged, None, None
+        return known is not None
 
     def _read(self, store: Store) -> None:
         consumer = clients.reader(self._settings)
+        changed, fine = self._changed, self._fine
         try:
-            _Reading(consumer, store, self._names, self._changed, self._caught_up, self._stop).run()
+            _Reading(consumer, store, self._names, changed, fine, self._caught_up, self._stop).run()
         finally:
             clients.close(consumer.close, "the reader of the read model")
 
@@ -129,11 +155,14 @@ class _Reading:
         store: Store,
         names: dict[str, str],
         changed: Callable[[Iterable[str]], None],
+        fine: Callable[[], bool],
         caught_up: threading.Event,
         stop: threading.Event,
     ) -> None:
         self._consumer, self._store, self._names = consumer, store, names
-        self._changed, self._caught_up, self._stop = changed, caught_up, stop
+        self._changed, self._fine = changed, fine
+        self._caught_up, self._stop = caught_up, stop
+        self._written = False  # since this assignment began
         self._positions: dict[Partition, Position] = {}
         self._waiting: set[Partition] = set()
 
@@ -142,21 +171,21 @@ class _Reading:
         partitions = self._partitions()
         self._begin(partitions)
         now = time.monotonic()
-        looked, swept = now, now
-        self._seen()
-        seen = now
+        looked, swept, seen = now, now, -_SEEN_SECONDS
         while not self._stop.is_set():
             messages = self._consumer.consume(BATCH, POLL_SECONDS)
             self._take(messages)
             now = time.monotonic()
             if self._store.gone():
                 raise apsw.CantOpenError("the file is gone")
-            heard = bool(messages)
+            # Where there is something to read, nothing is known to be well before it is written.
+            heard = bool(messages) or (seen < 0 and not self._waiting)
             if now - looked >= _LOOK_SECONDS:
                 looked, heard = now, True
                 if self._partitions() != partitions:
                     raise _Again
-            if heard and now - seen >= _SEEN_SECONDS:
+            well = self._written or not self._waiting
+            if heard and well and now - seen >= _SEEN_SECONDS:
                 seen = now
                 self._seen()
             if now - swept >= _SWEEP_SECONDS:
@@ -166,7 +195,8 @@ class _Reading:
 
     def _seen(self) -> None:
         """The broker has just answered: what is known is of this moment."""
-        if self._store.seen(int(time.time() * 1000)):
+        noted = self._store.seen(int(time.time() * 1000))
+        if self._fine() or noted:
             self._changed([FRESH])
 
     def _partitions(self) -> set[Partition]:
@@ -237,6 +267,7 @@ class _Reading:
         if records or moved:
             self._positions |= moved
             kinds = self._store.write(records, touched)
+            self._written = self._written or bool(records)
             self._changed(kinds)
         self._told()
 
@@ -248,6 +279,14 @@ class _Reading:
     def _told(self) -> None:
         if not self._waiting:
             self._caught_up.set()
+
+
+def _close(store: Store | None) -> None:
+    if store is not None:
+        try:
+            store.close()
+        except apsw.Error:
+            log.info("%s could not be closed in order", store.path)
 
 
 def _record(topic: str, message: Any) -> Record:

@@ -1,8 +1,9 @@
 """What the rows of several topics have in common. Pure."""
 
-import json
 from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from schemas.flow import Record
 from schemas.records import MAX_NAME_BYTES
@@ -79,4 +80,4 @@ def millionths(share: float | None) -> int | None:
 
 
 def json_text(found: Any) -> str:
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    return msgspec.json.encode(found).decode()

@@ -326,11 +326,20 @@ def _less(row: str) -> str:
     )
 
 
+# The figures that a handoff can change within its cell.
+_CHANGING: Final = {name: text for name, text in _FIGURES.items() if name not in ("begun", "owned")}
+
+
+def _counts_otherwise() -> str:
+    """Whether the new row counts otherwise than the old one: the signal `sent` changes nothing."""
+    old, new = (", ".join(_of(row, text) for text in _CHANGING.values()) for row in ("old", "new"))
+    return f"({old}) is not ({new})"
+
+
 def _changed() -> str:
     changed = ", ".join(
         f"{name} = {name} + ({_of('new', text)}) - ({_of('old', text)})"
-        for name, text in _FIGURES.items()
-        if name not in ("begun", "owned")
+        for name, text in _CHANGING.items()
     )
     return _each_unit(f"update sums set {changed} where {_HANDOFF_CELL.replace('{row}', 'new')};")
 
@@ -360,7 +369,9 @@ def _triggers() -> str:
     )
     made = {
         "handoffs_more after insert on handoffs": f"{_more('new')} {more_latency}",
-        f"handoffs_same after update on handoffs when {same}": _changed(),
+        f"handoffs_same after update on handoffs when {same} and {_counts_otherwise()}": (
+            _changed()
+        ),
         f"handoffs_moved after update on handoffs when not ({same})": (
             f"{_less('old')} {_more('new')}"
         ),

@@ -2,16 +2,20 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import apsw
 
 from schemas.flow import Record
+from web.model import statements as to
 from web.model.apply import apply
 from web.model.parts import Unreadable
 from web.model.schema import NUMBER, TABLES, TRIGGERS, VERSION
+from web.model.statements import Row
+from web.model.trouble import DAMAGED, delete
 
 log = logging.getLogger("handoff.console")
 
@@ -24,6 +28,8 @@ SAID_DAYS: Final = 8
 DAYS: Final = 32
 FIGURES_DAYS: Final = 400
 _SWEPT: Final = 2_000  # rows of a table that one sweep deletes
+BUSY_MS: Final = 10_000  # waited for another process that writes
+_LANES: Final = 20_000  # that are remembered as written
 
 
 class Position(NamedTuple):
@@ -36,30 +42,61 @@ class Position(NamedTuple):
 class Store:
     """The writer's connection. One thread uses it.
 
-    A file of another schema version, or one that SQLite cannot read, is made anew.
+    A file of another schema version, or one that SQLite cannot read, is made anew. Where that
+    cannot be, an error of apsw or an OSError is raised, and `trouble.sentence` says what to do.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._open_or_rebuild()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_or_rebuild(self) -> None:
+        try:
             self._open()
-            fits = self._version() == VERSION
-        except (apsw.NotADBError, apsw.CorruptError):
-            fits = False
-        if not fits:
+            version = self._version()
+            damage = None if version is None else self._damage()
+        except DAMAGED as error:
+            version, damage = None, str(error)
+        if damage is not None:
+            log.warning("the read model %s is damaged (%s): it is built anew", self.path, damage)
+        elif version not in (None, VERSION):
+            log.info("the read model %s is of another version: it is built anew", self.path)
+        if version != VERSION or damage is not None:
             self.rebuild()
 
     def _open(self) -> None:
         self.db = apsw.Connection(str(self.path))
-        self.db.set_busy_timeout(10_000)
+        self.db.set_busy_timeout(BUSY_MS)
         # What a power cut takes is read again, so no commit waits for the disk.
         self.db.execute(
             "pragma journal_mode = wal; pragma synchronous = normal; "
-            "pragma journal_size_limit = 67108864; pragma cache_size = -65536; "
-            "pragma temp_store = memory;"
+            "pragma journal_size_limit = 67108864; pragma wal_autocheckpoint = 8192; "
+            "pragma cache_size = -65536; pragma temp_store = memory;"
         )
         self._file = _identity(self.path)
+        self._lanes: set[Row] = set()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing. On a full disk SQLite has rolled back already."""
+        self.db.execute("begin immediate")
+        try:
+            yield
+            self.db.execute("commit")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("rollback")
+            raise
+
+    def _damage(self) -> str | None:
+        """What is wrong with the pages of the file; None where nothing is found."""
+        found = str(self.db.execute("pragma quick_check(1)").get)
+        return None if found == "ok" else " ".join(found.split())
 
     def _version(self) -> int | None:
         found = self.db.execute("pragma user_version").get
@@ -67,12 +104,10 @@ class Store:
 
     def rebuild(self) -> None:
         """Begin again with an empty file: everything is to be read from the beginning."""
-        if hasattr(self, "db"):
-            self.db.close()
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        self.close()
+        delete(self.path)
         self._open()
-        with self.db:
+        with self._transaction():
             self.db.execute(TABLES)
             self.db.execute(TRIGGERS)
             self.db.execute(f"pragma user_version = {VERSION}")
@@ -99,7 +134,8 @@ class Store:
         unreadable: dict[Partition, int] = {}
         last: dict[Partition, int] = {}
         execute = self.db.execute
-        with self.db:
+        lanes = set(self._lanes)  # what is rolled back is not remembered
+        with self._transaction():
             for record in records:
                 here = record.topic, record.partition
                 last[here] = record.timestamp
@@ -109,9 +145,13 @@ class Store:
                     unreadable[here] = unreadable.get(here, 0) + 1
                     log.info("%s[%d]@%d is left out: %s", *here, record.offset, error)
                     continue
-                for statement, values in rows:
-                    execute(statement.sql, values)
-                    kinds.add(statement.kind)
+                for row in rows:
+                    if row.statement is to.LANE:
+                        if row in lanes:
+                            continue
+                        lanes.add(row)
+                    execute(row.statement.sql, row.values)
+                    kinds.add(row.statement.kind)
             for here, position in positions.items():
                 execute(
                     "insert into positions values (?1, ?2, ?3, ?4, ?5, ?6) "
@@ -120,12 +160,13 @@ class Store:
                     "unreadable = unreadable + excluded.unreadable",
                     (NUMBER[here[0]], here[1], *position, last.get(here), unreadable.get(here, 0)),
                 )
+        self._lanes = lanes if len(lanes) <= _LANES else set()
         return frozenset(kinds)
 
     def seen(self, now: int) -> bool:
         """Note that the topics were looked at now (epoch ms), and that nothing is wrong. Returns
         whether something was."""
-        with self.db:
+        with self._transaction():
             self.db.execute("insert or replace into meta values ('as_of', ?)", (str(now),))
             gone = self._delete("delete from meta where name = 'problem'")
         return gone > 0
@@ -133,7 +174,7 @@ class Store:
     def problem(self, sentence: str) -> bool:
         """Note what keeps the topics from being read. Returns whether that is new."""
         known = self.db.execute("select content from meta where name = 'problem'").get
-        with self.db:
+        with self._transaction():
             self.db.execute("insert or replace into meta values ('problem', ?)", (sentence,))
         return bool(known != sentence)
 
@@ -142,7 +183,7 @@ class Store:
         where that is not 0, there may be more."""
         gone = 0
         said, rest = now - SAID_DAYS * DAY_MS, now - DAYS * DAY_MS
-        with self.db:
+        with self._transaction():
             for topic, number in NUMBER.items():
                 gone += self._sweep_events(number, said if topic in SAID else rest)
             for table, key in (
@@ -203,7 +244,9 @@ class Store:
 
     def close(self) -> None:
         """Give the file back."""
-        self.db.close()
+        db = getattr(self, "db", None)  # none where the file could not be opened
+        if db is not None:
+            db.close(True)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

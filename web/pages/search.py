@@ -2,11 +2,9 @@
 
 from typing import Final
 
-import apsw
 from starlette.responses import Response
 
 from web import seen
-from web.auth.people import Person
 from web.model.queries import search
 from web.model.queries.search import Hit
 from web.page import Asked, render, route, see
@@ -25,13 +23,20 @@ _WORDS: Final = {
     "pattern": "cause",
 }
 
+_NOTE: Final = (
+    f"Of what begins so, the first {search.LOOKED:,} names of a kind are looked through for what "
+    "is yours to see. Write more of the name to find others."
+)
+
 
 def page(asked: Asked) -> Response:
     """`/search?q=...`. One task that has exactly that name is opened at once."""
     text = asked.query("q").strip()
-    everything = asked.console.model.ask(search.search, text)
-    with asked.console.model.read() as db:
-        found = [each for each in everything if _may_see(db, asked.person, each)]
+    if asked.person.everywhere:
+        found = asked.console.model.ask(search.search, text)
+    else:
+        with asked.console.model.read() as db:
+            found = search.search(db, text, seen.sees(db, asked.person))
     exact = [each for each in found if each.exact]
     if len(exact) == 1 and exact[0].kind == "task" and asked.query("format") != "csv":
         return see(_url(exact[0]))
@@ -53,24 +58,12 @@ def page(asked: Asked) -> Response:
         if text
         else "Look for the id of a task, a handoff or an event, under any of its names, for a "
         "contract, or for a receiver.",
+        notes=[] if asked.person.everywhere else [_NOTE],
     )
     return render(asked, "search.html", "Search", tables=[table], here="", text=text)
 
 
 ROUTES: Final = (route("/search", page),)
-
-
-def _may_see(db: apsw.Connection, person: Person, hit: Hit) -> bool:
-    if person.everywhere:
-        return True
-    match hit.kind:
-        case "contract" | "receiver" | "source":
-            return seen.may_read_document(db, person, hit.kind, hit.name)
-        case "pattern":
-            return seen.may_read_cause(db, person, hit.name)
-        case "linked":  # the name that was found, and the one that says so
-            return seen.may_read_link(db, person, hit.name, hit.task_id or "", hit.workflow or "")
-    return seen.may_read_task(db, person, hit.task_id or hit.name, hit.workflow or "")
 
 
 def _url(hit: Hit) -> str:

@@ -12,9 +12,10 @@
   const status = document.getElementById("live");
   if (!status || kinds.size === 0 || !window.EventSource) return;
 
-  // Milliseconds after a change before the page is fetched: the server may give the answer from
-  // before it for two seconds. What changes in between is fetched with it.
-  const GAP = 2100;
+  // Milliseconds after a change before the page is fetched, as the server says: it may give the
+  // answer from before for two seconds, and the more watch, the later each asks. What changes in
+  // between is fetched with it.
+  let gap = 2100;
   let timer = null;
   let wanted = false;
 
@@ -27,6 +28,7 @@
   source.addEventListener("error", () => say("Not live: the connection is being made again."));
   source.addEventListener("changed", (event) => {
     const told = JSON.parse(event.data);
+    gap = told.gap;
     if (told.kinds.some((kind) => kinds.has(kind) || kind === "fresh")) soon();
   });
   window.addEventListener("pagehide", () => source.close());
@@ -48,7 +50,7 @@
   function soon() {
     wanted = true;
     if (timer !== null || document.hidden) return;
-    timer = setTimeout(fetchAgain, GAP + Math.random() * 300);
+    timer = setTimeout(fetchAgain, gap + Math.random() * 300);
   }
 
   async function fetchAgain() {

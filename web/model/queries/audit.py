@@ -1,6 +1,7 @@
 """The six questions of `handoff audit`, and three measures of how handoffs go, from the model."""
 
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import apsw
@@ -59,24 +60,28 @@ def audit(
             {"workflow": filters.workflow},
         )
     ]
-    contracts: list[documents.HandoffContract] = []
-    receivers: list[documents.Receiver] = []
-    for (text,) in db.execute(
-        "select document from registry where topic in (?, ?)",
-        (NUMBER["handoff.contracts"], NUMBER["handoff.receivers"]),
-    ):
-        match documents.from_json(text.encode()):
-            case documents.HandoffContract() as contract:
-                if filters.workflow in (None, contract.workflow):
-                    contracts.append(contract)
-            case documents.Receiver() as receiver:
-                receivers.append(receiver)
+    active = db.execute(
+        "select count(*) from registry where topic = :topic and status = 'active' "
+        "and (:workflow is null or workflow = :workflow)",
+        {"topic": NUMBER["handoff.contracts"], "workflow": filters.workflow},
+    ).get
+    found = db.execute(
+        "select document from registry where topic = ?", (NUMBER["handoff.receivers"],)
+    )
+    receivers = [_receiver(text) for (text,) in found]
     today: date = utc(now).date()
     return AuditPage(
-        six.audit(edges, contracts, receivers, today),
+        six.audit(edges, active, receivers, today),
         _measures(db, filters, filters.span(now)),
         before or earlier_measures(db, filters, now),
     )
+
+
+@lru_cache(maxsize=2048)
+def _receiver(text: str) -> documents.Receiver:
+    found = documents.from_json(text.encode())
+    assert isinstance(found, documents.Receiver)
+    return found
 
 
 def earlier_measures(db: apsw.Connection, filters: Filters, now: int) -> Measures:

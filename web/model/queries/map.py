@@ -1,5 +1,6 @@
 """The map: what was observed between stages, and between stages and receivers, in a range."""
 
+import heapq
 from typing import Any, Final
 
 import apsw
@@ -158,8 +159,7 @@ def map_(
     if not (filters.receiver or filters.team or filters.owner or filters.contract):
         moves = _moves(db, filters, now)
         order += [(_in_range(row, span), "move", edge) for edge, row in moves.items()]
-    order.sort(key=lambda each: (-each[0], *each[1:]))
-    shown = order[:limit]
+    shown = heapq.nsmallest(limit, order, key=lambda each: (-each[0], each[1:]))
     was = (before or earlier(db, filters, now)).figures
     lost = lost_by_edge(db, filters, span)
     found = []

@@ -1,5 +1,6 @@
 """What is wrong now, and what got worst in the range against the one before."""
 
+import heapq
 from typing import Any, Final
 
 import apsw
@@ -32,6 +33,7 @@ from web.model.queries.ranges import (
 ENOUGH: Final = 5  # handoffs in each range, for a change to say anything
 _SHOWN: Final = 10
 _NOTABLE: Final = 0.005  # a smaller change of a share is none
+_SHARES: Final = ("late", "returned", "rejected", "lost", "fidelity")
 
 
 class Worse(Struct, frozen=True):
@@ -168,13 +170,14 @@ def worst(db: apsw.Connection, filters: Filters, now: int, before: Earlier) -> l
         old = before.figures.get(edge)
         if old is None or min(figures[0], old[0]) < ENOUGH:
             continue
-        now_, was = _shares(figures, lost.get(edge, 0)), _shares(old, before.lost.get(edge, 0))
-        for measure in now_.keys() & was.keys():
-            change = now_[measure] - was[measure]
-            worse = -change if measure == "fidelity" else change
+        shares = _shares(figures, lost.get(edge, 0)), _shares(old, before.lost.get(edge, 0))
+        for measure, now_, was in zip(_SHARES, *shares, strict=True):
+            if now_ is None or was is None:
+                continue
+            worse = was - now_ if measure == "fidelity" else now_ - was
             if worse > _NOTABLE:
-                found.append((worse * figures[0], edge, measure, now_[measure], was[measure]))
-    found.sort(key=lambda each: (-each[0], each[1:3]))
+                found.append((worse * figures[0], edge, measure, now_, was))
+    most = heapq.nsmallest(_SHOWN, found, key=lambda each: (-each[0], each[1:3]))
     return [
         Worse(
             edge_key(*edge),
@@ -185,19 +188,17 @@ def worst(db: apsw.Connection, filters: Filters, now: int, before: Earlier) -> l
             here[edge][0],
             filters.but(workflow=edge[0], receiver=edge[2]),
         )
-        for _, edge, measure, share, share_before in found[:_SHOWN]
+        for _, edge, measure, share, share_before in most
     ]
 
 
-def _shares(figures: list[int], lost: int) -> dict[str, float]:
-    """The measures of an edge, from the figures `COUNTED`."""
+def _shares(figures: list[int], lost: int) -> tuple[float | None, ...]:
+    """The measures `_SHARES` of an edge, from the figures `COUNTED`."""
     begun, judged, fidelity, late, returned, rejected = figures
-    found = {
-        "late": late / begun,
-        "returned": returned / begun,
-        "rejected": rejected / begun,
-        "lost": lost / begun,
-    }
-    if judged:
-        found["fidelity"] = fidelity / judged / 1_000_000
-    return found
+    return (
+        late / begun,
+        returned / begun,
+        rejected / begun,
+        lost / begun,
+        fidelity / judged / 1_000_000 if judged else None,
+    )
