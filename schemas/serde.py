@@ -288,18 +288,27 @@ def encode(record: msgspec.Struct) -> bytes:
 
 def headers(record: msgspec.Struct) -> Headers:
     """The headers of a published record, before those that come from its input."""
-    found = [*_SCHEMA_HEADERS[type(record)]]
-    if type(record) is Pattern:
-        found.append(("handoff-kind", record.kind.encode()))
-        found.append(("handoff-severity", record.severity.encode()))
-        found.append(("handoff-status", record.status.encode()))
-    elif type(record) is DeadLetter:
-        found += _why(record)
-    elif type(record) is Violation:
-        found.append(("handoff-kind", record.kind.encode()))
-        found.append(("handoff-severity", record.severity.encode()))
-        found.append(("handoff-contract", (record.contract or "").encode()))
+    kind = type(record)
+    found = [*_SCHEMA_HEADERS[kind]]
+    if kind in _OWN_HEADERS:
+        found += _OWN_HEADERS[kind](record)
     return found
+
+
+def _of_pattern(pattern: Pattern) -> Headers:
+    return [
+        ("handoff-kind", pattern.kind.encode()),
+        ("handoff-severity", pattern.severity.encode()),
+        ("handoff-status", pattern.status.encode()),
+    ]
+
+
+def _of_violation(violation: Violation) -> Headers:
+    return [
+        ("handoff-kind", violation.kind.encode()),
+        ("handoff-severity", violation.severity.encode()),
+        ("handoff-contract", (violation.contract or "").encode()),
+    ]
 
 
 def dead_letter(record: Record, error: Exception) -> Output:
@@ -345,6 +354,14 @@ def _why(letter: DeadLetter) -> Headers:
         "offset": str(letter.offset),
     }
     return [(f"__streams.errors.{name}", text.encode()) for name, text in found.items()]
+
+
+# What the headers of a record say beside its schema, where they say anything.
+_OWN_HEADERS: dict[type[msgspec.Struct], Callable[[Any], Headers]] = {
+    Pattern: _of_pattern,
+    Violation: _of_violation,
+    DeadLetter: _why,
+}
 
 
 def stack(found: TracebackType | None) -> str:
