@@ -69,6 +69,8 @@ class Field(Struct, frozen=True, gc=False):
 
     `starts` are the first bytes that a raw value of the declared types may have, `accepts` tells
     whether it really has the declared type or schema, None where the first byte says it all.
+    `sure` are first two bytes of values that are as asked under the field's own name, whatever
+    follows: of the declared type, and neither empty nor a placeholder.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Field(Struct, frozen=True, gc=False):
     required: bool
     weight: float
     starts: bytes
+    sure: frozenset[bytes]
     accepts: Callable[[bytes], bool] | None
     translate: dict[str, bytes] | None  # the sender's text -> the receiver's JSON
     terms: frozenset[bytes]  # the receiver's terms, as canonical JSON
@@ -370,6 +373,7 @@ def _undeclared(name: str) -> Field:
         required=False,
         weight=0,
         starts=_ANY,
+        sure=frozenset(),
         accepts=None,
         translate=None,
         terms=frozenset(),
@@ -395,15 +399,19 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
     same_as = field.same_as or _implied(field)
     tops = dict.fromkeys([p.name for p in read] + [p.top for p in read])
     placeholders -= {_as_placeholder(term) for term in _terms(field)}
+    placeholder_starts = _text_starts(placeholders)
+    plain = translate is None and read[0].name == read[0].top == field.name
+    starts, accepts = _starts(field), _acceptance(field)
     return Field(
         name=field.name,
         paths=tuple(read),
-        plain=translate is None and read[0].name == read[0].top == field.name,
+        plain=plain,
         tops=tuple(tops),
         required=field.required,
         weight=field.weight,
-        starts=_starts(field),
-        accepts=_acceptance(field),
+        starts=starts,
+        sure=_sure(starts, placeholder_starts) if plain and accepts is None else frozenset(),
+        accepts=accepts,
         translate=translate,
         terms=terms,
         rebuild=field.rebuild.allowed,
@@ -411,7 +419,7 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
         unambiguous=field.rebuild.pick == "unambiguous",
         stable=field.stable,
         placeholders=placeholders,
-        placeholder_starts=_text_starts(placeholders),
+        placeholder_starts=placeholder_starts,
         key=readers.reader(same_as, field.region),
         words=words(same_as, field.region),
         folded=same_as == "text",
@@ -466,6 +474,15 @@ _ANY = b"".join(_STARTS.values())
 
 def _starts(field: ContractField) -> bytes:
     return b"".join(_STARTS[type_] for type_ in field.type) if field.type else _ANY
+
+
+def _sure(starts: bytes, placeholder_starts: frozenset[int]) -> frozenset[bytes]:
+    """What values begin with that hold something, begin as one should, and are no placeholder."""
+    return frozenset(
+        two
+        for two in values.HOLDING
+        if two[0] in starts and not (two[0] == _QUOTE and two[1] in placeholder_starts)
+    )
 
 
 def _acceptance(field: ContractField) -> Callable[[bytes], bool] | None:

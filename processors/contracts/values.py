@@ -8,6 +8,7 @@ equal to nothing but the same bytes, and it leads nowhere.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
+from itertools import product
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -51,6 +52,8 @@ _HELD |= {
     b'"' + bytes([byte]): "string" for byte in range(0x21, 0x80) if byte not in _QUOTE_OR_BACKSLASH
 }
 
+# First two bytes of values that hold something, whatever follows.
+HOLDING = frozenset(_HELD) | {bytes(two) for two in product(_DIGITS, b"0123456789.eE")}
 _first_two = itemgetter(slice(2))
 
 

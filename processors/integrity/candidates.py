@@ -8,7 +8,7 @@ copy of a longer one.
 """
 
 from collections.abc import Iterable, KeysView, Sequence
-from itertools import islice
+from itertools import islice, repeat
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -271,18 +271,26 @@ def said_by(event: TaskEvent, field: Field) -> bytes | None:
     return None
 
 
-def _by_name(events: Iterable[Remembered]) -> dict[str, list[Remembered]]:
-    """The events that say something under each name."""
-    found: dict[str, list[Remembered]] = {}
+def _alone(events: Iterable[Remembered]) -> dict[str, tuple[bytes, EventRef] | None]:
+    """What events say under each name, and the latest that does; None where not all say the same
+    bytes, or an output did not say it."""
+    found: dict[str, tuple[bytes, EventRef] | None] = {}
+    said: dict[str, tuple[bytes, EventRef] | None]
     for event in events:
-        if type(event) is TaskEvent:
-            for name in event.context if not event.large else (*event.context, *event.large):
-                if name in found:
-                    found[name].append(event)
-                else:
-                    found[name] = [event]
-        else:
-            found.setdefault(event.name, []).append(event)  # type: ignore[union-attr]
+        if isinstance(event, Alias):
+            found[event.name] = None
+            continue
+        context = event.context
+        said = dict(zip(context, zip(context.values(), repeat(event.ref)), strict=False))
+        for name in found.keys() & said.keys():
+            before, now = found[name], said[name]
+            if before is None or now is None or before[0] != now[0]:
+                said[name] = None
+            elif before[1].occurred_at > now[1].occurred_at:
+                said[name] = before
+        found.update(said)
+        if event.large:
+            found.update(dict.fromkeys(event.large))
     return found
 
 
@@ -301,7 +309,7 @@ class Search(Struct, gc=False):
     cache: dict[int | str, Candidates] | None = None
     gone: Sequence[tuple[str, bytes]] = ()
     classified: Classified | None = None
-    _saying: dict[str, list[Remembered]] | None = None
+    _alone: dict[str, tuple[bytes, EventRef] | None] | None = None
 
     def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:
         """What the task holds for a field; None for nothing."""
@@ -336,24 +344,18 @@ class Search(Struct, gc=False):
             one = held.best
             alone = len(held.fit) == len(held.said) == 1 and not held.unfit
             return one.ref if alone and one is not None and one.value == value else None
-        saying = self._saying
-        if saying is None:
-            saying = self._saying = _by_name(self.events)
+        said = self._alone
+        if said is None:
+            said = self._alone = _alone(self.events)
         name = field.name
         if len(field.tops) > 1:
             for top in field.tops:
-                if top != name and top in saying:
+                if top != name and top in said:
                     return None
-        said = saying.get(name)
-        if said is None:
+        if name not in said:
             return otherwise
-        ref = None
-        for event in said:
-            if type(event) is not TaskEvent or event.context.get(name) != value:
-                return None
-            if ref is None or ref.occurred_at <= event.ref.occurred_at:
-                ref = event.ref
-        return ref
+        one_said = said[name]
+        return one_said[1] if one_said is not None and one_said[0] == value else None
 
     def forgot(self, field: Field) -> bool:
         """Whether the task may have held a value for a field, and has forgotten it."""
