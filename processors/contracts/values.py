@@ -5,7 +5,7 @@ Such a value is passed on like any other; where it would have to be read, it is 
 equal to nothing but the same bytes, and it leads nowhere.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from itertools import product
@@ -103,11 +103,16 @@ def held_type(value: bytes) -> str:
 
 def held_types(values: Sequence[bytes]) -> tuple[str, ...]:
     """The `held_type` of each value."""
-    found = list(map(_HELD.get, map(_first_two, values)))
+    found = told_types(values)
     while None in found:
         place = found.index(None)
         found[place] = held_type(values[place])
     return tuple(found)  # type: ignore[arg-type]
+
+
+def told_types(values: Iterable[bytes]) -> list[str | None]:
+    """The type of each value that tells by its first two bytes, None for the others."""
+    return list(map(_HELD.get, map(_first_two, values)))
 
 
 def is_empty(value: bytes) -> bool:
