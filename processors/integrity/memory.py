@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.classified import Classified
+from processors.integrity.alone import Alone
 from processors.integrity.candidates import Candidates, Search
 from processors.integrity.context import Carried, carry
 from processors.integrity.digests import add_name
@@ -53,7 +54,7 @@ class Memory(Struct, gc=False):
     lost: bytes
     classified: Classified
     gone: tuple[tuple[str, bytes], ...]
-    _searched: dict[int | str, Candidates]
+    _searched: dict[int | str, Candidates | Alone]
     _secrets: TaskSecrets | None
     _named: set[str] | None  # at least the names that it holds values of, once they were counted
     _linked: bool  # whether any of it came from other tasks

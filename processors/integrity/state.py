@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts.spelling import folded
+from processors.integrity.alone import Alone
 from processors.integrity.candidates import Candidates
 from processors.integrity.events import EventRef, Remembered, length
 from processors.integrity.secrets import TaskSecrets
@@ -296,7 +297,7 @@ class Task(Struct, gc=False):
     size: int = 0
     names: int = 0
     lost: bytes = b""
-    searched: dict[int | str, Candidates] | None = None
+    searched: dict[int | str, Candidates | Alone] | None = None
     secrets: TaskSecrets | None = None
     named: set[str] | None = None
     hops: int = 0
