@@ -456,6 +456,8 @@ class Memory(Struct, gc=False):
         for them these events stay.
         """
         most, largest = self.limits.fields, self.limits.state_bytes
+        if not (self.size > largest or self.names > most or self.forgotten or self.retracted):
+            return 0
         gone = 0
         if self.size > largest:
             self.size = total_weight(self.events)
