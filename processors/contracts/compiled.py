@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 from typing import Final
 
 import msgspec
@@ -204,6 +205,8 @@ class Contract(Struct, frozen=True, gc=False):
     loop_after: int
     strip: bool
     required: frozenset[str]
+    weights: dict[str, float]  # of the required fields, in their order
+    total_weight: float
     repeat: Repeat | None
     classified: Classified  # what the contracts of its workflow classify
 
@@ -276,6 +279,7 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
         classified = classify(fields_of(document))
     placeholders = frozenset(map(_as_placeholder, document.placeholders))
     fields = tuple(_compile_field(field, placeholders) for field in document.fields)
+    weights = {field.name: field.weight for field in fields if field.required}
     accepts = (
         frozenset(document.accept.tools)
         if isinstance(document.accept, AcceptTools)
@@ -309,7 +313,9 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
         release_within=milliseconds(document.release_within),
         loop_after=document.loop_after,
         strip=document.extra == "strip",
-        required=frozenset([field.name for field in fields if field.required]),
+        required=frozenset(weights),
+        weights=weights,
+        total_weight=reduce(add, weights.values(), 0.0),
         repeat=_compile_repeat(document, classified),
         classified=classified,
     )

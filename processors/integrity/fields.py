@@ -322,13 +322,11 @@ def share(contract: Contract | None, held: Collection[str]) -> float | None:
     """The weight of the required fields that are `held` / the weight of all required fields."""
     if contract is None:
         return None
-    total = have = 0.0
-    for field in contract.fields:
-        if field.required:
-            total += field.weight
-            if field.name in held:
-                have += field.weight
-    return have / total if total else 1.0
+    have = 0.0
+    for name, weight in contract.weights.items():
+        if name in held:
+            have += weight
+    return have / contract.total_weight if contract.total_weight else 1.0
 
 
 def _judge_empty(
