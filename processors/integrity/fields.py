@@ -149,16 +149,16 @@ def assemble(
             finding = replace(finding, found_in=secrets.place(place, context.values))
         if finding.kind is not None:
             broken.append(finding)
-        value = finding.packed(source)
-        if value is None:
+        packed = finding.packed(source)
+        if packed is None:
             missing.append(field.name)
             continue
-        kept[field.name] = value
+        kept[field.name] = packed
         if finding.rebuilt:
             rebuilt += 1
             moved.append(finding)
         elif (gathered or finding.took != field.name or finding.how == "translated") and not (
-            finding.how == "as_sent" and values.is_empty(value.value)
+            finding.how == "as_sent" and values.is_empty(packed.value)
         ):
             moved.append(finding)
     fidelity: float | None = 1.0
