@@ -158,33 +158,34 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             state, effects = processor.advance(before, event, self.tables, now)
             changed = {} if state is before else {key: state}
-            self._tell(partition, effects, changed, now)
+            if Tell in map(type, effects):
+                self._tell(partition, effects, changed, now)
             outputs, counted, added, weight = _encode(effects, event)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
             # Whatever it was: this record is set aside, and the next one is judged.
             return [self.set_aside(record, error)]
-        self._weight += weight
         overlay = partition.overlay
+        size = len(record.value or b"")
         for key, state in changed.items():
-            size = len(record.value or b"")
-            self._weight += size
+            weight += size
             if key not in overlay:
-                self._weight += partition.journal.weight(key, state, size)
+                weight += partition.journal.weight(key, state, size)
             overlay[key] = state
+        self._weight += weight
         if added:
             self._add(added)
-        counts = partition.counts
+        counts, topic = partition.counts, record.topic
         if before is None and self._is_misplaced(record):
-            counts["misplaced", record.topic, ""] += 1
+            counts["misplaced", topic, ""] += 1
         verdict = "applied"
         for count in counted:
             if count.name in _VERDICTS:
                 verdict = count.name
             else:
-                counts[count.name, record.topic, count.label] += 1
-        counts[verdict, record.topic, ""] += 1
+                counts[count.name, topic, count.label] += 1
+        counts[verdict, topic, ""] += 1
         return outputs
 
     def _tell(
@@ -436,7 +437,8 @@ class Driver(Generic[State]):
             before = state
             state, effects = self.processor.advance(before, given, self.tables, now)
             later = next((each.until for each in effects if isinstance(each, PutOff)), None)
-            self._tell(partition, effects, told, now)
+            if Tell in map(type, effects):
+                self._tell(partition, effects, told, now)
             published, counts, more, bytes_ = _encode(effects, None)
             outputs += published
             counted += counts
@@ -574,24 +576,23 @@ def _encode(
     value: bytes | None = None
     headers: Headers = []
     for effect in effects:
-        if isinstance(effect, Accumulate):
-            added.append(effect)
-        elif isinstance(effect, Increment):
-            counted.append(effect)
+        kind = type(effect)
+        if kind is Accumulate:
+            added.append(effect)  # type: ignore[arg-type]
+        elif kind is Increment:
+            counted.append(effect)  # type: ignore[arg-type]
         elif isinstance(effect, Publish):
             # A package goes to its receiver's queue next: it is encoded once.
             if effect.record is None or effect.record is not record:
-                record = effect.record
-                value = effect.value
+                record, value = effect.record, effect.value
                 if value is None and record is not None:
                     value = serde.encode(record)
                 headers = _headers(record, event, effect.backfill)
             key = effect.key.encode()
             output = Output(effect.topic, key, value, headers)
             if value is not None:
-                size = len(value)
-                weight += size + len(key)
-                if size > _HALF:
+                weight += len(value) + len(key)
+                if len(value) > _HALF:
                     _refuse_too_large(output)
             outputs.append(output)
     return outputs, counted, added, weight

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, TypeVar
@@ -61,6 +62,10 @@ _NAMES: dict[type[msgspec.Struct], str] = {record: name for name, record in PUBL
     JudgedPart: "feed",
     LinkMessage: "link",
 }
+_names_of = attrgetter("id", "task_id", "workflow", "stage", "tool", "team", "run")
+_names_asked_for = attrgetter("to", "contract", "part")
+_linked_to = attrgetter("continues", "continued_by", "unlinked")
+_LINKED_TO_NONE = (None, None, None)
 _SCHEMA_HEADERS: dict[type[msgspec.Struct], tuple[tuple[str, bytes], ...]] = {
     record: (("content-type", b"application/json"), ("handoff-schema", f"{name}/1".encode()))
     for record, name in _NAMES.items()
@@ -96,29 +101,30 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Inpu
     `task_id`, bytes that are not JSON, JSON of another shape, and a name that is too long.
     """
     body = read(record, _decoders[record.topic], max_bytes, "task_id")
-    if not _all_short(body):
+    if type(body) is not ToolOutput or not _all_short(body):
         check_lengths(body)
     if record.key != body.task_id.encode():
         raise Refused("key_mismatch", "the record's key is not the task_id of its body")
-    backfill = record.timestamp < now - backfill_after
+    when, timestamp = body.occurred_at, record.timestamp
+    backfill = timestamp < now - backfill_after
     traceparent = None
     for name, content in record.headers:
         if name == BACKFILL_HEADER:
             backfill = backfill or content == b"1"
         elif name == "traceparent" and content is not None and len(content) <= MAX_TRACEPARENT:
             traceparent = content
-    when, timestamp = body.occurred_at, record.timestamp
-    occurred_at = epoch_ms(when)
-    if (
-        isinstance(when, int)
-        and when < _BEFORE_1971_MS
-        and (when < _FIRST_SECOND or occurred_at > timestamp + MAX_AHEAD_MS)
-    ):
-        raise Refused(
-            "wrong_time",
-            "occurred_at is a time before 1971 in milliseconds, and none between 1990 and the "
-            f"record's own time in seconds; {_HOW_TO_TELL_A_TIME}",
-        )
+    if type(when) is int and when >= _BEFORE_1971_MS:
+        occurred_at = when
+    else:
+        occurred_at = epoch_ms(when)
+        if isinstance(when, int) and (
+            when < _FIRST_SECOND or occurred_at > timestamp + MAX_AHEAD_MS
+        ):
+            raise Refused(
+                "wrong_time",
+                "occurred_at is a time before 1971 in milliseconds, and none between 1990 and the "
+                f"record's own time in seconds; {_HOW_TO_TELL_A_TIME}",
+            )
     if occurred_at > timestamp + MAX_AHEAD_MS:
         occurred_at = timestamp
     if not FIRST_MS <= occurred_at <= LAST_MS:  # an offset may lead out of the calendar
@@ -135,20 +141,18 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Inpu
     )
 
 
-def _all_short(body: ToolOutput | Ack | Amendment | LinkMessage) -> bool:
+def _all_short(output: ToolOutput) -> bool:
     """Whether the names together have no more bytes than one may have, so that none is too long.
     It is so of nearly every output, and costs less than to look at each name."""
-    if not isinstance(body, ToolOutput):
+    if _linked_to(output) != _LINKED_TO_NONE:
         return False
-    names = f"{body.id}{body.task_id}{body.workflow}{body.stage}{body.tool}{body.team}{body.run}"
-    if body.continues or body.continued_by or body.unlinked:
-        return False
-    asked = body.handoff
+    names = _names_of(output)
+    asked = output.handoff
     if asked is not None:
-        if not isinstance(asked, HandoffRequest):
+        if type(asked) is not HandoffRequest:
             return False
-        names += f"{asked.to}{asked.contract}{asked.part}"
-    return len(names.encode()) <= MAX_NAME_BYTES
+        names += _names_asked_for(asked)
+    return len("".join(filter(None, names)).encode()) <= MAX_NAME_BYTES
 
 
 def check_lengths(
@@ -285,18 +289,27 @@ def encode(record: msgspec.Struct) -> bytes:
 
 def headers(record: msgspec.Struct) -> Headers:
     """The headers of a published record, before those that come from its input."""
-    found = [*_SCHEMA_HEADERS[type(record)]]
-    if type(record) is Pattern:
-        found.append(("handoff-kind", record.kind.encode()))
-        found.append(("handoff-severity", record.severity.encode()))
-        found.append(("handoff-status", record.status.encode()))
-    elif type(record) is DeadLetter:
-        found += _why(record)
-    elif type(record) is Violation:
-        found.append(("handoff-kind", record.kind.encode()))
-        found.append(("handoff-severity", record.severity.encode()))
-        found.append(("handoff-contract", (record.contract or "").encode()))
+    kind = type(record)
+    found = [*_SCHEMA_HEADERS[kind]]
+    if kind in _OWN_HEADERS:
+        found += _OWN_HEADERS[kind](record)
     return found
+
+
+def _of_pattern(pattern: Pattern) -> Headers:
+    return [
+        ("handoff-kind", pattern.kind.encode()),
+        ("handoff-severity", pattern.severity.encode()),
+        ("handoff-status", pattern.status.encode()),
+    ]
+
+
+def _of_violation(violation: Violation) -> Headers:
+    return [
+        ("handoff-kind", violation.kind.encode()),
+        ("handoff-severity", violation.severity.encode()),
+        ("handoff-contract", (violation.contract or "").encode()),
+    ]
 
 
 def dead_letter(record: Record, error: Exception) -> Output:
@@ -342,6 +355,14 @@ def _why(letter: DeadLetter) -> Headers:
         "offset": str(letter.offset),
     }
     return [(f"__streams.errors.{name}", text.encode()) for name, text in found.items()]
+
+
+# What the headers of a record say beside its schema, where they say anything.
+_OWN_HEADERS: dict[type[msgspec.Struct], Callable[[Any], Headers]] = {
+    Pattern: _of_pattern,
+    Violation: _of_violation,
+    DeadLetter: _why,
+}
 
 
 def stack(found: TracebackType | None) -> str:

@@ -87,8 +87,8 @@ class Classified(Struct, frozen=True):
         """What of a context may be classified, or has something classified inside."""
         if not self.at:
             return []
-        names = tuple(context)
-        return [(name, context[name]) for name in _shared(_leading, self.tops, names)]
+        names = _shared(_leading, self.tops, tuple(context))
+        return [(name, context[name]) for name in names] if names else []
 
     def unknown(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Those of some top-level names that no contract gives: each may be a value."""

@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 from typing import Final
 
 import msgspec
@@ -69,6 +70,8 @@ class Field(Struct, frozen=True, gc=False):
 
     `starts` are the first bytes that a raw value of the declared types may have, `accepts` tells
     whether it really has the declared type or schema, None where the first byte says it all.
+    `sure` are first two bytes of values that are as asked under the field's own name, whatever
+    follows: of the declared type, and neither empty nor a placeholder.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Field(Struct, frozen=True, gc=False):
     required: bool
     weight: float
     starts: bytes
+    sure: frozenset[bytes]
     accepts: Callable[[bytes], bool] | None
     translate: dict[str, bytes] | None  # the sender's text -> the receiver's JSON
     terms: frozenset[bytes]  # the receiver's terms, as canonical JSON
@@ -201,6 +205,8 @@ class Contract(Struct, frozen=True, gc=False):
     loop_after: int
     strip: bool
     required: frozenset[str]
+    weights: dict[str, float]  # of the required fields, in their order
+    total_weight: float
     repeat: Repeat | None
     classified: Classified  # what the contracts of its workflow classify
 
@@ -273,6 +279,7 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
         classified = classify(fields_of(document))
     placeholders = frozenset(map(_as_placeholder, document.placeholders))
     fields = tuple(_compile_field(field, placeholders) for field in document.fields)
+    weights = {field.name: field.weight for field in fields if field.required}
     accepts = (
         frozenset(document.accept.tools)
         if isinstance(document.accept, AcceptTools)
@@ -306,7 +313,9 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
         release_within=milliseconds(document.release_within),
         loop_after=document.loop_after,
         strip=document.extra == "strip",
-        required=frozenset([field.name for field in fields if field.required]),
+        required=frozenset(weights),
+        weights=weights,
+        total_weight=reduce(add, weights.values(), 0.0),
         repeat=_compile_repeat(document, classified),
         classified=classified,
     )
@@ -370,6 +379,7 @@ def _undeclared(name: str) -> Field:
         required=False,
         weight=0,
         starts=_ANY,
+        sure=frozenset(),
         accepts=None,
         translate=None,
         terms=frozenset(),
@@ -395,15 +405,19 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
     same_as = field.same_as or _implied(field)
     tops = dict.fromkeys([p.name for p in read] + [p.top for p in read])
     placeholders -= {_as_placeholder(term) for term in _terms(field)}
+    placeholder_starts = _text_starts(placeholders)
+    plain = translate is None and read[0].name == read[0].top == field.name
+    starts, accepts = _starts(field), _acceptance(field)
     return Field(
         name=field.name,
         paths=tuple(read),
-        plain=translate is None and read[0].name == read[0].top == field.name,
+        plain=plain,
         tops=tuple(tops),
         required=field.required,
         weight=field.weight,
-        starts=_starts(field),
-        accepts=_acceptance(field),
+        starts=starts,
+        sure=_sure(starts, placeholder_starts) if plain and accepts is None else frozenset(),
+        accepts=accepts,
         translate=translate,
         terms=terms,
         rebuild=field.rebuild.allowed,
@@ -411,7 +425,7 @@ def _compile_field(field: ContractField, placeholders: frozenset[str]) -> Field:
         unambiguous=field.rebuild.pick == "unambiguous",
         stable=field.stable,
         placeholders=placeholders,
-        placeholder_starts=_text_starts(placeholders),
+        placeholder_starts=placeholder_starts,
         key=readers.reader(same_as, field.region),
         words=words(same_as, field.region),
         folded=same_as == "text",
@@ -466,6 +480,15 @@ _ANY = b"".join(_STARTS.values())
 
 def _starts(field: ContractField) -> bytes:
     return b"".join(_STARTS[type_] for type_ in field.type) if field.type else _ANY
+
+
+def _sure(starts: bytes, placeholder_starts: frozenset[int]) -> frozenset[bytes]:
+    """What values begin with that hold something, begin as one should, and are no placeholder."""
+    return frozenset(
+        two
+        for two in values.HOLDING
+        if two[0] in starts and not (two[0] == _QUOTE and two[1] in placeholder_starts)
+    )
 
 
 def _acceptance(field: ContractField) -> Callable[[bytes], bool] | None:

@@ -41,21 +41,23 @@ def advance(
     nothing of it is taken then.
     """
     if isinstance(given, InputEvent):
-        if isinstance(given.body, LinkMessage):
-            return take_link(task, given.body, given, tables, now, limits)
         body = given.body
         if isinstance(body, ToolOutput):
             digest = _digest(body.tool, body.id)
-        else:  # a receiver and a person number what they say on their own, too
-            digest = _digest("", f"{type(body).__name__}:{len(body.by)}:{body.by}{body.id}")
-        if task is not None and holds(task.heard, digest, DIGEST):
-            return task, [Increment("duplicates")]
-        if isinstance(body, ToolOutput):
-            task = task or Task(body.workflow, body.task_id)
+            if task is None:
+                task = Task(body.workflow, body.task_id)
+            elif holds(task.heard, digest, DIGEST):
+                return task, [Increment("duplicates")]
             linked = task.parents or task.children or task.waiting
             if linked or body.continues or body.continued_by or body.unlinked:
                 return take_linked(task, body, given, digest, tables, now, limits)
             return take_output(task, body, given, digest, tables, now, limits)
+        if isinstance(body, LinkMessage):
+            return take_link(task, body, given, tables, now, limits)
+        # A receiver and a person number what they say on their own, too.
+        digest = _digest("", f"{type(body).__name__}:{len(body.by)}:{body.by}{body.id}")
+        if task is not None and holds(task.heard, digest, DIGEST):
+            return task, [Increment("duplicates")]
         if task is not None and task.waiting:
             return wait(task, given, digest, now, [], tables, limits)
         following, effects = take_reply(task, body, given, digest, tables, now, limits)

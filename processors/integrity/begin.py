@@ -67,7 +67,7 @@ def implicit(
     output: ToolOutput,
     event: InputEvent,
     beside: list[ProposedHandoff],
-    contract: Contract | None,
+    contract: Contract,
     tables: RegistrySnapshot,
 ) -> ProposedHandoff | None:
     """The handoff that nobody declared: the task was at one stage of a contract, now at the other.
@@ -75,7 +75,7 @@ def implicit(
 
     None where one on that contract began since the task came to the former stage, or still waits.
     """
-    if contract is None or event.occurred_at < task.stage_at or contract.id in task.begun:
+    if event.occurred_at < task.stage_at or contract.id in task.begun:
         return None
     if is_outsider(output.team, contract.team, contract.receiver, tables):
         return None
@@ -96,16 +96,15 @@ def triggered(
     output: ToolOutput,
     memory: Memory,
     beside: list[ProposedHandoff],
+    contracts: list[Contract],
     tables: RegistrySnapshot,
 ) -> tuple[list[ProposedHandoff], tuple[str, ...], int]:
-    """The handoffs whose `when` has turned true with this output, already captured.
+    """The handoffs of some `contracts` whose `when` has turned true with this output, already
+    captured.
 
     Beside them the contracts whose `when` is true now, and how many could not be evaluated. A
     missing member is false, and so is whatever else cannot be evaluated.
     """
-    contracts = tables.whens(output.workflow, output.stage)
-    if not contracts:
-        return [], task.true, 0
     true = dict.fromkeys(task.true)
     begun = {b.asked.contract.id for b in beside if b.asked.contract is not None}
     found: list[ProposedHandoff] = []

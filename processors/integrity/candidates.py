@@ -7,8 +7,7 @@ there is no value (a placeholder) is none, unless nothing else was ever said, an
 copy of a longer one.
 """
 
-from collections.abc import Iterable, KeysView, Sequence
-from itertools import islice
+from collections.abc import KeysView, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 from processors.contracts import cut, readers, values
 from processors.contracts.classified import Classified
 from processors.contracts.compiled import Field, undeclared
+from processors.integrity.alone import EVERY, UNSAID, Alone, goes_on, under_one
 from processors.integrity.digests import may_hold
 from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
 from schemas.paths import Path
@@ -95,13 +95,15 @@ class Candidates(Struct, gc=False):
             _known=known.copy(),
         )
 
-    def add(self, events: Iterable[Remembered]) -> None:
+    def add(self, events: Sequence[Remembered]) -> None:
         """Look through more events, in order."""
+        if not events:
+            return
+        self.read += len(events)
+        self.last = events[-1]
         paths, tops = self.field.paths, self.field.tops
         name = paths[0].name if len(paths) == 1 and paths[0].name == paths[0].top else None
         for event in events:
-            self.read += 1
-            self.last = event
             if type(event) is not TaskEvent:
                 if event.name in tops:  # type: ignore[union-attr]
                     self._add_alias(event)  # type: ignore[arg-type]
@@ -109,11 +111,11 @@ class Candidates(Struct, gc=False):
                 # Most events of a long task have none of the names.
                 if not event.context.keys().isdisjoint(tops) or event.large or event.empty:
                     self._search(event, paths)
-            elif (value := event.context.get(name)) is not None:
-                self._put(event, value, name)
+            elif name in event.context:
+                self._put(event, event.context[name], name)
             elif event.large and name in event.large:
                 self._put_large(event, event.large[name], name)
-            elif name in event.empty:
+            elif event.empty and name in event.empty:
                 self.empty = True
         if self.copied:
             self._drop_copies()
@@ -158,11 +160,12 @@ class Candidates(Struct, gc=False):
 
     def _put(self, event: TaskEvent, value: bytes, top: str) -> bool:
         """Take a value that an event says; false where that only says that there is none."""
-        if self.field.is_placeholder(value):
+        if value[:2] not in self.field.sure and self.field.is_placeholder(value):
             self.placeholders = True
             return False
-        key, ours, fits, head = self._in_their_terms(value)
-        self.copied |= head in self.alike
+        key, ours, fits, head = self._known.get(value) or self._in_their_terms(value)
+        if head is not None and head in self.alike:
+            self.copied = True
         ref = event.ref
         found = Candidate(value, ours, ref, top, ref.occurred_at, ref.number)
         if self._place(found, key, fits, event.hop) and fits:
@@ -182,15 +185,19 @@ class Candidates(Struct, gc=False):
         if hop >= self.last_hop:
             self.last_hop = hop
             self.carried = found if hop and fits else None
-        if fits and (self.first is None or self.first.at > found.at):
-            self.first = found
+        at, newest = found.at, self.newest
+        if newest is None or newest.at <= at:
+            self.newest = found
         among = self.fit if fits else self.unfit
         held = among.get(key)
-        if held is None or held.at <= found.at:
+        if held is None or held.at <= at:
             among[key] = found
-        if self.newest is None or self.newest.at <= found.at:
-            self.newest = found
-        if fits and (self.best is None or self.best.at <= found.at):
+        if not fits:
+            return True
+        first, best = self.first, self.best
+        if first is None or first.at > at:
+            self.first = found
+        if best is None or best.at <= at:
             self.best = found
         return True
 
@@ -271,21 +278,6 @@ def said_by(event: TaskEvent, field: Field) -> bytes | None:
     return None
 
 
-def _by_name(events: Iterable[Remembered]) -> dict[str, list[Remembered]]:
-    """The events that say something under each name."""
-    found: dict[str, list[Remembered]] = {}
-    for event in events:
-        if type(event) is TaskEvent:
-            for name in event.context if not event.large else (*event.context, *event.large):
-                if name in found:
-                    found[name].append(event)
-                else:
-                    found[name] = [event]
-        else:
-            found.setdefault(event.name, []).append(event)  # type: ignore[union-attr]
-    return found
-
-
 class Search(Struct, gc=False):
     """What a task remembers, to be searched.
 
@@ -298,10 +290,10 @@ class Search(Struct, gc=False):
     events: Sequence[Remembered]
     retracted: dict[str, int]
     lost: bytes = b""
-    cache: dict[int | str, Candidates] | None = None
+    cache: dict[int | str, Candidates | Alone] | None = None
     gone: Sequence[tuple[str, bytes]] = ()
     classified: Classified | None = None
-    _saying: dict[str, list[Remembered]] | None = None
+    _alone: dict[str, tuple[bytes, EventRef] | None] | None = None
 
     def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:
         """What the task holds for a field; None for nothing."""
@@ -329,31 +321,42 @@ class Search(Struct, gc=False):
     def alone(self, field: Field, value: bytes, otherwise: EventRef) -> EventRef | None:
         """The latest event that said these bytes under a field's own name, `otherwise` where none
         said anything for it; None where something else was said, too."""
-        if self.cache is not None and len(self.events) >= _CACHED:
-            held = self.candidates(field)
-            if held is None:
-                return otherwise
-            one = held.best
-            alone = len(held.fit) == len(held.said) == 1 and not held.unfit
-            return one.ref if alone and one is not None and one.value == value else None
-        saying = self._saying
-        if saying is None:
-            saying = self._saying = _by_name(self.events)
-        name = field.name
-        if len(field.tops) > 1:
-            for top in field.tops:
-                if top != name and top in saying:
-                    return None
-        said = saying.get(name)
+        said = self._alone
         if said is None:
+            said = self._alone = self._said_alone()
+        one = said.get(field.name, UNSAID)
+        if len(field.tops) > 1 and (
+            not under_one(field, said) or (self.retracted and self._is_long())
+        ):
+            one = None
+        if one is UNSAID:
             return otherwise
-        ref = None
-        for event in said:
-            if type(event) is not TaskEvent or event.context.get(name) != value:
-                return None
-            if ref is None or ref.occurred_at <= event.ref.occurred_at:
-                ref = event.ref
-        return ref
+        if one is not None and one[0] == value:
+            return one[1]
+        if not self._is_long():
+            return None
+        # It may have been spelled otherwise.
+        held = self.candidates(field)
+        if held is None:
+            return otherwise
+        best = held.best
+        alone = len(held.fit) == len(held.said) == 1 and not held.unfit
+        return best.ref if alone and best is not None and best.value == value else None
+
+    def _is_long(self) -> bool:
+        """Whether it is worth while to carry on what was found."""
+        return self.cache is not None and len(self.events) >= _CACHED
+
+    def _said_alone(self) -> dict[str, tuple[bytes, EventRef] | None]:
+        cache, events = self.cache, self.events
+        found = None if cache is None else cache.get(EVERY)
+        if not isinstance(found, Alone) or not goes_on(found.read, found.last, events):
+            found = Alone()
+            if cache is not None and len(events) >= _CACHED:
+                cache[EVERY] = found
+        if found.read < len(events):
+            found.add(events[found.read :])
+        return found.said
 
     def forgot(self, field: Field) -> bool:
         """Whether the task may have held a value for a field, and has forgotten it."""
@@ -387,14 +390,10 @@ class Search(Struct, gc=False):
         cache, events = self.cache, self.events
         assert cache is not None
         found = cache.get(key)
-        if (
-            found is None
-            or found.read > len(events)
-            or (found.read and events[found.read - 1] is not found.last)
-        ):  # an aborted transaction took back what was read here, or nothing was
+        if not isinstance(found, Candidates) or not goes_on(found.read, found.last, events):
             if len(cache) >= _MAX_CACHED:
                 cache.clear()
             found = cache[key] = self._begin(field)
         if found.read < len(events):
-            found.add(islice(events, found.read, None))
+            found.add(events[found.read :])
         return found

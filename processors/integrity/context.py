@@ -42,12 +42,13 @@ def carry(context: Mapping[str, Raw | bytes]) -> Carried:
     """A context as raw bytes of its own (an output's slices would keep the whole input alive)."""
     if not context:
         return NO_CONTEXT
-    held = {name: bytes(raw) for name, raw in context.items()}
-    types = held_types(held.values())
+    values = list(map(bytes, context.values()))
+    held = dict(zip(context, values, strict=True))
+    types = held_types(values)
     empty = _NONE
     if "" in types:
         empty = frozenset([name for name, type_ in zip(held, types, strict=True) if not type_])
-    lengths = tuple(map(len, held.values()))
+    lengths = list(map(len, values))
     size = sum(lengths) + 4 * sum(map(len, held))
     return Carried(held, types, empty, size, max(lengths))
 

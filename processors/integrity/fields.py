@@ -123,11 +123,16 @@ def assemble(
     rebuilt = 0
     secrets: Secrets | None = None
     near: NearNames | None = None
+    arrived = {} if gathered else context.values
     for field in contract.fields:
-        as_asked = None if gathered else _as_asked(field, context, search, source)
-        if as_asked is not None:
-            kept[field.name] = as_asked
-            continue
+        # The most frequent case, of which there is nothing to say: a field that arrived under its
+        # own name as the contract asks for it, new or as the task had it.
+        value = arrived.get(field.name)
+        if value is not None and (value[:2] in field.sure or _as_asked(field, value)):
+            ref = search.alone(field, value, source)
+            if ref is not None:
+                kept[field.name] = PackageField(value, "arrived", ref, 1)
+                continue
         finding = _gather(field, search) if gathered else judge(field, context, search, source)
         if finding.took is not None:
             taken.add(finding.took)
@@ -144,16 +149,16 @@ def assemble(
             finding = replace(finding, found_in=secrets.place(place, context.values))
         if finding.kind is not None:
             broken.append(finding)
-        value = finding.packed(source)
-        if value is None:
+        packed = finding.packed(source)
+        if packed is None:
             missing.append(field.name)
             continue
-        kept[field.name] = value
+        kept[field.name] = packed
         if finding.rebuilt:
             rebuilt += 1
             moved.append(finding)
         elif (gathered or finding.took != field.name or finding.how == "translated") and not (
-            finding.how == "as_sent" and values.is_empty(value.value)
+            finding.how == "as_sent" and values.is_empty(packed.value)
         ):
             moved.append(finding)
     fidelity: float | None = 1.0
@@ -199,19 +204,14 @@ def _secrets(contract: Contract, context: Carried, search: Search) -> Secrets:
     return Secrets(secrets.texts(context.values) | more.texts(context.values))
 
 
-def _as_asked(
-    field: Field, context: Carried, search: Search, source: EventRef
-) -> PackageField | None:
-    """The most frequent case, of which there is nothing to say: a field that arrived under its own
-    name as the contract asks for it, new or as the task had it. None in all other cases."""
-    name = field.name
-    value = context.values.get(name)
-    if value is None or not field.plain or name in context.empty or not field.fits(value):
-        return None
-    if field.is_placeholder(value):
-        return None
-    ref = search.alone(field, value, source)
-    return None if ref is None else PackageField(value, "arrived", ref, 1)
+def _as_asked(field: Field, value: bytes) -> bool:
+    """Whether a value under the field's own name is what the contract asks for."""
+    return (
+        field.plain
+        and not values.is_empty(value)
+        and field.fits(value)
+        and not field.is_placeholder(value)
+    )
 
 
 def judge(field: Field, context: Carried, search: Search, source: EventRef) -> FieldResult:
@@ -322,13 +322,11 @@ def share(contract: Contract | None, held: Collection[str]) -> float | None:
     """The weight of the required fields that are `held` / the weight of all required fields."""
     if contract is None:
         return None
-    total = have = 0.0
-    for field in contract.fields:
-        if field.required:
-            total += field.weight
-            if field.name in held:
-                have += field.weight
-    return have / total if total else 1.0
+    have = 0.0
+    for name, weight in contract.weights.items():
+        if name in held:
+            have += weight
+    return have / contract.total_weight if contract.total_weight else 1.0
 
 
 def _judge_empty(

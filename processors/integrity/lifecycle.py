@@ -381,11 +381,14 @@ class Handoffs(Struct, gc=False):
         rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
         kept = [*rejected, *open_.values()] if rejected else open_.values()
         # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
-        broken = sum([len(h.violations) + len(h.missing) + len(h.episodes) for h in kept])
-        bound = len(kept) * (2 * self.memory.size + MOST_TOLD) + broken * MOST_TOLD
-        bound += 4 * sum([len(h.note) for h in kept if h.note])
-        if not weigh and self.memory.whole and bound <= largest:
-            return gone
+        if not weigh and self.memory.whole:
+            bound = len(kept) * (2 * self.memory.size + MOST_TOLD)
+            for h in kept:
+                if h.violations or h.missing or h.episodes or h.note:
+                    told = len(h.violations) + len(h.missing) + len(h.episodes)
+                    bound += told * MOST_TOLD + 4 * len(h.note or "")
+            if bound <= largest:
+                return gone
         total = sum(map(size, kept)) + self._forgotten_size()
         while total > largest and (rejected or len(self.open) > 1):
             if rejected:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.classified import Classified
+from processors.integrity.alone import Alone
 from processors.integrity.candidates import Candidates, Search
 from processors.integrity.context import Carried, carry
 from processors.integrity.digests import add_name
@@ -53,7 +54,7 @@ class Memory(Struct, gc=False):
     lost: bytes
     classified: Classified
     gone: tuple[tuple[str, bytes], ...]
-    _searched: dict[int | str, Candidates]
+    _searched: dict[int | str, Candidates | Alone]
     _secrets: TaskSecrets | None
     _named: set[str] | None  # at least the names that it holds values of, once they were counted
     _linked: bool  # whether any of it came from other tasks
@@ -207,10 +208,10 @@ class Memory(Struct, gc=False):
         A value that comes too late is not: its name was taken back since. Past the number of names
         that a task may hold, the first ones are not.
         """
-        context = carried.filled()
-        empty = tuple(carried.empty) if carried.empty else ()
-        if len(empty) > 1:
-            empty = tuple(sorted(empty)[: self.limits.fields])
+        context = carried.values
+        empty: tuple[str, ...] = ()
+        if carried.empty:
+            context, empty = carried.filled(), tuple(sorted(carried.empty)[: self.limits.fields])
         if self.retracted:
             at = ref.occurred_at
             late = {n: v for n, v in context.items() if self.taken_back(n, at)}
@@ -234,8 +235,7 @@ class Memory(Struct, gc=False):
                 self._let_go_values({name: said_whole[name] for name in large})
         event = TaskEvent(ref, hop, context, large, empty, run=run)
         characters = len(ref.stage) + len(ref.tool) + len(ref.event_id) + len(run)
-        self._append(event, 64 + 4 * characters + carried.size)
-        self._count_names(said)
+        self._append(event, 64 + 4 * characters + carried.size, said)
 
     def _with_long(
         self, context: dict[str, bytes], largest: int
@@ -285,19 +285,17 @@ class Memory(Struct, gc=False):
         number, self.next_number = self.next_number, self.next_number + 1
         root = self._root_of(ref.number) if self._linked else ""
         alias = Alias(number, hop, name, kept, ref, source_name, at, candidates, root)
-        self._append(alias, weight(alias))
-        self._count_names((name,))
+        self._append(alias, weight(alias), (name,))
 
-    def _count_names(self, names: Collection[str]) -> None:
-        if self._named is None:
-            self.names += len(names)
-        else:
-            self._named.update(names)
-            self.names = len(self._named)
-
-    def _append(self, event: Remembered, size: int) -> None:
+    def _append(self, event: Remembered, size: int, names: Collection[str]) -> None:
         self.events = (*self.events, event)
         self.size += size
+        named = self._named
+        if named is None:
+            self.names += len(names)
+        else:
+            named.update(names)
+            self.names = len(named)
         secrets = self._secrets
         if secrets is not None and (told := classified_of(event, secrets.classified)):
             self._secrets = secrets.beyond(told)
@@ -329,8 +327,7 @@ class Memory(Struct, gc=False):
             event = Alias(ref.number, 0, name, value, ref, alias, said.at, said.candidates, root)
         else:
             event = TaskEvent(ref, 0, context, {}, tuple(said.empty), said.run, root)
-        self._append(event, weight(event))
-        self._count_names(context)
+        self._append(event, weight(event), context)
         self._bound_inherited()
         return ref
 
@@ -455,6 +452,8 @@ class Memory(Struct, gc=False):
         for them these events stay.
         """
         most, largest = self.limits.fields, self.limits.state_bytes
+        if not (self.size > largest or self.names > most or self.forgotten or self.retracted):
+            return 0
         gone = 0
         if self.size > largest:
             self.size = total_weight(self.events)

@@ -71,8 +71,8 @@ class Outbox(Struct, gc=False):
         """One record, and how it is written down (`value`, where that is known)."""
         if value is None:
             value = encode(record)
-        self.size += len(value) + len(key)
-        if self.size > self.most and self.step.event_id is not None:
+        self.size = size = self.size + len(value) + len(key)
+        if size > self.most and self.step.event_id is not None:
             raise too_much(self.most)
         beside.append(Publish(topic, key, record, value))
         return value

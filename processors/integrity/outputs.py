@@ -62,9 +62,11 @@ def take_output(
 
     proposals = declared(output, tables)
     covering = _covering(task, output, tables)
-    nobody = implicit(task, output, event, proposals, covering, tables)
-    if nobody is not None:
-        proposals.append(nobody)
+    nobody = None
+    if covering is not None:
+        nobody = implicit(task, output, event, proposals, covering, tables)
+        if nobody is not None:
+            proposals.append(nobody)
     again: dict[object, repeats.SentAgain] = {}
     judged: list[tuple[ProposedHandoff, Verdict]] = []
     records: dict[object, Carried] = {}  # what a handoff carries beside the output's own context
@@ -97,15 +99,18 @@ def take_output(
     lost = len(memory.lost)
     memory.add(source, context, hop if carrying else 0, output.run or "")
     # What the processor begins by itself goes by all that the task knows, this output included.
-    more, true, failed = triggered(task, output, memory, proposals, tables)
-    for proposed in more:
-        if judged:
-            least = _within(least + judged[-1][1].least, limits)
-        verdict = decide(proposed, task.workflow, source, NO_CONTEXT, memory.search, tables, now)
-        judged.append((proposed, verdict))
+    true, failed = task.true, 0
+    if whens := tables.whens(output.workflow, output.stage):
+        more, true, failed = triggered(task, output, memory, proposals, whens, tables)
+        for proposed in more:
+            if judged:
+                least = _within(least + judged[-1][1].least, limits)
+            verdict = decide(
+                proposed, task.workflow, source, NO_CONTEXT, memory.search, tables, now
+            )
+            judged.append((proposed, verdict))
 
     begun: list[OpenHandoff] = []
-    verdicts: list[Verdict] = []
     duplicates = 0
     open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
     rounds = task.rounds
@@ -115,6 +120,7 @@ def take_output(
         if retracted:
             reevaluate.retract(handoffs, retracted, event.occurred_at)
         known = {h.id for h in task.open} | {c.id for c in task.closed} if judged else set()
+        verdicts: list[Verdict] = []
         for proposed, verdict in judged:
             handoff = open_handoff(proposed, verdict, output, source, event.backfill, hop, now)
             if handoff.id in known:
@@ -159,7 +165,12 @@ def take_output(
         effects += [Increment("captures_forgotten")] * forgotten
     if failed:
         effects += [Increment("when_failed")] * failed
-    others = not begun and output.team is not None and _is_of_others(task, output, covering, tables)
+    others = (
+        (covering is not None or bool(task.open))
+        and not begun
+        and output.team is not None
+        and _is_of_others(task, output, covering, tables)
+    )
     if others:
         effects.append(Increment("outputs_of_others"))
     stays = others or bool(duplicates and not begun)

@@ -3,12 +3,14 @@
 What follows from a replay is marked: that of the `step`, and all of a handoff that began in one.
 """
 
+from operator import attrgetter
+
 from msgspec import Raw
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import sentences
-from processors.integrity.state import OpenHandoff, OpenViolation, PackageField
+from processors.integrity.state import OpenHandoff, OpenViolation, PackageField, value_of
 from processors.integrity.step import StepContext
 from schemas.records import (
     Ack,
@@ -27,25 +29,20 @@ from schemas.serde import utc
 # Whoever wrote the contract is to act, and not the receiver.
 OWNED_BY_CONTRACT = ("held_too_long", "handoff_loop")
 # How a value came into a package; fields that have it in common share their provenance.
-PackageOrigin = tuple[str, int, int, str | None, str | None, int]
+_came = attrgetter("how", "ref.number", "candidates", "by", "reason", "passed_over")
 
 
 def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) -> Package:
     """The enriched handoff, as its state says."""
-    context: dict[str, Raw] = {}
+    values = handoff.values
     provenance: dict[str, Provenance] = {}
-    made: dict[PackageOrigin, Provenance] = {}
-    for name, field in handoff.values.items():
-        context[name] = Raw(field.value)
-        origin = (
-            field.how,
-            field.ref.number,
-            field.candidates,
-            field.by,
-            field.reason,
-            field.passed_over,
-        )
-        provenance[name] = made.get(origin) or _provenance(field, origin, made)
+    made: dict[tuple[object, ...], Provenance] = {}
+    for name, field in values.items():
+        came = _came(field)
+        found = made.get(came)
+        if found is None:
+            found = made[came] = _provenance(field)
+        provenance[name] = found
     held = handoff.state == "held"
     return Package(
         id=handoff.id,
@@ -60,7 +57,7 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
         disposition="held" if held else "sent",
         action=contract.action if contract is not None else None,
         begun=handoff.begun,
-        context=context,
+        context=dict(zip(values, map(Raw, map(value_of, values.values())), strict=True)),
         provenance=provenance,
         missing=list(handoff.missing),
         fidelity=handoff.fidelity,
@@ -78,11 +75,9 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
     )
 
 
-def _provenance(
-    field: PackageField, origin: PackageOrigin, made: dict[PackageOrigin, Provenance]
-) -> Provenance:
+def _provenance(field: PackageField) -> Provenance:
     ref = field.ref
-    made[origin] = found = Provenance(
+    return Provenance(
         field.how,
         ref.stage,
         ref.tool,
@@ -93,7 +88,6 @@ def _provenance(
         field.reason,
         field.passed_over,
     )
-    return found
 
 
 def opened(

@@ -5,12 +5,14 @@ epoch milliseconds.
 """
 
 from collections.abc import Collection
+from operator import attrgetter
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts.spelling import folded
+from processors.integrity.alone import Alone
 from processors.integrity.candidates import Candidates
 from processors.integrity.events import EventRef, Remembered, length
 from processors.integrity.secrets import TaskSecrets
@@ -36,6 +38,9 @@ class PackageField(Struct, frozen=True, array_like=True, gc=False):
     by: str | None = None
     reason: str | None = None
     passed_over: int = 0
+
+
+value_of = attrgetter("value")  # of a field of a package
 
 
 class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
@@ -292,7 +297,7 @@ class Task(Struct, gc=False):
     size: int = 0
     names: int = 0
     lost: bytes = b""
-    searched: dict[int | str, Candidates] | None = None
+    searched: dict[int | str, Candidates | Alone] | None = None
     secrets: TaskSecrets | None = None
     named: set[str] | None = None
     hops: int = 0

@@ -330,10 +330,11 @@ def _fields(
             refs[number] = ref
         if len(value) >= _PLACED:
             value = _placed(value, number, events)  # type: ignore[assignment]
-        row: tuple[Any, ...] = (name, value, field.how, place, field.candidates)
-        if field.by is not None or field.passed_over:
-            row = (*row, field.by, field.reason, field.passed_over)
-        found.append(row)
+        if field.by is None and not field.passed_over:
+            found.append((name, value, field.how, place, field.candidates))
+        else:
+            more = field.by, field.reason, field.passed_over
+            found.append((name, value, field.how, place, field.candidates, *more))
     return found
 
 
