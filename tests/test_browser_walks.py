@@ -106,6 +106,7 @@ def test_at_three_the_forty_of_an_alert_are_sent_on_in_two_minutes(
     window.until_text(f"{stories.LOST} gone: show", "main")
     window.click("button.fresh-rows", f"{stories.LOST} gone")
     window.until_text("It holds no handoff", "main")
+    assert stories.TOOL in window.find("table[data-rows=had]").text  # also when all are mended
     window.open(f"{served.url}/task?id={asked[0].task_id}")
     assert "desk" in window.find("table[data-rows=handoffs]").text
     assert time.monotonic() - began < 120
