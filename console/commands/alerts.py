@@ -225,13 +225,15 @@ def list_alerts(output_: str) -> None:
             output.say("nothing is firing; whether somebody tells alerts: handoff doctor", err=True)
             return
         book = Book((*alerts, *causes))
-        output.columns(
-            ["key", "state", "severity", "since", "causes", "told", "title"],
-            [list(_row(alert, book.members(alert.key))) for alert in alerts],
-        )
+        if alerts:
+            output.columns(
+                ["key", "state", "severity", "since", "causes", "told", "title"],
+                [list(_row(alert, book.members(alert.key))) for alert in alerts],
+            )
         quiet = [cause for cause in causes if cause.alert is None]
         if quiet:
-            output.say("")
+            if alerts:
+                output.say("")
             output.columns(
                 ["told nobody", "because"], [[sentence(each), _because(each)] for each in quiet]
             )

@@ -155,8 +155,7 @@ _VIOLATION = (
 # handoff on to another receiver. Where it broke, and so of which cause it is, stays as it was.
 _BROKE_AT: Final = ("fingerprint", "contract", "contract_version", "owner", "owner_contact", "lane")
 _VIOLATION_SET = ", ".join(
-    f"{name} = case excluded.status when 'resolved' then violations.{name} "
-    f"else excluded.{name} end"
+    f"{name} = case excluded.status when 'resolved' then violations.{name} else excluded.{name} end"
     if name in _BROKE_AT
     else f"{name} = excluded.{name}"
     for name in f"{_VIOLATION}, lane".split(", ")
