@@ -29,6 +29,7 @@ from processors.processor import Processor
 from processors.timeline import Timeline
 from schemas import documents, serde
 from schemas.flow import Headers, Output, Record
+from schemas.links import LINKS
 from schemas.records import Liveness
 from schemas.unreadable import UNREADABLE
 
@@ -246,9 +247,12 @@ class DryRun:
         return partition, offset
 
     def verdicts(self) -> Counter[str]:
-        """How the inputs ended: applied, duplicates, refused, dead_letters."""
+        """How the inputs ended: applied, duplicates, refused, dead_letters. What tasks tell each
+        other is none of them, unless it is refused."""
         found: Counter[str] = Counter()
-        for (name, _topic, _label), number in self._driver.counts.items():
+        for (name, topic, _label), number in self._driver.counts.items():
+            if topic == LINKS and name in ("applied", "duplicates"):
+                continue
             if name in ("applied", "duplicates", "refused", "dead_letters"):
                 found[name] += number
         return found

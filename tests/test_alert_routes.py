@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from click.testing import CliRunner
 
+from console.main import main
 from processors.alerts.kinds import KINDS, title
 from processors.alerts.reasons import IN_WORDS, Reason
 from schemas.loading import DocumentErrors
@@ -137,3 +139,16 @@ def test_a_kind_in_words(kind: str, field: str | None, receiver: str | None, wor
 
 def test_each_reason_has_words() -> None:
     assert set(IN_WORDS) == set(Reason)
+
+
+def test_a_test_of_a_route_that_is_left_out_says_so() -> None:
+    """Its sink waits for a variable: that is another thing than a name that is not there."""
+    unset = CliRunner(env={"HANDOFF_ALERT_SLACK_TOKEN": "", "HANDOFF_ALERT_SLACK_CHANNEL": ""})
+    result = unset.invoke(main, ["alerts", "test", "all-to-slack"])
+    assert result.exit_code == 2
+    assert "the sink slack is left out: HANDOFF_ALERT_SLACK_" in result.stderr
+    assert (
+        "the route 'all-to-slack' leads to the sink slack, which is left out: set its variables"
+    ) in result.stderr
+    wrong = unset.invoke(main, ["alerts", "test", "all-to-slak"]).stderr
+    assert "there is no route 'all-to-slak'; known here: errors-to-pagerduty, " in wrong

@@ -65,7 +65,7 @@ def test_on_monday_the_tool_that_had_the_field_last_is_five_clicks_away(
     assert "fields.phone" in changes
     assert "hold_on" in changes
     outcome = window.find("table[data-rows=outcome]").text
-    assert "newly fails never_captured phone 100" in outcome
+    assert "newly fails no tool captured it (never_captured) phone 100" in outcome
     freed = next(line for line in outcome.splitlines() if "no longer held" in line)
     assert freed.split()[5] == str(stories.LOST)
 
@@ -89,6 +89,7 @@ def test_at_three_the_forty_of_an_alert_are_sent_on_in_two_minutes(
     assert stories.OWNER in window.text("#cause-facts")
     assert "What changed before it began" in window.text("main")
     assert window.text("h1") == "email is dropped"
+    assert "dropped on the way (context_dropped)" in window.text("#cause-facts")
     assert KINDS["context_dropped"].do in window.text("main")
     assert window.count("table[data-rows=held] tbody tr") == stories.LOST
     window.clicks = 0
@@ -106,6 +107,7 @@ def test_at_three_the_forty_of_an_alert_are_sent_on_in_two_minutes(
     window.until_text(f"{stories.LOST} gone: show", "main")
     window.click("button.fresh-rows", f"{stories.LOST} gone")
     window.until_text("It holds no handoff", "main")
+    assert stories.TOOL in window.find("table[data-rows=had]").text  # also when all are mended
     window.open(f"{served.url}/task?id={asked[0].task_id}")
     assert "desk" in window.find("table[data-rows=handoffs]").text
     assert time.monotonic() - began < 120

@@ -55,6 +55,16 @@ def test_topics_are_made_once(handoff: HandoffCommand) -> None:
     assert json.loads(handoff("topics", "plan", "--output", "json").stdout) == []
 
 
+@pytest.mark.parametrize("what", ["contracts", "receivers", "sources"])
+def test_a_list_of_nothing_says_what_to_do(handoff: HandoffCommand, what: str) -> None:
+    result = handoff(what, "list")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == (
+        f"no {what[:-1]} is registered; register some: handoff {what} apply PATH\n"
+    )
+    assert json.loads(handoff(what, "list", "--output", "json").stdout) == []
+
+
 def test_what_a_plan_refuses_is_counted_apart(handoff: HandoffCommand) -> None:
     handoff.environment["HANDOFF_PARTITIONS"] = "9"
     planned = handoff("topics", "plan")

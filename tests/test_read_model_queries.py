@@ -106,6 +106,40 @@ def test_one_that_was_amended_says_what_became_of_it(model: Model) -> None:
     ]
 
 
+def test_a_cause_keeps_its_violations_when_its_handoffs_were_sent_on_elsewhere(
+    store: Store, model: Model
+) -> None:
+    """The record of a violation's end names the receiver and the contract of then, which are
+    others: still the cause says which tool had the value last, and to whom it broke."""
+    with model.read() as db:
+        before = causes.cause(db, CAUSE, NOW)
+    ends = [
+        ended(record, number) for number, record in enumerate(STORY)
+        if record.topic == "handoff.violations" and b"context_unstructured" in (record.value or b"")
+        and b'"opened"' in (record.value or b"")
+    ]  # fmt: skip
+    fill(store, ends)
+    with model.read() as db:
+        after = causes.cause(db, CAUSE, NOW)
+        teams = causes.patterns(db, Filters(team="farmers"), "open").rows
+    assert before is not None
+    assert after is not None
+    assert (before.open, after.open) == (8, 0)
+    assert after.had_last == before.had_last != []
+    assert (after.total, after.samples) == (before.total, before.samples)
+    assert (after.owner, CAUSE in {each.fingerprint for each in teams}) == (before.owner, True)
+
+
+def ended(record: Record, number: int) -> Record:
+    """The end of a violation whose handoff was sent on to the desk, under no contract."""
+    body = json.loads(record.value or b"")
+    to = {**body["to"], "receiver": "desk", "team": "helpers", "owner": "Ilse Kramer"}
+    said = {**body, "status": "resolved", "contract": None, "to": to, "owner": "Ilse Kramer"}
+    said |= {"resolution": "judged_again", "resolved_at": body["detected_at"]}
+    value = json.dumps(said).encode()
+    return Record(record.topic, record.partition, 10_000 + number, record.key, value, NOW)
+
+
 def amendment(row: HeldRow, offset: int) -> Record:
     body = {
         "id": f"m-{offset}",

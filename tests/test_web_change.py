@@ -63,7 +63,7 @@ def test_a_stricter_contract_says_whom_it_breaks_and_which_handoffs_fail(browser
     assert "sender" in page.rows["0"]
     assert "fields.phone" in page.rows["0"]
     newly = next(row for key, row in page.rows.items() if key.startswith("newly fails/"))
-    assert "never_captured" in newly
+    assert "no tool captured it (never_captured)" in newly
     assert any(link.startswith("/task?id=t-") for link in page.links)
     assert text_of(page).count("phone") == 1  # it can be changed further
     assert CANARY not in page.source

@@ -103,11 +103,25 @@ def test_a_cause_says_who_is_to_act_and_what_it_holds(browser: Browser) -> None:
     assert "form" in page.text
     assert len([link for link in page.links if link.startswith("/held/")]) == 8
     assert page.title.startswith("email arrives only as words in another value")
+    assert "sent only in words (context_unstructured)" in page.text
     todo = KINDS["context_unstructured"]
     assert todo.means in page.text
     assert f"Do: {todo.do}" in page.text
     assert "handoff show t-27: found_in names the field" in page.text
     assert "no process of the alerts has written anything of it" in page.text
+
+
+def test_who_had_it_last_is_told_of_what_is_about_a_field(browser: Browser) -> None:
+    assert "Who had it last" in browser.get(CAUSE).text
+    paths = [link for link in browser.get("/causes").links if link.endswith("rejected")]
+    assert "Who had it last" not in browser.get(paths[0]).text
+
+
+def test_the_record_of_a_violation_says_its_kind_in_words_and_by_name(browser: Browser) -> None:
+    place = next(each for each in STORY if each.topic == "handoff.violations"
+                 and b'"context_unstructured"' in (each.value or b""))  # fmt: skip
+    page = browser.get(f"/records/violations/{place.partition}/{place.offset}")
+    assert "sent only in words (context_unstructured)" in page.text
 
 
 def test_what_broke_is_said_in_words_and_files_have_the_kinds(browser: Browser) -> None:

@@ -80,6 +80,12 @@ def in_words(kind: str) -> str:
     return HELD_FOR.get(kind, kind.replace("_", " "))
 
 
+def kind_in_words(kind: str) -> str:
+    """A kind of violation in words and by its name, by which docs and commands know it."""
+    words = HELD_FOR.get(kind)
+    return kind if words is None else f"{words} ({kind})"
+
+
 def requested(pending: Sequence[Request]) -> Cell:
     """What was asked and not answered yet."""
     if not pending:

@@ -158,14 +158,24 @@ def lint(file: str, paths: tuple[str, ...]) -> None:
 def test(route: str) -> None:
     """Send one alert by a route, and its end, and say what came back."""
     settings = load_settings()
-    routes = routes_of(settings.alert_routes or DEFAULT_ROUTES)
+    path = settings.alert_routes or DEFAULT_ROUTES
+    routes = routes_of(path)
     found = next((each for each in routes.routes if each.name == route), None)
     if found is None:
-        known = ", ".join(each.name for each in routes.routes) or "none"
-        raise BadInputError(f"no route in use is called {route!r}; known here: {known}")
+        raise BadInputError(_no_route(route, path))
     only = routes.model_copy(update={"sinks": {found.sink: routes.sinks[found.sink]}})
     if not asyncio.run(_tested(found.sink, only)):
         sys.exit(FOUND_PROBLEMS)
+
+
+def _no_route(name: str, path: str | Path) -> str:
+    """Why no route of this name is in use."""
+    routes, _ = load_routes(path)
+    sinks = {each.name: each.sink for each in routes.routes}
+    if name in sinks:
+        sink = sinks[name]
+        return f"the route {name!r} leads to the sink {sink}, which is left out: set its variables"
+    return f"there is no route {name!r}; known here: {', '.join(sinks) or 'none'}"
 
 
 async def _tested(name: str, routes: AlertRoutes) -> bool:
@@ -212,16 +222,18 @@ def list_alerts(output_: str) -> None:
                 output.line(_encode(entry))
             return
         if not causes and not alerts:
-            output.say("nothing is firing", err=True)
+            output.say("nothing is firing; whether somebody tells alerts: handoff doctor", err=True)
             return
         book = Book((*alerts, *causes))
-        output.columns(
-            ["key", "state", "severity", "since", "causes", "told", "title"],
-            [list(_row(alert, book.members(alert.key))) for alert in alerts],
-        )
+        if alerts:
+            output.columns(
+                ["key", "state", "severity", "since", "causes", "told", "title"],
+                [list(_row(alert, book.members(alert.key))) for alert in alerts],
+            )
         quiet = [cause for cause in causes if cause.alert is None]
         if quiet:
-            output.say("")
+            if alerts:
+                output.say("")
             output.columns(
                 ["told nobody", "because"], [[sentence(each), _because(each)] for each in quiet]
             )

@@ -318,6 +318,11 @@ def list_contracts(output_: str) -> None:
     if output_ == "json":
         output.document([msgspec.Raw(documents.to_json(each)) for each in found])
         return
+    if not found:
+        output.say(
+            "no contract is registered; register some: handoff contracts apply PATH", err=True
+        )
+        return
     output.columns(
         ["contract", "status", "workflow", "from", "to", "owner"],
         [
@@ -363,6 +368,11 @@ def list_receivers(output_: str) -> None:
         return
     today = datetime.now(UTC).date()
     known = known_liveness(cluster)
+    if not receivers:
+        output.say(
+            "no receiver is registered; register some: handoff receivers apply PATH", err=True
+        )
+        return
     output.columns(
         ["receiver", "status", "team", "owner", "live", "queue"],
         [

@@ -143,6 +143,9 @@ def list_sources(output_: str) -> None:
     if output_ == "json":
         output.document(msgspec.to_builtins(found))
         return
+    if not found:
+        output.say("no source is registered; register some: handoff sources apply PATH", err=True)
+        return
     output.columns(
         ["source", "status", "topic", "owner", "behind", "read to", "last record"],
         [

@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 from rich.console import Console
 from rich.rule import Rule
+from rich.table import Table
 from rich.text import Text
 
 from console.commands.alerts import service_of
@@ -98,16 +99,17 @@ class DemoAlerts:
         self._service.start()
         raised = self._next("trigger", None)
         facts = {fact["label"]: fact["text"] for fact in raised["facts"]}
-        terminal.print(
-            Text("raised    ", "bold red").append(plain(raised["title"]), "default"),
-            Text(f"          to act: {plain(facts.get('to act', 'nobody is named'))}"),
-            Text(f"          look at it with: {plain(raised['command'])}", "dim"),
-            sep="\n",
-        )
+        told = _columns()
+        told.add_row(Text("raised", "bold red"), Text(plain(raised["title"])))
+        told.add_row("", Text(f"to act: {plain(facts.get('to act', 'nobody is named'))}"))
+        told.add_row("", Text(f"look at it with: {plain(raised['command'])}", "dim"))
+        terminal.print(told)
         said = AlertAction("demo", raised["key"], "resolve", "the owner", datetime.now(UTC))
         write_all(self._cluster, ACTIONS, [(raised["key"], msgspec.json.encode(said))])
         resolved = self._next("resolve", raised["key"])
-        terminal.print(Text("resolved  ", "bold green").append(plain(resolved["title"]), "default"))
+        told = _columns()
+        told.add_row(Text("resolved", "bold green"), Text(plain(resolved["title"])))
+        terminal.print(told)
 
     def _next(self, action: str, key: str | None) -> dict[str, Any]:
         limit = time.monotonic() + _PATIENCE
@@ -119,3 +121,11 @@ class DemoAlerts:
             self._ending.check()
         why = self._service.status.problem or "it is not known why"
         raise CommandError(f"no alert came within {_PATIENCE:.0f} s: {why}", FOUND_PROBLEMS)
+
+
+def _columns() -> Table:
+    """What happened, and beside it the words, which may go over several lines."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(min_width=8)
+    table.add_column()
+    return table

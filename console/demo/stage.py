@@ -366,8 +366,8 @@ class DemoStage:
         self._terminal.print()
         self._terminal.print(
             f"{opened} violations are in the ledger; who is on call reads "
-            f"{len(self._open_causes())} entries, one a cause. What is mended within ten seconds "
-            "is none, so on a slow machine there are more."
+            f"{len(self._open_causes())} entries, one for each cause. What is mended within ten "
+            "seconds makes no entry; on a slow machine less is mended in time, and there are more."
         )
         self._terminal.print()
         self._terminal.print(

@@ -151,13 +151,21 @@ _VIOLATION = (
     "origin_event, origin_at, origin_topic, origin_partition, origin_offset, last_hop, hop, "
     "disposition, resolution, at, detected_at, resolved_at, backfill, partition, offset, written"
 )
+# The record of its end names the receiver and the contract of then, and a person may have sent the
+# handoff on to another receiver. Where it broke, and so of which cause it is, stays as it was.
+_BROKE_AT: Final = ("fingerprint", "contract", "contract_version", "owner", "owner_contact", "lane")
+_VIOLATION_SET = ", ".join(
+    f"{name} = case excluded.status when 'resolved' then violations.{name} else excluded.{name} end"
+    if name in _BROKE_AT
+    else f"{name} = excluded.{name}"
+    for name in f"{_VIOLATION}, lane".split(", ")
+)
 VIOLATION: Final = Statement(
     "violations",
     _with_lane(
         "violations",
         _VIOLATION,
-        f"on conflict (id) do update set {_set(_VIOLATION + ', lane')} "
-        + _NEWER.format("violations"),
+        f"on conflict (id) do update set {_VIOLATION_SET}" + _NEWER.format("violations"),
     ),
 )
 _PATTERN = (

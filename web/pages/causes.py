@@ -126,7 +126,8 @@ def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None 
         kinds.title(found.kind, found.field, pattern.receiver if pattern else None),
         tables=[
             _held(found.held),
-            _had(found),
+            # Of what is about no field nobody had anything.
+            *([_had(found)] if found.field or found.had_last else []),
             _before(found),
             sinks_table(found, asked.now_ms),
             alerts_table(found),
@@ -136,6 +137,7 @@ def _one(asked: Asked, fingerprint: str, status: int = 200, problem: str | None 
         status=status,
         here="/causes",
         found=found,
+        kind=cells.kind_in_words(found.kind),
         pattern=pattern,
         where=cells.where(pattern) if pattern else None,
         todo=kinds.KINDS.get(found.kind),

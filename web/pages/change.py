@@ -11,7 +11,7 @@ from console.errors import CommandError
 from console.replay import Begins, Difference, Failures, Sample
 from schemas.documents import HandoffContract
 from schemas.loading import Documents
-from web import trying
+from web import cells, trying
 from web.context import Registered
 from web.page import Asked, render, route
 from web.tables import Cell, Column, Row, Table, row
@@ -169,8 +169,9 @@ def _failures(words: str, found: Failures, mark: str, workflow: str | None) -> I
     for each in found.by:
         at = each.field or each.rule
         yield row(
-            f"{words}/{each.kind}/{at}", Cell(words, mark=mark), each.kind, at, each.handoffs,
-            each.errors, _example(each.tasks, workflow),
+            f"{words}/{each.kind}/{at}", Cell(words, mark=mark),
+            Cell(each.kind, cells.kind_in_words(each.kind)), at, each.handoffs, each.errors,
+            _example(each.tasks, workflow),
         )  # fmt: skip
 
 

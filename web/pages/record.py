@@ -10,7 +10,7 @@ from starlette.responses import Response
 from console import asking, sequence
 from schemas.flow import Record, Refused
 from schemas.records import Amendment, ConsoleAudit, Package, Signal, ToolOutput, Violation
-from web import seen, tasks
+from web import cells, seen, tasks
 from web.auth.guard import Refusal
 from web.context import Registered
 from web.fields import FieldRow, input_rows, missing_of, readable, rows_of
@@ -201,6 +201,8 @@ def _facts(event: sequence.Event) -> list[tuple[str, object]]:
         value = getattr(body, name, None)
         if name == "action" and isinstance(body, Package):
             continue
+        if name == "kind":
+            value = None if value is None else cells.kind_in_words(value)
         if value is not None:
             told.append((title, moment(value) if name == "occurred_at" else str(value)))
     return told
