@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from processors.alerts.events import Tick, of_record
-from tests.alerts_core import START, AlertPlayer, pattern
+from processors.alerts.events import Tick, VersionInForce, of_record
+from tests.alerts_core import ONE_WEBHOOK, START, AlertPlayer, pattern
 
 SECOND = timedelta(seconds=1)
 BACK = START - timedelta(hours=6)
@@ -55,3 +55,15 @@ def test_what_is_open_is_brought_up_to_date() -> None:
     made.take(of_record(found.fingerprint, found, BACK), BACK)
     made.take(Tick(), BACK)
     assert [send.notification.action for send in made.sent] == ["trigger", "update"]
+
+
+def test_a_digest_that_began_in_the_future_is_told_at_the_next_hour_of_digests() -> None:
+    made = AlertPlayer(ONE_WEBHOOK | {"digest": {"sink": "hook", "at": "12:00"}})
+    made.take(VersionInForce("c1", 1, START), START)
+    told(made, 1, START + timedelta(days=3))
+    made.take(Tick(), START + timedelta(days=3))
+    made.take(Tick(), START)
+    made.take(Tick(), START + timedelta(hours=1, minutes=59))
+    assert not made.sent
+    made.take(Tick(), START + timedelta(hours=2))
+    assert [send.notification.action for send in made.sent] == ["trigger"]

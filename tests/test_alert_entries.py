@@ -9,9 +9,9 @@ import pytest
 from console.commands.alerts import _row
 from processors.alerts.book import Book
 from processors.alerts.decide import firing
-from processors.alerts.events import PersonSaid, Tick, of_record
+from processors.alerts.events import PersonSaid, RoutesRead, Tick, of_record
 from schemas.alerts import AlertAction, AlertEntry
-from tests.alerts_core import START, AlertPlayer, pattern
+from tests.alerts_core import ONE_WEBHOOK, START, AlertPlayer, pattern, routing
 
 FIRST, SECOND = "contract/a/rejected", "contract/b/rejected"
 MINUTE = timedelta(minutes=1)
@@ -91,3 +91,60 @@ def test_the_list_says_what_an_alert_that_waits_is_about() -> None:
     words = "Handoffs to a receiver are rejected (contract a, workflow lead)"
     assert title == f"2 causes: {words}, and 1 more"
     assert list(_row(alert, []))[-1] == FIRST, "its causes cannot be read"
+
+
+LAST = "9999-12-31T23:59:59Z"
+FORGED: dict[str, dict[str, dict[str, object]]] = {
+    "the end of an alert that has causes": {"alert/": {"state": "ended", "ended_at": LAST}},
+    "a sink that has a message, and was told none": {
+        "alert/": {"sinks": {"hook": {"reached": True, "action": "trigger"}}, "state": "ended"},
+        "cause/": {"alert": None},
+    },
+    "a message at the end of time": {
+        "alert/": {
+            "sinks": {
+                "hook": {"number": 1, "reached": True, "action": "trigger", "loud": 1, "at": LAST},
+                "gone": {"number": 1, "reached": True, "action": "trigger", "kind": "slack"},
+            },
+            "ended_at": LAST,
+        }
+    },
+    "a summary at the end of time": {
+        "alert/": {"kind": "summary", "sinks": {"hook": {}}},
+        "sink/": {"told": [[LAST, 10**30]], "summary_at": LAST},
+    },
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+def test_an_entry_that_somebody_else_wrote_stops_nothing(
+    forged: dict[str, dict[str, dict[str, object]]],
+) -> None:
+    made = player()
+    for key, value in made.topic.items():
+        for start, members in forged.items():
+            if key.startswith(start):
+                made.topic[key] = json.dumps(json.loads(value) | members).encode()
+    version = {"of": "version", "contract": "a", "version": 1, "since": LAST}
+    made.topic["version/a"] = json.dumps(version).encode()
+    read_back(made)
+    made.routing = routing(ONE_WEBHOOK | {"digest": {"sink": "hook", "at": "12:00"}})
+    for minutes in (10, 20):
+        made.take(RoutesRead(), START + minutes * MINUTE)
+        told(made, minutes, SECOND, count=50)
+        told(made, minutes + 5, "contract/d/rejected")
+    said = "; ".join(send.notification.title for send in made.sent[1:])
+    assert "contract d" in said or "causes" in said
+
+
+def test_an_alert_whose_causes_are_lost_is_not_told_as_over() -> None:
+    """Nobody knows whether they are: also not where the process starts anew."""
+    made = player()
+    for key in [key for key in made.topic if key.startswith("cause/")]:
+        del made.topic[key]
+    read_back(made)
+    before = len(made.sent)
+    made.take(RoutesRead(), START + MINUTE)
+    made.take(Tick(), START + 2 * MINUTE)
+    assert not [send for send in made.sent[before:] if send.notification.action == "resolve"]
+    assert made.book.alerts

@@ -240,6 +240,63 @@ def test_a_sink_that_was_told_the_end_is_told_anew_where_the_routes_lead_back() 
     assert desk.player.sent[-1].notification.reference is None, "it is a message of its own"
 
 
+def test_an_end_that_was_under_way_is_sent_again_with_its_own_number() -> None:
+    """The routes lead back meanwhile; the other sink has heard more of the alert."""
+    desk = RouteDesk(routes("page", "hook"), A)
+    for count in (3, 4):
+        desk.player.told(A, desk.now, count=count)
+        desk.wait()
+    desk.player.hang.add("page")
+    assert desk.change(routes("hook", sinks=SINKS)) == [("page", "resolve", ELSEWHERE)]
+    assert desk.change(routes("page", "hook")) == []
+    (again,) = desk.player.waiting
+    assert (again.notification.action, again.notification.number) == ("resolve", 2)
+    before = len(desk.player.sent)
+    desk.player.wake("page", desk.now)
+    desk.wait()
+    assert desk.sent(before) == [("page", "trigger", HERE)]
+    assert desk.player.sent[-1].notification.number > 3
+
+
+def test_a_sink_that_took_its_end_is_not_told_it_twice() -> None:
+    desk = RouteDesk(routes("page", "chat"), A)
+    desk.player.hang.add("chat")
+    desk.change(routes("page", sinks=SINKS))
+    desk.change(routes("page", "chat"))
+    desk.player.over(A, desk.now)  # before the sink has answered to the end
+    desk.wait()
+    desk.player.wake("chat", desk.now)
+    desk.wait()
+    assert desk.sent().count(("chat", "resolve", ELSEWHERE)) == 1
+    assert desk.sent()[-1] == ("page", "resolve", "it is over")
+    assert not desk.player.book.alerts
+
+
+def test_an_end_that_is_under_way_goes_to_no_sink_of_another_kind() -> None:
+    desk = RouteDesk(routes("page", "chat"), A)
+    desk.player.hang.add("chat")
+    desk.change(routes("page", sinks=SINKS))
+    desk.change(routes("page", "chat"))
+    assert desk.change(routes("page", "chat", sinks=CHAT_IS_A_HOOK)) == [("chat", "trigger", HERE)]
+    assert [send.notification.action for send in desk.player.waiting] == ["trigger"]
+
+
+def test_a_sink_is_back_although_the_one_in_its_place_was_never_told() -> None:
+    """As in quiet hours."""
+    desk = RouteDesk(routes("page", "chat"), A)
+    quiet = {"from": "10:00", "to": "11:00", "time_zone": "UTC"}
+    hook = routes("page", {"sink": "chat", "quiet_hours": quiet}, sinks=CHAT_IS_A_HOOK)
+    assert desk.change(hook) == []
+    assert desk.change(routes("page", "chat")) == [], "it has heard of it"
+    desk.player.over(A, desk.now)
+    desk.wait()
+    assert desk.sent()[-2:] == [
+        ("chat", "resolve", "it is over"),
+        ("page", "resolve", "it is over"),
+    ]
+    assert not desk.player.book.alerts
+
+
 def test_a_start_with_the_same_routes_changes_nothing() -> None:
     desk = RouteDesk(routes(*EVERYTHING), A, B)
     before = dict(desk.player.topic)
@@ -277,6 +334,7 @@ STEP = st.one_of(
     st.tuples(st.just("hang"), st.sampled_from(EVERYTHING)),
     st.tuples(st.just("wake")),
     st.tuples(st.just("wait"), st.integers(1, 120)),
+    st.tuples(st.just("wait"), st.integers(60, 120)),
     st.tuples(st.just("routes"), ROUTES),
     st.tuples(st.just("routes"), ROUTES),
 )

@@ -86,9 +86,10 @@ class ToldSite:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Iterator[ToldSite]:
+def told(tmp_path: Path, window: ChromiumWindow) -> Iterator[ToldSite]:
     made = ToldSite(tmp_path)
     yield made
+    window.open("about:blank")  # a page that is open asks for what is new, of nobody by then
     made.served.close()
 
 

@@ -55,6 +55,8 @@ def test_filters_say_the_same_as_their_url(filters: Filters, now: int) -> None:
         ("last=7w", "such as 24h or 7d"),
         ("last=0h", "at least an hour"),
         ("last=9999d", "at most 400 days"),
+        ("since=9999-12-31T23:59:59-23:59", "since lies outside of the years 1 to 9999"),
+        ("until=0001-01-01T00:00:00%2B23:59", "until lies outside of the years 1 to 9999"),
         ("workflow=" + "x" * 1001, "longer than"),
     ],
 )

@@ -57,9 +57,13 @@ class Book:
                 self.put_version(entry)
 
     def _let_go(self) -> None:
-        """A cause whose alert is not there, as its entry could not be read, is to be told anew."""
+        """A cause whose alert is not there, as its entry could not be read, or has ended, as
+        somebody else wrote it, is to be told anew."""
         for cause in list(self.causes.values()):
-            if cause.alert is not None and cause.alert not in self.alerts:
+            if cause.alert is None:
+                continue
+            alert = self.alerts.get(cause.alert)
+            if alert is None or alert.state == "ended":
                 self.put_cause(replace(cause, alert=None, reason=Reason.NEW.value, told_count=0))
 
     def entries(self) -> Iterator[AlertEntry]:

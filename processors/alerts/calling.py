@@ -88,7 +88,12 @@ class Calling:
 
     def _call_digest(self, alert: Alert) -> None:
         digest = self._round.routing.routes.digest
-        if alert.due_at > self._now or alert.state == "ended":
+        if alert.state == "ended":
+            return
+        if alert.due_at > self._now:
+            if digest is not None:  # where the clock was set back, or the digest is told earlier
+                due_at = min(alert.due_at, next_digest(digest, self._now))
+                self._book.put_alert(replace(alert, due_at=due_at))
             return
         if not alert.causes:
             ended = replace(alert, state="ended", reason=Reason.CLOSED.value, ended_at=self._now)

@@ -95,7 +95,10 @@ def again(
             if told.pending is not None and sink in routing.kinds:
                 action = told.pending.action
                 why = why_over(alert) if action == "resolve" else why_called(alert, told)
-                telling.say(alert, sink, told, action, why)
+                # The routes may lead back to a sink that has not answered to its end: then the
+                # number is another one by now.
+                sent = replace(told, number=told.pending.number)
+                telling.say(alert, sink, sent, action, why)
     return tuple(telling.sends)
 
 
@@ -239,7 +242,9 @@ def _answered(book: Book, event: Answered) -> None:
         return  # of an alert that is over
     if told.pending.number != event.number:
         return  # of a message that was sent again meanwhile
-    if event.outcome == "taken":
+    if told.action is None:  # the end of what it was told before the routes led back to it
+        told = replace(told, pending=None)
+    elif event.outcome == "taken":
         told = replace(
             told,
             pending=None,

@@ -16,7 +16,7 @@ def had_summary(rate: SinkRate | None, now: datetime, limits: AlertLimits) -> bo
     return (
         rate is not None
         and rate.summary_at is not None
-        and rate.summary_at <= now < rate.summary_at + limits.storm_within
+        and now - limits.storm_within < rate.summary_at <= now
     )
 
 

@@ -58,7 +58,10 @@ def _other_kinds(alert: Alert, routing: Routing) -> Alert:
             sinks[was] = told
     for sink, kind in routing.kinds.items():
         back = sinks.get(_name(sink, kind))
-        if back is not None and sink not in sinks and back.kind == kind:
+        if back is None or back.kind != kind:
+            continue
+        here = sinks.get(sink)
+        if here is None or (here.action is None and here.pending is None):
             sinks[sink] = sinks.pop(_name(sink, kind))
     return replace(alert, sinks=sinks)
 
@@ -83,6 +86,8 @@ def _causes(alert: Alert, round_: AlertRound) -> Alert:
     for cause in book.members(alert.key):
         routes = routing.of(cause)
         found.setdefault(tuple(sorted(r.sink for r in routes)), []).append((cause, routes))
+    if not found:
+        return alert  # its causes cannot be read: nobody knows whether they are over
     kept = max((sinks for sinks in found if sinks), key=lambda s: (len(found[s]), s), default=None)
     for sinks, causes in found.items():
         for cause, _ in causes if sinks != kept else ():
@@ -125,5 +130,7 @@ def _at(alert: Alert, wanted: Mapping[str, str | None]) -> dict[str, SinkTold]:
         if told is None:
             sinks[sink] = SinkTold(number=number, to=to, added=True)
         elif told.action == "resolve":
-            sinks[sink] = SinkTold(number=number, to=to, added=True, pending=told.pending)
+            sinks[sink] = SinkTold(
+                number=number, to=to, added=True, pending=told.pending, kind=told.kind
+            )
     return sinks

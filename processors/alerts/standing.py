@@ -69,4 +69,4 @@ class Standing:
         known = self._book.versions.get(cause.contract)
         if known is None or cause.contract_version not in (None, known.version):
             return False
-        return self._now < known.since + self._limits.probation
+        return self._now - self._limits.probation < known.since

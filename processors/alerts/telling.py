@@ -48,7 +48,7 @@ class Telling:
                 rate = self._book.rates.get(sink)
                 if causes_told(rate, self._now, self._limits) > self._limits.storm:
                     continue  # the next minute: more than a person can read came in this one
-            if not is_told(alert):
+            if not is_told(alert) and self._book.member_names(alert.key):
                 alert = self._first_told(alert)
             told = self._told(alert, sink, verdict.action)
             if first:

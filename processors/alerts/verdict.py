@@ -89,7 +89,7 @@ def next_message(
         return NextMessage(None, Reason.DIGEST)
     if sink.kind not in UPDATED_IN_PLACE:
         return NextMessage(None, Reason.NO_UPDATES)
-    if told.at is not None and told.at <= now < told.at + limits.update_every:
+    if told.at is not None and now - limits.update_every < told.at <= now:
         return NextMessage(None, Reason.TOO_SOON)
     return NextMessage("update", Reason.UPDATED)
 
@@ -101,7 +101,7 @@ def why_over(alert: Alert) -> Reason:
 
 def _is_late(alert: Alert, now: datetime, limits: AlertLimits) -> bool:
     """Whether an alert has ended so long ago that no sink is told so which was gone."""
-    return alert.ended_at is not None and alert.ended_at + limits.sink_back <= now
+    return alert.ended_at is not None and alert.ended_at <= now - limits.sink_back
 
 
 def why_called(alert: Alert, told: SinkTold) -> Reason:

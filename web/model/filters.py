@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from msgspec import Struct
 from msgspec.structs import replace
 
+from schemas.records import FIRST_MS, LAST_MS
 from schemas.serde import epoch_ms, utc
 
 HOUR_MS: Final = 3_600_000
@@ -110,10 +111,10 @@ def _moment(name: str, text: str) -> int:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise FilterError(f"{name} is a time such as 2026-03-01T09:00:00Z or a date") from None
-    try:
-        return epoch_ms(found if found.tzinfo else found.replace(tzinfo=UTC))
-    except OverflowError:
-        raise FilterError(f"{name} lies outside of the calendar") from None
+    moment = epoch_ms(found if found.tzinfo else found.replace(tzinfo=UTC))
+    if not FIRST_MS <= moment <= LAST_MS:  # an offset may lead out of the calendar
+        raise FilterError(f"{name} lies outside of the years 1 to 9999 in UTC")
+    return moment
 
 
 def _told(moment: int) -> str:
