@@ -214,6 +214,10 @@ class Contract(Struct, frozen=True, gc=False):
         """Whether an output of this tool at the receiving stage accepts."""
         return self.accepts if isinstance(self.accepts, bool) else tool in self.accepts
 
+    def leads_out_of(self, workflow: str) -> bool:
+        """Whether a task of this workflow goes on as one of another workflow."""
+        return self.to_workflow is not None and self.to_workflow != workflow
+
     def severity_of(
         self, kind: ViolationKind, rebuilt: bool = False, optional: bool = False
     ) -> Severity:

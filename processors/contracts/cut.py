@@ -18,18 +18,28 @@ MAX_LISTS = 64  # of those among which copies are looked for
 _MARKED, _UNMARKED, _ITEMS = 16, 64, 8
 _DOTS = r"(?:\.{3,}|\u2026+)"
 _OPEN, _CLOSE, _REMARK = r"[\[(<\uff08\u3010]", r"[\])>\uff09\u3011]", r"[^\])>\uff09\u3011]{0,40}"
-_WORDS = (
-    r"(?:output |text |content )?(?:truncated|cut|shortened|omitted|abridged)"
-    r"|(?:\+ ?)?\d[\d,.]* more|(?:read |show )?more"
-    r"|gek\u00fcrzt|tronqu\u00e9|truncado|troncato|k\u0131salt\u0131ld\u0131|\u043e\u0431\u0440\u0435\u0437\u0430\u043d\u043e|(?:\u4ee5\u4e0b)?\u7701\u7565|\u622a\u65ad"
+# How much is left out, as loggers write it: "12 more items", "and 38 more".
+_MORE = (
+    r"(?:and |\+ ?)?\d[\d,.]* (?:more|others?|further)(?: [^\W\d]{1,20}){0,2}"
+    r"|(?:(?:read|show|see|view|load) )?more"
 )
-# An ellipsis, maybe with a remark behind it; such words in brackets; "truncated".
+_WORDS = (
+    r"(?:output |text |content |message )?"
+    r"(?:truncated|cut|shortened|omitted|abridged|snip(?:ped)?|clipped)"
+    r"|gek\u00fcrzt|weiterlesen|mehr anzeigen|tronqu\u00e9|lire la suite|truncado|leer m\u00e1s"
+    r"|troncato|k\u0131salt\u0131ld\u0131|\u043e\u0431\u0440\u0435\u0437\u0430\u043d\u043e"
+    r"|(?:\u4ee5\u4e0b)?\u7701\u7565|\u622a\u65ad|\u7d9a\u304d\u3092\u8aad\u3080|\u67e5\u770b\u66f4\u591a"
+)
+_LINE = r"(?:-{2,}|={2,}|\*{2,})"
+# An ellipsis, maybe with a remark behind it; such words in brackets or lines; "truncated".
 _MARK = re.compile(
-    rf"\s*(?:{_DOTS}(?:\s*{_OPEN}{_REMARK}{_CLOSE})?|{_OPEN}\s*{_DOTS}\s*{_CLOSE}"
-    rf"|{_OPEN}\s*{_DOTS}?\s*(?:{_WORDS})\b{_REMARK}{_CLOSE}|\btruncated)"
+    rf"\s*(?:{_DOTS}(?:\s*(?:{_OPEN}{_REMARK}{_CLOSE}|,?\s*(?:{_MORE}|{_WORDS})))?"
+    rf"|{_OPEN}\s*{_DOTS}\s*{_CLOSE}|{_OPEN}\s*{_DOTS}?\s*(?:{_MORE}|{_WORDS})\b{_REMARK}{_CLOSE}"
+    rf"|{_LINE}\s*(?:{_WORDS})\s*{_LINE}|\btruncated)"
     r"\.?[\"'\u201c\u201d\u2019\u00bb]?\s*",
     re.IGNORECASE,
 )
+_LAST_ITEM = re.compile(rf"(?:{_DOTS},?\s*)?(?:{_MORE})", re.IGNORECASE)
 _LONGEST_MARK = 64
 _SEEN = 256  # characters of a text that its head is read from
 _QUOTE, _BRACKET = b'"['
@@ -133,8 +143,10 @@ def _goes_on(beginning: Whole, other: Whole | None) -> bool:
 def _mark(read: Whole) -> int | None:
     """Where the mark at the end of a text or list begins that says that it was cut."""
     if not isinstance(read, str):
-        last = read[-1] if read else None
-        return len(read) - 1 if isinstance(last, str) and _mark(plain_text(last)) == 0 else None
+        last = plain_text(read[-1]) if read and isinstance(read[-1], str) else None
+        if last is None or (_LAST_ITEM.fullmatch(last) is None and _mark(last) != 0):
+            return None
+        return len(read) - 1
     for found in _MARK.finditer(read, max(len(read) - _LONGEST_MARK, 0)):
         if found.end() == len(read):
             return found.start()

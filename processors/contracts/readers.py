@@ -48,10 +48,25 @@ _COMMAS: Final = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}")
 _POINTS: Final = re.compile(r"\d{1,3}(?:\.\d{3}){2,}")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 _WRITTEN: Final = re.compile(r"(?=.*\b[0-9]{4}\b)(?=.*[A-Za-z]{3}).*", re.DOTALL)
-_YEAR_FIRST: Final = re.compile(r"(\d{4})[/.\u5e74](\d{1,2})[/.\u6708](\d{1,2})\u65e5?(?!\d)")
+# In Chinese, Japanese and Korean signs, too.
+_YEAR_FIRST: Final = re.compile(
+    r"(\d{4})(?:-|[/.\u5e74\ub144] ?)(\d{1,2})(?:-|[/.\u6708\uc6d4] ?)(\d{1,2})"
+    r"(?:[\u65e5\uc77c]|\.(?= |$))?(?!\d)"
+)
+_DAY_IN_ZONE: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:Z|[+-][0-9]{2}:?[0-9]{2})", re.I)
+_TWELVE_HOURS: Final = re.compile(r"[0-9-]{10} [0-9]{1,2}(?::[0-9]{2}){0,2} ?[AP]\.?M\.?", re.I)
+_NAMED_ZONE: Final = re.compile(
+    r"(?:\[[^][]+\])+$"
+)  # RFC 9557: 2026-05-01T12:00+02:00[Europe/Rome]
 # Zero width, soft hyphens, marks of writing direction; not the joiners, which make other words.
 _UNSEEN: Final = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _MOST_ESCAPED: Final = 3  # times that a text is escaped, as by systems one after the other
+# Letters of full width, katakana of half width -> those of the usual one (Unicode UAX 11).
+_WIDTHS: Final = {
+    char: chr(int(unicodedata.decomposition(chr(char)).split()[1], 16))
+    for char in range(0xFF01, 0xFFEF)
+    if unicodedata.decomposition(chr(char)).startswith(("<wide>", "<narrow>"))
+}
 _ARABIC: Final = {0x66B: ".", 0x66C: "'"}  # its decimal and its thousands separator
 _EPOCH_TEXT: Final = re.compile(r"[0-9]{9,13}")
 _PHONE: Final = re.compile(r"[+0-9(][0-9 ()./\u2010-\u2015\u00a0-]*", re.ASCII)
@@ -135,9 +150,12 @@ def in_ascii(text: str) -> str:
 
 
 def folded_text(text: str) -> str:
-    """The same in whatever case. The Turkish dotted and dotless i are one letter here."""
-    folded = plain_text(text).casefold().replace("i\u0307", "i").replace("\u0131", "i")
-    return normalized("NFC", folded)
+    """The same in whatever case and width. The Turkish dotted and dotless i are one letter here."""
+    text = plain_text(text)
+    if text.isascii():
+        return text.lower()
+    folded = text.translate(_WIDTHS).casefold().replace("i\u0307", "i").replace("\u0131", "i")
+    return plain_text(folded)
 
 
 def _text(said: str | int) -> str | int:
@@ -208,12 +226,19 @@ def _moment(text: str) -> dt.datetime | None:
         if not _FIRST_MS <= ms < _LAST_MS:
             return None
         return _EPOCH + dt.timedelta(milliseconds=ms)
+    if text[-1] == "]":
+        found = _moment(_NAMED_ZONE.sub("", text))
+        return None if found is None or found.tzinfo is None else found
     year_first = _YEAR_FIRST.match(text)
     if year_first is not None:
         year, month, day = year_first.groups()
         text = f"{year}-{month:0>2}-{day:0>2}{text[year_first.end() :]}"
+        in_zone = _DAY_IN_ZONE.fullmatch(text)  # as XML has days: else the zone counts as a time
+        text = text if in_zone is None else in_zone[1]
     if text[:4].isdigit() and len(text) >= 8 and text.isascii():
         try:
+            if _TWELVE_HOURS.fullmatch(text) is not None:
+                return _written_out(text) if dt.date.fromisoformat(text[:10]) else None
             return dt.datetime.fromisoformat(text.upper())  # RFC 3339 has "t" and "z", too
         except ValueError:
             pass

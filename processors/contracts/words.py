@@ -32,7 +32,9 @@ _MONTH: Final = (
 )
 _DAY: Final = r"\d{1,2}(?:st|nd|rd|th)?"
 _TIME: Final = r"(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
-_YEAR_FIRST: Final = r"\d{4}/\d\d?/\d\d?|\d{4}\u5e74\d\d?\u6708\d\d?\u65e5"
+_YEAR_FIRST: Final = (
+    r"\d{4}([/-])\d\d?\1\d\d?|\d{4}[\u5e74\ub144] ?\d\d?[\u6708\uc6d4] ?\d\d?[\u65e5\uc77c]"
+)
 _DATES: Final = re.compile(
     rf"(?<!\w)(?:\d{{4}}-\d\d-\d\d{_TIME}|{_YEAR_FIRST}|{_DAY}(?: of)?[ -]{_MONTH},?[ -]\d{{4}}"
     rf"|{_MONTH} {_DAY},? \d{{4}})(?!\w)",

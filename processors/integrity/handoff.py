@@ -349,6 +349,7 @@ def open_handoff(
         fidelity=verdict.fidelity,
         completeness=verdict.completeness,
         begun_at=now,
+        elsewhere=contract is not None and contract.leads_out_of(output.workflow),
     )
 
 

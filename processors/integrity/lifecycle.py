@@ -180,7 +180,7 @@ class Handoffs(Struct, gc=False):
 
     def _count_round(self, handoff: OpenHandoff, contract: Contract) -> None:
         """Whether it goes back where another one came from, and how often that was so."""
-        self.rounds, returns = loops.after(self.rounds, handoff.stage, handoff.to_stage)
+        self.rounds, returns = loops.after(self.rounds, handoff.stage, handoff.stage_here)
         if not returns:
             return
         self.outbox.feed.count(handoff, "returns")
@@ -350,7 +350,7 @@ class Handoffs(Struct, gc=False):
         self.open.pop(handoff.id)
         rejected = bare(handoff, *left) if left else None
         self.closed.append(
-            Closed(handoff.id, how, successor, rejected, handoff.to_stage, handoff.source.number)
+            Closed(handoff.id, how, successor, rejected, handoff.stage_here, handoff.source.number)
         )
         self.forget_closed(MAX_CLOSED)
         if handoff.accepted_at:

@@ -115,7 +115,7 @@ def take_output(
     open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
     rounds = task.rounds
     effects: list[Effect] = []
-    if judged or open_ or (arrived is not None and arrived.to_stage == output.stage):
+    if judged or open_ or (arrived is not None and arrived.stage_here == output.stage):
         handoffs = handoffs_of(task, event, memory, tables, now, limits)
         if retracted:
             reevaluate.retract(handoffs, retracted, event.occurred_at)
@@ -230,7 +230,7 @@ def _move_on(
             continue
         if here is not None and event.occurred_at >= here.source.occurred_at:
             here = _received(task, handoffs, here, output, event, begun)
-        if here is not None and here.missing and output.stage != here.to_stage:
+        if here is not None and here.missing and output.stage != here.stage_here:
             handoffs.fill_late(here, carried_now, source)
 
 
@@ -243,13 +243,11 @@ def _received(
     begun: list[OpenHandoff],
 ) -> OpenHandoff | None:
     """Whether an output shows that a handoff was accepted, completed or came back."""
-    stage = handoff.to_stage
+    stage = handoff.stage_here
     if stage is None or handoff.ends:
         return handoff
     contract = handoffs.outbox.contract_of(handoff)
     accepts = output.accepts and contract is not None and contract.accepted_by(output.tool)
-    if contract is not None and contract.to_workflow not in (None, task.workflow):
-        accepts = False  # it goes to a task of another workflow
     if accepts and _is_outsider(output, handoff, contract, handoffs.tables):
         return handoff
     if handoff.state == "sent" and output.stage == stage and accepts:
@@ -268,6 +266,7 @@ def _received(
         and not task.left
         and event.occurred_at >= task.stage_at
         and contract is not None
+        and contract.workflow == task.workflow
         and output.stage in contract.stages
         and output.stage != stage
     ):
@@ -305,7 +304,7 @@ def _is_outsider(
 ) -> bool:
     """Whether an output at the stage of a handoff is none of its receiver's. Where the contract
     names the tools that accept, they are."""
-    if output.stage != handoff.to_stage or output.team is None:
+    if output.stage != handoff.stage_here or output.team is None:
         return False
     if contract is not None and isinstance(contract.accepts, frozenset):
         return False
@@ -315,9 +314,9 @@ def _is_outsider(
 def _there(task: Task, output: ToolOutput, event: InputEvent) -> OpenHandoff | None:
     """The handoff that went to where an output comes from now: the latest that is open, or else the
     one that arrived last."""
-    there = [h for h in task.open if h.state != "held" and h.to_stage == output.stage]
+    there = [h for h in task.open if h.state != "held" and h.stage_here == output.stage]
     handoff = there[-1] if there else task.arrived
-    if handoff is None or handoff.to_stage != output.stage:
+    if handoff is None or handoff.stage_here != output.stage:
         return None
     return handoff if event.occurred_at >= handoff.source.occurred_at else None
 

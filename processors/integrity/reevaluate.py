@@ -68,6 +68,7 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
     handoff.receiver = receiving.receiver
     handoff.to_team = receiving.team
     handoff.to_stage = receiving.stage
+    handoff.elsewhere = contract is not None and contract.leads_out_of(handoffs.step.workflow)
     handoff.owner = receiving.owner
     handoff.owner_contact = receiving.owner_contact
     handoff.values = verdict.values

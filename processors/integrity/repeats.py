@@ -109,8 +109,8 @@ def _repeated(
 
 def _came_back(task: Task, stage: str, since: int) -> bool:
     """Whether a handoff into a stage has begun after an event."""
-    return any(h.to_stage == stage and h.source.number > since for h in task.open) or any(
-        closed.to_stage == stage and closed.number > since for closed in task.closed
+    return any(h.stage_here == stage and h.source.number > since for h in task.open) or any(
+        closed.stage_here == stage and closed.number > since for closed in task.closed
     )
 
 

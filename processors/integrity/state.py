@@ -135,11 +135,17 @@ class OpenHandoff(Struct, array_like=True, gc=False):
     late: bool = False  # it was accepted late
     unqueued: bool = False  # its latest package went to no queue
     lost: int = 0  # bytes of the task's `lost` when it was held: what it is judged by again
+    elsewhere: bool = False  # `to_stage` is one of another workflow, where another task goes on
 
     @property
     def slot(self) -> tuple[str | None, str, str | None]:
         """What can be open only once in a task."""
         return self.contract, self.receiver, self.part
+
+    @property
+    def stage_here(self) -> str | None:
+        """The stage of this task that it went to; None where that is none of this task's."""
+        return None if self.elsewhere else self.to_stage
 
     def waits(self) -> list[tuple[Deadline, int]]:
         """The deadlines that still run."""
@@ -209,14 +215,14 @@ class Closed(Struct, frozen=True, array_like=True, tag=0, gc=False):
     """A handoff that is closed, and how. An ack to a superseded one counts for its successor.
 
     `rejected` is the handoff whose violation `rejected` is open until the slot is sent again.
-    `to_stage` is where it went, and `number` that of the event that it came from.
+    `stage_here` is where it went in this task, and `number` that of the event that it came from.
     """
 
     id: str
     how: CloseReason
     successor: str | None = None
     rejected: OpenHandoff | None = None
-    to_stage: str | None = None
+    stage_here: str | None = None
     number: int = 0
 
 
