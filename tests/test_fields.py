@@ -10,6 +10,7 @@ from processors.contracts import cut
 from processors.contracts.compiled import compile_contract
 from processors.contracts.values import digest, is_empty
 from processors.integrity import candidates
+from processors.integrity.alone import Alone
 from processors.integrity.candidates import Candidates, Search, said_by
 from processors.integrity.context import carry
 from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
@@ -93,7 +94,7 @@ def test_what_was_searched_before_is_found_again(
     context, events = given_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "_CACHED", 0)
-        cache: dict[int | str, Candidates] = {}
+        cache: dict[int | str, Candidates | Alone] = {}
         others = [replace(event) for event in events[until:]]
         for before in (events[:until], events[:until] + others):
             assemble(CONTRACT, carry(context), Search(before, {}, b"", cache), NOW)

@@ -19,6 +19,7 @@ from processors.contracts.compiled import Contract, compile_contract
 from processors.contracts.readers import loosely, reader
 from processors.driver import Driver
 from processors.integrity import candidates
+from processors.integrity.alone import Alone
 from processors.integrity.candidates import Candidates, Search
 from processors.integrity.context import carry
 from processors.integrity.events import EventRef, Remembered, TaskEvent
@@ -181,7 +182,7 @@ def event(number: int, at: int, context: dict[str, bytes], hop: int = 0) -> Task
 def judged(
     kind: str, events: list[Remembered], sent: dict[str, bytes], cached: bool
 ) -> AssembledContext:
-    cache: dict[int | str, Candidates] | None = {} if cached else None
+    cache: dict[int | str, Candidates | Alone] | None = {} if cached else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "_CACHED", 0)
         if cached:
