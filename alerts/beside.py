@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from confluent_kafka import KafkaError, Message, TopicPartition
+from msgspec.structs import replace
 
 from processors.alerts.causes import HELD, HELD_TOO_LONG, of_held, of_violation
 from processors.alerts.events import CauseOver, CauseTold, Event, SilencePut, VersionInForce
@@ -112,6 +113,7 @@ class Beside:
                 silence = None if value is None else _silence(value)
                 if silence is not None:
                     serde.check_lengths(silence)
+                    silence = replace(silence, id=key)  # which ends it, whatever it says of itself
                 yield SilencePut(key, silence)
             case name if name == CONTRACTS and value is not None:
                 contract = _contract(value)

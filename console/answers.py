@@ -16,6 +16,7 @@ from console.hops import absence
 from schemas import serde
 from schemas.flow import Record
 from schemas.records import Ack, Amendment, Package, Signal, Violation
+from schemas.unreadable import UNREADABLE
 
 # applied: it took effect. held: values were set, and it is still held. refused: a violation or a
 # dead letter says why not. unchanged: judged, and nothing followed. unseen: not judged in time.
@@ -80,7 +81,7 @@ def answer(asked: SentCommand, record: Record) -> CommandResult | None:
         if record.topic == "handoff.signals":
             return _told(asked, _signal(record.value))
         return _published(asked, _package(record.value))
-    except msgspec.DecodeError:  # a newer version's, or not ours
+    except UNREADABLE:  # a newer version's, or not ours
         return None
 
 
@@ -140,7 +141,7 @@ def released(asked: SentCommand, record: Record) -> CommandResult | None:
         return None
     try:
         found = _package(record.value)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     if found.id != asked.body.handoff_id or not found.overridden:
         return None

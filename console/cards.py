@@ -12,6 +12,7 @@ from schemas import serde
 from schemas.flow import Record
 from schemas.printable import plain
 from schemas.records import Package, Pattern, Signal, Violation
+from schemas.unreadable import UNREADABLE
 
 PACKAGES, HELD = "handoff.packages", "handoff.held"
 VIOLATIONS, SIGNALS, PATTERNS = "handoff.violations", "handoff.signals", "handoff.patterns"
@@ -52,7 +53,7 @@ def card(
         seen.note(task, package.context)
         beside = seen.texts(task, known.classified(package.workflow))
         return render.package(package, known, beside)
-    except (msgspec.DecodeError, ValueError):
+    except (*UNREADABLE, ValueError):
         return Text(
             f"  {record.topic}/{handle} cannot be read: a newer version, or not ours", "red"
         )

@@ -21,6 +21,7 @@ from console.render import percent
 from schemas.printable import plain
 from schemas.records import Figures
 from schemas.serde import epoch_ms, utc
+from schemas.unreadable import UNREADABLE
 from schemas.values import parse_duration
 
 FIGURES = "handoff.figures"
@@ -147,7 +148,7 @@ def _read() -> list[Figures]:
             continue
         try:
             found.append(_figures(value))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             unread += 1
     if unread:
         left = output.number(unread, "record")

@@ -211,7 +211,7 @@ def _line(number: int, text: bytes) -> Line:
     value = bytes(outline.value)
     try:
         return _keyed(number, outline.topic, value, _decode(value))
-    except msgspec.DecodeError:
+    except UNREADABLE:
         problem = "has a topic, but no object as its value"
         return Line(number, outline.topic, None, value=value, occurred_at=None, problem=problem)
 

@@ -25,6 +25,7 @@ from schemas import documents
 from schemas.documents import HandoffContract, Receiver
 from schemas.printable import listed
 from schemas.records import Edge
+from schemas.unreadable import UNREADABLE
 from topics.catalogue import DEFAULT_PARTITIONS
 
 _edge = msgspec.json.Decoder(Edge).decode
@@ -97,7 +98,7 @@ def _published() -> Observed:
     for value in read_table(cluster, EDGES).values():
         try:
             edges.append(_edge(value))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             unread += 1
     if unread:
         name = cluster.name(EDGES)

@@ -162,3 +162,22 @@ def test_records_that_nest_too_deep_are_none_that_can_be_read(handoff: HandoffCo
     assert ("note", "the silence s-1 cannot be read, and silences nothing") in told(
         handoff, "silences"
     )
+
+
+def test_what_nests_too_deep_ends_no_list(handoff: HandoffCommand) -> None:
+    deep = b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    for topic in ("handoff.alerts", "handoff.silences", "handoff.held"):
+        write_all(connect(), topic, [("s-1", deep)])
+    for command in (("alerts", "list"), ("alerts", "silences"), ("held", "list")):
+        found = handoff(*command)
+        assert (found.exit_code, found.exception) == (0, None), command
+        assert "s-1 cannot be read" in found.stderr
+
+
+def test_a_silence_is_listed_by_the_key_that_ends_it(handoff: HandoffCommand) -> None:
+    ends = NOW + timedelta(hours=3)
+    put("handoff.silences", "s-1", AlertSilence("another", {}, NOW, ends, "Ana", "x"))
+    listed = json.loads(handoff("alerts", "silences", "--output", "json").stdout)
+    assert listed["id"] == "s-1"
+    assert handoff("alerts", "silence", "--by", "a", "--reason", "b", "--end", "s-1").exit_code == 0
+    assert handoff("alerts", "silences", "--output", "json").stdout == ""

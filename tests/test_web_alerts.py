@@ -194,3 +194,13 @@ def test_a_broker_that_is_away_takes_nothing_and_says_so(site: WebSite) -> None:
     site.topics.away = True
     assert olga.send(form, reason="x").status == 503
     assert site.topics.said == []
+
+
+def test_a_silence_is_ended_by_its_key_whatever_it_says_of_itself(site: WebSite) -> None:
+    body = {
+        "id": "another", "match": {"workflow": ["sales"]}, "starts_at": "2026-03-02T10:00:00Z",
+        "ends_at": "9999-01-01T00:00:00Z", "by": "x", "reason": "",
+    }  # fmt: skip
+    site.add(Record("handoff.silences", 0, 0, b"s-9", json.dumps(body).encode(), NOW, []))
+    say(person(site, "olga"), "end")
+    assert site.topics.said == [("handoff.silences", "s-9", None)]

@@ -110,7 +110,7 @@ def _value(each: Input, given: str) -> bytes:
 def _number(each: Input, given: str) -> bytes:
     try:
         value = msgspec.json.decode(given.encode())
-    except msgspec.DecodeError:
+    except UNREADABLE:
         value = None
     whole = each.control == "integer"
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):

@@ -43,6 +43,7 @@ from schemas.loading import DocumentErrors
 from schemas.printable import plain
 from schemas.route_files import lint_routes, load_routes
 from schemas.routes import AlertRoutes, in_use
+from schemas.unreadable import UNREADABLE
 from topics.rights import missing
 
 DEFAULT_ROUTES = Path(__file__).resolve().parents[2] / "alerts" / "routes.yaml"
@@ -245,7 +246,7 @@ def _entries() -> tuple[list[Alert], list[Cause]]:
     for key, value in read_table(connect(), ALERTS).items():
         try:
             entry = _entry(value)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             output.say(f"{plain(key)} cannot be read: a newer version, or not ours", err=True)
             continue
         if isinstance(entry, Alert):

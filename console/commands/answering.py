@@ -284,7 +284,7 @@ def _published(cluster: Cluster, handoff_id: str, task: str | None) -> Package |
                 continue
             try:
                 package = _package(record.value)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue
             if package.id == handoff_id:
                 return package

@@ -27,6 +27,7 @@ from schemas.lint import lint as judge
 from schemas.loading import DocumentErrors, Documents, load
 from schemas.records import Liveness, ToolOutput
 from schemas.sources import Source
+from schemas.unreadable import UNREADABLE
 from schemas.yaml_source import Problem
 from topics.catalogue import NAMES
 from topics.rights import Right, missing
@@ -82,7 +83,7 @@ def _outputs(recording: str) -> Iterator[ToolOutput]:
         read += 1
         bad += line.problem is not None and line.problem.startswith(NOT_JSON)
         if line.topic == TOOL_OUTPUTS and line.problem is None:
-            with suppress(msgspec.DecodeError):
+            with suppress(*UNREADABLE):
                 yield decode(line.value)
     if read and bad == read:
         raise BadInputError(
@@ -291,7 +292,7 @@ def known_liveness(cluster: Cluster) -> dict[str, Liveness]:
     for name, value in read_table(cluster, LIVENESS).items():
         try:
             record = msgspec.json.decode(value, type=Liveness)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             continue
         if serde.epoch_ms(record.checked_at) / 1000 >= oldest:
             found[name] = record

@@ -14,6 +14,7 @@ from console.kafka import Cluster, connect, read_all, read_table
 from console.remembered import SeenTasks
 from schemas.printable import plain
 from schemas.records import Package, Violation
+from schemas.unreadable import UNREADABLE
 
 HELD, VIOLATIONS = "handoff.held", "handoff.violations"
 _SAID = ("handoff.tool-outputs", "handoff.amendments")  # what holds the values of a task
@@ -57,7 +58,7 @@ def held_packages(cluster: Cluster) -> list[Package]:
     for key, value in read_table(cluster, HELD).items():
         try:
             found.append(_package(value))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             output.say(
                 f"{cluster.name(HELD)}: {plain(key)} cannot be read: a newer version, or not ours",
                 err=True,
@@ -165,7 +166,7 @@ def violations_of(cluster: Cluster, task: str) -> Iterator[Violation]:
         if record.key == task.encode() and record.value is not None:
             try:
                 yield _violation(record.value)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue
 
 

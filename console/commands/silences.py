@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from console import output
 from console.errors import BadInputError
@@ -14,6 +15,7 @@ from schemas.alerts import SILENCES, AlertSilence
 from schemas.printable import plain
 from schemas.routes import MATCHED
 from schemas.serde import utc
+from schemas.unreadable import UNREADABLE
 from schemas.values import parse_duration
 
 _silence = msgspec.json.Decoder(AlertSilence).decode
@@ -82,8 +84,9 @@ def silences(output_: str) -> None:
     found: list[AlertSilence] = []
     for key, value in read_table(connect(), SILENCES).items():
         try:
-            found.append(_silence(value))
-        except msgspec.DecodeError:
+            # The key ends it, whatever it says of itself.
+            found.append(replace(_silence(value), id=key))
+        except UNREADABLE:
             output.say(f"{plain(key)} cannot be read: a newer version, or not ours", err=True)
     found = sorted((s for s in found if s.ends_at > now), key=lambda s: (s.ends_at, s.id))
     with output.ends_cleanly():

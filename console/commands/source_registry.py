@@ -27,6 +27,7 @@ from schemas.loading import Documents
 from schemas.printable import listed
 from schemas.records import SourcePosition
 from schemas.sources import TOPIC, Source
+from schemas.unreadable import UNREADABLE
 from schemas.yaml_source import Problem
 from topics.catalogue import NAMES
 from topics.rights import Right, missing
@@ -187,7 +188,7 @@ def _positions(cluster: Cluster) -> Iterable[SourcePosition]:
     for value in read_table(cluster, POSITIONS).values():
         try:
             yield msgspec.json.decode(value, type=SourcePosition)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
 
 

@@ -27,6 +27,7 @@ from schemas.flow import Record
 from schemas.lint_sources import lint_sources
 from schemas.loading import DocumentErrors, Documents, load
 from schemas.printable import listed
+from schemas.unreadable import UNREADABLE
 from schemas.yaml_source import Problem
 
 _MOST_CARDS = 12
@@ -278,5 +279,5 @@ def _compact(text: bytes) -> str:
     """One JSON value in one spelling, so that white space makes no difference."""
     try:
         return msgspec.json.format(text, indent=-1).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return text.decode("utf-8", "replace")

@@ -79,10 +79,11 @@ def _sink(name: str, told: SinkOutline) -> dict[str, str | int | bool | None]:
 
 def silences(record: Record) -> Iterator[Row]:
     """Of `handoff.silences`."""
+    key = (record.key or b"").decode()  # which ends it, whatever it says of itself
     place = record.partition, record.offset, record.timestamp
     if record.value is None:
-        yield Row(to.NO_SILENCE, ((record.key or b"").decode(), *place))
+        yield Row(to.NO_SILENCE, (key, *place))
         return
     found = _silence(record.value)
     span = epoch_ms(found.starts_at), epoch_ms(found.ends_at)
-    yield Row(to.SILENCE, (found.id, json_text(found.match), *span, found.by, *place))
+    yield Row(to.SILENCE, (key, json_text(found.match), *span, found.by, *place))

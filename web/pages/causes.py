@@ -12,6 +12,7 @@ from console.render import pattern_message
 from processors.alerts import kinds
 from schemas.flow import Refused
 from schemas.records import Pattern
+from schemas.unreadable import UNREADABLE
 from web import cells, mending, seen, typed
 from web.alerting import SPANS, TOLD, silenced
 from web.auth.guard import Refusal
@@ -186,7 +187,7 @@ def _message(console: Console, pattern: PatternRow, registered: Registered) -> s
         if record is None or record.value is None:
             return None
         body = msgspec.json.decode(record.value, type=Pattern)
-    except (CommandError, msgspec.DecodeError):
+    except (CommandError, *UNREADABLE):
         log.warning("the record of a pattern cannot be read at %s", place)
         return None
     return pattern_message(body, registered.shown)
