@@ -15,7 +15,7 @@ from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.mapped import MappedRecord, Skipped
 from processors.intake.mapping import map_record
-from processors.intake.reads import Place, around, leaves, reads, shown, used
+from processors.intake.reads import Place, around, leaves, opened, reads, shown, used
 from processors.intake.source_spans import TRACES
 from processors.intake.traces import TraceLimits, TraceState, add, finish
 from processors.intake.transcripts import spans
@@ -67,12 +67,14 @@ class Trial:
     _ids: set[tuple[str, ...]] = field(default_factory=set)
     _latest: dict[tuple[str, str], int] = field(default_factory=dict)
     _read: frozenset[Place] = frozenset()
+    _opened: frozenset[Place] = frozenset()
     _spans: dict[str, list[Span]] = field(default_factory=dict)
     _last: dict[str, tuple[int, Record]] = field(default_factory=dict)
     _counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
         self._read = reads(self.source.source)
+        self._opened = opened(self._read)
 
     def run(self, samples: Iterable[tuple[int, Record]], now: int) -> Iterator[Tried]:
         """Map records, and count what comes of them."""
@@ -167,7 +169,7 @@ class Trial:
             return
         if found is None or isinstance(found, Skipped):
             return
-        for place in set(leaves(found.value)):
+        for place in set(leaves(found.value, (), self._opened)):
             if len(self.seen) < _MOST_NAMES:
                 self.seen.update(around(place))
             if not used(place, self._read) and (

@@ -43,6 +43,7 @@ MAX_TRACEPARENT = 512
 BACKFILL_HEADER = "handoff-backfill"
 DEAD_LETTERS = "handoff.dead-letters"
 
+_OR_A_SOURCE = "; a source can read it as it is (docs/intake.md)"
 _HOW_TO_TELL_A_TIME = "give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"
 _WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?", re.ASCII)
 
@@ -267,13 +268,13 @@ def _cure_of_time(value: bytes) -> str:
     except UNREADABLE:
         return ""
     if isinstance(given, int) and not isinstance(given, bool) and given > LAST_MS:
-        return "; micro- or nanoseconds: give epoch milliseconds"
+        return f"; micro- or nanoseconds: give epoch milliseconds{_OR_A_SOURCE}"
     if isinstance(given, float):
-        return "; a fraction: give epoch milliseconds"
+        return f"; a fraction: give epoch milliseconds{_OR_A_SOURCE}"
     if isinstance(given, str) and given.strip().lstrip("-").replace(".", "", 1).isdecimal():
-        return "; a number in quotes: give it without them, as epoch milliseconds"
+        return f"; a number in quotes: give it without them, as epoch milliseconds{_OR_A_SOURCE}"
     if isinstance(given, str) and _WITHOUT_OFFSET.fullmatch(given):
-        return "; a time without an offset: add Z for UTC, or one such as +02:00"
+        return f"; a time without an offset: add Z for UTC, or one such as +02:00{_OR_A_SOURCE}"
     return f"; {_HOW_TO_TELL_A_TIME}"
 
 

@@ -546,3 +546,19 @@ def test_a_source_of_traces_is_tried_whole(tmp_path: Path) -> None:
     assert {json.loads(line)["workflow"] for line in made} == {"repairs"}
     assert '"span_data"' not in run("test", str(source), spans, "--explain", "2").output
     assert '"kind":"' in run("test", str(source), spans, "--explain", "2").output
+
+
+def test_paths_into_json_within_a_text_are_known(desk: str, tmp_path: Path) -> None:
+    """A record that holds JSON as text, as many systems write what changed."""
+    path = tmp_path / "wrapped.yaml"
+    path.write_text(
+        DESK.replace("emit:", "let: {inside: {from: value.raw, json: true}}\nemit:", 1).replace(
+            "{note: value.note}", "{note: inside.note, gone: inside.parts.gone}"
+        ),
+        encoding="utf-8",
+    )
+    raw = json.dumps({"note": "n", "other": 1, "parts": {"k": 1}})
+    told = run("test", str(path), "-", lines=lines(event(1, raw=raw))).output
+    assert "  reads value.raw.parts.gone, which no record has" in told
+    assert "reads value.raw.note" not in told
+    assert "1  value.raw.other" in told

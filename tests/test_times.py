@@ -45,19 +45,34 @@ def test_a_number_that_is_no_time_is_refused(given: int) -> None:
     )
 
 
+SOURCE = "; a source can read it as it is (docs/intake.md)"
+
+
 @pytest.mark.parametrize(
     ("given", "cure"),
     [
-        ("2026-03-01T09:00:00", "; a time without an offset: add Z for UTC, or one such as +02:00"),
-        ("2026-03-01 09:00:00", "; a time without an offset: add Z for UTC, or one such as +02:00"),
+        (
+            "2026-03-01T09:00:00",
+            "; a time without an offset: add Z for UTC, or one such as +02:00" + SOURCE,
+        ),
+        (
+            "2026-03-01 09:00:00",
+            "; a time without an offset: add Z for UTC, or one such as +02:00" + SOURCE,
+        ),
         # With an offset these are no times either.
         ("2026-03-01 09:00", "; give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"),
         ("2026-03-01", "; give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"),
-        ("1772355600", "; a number in quotes: give it without them, as epoch milliseconds"),
-        ("1772355600000.5", "; a number in quotes: give it without them, as epoch milliseconds"),
-        (1772355600.25, "; a fraction: give epoch milliseconds"),
-        (NOW * 1000, "; micro- or nanoseconds: give epoch milliseconds"),
-        (NOW * 1_000_000, "; micro- or nanoseconds: give epoch milliseconds"),
+        (
+            "1772355600",
+            "; a number in quotes: give it without them, as epoch milliseconds" + SOURCE,
+        ),
+        (
+            "1772355600000.5",
+            "; a number in quotes: give it without them, as epoch milliseconds" + SOURCE,
+        ),
+        (1772355600.25, "; a fraction: give epoch milliseconds" + SOURCE),
+        (NOW * 1000, "; micro- or nanoseconds: give epoch milliseconds" + SOURCE),
+        (NOW * 1_000_000, "; micro- or nanoseconds: give epoch milliseconds" + SOURCE),
         ("yesterday", "; give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"),
         (None, "; give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"),
         (True, "; give epoch milliseconds, or a time such as 2026-03-01T09:00:00Z"),

@@ -1,13 +1,15 @@
 """Which parts of its records a source reads: to tell what it does not."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from processors.intake.compiled import parts_of
+from processors.intake.values import read_json
 from schemas import paths, templates
 from schemas.cel.syntax import parse
 from schemas.cel.tree import ContextMember, Index, Literal, Member, Select
+from schemas.flow import Refused
 from schemas.paths import Step, Where, index_of
 from schemas.sources import LINKS, ROOTS, CurrentStage, Expr, Source, TextValue
 
@@ -38,17 +40,30 @@ def around(place: Place) -> Iterator[Place]:
         yield steps[:length]
 
 
-def leaves(value: Any, before: Place = ()) -> Iterator[Place]:
+def leaves(
+    value: Any, before: Place = (), opened: Collection[Place] = frozenset()
+) -> Iterator[Place]:
     """The places of a value that hold text, a number or a truth value, as often as it has them; at
-    a depth of 16 whatever is there."""
+    a depth of 16 whatever is there. A text at a place that is `opened` is what it holds as JSON."""
+    if type(value) is str and before in opened:
+        try:
+            value, _ = read_json(value, "")
+        except Refused:
+            yield before
+            return
     if len(before) < 16 and type(value) is dict:
         for name, inner in value.items():
-            yield from leaves(inner, (*before, name))
+            yield from leaves(inner, (*before, name), opened)
     elif len(before) < 16 and type(value) is list:
         for inner in value[:_MOST_PLACES]:
-            yield from leaves(inner, (*before, ITEM))
+            yield from leaves(inner, (*before, ITEM), opened)
     elif value is not None:
         yield before
+
+
+def opened(read: Iterable[Place]) -> frozenset[Place]:
+    """The places that hold others which are read."""
+    return frozenset(place[:length] for place in read for length in range(1, len(place)))
 
 
 def shown(place: Place) -> str:

@@ -11,11 +11,22 @@ import msgspec
 
 from schemas.cel.values import INT64_MAX, INT64_MIN, MAX_VALUE_DEPTH
 from schemas.flow import Refused
+from schemas.foreign_text import normalized
 
 # Digits as 0, everything else as x: shows in one pass of C where a long number may stand.
 _DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in range(256))
 _NESTED: Final = frozenset((dict, list))
-_NO_ID: Final = re.compile(r"[\W_]+")
+# Letters, digits, and the marks that vowels are written with in many scripts.
+_MARKS: Final = "".join(
+    char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char) in ("Mn", "Mc")
+)
+_NO_ID: Final = re.compile(f"(?:[^\\w{_MARKS}]|_)+")
+_ACCENTED: Final = re.compile("[A-Za-z\u0370-\u03ff]")
+# Latin letters that Unicode takes for others than those that they are written for in ASCII.
+_NO_ACCENTS: Final = str.maketrans(
+    {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "\u0131": "i"}
+    | {"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH"}
+)
 
 
 class _Reader(threading.local):
@@ -148,12 +159,23 @@ def free_text(value: Any) -> str | None:
 
 @lru_cache(maxsize=4096)
 def slug(text: str) -> str:
-    """Text as an id: lower case, no accents, `-` for each run of what is no letter or digit."""
+    """Text as an id: lower case, no accents, `-` for each run of what is no letter or digit. What
+    stands above or below letters of other scripts than Latin and Greek is no accent."""
     # Each character by itself: to sort all accents of one takes long, and they are left out.
-    bare = "".join(
-        part
-        for char in text
-        for part in unicodedata.normalize("NFKD", char)
-        if not unicodedata.combining(part)
-    )
+    bare = "".join(map(_bare, normalized("NFC", text).translate(_NO_ACCENTS)))
     return _NO_ID.sub("-", bare.casefold()).strip("-")
+
+
+def _bare(char: str) -> str:
+    if char.isascii():
+        return char
+    if _is_accent(char):
+        return ""
+    letter, *accents = unicodedata.normalize("NFKD", char)
+    if _ACCENTED.match(letter) is None:
+        return unicodedata.normalize("NFKC", char)
+    return letter + "".join([each for each in accents if not _is_accent(each)])
+
+
+def _is_accent(char: str) -> bool:
+    return "\u0300" <= char <= "\u036f"
