@@ -171,7 +171,8 @@ def _bare(char: str) -> str:
         return char
     if _is_accent(char):
         return ""
-    letter, *accents = unicodedata.normalize("NFKD", char)
+    apart = unicodedata.normalize("NFKD", char)
+    letter, accents = apart[0], apart[1:]
     if _ACCENTED.match(letter) is None:
         return unicodedata.normalize("NFKC", char)
     return letter + "".join([each for each in accents if not _is_accent(each)])
