@@ -114,7 +114,10 @@ def test_a_cause_says_who_is_to_act_and_what_it_holds(browser: Browser) -> None:
 def test_who_had_it_last_is_told_of_what_is_about_a_field(browser: Browser) -> None:
     assert "Who had it last" in browser.get(CAUSE).text
     paths = [link for link in browser.get("/causes").links if link.endswith("rejected")]
-    assert "Who had it last" not in browser.get(paths[0]).text
+    page = browser.get(paths[0])
+    assert page.status == 200
+    assert "What changed before it began" in page.text
+    assert "Who had it last" not in page.text
 
 
 def test_the_record_of_a_violation_says_its_kind_in_words_and_by_name(browser: Browser) -> None:
