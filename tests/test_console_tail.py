@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from console.kafka import Cluster
 from console.main import main
 from processors.runtime import clients
+from processors.runtime.ending import SIGNALS
 from processors.runtime.settings import Settings
 from topics.look import Seen
 
@@ -105,9 +106,10 @@ class QuietClient:
 @pytest.fixture(autouse=True)
 def ended_alone() -> Iterator[None]:
     """The signal that ends a command ends no other test: what it leaves ignored is put back."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 SILENT = KafkaException(KafkaError(KafkaError._TRANSPORT))

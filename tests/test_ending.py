@@ -27,7 +27,8 @@ TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 def handlers() -> Iterator[None]:
     """What the tests change of this process is put back."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    signal.signal(INT, signal.default_int_handler)
+    for number in SIGNALS:  # whoever started the tests may have them ignored
+        signal.signal(number, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
