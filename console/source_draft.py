@@ -66,7 +66,9 @@ class _Leaf:
 
     def told(self, total: int) -> str:
         """What speaks for it, in counts; values of records are not told."""
-        return f"in {self.records:,} of {total:,} records, {len(self.values):,} different values"
+        count = len(self.values)
+        values = "the same value" if count == 1 else f"{count:,} different values"
+        return f"in {self.records:,} of {total:,} records, {values}"
 
 
 def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:

@@ -392,7 +392,7 @@ def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
             [[{"eventId": n, "objectId": 7, "occurredAt": 1772445600000 + n}] for n in range(3)],
             [
                 "# Drafted from 3 of 3 records",
-                "task: it.objectId ",
+                "task: it.objectId  # in 3 of 3 records, the same value; ",
                 "id: it.eventId ",
                 "occurred_at: it.occurredAt ",
                 "  - each: value ",
