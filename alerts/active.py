@@ -65,6 +65,9 @@ NAME: Final = "alerts"
 # How often Alertmanager is told that all is well where no address is called.
 DEFAULT_HEARTBEAT: Final = timedelta(minutes=1)
 WRITES: Final = (ALERTS, serde.DEAD_LETTERS)
+# Names make up a pattern: insights writes some kilobytes. An entry has the name twice, and must fit
+# into a message of Kafka, or nothing could be written down any more.
+_MOST_OF_A_PATTERN: Final = 1 << 20
 _TICK_SECONDS: Final = 1.0
 _CALL_SECONDS: Final = 10.0
 
@@ -387,7 +390,16 @@ def _of_pattern(record: Record, now: datetime) -> CauseTold | CauseOver:
     """What a record of patterns says. Raises `Refused`."""
     try:
         key, value = (record.key or b"").decode(), record.value
-        return of_record(key, None if value is None else _pattern(value), now)
+        if value is not None and len(value) > _MOST_OF_A_PATTERN:
+            raise Refused(
+                "too_large",
+                f"the value has {len(value):,} bytes, and a pattern has at most "
+                f"{_MOST_OF_A_PATTERN:,}; correct who writes it",
+            )
+        pattern = None if value is None else _pattern(value)
+        if pattern is not None and pattern.fingerprint != key:  # no end would come for it
+            raise msgspec.ValidationError("another key")
+        return of_record(key, pattern, now)
     except msgspec.ValidationError:
         kind = "wrong_shape"
     except UNREADABLE:
