@@ -17,6 +17,7 @@ from schemas.unreadable import UNREADABLE
 # Names make up a pattern: insights writes some kilobytes. An entry has the name twice, and must fit
 # into a message of Kafka, or nothing could be written down any more.
 _MOST_OF_A_PATTERN: Final = 1 << 20
+_NOT_A_PATTERN: Final = "the record is not of its shape; correct who writes it"
 
 _action: Final = msgspec.json.Decoder(AlertAction).decode
 _pattern: Final = msgspec.json.Decoder(Pattern).decode
@@ -122,23 +123,23 @@ def of_record(fingerprint: str, pattern: Pattern | None, now: datetime) -> Cause
 
 def of_told(record: Record, now: datetime) -> CauseTold | CauseOver:
     """What a record of `handoff.patterns` says. Raises `Refused` for one that is not understood."""
+    value = record.value
+    if value is not None and len(value) > _MOST_OF_A_PATTERN:
+        raise Refused(
+            "too_large",
+            f"the value has {len(value):,} bytes, and a pattern has at most "
+            f"{_MOST_OF_A_PATTERN:,}; correct who writes it",
+        )
     try:
-        key, value = (record.key or b"").decode(), record.value
-        if value is not None and len(value) > _MOST_OF_A_PATTERN:
-            raise Refused(
-                "too_large",
-                f"the value has {len(value):,} bytes, and a pattern has at most "
-                f"{_MOST_OF_A_PATTERN:,}; correct who writes it",
-            )
+        key = (record.key or b"").decode()
         pattern = None if value is None else _pattern(value)
-        if pattern is not None and pattern.fingerprint != key:  # no end would come for it
-            raise msgspec.ValidationError("another key")
-        return of_record(key, pattern, now)
     except msgspec.ValidationError:
-        kind = "wrong_shape"
+        raise Refused("wrong_shape", _NOT_A_PATTERN) from None
     except UNREADABLE:
-        kind = "not_json"
-    raise Refused(kind, "the record is not of its shape; correct who writes it")
+        raise Refused("not_json", _NOT_A_PATTERN) from None
+    if pattern is not None and pattern.fingerprint != key:  # no end would come for it
+        raise Refused("wrong_shape", "the key is not the fingerprint; correct who writes it")
+    return of_record(key, pattern, now)
 
 
 def of_action(record: Record, max_bytes: int) -> PersonSaid | None:
