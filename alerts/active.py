@@ -33,13 +33,12 @@ from processors.alerts.decide import again, decide, firing
 from processors.alerts.events import (
     Answered,
     CauseOver,
-    CauseTold,
     Event,
     RoutesRead,
     Send,
     Tick,
     of_action,
-    of_record,
+    of_told,
 )
 from processors.alerts.limits import DEFAULT_ALERT_LIMITS, AlertLimits
 from processors.alerts.routing import Routing
@@ -52,7 +51,6 @@ from schemas import serde, sources
 from schemas.alerts import ACTIONS, ALERTS, AlertEntry, entry_key
 from schemas.flow import Output, Record, Refused
 from schemas.printable import plain
-from schemas.records import Pattern
 from schemas.routes import AlertRoutes
 from schemas.unreadable import UNREADABLE
 from topics.catalogue import physical
@@ -68,7 +66,6 @@ WRITES: Final = (ALERTS, serde.DEAD_LETTERS)
 _TICK_SECONDS: Final = 1.0
 _CALL_SECONDS: Final = 10.0
 
-_pattern = msgspec.json.Decoder(Pattern).decode
 _entry = msgspec.json.Decoder(AlertEntry).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -316,7 +313,7 @@ class ActiveAlerts:
         record = Record(name, partition, offset, message.key(), value, at, headers)
         try:
             if name == PATTERNS:
-                self._decide(_of_pattern(record, self._clock()))
+                self._decide(of_told(record, self._clock()))
             elif value is not None:
                 said = of_action(record, self._settings.max_record_bytes)
                 if said is not None:
@@ -381,15 +378,3 @@ class ActiveAlerts:
                 return
             except BufferError:
                 producer.poll(0.1)
-
-
-def _of_pattern(record: Record, now: datetime) -> CauseTold | CauseOver:
-    """What a record of patterns says. Raises `Refused`."""
-    try:
-        key, value = (record.key or b"").decode(), record.value
-        return of_record(key, None if value is None else _pattern(value), now)
-    except msgspec.ValidationError:
-        kind = "wrong_shape"
-    except UNREADABLE:
-        kind = "not_json"
-    raise Refused(kind, "the record is not of its shape; correct who writes it")

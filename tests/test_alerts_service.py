@@ -29,6 +29,7 @@ from alerts.notification import Answer, Delivered, Notification, Refused
 from alerts.pacing import Limits
 from alerts.service import AlertService
 from console.kafka import connect, read_table
+from processors.runtime.clients import MAX_MESSAGE_BYTES
 from processors.runtime.settings import Settings
 from schemas.alerts import ALERTS, AlertAction, AlertSilence
 from schemas.routes import AlertRoutes
@@ -81,7 +82,13 @@ class AlertBench:
         self.prefix = prefix
         if topics:
             self._make_topics()
-        self.producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
+        self.producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                "enable.idempotence": True,
+                "message.max.bytes": MAX_MESSAGE_BYTES,
+            }
+        )
         self._services: list[AlertService] = []
 
     def _make_topics(self) -> None:
@@ -228,6 +235,10 @@ def test_no_odd_record_keeps_alerts_from_being_told(stage: AlertBench) -> None:
         produce(stage.prefix + topic, deep, f"deep-{topic}")
     for number, moment in enumerate((2**62, -(2**62), 10**15)):
         produce(stage.prefix + "contracts", contract, f"a@{number}", timestamp=moment)
+    now = datetime.now(UTC)
+    stage.put("patterns", "another", pattern("contract/b/rejected", now))
+    # An entry of it would be too long for Kafka.
+    stage.put("patterns", "wide", pattern(f"x/{'w' * 1_450_000}/rejected", now))
     stage.told("contract/a/rejected", count=10**30)
     stage.producer.flush(10)
     sink = Recorder("chat", well)
@@ -237,7 +248,7 @@ def test_no_odd_record_keeps_alerts_from_being_told(stage: AlertBench) -> None:
     assert service.status.unreadable == 3  # of alerts, silences and contracts
     assert service.stop(30)
     letters = read_table(connect(stage.settings), "handoff.dead-letters")
-    assert set(letters) == {"deep-patterns", "deep-alert-actions"}
+    assert set(letters) == {"deep-patterns", "deep-alert-actions", "another", "wide"}
 
 
 def test_what_was_under_way_is_sent_again_with_its_key_and_number(stage: AlertBench) -> None:

@@ -12,8 +12,15 @@ from schemas import serde
 from schemas.alerts import AlertAction, AlertSilence, Cause, Notification
 from schemas.flow import Record, Refused
 from schemas.records import FIRST_MS, LAST_MS, Pattern
+from schemas.unreadable import UNREADABLE
+
+# Names make up a pattern: insights writes some kilobytes. An entry has the name twice, and must fit
+# into a message of Kafka, or nothing could be written down any more.
+_MOST_OF_A_PATTERN: Final = 1 << 20
+_NOT_A_PATTERN: Final = "the record is not of its shape; correct who writes it"
 
 _action: Final = msgspec.json.Decoder(AlertAction).decode
+_pattern: Final = msgspec.json.Decoder(Pattern).decode
 
 
 class CauseTold(Struct, frozen=True):
@@ -112,6 +119,27 @@ def of_record(fingerprint: str, pattern: Pattern | None, now: datetime) -> Cause
     if pattern.severity == "info":
         return CauseOver(fingerprint, Reason.INFO)
     return CauseTold(of_pattern(pattern, now))
+
+
+def of_told(record: Record, now: datetime) -> CauseTold | CauseOver:
+    """What a record of `handoff.patterns` says. Raises `Refused` for one that is not understood."""
+    value = record.value
+    if value is not None and len(value) > _MOST_OF_A_PATTERN:
+        raise Refused(
+            "too_large",
+            f"the value has {len(value):,} bytes, and a pattern has at most "
+            f"{_MOST_OF_A_PATTERN:,}; correct who writes it",
+        )
+    try:
+        key = (record.key or b"").decode()
+        pattern = None if value is None else _pattern(value)
+    except msgspec.ValidationError:
+        raise Refused("wrong_shape", _NOT_A_PATTERN) from None
+    except UNREADABLE:
+        raise Refused("not_json", _NOT_A_PATTERN) from None
+    if pattern is not None and pattern.fingerprint != key:  # no end would come for it
+        raise Refused("wrong_shape", "the key is not the fingerprint; correct who writes it")
+    return of_record(key, pattern, now)
 
 
 def of_action(record: Record, max_bytes: int) -> PersonSaid | None:
