@@ -25,6 +25,7 @@ _ACCENTED: Final = re.compile("[A-Za-z\u0370-\u03ff]")
 # Latin letters that Unicode takes for others than those that they are written for in ASCII.
 _NO_ACCENTS: Final = str.maketrans(
     {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "\u0131": "i"}
+    | {"ß": "ss", "ẞ": "SS"}
     | {"æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH"}
 )
 
@@ -163,7 +164,7 @@ def slug(text: str) -> str:
     stands above or below letters of other scripts than Latin and Greek is no accent."""
     # Each character by itself: to sort all accents of one takes long, and they are left out.
     bare = "".join(map(_bare, normalized("NFC", text).translate(_NO_ACCENTS)))
-    return _NO_ID.sub("-", bare.casefold()).strip("-")
+    return _NO_ID.sub("-", bare.lower()).strip("-")
 
 
 def _bare(char: str) -> str:
@@ -171,11 +172,10 @@ def _bare(char: str) -> str:
         return char
     if _is_accent(char):
         return ""
-    apart = unicodedata.normalize("NFKD", char)
-    letter, accents = apart[0], apart[1:]
-    if _ACCENTED.match(letter) is None:
+    parts = unicodedata.normalize("NFKD", char)
+    if _ACCENTED.match(parts) is None:
         return unicodedata.normalize("NFKC", char)
-    return letter + "".join([each for each in accents if not _is_accent(each)])
+    return "".join([part for part in parts if not _is_accent(part)])
 
 
 def _is_accent(char: str) -> bool:
