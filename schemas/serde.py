@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, TypeVar
@@ -63,10 +62,6 @@ _NAMES: dict[type[msgspec.Struct], str] = {record: name for name, record in PUBL
     JudgedPart: "feed",
     LinkMessage: "link",
 }
-_names_of = attrgetter("id", "task_id", "workflow", "stage", "tool", "team", "run")
-_names_asked_for = attrgetter("to", "contract", "part")
-_linked_to = attrgetter("continues", "continued_by", "unlinked")
-_LINKED_TO_NONE = (None, None, None)
 _SCHEMA_HEADERS: dict[type[msgspec.Struct], tuple[tuple[str, bytes], ...]] = {
     record: (("content-type", b"application/json"), ("handoff-schema", f"{name}/1".encode()))
     for record, name in _NAMES.items()
@@ -145,15 +140,15 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Inpu
 def _all_short(output: ToolOutput) -> bool:
     """Whether the names together have no more bytes than one may have, so that none is too long.
     It is so of nearly every output, and costs less than to look at each name."""
-    if _linked_to(output) != _LINKED_TO_NONE:
+    o, asked = output, output.handoff
+    names = f"{o.id}{o.task_id}{o.workflow}{o.stage}{o.tool}{o.team}{o.run}"
+    if o.continues or o.continued_by or o.unlinked:
         return False
-    names = _names_of(output)
-    asked = output.handoff
     if asked is not None:
         if type(asked) is not HandoffRequest:
             return False
-        names += _names_asked_for(asked)
-    return len("".join(filter(None, names)).encode()) <= MAX_NAME_BYTES
+        names += f"{asked.to}{asked.contract}{asked.part}"
+    return len(names.encode()) <= MAX_NAME_BYTES
 
 
 def check_lengths(

@@ -5,11 +5,10 @@ Such a value is passed on like any other; where it would have to be read, it is 
 equal to nothing but the same bytes, and it leads nowhere.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from itertools import product
-from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -54,7 +53,6 @@ _HELD |= {
 
 # First two bytes of values that hold something, whatever follows.
 HOLDING = frozenset(_HELD) | {bytes(two) for two in product(_DIGITS, b"0123456789.eE")}
-_first_two = itemgetter(slice(2))
 
 
 def kind(value: bytes) -> str:
@@ -101,18 +99,9 @@ def held_type(value: bytes) -> str:
     return "" if found == "null" else spelled_type(value)
 
 
-def held_types(values: Sequence[bytes]) -> tuple[str, ...]:
+def held_types(values: Iterable[bytes]) -> tuple[str, ...]:
     """The `held_type` of each value."""
-    found = told_types(values)
-    while None in found:
-        place = found.index(None)
-        found[place] = held_type(values[place])
-    return tuple(found)  # type: ignore[arg-type]
-
-
-def told_types(values: Iterable[bytes]) -> list[str | None]:
-    """The type of each value that tells by its first two bytes, None for the others."""
-    return list(map(_HELD.get, map(_first_two, values)))
+    return tuple([_HELD.get(value[:2]) or held_type(value) for value in values])
 
 
 def is_empty(value: bytes) -> bool:

@@ -4,7 +4,6 @@ It is known of all names at once, and is carried on from event to event like a f
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 
 from msgspec import Struct
 
@@ -32,20 +31,20 @@ class Alone(Struct, gc=False):
         self.read += len(events)
         self.last = events[-1]
         found = self.said
-        now: dict[str, tuple[bytes, EventRef] | None]
         for event in events:
             if isinstance(event, Alias):
                 found[event.name] = None
                 continue
-            context = event.context
-            now = dict(zip(context, zip(context.values(), repeat(event.ref)), strict=False))
-            for name in found.keys() & now.keys():
-                one, other = found[name], now[name]
-                if one is None or other is None or one[0] != other[0]:
-                    now[name] = None
-                elif one[1].occurred_at > other[1].occurred_at:
-                    now[name] = one
-            found.update(now)
+            ref = event.ref
+            for name, value in event.context.items():
+                if name not in found:
+                    found[name] = value, ref
+                    continue
+                before = found[name]
+                if before is not None and before[0] != value:
+                    found[name] = None
+                elif before is not None and before[1].occurred_at <= ref.occurred_at:
+                    found[name] = value, ref
             if event.large:
                 found.update(dict.fromkeys(event.large))
 

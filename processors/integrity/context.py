@@ -42,13 +42,12 @@ def carry(context: Mapping[str, Raw | bytes]) -> Carried:
     """A context as raw bytes of its own (an output's slices would keep the whole input alive)."""
     if not context:
         return NO_CONTEXT
-    values = list(map(bytes, context.values()))
-    held = dict(zip(context, values, strict=True))
-    types = held_types(values)
+    held = {name: bytes(raw) for name, raw in context.items()}
+    types = held_types(held.values())
     empty = _NONE
     if "" in types:
         empty = frozenset([name for name, type_ in zip(held, types, strict=True) if not type_])
-    lengths = list(map(len, values))
+    lengths = tuple(map(len, held.values()))
     size = sum(lengths) + 4 * sum(map(len, held))
     return Carried(held, types, empty, size, max(lengths))
 

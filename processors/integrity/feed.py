@@ -30,7 +30,6 @@ from processors.integrity.state import (
     OpenViolation,
     PackageField,
     Task,
-    value_of,
     workflow_of,
 )
 from processors.integrity.step import StepContext
@@ -297,9 +296,8 @@ class Feed(Struct, gc=False):
             names.append("owned")
         if contract is not None:
             self._judged(figures, handoff, contract)
-        held = _values(handoff)
-        fields = _package_fields(handoff.values, held)
-        fields = _without(secrets.told_by(tuple(fields), held), fields)
+        fields = _package_fields(handoff.values)
+        fields = _without(secrets.told_by(tuple(fields), _values(handoff)), fields)
         figures.fields = add_fields(figures.fields, fields) if figures.fields else fields
 
     def _judged(self, figures: _Figures, handoff: OpenHandoff, contract: Contract) -> None:
@@ -513,20 +511,17 @@ def _one(name: str) -> dict[str, int]:
 
 
 def _values(handoff: OpenHandoff) -> dict[str, bytes]:
-    package = handoff.values
-    return dict(zip(package, map(value_of, package.values()), strict=True))
+    return {name: kept.value for name, kept in handoff.values.items()}
 
 
-def _package_fields(package: Mapping[str, PackageField], held: Mapping[str, bytes]) -> Fields:
-    """The JSON types of a package's fields; `held` are their values."""
-    types = values.told_types(held.values())
-    if None in types:
-        for place, kept in enumerate(package.values()):
-            if types[place] is None and kept.how in _MAY_BE_EMPTY:
-                types[place] = values.held_type(kept.value)
-            elif types[place] is None:
-                types[place] = values.spelled_type(kept.value)
-    return _fields(tuple(package), tuple(types))  # type: ignore[arg-type]
+def _package_fields(package: Mapping[str, PackageField]) -> Fields:
+    types = [
+        values.held_type(kept.value)
+        if kept.how in _MAY_BE_EMPTY
+        else values.spelled_type(kept.value)
+        for kept in package.values()
+    ]
+    return _fields(tuple(package), tuple(types))
 
 
 def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:

@@ -3,14 +3,12 @@
 What follows from a replay is marked: that of the `step`, and all of a handoff that began in one.
 """
 
-from operator import attrgetter
-
 from msgspec import Raw
 
 from processors.contracts.compiled import Contract
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import sentences
-from processors.integrity.state import OpenHandoff, OpenViolation, PackageField, value_of
+from processors.integrity.state import OpenHandoff, OpenViolation, PackageField
 from processors.integrity.step import StepContext
 from schemas.records import (
     Ack,
@@ -29,16 +27,24 @@ from schemas.serde import utc
 # Whoever wrote the contract is to act, and not the receiver.
 OWNED_BY_CONTRACT = ("held_too_long", "handoff_loop")
 # How a value came into a package; fields that have it in common share their provenance.
-_came = attrgetter("how", "ref.number", "candidates", "by", "reason", "passed_over")
+PackageOrigin = tuple[str, int, int, str | None, str | None, int]
 
 
 def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) -> Package:
     """The enriched handoff, as its state says."""
-    values = handoff.values
+    context: dict[str, Raw] = {}
     provenance: dict[str, Provenance] = {}
-    made: dict[tuple[object, ...], Provenance] = {}
-    for name, field in values.items():
-        came = _came(field)
+    made: dict[PackageOrigin, Provenance] = {}
+    for name, field in handoff.values.items():
+        context[name] = Raw(field.value)
+        came = (
+            field.how,
+            field.ref.number,
+            field.candidates,
+            field.by,
+            field.reason,
+            field.passed_over,
+        )
         found = made.get(came)
         if found is None:
             found = made[came] = _provenance(field)
@@ -57,7 +63,7 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
         disposition="held" if held else "sent",
         action=contract.action if contract is not None else None,
         begun=handoff.begun,
-        context=dict(zip(values, map(Raw, map(value_of, values.values())), strict=True)),
+        context=context,
         provenance=provenance,
         missing=list(handoff.missing),
         fidelity=handoff.fidelity,

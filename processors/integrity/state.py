@@ -5,7 +5,6 @@ epoch milliseconds.
 """
 
 from collections.abc import Collection
-from operator import attrgetter
 from typing import Literal
 
 from msgspec import Struct
@@ -38,9 +37,6 @@ class PackageField(Struct, frozen=True, array_like=True, gc=False):
     by: str | None = None
     reason: str | None = None
     passed_over: int = 0
-
-
-value_of = attrgetter("value")  # of a field of a package
 
 
 class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
