@@ -6,11 +6,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := schemas topics processors alerts web console $(wildcard bench)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Tests with a server of its own run after all others, and those of faults one at a time.
-SERVERS := embedded or alertmanager or browser or kafka or docker
+# Tests that need one of these run after all others; those of LARGE one at a time, and faults.
+SMALL := embedded or alertmanager or browser
+LARGE := kafka or docker or fault
 # A pass demands the tiers that it has.
 PYTEST_FAST := env $(foreach tier,KAFKA ALERTMANAGER BROWSER DOCKER,-u HANDOFF_REQUIRE_$(tier)) $(BIN)/pytest
-PYTEST_FAULTS := env $(foreach tier,ALERTMANAGER BROWSER DOCKER,-u HANDOFF_REQUIRE_$(tier)) $(BIN)/pytest
+PYTEST_SMALL := env $(foreach tier,KAFKA DOCKER,-u HANDOFF_REQUIRE_$(tier)) $(BIN)/pytest
+PYTEST_LARGE := env $(foreach tier,ALERTMANAGER BROWSER,-u HANDOFF_REQUIRE_$(tier)) $(BIN)/pytest
 UV_VERSION := 0.13.9
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
@@ -38,9 +40,9 @@ test: check ## all tests, about half an hour: fast, embedded broker, then Apache
 	@{ tests/kafka/fetch && bench/streams/build; } || [ "$${HANDOFF_REQUIRE_KAFKA:-}" != 1 ]
 	@tests/browser/fetch || [ "$${HANDOFF_REQUIRE_BROWSER:-}" != 1 ]
 	@result=0; \
-	$(PYTEST_FAST) -n auto --dist worksteal -m "not ($(SERVERS) or fault)" || result=1; \
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -m "($(SERVERS)) and not fault" || result=1; \
-	$(PYTEST_FAULTS) --durations 15 --durations-min 20 -m fault || result=1; \
+	$(PYTEST_FAST) -n auto --dist worksteal -m "not ($(SMALL) or $(LARGE))" || result=1; \
+	$(PYTEST_SMALL) -n auto --maxprocesses 4 --dist loadfile -m "($(SMALL)) and not ($(LARGE))" || result=1; \
+	$(PYTEST_LARGE) --durations 15 --durations-min 20 -m "$(LARGE)" || result=1; \
 	exit $$result
 
 kafka: ## Apache Kafka's jars from Maven into .kafka/lib

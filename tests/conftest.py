@@ -1,8 +1,7 @@
 """Brokers for tests, and what runs where.
 
-Tests run in the order fast, embedded, kafka, docker; `make test` runs them in several processes,
-and those of faults one at a time. A test is put in a tier by the broker fixture it asks for, or by
-its marker.
+Tests run in the order fast, embedded, kafka, docker; `make test` runs those before kafka in several
+processes. A test is put in a tier by the broker fixture it asks for, or by its marker.
 `HANDOFF_REQUIRE_KAFKA=1` turns "cannot run here" into a failure, and a session in which no such
 test passed into one too; so do `HANDOFF_REQUIRE_DOCKER`, `HANDOFF_REQUIRE_ALERTMANAGER` and
 `HANDOFF_REQUIRE_BROWSER`.

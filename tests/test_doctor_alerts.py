@@ -80,7 +80,7 @@ def test_a_sink_that_takes_nothing(handoff: HandoffCommand) -> None:
     at = NOW - timedelta(minutes=10)
     refused = SinkTold(number=1, action="trigger", reached=True, undelivered="it answered 400")
     waiting = SinkTold(number=1, pending=Pending(1, "trigger", at))
-    just_now = SinkTold(number=1, pending=Pending(1, "trigger", NOW + timedelta(minutes=1)))
+    just_now = SinkTold(number=1, pending=Pending(1, "trigger", datetime.now(UTC)))
     gone = SinkTold(number=1, action="trigger", reached=True, kind="pagerduty", gone=True)
     for number in range(2):
         alert = Alert(
