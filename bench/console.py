@@ -20,6 +20,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from bench.read_model_records import add_traffic
+
 _PERCENT: Final = (0.5, 0.99, 1.0)
 _SPREAD_SECONDS: Final = 0.3  # as in live.js
 
@@ -29,10 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--records", type=int, default=1_000_000)
-    parser.add_argument("--edges", type=int, default=2_500)
-    parser.add_argument("--tasks", type=int, default=100_000)
-    parser.add_argument("--rate", type=int, default=1_000, help="records a second meanwhile")
+    add_traffic(parser)
     parser.add_argument("--watchers", type=int, default=200)
     parser.add_argument("--askers", type=int, default=1, help="who ask for all pages, without rest")
     parser.add_argument("--seconds", type=float, default=60, help="for how long to ask")

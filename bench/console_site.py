@@ -18,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
-from bench.read_model_records import RECORDS, HandoffTraffic
+from bench.read_model_records import RECORDS, HandoffTraffic, add_traffic, apply
 from console.errors import UnreachableError
 from processors.contracts.registry import CONTRACTS, RECEIVERS
 from processors.runtime.settings import Settings
@@ -30,7 +30,7 @@ from web.model.builder import BATCH, POLL_SECONDS
 from web.model.filters import Filters
 from web.model.queries import causes, held, map
 from web.model.reader import Model
-from web.model.store import Position, Store
+from web.model.store import Store
 from web.records import Place
 from web.serving import listen, served
 from web.urls import cause_url, contract_url, edge_url, held_url, task_url, team_url
@@ -113,19 +113,10 @@ class Applying:
         store.close()
 
 
-def apply(store: Store, batch: list[Record]) -> frozenset[str]:
-    """Write a batch of records and the positions after it."""
-    after = {
-        (each.topic, each.partition): Position(each.offset + 1, each.offset + 1) for each in batch
-    }
-    return store.write(batch, after)
-
-
 def main() -> None:
     """Build, serve until the input ends, tell."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("records", "edges", "tasks", "rate"):
-        parser.add_argument(f"--{name}", type=int, required=True)
+    add_traffic(parser)
     given = parser.parse_args()
     gate = MemoryGate()
     now = int(time.time() * 1000)

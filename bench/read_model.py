@@ -14,14 +14,14 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from bench.read_model_records import RECORDS, HandoffTraffic
+from bench.read_model_records import RECORDS, HandoffTraffic, add_traffic, apply
 from schemas.flow import Record
 from web.model.filters import Filters
 from web.model.queries import (
@@ -38,7 +38,7 @@ from web.model.queries import (
     today,
 )
 from web.model.reader import Model
-from web.model.store import Position, Store
+from web.model.store import Store
 
 UNTIL: Final = 1_790_000_000_000
 BATCH: Final = 2_000
@@ -50,10 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--records", type=int, default=1_000_000)
-    parser.add_argument("--edges", type=int, default=2_500)
-    parser.add_argument("--tasks", type=int, default=100_000)
-    parser.add_argument("--rate", type=int, default=1_000, help="records a second meanwhile")
+    add_traffic(parser)
     parser.add_argument("--seconds", type=float, default=60, help="for how long to ask")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="read-model-") as directory:
@@ -70,7 +67,7 @@ def _build(store: Store, records: Iterator[Record]) -> None:
     written, spent = 0, 0.0
     while batch := list(islice(records, BATCH)):
         begin = time.perf_counter()
-        _write(store, batch)
+        apply(store, batch)
         spent += time.perf_counter() - begin
         written += len(batch)
     store.tidy()
@@ -79,17 +76,6 @@ def _build(store: Store, records: Iterator[Record]) -> None:
     print(
         f"built from {written:,} records in {spent:.1f} s: {written / spent:,.0f} a second; "
         f"{megabytes:,.0f} MB of file, {peak:,.0f} MB of memory at most"
-    )
-
-
-def _write(store: Store, batch: Iterable[Record]) -> None:
-    batch = list(batch)
-    store.write(
-        batch,
-        {
-            (each.topic, each.partition): Position(each.offset + 1, each.offset + 1)
-            for each in batch
-        },
     )
 
 
@@ -105,7 +91,7 @@ def _ask(store: Store, records: Iterator[Record], rate: int, seconds: float) -> 
         due = time.perf_counter()
         while not stop.is_set():
             batch = list(islice(records, int(rate * _TICK_SECONDS)))
-            _write(writer, batch)
+            apply(writer, batch)
             written += len(batch)
             due += _TICK_SECONDS
             stop.wait(max(0.0, due - time.perf_counter()))

@@ -1,5 +1,6 @@
 """Records as the processors publish them, for the read model's measurements. The same each time."""
 
+import argparse
 import itertools
 import random
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from schemas.feed import EDGE_COUNTS, subject
 from schemas.flow import Record
 from schemas.records import Edge, From, Package, Pattern, Provenance, Signal, To, Violation
 from schemas.serde import utc
+from web.model.store import Position, Store
 
 PARTITIONS: Final = 6
 HOUR_MS: Final = 3_600_000
@@ -314,3 +316,19 @@ class HandoffTraffic:
         offset = self._offsets.get((topic, partition), 0)
         self._offsets[topic, partition] = offset + 1
         return Record(topic, partition, offset, key.encode(), _encode(value), self.now)
+
+
+def add_traffic(parser: argparse.ArgumentParser) -> None:
+    """Let a benchmark be asked for how much of it."""
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--edges", type=int, default=2_500)
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--rate", type=int, default=1_000, help="records a second meanwhile")
+
+
+def apply(store: Store, batch: list[Record]) -> frozenset[str]:
+    """Write a batch of records and the positions after it; the kinds of what changed."""
+    after = {
+        (each.topic, each.partition): Position(each.offset + 1, each.offset + 1) for each in batch
+    }
+    return store.write(batch, after)

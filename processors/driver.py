@@ -158,8 +158,7 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             state, effects = processor.advance(before, event, self.tables, now)
             changed = {} if state is before else {key: state}
-            if Tell in map(type, effects):
-                self._tell(partition, effects, changed, now)
+            self._tell(partition, effects, changed, now)
             outputs, counted, added, weight = _encode(effects, event)
         except StoreError:
             raise
@@ -197,6 +196,8 @@ class Driver(Generic[State]):
     ) -> None:
         """Tell other states what `effects` say, and what these tell others; what follows from it is
         added to `effects` and `changed`."""
+        if Tell not in map(type, effects):  # nearly always
+            return
         for effect in effects:  # those that are added, too
             if isinstance(effect, Tell):
                 key = effect.key
@@ -437,8 +438,7 @@ class Driver(Generic[State]):
             before = state
             state, effects = self.processor.advance(before, given, self.tables, now)
             later = next((each.until for each in effects if isinstance(each, PutOff)), None)
-            if Tell in map(type, effects):
-                self._tell(partition, effects, told, now)
+            self._tell(partition, effects, told, now)
             published, counts, more, bytes_ = _encode(effects, None)
             outputs += published
             counted += counts

@@ -247,15 +247,10 @@ def test_there_is_no_other_page(browser: Browser) -> None:
 
 def test_each_page_that_another_one_leads_to_is_there(browser: Browser) -> None:
     """Also that of a cause of which no task is known."""
-    todo, seen = ["/"], set()
-    while todo:
-        path = todo.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        page = browser.get(path)
+    others = ("/static", "/records/")  # of which there are many, all alike
+    seen = set()
+    for path, page in browser.walk(["/"], lambda to: to[:1] == "/" and not to.startswith(others)):
         assert page.status == 200, path
-        others = ("/static", "/records/")  # of which there are many, all alike
-        todo += [link for link in page.links if link[:1] == "/" and not link.startswith(others)]
+        seen.add(path)
     assert {"/map", "/audit"} < seen
     assert [path for path in seen if path.endswith("undocumented_handoff")]

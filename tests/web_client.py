@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from starlette.types import ASGIApp
@@ -150,6 +150,13 @@ class Page(HTMLParser):
         raise AssertionError(f"no form {action} {wish} on the page")
 
 
+class Walked(NamedTuple):
+    """A page that a walk came to."""
+
+    path: str
+    page: Page
+
+
 class Browser:
     """Asks the application as a browser does: with cookies, and from its own pages."""
 
@@ -179,6 +186,18 @@ class Browser:
     def get(self, path: str, **more: Any) -> Page:
         """A page."""
         return Page(self.ask("GET", path, **more))
+
+    def walk(self, begin: Iterable[str], leads_on: Callable[[str], bool]) -> Iterator[Walked]:
+        """Pages, and each page that one of them leads to by a link that `leads_on`; each once."""
+        todo, seen = list(begin), set[str]()
+        while todo:
+            path = todo.pop()
+            if path in seen:
+                continue
+            seen.add(path)
+            page = self.get(path)
+            yield Walked(path, page)
+            todo += filter(leads_on, page.links)
 
     def send(
         self,

@@ -319,6 +319,7 @@ def compile_contract(document: HandoffContract, classified: Classified | None = 
         strip=document.extra == "strip",
         required=frozenset(weights),
         weights=weights,
+        # Added up as shares of it are; `sum` rounds otherwise from Python 3.12 on.
         total_weight=reduce(add, weights.values(), 0.0),
         repeat=_compile_repeat(document, classified),
         classified=classified,

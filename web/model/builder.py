@@ -119,9 +119,9 @@ class Builder:
     def _tell(self, problem: str, store: Store | None = None) -> None:
         """Note what keeps the topics from being read: in the file, or where it is the file that
         cannot be written, beside it."""
-        if problem != self._logged:
-            log.warning("%s", problem)
         new, self._logged = problem != self._logged, problem
+        if new:
+            log.warning("%s", problem)
         if store is None:
             self._model.trouble = problem
         else:
