@@ -27,6 +27,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 HOST = "127.0.0.1"
+_RELAY = str(Path(__file__).with_name("fetch_relay.py"))
 KAFKA_LIB = Path(__file__).resolve().parents[1] / ".kafka" / "lib"
 
 # Started in front of a broker on Linux: asks the kernel to kill the process when its parent ends,
@@ -66,7 +67,7 @@ class _Broker:
         self.port = port or free_port()
         self._meanwhile = meanwhile
         self.log = self.directory / "broker.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: list[subprocess.Popen[bytes]] = []
 
     @property
     def bootstrap_servers(self) -> str:
@@ -75,47 +76,49 @@ class _Broker:
     @property
     def pid(self) -> int | None:
         """The process id, or None when it was not started or has been stopped."""
-        return self._process.pid if self._process else None
+        return self._running[0].pid if self._running else None
 
     def start(self) -> None:
         """Start and wait until it answers. Raises BrokerError with the log's tail."""
-        if self._process is not None:
+        if self._running:
             raise BrokerError(f"{self.name} already runs on {self.bootstrap_servers}.")
         if _listens(self.port):
             raise BrokerError(
                 f"{self.name} cannot start: port {self.port} is taken already; choose another."
             )
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = self._command()
-        with self.log.open("ab") as log:
-            # A session of its own, so that Ctrl-C reaches us first and we end in good order.
-            self._process = subprocess.Popen(
-                dying_with_us(command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
         try:
+            for command in self._commands():
+                with self.log.open("ab") as log:
+                    # A session of its own, so that Ctrl-C reaches us first and we end in good
+                    # order.
+                    process = subprocess.Popen(
+                        dying_with_us(command),
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                self._running.append(process)
             self._wait_until_ready()
         except BaseException:
             self.stop(kill=True)
             raise
 
     def stop(self, kill: bool = False) -> None:
-        """End the process with SIGTERM, or SIGKILL; returns when it is gone."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if kill:
-            process.kill()
-        else:
-            process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        """End the processes with SIGTERM, or SIGKILL; returns when they are gone."""
+        ending, self._running = self._running, []
+        for process in ending:
+            if kill:
+                process.kill()
+            else:
+                process.terminate()
+        for process in ending:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def restart(self, kill: bool = False) -> None:
         """Stop (`kill` as in `stop`) and start on the same port and data."""
@@ -134,15 +137,15 @@ class _Broker:
     ) -> None:
         self.stop()
 
-    def _command(self) -> Sequence[str]:
+    def _commands(self) -> list[list[str]]:
+        """What is started: the broker first."""
         raise NotImplementedError
 
     def _wait_until_ready(self) -> None:
-        assert self._process is not None
         limit = time.monotonic() + self.start_timeout
         while time.monotonic() < limit:
             self._meanwhile()
-            if (status := self._process.poll()) is not None:
+            if (status := self._running[0].poll()) is not None:
                 raise BrokerError(
                     f"{self.name} ended at once with status {status}. Its log ({self.log}) ends:\n"
                     + self._log_tail()
@@ -168,12 +171,22 @@ class _Broker:
 
 
 class EmbeddedBroker(_Broker):
-    """noida-db's Kafka service: no retention, no compaction, its log in memory while it runs."""
+    """noida-db's Kafka service, without compaction, its log in memory while it runs; before it a
+    relay that lets who waits for records wait (`fetch_relay`)."""
 
     name = "The embedded broker"
     start_timeout = 15.0
 
-    def _command(self) -> Sequence[str]:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        port: int | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(directory, port, meanwhile)
+        self._own_port = free_port()
+
+    def _commands(self) -> list[list[str]]:
         # The binary itself and not its Python entry point, which leaves it running when ended.
         program = "noida-db.exe" if os.name == "nt" else "noida-db"
         with as_file(files("noida_db") / program) as binary:
@@ -185,8 +198,10 @@ class EmbeddedBroker(_Broker):
                 )
             if not os.access(binary, os.X_OK):
                 binary.chmod(0o755)  # wheels do not always keep the bit
-            only = ["start", "--only", "kafka", "--kafka-port", str(self.port)]
-            return [str(binary), *only, "--host", HOST, "--data-dir", str(self.directory)]
+            only = ["start", "--only", "kafka", "--kafka-port", str(self._own_port)]
+            broker = [str(binary), *only, "--host", HOST, "--data-dir", str(self.directory)]
+        relay = [sys.executable, "-P", _RELAY, str(self.port), str(self._own_port)]
+        return [broker, relay]
 
 
 class ApacheKafka(_Broker):
@@ -202,7 +217,7 @@ class ApacheKafka(_Broker):
         super().__init__(directory, port)
         self._controller_port = free_port()
 
-    def _command(self) -> Sequence[str]:
+    def _commands(self) -> list[list[str]]:
         if not KAFKA_LIB.is_dir():
             raise BrokerError("Apache Kafka's jars are missing: run `make kafka` first.")
         properties = self.directory / "server.properties"
@@ -212,7 +227,7 @@ class ApacheKafka(_Broker):
         java = ["java", f"-Dlog4j2.configurationFile={logging}", "-cp", f"{KAFKA_LIB}/*"]
         if not (self.directory / "data" / "meta.properties").exists():
             self._format(java, properties)
-        return [*java, "-Xmx1g", "-XX:+UseG1GC", "kafka.Kafka", str(properties)]
+        return [[*java, "-Xmx1g", "-XX:+UseG1GC", "kafka.Kafka", str(properties)]]
 
     def _format(self, java: Sequence[str], properties: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
