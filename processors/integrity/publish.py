@@ -150,7 +150,9 @@ def _violation(
         handoff_id=handoff.id,
         event_id=violation.event_id,
         workflow=step.workflow,
-        contract=violation.trial or handoff.contract or handoff.asked_contract,
+        contract=(
+            violation.trial or violation.contract or handoff.contract or handoff.asked_contract
+        ),
         contract_version=violation.version,
         episode=violation.episode,
         field=None if of_a_rule else violation.subject,

@@ -139,6 +139,9 @@ def redirect(handoffs: Handoffs, held: OpenHandoff, to: str) -> None:
     """A person sends a held one on to another receiver, under the contract that there is for it."""
     handoff = handoffs.draft(held)
     _end_trial(handoffs, handoff)
+    handoff.violations = tuple(
+        [replace(each, contract=each.contract or handoff.contract) for each in handoff.violations]
+    )
     handoff.asked_to, handoff.asked_contract = to, None
     handoff.contract = handoff.version = None
     slot = begun_again(handoff, None, handoffs.tables, handoffs.step.workflow).slot

@@ -44,7 +44,8 @@ class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
 
     `subject` is the field or the rule. `origin` is the event that the lost field was captured with,
     and `last_hop` the last handoff that carried it (0: none did).
-    `trial` is the contract whose trial version opened it, None for the contract of the handoff.
+    `trial` is the contract whose trial version opened it, None for the contract of the handoff;
+    `contract` is what that was, where a person sent the handoff on since.
     """
 
     kind: ViolationKind
@@ -61,6 +62,7 @@ class OpenViolation(Struct, frozen=True, array_like=True, gc=False):
     found_in: str | None = None
     trial: str | None = None
     last_hop: int = 0
+    contract: str | None = None
 
     def id(self, handoff: "OpenHandoff") -> str:
         """Handoff, contract version, kind, and field or rule: the same again after a crash."""
