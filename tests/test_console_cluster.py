@@ -87,6 +87,17 @@ def test_who_registers_a_source_with_another_command_is_told_the_right_one(
         )
 
 
+def test_doctor_asks_for_no_intake_where_no_topic_of_a_source_is_there(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
+    path = tmp_path / "desk.yaml"
+    path.write_text(SOURCE)
+    assert handoff("sources", "apply", str(path)).exit_code == 0
+    found = json.loads(handoff("doctor", "--output", "json").stdout)
+    (problem,) = [c for c in found if (c["check"], c["state"]) == ("sources", "problem")]
+    assert problem["what"] == "desk: the topic desk.events does not exist"
+
+
 def test_what_a_plan_refuses_is_counted_apart(handoff: HandoffCommand) -> None:
     handoff.environment["HANDOFF_PARTITIONS"] = "9"
     planned = handoff("topics", "plan")
