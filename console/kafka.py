@@ -29,7 +29,7 @@ from processors.runtime.restoration import TRANSIENT_READER_ERRORS
 from processors.runtime.settings import Settings, load_settings
 from processors.runtime.transactions import Blocked, LaneError
 from schemas.flow import Headers, Record
-from topics.catalogue import physical
+from topics.catalogue import NAMES, physical
 from topics.look import Look, Seen, look
 from topics.rights import Right, is_refusal, missing, reason, rights_of_a_producer
 
@@ -137,9 +137,10 @@ def failed(settings: Settings, error: KafkaError, *asked: Right) -> CommandError
 
 
 def _no_topic(settings: Settings, name: str) -> CommandError:
+    ours = {physical(each, settings.topic_prefix) for each in NAMES}
     return DeclinedError(
         f"the topic {name} does not exist on {settings.kafka_bootstrap_servers}; "
-        "make it with: handoff topics apply"
+        + ("make it with: handoff topics apply" if name in ours else "check the name")
     )
 
 
