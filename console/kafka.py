@@ -21,7 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError, UnreachableError
-from console.output import Progress, say
+from console.output import Progress, number, say
 from processors.partitioning import partition_of
 from processors.runtime import clients, tables
 from processors.runtime.connection import Unreachable, reach
@@ -442,7 +442,7 @@ def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
     `DeclinedError` where that is not allowed, and `UnreachableError`."""
     cluster.check("READ", [topic])
     name, read = cluster.name(topic), 0
-    progress = Progress(lambda: f"{read:,} records of {name} read")
+    progress = Progress(lambda: f"{number(read, 'record')} of {name} read")
 
     def one_more() -> None:
         nonlocal read
