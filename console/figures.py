@@ -77,8 +77,11 @@ def range_of(since: str, until: str | None, now: int) -> Range:
     Raises `BadInputError`.
     """
     end = -(-(now if until is None else moment(until)) // _HOUR) * _HOUR
-    length = _length(since)
-    begin = (moment(since) if length is None else end - length) // _HOUR * _HOUR
+    try:
+        length = _length(since)
+        begin = (moment(since) if length is None else end - length) // _HOUR * _HOUR
+    except BadInputError as error:
+        raise BadInputError(f"--since: {error}; or how long before the end, such as 7d") from None
     if begin >= end:
         raise BadInputError(
             f"--since {since} is not before the end of the range, {utc(end):%FT%RZ}"
@@ -96,7 +99,7 @@ def _length(text: str) -> int | None:
     try:
         return parse_duration(text) // timedelta(milliseconds=1)
     except ValueError as error:
-        raise BadInputError(f"--since: {error}") from None
+        raise BadInputError(str(error)) from None
 
 
 def sums(figures: Iterable[Figures], within: Range) -> dict[Edge, Sum]:

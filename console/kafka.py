@@ -21,7 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from console.errors import FOUND_PROBLEMS, CommandError, DeclinedError, UnreachableError
-from console.output import Progress, say
+from console.output import Progress, number, say
 from processors.partitioning import partition_of
 from processors.runtime import clients, tables
 from processors.runtime.connection import Unreachable, reach
@@ -29,7 +29,7 @@ from processors.runtime.restoration import TRANSIENT_READER_ERRORS
 from processors.runtime.settings import Settings, load_settings
 from processors.runtime.transactions import Blocked, LaneError
 from schemas.flow import Headers, Record
-from topics.catalogue import physical
+from topics.catalogue import NAMES, physical
 from topics.look import Look, Seen, look
 from topics.rights import Right, is_refusal, missing, reason, rights_of_a_producer
 
@@ -137,9 +137,10 @@ def failed(settings: Settings, error: KafkaError, *asked: Right) -> CommandError
 
 
 def _no_topic(settings: Settings, name: str) -> CommandError:
+    ours = {physical(each, settings.topic_prefix) for each in NAMES}
     return DeclinedError(
         f"the topic {name} does not exist on {settings.kafka_bootstrap_servers}; "
-        "make it with: handoff topics apply"
+        + ("make it with: handoff topics apply" if name in ours else "check the name")
     )
 
 
@@ -441,7 +442,7 @@ def read_table(cluster: Cluster, topic: str) -> dict[str, bytes]:
     `DeclinedError` where that is not allowed, and `UnreachableError`."""
     cluster.check("READ", [topic])
     name, read = cluster.name(topic), 0
-    progress = Progress(lambda: f"{read:,} records of {name} read")
+    progress = Progress(lambda: f"{number(read, 'record')} of {name} read")
 
     def one_more() -> None:
         nonlocal read

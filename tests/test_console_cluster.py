@@ -65,6 +65,39 @@ def test_a_list_of_nothing_says_what_to_do(handoff: HandoffCommand, what: str) -
     assert json.loads(handoff(what, "list", "--output", "json").stdout) == []
 
 
+SOURCE = """kind: Source
+id: desk
+owner: {name: Ana Silva, contact: ana@example.com}
+topic: desk.events
+decode: json
+defaults: {task: value.id, workflow: {value: w}, tool: {value: desk}, occurred_at: value.at}
+emit: [{stage: {value: answer}}]
+"""
+
+
+def test_who_registers_a_source_with_another_command_is_told_the_right_one(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
+    path = tmp_path / "desk.yaml"
+    path.write_text(SOURCE)
+    for kind in ("contract", "receiver"):
+        result = handoff(f"{kind}s", "apply", str(path))
+        assert result.stdout == (
+            f"no {kind} is there\nleft 1 source; register with: handoff sources apply {path}\n"
+        )
+
+
+def test_doctor_asks_for_no_intake_where_no_topic_of_a_source_is_there(
+    handoff: HandoffCommand, tmp_path: Path
+) -> None:
+    path = tmp_path / "desk.yaml"
+    path.write_text(SOURCE)
+    assert handoff("sources", "apply", str(path)).exit_code == 0
+    found = json.loads(handoff("doctor", "--output", "json").stdout)
+    (problem,) = [c for c in found if (c["check"], c["state"]) == ("sources", "problem")]
+    assert problem["what"] == "desk: the topic desk.events does not exist"
+
+
 def test_what_a_plan_refuses_is_counted_apart(handoff: HandoffCommand) -> None:
     handoff.environment["HANDOFF_PARTITIONS"] = "9"
     planned = handoff("topics", "plan")

@@ -44,6 +44,16 @@ def output(**members: Any) -> str:
     return json.dumps(body | {"occurred_at": "2026-03-01T09:00:00Z"} | members) + "\n"
 
 
+def test_a_file_of_yaml_is_one_sentence_and_no_dead_letters() -> None:
+    contracts = str(DEMO / "sales.yaml")
+    result = dry_run("--contracts", contracts, contracts)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"handoff: {contracts} is a YAML file, and FILE is a recording, one JSON object a line; "
+        f"contracts and receivers go with --contracts {contracts}\n"
+    )
+
+
 def test_each_handoff_is_one_package_with_its_violations_and_signal() -> None:
     result = demo()
     assert result.exit_code == 0

@@ -96,3 +96,8 @@ def test_a_week_stands_beside_the_week_before(handoff: HandoffCommand) -> None:
     assert none.stdout == "[]\n"
     assert handoff("edges", "--until", "2026-03-16T00:00:00Z").exit_code != 0
     assert handoff("edges", "--since", "7d", "--from", "x").exit_code != 0
+    for typed in ("week", "P1M"):
+        asked = handoff("edges", "--since", typed)
+        assert asked.exit_code == 2
+        assert asked.stderr.startswith("handoff: --since: ")
+        assert asked.stderr.endswith("; or how long before the end, such as 7d\n")

@@ -527,6 +527,8 @@ def test_the_last_records_of_a_topic(
     assert f"topic: {topic}" in drafted.output
     gone = run("draft", "--from-topic", "no-such-topic")
     assert gone.exit_code == 4
+    assert "the topic no-such-topic does not exist" in gone.output
+    assert gone.output.endswith("; check the name\n"), "topics apply makes ours alone"
 
 
 def test_a_source_of_traces_is_tried_whole(tmp_path: Path) -> None:

@@ -670,6 +670,9 @@ def test_an_unknown_task_is_one_sentence() -> None:
     assert (found.exit_code, found.stdout) == (1, "")
     assert found.stderr.count("\n") == 1
     assert "nobody has heard of a task 'lead-1'" in found.stderr
+    assert "TASK is the task_id that tools send" in found.stderr
+    pasted = show("h-a7865f13732877f7ad38bf3b9ae9ef92", *RECORDING)
+    assert "; that is the id of a handoff, and TASK is the task_id" in pasted.stderr
 
 
 def test_of_several_workflows_one_is_to_be_named(tmp_path: Path) -> None:

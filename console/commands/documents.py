@@ -122,6 +122,7 @@ def apply_contracts(paths: tuple[str, ...]) -> None:
     if found.receivers:
         left = output.number(len(found.receivers), "receiver")
         output.say(f"left {left}; register with: handoff receivers apply {' '.join(paths)}")
+    _say_sources_left(found, paths)
 
 
 def register_contracts(cluster: Cluster, found: Documents, *, quiet: bool = False) -> None:
@@ -191,6 +192,13 @@ def apply_receivers(paths: tuple[str, ...]) -> None:
     if found.contracts:
         left = output.number(len(found.contracts), "contract")
         output.say(f"left {left}; register with: handoff contracts apply {' '.join(paths)}")
+    _say_sources_left(found, paths)
+
+
+def _say_sources_left(found: Documents, paths: tuple[str, ...]) -> None:
+    if found.intake_sources:
+        left = output.number(len(found.intake_sources), "source")
+        output.say(f"left {left}; register with: handoff sources apply {' '.join(paths)}")
 
 
 def register_receivers(cluster: Cluster, found: Documents, *, quiet: bool = False) -> None:
@@ -268,7 +276,7 @@ def _register(
     if changed:
         write_all(cluster, topic, changed.items())
     if not quiet:
-        for sentence in said or ["nothing of this kind is there"]:
+        for sentence in said or [f"no {topic.removeprefix('handoff.').removesuffix('s')} is there"]:
             output.say(sentence)
 
 

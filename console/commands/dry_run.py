@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import PurePath
 
 import click
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from console import cards, output, render
 from console.commands.documents import load_documents
 from console.dry_run import DryRun, internal, printed
+from console.errors import BadInputError
 from console.kafka import TopicReader, connect
 from console.limits import insights_limits, limits
 from console.lines import INPUTS, Line, lines_of, moment, warned_lines
@@ -77,6 +79,11 @@ def dry_run(
         raise click.UsageError("give a FILE, - for standard input, or --from-topic")
     if with_internal and show:
         raise click.UsageError("--internal prints JSON lines: leave out --show")
+    if file is not None and PurePath(file).suffix in (".yaml", ".yml"):
+        raise BadInputError(
+            f"{file} is a YAML file, and FILE is a recording, one JSON object a line; contracts "
+            f"and receivers go with --contracts {file}"
+        )
     if show is None:
         show = sys.stdout.isatty() and not with_internal
     end = moment(until) if until else None

@@ -1,5 +1,6 @@
 """`handoff show`: the whole story of one task, from the topics or from a recording."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from schemas.links import LINKS
 from schemas.printable import plain
 from topics.catalogue import DEFAULT_PARTITIONS
 
+_HANDOFF_ID = re.compile("h-[0-9a-f]{32}")
 HELD = "handoff.held"
 
 
@@ -143,7 +145,15 @@ def _linked(
 def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str:
     """The workflow to tell of. Raises `CommandError` when there is none, or several."""
     if not found:
-        raise CommandError(f"nobody has heard of a task {task!r} at {where}", FOUND_PROBLEMS)
+        todo = (
+            "that is the id of a handoff, and TASK is the task_id that tools send; "
+            "handoff held list names the task of what is held, the console's search of any"
+            if _HANDOFF_ID.fullmatch(task)
+            else "TASK is the task_id that tools send, spelled as they do"
+        )
+        raise CommandError(
+            f"nobody has heard of a task {task!r} at {where}; {todo}", FOUND_PROBLEMS
+        )
     listed = ", ".join(map(plain, found))
     if asked is None and len(found) > 1:
         raise BadInputError(
