@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from processors.intake import following
 from processors.intake.mapping import MAX_OUTPUTS, explain, map_record
 from processors.intake.registry import build_tables
 from processors.intake.times import time_ms
@@ -295,6 +296,38 @@ def test_numbers_keep_their_spelling() -> None:
     assert '"a":1.10' in text
     assert '"b":123456789012345678901234567890' in text
     assert '"c":1E+400' in text
+
+
+def test_what_no_element_changes_is_made_once_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand elements and a list of 50,000 to look through took a quarter of an hour."""
+    looked: list[Any] = []
+    fits = following._fits
+    monkeypatch.setattr(following, "_fits", lambda *of: looked.append(of) or fits(*of))
+    each: dict[str, Any] = {"each": "value.items", "id": "it.n"}
+    team = "value.fields[id=team].value"
+    given = entry(**each, team=team, context={"x": "value.fields[id=x].value", "n": "it.n"})
+    skips = {"lookup": "t", "by": team, "else": "skip"}
+    leaves_out = compiled(
+        emit=[{"stage": {"value": "a"}, **each, "context": {"x": skips}}], lookups={"t": {"a": "b"}}
+    )
+    fields = [{"id": str(n)} for n in range(50)]
+    value = event(items=[{"n": n} for n in range(100)], fields=[*fields, {"id": "team"}])
+    assert len(made(given, value)) == 100
+    assert len(looked) == 51 + 51
+    looked.clear()
+    assert mapped(leaves_out, value).skipped is not None
+    assert len(looked) == 51
+    _, steps = explain(given, record(value), NOW)
+    assert sum(step.path == "value.fields[id=x].value" for step in steps) == 100
+
+
+def test_all_outputs_of_a_record_have_a_limit_together() -> None:
+    given = entry(each="value.items", id="it.n", context={"*": "value"})
+    items = [{"n": n} for n in range(1_000)]
+    assert len(made(given, event(items=items))) == 1_000
+    code, sentence = refused(given, event(items=items, text="x" * 100_000))
+    assert code == "output_too_large"
+    assert "emit[0]: more than 16,777,216 bytes would follow from the record" in sentence
 
 
 def test_each_element_and_entry_has_its_own_id() -> None:
