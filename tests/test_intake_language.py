@@ -1,15 +1,19 @@
 """The language of sources: what each verb and member makes of a record."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
 import pytest
 
-from processors.intake import following
+from processors.intake import following, values
 from processors.intake.mapping import MAX_OUTPUTS, explain, map_record
+from processors.intake.processor import intake
 from processors.intake.registry import build_tables
 from processors.intake.times import time_ms
+from processors.intake.values import slug
+from processors.processor import Relayed
 from schemas import sources
 from schemas.alerts import AlertAction
 from schemas.flow import Refused
@@ -263,6 +267,25 @@ def test_what_nothing_comes_of_is_told() -> None:
     assert found.skipped is not None
     assert found.skipped.code == "lookup_skipped"
     assert found.lookup_misses == [("s", "z")]
+
+
+def test_a_key_that_a_table_lacks_is_no_label() -> None:
+    """Who reads metrics may not read the records: a person's address is the usual key."""
+    given = source(
+        emit=[{"stage": {"lookup": "s", "by": "value.k", "else": {"value": "a"}}}],
+        lookups={"s": {"a": "b"}},
+    )
+    tables = build_tables({sources.TOPIC: {"desk": sources.to_json(given)}}, None)
+    done = Relayed([], counted=Counter())
+    intake(1 << 20, 1).step(done, record(event(k="kim@example.com")), tables, NOW, None)
+    assert done.counted == {("desk", "mapped", ""): 1, ("desk", "lookup_misses", "s"): 1}
+
+
+def test_slugs_of_documents_are_not_remembered() -> None:
+    slug("A name")
+    before = values._slug_of_short.cache_info().currsize
+    assert slug("A. " * 500) == "-".join("a" * 500)
+    assert values._slug_of_short.cache_info().currsize == before
 
 
 def test_conditions_see_roots_and_names() -> None:
