@@ -17,6 +17,7 @@ from processors.processor import Relayed
 from schemas import sources
 from schemas.alerts import AlertAction
 from schemas.flow import Refused
+from schemas.paths import Where
 from schemas.records import Ack, ToolOutput
 from tests.intake import (
     NOW,
@@ -323,9 +324,13 @@ def test_numbers_keep_their_spelling() -> None:
 
 def test_what_no_element_changes_is_made_once_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand elements and a list of 50,000 to look through took a quarter of an hour."""
-    looked: list[Any] = []
-    fits = following._fits
-    monkeypatch.setattr(following, "_fits", lambda *of: looked.append(of) or fits(*of))
+    fits, looked = following._fits, []
+
+    def noted(item: Any, where: Where) -> bool:
+        looked.append(item)
+        return fits(item, where)
+
+    monkeypatch.setattr(following, "_fits", noted)
     each: dict[str, Any] = {"each": "value.items", "id": "it.n"}
     team = "value.fields[id=team].value"
     given = entry(**each, team=team, context={"x": "value.fields[id=x].value", "n": "it.n"})
