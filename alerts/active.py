@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -54,6 +54,7 @@ from schemas.printable import plain
 from schemas.routes import AlertRoutes
 from schemas.unreadable import UNREADABLE
 from topics.catalogue import physical
+from topics.headers import headers
 from topics.rights import Right, rights_of_a_producer
 
 log = logging.getLogger("handoff.alerts")
@@ -308,9 +309,8 @@ class ActiveAlerts:
         offset, value = message.offset() or 0, message.value()
         self._positions[topic, partition] = offset + 1
         name = PATTERNS if topic == self._patterns else ACTIONS
-        headers: Any = message.headers() or []
         at = message.timestamp()[1]
-        record = Record(name, partition, offset, message.key(), value, at, headers)
+        record = Record(name, partition, offset, message.key(), value, at, headers(message))
         try:
             if name == PATTERNS:
                 self._decide(of_told(record, self._clock()))

@@ -26,6 +26,7 @@ from schemas.records import Package, Violation
 from schemas.routes import AlertRoutes
 from schemas.unreadable import UNREADABLE
 from topics.catalogue import physical
+from topics.headers import headers
 from topics.look import look
 from topics.rights import Right, reason
 
@@ -126,7 +127,7 @@ class Beside:
             case name if name == HELD_TOPIC:
                 yield self._of_held(f"{HELD}/{key}", value, now)
             case name if name == VIOLATIONS and value is not None:
-                kind = dict(message.headers() or ()).get("handoff-kind")
+                kind = dict(headers(message)).get("handoff-kind")
                 if kind == HELD_TOO_LONG.encode():
                     yield from self._too_long(_violation(value), now)
 

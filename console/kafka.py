@@ -30,6 +30,7 @@ from processors.runtime.settings import Settings, load_settings
 from processors.runtime.transactions import Blocked, LaneError
 from schemas.flow import Headers, Record
 from topics.catalogue import NAMES, physical
+from topics.headers import headers
 from topics.look import Look, Seen, look
 from topics.rights import Right, is_refusal, missing, reason, rights_of_a_producer
 
@@ -332,7 +333,7 @@ class TopicReader:
             key=message.key(),
             value=message.value(),
             timestamp=message.timestamp()[1],
-            headers=message.headers() or [],
+            headers=headers(message),
         )
 
     def to_end(self) -> Iterator[Record]:

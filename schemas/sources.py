@@ -286,7 +286,10 @@ def _start(value: object) -> object:
             )
     if isinstance(value, datetime) and value.tzinfo is None:
         wrong("is a time without an offset", "add Z for UTC, or one such as +02:00")
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
+    try:
+        return value.astimezone(UTC) if isinstance(value, datetime) else value
+    except OverflowError:  # its offset leads out of the calendar
+        wrong("lies outside of the years 1 to 9999", "give a later one, or earliest")
 
 
 class Source(DocumentModel):

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from console.importers.importing import Import, Options
 from console.main import main
+from processors.intake.transcripts.conversations import target
 from processors.intake.transcripts.errors import TranscriptError
 from processors.integrity.processor import INTEGRITY
 from schemas.flow import Record
@@ -108,6 +109,21 @@ def test_other_tools_hand_off_when_told_to(write: Write) -> None:
     first, second = read(path, handoffs={"get_order": "shop"}, only_these=True)
     assert first["handoff"] == {"to": "shop"}
     assert "handoff" not in second
+
+
+@pytest.mark.parametrize(
+    ("told", "receiver"),
+    [
+        ("Transferred to Refund Desk.", "Refund Desk"),
+        ("Done.\n  transferred back to Front Desk. \n", "Front Desk"),
+        ("transferred to A\nand more", "human"),
+        ("transferred to .", "human"),
+        # Minutes for a pattern that looks for the end behind the blanks.
+        ("transferred to A" + " " * 60_000 + "\nand more", "human"),
+    ],
+)
+def test_the_result_of_a_transfer_may_name_the_receiver(told: str, receiver: str) -> None:
+    assert target("transfer_to_human", None, told) == (receiver, False)
 
 
 def test_a_log_that_ends_at_the_handoff_has_it(write: Write) -> None:

@@ -1,17 +1,23 @@
 """The language of sources: what each verb and member makes of a record."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
 import pytest
 
+from processors.intake import following, values
 from processors.intake.mapping import MAX_OUTPUTS, explain, map_record
+from processors.intake.processor import intake
 from processors.intake.registry import build_tables
 from processors.intake.times import time_ms
+from processors.intake.values import slug
+from processors.processor import Relayed
 from schemas import sources
 from schemas.alerts import AlertAction
 from schemas.flow import Refused
+from schemas.paths import Where
 from schemas.records import Ack, ToolOutput
 from tests.intake import (
     NOW,
@@ -264,6 +270,25 @@ def test_what_nothing_comes_of_is_told() -> None:
     assert found.lookup_misses == [("s", "z")]
 
 
+def test_a_key_that_a_table_lacks_is_no_label() -> None:
+    """Who reads metrics may not read the records: a person's address is the usual key."""
+    given = source(
+        emit=[{"stage": {"lookup": "s", "by": "value.k", "else": {"value": "a"}}}],
+        lookups={"s": {"a": "b"}},
+    )
+    tables = build_tables({sources.TOPIC: {"desk": sources.to_json(given)}}, None)
+    done = Relayed([], counted=Counter())
+    intake(1 << 20, 1).step(done, record(event(k="kim@example.com")), tables, NOW, None)
+    assert done.counted == {("desk", "mapped", ""): 1, ("desk", "lookup_misses", "s"): 1}
+
+
+def test_slugs_of_documents_are_not_remembered() -> None:
+    slug("A name")
+    before = values._slug_of_short.cache_info().currsize
+    assert slug("A. " * 500) == "-".join("a" * 500)
+    assert values._slug_of_short.cache_info().currsize == before
+
+
 def test_conditions_see_roots_and_names() -> None:
     given = compiled(
         let={"was": "value.before.owner", "is": "value.after.owner"},
@@ -295,6 +320,42 @@ def test_numbers_keep_their_spelling() -> None:
     assert '"a":1.10' in text
     assert '"b":123456789012345678901234567890' in text
     assert '"c":1E+400' in text
+
+
+def test_what_no_element_changes_is_made_once_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand elements and a list of 50,000 to look through took a quarter of an hour."""
+    fits, looked = following._fits, []
+
+    def noted(item: Any, where: Where) -> bool:
+        looked.append(item)
+        return fits(item, where)
+
+    monkeypatch.setattr(following, "_fits", noted)
+    each: dict[str, Any] = {"each": "value.items", "id": "it.n"}
+    team = "value.fields[id=team].value"
+    given = entry(**each, team=team, context={"x": "value.fields[id=x].value", "n": "it.n"})
+    skips = {"lookup": "t", "by": team, "else": "skip"}
+    leaves_out = compiled(
+        emit=[{"stage": {"value": "a"}, **each, "context": {"x": skips}}], lookups={"t": {"a": "b"}}
+    )
+    fields = [{"id": str(n)} for n in range(50)]
+    value = event(items=[{"n": n} for n in range(100)], fields=[*fields, {"id": "team"}])
+    assert len(made(given, value)) == 100
+    assert len(looked) == 51 + 51
+    looked.clear()
+    assert mapped(leaves_out, value).skipped is not None
+    assert len(looked) == 51
+    _, steps = explain(given, record(value), NOW)
+    assert sum(step.path == "value.fields[id=x].value" for step in steps) == 100
+
+
+def test_all_outputs_of_a_record_have_a_limit_together() -> None:
+    given = entry(each="value.items", id="it.n", context={"*": "value"})
+    items = [{"n": n} for n in range(1_000)]
+    assert len(made(given, event(items=items))) == 1_000
+    code, sentence = refused(given, event(items=items, text="x" * 100_000))
+    assert code == "output_too_large"
+    assert "emit[0]: more than 16,777,216 bytes would follow from the record" in sentence
 
 
 def test_each_element_and_entry_has_its_own_id() -> None:

@@ -12,6 +12,7 @@ from confluent_kafka.admin import NewTopic
 from processors.runtime import lane_supervisor
 from processors.runtime.settings import Settings
 from processors.runtime.transactions import Fatal
+from tests import foreign_headers
 from tests.lanes import Bench, headers, number, text
 from tests.toy import toy
 
@@ -60,6 +61,22 @@ def test_what_cannot_be_judged_is_set_aside_with_its_reason(bench: Bench) -> Non
     assert "toy.py" in headers(poison)["__streams.errors.stacktrace"]
     assert headers(poison)["__streams.errors.topic"] == f"{bench.prefix}in0"
     assert headers(found["key_missing"])["own"] == "1"
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"", b"a\0b", "\u202e".encode()])
+def test_headers_of_any_name_stop_nothing(bench: Bench, name: bytes) -> None:
+    """Other clients write any bytes as a header's name; confluent-kafka raises over some of them,
+    at each start again."""
+    bench.create()
+    instance = bench.start()
+    for value in (b"x", b"poison"):
+        foreign_headers.produce(bench.servers, f"{bench.prefix}in0", value, b"odd", name)
+    bench.expected["odd"] += 1
+    bench.send("even")
+    bench.flush()
+    bench.check_outputs()
+    assert len(bench.read("dead-letters", 1)) == 1
+    assert "starts anew" not in instance.log
 
 
 def test_co_partitioned_inputs_share_the_state_of_their_key(

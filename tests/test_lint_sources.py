@@ -159,6 +159,10 @@ def test_the_examples_are_without_a_fault() -> None:
             "s.yaml:8: start: is a time without an offset; add Z for UTC, or one such as +02:00",
         ),
         (
+            HEAD + EMIT + "start: 0001-01-01T00:00:00+14:00\n",
+            "s.yaml:8: start: lies outside of the years 1 to 9999; give a later one, or earliest",
+        ),
+        (
             HEAD.replace("json", "{otel-genai: {qiet: PT1S}}").partition("defaults")[0],
             "s.yaml:5: decode.otel-genai.qiet: unknown key; did you mean 'quiet'?",
         ),

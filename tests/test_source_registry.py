@@ -137,7 +137,11 @@ def test_replay_is_begun_by_a_running_intake_and_says_how_much(
 
 @pytest.mark.parametrize(
     ("time_", "told"),
-    [("yesterday", "is no time"), ("2026-01-01T00:00:00", "has no offset; add Z")],
+    [
+        ("yesterday", "is no time"),
+        ("2026-01-01T00:00:00", "has no offset; add Z"),
+        ("0001-01-01T00:00:00+14:00", "outside of the years 1 to 9999"),
+    ],
 )
 def test_replay_wants_a_time_with_an_offset(handoff: HandoffCommand, time_: str, told: str) -> None:
     done = handoff("sources", "replay", "tracker", "--from", time_)

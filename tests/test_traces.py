@@ -20,6 +20,7 @@ from processors.intake.transcripts.building import Counts, Defaults
 from processors.intake.transcripts.spans import Span
 from schemas.flow import Output, Record, Refused
 from schemas.records import ToolOutput
+from schemas.serde import MAX_RECORD_BYTES
 from schemas.source_decoders import ChatOptions, OtelOptions, TraceOptions
 from tests.intake import compiled
 
@@ -148,6 +149,29 @@ def test_what_is_kept_of_a_trace_is_bounded() -> None:
         ("Triage Agent", "look_up", None),
         ("Triage Agent", "send", None),  # of the agent that was active: its own is not known yet
     ]
+
+
+def test_a_trace_fits_into_a_record_of_the_changelog() -> None:
+    """What does not costs the record: spans of a trace that was long became dead letters."""
+    state, counts, limits = TraceState("trace_1"), Counts(), TraceLimits()
+    named = msgspec.structs.replace(span_of(LOOKED), name="n" * 10_000, kind="agent")
+    for number in range(2_000):
+        span = msgspec.structs.replace(named, id=f"s{number}")
+        size = len(spans.encode(span))
+        state, _ = traces.add(state, span, size, limits, Defaults(), counts)
+        if number % 100 == 0:
+            assert len(traces.encode(state)) < MAX_RECORD_BYTES
+    assert state.told
+    assert len(traces.encode(state)) < MAX_RECORD_BYTES
+
+
+def test_what_comes_late_for_ever_is_not_kept_for_ever() -> None:
+    state, counts = TraceState("trace_1", told=True), Counts()
+    for number in range(2_100):
+        span = msgspec.structs.replace(span_of(LOOKED), id=f"s{number}")
+        state, _ = traces.add(state, span, 100, LIMITS, Defaults(), counts)
+    assert len(state.agents) == 2_000
+    assert "s2099" in state.agents
 
 
 def test_a_state_is_read_as_it_was_written() -> None:

@@ -20,6 +20,7 @@ from processors.runtime.restoration import TRANSIENT_READER_ERRORS
 from processors.runtime.settings import Settings
 from schemas.flow import Record
 from topics.catalogue import physical
+from topics.headers import headers
 from topics.rights import Right
 
 log = logging.getLogger("handoff.console")
@@ -140,7 +141,7 @@ class _Reading:
                 key=message.key(),
                 value=message.value(),
                 timestamp=message.timestamp()[1],
-                headers=message.headers() or [],
+                headers=headers(message),
             )
             self._found[Place(record.topic, record.partition, offset)] = record
         if not offsets:

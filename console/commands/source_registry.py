@@ -268,7 +268,10 @@ def _time(text: str) -> datetime:
         ) from None
     if found.tzinfo is None:
         raise BadInputError(f"--from {text!r} has no offset; add Z for UTC, or one such as +02:00")
-    return found.astimezone(UTC)
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:  # its offset leads out of the calendar
+        raise BadInputError(f"--from {text!r} lies outside of the years 1 to 9999") from None
 
 
 def _begun(cluster: Cluster, source: Source, asked_at: int) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from processors.intake.expressions import Compiler, Condition, Trace
+from processors.intake.expressions import Compiler, Condition, Trace, once
 from processors.intake.scope import Make, Scope
 from processors.intake.values import name_text
 from schemas import paths, templates
@@ -173,7 +173,12 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
 
     def member(at: str, expr: Expr, *, words: bool = False) -> MadeMember:
         compiler.member = at
-        return MadeMember(_shown(at, expr), compiler.expression(expr, words=words))
+        make = compiler.expression(expr, words=words)
+        return MadeMember(_shown(at, expr), once(make) if shared(expr) else make)
+
+    def shared(expr: Expr) -> bool:
+        """Whether no element changes it. A trace tells what is followed for each of them."""
+        return emit.each is not None and compiler.trace is None and not reads_it(expr)
 
     members: dict[str, MadeMember] = {}
     fixed: dict[str, str | None] = {}
@@ -192,10 +197,9 @@ def _entry(compiler: Compiler, source: Source, index: int, emit: Emit) -> Compil
         if name == "occurred_at":
             unit = _unit(expr)
     context = emit.context
-    compiler.member = f"{path}.context.*"
     spread = None
     if context is not None and context.spread is not None:
-        spread = compiler.expression(context.spread)
+        spread = member(f"{path}.context.*", context.spread).make
     named = []
     for name, expr in context.named.items() if context is not None else ():
         named.append((name, member(f"{path}.context.{name}", expr, words=True).make))

@@ -42,7 +42,7 @@ class Compiler:
     ) -> None:
         self._names = names
         self._lookups = lookups
-        self._trace = trace
+        self.trace = trace
         self.member = ""  # whose paths are compiled, for the trace
 
     def condition(self, text: str) -> Condition:
@@ -57,9 +57,9 @@ class Compiler:
                     "condition_failed", f"has no result for this record: {error}"
                 ) from None
 
-        if self._trace is None:
+        if self.trace is None:
             return run
-        trace, member = self._trace, self.member
+        trace, member = self.trace, self.member
 
         def traced(scope: Scope) -> bool:
             result = run(scope)
@@ -99,9 +99,9 @@ class Compiler:
     def path(self, path: Path) -> Make:
         """What follows a path; None where it leads nowhere."""
         make = follow(path)
-        if self._trace is None:
+        if self.trace is None:
             return make
-        trace, member = self._trace, self.member
+        trace, member = self.trace, self.member
 
         def traced(scope: Scope) -> Any:
             value, ended = walk(path, scope)
@@ -175,6 +175,25 @@ class Compiler:
             raise Refused("lookup_missed", f"the look-up {name} {what}; {cure}")
 
         return run
+
+
+def once(make: Make) -> Make:
+    """What makes a value that no element changes: it is made once a record. With 1,000 elements
+    and a long list to look through, a record would take minutes otherwise."""
+
+    def run(scope: Scope) -> Any:
+        made = scope.made
+        if make not in made:
+            try:
+                made[make] = make(scope)
+            except LeftOut as left_out:
+                made[make] = left_out
+        found = made[make]
+        if type(found) is LeftOut:
+            raise LeftOut
+        return found
+
+    return run
 
 
 def _first(makes: list[Make]) -> Make:

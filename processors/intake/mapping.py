@@ -27,6 +27,7 @@ from schemas.serde import BACKFILL_HEADER
 MAX_OUTPUTS: Final = 1_000
 # What integrity takes by default, and well below what Kafka does.
 MAX_OUTPUT_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 16 << 20  # of all outputs of a record
 _NO_ENTRY: Final = Skipped("no_entry", "no entry of emit has a when that holds")
 _Made = tuple[str, dict[str, Any]] | Skipped
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -80,7 +81,7 @@ def _take_value(
         return
     headers = _headers(record, decoded)
     outputs, ids = mapped.records, set[tuple[str, str]]()
-    skipped = _NO_ENTRY
+    skipped, bytes_ = _NO_ENTRY, 0
     for entry in source.entries:
         for one in (
             _alone(source, entry, scope, record)
@@ -105,7 +106,16 @@ def _take_value(
                     f"{entry.path}: the record leads to more than {MAX_OUTPUTS:,} outputs; split "
                     "it before it comes here",
                 )
-            outputs.append(_output(entry.path, topic, members, headers))
+            output = _output(entry.path, topic, members, headers)
+            bytes_ += len(output.value or b"")
+            if bytes_ > MAX_BYTES:
+                raise Refused(
+                    "output_too_large",
+                    f"{entry.path}: more than {MAX_BYTES:,} bytes would follow from the record; "
+                    "leave out of the context what each element repeats (without), or split the "
+                    "record before it comes here",
+                )
+            outputs.append(output)
     if not outputs:
         mapped.skipped = skipped
 

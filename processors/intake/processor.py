@@ -81,8 +81,8 @@ def _relay(
         done.counted[id_, "left_out", mapped.skipped.code] += 1
     else:
         done.counted[id_, "mapped", ""] += 1
-    for table, key in mapped.lookup_misses:
-        done.counted[id_, "lookup_misses", f"{table}:{key}"] += 1
+    for table, _ in mapped.lookup_misses:  # a key may be a person's, and metrics are for everybody
+        done.counted[id_, "lookup_misses", table] += 1
 
 
 def _stamped(outputs: list[Output], record: Record, now: int, backfill: bool) -> list[Output]:

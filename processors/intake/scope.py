@@ -17,10 +17,10 @@ class Scope(dict[str, Any]):
     """The roots and the names of `let` with their values, each made when it is first read.
 
     `misses` collects the keys that look-ups lack, as (look-up, key). `exact`: no value holds a
-    Decimal.
+    Decimal. `made` are values that hold for every element.
     """
 
-    __slots__ = ("_conditions", "_decoded", "_exact", "_lets", "_plain", "misses", "record")
+    __slots__ = ("_conditions", "_decoded", "_exact", "_lets", "_plain", "made", "misses", "record")
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Scope(dict[str, Any]):
         self._plain: bool | None = None
         self._conditions: Conditions | None = None
         self.misses = misses
+        self.made: dict[Make, Any] = {}
         self["value"] = decoded.value
 
     def conditions(self) -> "Conditions":

@@ -23,16 +23,19 @@ from processors.intake.transcripts.trees import items, loads
 
 FORMAT: Final = 1
 _NEVER = 1 << 62
+# Of how many spans of a trace that was told it is known whose they were, and in how many bytes.
+_MAX_AGENTS, _MAX_AGENT_BYTES = 2_000, 1 << 20
 # What a source may override of each output by itself.
 _OF_OUTPUTS: Final = ("id", "stage", "tool", "team", "occurred_at")
 
 
 class TraceLimits(Struct, frozen=True):
     """Bounds of one trace: spans and bytes that are kept, and how long it must be `quiet_ms`. A
-    trace that was told is forgotten `late_ms` after its last span."""
+    trace that was told is forgotten `late_ms` after its last span. A state is one record of the
+    changelog, so what is kept must fit into one."""
 
     spans: int = 2_000
-    bytes: int = 8 << 20
+    bytes: int = 3 << 20
     quiet_ms: int = 30_000
     late_ms: int = 3_600_000
 
@@ -84,7 +87,8 @@ def add(
         if span.id in after.agents:
             return after, outputs  # the same span again
         agent = after.agents.get(span.parent, "") or after.active
-        after.agents = {**after.agents, span.id: span.name if span.kind == "agent" else agent}
+        name = span.name if span.kind == "agent" else agent
+        after.agents = _latest({**after.agents, span.id: name})
         late = ((span, step) for step in _late(span, after.tools))
         return after, outputs + _built(after, late, defaults, counts, agent)
     if any(each.id == span.id and each.kind == span.kind for each in after.spans):
@@ -104,7 +108,7 @@ def finish(state: TraceState, defaults: Defaults, counts: Counts) -> tuple[Trace
     after.run = _of_trace(spans, "run", "run")
     agents = _agents(spans)
     outputs = _built(after, _steps(spans, agents, counts), defaults, counts)
-    after.agents = agents
+    after.agents = _latest(agents)
     after.tools = any(each.kind == "tool" for each in spans)
     after.active = _last_agent(spans, agents)
     return after, outputs
@@ -185,6 +189,18 @@ def _agents(spans: list[Span]) -> dict[str, str]:
             at = by_id.get(at.parent)
         found.setdefault(span.id, "")
     return found
+
+
+def _latest(agents: dict[str, str]) -> dict[str, str]:
+    """As many of the last as are kept: a trace may go on for ever."""
+    kept: list[tuple[str, str]] = []
+    left = _MAX_AGENT_BYTES
+    for each in reversed(agents.items()):
+        left -= len(each[0].encode()) + len(each[1].encode())
+        if left < 0 or len(kept) == _MAX_AGENTS:
+            break
+        kept.append(each)
+    return dict(reversed(kept))
 
 
 def _last_agent(spans: list[Span], agents: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ _NESTED: Final = frozenset((dict, list))
 _MARKS: Final = "".join(
     char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char) in ("Mn", "Mc")
 )
+_SHORT: Final = 512  # characters of a text whose slug is remembered
 _NO_ID: Final = re.compile(f"(?:[^\\w{_MARKS}]|_)+")
 _ACCENTED: Final = re.compile("[A-Za-z\u0370-\u03ff]")
 # Latin letters that Unicode takes for others than those that they are written for in ASCII.
@@ -158,13 +159,20 @@ def free_text(value: Any) -> str | None:
     return str(value) if isinstance(value, (float, Decimal)) else name_text(value)
 
 
-@lru_cache(maxsize=4096)
 def slug(text: str) -> str:
     """Text as an id: lower case, no accents, `-` for each run of what is no letter or digit. What
     stands above or below letters of other scripts than Latin and Greek is no accent."""
+    # Names come again and again. Whole documents do not: thousands of them would be gigabytes.
+    return _slug_of_short(text) if len(text) <= _SHORT else _slug(text)
+
+
+def _slug(text: str) -> str:
     # Each character by itself: to sort all accents of one takes long, and they are left out.
     bare = "".join(map(_bare, normalized("NFC", text).translate(_NO_ACCENTS)))
     return _NO_ID.sub("-", bare.lower()).strip("-")
+
+
+_slug_of_short: Final = lru_cache(maxsize=4096)(_slug)
 
 
 def _bare(char: str) -> str:

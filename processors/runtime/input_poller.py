@@ -1,7 +1,7 @@
 """Polls the inputs of a lane: Kafka's messages become records in the order of judgement."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
@@ -9,6 +9,7 @@ from processors.ordering import in_order
 from processors.runtime.restoration import TRANSIENT_ERRORS, Place
 from processors.runtime.transactions import ended_by
 from schemas.flow import Record
+from topics.headers import headers
 from topics.rights import Right, reason
 
 
@@ -120,8 +121,8 @@ class InputPoller:
             if place not in began_at:
                 began_at[place] = offset
             key, value, (_, at) = message.key(), message.value(), message.timestamp()
-            headers: Any = message.headers() or []
-            records.append(Record(inputs[topic], partition, offset, key, value, at, headers))
+            record = Record(inputs[topic], partition, offset, key, value, at, headers(message))
+            records.append(record)
         return in_order(records) if len(inputs) > 1 else records
 
     def _check(self, error: KafkaError, topic: str | None) -> None:

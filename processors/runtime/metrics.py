@@ -98,8 +98,8 @@ class LaneCollector(Collector):
         )
         misses = CounterMetricFamily(
             "handoff_source_lookup_misses",
-            "Keys that a table of a source lacks, as table:key.",
-            labels=["source", "key"],
+            "Look-ups in a table of a source that lacks the key.",
+            labels=["source", "table"],
         )
         read_to = GaugeMetricFamily(
             "handoff_source_read_to_seconds",

@@ -51,8 +51,6 @@ log = logging.getLogger("handoff.lane")
 LOOK_SECONDS = 5.0  # between two looks at the topics
 FULL_BYTES = 8 << 20  # a transaction with more is committed
 _MONITOR_SECONDS = 1.0
-# Keys that a lookup lacks, a source: each is a line of the metrics.
-MAX_MISSES = 50
 # What is wrong with one topic, and with no other.
 _OF_A_TOPIC = frozenset(
     {
@@ -330,7 +328,7 @@ class RelayLane(BaseLane):
             assignment.committed[place] = at.offset
             assignment.marks[place] = assignment.marks[place].at(at.offset)
             assignment.unsaved.discard(place)
-        self._status.sources.update(_bounded(self._counted, self._status.sources))
+        self._status.sources.update(self._counted)
         self._committed()
         self._status.observe_commit(self._committed_at - began)
         self._clear()
@@ -456,20 +454,3 @@ class RelayLane(BaseLane):
             self._teller.tell(said.sources, topic, count, own, last or None)
             for source in said.sources:
                 self._status.read_to[source, topic] = min(own.values())
-
-
-def _bounded(
-    counted: Counter[tuple[str, str, str]], known: Counter[tuple[str, str, str]]
-) -> Counter[tuple[str, str, str]]:
-    """The counts, with a bound on labels that records give: beyond it they are "others"."""
-    found: Counter[tuple[str, str, str]] = Counter()
-    labels = Counter(source for source, outcome, _ in known if outcome == "lookup_misses")
-    for key, count in counted.items():
-        source, outcome, _ = key
-        if outcome == "lookup_misses" and key not in known:
-            if labels[source] >= MAX_MISSES:
-                key = (source, outcome, "others")  # noqa: PLW2901
-            else:
-                labels[source] += 1
-        found[key] += count
-    return found

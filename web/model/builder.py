@@ -18,6 +18,7 @@ from processors.runtime import clients
 from processors.runtime.settings import Settings
 from schemas.flow import Record
 from topics.catalogue import physical
+from topics.headers import headers
 from topics.rights import is_refusal
 from web.model.reader import Model
 from web.model.schema import TOPICS
@@ -297,7 +298,7 @@ def _record(topic: str, message: Any) -> Record:
         key=message.key(),
         value=message.value(),
         timestamp=message.timestamp()[1],
-        headers=message.headers() or [],
+        headers=headers(message),
     )
 
 

@@ -22,7 +22,7 @@ from processors.intake.transcripts.trees import encode, of, unfold
 
 # A tool of this name hands the conversation to another agent, in most frameworks.
 _TRANSFER = re.compile(r"(?:transfer|handoff|hand_off)_(?:back_)?to_(.+)", re.I)
-_TRANSFERRED = re.compile(r"transferred (?:back )?to ([^\n]+?)\.?\s*$", re.I)
+_TRANSFERRED = re.compile(r"transferred (?:back )?to (.+)", re.I | re.S)  # at a text's end
 _LONG_ID = 16  # a call's id with fewer characters may come again in another conversation
 Kind = Literal["transcript", "request", "response", "line"]
 
@@ -77,8 +77,13 @@ def target(tool: str, outside: Mapping[str, str] | None, result: Any) -> tuple[s
     spelled = of(found, "assistant")
     if isinstance(spelled, str) and spelled:
         return spelled, False
-    told = _TRANSFERRED.search(found) if isinstance(found, str) else None
+    told = _TRANSFERRED.search(_last_line(found)) if isinstance(found, str) else None
     return (told[1] if told else named[1]), False
+
+
+def _last_line(text: str) -> str:
+    """Without a full stop: cut here, as a pattern that does it takes hours over long blanks."""
+    return text.rstrip().removesuffix(".").rpartition("\n")[2]
 
 
 class Clock:
