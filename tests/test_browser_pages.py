@@ -24,8 +24,8 @@ EDGE = "/edge?key=handoff%2Fsales%2Fqualify%2Fnurture"
 HELD = "HELD"  # stands for the page of a held handoff
 PAGES = ("/", "/stalled", "/causes", CAUSE, "/held", HELD, "/task?id=lead-99", "/map", EDGE,
          "/teams", "/team?id=hunters", "/contracts", "/contract?id=lead", "/change?id=lead",
-         "/draft?key=move%2Fsales%2Fcapture%2Fqualify", "/receivers", "/audit",
-         "/search?q=lead-", "/nothing", "/?severity=x")  # fmt: skip
+         "/draft?key=move%2Fsales%2Fcapture%2Fqualify", "/receivers", "/sources",
+         "/audit", "/search?q=lead-", "/nothing", "/?severity=x")  # fmt: skip
 EMPTY = ("/", "/stalled", "/causes", "/held", "/map", "/teams", "/contracts", "/receivers",
          "/search?q=x")  # fmt: skip
 HOSTILE = '"\'><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\u202e\x1b[31m'
