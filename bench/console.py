@@ -23,7 +23,6 @@ import aiohttp
 from bench.read_model_records import add_traffic
 
 _PERCENT: Final = (0.5, 0.99, 1.0)
-_SPREAD_SECONDS: Final = 0.3  # as in live.js
 
 
 def main() -> int:
@@ -135,7 +134,7 @@ class Load:
                 fetching.cancel()
 
     async def _again(self, session: aiohttp.ClientSession, gap: float) -> None:
-        await asyncio.sleep(gap + random.random() * _SPREAD_SECONDS)
+        await asyncio.sleep(gap * (1 + random.random() / 2))
         await self._ask(session, "a watcher's page", "/", self.of_watchers)
 
     def tell(self, ended: dict[str, Any]) -> None:

@@ -12,10 +12,11 @@ from web.model.changes import Changed, Changes
 from web.model.statements import KINDS
 
 GAP_MS: Final = 3000  # a browser waits so long before it connects again
-# A page is fetched so long after a change: the answer from before it is remembered for two seconds;
-# and all who watch, however many, ask for at most twenty pages a second.
+# A page is fetched so long after a change, or up to half as long again (live.js): the answer from
+# before it is remembered for two seconds; and all who watch, however many, ask for about twenty
+# pages a second. A change is told to all at once: what they ask for must not come at once.
 GAP_LEAST_MS: Final = 2_100
-GAP_EACH_MS: Final = 50
+GAP_EACH_MS: Final = 40
 QUIET_SECONDS: Final = 20.0  # then a comment is sent, so that nobody in between hangs up
 MOST: Final = 1000
 
