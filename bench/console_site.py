@@ -10,7 +10,6 @@ import argparse
 import json
 import resource
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -117,39 +116,39 @@ def main() -> None:
     """Build, serve until the input ends, tell."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_traffic(parser)
+    parser.add_argument("--folder", type=Path, required=True, help="for the file of the read model")
     given = parser.parse_args()
     gate = MemoryGate()
     now = int(time.time() * 1000)
     traffic = HandoffTraffic(given.edges, given.tasks, now)
     handoffs = traffic.handoffs(given.records // RECORDS, given.rate / RECORDS)
     stream = gate.keep(chain(traffic.tables(), handoffs))
-    with tempfile.TemporaryDirectory(prefix="bench-console-") as folder:
-        path = Path(folder) / "console.sqlite"
-        built = _build(path, islice(stream, given.records))
-        settings = Settings.model_construct()
-        console = Console(settings, Model(path), gate)
-        socket = listen("127.0.0.1", 0)
-        with socket, served(build(settings, console), socket, console):
-            ready = {
-                "url": f"http://127.0.0.1:{socket.getsockname()[1]}",
-                "pages": _pages(console.model, now),
-                **built,
-                "cpu": (before := _cpu()),
-            }
-            print(json.dumps(ready), flush=True)
-            began = time.monotonic()
-            with Applying(path, stream, given.rate, console) as applying:
-                sys.stdin.read()
-            spent = time.monotonic() - began
-        ended = {
-            "seconds": spent,
-            "written": applying.written,
-            "apply_cpu": applying.seconds,
-            "cpu": _cpu() - before,
-            "megabytes": _megabytes(),
-            "file": path.stat().st_size / 1e6,
+    path = given.folder / "console.sqlite"
+    built = _build(path, islice(stream, given.records))
+    settings = Settings.model_construct()
+    console = Console(settings, Model(path), gate)
+    socket = listen("127.0.0.1", 0)
+    with socket, served(build(settings, console), socket, console):
+        ready = {
+            "url": f"http://127.0.0.1:{socket.getsockname()[1]}",
+            "pages": _pages(console.model, now),
+            **built,
+            "cpu": (before := _cpu()),
         }
-        print(json.dumps(ended), flush=True)
+        print(json.dumps(ready), flush=True)
+        began = time.monotonic()
+        with Applying(path, stream, given.rate, console) as applying:
+            sys.stdin.read()
+        spent = time.monotonic() - began
+    ended = {
+        "seconds": spent,
+        "written": applying.written,
+        "apply_cpu": applying.seconds,
+        "cpu": _cpu() - before,
+        "megabytes": _megabytes(),
+        "file": path.stat().st_size / 1e6,
+    }
+    print(json.dumps(ended), flush=True)
 
 
 def _build(path: Path, records: Iterator[Record]) -> dict[str, float]:

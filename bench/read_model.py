@@ -2,11 +2,12 @@
 
     python -m bench.read_model [--records 1000000] [--edges 2500] [--tasks 100000] [--rate 1000]
 
-The records are made up in this process and applied without a broker, so the first figure is that
-of the rows alone. Then each question is asked over and over, each time as if nobody had asked it
-before (`Model.read`, not `Model.ask`), while a writer goes on at `--rate` records a second.
-Processor time is told beside the time: on a machine that does other things, only that can be
-compared.
+The records are made up in this process and applied without a broker, so the figures of building are
+those of the rows alone; a line for each tenth shows whether memory grows with the records. Then
+each question is asked over and over for `--seconds` (0: not at all), each time as if nobody had
+asked it before (`Model.read`, not `Model.ask`), while a writer goes on at `--rate` records a
+second. The last line says what building took. Processor time is told beside the time: on a machine
+that does other things, only that can be compared.
 """
 
 import argparse
@@ -58,25 +59,36 @@ def main() -> None:
         traffic = HandoffTraffic(given.edges, given.tasks, UNTIL)
         handoffs = traffic.handoffs(given.records // RECORDS, given.rate / RECORDS)
         stream = chain(traffic.tables(), handoffs)
-        _build(store, islice(stream, given.records))
-        _ask(store, stream, given.rate, given.seconds)
+        built = _build(store, islice(stream, given.records), given.records)
+        if given.seconds:
+            _ask(store, stream, given.rate, given.seconds)
         store.close()
+        print(built)
 
 
-def _build(store: Store, records: Iterator[Record]) -> None:
-    written, spent = 0, 0.0
+def _build(store: Store, records: Iterator[Record], expected: int) -> str:
+    """Apply all records; what that took, as a line."""
+    written, spent, worked, told = 0, 0.0, 0.0, 0
     while batch := list(islice(records, BATCH)):
-        begin = time.perf_counter()
+        begin, began = time.perf_counter(), time.thread_time()
         apply(store, batch)
         spent += time.perf_counter() - begin
+        worked += time.thread_time() - began
         written += len(batch)
+        if written * 10 // expected > told:
+            told = written * 10 // expected
+            print(f"  {written:>9,} records: {_peak():,.0f} MB of memory at most", flush=True)
     store.tidy()
-    megabytes = store.path.stat().st_size / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(
-        f"built from {written:,} records in {spent:.1f} s: {written / spent:,.0f} a second; "
-        f"{megabytes:,.0f} MB of file, {peak:,.0f} MB of memory at most"
+    return (
+        f"built from {written:,} records in {spent:.1f} s, {worked:.1f} s of processor time: "
+        f"{written / spent:,.0f} a second, {written / worked:,.0f} a second of processor time; "
+        f"{store.path.stat().st_size / 1e6:,.0f} MB of file, {_peak():,.0f} MB of memory at most"
     )
+
+
+def _peak() -> float:
+    """Megabytes of memory (RSS), at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def _ask(store: Store, records: Iterator[Record], rate: int, seconds: float) -> None:
@@ -148,7 +160,7 @@ def _questions(model: Model) -> dict[str, Callable[[apsw.Connection], Any]]:
         "map": lambda db: map.map_(db, filters, now, before=before),
         "edge": lambda db: map.edge(db, busiest, filters, now),
         "team": lambda db: team.team(db, "team-3", filters, now),
-        "contracts": lambda db: registry.contracts(db, filters, now),
+        "contracts": lambda db: registry.contracts(db, filters, now=now),
         "audit": lambda db: audit.audit(db, filters, now, measured),
         "freshness": lambda db: freshness.freshness(db, now),
     }

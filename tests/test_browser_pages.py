@@ -17,6 +17,7 @@ from tests.browser.chromium import ChromiumWindow
 from tests.browser.served import ServedSite
 from tests.conftest import cannot_run
 from tests.read_model import MINUTE, published
+from web.live import GAP_LEAST_MS
 
 NOW = int(time.time() * 1000)
 CAUSE = f"/cause/{quote(stories.LEAD, safe='')}"
@@ -24,8 +25,8 @@ EDGE = "/edge?key=handoff%2Fsales%2Fqualify%2Fnurture"
 HELD = "HELD"  # stands for the page of a held handoff
 PAGES = ("/", "/stalled", "/causes", CAUSE, "/held", HELD, "/task?id=lead-99", "/map", EDGE,
          "/teams", "/team?id=hunters", "/contracts", "/contract?id=lead", "/change?id=lead",
-         "/draft?key=move%2Fsales%2Fcapture%2Fqualify", "/receivers", "/audit",
-         "/search?q=lead-", "/nothing", "/?severity=x")  # fmt: skip
+         "/draft?key=move%2Fsales%2Fcapture%2Fqualify", "/receivers", "/sources",
+         "/audit", "/search?q=lead-", "/nothing", "/?severity=x")  # fmt: skip
 EMPTY = ("/", "/stalled", "/causes", "/held", "/map", "/teams", "/contracts", "/receivers",
          "/search?q=x")  # fmt: skip
 HOSTILE = '"\'><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\u202e\x1b[31m'
@@ -142,6 +143,22 @@ def test_a_cause_opens_and_closes_without_moving_what_one_looks_at(
     window.click("button.fresh-rows")
     window.until(lambda: window.count("tr.gone") == 0, "the rows of now")
     window.size(1280, 900)
+
+
+def test_those_who_are_told_together_do_not_ask_together(
+    window: ChromiumWindow, served: ServedSite
+) -> None:
+    window.open(f"{served.url}/causes")
+    window.until_text("Live.", "#live")
+    window.script(
+        "window.waits = []; const later = window.setTimeout.bind(window);"
+        "window.setTimeout = (then, ms) => { window.waits.push(ms); return later(then, 1); };"
+    )
+    for chance in (0, 1):
+        window.script("waits.length = 0; Math.random = () => arguments[0]", chance)
+        served.site.console.changes.note(["patterns"])
+        window.until(lambda: window.script("return waits.length"), "the next question")
+        assert window.script("return waits[0]") == GAP_LEAST_MS * (1 + chance / 2)
 
 
 def test_who_watches_keeps_no_server_from_its_end(

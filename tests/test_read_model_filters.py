@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from web.live import Watchers
-from web.model.changes import Changed, Changes
+from web.model.changes import PAUSE_SECONDS, Changed, Changes
 from web.model.filters import HOUR_MS, MOST_HOURS, FilterError, Filters, Span
 from web.model.queries.common import pieces
 from web.model.reader import ANSWER_SECONDS
@@ -129,7 +129,9 @@ def test_who_begins_to_watch_is_told_what_changed_since_the_page_was_made() -> N
         assert '"patterns"' in asyncio.run(told(here, since))
 
 
-def test_all_who_watch_ask_for_twenty_pages_a_second_at_most() -> None:
+def test_the_more_watch_the_later_each_asks() -> None:
+    """Twenty pages a second at most on average: a browser waits a quarter longer on average."""
+
     async def gaps(watchers: Watchers, number: int) -> list[int]:
         streams = [watchers.messages() for _ in range(number)]
         try:
@@ -140,7 +142,39 @@ def test_all_who_watch_ask_for_twenty_pages_a_second_at_most() -> None:
         return [json.loads(each.partition("data: ")[2])["gap"] for each in told]
 
     assert asyncio.run(gaps(Watchers(Changes()), 3)) == [2100] * 3  # milliseconds
-    assert asyncio.run(gaps(Watchers(Changes()), 200))[-1] == 10_000
+    assert asyncio.run(gaps(Watchers(Changes()), 200))[-1] == 8_000
+
+
+def test_the_more_watch_the_less_often_all_are_told() -> None:
+    changes = Changes()
+    watchers = Watchers(changes)
+
+    async def watch(number: int) -> float:
+        streams = [watchers.messages() for _ in range(number)]
+        for each in streams:
+            await anext(each)
+        pause = changes.pause
+        for each in streams:
+            await each.aclose()
+        return pause
+
+    assert asyncio.run(watch(200)) == 2.0
+    assert changes.pause == PAUSE_SECONDS
+
+
+def test_who_is_behind_is_told_with_all_others() -> None:
+    changes = Changes()
+    changes.note(["held"])
+
+    async def watch() -> list[Changed]:
+        waiting = [asyncio.create_task(changes.wait(version, 20)) for version in (0, 1)]
+        await asyncio.sleep(0)
+        changes.note(["edges"])
+        return [await each for each in waiting]
+
+    behind, other = asyncio.run(watch())
+    assert behind == Changed(2, frozenset({"held", "edges"}))
+    assert other == Changed(2, frozenset({"edges"}))
 
 
 @given(st.integers(0, 60), st.integers(1, 60 * 24))

@@ -262,9 +262,9 @@ def test_a_team_a_contract_and_the_audit(model: Model) -> None:
     with model.read() as db:
         assert team.teams(db) == ["farmers", "hunters"]
         got = team.team(db, "farmers", Filters(), NOW)
-        listed = registry.contracts(db, Filters(), NOW)
+        listed = registry.contracts(db, Filters(), now=NOW)
         one = registry.contract(db, "lead", Filters(), NOW)
-        receivers = registry.receivers(db, Filters(), NOW)
+        receivers = registry.receivers(db, Filters(), now=NOW)
         found = audit.audit(db, Filters(), NOW)
     assert (got.received.now.begun, got.sent.now.begun) == (30, 0)
     assert got.received.now.late > 15
@@ -272,7 +272,7 @@ def test_a_team_a_contract_and_the_audit(model: Model) -> None:
     assert [(each.id, each.version, each.use.begun) for each in listed.rows] == [("lead", 1, 30)]
     assert one is not None
     assert one.edges[0].sums.begun == 30
-    assert [(each.id, each.owner) for each in receivers] == [("nurture", "Dana Reyes")]
+    assert [(each.id, each.owner) for each in receivers.rows] == [("nurture", "Dana Reyes")]
     assert len(found.audit.answers) == 6
     assert found.now.sums.begun == 30
     assert found.now.latency_ms_p50 is not None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from processors.alerts.kinds import KINDS
+from schemas.flow import Record
 from tests.read_model import CANARY, story
 from tests.web_client import HOST, Browser, WebSite
 from web.app import build
@@ -20,7 +23,7 @@ STORY = story()
 CAUSE = "/cause/contract%2Flead%2Fcontext_unstructured%2Femail"
 PAGES = ("/", "/causes", "/held", "/stalled", "/search?q=t-", CAUSE, "/task?id=t-1",
          "/map", "/edge?key=handoff%2Fsales%2Fqualify%2Fnurture", "/teams", "/team?id=farmers",
-         "/contracts", "/contract?id=lead", "/receivers", "/audit")  # fmt: skip
+         "/contracts", "/contract?id=lead", "/receivers", "/sources", "/audit")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +232,7 @@ def test_before_the_read_model_is_built_a_page_says_so(site: WebSite, tmp_path: 
 def test_without_traffic_every_page_says_what_to_do_next(tmp_path: Path) -> None:
     site = WebSite(tmp_path, [])
     paths = ("/", "/causes", "/held", "/stalled", "/search", "/map", "/teams", "/contracts")
-    for path in (*paths, "/receivers"):
+    for path in (*paths, "/receivers", "/sources"):
         page = site.browser.get(path)
         assert page.status == 200
         assert not page.rows
@@ -254,3 +257,93 @@ def test_each_page_that_another_one_leads_to_is_there(browser: Browser) -> None:
         seen.add(path)
     assert {"/map", "/audit"} < seen
     assert [path for path in seen if path.endswith("undocumented_handoff")]
+
+
+def registered(number: int) -> list[Record]:
+    """So many contracts of two versions, receivers and sources."""
+    made: list[tuple[str, dict[str, Any]]] = []
+    for each in range(number):
+        owner = {"name": f"Owner {each}", "contact": "o@example.com"}
+        contract = {"kind": "HandoffContract", "id": f"co-{each}", "owner": owner, "action": "Do.",
+                    "workflow": "sales", "from": {"team": "hunters", "stage": f"s-{each}"},
+                    "to": {"receiver": f"re-{each}", "stage": "next"}}  # fmt: skip
+        made += [("contracts", {**contract, "version": version}) for version in (1, 2)]
+        receiver = {"kind": "Receiver", "id": f"re-{each}", "team": "farmers", "owners": [owner]}
+        source = {"kind": "Source", "id": f"so-{each}", "owner": owner, "topic": "desk",
+                  "decode": "json",
+                  "defaults": {"task": "value.id", "tool": {"value": "desk"},
+                               "workflow": {"value": "sales"}, "occurred_at": "value.at"},
+                  "emit": [{"stage": {"value": "new"}, "context": {}}]}  # fmt: skip
+        made += [("receivers", receiver), ("sources", source)]
+    return [
+        Record(f"handoff.{topic}", 0, 100 + number, key(document), json.dumps(document).encode(), 1)
+        for number, (topic, document) in enumerate(made)
+    ]
+
+
+def key(document: dict[str, Any]) -> bytes:
+    version = document.get("version")
+    return (f"{document['id']}@{version}" if version else document["id"]).encode()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
+    made = WebSite(tmp_path_factory.mktemp("full"), [*STORY, *registered(60)])
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "table", "expected"),
+    [
+        (
+            "/contracts",
+            "contracts",
+            {f"co-{e}@{v}" for e in range(60) for v in (1, 2)} | {"lead@1"},
+        ),
+        ("/receivers", "receivers", {f"re-{e}" for e in range(60)} | {"nurture"}),
+        ("/sources", "sources", {f"so-{e}@None" for e in range(60)}),
+    ],
+)
+def test_what_is_registered_is_listed_by_pages(
+    full: WebSite, path: str, table: str, expected: set[str]
+) -> None:
+    """Each row is on one of them, and the file of a page has the rows of that page."""
+    listed: list[str] = []
+    todo = [path]
+    while todo:
+        page = full.browser.get(todo.pop())
+        here = [each for each in page.rows if each in expected]
+        (file,) = (each for each in page.links if f"table={table}" in each)
+        names = [line[0] for line in csv.reader(io.StringIO(full.browser.get(file).source))][1:]
+        assert names == [each.partition("@")[0] for each in here]
+        assert len(here) <= 50
+        listed += here
+        todo += [each for each in page.links if each.startswith(f"{path}?page=")]
+    assert len(listed) == len(expected)
+    assert set(listed) == expected
+
+
+def test_what_is_registered_is_filtered_as_other_lists_are(full: WebSite) -> None:
+    get = full.browser.get
+    assert list(get("/contracts?contract=co-7").rows) == ["co-7@2", "co-7@1"]
+    assert list(get("/contracts?owner=Owner+7").rows) == ["co-7@2", "co-7@1"]
+    assert list(get("/contracts?receiver=re-7").rows) == ["co-7@2", "co-7@1"]
+    assert list(get("/receivers?owner=Owner+7&team=farmers").rows) == ["re-7"]
+    assert get("/receivers?owner=Owner+7&team=hunters").rows == {}
+    (more,) = (each for each in get("/contracts?team=hunters").links if "page=" in each)
+    assert "team=hunters" in more
+
+
+@pytest.mark.parametrize(("name", "row"), [("re-9", "re-9"), ("so-9", "so-9@None")])
+def test_the_search_leads_to_what_stands_on_a_later_page(
+    full: WebSite, name: str, row: str
+) -> None:
+    links = full.browser.get(f"/search?q={name}").links
+    (link,) = (each for each in links if each.endswith(f"={name}") and "/search" not in each)
+    assert list(full.browser.get(link).rows) == [row]
+
+
+def test_the_contracts_lead_to_the_sources_that_they_do_not_show(full: WebSite) -> None:
+    (link,) = (e for e in full.browser.get("/contracts").links if e.startswith("/sources?page="))
+    assert len(full.browser.get(link).rows) == 10

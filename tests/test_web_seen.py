@@ -182,6 +182,8 @@ def test_what_is_theirs_is_there(site: WebSite, everything: list[str]) -> None:
     assert len(fred.get("/held").rows) == 11
     assert fred.get("/search?q=shown-").rows
     assert "shown-desk" in fred.get("/receivers").text
+    assert fred.get("/sources").status == 403  # which are of no team
+    assert "Sources" not in fred.get("/contracts").text
 
 
 def test_who_may_see_all_is_led_to_all(everything: list[str]) -> None:

@@ -50,3 +50,13 @@ def change_url(id_: str) -> str:
 def contract_url(id_: str) -> str:
     """The page of a contract."""
     return f"/contract?{urlencode({'id': id_})}"
+
+
+def receiver_url(id_: str) -> str:
+    """The page Receivers with this one only."""
+    return f"/receivers?{urlencode({'receiver': id_})}"
+
+
+def sources_url(**params: str) -> str:
+    """The page Sources: from a `page` of it on, or the one of an `id`."""
+    return f"/sources?{urlencode(params)}"

@@ -8,12 +8,12 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from web.model.reader import ANSWER_SECONDS
 
-# Watchers are woken at most this often: what changes in between is told together.
+# Watchers are told at most this often, all at once: what changes in between is told together.
 PAUSE_SECONDS: Final = 0.5
 
 
@@ -35,6 +35,8 @@ class Changes:
         self._older = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._event: asyncio.Event | None = None
+        self._planned = False  # that the event is set
+        self.pause = PAUSE_SECONDS
         self.ended = False
 
     @property
@@ -52,7 +54,7 @@ class Changes:
             self._last.update(dict.fromkeys(touched, self._version))
             self._lately.append((time.monotonic(), self._version))
             self._forget()
-        self._wake_soon()
+        self._soon(self._plan)
 
     def settled(self) -> int:
         """The version that every answer has by now, one that is remembered too."""
@@ -69,17 +71,23 @@ class Changes:
         """No change follows: who waits is told at once. Any thread may say so."""
         with self._lock:
             self.ended = True
-        self._wake_soon()
+        self._soon(self._wake)
 
-    def _wake_soon(self) -> None:
+    def _soon(self, then: Callable[[], None]) -> None:
         loop = self._loop
         if loop is not None:
             try:
-                loop.call_soon_threadsafe(self._wake)
+                loop.call_soon_threadsafe(then)
             except RuntimeError:  # the loop has ended, and nobody watches
                 self._loop = None
 
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_later(self.pause, self._wake)
+
     def _wake(self) -> None:
+        self._planned = False
         if self._event is not None:
             self._event.set()
             self._event = None  # who waits from now on waits for the next change
@@ -97,22 +105,22 @@ class Changes:
     async def wait(self, version: int, seconds: float) -> Changed:
         """Wait until something has changed after a version, for `seconds` at most, or until no
         change follows; then no kinds are told."""
-        end = asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
         while True:
             with self._lock:
                 if self.ended:
                     return Changed(version, frozenset())
-                self._loop = asyncio.get_running_loop()
-                if self._version == version:
-                    self._event = self._event or asyncio.Event()
-                    event = self._event
-                else:
-                    event = None
-            left = end - asyncio.get_running_loop().time()
-            if event is None:
-                await asyncio.sleep(min(PAUSE_SECONDS, max(left, 0)))
-                return self.since(version)
+                if self._loop is not loop:
+                    self._loop, self._event, self._planned = loop, None, False
+                self._event = event = self._event or asyncio.Event()
+                if self._version != version:
+                    self._plan()
             try:
-                await asyncio.wait_for(event.wait(), max(left, 0))
+                async with asyncio.timeout_at(end):
+                    await event.wait()
             except TimeoutError:
-                return Changed(version, frozenset())
+                return self.since(version)
+            changed = self.since(version)
+            if changed.version != version:
+                return changed

@@ -10,20 +10,20 @@ from web.auth.guard import Refusal
 from web.figures import losses_table
 from web.model.queries import registry
 from web.model.queries.map import Undocumented, undocumented
-from web.model.queries.registry import DocumentRow
+from web.model.queries.registry import DocumentRow, Documents
 from web.page import Asked, render, route
 from web.pages.today import causes_table
 from web.tables import Cell, Column, Row, Table, row
 from web.text import percent
-from web.urls import change_url, contract_url, draft_url, edge_url, team_url
+from web.urls import change_url, contract_url, draft_url, edge_url, sources_url, team_url
 
 NAV: Final = (("Contracts", "/contracts"), ("Receivers", "/receivers"))
 
 
 def contracts(asked: Asked) -> Response:
     """`/contracts`."""
-    found = asked.console.model.ask(registry.contracts, asked.filters, now=asked.now_ms)
-    sources = asked.console.model.ask(registry.sources, asked.filters, now=asked.now_ms)
+    model, filters, page = asked.console.model, asked.filters, asked.query("page") or None
+    found = model.ask(registry.contracts, filters, page, now=asked.now_ms)
     table = Table(
         "contracts",
         "Contracts",
@@ -41,18 +41,15 @@ def contracts(asked: Asked) -> Response:
         [_contract(each) for each in found.rows],
         "No contract is registered. Draft some from the traffic, and register them.",
         "handoff discover; handoff contracts apply PATH",
+        asked.at(page=found.next) if found.next else None,
     )
-    listed = Table(
-        "sources",
-        "Sources",
-        [Column("Source"), Column("Version", "number"), Column("State"),
-         Column("Registered", "time")],
-        [row(f"{e.id}@{e.version}", e.id, e.version, e.status, e.at) for e in sources],
-        "No source is registered: tools write to handoff.tool-outputs themselves.",
-        "handoff sources apply PATH",
-    )  # fmt: skip
-    unwritten = asked.console.model.ask(undocumented, asked.filters)
-    covered = found.coverage
+    tables = [table]
+    # What nobody wrote down has no owner; a source is of no team and no receiver either.
+    if page is None and not (filters.owner or filters.contract):
+        tables.append(_unwritten(model.ask(undocumented, filters)))
+        if not (filters.team or filters.receiver):
+            tables.append(_sources(model.ask(registry.sources)))
+    covered = model.ask(registry.coverage, filters)
     lead = (
         f"A contract covers {percent(covered.share)} of what was observed: "
         f"{covered.documented_moves:,} of {covered.moves:,} moves, and {covered.judged:,} of "
@@ -64,11 +61,11 @@ def contracts(asked: Asked) -> Response:
         asked,
         "contracts.html",
         "Contracts",
-        tables=[table, _unwritten(unwritten), listed],
+        tables=tables,
         kinds=("registry", "edges"),
         here="/contracts",
         lead=lead,
-        fields=("workflow", "team"),
+        fields=("workflow", "receiver", "team", "owner", "contract"),
         range=True,
     )
 
@@ -116,7 +113,9 @@ def contract(asked: Asked) -> Response:
 
 def receivers(asked: Asked) -> Response:
     """`/receivers`."""
-    found = asked.console.model.ask(registry.receivers, asked.filters, now=asked.now_ms)
+    found = asked.console.model.ask(
+        registry.receivers, asked.filters, asked.query("page") or None, now=asked.now_ms
+    )
     table = Table(
         "receivers",
         "Receivers",
@@ -130,9 +129,10 @@ def receivers(asked: Asked) -> Response:
             Column("Late", "number"),
             Column("Registered", "time"),
         ],
-        [_receiver(each) for each in found],
+        [_receiver(each) for each in found.rows],
         "No receiver is registered, so every handoff is held.",
         "handoff receivers apply PATH",
+        asked.at(page=found.next) if found.next else None,
     )
     return render(
         asked,
@@ -142,8 +142,20 @@ def receivers(asked: Asked) -> Response:
         kinds=("registry",),
         here="/receivers",
         lead="Who gets work, and who is to act on it.",
-        fields=("team",),
+        fields=("receiver", "team", "owner"),
         range=True,
+    )
+
+
+def sources(asked: Asked) -> Response:
+    """`/sources`; `/sources?id=...` shows one."""
+    id_, page = asked.query("id") or None, asked.query("page") or None
+    with asked.console.model.read() as db:
+        if not seen.may_read_document(db, asked.person, "source", id_ or ""):
+            raise Refusal(403, "Sources are of no team: they are for who may read of all teams.")
+    table = _sources(asked.console.model.ask(registry.sources, id_, page))
+    return render(
+        asked, "sources.html", "Sources", tables=[table], kinds=("registry",), here="/contracts"
     )
 
 
@@ -151,6 +163,7 @@ ROUTES: Final = (
     route("/contracts", contracts),
     route("/contract", contract),
     route("/receivers", receivers),
+    route("/sources", sources),
 )
 
 
@@ -182,6 +195,19 @@ def _unwritten(rows: list[Undocumented]) -> Table:
         ],
         "A contract documents every edge that was observed.",
         notes=["The busiest first. All drafts at once, several stages in one: handoff discover."],
+    )
+
+
+def _sources(found: Documents) -> Table:
+    columns = [Column("Source"), Column("Version", "number"), Column("State")]
+    return Table(
+        "sources",
+        "Sources",
+        [*columns, Column("Registered", "time")],
+        [row(f"{e.id}@{e.version}", e.id, e.version, e.status, e.at) for e in found.rows],
+        "No source is registered: tools write to handoff.tool-outputs themselves.",
+        "handoff sources apply PATH",
+        sources_url(page=found.next) if found.next else None,
     )
 
 

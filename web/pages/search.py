@@ -9,7 +9,7 @@ from web.model.queries import search
 from web.model.queries.search import Hit
 from web.page import Asked, render, route, see
 from web.tables import Cell, Column, Table, row
-from web.urls import cause_url, contract_url, held_url, task_url
+from web.urls import cause_url, contract_url, held_url, receiver_url, sources_url, task_url
 
 NAV: Final = ()
 _WORDS: Final = {
@@ -72,8 +72,10 @@ def _url(hit: Hit) -> str:
             return cause_url(hit.name)
         case "contract":
             return contract_url(hit.name)
-        case "receiver" | "source":
-            return "/receivers" if hit.kind == "receiver" else "/contracts"
+        case "receiver":
+            return receiver_url(hit.name)
+        case "source":
+            return sources_url(id=hit.name)
         case "handoff":
             return held_url(hit.name)
     return task_url(hit.task_id or hit.name, hit.workflow)

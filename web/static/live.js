@@ -13,8 +13,8 @@
   if (!status || kinds.size === 0 || !window.EventSource) return;
 
   // Milliseconds after a change before the page is fetched, as the server says: it may give the
-  // answer from before for two seconds, and the more watch, the later each asks. What changes in
-  // between is fetched with it.
+  // answer from before for two seconds, and the more watch, the later each asks. Up to half of it is
+  // added, so that not all ask at once. What changes in between is fetched with it.
   let gap = 2100;
   let timer = null;
   let wanted = false;
@@ -50,7 +50,7 @@
   function soon() {
     wanted = true;
     if (timer !== null || document.hidden) return;
-    timer = setTimeout(fetchAgain, gap + Math.random() * 300);
+    timer = setTimeout(fetchAgain, gap * (1 + Math.random() / 2));
   }
 
   async function fetchAgain() {

@@ -337,8 +337,8 @@ def edge(
 
 
 def undocumented(db: apsw.Connection, filters: Filters, limit: int = ROWS) -> list[Undocumented]:
-    """Edges that no contract documents, of a workflow where one is asked for, the busiest first. Of
-    a team only handoffs are: a move has no team."""
+    """Edges that no contract documents, of a workflow or to a receiver where one is asked for, the
+    busiest first. Of a team only handoffs are: a move has no team."""
     where = "true"
     if filters.team is not None:
         where = (
@@ -349,8 +349,14 @@ def undocumented(db: apsw.Connection, filters: Filters, limit: int = ROWS) -> li
     found = db.execute(
         "select key, kind, workflow, from_, to_, moves, tasks, last_seen from edges "
         "where not documented and (:workflow is null or workflow = :workflow) "
+        "and (:receiver is null or (kind = 'handoff' and to_ = :receiver)) "
         f"and {where} order by moves desc, key limit :limit",
-        {"workflow": filters.workflow, "team": filters.team, "limit": limit},
+        {
+            "workflow": filters.workflow,
+            "receiver": filters.receiver,
+            "team": filters.team,
+            "limit": limit,
+        },
     )
     return [Undocumented(*row) for row in found]
 

@@ -1,6 +1,8 @@
 """What handoffs and violations of a range of time add up to, by edge."""
 
+import json
 from collections import Counter
+from collections.abc import Iterable
 from operator import add
 from typing import Final, NamedTuple, TypeVar
 
@@ -91,13 +93,15 @@ def earlier(db: apsw.Connection, filters: Filters, now: int) -> Earlier:
     return Earlier(figures_by_edge(db, filters, span, *COUNTED), lost_by_edge(db, filters, span))
 
 
-def use(db: apsw.Connection, by: str, span: Span) -> dict[str, Use]:
-    """How much use was made in a range, by a column of lanes."""
+def use(db: apsw.Connection, by: str, names: Iterable[str], span: Span) -> dict[str, Use]:
+    """How much use was made in a range of what a column of lanes names."""
     found: dict[str, list[int]] = {}
     for name, *more in db.execute(
         f"select l.{by}, sum(h.begun * r.sign), sum(h.judged * r.sign), sum(h.fidelity * r.sign), "
-        f"sum(h.late * r.sign) from {within(span, 'sums', 'h')} group by l.id "
-        "having sum(h.begun * r.sign) <> 0"
+        f"sum(h.late * r.sign) from {within(span, 'sums', 'h')} "
+        f"where l.{by} in (select value from json_each(:names)) group by l.id "
+        "having sum(h.begun * r.sign) <> 0",
+        {"names": json.dumps(sorted(names))},
     ):
         _add(found, name, more)
     return {

@@ -1,21 +1,27 @@
 """What is registered: contracts, receivers and sources, since when, and of what use they are."""
 
-from typing import Any
+from typing import Any, Final
 
 import apsw
 from msgspec import Struct
+from msgspec.structs import replace
 
 from web.model.filters import Filters
 from web.model.queries.causes import PatternRow, Registered, patterns, registered
-from web.model.queries.common import Place, place, rows
+from web.model.queries.common import ROWS, Place, Values, after, cursor_of, place, rows
 from web.model.queries.ranges import EdgeSums, Lost, Use, by_edge, losses, use
 from web.model.schema import NUMBER, TOPICS
+
+_FILTERS: Final = {
+    "contract": ("workflow", "contract", "receiver", "team", "owner"),
+    "receiver": ("receiver", "team", "owner"),
+}
 
 
 class DocumentRow(Struct, frozen=True):
     """A registered document (of a contract: one version). `at` is when its record was written,
-    which may be when only its status changed. `document` is its JSON; empty for a source. `use` is
-    of the contract or receiver, whatever the version, in the range."""
+    which may be when only its status changed. `document` is its JSON; empty in a list. `use` is of
+    the contract or receiver, whatever the version, in the range."""
 
     id: str
     version: int | None
@@ -42,11 +48,11 @@ class Coverage(Struct, frozen=True):
     share: float | None
 
 
-class Contracts(Struct, frozen=True):
-    """All versions of all contracts, and what they cover."""
+class Documents(Struct, frozen=True):
+    """Registered documents, by id; of a contract the newest version first."""
 
     rows: list[DocumentRow]
-    coverage: Coverage
+    next: str | None
 
 
 class ContractPage(Struct, frozen=True):
@@ -61,19 +67,29 @@ class ContractPage(Struct, frozen=True):
     patterns: list[PatternRow]
 
 
-def contracts(db: apsw.Connection, filters: Filters, now: int) -> Contracts:
-    """All registered contracts (of a workflow or team, where one is asked for)."""
-    return Contracts(_documents(db, "handoff.contracts", filters, now), _coverage(db, filters))
+def contracts(
+    db: apsw.Connection, filters: Filters, page: str | None = None, *, now: int
+) -> Documents:
+    """Registered contracts that fit. `page` is the `next` of the page before. Raises
+    `CursorError`."""
+    return _used(db, "contract", filters, page, now)
 
 
-def receivers(db: apsw.Connection, filters: Filters, now: int) -> list[DocumentRow]:
-    """All registered receivers."""
-    return _documents(db, "handoff.receivers", filters, now)
+def receivers(
+    db: apsw.Connection, filters: Filters, page: str | None = None, *, now: int
+) -> Documents:
+    """Registered receivers that fit. `page` is the `next` of the page before. Raises
+    `CursorError`."""
+    return _used(db, "receiver", filters, page, now)
 
 
-def sources(db: apsw.Connection, filters: Filters, now: int) -> list[DocumentRow]:
-    """All registered sources."""
-    return _documents(db, "handoff.sources", filters, now)
+def sources(db: apsw.Connection, id_: str | None = None, page: str | None = None) -> Documents:
+    """Registered sources, or the one of this id. `page` is the `next` of the page before. Raises
+    `CursorError`."""
+    where, values = "true", Values()
+    if id_ is not None:
+        where, values = "id = :id", Values(id=id_)
+    return _documents(db, "handoff.sources", where, values, page)
 
 
 def contract(db: apsw.Connection, id_: str, filters: Filters, now: int) -> ContractPage | None:
@@ -81,7 +97,7 @@ def contract(db: apsw.Connection, id_: str, filters: Filters, now: int) -> Contr
     only = filters.but(contract=id_)
     topic = NUMBER["handoff.contracts"]
     versions = [
-        _document(row, {})
+        _document(row)
         for row in rows(
             db,
             "select * from registry where topic = :topic and id = :id "
@@ -102,21 +118,39 @@ def contract(db: apsw.Connection, id_: str, filters: Filters, now: int) -> Contr
     )
 
 
-def _documents(db: apsw.Connection, topic: str, filters: Filters, now: int) -> list[DocumentRow]:
-    by = "contract" if topic == "handoff.contracts" else "receiver"
-    used = use(db, by, filters.span(now))
+def _used(db: apsw.Connection, by: str, filters: Filters, page: str | None, now: int) -> Documents:
+    where, values = "true", Values()
+    for column in _FILTERS[by]:
+        wanted = getattr(filters, column)
+        if wanted is not None:
+            where += f" and {'id' if column == by else column} = :{column}"
+            values[column] = wanted
+    found = _documents(db, f"handoff.{by}s", where, values, page)
+    used = use(db, by, {each.id for each in found.rows}, filters.span(now))
+    told = [replace(each, use=used.get(each.id, Use())) for each in found.rows]
+    return Documents(told, found.next)
+
+
+def _documents(
+    db: apsw.Connection, topic: str, where: str, values: Values, page: str | None
+) -> Documents:
+    last = after(page)
+    if last is not None:
+        where += " and (id, -coalesce(version, 0)) > (:last_id, -:last_version)"
+        values |= {"last_version": last[0], "last_id": last[1]}
     found = rows(
         db,
-        "select * from registry where topic = :topic "
-        "and (:workflow is null or workflow is null or workflow = :workflow) "
-        "and (:team is null or team = :team) "
-        "order by id, version desc limit 2000",
-        {"topic": NUMBER[topic], "workflow": filters.workflow, "team": filters.team},
+        "select id, version, status, team, owner, contact, workflow, receiver, written, '' as "
+        "document, topic, partition, offset from registry "
+        f"where topic = :topic and {where} order by id, version desc limit {ROWS + 1}",
+        {**values, "topic": NUMBER[topic]},
     )
-    return [_document(row, used) for row in found]
+    told = [_document(row) for row in found[:ROWS]]
+    more = cursor_of(told[-1].version or 0, told[-1].id) if len(found) > ROWS else None
+    return Documents(told, more)
 
 
-def _document(row: dict[str, Any], used: dict[str, Use]) -> DocumentRow:
+def _document(row: dict[str, Any]) -> DocumentRow:
     return DocumentRow(
         row["id"],
         row["version"],
@@ -128,12 +162,13 @@ def _document(row: dict[str, Any], used: dict[str, Use]) -> DocumentRow:
         row["receiver"],
         row["written"],
         row["document"],
-        used.get(row["id"], Use()),
+        Use(),
         place(TOPICS[row["topic"]], row["partition"], row["offset"]),
     )
 
 
-def _coverage(db: apsw.Connection, filters: Filters) -> Coverage:
+def coverage(db: apsw.Connection, filters: Filters) -> Coverage:
+    """What the contracts cover (of a workflow, where one is asked for)."""
     moves, documented, handoffs, judged = db.execute(
         "select coalesce(sum(case kind when 'move' then moves end), 0), "
         "coalesce(sum(case kind when 'move' then moves * documented end), 0), "
