@@ -3,7 +3,7 @@
 import pytest
 
 from processors.processor import Replay
-from processors.runtime.foreign_marks import ForeignMark, read_mark
+from processors.runtime.foreign_marks import MAX_BYTES, ForeignMark, read_mark
 
 FRESH = ForeignMark(3, "id", obeyed={"s": 100})
 
@@ -42,3 +42,20 @@ def test_nothing_since_a_time_is_nothing_to_read_again() -> None:
     mark = FRESH.begun("t", Replay(200, 0), 40, 40)
     assert (mark.live, mark.again) == (0, {})
     assert mark.obeyed["t"] == 200
+
+
+def test_replays_of_many_sources_fit_or_wait() -> None:
+    mark = ForeignMark(3, "0" * 22)
+    begun = 0
+    while mark.has_room():
+        mark = mark.begun(f"{begun:064}", Replay(10**13, 0), 10**18, 2 * 10**18)
+        assert len(mark.text()) <= MAX_BYTES
+        begun += 1
+    assert begun >= 20
+    assert mark.at(2 * 10**18).has_room(), "they have ended"
+
+
+def test_what_was_obeyed_is_forgotten_with_its_source() -> None:
+    mark = FRESH.begun("t", Replay(200, 0), 5, 40)
+    assert mark.of({"t"}).obeyed == {"t": 200}
+    assert mark.of({"t"}).again == {"t": 5}

@@ -4,10 +4,17 @@ Kafka keeps it with the offset, in the same transaction. So it costs no call and
 right after a crash. Pure.
 """
 
+from collections.abc import Container
+from typing import Final
+
 import msgspec
 from msgspec import Struct
 
 from processors.processor import Replay
+
+# A broker takes no longer metadata, unless it is set otherwise (offset.metadata.max.bytes).
+MAX_BYTES: Final = 4096
+_OF_A_REPLAY: Final = 200  # at most: the source twice, a time and an offset
 
 
 class ForeignMark(Struct, frozen=True, omit_defaults=True):
@@ -38,6 +45,15 @@ class ForeignMark(Struct, frozen=True, omit_defaults=True):
             for source, asked in replays.items()
             if asked.asked_at > self.obeyed.get(source, 0)
         }
+
+    def has_room(self) -> bool:
+        """Whether one more replay can be noted."""
+        return len(self.text()) + _OF_A_REPLAY <= MAX_BYTES
+
+    def of(self, sources: Container[str]) -> "ForeignMark":
+        """The mark without what was obeyed for other sources: they ask for nothing any more."""
+        obeyed = {source: at for source, at in self.obeyed.items() if source in sources}
+        return msgspec.structs.replace(self, obeyed=obeyed)
 
     def begun(self, source: str, asked: Replay, first: int, position: int) -> "ForeignMark":
         """A replay begins at the offset `first`; `position` is how far the partition was read."""

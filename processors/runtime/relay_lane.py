@@ -107,6 +107,7 @@ class RelayLane(BaseLane):
         self._unreadable: dict[str, str] = {}
         self._looked_at = self._monitored_at = 0.0
         self._taken = False  # partitions have come, and what is asked of them is to be looked at
+        self._full: set[Place] = set()  # their marks have no room for another replay
         self._touched: set[Place] = set()
         self._counted: Counter[tuple[str, str, str]] = Counter()
         self._last_at: dict[Place, int] = {}  # the timestamp of the last record
@@ -179,6 +180,7 @@ class RelayLane(BaseLane):
         if changed or (self._topics and now - self._looked_at >= LOOK_SECONDS):
             self._looked_at = now
             self._look()
+            self._taken = self._taken or bool(self._full)
         if changed or self._taken:
             self._taken = False
             self._replay()
@@ -258,12 +260,20 @@ class RelayLane(BaseLane):
             for source, replay in sorted(mark.to_obey(topic.replays).items())
         ]
         if not asked:
+            self._full = set()
             return
         self._settle()
         if self._outcome_unknown:
             return
+        full: set[Place] = set()
         for place, source, replay in asked:
             position, mark = self._assignment.positions[place], self._assignment.marks[place]
+            mark = mark.of(self._topics[place[0]].replays)
+            if not mark.has_room():
+                if place not in self._full:
+                    log.warning("%s reads %s-%d again once others have ended", source, *place)
+                full.add(place)
+                continue
             try:
                 since = self._assignment.first_since(place, replay.begin)
             except KafkaException as error:
@@ -276,6 +286,7 @@ class RelayLane(BaseLane):
             if first < position:
                 log.info("%s reads %s-%d again from %d to %d", source, *place, first, mark.live)
                 self._poller.seek({place: first})
+        self._full = full
 
     # --- 3: map and produce -----------------------------------------------------------------
 
