@@ -142,8 +142,7 @@ def lint(file: str, paths: tuple[str, ...]) -> None:
     try:
         routes, location = load_routes(file)
     except DocumentErrors as error:
-        output.say(str(error))
-        sys.exit(FOUND_PROBLEMS)
+        raise BadInputError(str(error)) from None
     doubts = list(lint_routes(routes, location, owners))
     for problem in doubts:
         output.say(str(problem))
