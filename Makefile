@@ -6,7 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := schemas topics processors alerts web console $(wildcard bench)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Tests that need one of these run after all others; those of LARGE one at a time, and faults.
+# Tests that need one of these run after all others; those of LARGE one at a time, and faults. Those of
+# SMALL wait half of their time: there is one process more than cores.
 SMALL := embedded or alertmanager or browser
 LARGE := kafka or docker or fault
 # A pass demands the tiers that it has.
@@ -41,7 +42,7 @@ test: check ## all tests, about half an hour: fast, embedded broker, then Apache
 	@tests/browser/fetch || [ "$${HANDOFF_REQUIRE_BROWSER:-}" != 1 ]
 	@result=0; \
 	$(PYTEST_FAST) -n auto --dist worksteal -m "not ($(SMALL) or $(LARGE))" || result=1; \
-	$(PYTEST_SMALL) -n auto --maxprocesses 4 --dist loadfile -m "($(SMALL)) and not ($(LARGE))" || result=1; \
+	$(PYTEST_SMALL) -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist loadfile -m "($(SMALL)) and not ($(LARGE))" || result=1; \
 	$(PYTEST_LARGE) --durations 15 --durations-min 20 -m "$(LARGE)" || result=1; \
 	exit $$result
 

@@ -9,6 +9,7 @@ test passed into one too; so do `HANDOFF_REQUIRE_DOCKER`, `HANDOFF_REQUIRE_ALERT
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections import Counter
@@ -162,6 +163,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.get_closest_marker("slow") is None,
         )
     )
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def tiers(item: pytest.Item) -> set[str]:

@@ -237,12 +237,16 @@ class Instance:
             raise
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
-        lines = self.page("/metrics")[1].splitlines()
-        values = [
-            float(x.rsplit(" ", 1)[1]) for x in lines if x.startswith((name + "{", name + " "))
-        ]
-        assert values, name
+        """The sum of a metric over its labels. Some are there a second after the lane runs."""
+        values: list[float] = []
+
+        def told() -> list[float]:
+            for line in self.page("/metrics")[1].splitlines():
+                if line.startswith((name + "{", name + " ")):
+                    values.append(float(line.rsplit(" ", 1)[1]))
+            return values
+
+        wait_for(told, 10, name)
         return sum(values)
 
     def signal(self, number: signal.Signals) -> None:

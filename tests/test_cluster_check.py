@@ -68,6 +68,19 @@ def test_a_topic_that_is_written_is_missed_before_it_is(
         check(processor)
 
 
+def test_what_is_missing_is_told_right_after_the_last_look(
+    there: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(
+        "processors.runtime.cluster.time.sleep", lambda _: looks.append(there.looks)
+    )
+    del there.topics["handoff.signals"]
+    with pytest.raises(Misconfigured):
+        check(INTEGRITY)
+    assert (looks, there.looks) == ([1, 2], 3)
+
+
 @pytest.mark.parametrize("processor", [INTEGRITY, INSIGHTS], ids=["integrity", "insights"])
 def test_each_right_on_a_topic_is_missed(processor: Processor[Any], there: FakeCluster) -> None:
     needed = rights_on_topics(processor, "handoff.")

@@ -71,7 +71,7 @@ def test_a_state_that_cannot_be_encoded_costs_its_record(bench: Bench) -> None:
 def test_a_record_that_is_not_judged_in_time_costs_itself(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_lane, "AGENT_SECONDS", 2.0)
+    monkeypatch.setattr(base_lane, "AGENT_SECONDS", 1.0)
     monkeypatch.setattr(base_lane, "BEAT_SECONDS", 0.1)
     feed(bench, "slow")
     sound = toy(bench.prefix)

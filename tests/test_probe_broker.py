@@ -64,6 +64,8 @@ class Desk:
                 "group.protocol": protocol,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
+                # The least that Kafka takes: so long it is a member where its farewell is lost.
+                **({"session.timeout.ms": 6_000} if protocol == "classic" else {}),
             }
         )
         self._consumer.subscribe([bench.prefix + "out"])
@@ -216,7 +218,7 @@ def test_a_broker_that_goes_and_comes_back_costs_the_probe_nothing(
                 while serde.epoch_ms(follower.until(True, instance.log, 90).checked_at) < begun:
                     pass
             desk.leave()
-            # Where the broker came back just now, its farewell is lost: its session ends in 45 s.
+            # Where the broker came back just now, its farewell is lost: its session ends in 6 s.
             follower.until(False, instance.log, 90)
             follower.close()
             assert instance.process.poll() is None

@@ -4,10 +4,10 @@ When partitions are assigned, these steps follow one another:
 
 1. read the group's committed offsets, and compare the marks in them with the changelog;
 2. look up the ends of changelog and inputs, and from them where each input starts;
-3. assign the consumer, and pause it;
+3. take the partitions, and read none of them yet;
 4. read the changelog into the stores;
 5. give the stores to the driver;
-6. resume the consumer.
+6. assign them to the consumer.
 
 Steps 4 and 5 take long. They are done in slices, so that the lane can poll in between.
 """
@@ -135,8 +135,8 @@ class Assignment:
                 self._begin_at_the_first(own, committed, lacks[number])
             else:
                 self._begin(own, committed)
-        self._consumer.assign([TopicPartition(*place, at) for place, at in self.positions.items()])
-        self._consumer.pause([TopicPartition(*place) for place in self.positions])
+        # Not paused: when it is resumed, librdkafka begins to fetch up to a second later.
+        self._consumer.assign([])
         for number in numbers:
             store = self._retained.pop(number, None)
             if store is None:
@@ -305,7 +305,7 @@ class Assignment:
         self.committed.update(dict.fromkeys(self._reread, -1))
         self._status.restore_seconds = restoration.seconds
         self._status.restored_records += restoration.records
-        self._consumer.resume([TopicPartition(*place) for place in self.positions])
+        self._consumer.assign([TopicPartition(*place, at) for place, at in self.positions.items()])
         self._status.phase = "running"
         log.info(
             "%s runs on partitions %s; restored %s records in %.2f s",

@@ -58,13 +58,14 @@ def _seen(
 ) -> Look:
     """The topics that the rights are on. `lost` tells what goes with one that is not there."""
     names = list(dict.fromkeys(right.name for right in needed))
-    for _ in range(_LOOKS):
+    for number in range(_LOOKS):
+        if number:
+            time.sleep(_LOOK_SECONDS)
         seen = _look(admin, names)
         lacking = seen.lacks(needed)
         absent = [name for name in names if name not in seen.topics and name not in seen.hidden]
         if not lacking and not absent:
             return seen
-        time.sleep(_LOOK_SECONDS)
     if lacking:
         raise Blocked(f"{processor} cannot run: {missing(lacking)}")
     raise Misconfigured(

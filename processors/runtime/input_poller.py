@@ -76,7 +76,7 @@ class InputPoller:
         return self._records(messages)
 
     def keep_membership(self) -> None:
-        """Poll while the inputs are paused, so that the consumer stays a member of its group."""
+        """Poll before the inputs are read, so that the consumer stays a member of its group."""
         self._records(self._consumer.consume(1, 0.01))
 
     def seek(self, places: Mapping[Place, int]) -> None:

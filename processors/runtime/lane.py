@@ -4,7 +4,7 @@ A turn of the loop, numbered as in `Lane.turn`:
 
 1. Poll (`input_poller`). Records of co-partitioned inputs come in order. Rebalance callbacks run
    here: before a partition is revoked, the open transaction is settled; when one is assigned, it is
-   looked up (`_take`), and then restored while its inputs are paused.
+   looked up (`_take`), and then restored before its inputs are read.
 2. Give the batch to the processor's agent, which steps the driver over it. New state goes to the
    overlay, never to the stores. Then, in the same way, wake a slice of tasks: those whose deadlines
    have passed, or if there are none, those that are swept because the tables changed.
@@ -367,7 +367,8 @@ class Lane(BaseLane):
         self._assignment.take(partitions)
 
     def _restore(self) -> None:
-        """A slice of the restoration. The paused consumer is polled, so that it stays a member."""
+        """A slice of the restoration. The consumer reads nothing yet, and is polled to stay a
+        member."""
         before = self._assignment.restoration
         self._poller.keep_membership()
         if before is self._assignment.restoration:  # else a rebalance came in the poll

@@ -40,13 +40,18 @@ def read_table(
         left = {place: has[place].end for place in has if has[place].end > has[place].first}
         idle_since = time.monotonic()
         while left:
-            messages = reader.consume(1_000, 0.1)
+            # `consume` would wait for the whole time or the whole number; `poll` returns at once.
+            first = reader.poll(0.1)
+            messages = [] if first is None else [first, *reader.consume(1_000, 0)]
             for message in messages:
                 if message.error() is not None:
                     _at_end(message, left, to_stable)
                     continue
                 idle_since = time.monotonic()
                 each()
+                place = message.topic() or "", message.partition() or 0
+                if (message.offset() or 0) + 1 >= left.get(place, 0):
+                    left.pop(place, None)  # its end need not be waited for
                 key, value = message.key() or b"", message.value()
                 found.pop(key, None)
                 if value is not None:
