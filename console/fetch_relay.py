@@ -32,7 +32,7 @@ class _Request(NamedTuple):
     writes: int
 
 
-class Relay:
+class FetchRelay:
     """Connections from clients, each with one of its own to the broker at `port`."""
 
     def __init__(self, own_port: int, port: int) -> None:
@@ -158,7 +158,7 @@ def _send(writer: StreamWriter, frame: bytes) -> None:
 async def main() -> None:
     """Serve until the process is ended."""
     own_port, port = map(int, sys.argv[1:])
-    server = await asyncio.start_server(Relay(own_port, port).connect, HOST, own_port, backlog=1024)
+    server = await asyncio.start_server(FetchRelay(own_port, port).connect, HOST, own_port, backlog=1024)
     async with server:
         await server.serve_forever()
 

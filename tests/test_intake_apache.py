@@ -168,7 +168,7 @@ def check(settings: Settings, expected: Outputs) -> None:
     assert outputs == expected
 
 
-class Told(NamedTuple):
+class SourcesStory(NamedTuple):
     """Records as they are to be sent, and what must come of them: (our topic, key, value)."""
 
     records: list[Record]
@@ -176,7 +176,7 @@ class Told(NamedTuple):
     outputs: list[tuple[str, bytes | None, bytes | None]]
 
 
-def told(prefix: str) -> list[Told]:
+def told(prefix: str) -> list[SourcesStory]:
     """The recorded records of the examples, each ROUNDS times, on a topic of one partition."""
     found, now = [], time.time_ns() // 1_000_000
     for name, paths in STORIES.items():
@@ -197,7 +197,7 @@ def told(prefix: str) -> list[Told]:
             tried = [*trial.run(enumerate(records), now), *trial.finish()]
             outputs += [(o.topic, o.key, o.value) for each in tried for o in each.mapped.records]
         assert len(outputs) >= ROUNDS
-        found.append(Told(records, sources, outputs))
+        found.append(SourcesStory(records, sources, outputs))
     return found
 
 
