@@ -37,7 +37,7 @@ check: install ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(PACKAGES) tests
 
-test: check ## all tests, about half an hour: fast, embedded broker, then Apache Kafka where Java 17 and Maven are
+test: check ## all tests, about 40 minutes: fast, embedded broker, then Apache Kafka where Java 17 and Maven are
 	@{ tests/kafka/fetch && bench/streams/build; } || [ "$${HANDOFF_REQUIRE_KAFKA:-}" != 1 ]
 	@tests/browser/fetch || [ "$${HANDOFF_REQUIRE_BROWSER:-}" != 1 ]
 	@result=0; \

@@ -158,8 +158,8 @@ def _send(writer: StreamWriter, frame: bytes) -> None:
 async def main() -> None:
     """Serve until the process is ended."""
     own_port, port = map(int, sys.argv[1:])
-    server = await asyncio.start_server(FetchRelay(own_port, port).connect, HOST, own_port, backlog=1024)
-    async with server:
+    relay = FetchRelay(own_port, port)
+    async with await asyncio.start_server(relay.connect, HOST, own_port, backlog=1024) as server:
         await server.serve_forever()
 
 
