@@ -107,6 +107,7 @@ class AlertPlayer:
         self.refuse: set[str] = set()
         self.waiting: list[Send] = []
         self.sent: list[Send] = []
+        self.kinds: list[str] = []  # of the sinks that these went to
         self.notes: list[Note] = []
         self.opened: dict[str, Pattern] = {}
         self.firing: set[tuple[str, str]] = set()  # what fires at a sink: its name, a key
@@ -119,6 +120,7 @@ class AlertPlayer:
         self._write()
         self.notes += decision.notes
         self.sent += decision.sends
+        self.kinds += [self.routing.kinds[send.sink] for send in decision.sends]
         for send in decision.sends:
             if send.sink in self.hang:
                 self.waiting.append(send)
@@ -349,16 +351,18 @@ def shown(send: Send, now: datetime) -> dict[str, Any]:
 def check_order(player: AlertPlayer) -> None:
     """Each sink hears of an alert in order: it begins, and ends once. Where the routes lead back to
     a sink that was told the end, it begins anew."""
-    for place, actions in firings(player.sent):
+    for place, actions in firings(player):
         begins = True
         for action in actions:
             assert (action == "trigger") if begins else True, (place, actions)
             begins = action == "resolve"
 
 
-def firings(sent: Iterable[Send]) -> Iterator[tuple[tuple[str, str], list[str]]]:
-    """The actions of each alert at each sink, in order."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for send in sent:
-        found.setdefault((send.sink, send.notification.key), []).append(send.notification.action)
+def firings(player: AlertPlayer) -> Iterator[tuple[tuple[str, str, str], list[str]]]:
+    """The actions of each alert at each sink, in order. A sink that is of another kind now is
+    another one."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for send, kind in zip(player.sent, player.kinds, strict=True):
+        place = send.sink, kind, send.notification.key
+        found.setdefault(place, []).append(send.notification.action)
     yield from found.items()

@@ -130,7 +130,7 @@ def run(steps: list[Any], *, forget: bool) -> AlertPlayer:
 @given(st.lists(STEP, max_size=25))
 def test_each_firing_is_followed_by_exactly_one_resolve_at_each_sink(steps: list[Any]) -> None:
     player = run(steps, forget=False)
-    for place, actions in firings(player.sent):
+    for place, actions in firings(player):
         assert actions[0] == "trigger", place
         assert actions.count("resolve") == 1, (place, actions)
         assert actions[-1] == "resolve", (place, actions)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from processors.alerts.events import PersonSaid, VersionInForce
@@ -402,6 +402,15 @@ def expected(player: AlertPlayer) -> set[tuple[str, str]]:
 
 
 @settings(max_examples=150, deadline=None)
+@example(  # the end at the other kind, then that at the one that came back
+    [
+        ("told", "contract/a/rejected", "warning", "Ana"),
+        ("wait", 23),
+        ("routes", routes("chat", sinks=CHAT_IS_A_HOOK)),
+        ("over", "contract/a/rejected"),
+    ],
+    routes("page", sinks=SINKS),
+)
 @given(st.lists(STEP, max_size=25), ROUTES)
 def test_each_open_alert_is_at_the_sinks_that_the_routes_name(
     steps: list[Any], last: dict[str, Any]
