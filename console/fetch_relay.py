@@ -10,6 +10,7 @@ It ends with SIGTERM, and imports nothing but the standard library: it is there 
 
 import asyncio
 import sys
+import traceback
 from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -19,6 +20,7 @@ HOST: Final = "127.0.0.1"
 _FETCH: Final = 1
 _TELL_ADDRESSES: Final = frozenset({3, 10, 60})  # Metadata, FindCoordinator, DescribeCluster
 _WRITE: Final = frozenset({0, 19, 20, 21, 26, 37})  # Produce, topics and partitions, EndTxn
+_CLOSED: Final = (asyncio.IncompleteReadError, ConnectionError)
 _FETCH_VERSION: Final = 12  # the one that both sides choose; others are not looked into
 
 
@@ -59,7 +61,9 @@ class FetchRelay:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, Exception) and not isinstance(ended, _CLOSED):
+                    traceback.print_exception(ended)  # our defect: it goes to the broker's log
             broker_writer.close()
             writer.close()
 

@@ -64,6 +64,7 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         for instance in self.instances:
             instance.end()
+            print(f"--- the last that it has logged\n{instance.log[-8_000:]}")  # shown if it failed
 
     def create(self, **configs: dict[str, str]) -> None:
         """All topics; `configs` gives single ones (in0, out, log) settings."""

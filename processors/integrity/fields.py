@@ -129,9 +129,12 @@ def assemble(
         # own name as the contract asks for it, new or as the task had it.
         value = arrived.get(field.name)
         if value is not None and (value[:2] in field.sure or _as_asked(field, value)):
-            ref = search.alone(field, value, source)
+            ref, candidates = search.alone(field, value, source), 1
+            if ref is None and not field.stable:
+                one, candidates = _held(search.candidates(field), value)
+                ref = None if one is None else one.ref
             if ref is not None:
-                kept[field.name] = PackageField(value, "arrived", ref, 1)
+                kept[field.name] = PackageField(value, "arrived", ref, candidates)
                 continue
         finding = _gather(field, search) if gathered else judge(field, context, search, source)
         if finding.took is not None:
