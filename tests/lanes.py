@@ -112,6 +112,7 @@ class Bench:
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
+                "receive.message.max.bytes": 2**31 - 1,  # as in clients.py
             }
         )
         consumer.assign([TopicPartition(self.prefix + topic, n, 0) for n in range(PARTITIONS)])

@@ -8,6 +8,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from console.fetch_relay import is_empty, max_wait
+from processors.runtime import clients
+from processors.runtime.settings import Settings
 
 
 def answer(records: bytes = b"\x01", error: int = 0, aborted: bytes = b"\x01") -> bytes:
@@ -89,8 +91,27 @@ def test_what_is_written_comes_at_once(embedded: str, prefix: str) -> None:
     consumer.close()
 
 
+def test_more_than_100_mb_that_are_there_are_read(embedded: str, prefix: str) -> None:
+    topic = _topic(embedded, prefix)
+    producer = Producer({"bootstrap.servers": embedded, "message.max.bytes": 4 << 20})
+    value = bytes(range(256)) * 8_192  # 2 MiB
+    for _ in range(54):
+        producer.produce(topic, value, partition=0)
+        assert producer.flush(20) == 0
+    reader = clients.reader(Settings(kafka_bootstrap_servers=embedded))
+    reader.assign([TopicPartition(topic, 0, 0)])
+    read = 0
+    while read < 54:
+        message = reader.poll(20)
+        assert message is not None, f"{read} were read"
+        assert message.value() == value
+        read += 1
+    reader.close()
+
+
 def _topic(servers: str, prefix: str) -> str:
     topic = f"{prefix}waits"
     admin = AdminClient({"bootstrap.servers": servers})
-    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
+    large = {"max.message.bytes": str(4 << 20)}
+    admin.create_topics([NewTopic(topic, 2, 1, config=large)])[topic].result(20)
     return topic

@@ -28,6 +28,7 @@ MAX_MESSAGE_BYTES = 4 << 20
 # minute.
 TRANSACTION_TIMEOUT_MS = 10_000
 FOREIGN_REFRESH_MS = 5_000
+_ANY_SIZE = 2**31 - 1  # bytes; the most that librdkafka takes
 _QUIET_SECONDS = 10.0
 # A client closes within milliseconds. A consumer that leaves its group may take one network
 # time-out. A client that hangs never closes.
@@ -260,6 +261,9 @@ def _consumer(
         Consumer,
         {
             **_common(settings),
+            # The embedded broker answers a fetch with all that there is, whatever was asked for.
+            # What is longer than this is asked for again and again, and never read.
+            "receive.message.max.bytes": _ANY_SIZE,
             **defaults,
             **settings.kafka,
             **needed,
