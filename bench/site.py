@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -53,6 +54,13 @@ def broker_of(name: str | None, directory: Path) -> ApacheKafka | EmbeddedBroker
     return ApacheKafka(directory) if name == "apache" else EmbeddedBroker(directory)
 
 
+def handoff_of(checkout: Path) -> list[str]:
+    """What runs the command `handoff` of a checkout; where it begins, its pyproject.toml says."""
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
+    module, _, name = project["scripts"]["handoff"].partition(":")
+    return [sys.executable, "-c", f"from {module} import {name}; {name}()"]
+
+
 class Site:
     """Topics and documents under a prefix that is also the application's id, as a `checkout` makes
     them: another one may know fewer keys of a document."""
@@ -80,7 +88,7 @@ class Site:
 
     def _command(self, *words: str) -> None:
         """A command of the checkout's own `handoff`."""
-        command = [sys.executable, "-m", "console", *words]
+        command = [*handoff_of(self._checkout), *words]
         done = subprocess.run(
             command,
             check=False,
@@ -215,7 +223,7 @@ class Site:
         self,
         directory: Path,
         names: Sequence[str] = ("integrity",),
-        module: str = "console",
+        module: str | None = None,
         ordinal: int = 0,
     ) -> Iterator["Process"]:
         """`handoff run` with the processors of these names, as anyone would run it: one process.
@@ -226,7 +234,8 @@ class Site:
             "HANDOFF_WEB_PORT": str(port),
         }
         chosen = [word for name in names for word in ("--processor", name)]
-        command = [sys.executable, "-m", module, "run", *chosen]
+        program = handoff_of(self._checkout) if module is None else [sys.executable, "-m", module]
+        command = [*program, "run", *chosen]
         log = directory / f"processor-{ordinal}.log"
         with running(command, environment, log, port) as process:
             yield process

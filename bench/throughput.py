@@ -152,7 +152,7 @@ def _copy(site: Site, program: str, workload: Workload, directory: Path) -> Meas
 def _processor(
     site: Site, program: str, workload: Workload, directory: Path, found: Throughput
 ) -> MeasuredRun:
-    module = "bench.unwaited" if program == "unwaited" else "console"
+    module = "bench.unwaited" if program == "unwaited" else None
     with site.processor(directory, _PROCESSORS[program], module) as process:
         run = follow(site, site.group(), [process], len(workload.records))
         own: dict[str, float] = {}
