@@ -59,6 +59,8 @@ def pages(window: ChromiumWindow, url: str) -> dict[str, str]:
         "map": f"{url}/map",
         "task": f"{url}/task?id=lead-2041",
         "contracts": f"{url}/contracts",
+        "receivers": f"{url}/receivers",
+        "sources": f"{url}/sources",
         "change": f"{url}/change?id=lead-to-nurture",
     }
     for name, (path, css) in LEADS.items():
