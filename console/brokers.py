@@ -177,15 +177,6 @@ class EmbeddedBroker(_Broker):
     name = "The embedded broker"
     start_timeout = 15.0
 
-    def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        port: int | None = None,
-        meanwhile: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(directory, port, meanwhile)
-        self._own_port = free_port()
-
     def _commands(self) -> list[list[str]]:
         # The binary itself and not its Python entry point, which leaves it running when ended.
         program = "noida-db.exe" if os.name == "nt" else "noida-db"
@@ -198,9 +189,10 @@ class EmbeddedBroker(_Broker):
                 )
             if not os.access(binary, os.X_OK):
                 binary.chmod(0o755)  # wheels do not always keep the bit
-            only = ["start", "--only", "kafka", "--kafka-port", str(self._own_port)]
+            port = str(free_port())  # its own, which only the relay knows
+            only = ["start", "--only", "kafka", "--kafka-port", port]
             broker = [str(binary), *only, "--host", HOST, "--data-dir", str(self.directory)]
-        relay = [sys.executable, "-P", _RELAY, str(self.port), str(self._own_port)]
+        relay = [sys.executable, "-P", _RELAY, str(self.port), port]
         return [broker, relay]
 
 

@@ -9,6 +9,8 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,10 +107,7 @@ def test_a_change_log_becomes_handoffs_once_while_instances_die(
     expected: Outputs = defaultdict(list)
     offsets = [0] * PARTITIONS
     began = time.time_ns() // 1_000_000
-    try:
-        for ordinal in (0, 1):
-            instances.start(ordinal)
-        wait_for(lambda: all("intake reads" in instances.log(n) for n in (0, 1)), 60, "both read")
+    with both(instances, seed):
         for step in range(4):
             for ticket in range(TICKETS):
                 key, value = change(ticket, step, began + step)
@@ -117,13 +116,11 @@ def test_a_change_log_becomes_handoffs_once_while_instances_die(
                 given = Record(topic, partition, offsets[partition], key, value, began + step)
                 offsets[partition] += 1
                 for output in map_record(compiled, given, began).records:
+                    assert output.topic == OUR_TOPIC
                     expected[output.topic, output.key].append(output.value)
                 if ticket % 100 == 50:
                     assert producer.flush(20) == 0
-                    struck = pick.randrange(2)
-                    time.sleep(pick.uniform(0, 0.3))
-                    instances.kill(struck)
-                    instances.start(struck)
+                    strike(instances, pick)
         assert producer.flush(20) == 0
         total = sum(map(len, expected.values()))
         assert total > 3 * TICKETS, "the source maps them"
@@ -135,6 +132,16 @@ def test_a_change_log_becomes_handoffs_once_while_instances_die(
             return {json.loads(record.value or b"")["task_id"] for record in packages}
 
         wait_for(lambda: len(sent()) == TICKETS, 60, "a package for each ticket")
+
+
+@contextmanager
+def both(instances: Instances, seed: int) -> Iterator[None]:
+    """Two that read; what went wrong is printed with what they logged."""
+    try:
+        for ordinal in (0, 1):
+            instances.start(ordinal)
+        wait_for(lambda: all("intake reads" in instances.log(n) for n in (0, 1)), 60, "both read")
+        yield
     except BaseException:
         print(f"seed {seed}")
         for ordinal in (0, 1):
@@ -142,6 +149,14 @@ def test_a_change_log_becomes_handoffs_once_while_instances_die(
         raise
     finally:
         instances.end()
+
+
+def strike(instances: Instances, pick: random.Random) -> None:
+    """Kill one of the two at any moment, and start it again."""
+    struck = pick.randrange(2)
+    time.sleep(pick.uniform(0, 0.3))
+    instances.kill(struck)
+    instances.start(struck)
 
 
 def check(settings: Settings, expected: Outputs) -> None:
@@ -234,10 +249,7 @@ def test_the_sources_of_all_examples_once_while_instances_die(
 
     instances = Instances(settings, tmp_path, ("intake", "traces"))
     producer = Producer({"bootstrap.servers": apache, "enable.idempotence": True})
-    try:
-        for ordinal in (0, 1):
-            instances.start(ordinal)
-        wait_for(lambda: all("intake reads" in instances.log(n) for n in (0, 1)), 60, "both read")
+    with both(instances, seed):
         for number in range(ROUNDS):
             for story in stories:
                 size = len(story.records) // ROUNDS
@@ -247,18 +259,8 @@ def test_the_sources_of_all_examples_once_while_instances_die(
                     )
             if number % 5 == 4:
                 assert producer.flush(20) == 0
-                struck = pick.randrange(2)
-                time.sleep(pick.uniform(0, 0.3))
-                instances.kill(struck)
-                instances.start(struck)
+                strike(instances, pick)
         assert producer.flush(20) == 0
 
         check(settings, expected)
         assert instances.stop() == [0, 0]
-    except BaseException:
-        print(f"seed {seed}")
-        for ordinal in (0, 1):
-            print(f"--- instance {ordinal}\n{instances.log(ordinal)}")
-        raise
-    finally:
-        instances.end()
