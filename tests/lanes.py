@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from processors.processor import AnyProcessor, Processor
 from processors.runtime.base_lane import BATCH_RECORDS
@@ -28,6 +28,7 @@ from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from schemas.flow import Headers
 from tests.outcomes import note_sequences
+from topics.admin import Admin
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTITIONS = 3
@@ -46,7 +47,7 @@ class Bench:
 
     def __init__(self, servers: str, prefix: str, directory: Path, inputs: int = 1) -> None:
         self.servers, self.prefix, self.directory, self.inputs = servers, prefix, directory, inputs
-        self.admin = AdminClient({"bootstrap.servers": servers})
+        self.admin = Admin({"bootstrap.servers": servers})
         # Idempotent, or a broker that restarts makes this one send records twice.
         self.producer = Producer(
             {

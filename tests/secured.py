@@ -30,6 +30,7 @@ from confluent_kafka.admin import (
 
 from console.brokers import HOST, ApacheKafka, BrokerError, free_port
 from tests.lanes import wait_for
+from topics.admin import Admin
 from topics.rights import Right
 
 _STORE_PASSWORD: Final = "of-a-file-of-this-test"
@@ -99,7 +100,7 @@ class SecuredKafka(ApacheKafka):
     def admin(self) -> AdminClient:
         """A client that may do everything."""
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+            self._admin = Admin({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         return self._admin
 
     def add_user(self, name: str, password: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from alerts.active import AlertSetup
 from alerts.service import AlertService
@@ -27,6 +27,7 @@ from tests.intake import EXAMPLES
 from tests.lanes import wait_for
 from tests.test_alerts_service import QUICK, Recorder, well
 from tests.test_console_running import up
+from topics.admin import Admin
 
 SAID = {
     "id": "1",
@@ -93,7 +94,7 @@ def test_what_is_said_at_pagerduty_comes_back_by_intake(
     monkeypatch.setenv("HANDOFF_CONFIG", str(tmp_path / "none.toml"))
     sink = Recorder("hook", well)
     with up(tmp_path, "--contracts", "source.yaml") as (_, servers):
-        admin = AdminClient({"bootstrap.servers": servers})
+        admin = Admin({"bootstrap.servers": servers})
         admin.create_topics([NewTopic("pagerduty.webhooks", 1, 1)])["pagerduty.webhooks"].result(20)
         setup = AlertSetup(
             settings=load_settings(kafka_bootstrap_servers=servers),

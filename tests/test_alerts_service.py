@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from alerts.active import AlertSetup
 from alerts.delivery import Sink
@@ -35,6 +35,7 @@ from schemas.alerts import ALERTS, AlertAction, AlertSilence
 from schemas.routes import AlertRoutes
 from tests.alerts_core import pattern
 from tests.lanes import wait_for
+from topics.admin import Admin
 from topics.catalogue import catalogue
 
 _encode = msgspec.json.Encoder().encode
@@ -93,7 +94,7 @@ class AlertBench:
 
     def _make_topics(self) -> None:
         topics = [t for t in catalogue(self.prefix, 1) if not t.queue]
-        admin = AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap_servers})
+        admin = Admin({"bootstrap.servers": self.settings.kafka_bootstrap_servers})
         made = admin.create_topics(
             [NewTopic(t.physical, t.partitions, 1, config=t.config) for t in topics]
         )

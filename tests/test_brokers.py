@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from console.brokers import ApacheKafka, BrokerError, EmbeddedBroker, free_port
 from tests.conftest import cannot_run
+from topics.admin import Admin
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -36,7 +37,7 @@ def gone(pid: int) -> bool:
 def round_trip(servers: str, prefix: str) -> None:
     """An aborted transaction is not seen and a committed one is, by a read_committed consumer."""
     topic = prefix + "transactions"
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = Admin({"bootstrap.servers": servers})
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
     producer = Producer({"bootstrap.servers": servers, "transactional.id": prefix + "writer"})
     producer.init_transactions(30)
@@ -101,7 +102,7 @@ def test_apache_keeps_its_data_over_a_kill(tmp_path: Path) -> None:
         broker.start()
     except BrokerError as error:
         cannot_run("kafka", str(error))
-    with_records = AdminClient({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
+    with_records = Admin({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
     try:
         with_records.create_topics([NewTopic("kept", 1, 1)])["kept"].result()
         producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})

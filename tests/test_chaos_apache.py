@@ -10,7 +10,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from tests.chaos import DOCUMENTS, differences, expected, traffic
 from tests.instances import (
@@ -26,6 +25,7 @@ from tests.instances import (
     written_at_all,
 )
 from tests.lanes import wait_for
+from topics.admin import Admin
 
 RECORDS = 50_000
 INSTANCES = 2
@@ -79,7 +79,7 @@ def test_every_record_exactly_once_while_instances_die_and_freeze(
     queue = f"{prefix}queue.warehouse"
     yaml = DOCUMENTS.replace("QUEUE", queue)
     settings, cluster, documents = prepared(apache, prefix, tmp_path, yaml)
-    admin = AdminClient({"bootstrap.servers": apache})
+    admin = Admin({"bootstrap.servers": apache})
 
     now = time.time_ns() // 1_000_000
     inputs = traffic(seed, RECORDS, settings.partitions, now - RECORDS)

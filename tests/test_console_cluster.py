@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from console.errors import UnreachableError
 from console.kafka import Writer, connect, read_table, write_all
@@ -29,6 +28,7 @@ from schemas.flow import Record
 from schemas.links import LinkMessage
 from tests.commands import HandoffCommand, on_topic
 from tests.core import DAY_ONE
+from topics.admin import Admin
 
 DEMO = Path(__file__).parents[1] / "console" / "demo"
 
@@ -498,7 +498,7 @@ def test_a_missing_changelog_that_held_state_is_no_topic_like_another(
 ) -> None:
     group, changelog = f"{prefix.rstrip('.')}-integrity", f"{prefix}integrity-state"
     sentence = f"{changelog} held the state of what {group} has judged, and that is gone"
-    admin = AdminClient({"bootstrap.servers": embedded})
+    admin = Admin({"bootstrap.servers": embedded})
     admin.delete_topics([changelog])[changelog].result(20)
     assert sentence not in handoff("topics", "plan").stderr
     judged_up_to(prefix, embedded, 9)

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from console.main import main
 from tests.intake import EXAMPLES
+from topics.admin import Admin
 
 DESK = """\
 kind: Source
@@ -510,7 +511,7 @@ def test_the_last_records_of_a_topic(
 ) -> None:
     monkeypatch.setenv("HANDOFF_KAFKA_BOOTSTRAP_SERVERS", embedded)
     topic = f"desk-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": embedded})
+    admin = Admin({"bootstrap.servers": embedded})
     admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
     producer = Producer({"bootstrap.servers": embedded})
     now = int(time.time() * 1000)  # records of long ago are past the topic's retention

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from processors.intake.processor import intake
 from processors.integrity.processor import INTEGRITY
@@ -19,6 +19,7 @@ from processors.runtime.settings import Settings
 from schemas.serde import utc
 from tests.commands import HandoffCommand, on_topic
 from tests.lanes import wait_for
+from topics.admin import Admin
 
 DOCUMENTS = """\
 kind: HandoffContract
@@ -173,7 +174,7 @@ def test_intake_that_is_away_beside_open_deadlines_blames_nobody(
 ) -> None:
     """The whole way: what happened in the tracker while intake was away counts when it is back."""
     topic = f"{prefix}tracker.events"
-    admin = AdminClient({"bootstrap.servers": embedded})
+    admin = Admin({"bootstrap.servers": embedded})
     admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
     contracts, _, _ = DOCUMENTS.rpartition("---\n")
     (tmp_path / "all.yaml").write_text(

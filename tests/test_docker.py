@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from console.brokers import free_port
 from tests.conftest import cannot_run
+from topics.admin import Admin
 from topics.apply import read_cluster
 from topics.catalogue import NAMES
 
@@ -90,7 +90,7 @@ def answers(url: str) -> bool:
 
 def has_topics(servers: str) -> bool:
     try:
-        found = read_cluster(AdminClient({"bootstrap.servers": servers}), sorted(NAMES))
+        found = read_cluster(Admin({"bootstrap.servers": servers}), sorted(NAMES))
     except KafkaException:
         return False
     return set(found.topics) == NAMES

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from console.fetch_relay import is_empty, max_wait
 from processors.runtime import clients
 from processors.runtime.settings import Settings
+from topics.admin import Admin
 
 
 def answer(records: bytes = b"\x01", error: int = 0, aborted: bytes = b"\x01") -> bytes:
@@ -111,7 +112,7 @@ def test_more_than_100_mb_that_are_there_are_read(embedded: str, prefix: str) ->
 
 def _topic(servers: str, prefix: str) -> str:
     topic = f"{prefix}waits"
-    admin = AdminClient({"bootstrap.servers": servers})
+    admin = Admin({"bootstrap.servers": servers})
     large = {"max.message.bytes": str(4 << 20)}
     admin.create_topics([NewTopic(topic, 2, 1, config=large)])[topic].result(20)
     return topic

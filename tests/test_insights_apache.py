@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 
 from console.commands.topics import make_topics
 from console.kafka import connect, read_table
@@ -24,6 +23,7 @@ from schemas.serde import epoch_ms
 from tests.instances import Instances, Strike, judged
 from tests.lanes import wait_for
 from tests.outcomes import note_counts
+from topics.admin import Admin
 from topics.catalogue import physical
 
 EDGES = "handoff.edges"
@@ -107,7 +107,7 @@ def mapped(
         kafka_bootstrap_servers=apache, topic_prefix=prefix, application_id=prefix.rstrip(".")
     )
     make_topics(connect(settings))
-    admin = AdminClient({"bootstrap.servers": apache})
+    admin = Admin({"bootstrap.servers": apache})
     producer = Producer(
         {
             "bootstrap.servers": apache,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 from msgspec.structs import replace
 
 from console.commands.documents import load_documents
@@ -32,6 +32,7 @@ from schemas.loading import Documents, load_text
 from tests.instances import Instances, drawn, prepared
 from tests.lanes import wait_for
 from tests.outcomes import Outcome, note
+from topics.admin import Admin
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 EXAMPLE = EXAMPLES / "debezium-tickets"
@@ -93,7 +94,7 @@ def test_a_change_log_becomes_handoffs_once_while_instances_die(
     topic = f"{prefix}tickets"
     text = (EXAMPLE / "contracts.yaml").read_text()
     settings, cluster, _ = prepared(apache, prefix, tmp_path, text)
-    admin = AdminClient({"bootstrap.servers": apache})
+    admin = Admin({"bootstrap.servers": apache})
     admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(20)
     path = tmp_path / "source.yaml"
     path.write_text((EXAMPLE / "source.yaml").read_text().replace("shop.public.tickets", topic))
@@ -237,7 +238,7 @@ def test_the_sources_of_all_examples_once_while_instances_die(
     )
     stories = told(prefix)
     topics = [each.records[0].topic for each in stories]
-    admin = AdminClient({"bootstrap.servers": apache})
+    admin = Admin({"bootstrap.servers": apache})
     for future in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics]).values():
         future.result(20)
     for each in stories:

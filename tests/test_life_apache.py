@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
-from confluent_kafka.admin import AdminClient
 
 from console.kafka import Cluster, TopicReader, read_all
 from tests.instances import (
@@ -33,6 +32,7 @@ from tests.life import HEARD, SPOKEN, Players, Saying
 from tests.life_ledger import TOPICS, audit
 from tests.life_tales import DOCUMENTS, OUTPUTS
 from tests.outcomes import Outcome, note
+from topics.admin import Admin
 
 TASKS = 780
 SECONDS = 30.0  # in which they begin
@@ -185,7 +185,7 @@ def test_nothing_in_the_life_of_a_handoff_is_lost_or_done_twice(
     queue = f"{prefix}queue.settlers"
     yaml = DOCUMENTS.replace("QUEUE", queue)
     settings, cluster, _ = prepared(apache, prefix, tmp_path, yaml)
-    admin = AdminClient({"bootstrap.servers": apache})
+    admin = Admin({"bootstrap.servers": apache})
     topics = [*TOPICS, queue]
 
     def is_settled() -> bool:

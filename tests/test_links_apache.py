@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from console.kafka import Cluster, read_all
 from processors.partitioning import partition_of
@@ -17,6 +16,7 @@ from tests.chaos import Input
 from tests.instances import Instances, Strike, drawn, feeding, prepared, settled, telling
 from tests.lanes import wait_for
 from tests.outcomes import note_counts
+from topics.admin import Admin
 
 PAIRS = 20_000
 DOCUMENTS = """
@@ -102,7 +102,7 @@ def test_each_link_once_whoever_is_killed(apache: str, prefix: str, tmp_path: Pa
     seed = drawn()
     pick = random.Random(seed)
     settings, cluster, _ = prepared(apache, prefix, tmp_path, DOCUMENTS)
-    admin = AdminClient({"bootstrap.servers": apache})
+    admin = Admin({"bootstrap.servers": apache})
     strikes = []
     for instance in range(2):
         at = 0.0

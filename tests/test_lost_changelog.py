@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 from confluent_kafka.admin import AlterConfigOpType as Op
+from confluent_kafka.admin import ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from console.brokers import ApacheKafka, BrokerError
 from processors.runtime.changelog_marks import read
@@ -18,6 +18,7 @@ from tests.conftest import cannot_run
 from tests.instances import ends
 from tests.lanes import PARTITIONS, Bench, Instance, number, text, wait_for
 from tests.outcomes import note_counts
+from topics.admin import Admin
 
 REBUILD = {"HANDOFF_REBUILD": "true"}
 SENTENCE = "holds less than the offsets of"
@@ -336,7 +337,7 @@ def test_compaction_and_a_restart_of_the_broker_are_no_loss(prefix: str, tmp_pat
                 wait_for(lambda: caught_up(bench), 30, instance.log)
             wait_for(compacted, 120, "it is compacted")
             broker.restart()
-            bench.admin = AdminClient({"bootstrap.servers": bench.servers})
+            bench.admin = Admin({"bootstrap.servers": bench.servers})
             feed(bench, 30)
             bench.check_outputs(120)
             settle(bench, instance)
@@ -344,7 +345,7 @@ def test_compaction_and_a_restart_of_the_broker_are_no_loss(prefix: str, tmp_pat
             feed(bench, 30)
             bench.check_outputs(60)
             broker.restart()
-            bench.admin = AdminClient({"bootstrap.servers": bench.servers})
+            bench.admin = Admin({"bootstrap.servers": bench.servers})
             feed(bench, 30)
             bench.check_outputs(120)
             assert SENTENCE not in instance.log + again.log

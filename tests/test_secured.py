@@ -50,6 +50,7 @@ from tests.rights_documented import Names, documented, rows
 from tests.secured import SecuredKafka, environment
 from tests.secured_stage import PASSWORD, Stage
 from tests.test_sinks_together import HOOK
+from topics.admin import Admin
 from topics.catalogue import NAMES
 from topics.look import Look, Seen, look
 from topics.rights import Right
@@ -114,7 +115,7 @@ def test_a_user_sees_what_was_granted(secured: SecuredKafka, prefix: str) -> Non
         (by_password, secured.by_password(by_password, PASSWORD)),
         (by_token, secured.by_token(by_token)),
     ):
-        client = AdminClient({**by, "log_level": 0})
+        client = Admin({**by, "log_level": 0})
         right = Right("DESCRIBE", "topic", topic)
         assert topic not in client.list_topics(timeout=10).topics
         secured.grant(user, right)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from processors.intake.processor import intake
 from processors.runtime import relay_lane
@@ -17,6 +17,7 @@ from processors.runtime.lane_supervisor import LaneSupervisor
 from processors.runtime.settings import Settings
 from tests.commands import HandoffCommand, on_topic
 from tests.lanes import wait_for
+from topics.admin import Admin
 
 SOURCE = """\
 kind: Source
@@ -36,7 +37,7 @@ emit:
 def topic(handoff: HandoffCommand, embedded: str, prefix: str) -> str:
     """A foreign topic with three records."""
     name = f"{prefix}tracker.events"
-    admin = AdminClient({"bootstrap.servers": embedded})
+    admin = Admin({"bootstrap.servers": embedded})
     for future in admin.create_topics([NewTopic(name, 2, 1)]).values():
         future.result(20)
     producer = Producer({"bootstrap.servers": embedded})

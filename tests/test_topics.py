@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from tests.rights_documented import rows
+from topics.admin import Admin
 from topics.apply import apply, read_cluster
 from topics.catalogue import NAMES, Spread, Topic, TopicError, catalogue, physical
 from topics.plan import Change, ClusterTopics, Create, FoundTopic, Refusal, plan
@@ -297,7 +298,7 @@ def test_changes_read_as_sentences() -> None:
 
 def apply_to(servers: str, prefix: str) -> None:
     """Onto a cluster that has two of the topics otherwise; a second plan is empty."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    admin = Admin({"bootstrap.servers": servers, "log_level": 0})
     made = [
         NewTopic(prefix + "packages", 2, config={"retention.ms": "-1"}),
         NewTopic(prefix + "contracts", 1, config={"cleanup.policy": "delete"}),
@@ -331,7 +332,7 @@ def test_apply_on_apache_kafka(apache: str, prefix: str) -> None:
 
 
 def test_two_that_apply_at_once_do_no_harm(embedded: str, prefix: str) -> None:
-    admin = AdminClient({"bootstrap.servers": embedded, "log_level": 0})
+    admin = Admin({"bootstrap.servers": embedded, "log_level": 0})
     wanted = catalogue(prefix, 2)
     changes = plan(wanted, read_cluster(admin, []))
     apply(admin, changes)
@@ -340,7 +341,7 @@ def test_two_that_apply_at_once_do_no_harm(embedded: str, prefix: str) -> None:
 
 
 def test_a_refused_plan_changes_nothing(embedded: str, prefix: str) -> None:
-    admin = AdminClient({"bootstrap.servers": embedded, "log_level": 0})
+    admin = Admin({"bootstrap.servers": embedded, "log_level": 0})
     changes: list[Change] = [
         Create(prefix + "new", 1, {}),
         Refusal(prefix + "old", "First reason."),
@@ -354,6 +355,6 @@ def test_a_refused_plan_changes_nothing(embedded: str, prefix: str) -> None:
 def test_a_setting_that_the_cluster_refuses_is_named(embedded: str, prefix: str) -> None:
     with pytest.raises(TopicError, match=f"^{re.escape(prefix)}bad cannot be created: "):
         apply(
-            AdminClient({"bootstrap.servers": embedded, "log_level": 0}),
+            Admin({"bootstrap.servers": embedded, "log_level": 0}),
             [Create(prefix + "bad", 0, {})],
         )

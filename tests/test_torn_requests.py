@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 
 from console.brokers import BrokerError
 from tests.chaos import DOCUMENTS, INPUT, Input, differences, expected, traffic
@@ -22,6 +21,7 @@ from tests.instances import Instances, drawn, judged, prepared, read, settled, t
 from tests.lanes import wait_for
 from tests.tearing import KINDS, Tear, TearingKafka
 from tests.test_chaos_apache import TOPICS
+from topics.admin import Admin
 from topics.catalogue import physical
 
 EACH = int(os.environ.get("HANDOFF_TORN", "20"))
@@ -88,7 +88,7 @@ def test_torn_requests_lose_nothing_and_double_nothing(
     settings, cluster, documents = prepared(
         broker.bootstrap_servers, prefix, tmp_path, DOCUMENTS.replace("QUEUE", queue)
     )
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin = Admin({"bootstrap.servers": broker.bootstrap_servers})
     tears = plan(seed)
     count = RECORDS_A_TEAR * len(tears)
     now = time.time_ns() // 1_000_000

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from processors.intake.processor import intake
 from processors.intake.traces import TraceLimits
@@ -13,6 +13,7 @@ from processors.intake.transcripts.building import Defaults
 from tests.commands import HandoffCommand, on_topic
 from tests.lanes import wait_for
 from tests.test_deadlines_wait import running
+from topics.admin import Admin
 
 SOURCE = """\
 kind: Source
@@ -27,7 +28,7 @@ def test_a_conversation_becomes_tool_outputs_once_it_is_quiet(
     handoff: HandoffCommand, embedded: str, prefix: str, tmp_path: Path
 ) -> None:
     topic = f"{prefix}chats"
-    admin = AdminClient({"bootstrap.servers": embedded})
+    admin = Admin({"bootstrap.servers": embedded})
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
     (tmp_path / "source.yaml").write_text(SOURCE.replace("TOPIC", topic))
     done = handoff("sources", "apply", str(tmp_path / "source.yaml"))

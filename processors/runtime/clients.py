@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from processors.runtime.connection_log import ConnectionLog
 from processors.runtime.properties import SESSION_TIMEOUT_MS, place
 from processors.runtime.settings import Settings, SettingsError
+from topics.admin import Admin
 
 log = logging.getLogger("handoff.kafka")
 
@@ -229,7 +230,7 @@ def admin(settings: Settings, errors: ConnectionErrors | None = None) -> AdminCl
     config = {**_common(settings), **settings.kafka}
     if errors is not None:
         config["error_cb"] = errors.on_error
-    client: AdminClient = _make(AdminClient, config, errors or log)
+    client: Admin = _make(Admin, config, errors or log)
     return client
 
 
