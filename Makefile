@@ -40,10 +40,12 @@ check: install ## ruff and mypy
 test: check ## all tests, about 40 minutes: fast, embedded broker, then Apache Kafka where Java 17 and Maven are
 	@{ tests/kafka/fetch && bench/streams/build; } || [ "$${HANDOFF_REQUIRE_KAFKA:-}" != 1 ]
 	@tests/browser/fetch || [ "$${HANDOFF_REQUIRE_BROWSER:-}" != 1 ]
-	@result=0; \
+	@mkdir -p build && rm -f build/failures.txt
+	@result=0; export HANDOFF_FAILURES=build/failures.txt; \
 	$(PYTEST_FAST) -n auto --dist worksteal -m "not ($(SMALL) or $(LARGE))" || result=1; \
 	$(PYTEST_SMALL) -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist loadfile -m "($(SMALL)) and not ($(LARGE))" || result=1; \
 	$(PYTEST_LARGE) --durations 15 --durations-min 20 -m "$(LARGE)" || result=1; \
+	if [ -e build/failures.txt ]; then echo "=== what failed in any of the passes"; cat build/failures.txt; fi; \
 	exit $$result
 
 kafka: ## Apache Kafka's jars from Maven into .kafka/lib

@@ -41,6 +41,7 @@ FIXTURES = {
 }
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PASSED = pytest.StashKey["PassedTiers"]()
+_FAILURE_LINES = 60
 
 
 def required(tier: str) -> bool:
@@ -186,9 +187,25 @@ class PassedTiers:
             self.counts.update(TIERS.keys() & report.keywords.keys())
 
 
+class Failures:
+    """Adds the end of each failure to a file: `make test` shows it after its last pass."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            lines = report.longreprtext.splitlines()[-_FAILURE_LINES:]
+            with self._path.open("a") as file:
+                file.write("\n".join([f"--- {report.nodeid} ({report.when})", *lines]) + "\n")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[PASSED] = PassedTiers()
     config.pluginmanager.register(config.stash[PASSED])
+    failures = os.environ.get("HANDOFF_FAILURES")
+    if failures is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Failures(Path(failures).resolve()))
 
 
 @pytest.hookimpl(wrapper=True)
