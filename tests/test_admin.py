@@ -1,6 +1,7 @@
 """What an admin client does so that a lookup of offsets cannot end the process."""
 
 import logging
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -22,7 +23,7 @@ def test_offsets_are_asked_for_where_the_leaders_are_known(
 ) -> None:
     caplog.set_level(logging.DEBUG, "tests.admin")
     topics = [f"first-{uuid4().hex}", f"second-{uuid4().hex}"]
-    config = {"bootstrap.servers": embedded, "debug": "metadata"}
+    config: dict[str, Any] = {"bootstrap.servers": embedded, "debug": "metadata"}
     with Admin({"bootstrap.servers": embedded}) as maker:
         for made in maker.create_topics([NewTopic(each, 2, 1) for each in topics]).values():
             made.result(10)
