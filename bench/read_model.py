@@ -149,7 +149,8 @@ def _questions(model: Model) -> dict[str, Callable[[apsw.Connection], Any]]:
         assert busiest is not None
     return {
         "earlier": lambda db: ranges.earlier(db, filters, now),
-        "today": lambda db: today.today(db, filters, now, before),
+        "today": lambda db: today.today(db, filters),
+        "worst": lambda db: today.worst(db, filters, now, before),
         "stalled": lambda db: today.stalled(db, filters),
         "patterns": lambda db: causes.patterns(db, filters),
         "cause": lambda db: causes.cause(db, pattern, now),

@@ -57,7 +57,7 @@ def held_rows(model: Model, filters: Filters | None = None, size: int = 3) -> li
 
 
 def test_every_count_of_today_opens_exactly_its_rows(model: Model) -> None:
-    found = model.ask(today.today, Filters(), now=NOW)
+    found = model.ask(today.today, Filters())
     assert found.held.number == 8 == len(held_rows(model, found.held.filters))
     with model.read() as db:
         page = today.stalled(db, found.stalled.filters)
@@ -68,7 +68,7 @@ def test_every_count_of_today_opens_exactly_its_rows(model: Model) -> None:
     assert listed.rows == found.patterns
     severities = [each.severity for each in listed.rows]
     assert severities == sorted(severities)  # errors before warnings
-    nothing = model.ask(today.today, Filters(workflow="other"), now=NOW)
+    nothing = model.ask(today.today, Filters(workflow="other"))
     assert (nothing.held.number, nothing.stalled.number, nothing.patterns) == (0, 0, [])
 
 

@@ -15,6 +15,8 @@ from web.urls import edge_url
 
 NAV: Final = (("Today", "/"), ("Stalled", "/stalled"))
 PAGES_OF: Final = {"patterns": "/causes", "held": "/held", "stalled": "/stalled"}
+# What got worse over days hardly changes within seconds, and takes a look at all edges.
+_CHANGES_SECONDS: Final = 30.0
 _MEASURES: Final = {
     "fidelity": "fidelity",
     "lost": "fields lost per handoff",
@@ -26,8 +28,10 @@ _MEASURES: Final = {
 
 def page(asked: Asked) -> Response:
     """`/`."""
+    model, filters = asked.console.model, asked.filters
+    found = model.ask(today.today, filters)
     before = asked.earlier(ranges.earlier)
-    found = asked.console.model.ask(today.today, asked.filters, now=asked.now_ms, before=before)
+    worst = model.ask(today.worst, filters, now=asked.now_ms, before=before, keep=_CHANGES_SECONDS)
     tiles = [
         _tile(asked, found.open_patterns, "open cause"),
         _tile(asked, found.held, "handoff held", "handoffs held"),
@@ -37,7 +41,7 @@ def page(asked: Asked) -> Response:
         asked,
         "today.html",
         "Today",
-        tables=[causes_table(asked, found.patterns), _worse(asked, found.worst)],
+        tables=[causes_table(asked, found.patterns), _worse(asked, worst)],
         kinds=("patterns", "held", "handoffs", "violations"),
         here="/",
         tiles=tiles,

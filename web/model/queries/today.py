@@ -25,7 +25,6 @@ from web.model.queries.ranges import (
     COUNTED,
     Earlier,
     Edge,
-    earlier,
     figures_by_edge,
     lost_by_edge,
 )
@@ -53,13 +52,12 @@ class Worse(Struct, frozen=True):
 
 
 class Today(Struct, frozen=True):
-    """The front page. `patterns` are at most 20 of the open ones."""
+    """What is open. `patterns` are at most 20 of the open ones."""
 
     patterns: list[PatternRow]
     open_patterns: Count
     held: Count
     stalled: Count
-    worst: list[Worse]
 
 
 class StalledRow(Struct, frozen=True):
@@ -92,9 +90,8 @@ class StalledPage(Struct, frozen=True):
 _STALLED: Final = "from handoffs h join lanes l on l.id = h.lane where h.stalled = 1"
 
 
-def today(db: apsw.Connection, filters: Filters, now: int, before: Earlier | None = None) -> Today:
-    """What is open now, and this range's worst changes against the range `before`. What is open is
-    open whenever it began: the range of time counts for the changes."""
+def today(db: apsw.Connection, filters: Filters) -> Today:
+    """What is open now, whenever it began."""
     pattern_where, of_pattern = pattern_filter(filters)
     held_where, of_held = held_filter(filters)
     lane_where, of_lane = of_lanes(filters)
@@ -115,7 +112,6 @@ def today(db: apsw.Connection, filters: Filters, now: int, before: Earlier | Non
             of_held,
         ),
         counted(db, "stalled", filters, f"select 1 {_STALLED} and {lane_where}", of_lane),
-        worst(db, filters, now, before or earlier(db, filters, now)),
     )
 
 
