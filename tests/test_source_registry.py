@@ -150,6 +150,13 @@ def test_replay_wants_a_time_with_an_offset(handoff: HandoffCommand, time_: str,
     assert told in done.output
 
 
+def test_replay_says_that_no_topic_is_there(handoff: HandoffCommand, tmp_path: Path) -> None:
+    handoff("sources", "apply", written(tmp_path, "nowhere-to-be-found"))
+    done = handoff("sources", "replay", "tracker", "--from", "2026-01-01T00:00:00Z")
+    assert done.exit_code == 4
+    assert "no topic of that name exists (nowhere-to-be-found)" in done.output.replace("\n", " ")
+
+
 def test_remove_takes_the_source_and_what_was_asked_of_it(
     handoff: HandoffCommand, topic: str, tmp_path: Path
 ) -> None:

@@ -243,6 +243,12 @@ def replay(source: str, begin: str) -> None:
     registered = _known(cluster, source)
     if registered.status != "active":
         raise DeclinedError(f"{source} is {registered.status}, so nothing of it is read")
+    if not _places(cluster, registered.topic):
+        names = ", ".join(registered.topic)
+        raise DeclinedError(
+            f"there is nothing to read again for {source}: no topic of that name exists ({names}); "
+            "check the names with: handoff sources list"
+        )
     _begun(cluster, registered, 0)  # whether that can be seen
     asked = datetime.now(UTC)
     request = ReplayRequest(source=source, begin=moment, asked_at=asked)
