@@ -236,7 +236,8 @@ def _facts(record: Package, contracts: Contracts, mask: PackageMask) -> Iterable
         row.add_column(overflow="fold")
         row.add_row(Text("held for  ", "dim"), Text(why, "bold red"))
         yield row
-        # What `no longer held` names later.
+    if record.disposition == "held" or record.accept_by or record.complete_by:
+        # Somebody is to act on it, and the commands want its id.
         yield Text.assemble(("handoff   ", "dim"), plain(record.id))
     if record.begun != "declared":
         why = "nobody declared it" if record.begun == "implicit" else "the contract's 'when'"
