@@ -40,6 +40,7 @@ check: install ## ruff and mypy
 test: check ## all tests, about 40 minutes: fast, embedded broker, then Apache Kafka where Java 17 and Maven are
 	@{ tests/kafka/fetch && bench/streams/build; } || [ "$${HANDOFF_REQUIRE_KAFKA:-}" != 1 ]
 	@tests/browser/fetch || [ "$${HANDOFF_REQUIRE_BROWSER:-}" != 1 ]
+	@tests/bridge/build || [ "$${HANDOFF_REQUIRE_BENTO:-}" != 1 ]
 	@mkdir -p build && rm -f build/failures.txt
 	@result=0; export HANDOFF_FAILURES=build/failures.txt; \
 	$(PYTEST_FAST) -n auto --dist worksteal -m "not ($(SMALL) or $(LARGE))" || result=1; \

@@ -187,7 +187,7 @@ class PassedTiers:
             self.counts.update(TIERS.keys() & report.keywords.keys())
 
 
-class Failures:
+class FailureFile:
     """Adds the end of each failure to a file: `make test` shows it after its last pass."""
 
     def __init__(self, path: Path) -> None:
@@ -205,7 +205,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(config.stash[PASSED])
     failures = os.environ.get("HANDOFF_FAILURES")
     if failures is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Failures(Path(failures).resolve()))
+        config.pluginmanager.register(FailureFile(Path(failures).resolve()))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,7 +1,7 @@
 """The bridge from webhooks to Kafka of examples/pagerduty: the configuration of an existing tool.
 
-Where Bento is installed (or Benthos, whose engine it shares), it runs, with a file in the place of
-Kafka.
+Where Bento is installed, or the engine that it shares with Benthos is built (`tests/bridge/build`),
+it runs, with a file in the place of Kafka.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from tests.lanes import wait_for
 
 SECRET = "a secret of the test"
 FOLDER = EXAMPLES / "pagerduty"
+BUILT = Path(__file__).resolve().parents[1] / "build" / "bridge" / "benthos"
 WEBHOOKS = (FOLDER / "webhooks.jsonl").read_bytes().splitlines()
 
 
@@ -49,9 +50,9 @@ def signed(body: bytes, secret: str = SECRET) -> str:
 
 @pytest.mark.parametrize("secret", [SECRET, ""])
 def test_what_is_not_signed_goes_no_further(tmp_path: Path, secret: str) -> None:
-    program = shutil.which("bento") or shutil.which("benthos")
+    program = shutil.which("bento") or shutil.which("benthos") or shutil.which(BUILT)
     if program is None:
-        cannot_run("bento", "neither bento nor benthos is on this machine")
+        cannot_run("bento", "neither bento nor benthos is here; tests/bridge/build makes one")
     bridge, port, told = configuration(), free_port(), tmp_path / "topic.jsonl"
     bridge["input"]["http_server"]["address"] = f"127.0.0.1:{port}"
     key = bridge["output"]["kafka_franz"]["key"]
