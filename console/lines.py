@@ -97,7 +97,7 @@ def raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
                     yield number, text
     except OSError as error:
         # gzip's BadGzipFile is an OSError too, without the strerror of the system's.
-        raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise BadInputError(f"{path}: {unreadable(error)}") from None
     except (EOFError, zlib.error) as error:
         raise BadInputError(
             f"{path}: the gzip data ends or breaks after line {number}: {error}"
@@ -142,6 +142,13 @@ def _unknown(line: Line) -> Iterator[tuple[str, str]]:
         return  # the line is refused, and that is told
 
 
+def unreadable(error: Exception) -> str:
+    """Why a file cannot be read, and what to do where the path is wrong."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; check the path"
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
 def check_readable(path: str) -> None:
     """Raise `BadInputError` when the file at `path` is not there or cannot be opened.
 
@@ -151,7 +158,7 @@ def check_readable(path: str) -> None:
         if path != "-" and not Path(path).is_fifo():
             Path(path).open("rb").close()
     except OSError as error:
-        raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise BadInputError(f"{path}: {unreadable(error)}") from None
 
 
 def lines_of(records: Iterable[Record]) -> Iterator[Line]:

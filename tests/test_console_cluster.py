@@ -336,7 +336,7 @@ def test_a_missing_file_is_noticed_before_the_broker_is_asked(
     monkeypatch.setenv("HANDOFF_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     result = CliRunner().invoke(main, ["send", str(tmp_path / "none.jsonl")])
     assert result.exit_code == 2
-    assert "none.jsonl: cannot be read: No such file" in result.stderr
+    assert "none.jsonl: there is no such file" in result.stderr
 
 
 def test_tail_shows_what_is_there_and_ends(handoff: HandoffCommand) -> None:

@@ -81,7 +81,7 @@ def test_a_broken_gzip_and_a_missing_file_are_bad_input(tmp_path: Path) -> None:
     cut.write_bytes(gzip.compress(b'{"task_id": "t"}\n' * 999)[:-12])
     with pytest.raises(BadInputError, match="gzip data ends or breaks"):
         list(read_lines(str(cut)))
-    with pytest.raises(BadInputError, match="No such file"):
+    with pytest.raises(BadInputError, match="there is no such file; check the path"):
         list(read_lines(str(tmp_path / "none")))
     with pytest.raises(BadInputError, match="cannot be read"):
         list(read_lines(str(tmp_path)))

@@ -319,7 +319,7 @@ def test_content_of_another_type_is_refused_with_its_place(write: Write) -> None
 
 
 def test_a_file_that_cannot_be_read_is_refused(write: Write, tmp_path: Path) -> None:
-    with pytest.raises(TranscriptError, match=r"none\.json: cannot be read: No such file"):
+    with pytest.raises(TranscriptError, match=r"none\.json: there is no such file"):
         read(tmp_path / "none.json")
     path = write([LOOK_UP], name="cut.json.gz")
     path.write_bytes(path.read_bytes()[:-12])

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from console.lines import unreadable
 from processors.intake.transcripts.errors import TranscriptError
 from processors.intake.transcripts.messages import is_message
 from processors.intake.transcripts.trees import loads
@@ -51,8 +52,7 @@ def opened(path: str) -> Iterator[io.BufferedReader]:
                 stream = io.BufferedReader(unzipped, _CHUNK)
             yield stream
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise TranscriptError(f"cannot be read: {reason}") from None
+        raise TranscriptError(unreadable(error)) from None
 
 
 def records(stream: IO[bytes]) -> Iterator[Found]:
