@@ -45,6 +45,7 @@ def map_record(source: CompiledSource, record: Record, now: int) -> MappedRecord
             take_spans(source, record, mapped, misses)
     except Refused as error:
         place(error, f"source {source.source.id}")
+        error.__traceback__ = error.__context__ = None  # these hold this frame, which would hold it
         mapped = MappedRecord([], refused=error)
     except RecursionError:
         too_deep = Refused("not_json", f"source {source.source.id}: nests too deep to be mapped")

@@ -56,7 +56,8 @@ def _relay(
             raise Refused("too_large", f"the source {id_} cannot map it: {why}")
         mapped = map_record(source, record, now)
         if mapped.refused is not None:
-            raise mapped.refused
+            _set_aside(done, id_, record, mapped.refused)
+            return
         outputs = _stamped(mapped.records, record, now, backfill)
         for output in outputs:
             size = serde.size(output)
@@ -68,12 +69,7 @@ def _relay(
                     f"{most:,}; leave members out of the context",
                 )
     except Exception as error:  # noqa: BLE001 - whatever it was, the next record is mapped
-        letter = serde.dead_letter(record, error)
-        letter.headers.append((SOURCE_HEADER, id_.encode()))
-        done.outputs.append(letter)
-        done.size += serde.size(letter)
-        code = error.code if isinstance(error, Refused) else "defect"
-        done.counted[id_, "dead_letters", code] += 1
+        _set_aside(done, id_, record, error)
         return
     done.outputs += outputs
     done.size += bytes_
@@ -83,6 +79,15 @@ def _relay(
         done.counted[id_, "mapped", ""] += 1
     for table, _ in mapped.lookup_misses:  # a key may be a person's, and metrics are for everybody
         done.counted[id_, "lookup_misses", table] += 1
+
+
+def _set_aside(done: Relayed, source: str, record: Record, error: Exception) -> None:
+    letter = serde.dead_letter(record, error)
+    letter.headers.append((SOURCE_HEADER, source.encode()))
+    done.outputs.append(letter)
+    done.size += serde.size(letter)
+    code = error.code if isinstance(error, Refused) else "defect"
+    done.counted[source, "dead_letters", code] += 1
 
 
 def _stamped(outputs: list[Output], record: Record, now: int, backfill: bool) -> list[Output]:

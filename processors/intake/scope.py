@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from weakref import proxy
 
 from processors.intake.mapped import Decoded
 from processors.intake.values import for_conditions, has_long_number
@@ -20,7 +21,17 @@ class Scope(dict[str, Any]):
     Decimal. `made` are values that hold for every element.
     """
 
-    __slots__ = ("_conditions", "_decoded", "_exact", "_lets", "_plain", "made", "misses", "record")
+    __slots__ = (
+        "__weakref__",
+        "_conditions",
+        "_decoded",
+        "_exact",
+        "_lets",
+        "_plain",
+        "made",
+        "misses",
+        "record",
+    )
 
     def __init__(
         self,
@@ -94,7 +105,8 @@ class Conditions(Members):
         self.raw = _NOTHING
         self.unreadable = _NONE
         self.left = MAX_STEPS
-        self._scope = scope
+        # A cycle would keep each record until the garbage collector runs, which it does seldom.
+        self._scope: Scope = proxy(scope)
 
     def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
         """As `Members.weigh`; a value is at most as long as the record that it comes from."""
