@@ -294,10 +294,13 @@ class Search(Struct, gc=False):
     gone: Sequence[tuple[str, bytes]] = ()
     classified: Classified | None = None
     _alone: dict[str, tuple[bytes, EventRef] | None] | None = None
+    _last: Candidates | None = None
 
     def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:
         """What the task holds for a field; None for nothing."""
-        events = self.events
+        events, last = self.events, self._last
+        if last is not None and last.field is field and last.read == len(events):
+            return last
         if self.cache is None or len(events) < _CACHED:
             found = self._begin(field)
             found.add(events)
@@ -306,7 +309,10 @@ class Search(Struct, gc=False):
         if found.newest is None and found.placeholders and not found.empty:
             found = self._begin(replace(field, placeholders=frozenset()))
             found.add(events)
-        return None if found.newest is None else found
+        if found.newest is None:
+            return None
+        self._last = found
+        return found
 
     def emptied(self, field: Field) -> bool:
         """Whether something was said for a field that is empty."""
@@ -317,6 +323,13 @@ class Search(Struct, gc=False):
     def under(self, name: str) -> Candidates | None:
         """What the task holds under a name that no contract says anything of."""
         return self.candidates(undeclared(name), name)
+
+    def newest(self, field: Field) -> Candidate | None:
+        """The latest value that the task holds under a declared field's own name, as it is."""
+        held = self.candidates(field) if field.is_as_said() else None
+        if held is None or held.placeholders:
+            held = self.under(field.name)
+        return None if held is None else held.newest
 
     def alone(self, field: Field, value: bytes, otherwise: EventRef) -> EventRef | None:
         """The latest event that said these bytes under a field's own name, `otherwise` where none
