@@ -175,3 +175,56 @@ def test_a_value_that_is_the_same_is_no_loss(
     assert name not in {finding.name for finding in found.broken}
     assert found.values[name].value == sent[name], "spelled as it was sent"
     assert found.values[name].ref.number == 9
+
+
+STABLE = compile_contract(
+    SPELLED.model_copy(
+        update={"fields": [field.model_copy(update={"stable": True}) for field in SPELLED.fields]}
+    )
+)
+
+
+@st.composite
+def held_long(draw: st.DrawFn) -> list[Remembered]:
+    """What a task holds, some of it late, some carried by handoffs and put there by packages."""
+    events: list[Remembered] = []
+    for number, context in enumerate(draw(st.lists(CONTEXTS, min_size=1, max_size=9)), start=1):
+        at = draw(st.sampled_from([100 + number, 100 + number, 103, 90]))
+        one = event(number, context)
+        ref = replace(one.ref, occurred_at=at)
+        hop = draw(st.sampled_from([0, 0, number, 2]))
+        name, value = next(iter(context.items()))
+        match draw(st.sampled_from(["said", "said", "said", "put", "large"])):
+            case "put":
+                source = EventRef(1, "s", "earlier", "e-1", at, False, 0, 1)
+                events.append(Alias(number, hop, name, value, source, "sum", at, 2))
+            case "large":
+                events.append(TaskEvent(ref, hop, {}, {name: digest(value)}))
+            case _:
+                events.append(replace(one, ref=ref, hop=hop))
+    return events
+
+
+@given(held_long(), CONTEXTS, st.data())
+def test_what_is_left_is_known_when_the_oldest_is_forgotten(
+    events: list[Remembered], sent: dict[str, bytes], data: st.DataObject
+) -> None:
+    read = data.draw(st.integers(0, len(events)), "events that were searched")
+    taken_back = data.draw(st.booleans(), "what was searched has been taken back")
+    first = data.draw(st.integers(0, len(events) - 1), "events that are forgotten")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "_CACHED", 0)
+        cache: dict[int | str, Candidates | Alone] = {}
+        searched = [replace(each) for each in events[:read]] if taken_back else events[:read]
+        for contract in (READ, STABLE):
+            assemble(contract, carry(sent), Search(searched, {}, b"", cache), NOW)
+        cache = {key: found.after(events, first) for key, found in cache.items()}
+        left = events[first:]
+        for contract in (READ, STABLE):
+            kept = assemble(contract, carry(sent), Search(left, {}, b"", cache), NOW)
+            anew = assemble(contract, carry(sent), Search(left, {}, b"", {}), NOW)
+            assert kept == anew
+        for field in (*READ.fields, *CONTRACT.fields):
+            for search in (Search(left, {}, b"", cache), Search(left, {}, b"", {})):
+                held, under = search.newest(field), search.under(field.name)
+                assert held == (None if under is None else under.newest)

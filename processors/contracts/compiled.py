@@ -98,6 +98,12 @@ class Field(Struct, frozen=True, gc=False):
     # what held handoffs are judged by is read again and again. None: it costs little.
     lately: dict[bytes, tuple[bytes, bytes, bool]] | None = None
 
+    def is_as_said(self) -> bool:
+        """Whether values under its name mean what they do where no contract says anything of it."""
+        return (
+            self.plain and len(self.tops) == 1 and self.accepts is None and self.key is _SPELLED_KEY
+        )
+
     def is_placeholder(self, value: bytes) -> bool:
         """Whether a value only says that there is none."""
         if (

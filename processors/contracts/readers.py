@@ -40,8 +40,12 @@ _FIRST_MS: Final = 631_152_000_000
 _LAST_MS: Final = 4_102_444_800_000
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
-_SIMPLE: Final = re.compile(rb'"(?:[!-%\'-\[\]-~]+(?: [!-%\'-\[\]-~]+)*)?"')  # no "&", no "\"
-_PLAIN: Final = re.compile(r"[!-%'-~]+(?: [!-%'-~]+)*")
+# No "&" and no "\"; no space at an end. Two spaces are looked for apart: a pattern with a group
+# for each word takes several times as long.
+_SIMPLE: Final = re.compile(rb'"(?! )[ !#-%\'-\[\]-~]*+(?<! )"')
+_PLAIN: Final = re.compile(r"(?! )[ -%'-~]++(?<! )")
+_ALL_PLAIN: Final = re.compile(rb"[ -%'-\[\]-~]*+")
+_NOT_PLAIN: Final = (b"  ", b'" ', b' "')
 _GROUPED: Final = re.compile(r"\d{1,3}(?:[ '_\u2019]\d{3})+(?=$|[.,])")
 # Of three digits, or as in India: 12,34,567.
 _COMMAS: Final = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}")
@@ -103,8 +107,10 @@ Read = Callable[[str | int], object]
 
 
 def _key(value: bytes) -> bytes:
-    if _SIMPLE.fullmatch(value) is not None:
+    if _SIMPLE.fullmatch(value) is not None and b"  " not in value:
         return value
+    if not any(map(value.__contains__, _NOT_PLAIN)) and _ALL_PLAIN.fullmatch(value) is not None:
+        return values.canonical(value)  # no text in it is read otherwise than it is
     return _key_by(value, read=_text)
 
 
@@ -133,7 +139,7 @@ def _each(value: Any, read: Read) -> object:
 def plain_text(text: str) -> str:
     """A text without its HTML entities, in Unicode NFC, with single spaces for white space, without
     characters that show nothing."""
-    if _PLAIN.fullmatch(text) is not None:
+    if _PLAIN.fullmatch(text) is not None and "  " not in text:
         return text
     for _ in range(_MOST_ESCAPED):
         if "&" not in text:

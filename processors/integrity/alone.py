@@ -3,12 +3,12 @@
 It is known of all names at once, and is carried on from event to event like a field's candidates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 
 from msgspec import Struct
 
 from processors.contracts.compiled import Field
-from processors.integrity.events import Alias, EventRef, Remembered
+from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
 
 EVERY = 0  # what was said alone, among what was found already: no field has this identity
 UNSAID = (b"", EventRef(0, "", "", "", 0, False, 0, 0))
@@ -22,9 +22,18 @@ class Alone(Struct, gc=False):
     read: int = 0  # events
     last: Remembered | None = None  # of these
 
-    def anew(self) -> "Alone":
-        """Nothing yet, for other events."""
-        return Alone()
+    def after(self, events: Sequence[Remembered], first: int) -> "Alone":
+        """What is left of `events` from the one with the index `first` on."""
+        if self.read < first or not goes_on(self.read, self.last, events):
+            return Alone()
+        number, names = events[first].number, names_of(events[first : self.read])
+        # What was said last in an event that is gone, and is left, was not said in order.
+        said = {
+            name: one if one is None or one[1].number >= number else None
+            for name, one in self.said.items()
+            if name in names
+        }
+        return Alone(said, self.read - first, self.last)
 
     def add(self, events: Sequence[Remembered]) -> None:
         """Look through more events, in order."""
@@ -47,6 +56,19 @@ class Alone(Struct, gc=False):
                     found[name] = value, ref
             if event.large:
                 found.update(dict.fromkeys(event.large))
+
+
+def names_of(events: Iterable[Remembered]) -> KeysView[str]:
+    """The names that events hold anything under, in the order of their arrival."""
+    found: dict[str, object] = {}
+    for event in events:
+        if isinstance(event, TaskEvent):
+            found.update(event.context)
+            if event.large:
+                found.update(event.large)
+        else:
+            found[event.name] = None
+    return found.keys()
 
 
 def goes_on(read: int, last: Remembered | None, events: Sequence[Remembered]) -> bool:

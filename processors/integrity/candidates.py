@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from processors.contracts import cut, readers, values
 from processors.contracts.classified import Classified
 from processors.contracts.compiled import Field, undeclared
-from processors.integrity.alone import EVERY, UNSAID, Alone, goes_on, under_one
+from processors.integrity.alone import EVERY, UNSAID, Alone, goes_on, names_of, under_one
 from processors.integrity.digests import may_hold
 from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
 from schemas.paths import Path
@@ -53,17 +53,18 @@ class Candidates(Struct, gc=False):
     """All that a task holds for a field, each distinct value once.
 
     `fit` are those that are what the contract asks for, by the key that equal ones have in common,
-    and `unfit` the others. `said` are the keys of those that fit and that outputs said themselves.
-    `newest` is the latest of all, `best` the latest that fits, `carried` what the last handoff did
-    that carried any (`last_hop`; 0: none did), and `first` the first of all. `empty` and
-    `placeholders` tell whether something was said that is no value.
+    and `unfit` the others. `said` are the keys of those that fit and that outputs said themselves,
+    each with the last event that did. `newest` is the latest of all, `best` the latest that fits,
+    `carried` what the last handoff did that carried any (`last_hop`; 0: none did), and `first` the
+    first of all, where the field is stable. `empty` and `placeholders` tell whether something was
+    said that is no value.
     """
 
     field: Field
     retracted: dict[str, int]  # until when a value that begins at a name was taken back with others
     fit: dict[bytes, Candidate]
     unfit: dict[bytes, Candidate]
-    said: set[bytes]
+    said: dict[bytes, int]
     newest: Candidate | None = None
     best: Candidate | None = None
     first: Candidate | None = None
@@ -75,25 +76,50 @@ class Candidates(Struct, gc=False):
     heads: set[str] = set()
     alike: set[str] = set()
     copied: bool = False
+    passed: bool = False  # whether a value stands no more for one event that said it
+    hop_number: int = 0  # the event that `last_hop` carried
     read: int = 0  # events
     last: Remembered | None = None  # of these
     _known: dict[bytes, Known] = {}
 
-    def anew(self) -> "Candidates":
-        """None at all yet, for other events; what values mean to the receiver is known already."""
-        known = self._known
+    def after(self, events: Sequence[Remembered], first: int) -> "Candidates":
+        """What is left of `events` from the one with the index `first` on, where that can be told
+        from what was found in them; else nothing yet. What values mean is known already."""
+        known, number = self._known, events[first].number
         if len(known) > _MAX_KNOWN:
-            return Candidates(self.field, self.retracted, {}, {}, set())
-        return Candidates(
+            return Candidates(self.field, self.retracted, {}, {}, {})
+        left = Candidates(
             self.field,
             self.retracted,
             {},
             {},
-            set(),
+            {},
             heads=self.heads.copy(),
             alike=self.alike.copy(),
             _known=known.copy(),
         )
+        known_so_far = self.read >= first and goes_on(self.read, self.last, events)
+        if not known_so_far or not self._may_be_cut(number):
+            return left
+        left.fit = {key: each for key, each in self.fit.items() if each.number >= number}
+        left.unfit = {key: each for key, each in self.unfit.items() if each.number >= number}
+        left.said = {key: last for key, last in self.said.items() if last >= number}
+        left.newest = max([*left.fit.values(), *left.unfit.values()], key=_order, default=None)
+        left.best = max(left.fit.values(), key=_order, default=None)
+        left.first = self.first
+        left.carried, left.last_hop = self.carried, self.last_hop
+        left.hop_number = self.hop_number
+        left.read, left.last = self.read - first, self.last
+        return left
+
+    def _may_be_cut(self, number: int) -> bool:
+        """Whether what is left without the events before a number can be told without them."""
+        # Of lists the last ones are compared, in the order in which they came.
+        if self.empty or self.placeholders or self.passed or "[" in self.alike:
+            return False
+        if self.last_hop and self.hop_number < number:
+            return False
+        return not self.field.stable or self.first is None or self.first.number >= number
 
     def add(self, events: Sequence[Remembered]) -> None:
         """Look through more events, in order."""
@@ -169,7 +195,7 @@ class Candidates(Struct, gc=False):
         ref = event.ref
         found = Candidate(value, ours, ref, top, ref.occurred_at, ref.number)
         if self._place(found, key, fits, event.hop) and fits:
-            self.said.add(key)
+            self.said[key] = ref.number
         return True
 
     def _put_large(self, event: TaskEvent, digest: bytes, top: str) -> None:
@@ -177,29 +203,42 @@ class Candidates(Struct, gc=False):
         key = b"\0" + digest  # no JSON begins so
         found = Candidate(None, None, ref, top, ref.occurred_at, ref.number)
         if self._place(found, key, True, event.hop):
-            self.said.add(key)
+            self.said[key] = ref.number
 
     def _place(self, found: Candidate, key: bytes, fits: bool, hop: int) -> bool:
         if self.retracted and found.ref.occurred_at <= self.retracted.get(found.top, -1):
             return False
-        if hop >= self.last_hop:
-            self.last_hop = hop
-            self.carried = found if hop and fits else None
-        at, newest = found.at, self.newest
-        if newest is None or newest.at <= at:
-            self.newest = found
-        among = self.fit if fits else self.unfit
+        if hop and hop >= self.last_hop:
+            self.last_hop, self.hop_number = hop, found.number
+            self.carried = found if fits else None
+        newest = self.newest
+        if newest is not None and newest.at > found.at:
+            self._place_late(found, key, fits)
+            return True
+        self.newest = found
+        if not fits:
+            self.unfit[key] = found
+            return True
+        self.fit[key] = self.best = found
+        if self.first is None:
+            self.first = found
+        return True
+
+    def _place_late(self, found: Candidate, key: bytes, fits: bool) -> None:
+        """Another one is later than this."""
+        among, at = self.fit if fits else self.unfit, found.at
         held = among.get(key)
         if held is None or held.at <= at:
             among[key] = found
+        else:
+            self.passed = True
         if not fits:
-            return True
+            return
         first, best = self.first, self.best
         if first is None or first.at > at:
             self.first = found
         if best is None or best.at <= at:
             self.best = found
-        return True
 
     def _in_their_terms(self, value: bytes) -> Known:
         known = self._known.get(value)
@@ -217,10 +256,11 @@ class Candidates(Struct, gc=False):
         copies = cut.copies([value for value in held if self._known[value][3] in self.alike])
         if not copies:
             return
+        self.passed = True
         for key, each in list(self.fit.items()):
             if each.value in copies:
                 del self.fit[key]
-                self.said.discard(key)
+                self.said.pop(key, None)
         self.best = max(self.fit.values(), key=_order, default=None)
         self.first = min(self.fit.values(), key=_order, default=None)
         self.newest = max([*self.fit.values(), *self.unfit.values()], key=_order)
@@ -294,10 +334,13 @@ class Search(Struct, gc=False):
     gone: Sequence[tuple[str, bytes]] = ()
     classified: Classified | None = None
     _alone: dict[str, tuple[bytes, EventRef] | None] | None = None
+    _last: Candidates | None = None
 
     def candidates(self, field: Field, key: int | str = 0) -> Candidates | None:
         """What the task holds for a field; None for nothing."""
-        events = self.events
+        events, last = self.events, self._last
+        if last is not None and last.field is field and last.read == len(events):
+            return last
         if self.cache is None or len(events) < _CACHED:
             found = self._begin(field)
             found.add(events)
@@ -306,7 +349,10 @@ class Search(Struct, gc=False):
         if found.newest is None and found.placeholders and not found.empty:
             found = self._begin(replace(field, placeholders=frozenset()))
             found.add(events)
-        return None if found.newest is None else found
+        if found.newest is None:
+            return None
+        self._last = found
+        return found
 
     def emptied(self, field: Field) -> bool:
         """Whether something was said for a field that is empty."""
@@ -317,6 +363,13 @@ class Search(Struct, gc=False):
     def under(self, name: str) -> Candidates | None:
         """What the task holds under a name that no contract says anything of."""
         return self.candidates(undeclared(name), name)
+
+    def newest(self, field: Field) -> Candidate | None:
+        """The latest value that the task holds under a declared field's own name, as it is."""
+        held = self.candidates(field) if field.is_as_said() else None
+        if held is None or held.placeholders:
+            held = self.under(field.name)
+        return None if held is None else held.newest
 
     def alone(self, field: Field, value: bytes, otherwise: EventRef) -> EventRef | None:
         """The latest event that said these bytes under a field's own name, `otherwise` where none
@@ -364,15 +417,7 @@ class Search(Struct, gc=False):
 
     def names(self) -> KeysView[str]:
         """The names that the task holds anything under, in the order of their arrival."""
-        found: dict[str, object] = {}
-        for event in self.events:
-            if isinstance(event, TaskEvent):
-                found.update(event.context)
-                if event.large:
-                    found.update(event.large)
-            else:
-                found[event.name] = None
-        return found.keys()
+        return names_of(self.events)
 
     def _begin(self, field: Field) -> Candidates:
         retracted = self.retracted
@@ -384,7 +429,7 @@ class Search(Struct, gc=False):
                 if top in retracted:
                     beside = [retracted[o] for o in field.tops if o in retracted and o != top]
                 until[top] = max(beside, default=-1)
-        return Candidates(field, until, {}, {}, set())
+        return Candidates(field, until, {}, {}, {})
 
     def _continued(self, field: Field, key: int | str) -> Candidates:
         cache, events = self.cache, self.events

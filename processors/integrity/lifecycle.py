@@ -11,7 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from processors.contracts.compiled import Contract
+from processors.contracts.compiled import Contract, Field
 from processors.contracts.feeding import WorkflowFeed
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import loops, sentences
@@ -452,7 +452,7 @@ class Handoffs(Struct, gc=False):
             if late is not None and late.held.ref.number == event.number:
                 filled[name] = late.packed()
                 source_name = late.held.alias_of or late.held.top
-                self._remember(name, late.value, event, source_name, handoff, late.candidates)
+                self._remember(field, late.value, event, source_name, handoff, late.candidates)
         if filled:
             self.fill(handoff, filled, "arrived_late")
 
@@ -465,25 +465,25 @@ class Handoffs(Struct, gc=False):
             held = result.held
             ref = field.ref if held is None else held.ref
             source_name = result.source if held is None else held.alias_of or result.source
-            self._remember(result.name, result.value, ref, source_name, handoff, result.candidates)
+            self._remember(result.field, result.value, ref, source_name, handoff, result.candidates)
 
     def _remember(
         self,
-        name: str,
+        field: Field,
         value: bytes,
         ref: EventRef,
         source_name: str,
         handoff: OpenHandoff,
         candidates: int,
     ) -> None:
-        held = self.memory.search.under(name)
+        newest = self.memory.search.newest(field)
         source = handoff.source
         at = ref.occurred_at
-        if held is not None and held.newest is not None and held.newest.at > at:
-            if held.newest.number != source.number:
+        if newest is not None and newest.at > at:
+            if newest.number != source.number:
                 return  # the task has learnt something later under that name
             at = source.occurred_at  # its own context was captured after it was judged
-        self.memory.alias(name, value, ref, source_name, handoff.hop, at, candidates)
+        self.memory.alias(field.name, value, ref, source_name, handoff.hop, at, candidates)
 
     # --- its receiver changes -----------------------------------------------------------------
 

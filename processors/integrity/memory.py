@@ -505,10 +505,11 @@ class Memory(Struct, gc=False):
         seen: set[int] = set()
         while first > 0:
             event = self.events[first - 1]
-            size += weight_beside(event, seen)
+            more = size + weight_beside(event, seen)
             names.update(_names(event))
-            if (len(names) > most or size > largest) and first < len(self.events):
+            if (len(names) > most or more > largest) and first < len(self.events):
                 break
+            size = more
             first -= 1
             if enough <= len(names) and enough < most:
                 break
@@ -519,9 +520,10 @@ class Memory(Struct, gc=False):
         for event in self.events[:first]:
             for name in _names(event):
                 self.lost = add_name(self.lost, name)
+        searched = {key: found.after(self.events, first) for key, found in self._searched.items()}
         self.events = self.events[first:]
-        self.size = total_weight(self.events)
-        self._searched = {key: found.anew() for key, found in self._searched.items()}
+        self.size = size
+        self._searched = searched
         left = self.search.names()
         self._named, self.names = set(left), len(left)
         return len([name for name in before if name not in left])

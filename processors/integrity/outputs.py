@@ -221,7 +221,7 @@ def _move_on(
     begun: list[OpenHandoff],
 ) -> None:
     """What an output means for the handoffs that were open before it."""
-    carried_now = [name for name in context.values if name not in context.empty]
+    carried_now = context.filled()
     for handoff in task.open:
         here = handoffs.open.get(handoff.id)
         if here is not None and here.state == "held":
