@@ -336,7 +336,7 @@ def test_lines_that_are_no_inputs_count_for_nothing(old: Path, tmp_path: Path) -
     [
         (("old.yaml",), "--against FILE, or --from-topic"),
         (("old.yaml", "--against", "leads.jsonl", "--from-topic"), "--against FILE"),
-        (("old.yaml", "--against", "none.jsonl"), "none.jsonl: cannot be read"),
+        (("old.yaml", "--against", "none.jsonl"), "none.jsonl: there is no such file"),
         (("receiver.yaml", "--against", "leads.jsonl"), "holds no contract to test"),
         (("none.yaml", "--against", "leads.jsonl"), "none.yaml"),
         (("old.yaml", "--against", "leads.jsonl", "--since", "monday"), "'monday' is no time"),

@@ -87,7 +87,7 @@ def test_what_cannot_be_imported_is_bad_input(tmp_path: Path) -> None:
     path.write_text("nonsense")
     for arguments, words in (
         ([str(path)], str(path)),
-        ([str(tmp_path / "none")], "cannot be read"),
+        ([str(tmp_path / "none")], "there is no such file"),
         (["--handoff", "escalate", str(path)], "write TOOL=RECEIVER"),
         (["--start", "today", str(path)], "no time with an offset"),
     ):

@@ -225,7 +225,7 @@ def test_an_owner_is_in_force_on_the_day_that_the_recording_ends(tmp_path: Path)
 def test_sources_that_cannot_be_read(command: str, tmp_path: Path) -> None:
     missing = run(command, "--from", str(tmp_path / "missing.jsonl"))
     assert missing.exit_code == 2
-    assert "missing.jsonl: cannot be read" in missing.stderr
+    assert "missing.jsonl: there is no such file" in missing.stderr
     alone = run(command, "--contracts", str(DEMO))
     assert alone.exit_code == 2
     assert "--contracts goes with --from" in alone.stderr
