@@ -26,7 +26,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Listen on an address; port 0 is a free one. Raises `SettingsError` where that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=_QUEUE)
+        made = socket.create_server((host.strip("[]"), port), family=family, backlog=_QUEUE)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         why = "something else listens there" if taken else error.strerror or "it is refused"
@@ -34,6 +34,10 @@ def listen(host: str, port: int) -> socket.socket:
             f"the console cannot listen on {host}:{port}: {why}; choose another port with "
             "HANDOFF_CONSOLE_PORT (0: a free one)"
         ) from None
+    # Connections take it over. Without it the body of an answer waits until the browser has
+    # acknowledged the head: 40 ms. asyncio sets it only where the protocol number is not 0.
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
 
 
 def address(settings: Settings, listening: socket.socket) -> str:
