@@ -27,8 +27,9 @@ def main() -> int:
             with broker_of(options.broker, directory / "broker") as broker:
                 apache = isinstance(broker, ApacheKafka)
                 if options.intake:
-                    servers, half = broker.bootstrap_servers, options.events // 2
-                    print(f"\n{report.relay(relay.measure(servers, half, directory, say))}")
+                    servers = broker.bootstrap_servers
+                    rates = relay.measure(servers, options.events, directory, say)
+                    print(f"\n{report.relay(rates)}")
                     return 0
                 found = _measure(options, broker.bootstrap_servers, apache, directory)
     except (BenchError, BrokerError, CommandError) as error:
@@ -96,7 +97,7 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
     if not options.no_shapes:
         shapes = shape.measure(servers, options.events, peer, directory, say)
         instances = shape.instances(servers, outputs, peer, directory, say)
-    relayed = relay.measure(servers, options.events // 2, directory, say)
+    relayed = relay.measure(servers, options.events, directory, say)
     delays: list[latency.Latency] = []
     if options.seconds:
         say("latency, from produce to a read_committed consumer that holds the package")
