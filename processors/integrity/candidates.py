@@ -211,34 +211,23 @@ class Candidates(Struct, gc=False):
         if hop and hop >= self.last_hop:
             self.last_hop, self.hop_number = hop, found.number
             self.carried = found if fits else None
-        newest = self.newest
-        if newest is not None and newest.at > found.at:
-            self._place_late(found, key, fits)
-            return True
-        self.newest = found
-        if not fits:
-            self.unfit[key] = found
-            return True
-        self.fit[key] = self.best = found
-        if self.first is None:
-            self.first = found
-        return True
-
-    def _place_late(self, found: Candidate, key: bytes, fits: bool) -> None:
-        """Another one is later than this."""
-        among, at = self.fit if fits else self.unfit, found.at
+        newest, at = self.newest, found.at
+        if newest is None or newest.at <= at:
+            self.newest = found
+        among = self.fit if fits else self.unfit
         held = among.get(key)
         if held is None or held.at <= at:
             among[key] = found
         else:
             self.passed = True
         if not fits:
-            return
+            return True
         first, best = self.first, self.best
         if first is None or first.at > at:
             self.first = found
         if best is None or best.at <= at:
             self.best = found
+        return True
 
     def _in_their_terms(self, value: bytes) -> Known:
         known = self._known.get(value)
