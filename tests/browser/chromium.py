@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -15,6 +15,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 SECONDS: Final = 15.0  # for a page to come, or to change
+# What the driver says at times in place of "stale": another page came while an element was read.
+_EXCHANGED: Final = "does not belong to the document"
 AXE: Final = Path(__file__).resolve().parents[2] / "build/axe/axe.min.js"
 
 
@@ -127,8 +129,17 @@ class ChromiumWindow:
             poll_frequency=0.05,
             ignored_exceptions=[StaleElementReferenceException],
         )
+
+        def attempt(_: object) -> Any:
+            try:
+                return true()
+            except WebDriverException as error:
+                if _EXCHANGED in (error.msg or ""):
+                    return None
+                raise
+
         try:
-            return waiting.until(lambda _: true())
+            return waiting.until(attempt)
         except Exception as error:
             here = f"{self.driver.current_url}\n{self.text()[:2000]}"
             raise AssertionError(f"waited in vain for {what} at {here}") from error
