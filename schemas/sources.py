@@ -147,6 +147,18 @@ Otherwise = Annotated[
 # --- what an entry makes ---------------------------------------------------------------------
 
 
+def parts_of(expr: Expr) -> list[Expr]:
+    """The expressions within an expression."""
+    match expr:
+        case FromValue():
+            return [expr.from_]
+        case FirstValue():
+            return list(expr.first)
+        case LookupValue():
+            return [expr.by]
+    return []
+
+
 class CurrentStage(DocumentModel):
     """The stage where the task is: integrity knows it, intake does not."""
 

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from processors.intake.decoders import VALUE_DECODERS, json_values
 from processors.intake.expressions import Compiler, Condition, Trace, once
-from processors.intake.scope import Make, Scope
-from processors.intake.values import name_text
+from processors.intake.mapped import Decoded, Skipped
+from processors.intake.reads import read_of
+from processors.intake.scope import Make
+from processors.intake.values import name_text, reader_of
 from schemas import paths, templates
+from schemas.flow import Record
 from schemas.records import MAX_NAME_BYTES
 from schemas.sources import (
     ACK_STATUSES,
@@ -26,9 +30,10 @@ from schemas.sources import (
     LookupValue,
     Source,
     TextValue,
+    parts_of,
 )
 
-Named = Callable[[Scope], str | None]
+Decode = Callable[[Record], Decoded | Skipped]  # raises Refused
 _SHOWN: Final = 80  # characters of a path or template that are told
 # The members that entries share, in the order in which they are made.
 SHARED: Final = ("task", "workflow", "tool", "occurred_at", "id", "stage", "team", "run")
@@ -114,14 +119,14 @@ class CompiledEntry:
 class CompiledSource:
     """A source ready to map records.
 
-    `workflows` are those that it writes to; None where a record decides that. `exact`: no let
-    reads JSON within text, which may hold any number. `override` has members of outputs that the
-    decoder made.
+    `decode` makes one value of a record, as far as the source reads it; None where the decoder
+    makes spans. `workflows` are those that it writes to; None where a record decides that.
+    `exact`: no let reads JSON within text, which may hold any number. `override` has members of
+    outputs that the decoder made.
     """
 
     source: Source
-    decoder: str
-    options: Any
+    decode: Decode | None
     workflows: frozenset[str] | None
     exact: bool
     lets: dict[str, Make]
@@ -148,8 +153,7 @@ def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource
         override[name] = MadeMember(_shown(compiler.member, expr), compiler.expression(expr))
     return CompiledSource(
         source,
-        source.decode.name,
-        source.decode.options,
+        _decode(source),
         _workflows(source),
         exact=not any(_reads_json(expr) for expr in source.let.values()),
         lets=lets,
@@ -158,6 +162,17 @@ def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource
         override=override,
         override_unit=_unit(source.override.get("occurred_at")),
     )
+
+
+def _decode(source: Source) -> Decode | None:
+    name, options = source.decode.name, source.decode.options
+    decoder = VALUE_DECODERS.get(name)
+    if decoder is None:
+        return None
+    if name != "json":  # the others make members that the JSON has elsewhere, or not at all
+        return lambda record: decoder(record, options)
+    shape, key = read_of(source)
+    return json_values.decoder(reader_of(shape), key=key)
 
 
 def _unit(expr: Expr | None) -> str | None:
@@ -292,18 +307,6 @@ def _alert(member: Callable[..., MadeMember], path: str, alert: AlertOf) -> Comp
         member(f"{path}.action", action),
         member(f"{path}.by", alert.by),
     )
-
-
-def parts_of(expr: Expr) -> list[Expr]:
-    """The expressions within an expression."""
-    match expr:
-        case FromValue():
-            return [expr.from_]
-        case FirstValue():
-            return list(expr.first)
-        case LookupValue():
-            return [expr.by]
-    return []
 
 
 def reads_it(expr: Expr) -> bool:

@@ -34,7 +34,7 @@ def place(error: Refused, where: str) -> None:
 
 
 def made(
-    source: CompiledSource, entry: CompiledEntry, scope: Scope, record: Record, element: int
+    source: CompiledSource, entry: CompiledEntry, scope: Scope, element: int
 ) -> tuple[str, dict[str, Any]]:
     """Topic and members of what an entry makes; `element` counts from 1, 0 without `each`.
 
@@ -44,7 +44,7 @@ def made(
     for which in entry.needed:
         if shared.get(which) is None:
             _missing(entry, which)
-    told = _id(source, entry, shared, record, element)
+    told = _id(source, entry, shared, scope.record, element)
     when = _occurred_at(entry, scope)
     if entry.alert is not None:
         return ACTIONS, _alert(entry.alert, scope, told, when)

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from schemas.flow import Output, Refused
+from schemas.flow import Headers, Output, Refused
 
 
 class Skipped(Struct, frozen=True):
@@ -19,6 +19,7 @@ class Skipped(Struct, frozen=True):
     message: str
 
 
+Stamp = tuple[Headers, int]  # headers and time (epoch ms, 0: when it is produced) of outputs
 Misses = dict[tuple[str, str], None]  # (look-up, key), in order, each once
 
 

@@ -12,10 +12,9 @@ from processors.intake.compiled import (
     MadeMember,
     compile_source,
 )
-from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.expressions import Condition, LeftOut
 from processors.intake.making import made, place, value
-from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped, Traced
+from processors.intake.mapped import MappedRecord, Misses, Skipped, Stamp, Traced
 from processors.intake.scope import Scope
 from processors.intake.source_spans import take_spans
 from processors.intake.values import kind_of
@@ -33,16 +32,26 @@ _Made = tuple[str, dict[str, Any]] | Skipped
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def map_record(source: CompiledSource, record: Record, now: int) -> MappedRecord:
+def map_record(
+    source: CompiledSource, record: Record, now: int, *, backfill: bool = False
+) -> MappedRecord:
     """What a record of a foreign topic becomes. `record.topic` is the name on the cluster; `now`
-    is epoch ms. Never raises for any bytes; the same record gives the same bytes."""
+    is epoch ms. `backfill`: it is no news. Never raises for any bytes; the same record gives the
+    same bytes."""
     mapped = MappedRecord([])
     misses: Misses = {}
     try:
-        if source.decoder in VALUE_DECODERS:
-            _take_value(source, record, mapped, misses)
+        if source.decode is None:
+            take_spans(source, record, _stamp([], record, now, backfill), mapped, misses)
         else:
-            take_spans(source, record, mapped, misses)
+            decoded = source.decode(record)
+            if isinstance(decoded, Skipped):
+                mapped.skipped = decoded
+            else:
+                stamp = _stamp(_traces(record), record, now, backfill or decoded.backfill)
+                exact = source.exact and decoded.exact
+                scope = Scope(record, decoded, source.lets, misses, exact=exact)
+                _take_value(source, scope, stamp, mapped)
     except Refused as error:
         place(error, f"source {source.source.id}")
         error.__traceback__ = error.__context__ = None  # these hold this frame, which would hold it
@@ -61,14 +70,8 @@ def explain(source: CompiledSource, record: Record, now: int) -> tuple[MappedRec
     return map_record(told, record, now), steps
 
 
-def _take_value(
-    source: CompiledSource, record: Record, mapped: MappedRecord, misses: Misses
-) -> None:
-    decoded = VALUE_DECODERS[source.decoder](record, source.options)
-    if isinstance(decoded, Skipped):
-        mapped.skipped = decoded
-        return
-    scope = Scope(record, decoded, source.lets, misses, exact=source.exact and decoded.exact)
+def _take_value(source: CompiledSource, scope: Scope, stamp: Stamp, mapped: MappedRecord) -> None:
+    """Fill in `mapped` by what the entries make. Raises `Refused`."""
     try:
         holds = source.when is None or source.when(scope)
     except LeftOut:
@@ -80,61 +83,65 @@ def _take_value(
     if not holds:
         mapped.skipped = Skipped("when_false", "the source's when does not hold")
         return
-    headers = _headers(record, decoded)
     outputs, ids = mapped.records, set[tuple[str, str]]()
     skipped, bytes_ = _NO_ENTRY, 0
     for entry in source.entries:
         for one in (
-            _alone(source, entry, scope, record)
+            _alone(source, entry, scope)
             if entry.each is None
-            else _of_elements(source, entry, entry.each, scope, record)
+            else _of_elements(source, entry, entry.each, scope)
         ):
             if isinstance(one, Skipped):
                 skipped = one
                 continue
             topic, members = one
+            output = _output(entry.path, topic, members, stamp)
             identity = topic, members["id"]
-            if identity in ids:
-                raise Refused(
-                    "id_repeated",
-                    f"{entry.path}: two of its outputs have the same id; let the id tell the "
-                    "elements apart",
-                )
-            ids.add(identity)
-            if len(outputs) >= MAX_OUTPUTS:
-                raise Refused(
-                    "too_many_outputs",
-                    f"{entry.path}: the record leads to more than {MAX_OUTPUTS:,} outputs; split "
-                    "it before it comes here",
-                )
-            output = _output(entry.path, topic, members, headers)
             bytes_ += len(output.value or b"")
-            if bytes_ > MAX_BYTES:
-                raise Refused(
-                    "output_too_large",
-                    f"{entry.path}: more than {MAX_BYTES:,} bytes would follow from the record; "
-                    "leave out of the context what each element repeats (without), or split the "
-                    "record before it comes here",
-                )
+            if outputs:
+                _check_together(entry, identity in ids, len(outputs), bytes_)
+            ids.add(identity)
             outputs.append(output)
     if not outputs:
         mapped.skipped = skipped
 
 
-def _alone(
-    source: CompiledSource, entry: CompiledEntry, scope: Scope, record: Record
-) -> tuple[_Made, ...]:
+def _check_together(entry: CompiledEntry, repeated: bool, before: int, bytes_: int) -> None:
+    """Whether a record may lead to one more output after those `before` it: with them it has so
+    many bytes. Raises `Refused`."""
+    if repeated:
+        raise Refused(
+            "id_repeated",
+            f"{entry.path}: two of its outputs have the same id; let the id tell the elements "
+            "apart",
+        )
+    if before >= MAX_OUTPUTS:
+        raise Refused(
+            "too_many_outputs",
+            f"{entry.path}: the record leads to more than {MAX_OUTPUTS:,} outputs; split it before "
+            "it comes here",
+        )
+    if bytes_ > MAX_BYTES:
+        raise Refused(
+            "output_too_large",
+            f"{entry.path}: more than {MAX_BYTES:,} bytes would follow from the record; leave out "
+            "of the context what each element repeats (without), or split the record before it "
+            "comes here",
+        )
+
+
+def _alone(source: CompiledSource, entry: CompiledEntry, scope: Scope) -> tuple[_Made, ...]:
     """What an entry without `each` makes: topic and members, or why there is nothing."""
     try:
         if entry.when is None or _holds(entry, entry.when, scope):
-            return (made(source, entry, scope, record, 0),)
+            return (made(source, entry, scope, 0),)
     except LeftOut:
         return (_left_out(entry.path),)
     return ()
 
 
 def _of_elements(
-    source: CompiledSource, entry: CompiledEntry, each: MadeMember, scope: Scope, record: Record
+    source: CompiledSource, entry: CompiledEntry, each: MadeMember, scope: Scope
 ) -> Iterator[_Made]:
     """What an entry makes of each element, one after the other."""
     try:
@@ -148,7 +155,7 @@ def _of_elements(
         scope.element(item)
         try:
             if entry.when is None or _holds(entry, entry.when, scope):
-                yield made(source, entry, scope, record, number)
+                yield made(source, entry, scope, number)
         except LeftOut:
             yield _left_out(entry.path)
         except Refused as error:
@@ -188,19 +195,24 @@ def _elements(each: MadeMember, scope: Scope) -> list[Any]:
 # --- records ---------------------------------------------------------------------------------
 
 
-def _headers(record: Record, decoded: Decoded) -> Headers:
-    """The headers of all that follows from a record: the foreign trace goes on."""
-    headers = (
-        [header for header in record.headers if header[0] == "traceparent"]
-        if record.headers
-        else []
-    )
-    if decoded.backfill:
-        headers.append((BACKFILL_HEADER, b"1"))
-    return headers
+def _traces(record: Record) -> Headers:
+    """The headers of a record that all which follows from it has: the foreign trace goes on."""
+    if not record.headers:
+        return []
+    return [header for header in record.headers if header[0] == "traceparent"]
 
 
-def _output(path: str, topic: str, members: dict[str, Any], headers: Headers) -> Output:
+def _stamp(headers: Headers, record: Record, now: int, backfill: bool) -> Stamp:
+    """The stamp of all that follows from a record with these headers. The time is that of the
+    record; what is backfill is marked, and has the time at which it is produced: with its own,
+    retention would take it before it is judged."""
+    if backfill:
+        return [*headers, (BACKFILL_HEADER, b"1")], 0
+    # A clock that is ahead must not keep the segments of our topics.
+    return headers, 0 if record.timestamp > now else max(0, record.timestamp)
+
+
+def _output(path: str, topic: str, members: dict[str, Any], stamp: Stamp) -> Output:
     value = _encode(members)
     if len(value) > MAX_OUTPUT_BYTES:
         raise Refused(
@@ -209,4 +221,4 @@ def _output(path: str, topic: str, members: dict[str, Any], headers: Headers) ->
             "leave names out of the context (without)",
         )
     key = members["key"] if topic == ACTIONS else members["task_id"]
-    return Output(topic, key.encode(), value, headers)
+    return Output(topic, key.encode(), value, *stamp)

@@ -9,12 +9,11 @@ from processors.intake.source_spans import TRACES
 from processors.processor import Relay, Relayed
 from schemas import serde
 from schemas.alerts import ACTIONS
-from schemas.flow import Output, Record, Refused
+from schemas.flow import Record, Refused
 from schemas.sources import TOPIC
 
 POSITIONS = "handoff.source-positions"
 SOURCE_HEADER = "handoff-source"
-_BACKFILL = (serde.BACKFILL_HEADER, b"1")
 
 
 def intake(max_record_bytes: int, backfill_after_ms: int) -> Relay:
@@ -54,12 +53,11 @@ def _relay(
         if record.value is not None and len(record.value) > most:
             why = f"the value has {len(record.value):,} bytes, the limit is {most:,}"
             raise Refused("too_large", f"the source {id_} cannot map it: {why}")
-        mapped = map_record(source, record, now)
+        mapped = map_record(source, record, now, backfill=backfill)
         if mapped.refused is not None:
             _set_aside(done, id_, record, mapped.refused)
             return
-        outputs = _stamped(mapped.records, record, now, backfill)
-        for output in outputs:
+        for output in mapped.records:
             size = serde.size(output)
             bytes_ += size
             if size > most:
@@ -71,7 +69,7 @@ def _relay(
     except Exception as error:  # noqa: BLE001 - whatever it was, the next record is mapped
         _set_aside(done, id_, record, error)
         return
-    done.outputs += outputs
+    done.outputs += mapped.records
     done.size += bytes_
     if mapped.skipped is not None:
         done.counted[id_, "left_out", mapped.skipped.code] += 1
@@ -88,18 +86,3 @@ def _set_aside(done: Relayed, source: str, record: Record, error: Exception) -> 
     done.size += serde.size(letter)
     code = error.code if isinstance(error, Refused) else "defect"
     done.counted[source, "dead_letters", code] += 1
-
-
-def _stamped(outputs: list[Output], record: Record, now: int, backfill: bool) -> list[Output]:
-    """Outputs with the time of the foreign record. What lies far back is marked instead, and has
-    the time at which it is produced: with its own, retention would take it before it is judged."""
-    # A clock that is ahead must not keep the segments of our topics.
-    at = 0 if record.timestamp > now else max(0, record.timestamp)
-    stamped = []
-    for each in outputs:
-        headers = each.headers
-        if backfill and _BACKFILL not in headers:
-            headers = [*headers, _BACKFILL]
-        own = 0 if headers and _BACKFILL in headers else at
-        stamped.append(Output(each.topic, each.key, each.value, headers, own))
-    return stamped

@@ -1,22 +1,24 @@
-"""Which parts of its records a source reads: to tell what it does not."""
+"""Which parts of its records a source reads: to decode no others, and to tell what it does not
+read."""
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
-from processors.intake.compiled import parts_of
 from processors.intake.values import read_json
 from schemas import paths, templates
 from schemas.cel.syntax import parse
-from schemas.cel.tree import ContextMember, Index, Literal, Member, Select
+from schemas.cel.tree import ContextMember, Has, Index, Literal, Member, Select
 from schemas.flow import Refused
 from schemas.paths import Step, Where, index_of
-from schemas.sources import LINKS, ROOTS, CurrentStage, Expr, Source, TextValue
+from schemas.sources import LINKS, ROOTS, CurrentStage, Expr, Source, TextValue, parts_of
 
 # Names from the root `value` on; every element of a list is `[]`.
 Place = tuple[str, ...]
 ITEM: Final = "[]"
 _MOST_PLACES: Final = 200
+_DEEPEST: Final = 16
+_object: Final[Any] = TypedDict  # made of what a source says, which no type checker can follow
 # Members that are no expressions, or that are looked at apart.
 _PLAIN: Final = frozenset(
     {"when", "accepts", "carries", "context", "retracted", "handoff", "ack", "alert", *LINKS}
@@ -26,6 +28,25 @@ _PLAIN: Final = frozenset(
 def reads(source: Source) -> frozenset[Place]:
     """The places within `value` that something reads; what lies below one is read too."""
     return frozenset(_Reads(source).all())
+
+
+def read_of(source: Source) -> tuple[Any, bool]:
+    """What is to be decoded of the records of a source: the type that msgspec decodes their values
+    to, and whether their keys are read. The type has no members that nothing reads; what lies in a
+    list is there whole, and so is what lies deep."""
+    found = _Reads(source)
+    places = {place[:_DEEPEST] for place in found.all()}
+    return _shape(places), "key" in found.followed
+
+
+def _shape(places: Collection[Place]) -> Any:
+    inner: dict[str, list[Place]] = {}
+    for place in places:
+        if not place or place[0] == ITEM:
+            return Any
+        inner.setdefault(place[0], []).append(place[1:])
+    members = {name: _shape(below) for name, below in inner.items()}
+    return _object("Read", members, total=False) | None
 
 
 def used(place: Place, read: frozenset[Place]) -> bool:
@@ -51,10 +72,10 @@ def leaves(
         except Refused:
             yield before
             return
-    if len(before) < 16 and type(value) is dict:
+    if len(before) < _DEEPEST and type(value) is dict:
         for name, inner in value.items():
             yield from leaves(inner, (*before, name), opened)
-    elif len(before) < 16 and type(value) is list:
+    elif len(before) < _DEEPEST and type(value) is list:
         for inner in value[:_MOST_PLACES]:
             yield from leaves(inner, (*before, ITEM), opened)
     elif value is not None:
@@ -78,6 +99,7 @@ class _Reads:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._roots = frozenset((*ROOTS, *source.let))
+        self.followed: set[str] = set()  # the roots of the paths
 
     def all(self) -> Iterator[Place]:
         source = self._source
@@ -112,6 +134,7 @@ class _Reads:
 
     def _at(self, top: str, rest: Iterable[Step], items: list[Place]) -> list[Place]:
         steps = tuple(map(_step, rest))
+        self.followed.add(top)
         if top == "value":
             return [steps]
         if top == "it":
@@ -155,6 +178,11 @@ def _paths_in(node: Any) -> Iterator[tuple[str, list[Step]]]:
             yield top, path
             for step in steps[len(path) :]:
                 yield from _paths_in(step)
+            return
+        case Has(operand=ContextMember() | Member() as operand, name=name):
+            steps = operand.steps if isinstance(operand, Member) else ()
+            base = operand.base if isinstance(operand, Member) else operand
+            yield from _paths_in(Member(base, (*steps, Select(name, node.at)), node.at))
             return
         case tuple():
             for inner in node:

@@ -10,7 +10,7 @@ from processors.intake.compiled import CompiledSource
 from processors.intake.decoding import decode_spans
 from processors.intake.expressions import LeftOut
 from processors.intake.making import moment, name
-from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped
+from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped, Stamp
 from processors.intake.scope import Scope
 from processors.intake.transcripts.spans import Span, encode
 from processors.intake.values import read_json
@@ -21,10 +21,11 @@ _MS: Final = 1000
 
 
 def take_spans(
-    source: CompiledSource, record: Record, mapped: MappedRecord, misses: Misses
+    source: CompiledSource, record: Record, stamp: Stamp, mapped: MappedRecord, misses: Misses
 ) -> None:
     """Fill in `mapped` by what the record shows. Raises `Refused`."""
-    quiet = source.options.quiet
+    decoder = source.source.decode
+    quiet = decoder.options.quiet
     quiet_ms = 0 if quiet is None else int(quiet.total_seconds() * _MS)
     left_out = False
 
@@ -40,13 +41,13 @@ def take_spans(
         return True
 
     try:
-        found = decode_spans(source.decoder, record, source.options, take)
+        found = decode_spans(decoder.name, record, decoder.options, take)
     except Refused as error:
         if error.code != "tombstone":
             raise
         mapped.skipped = Skipped(error.code, error.message)
         return
-    mapped.records += [Output(TRACES, each.trace.encode(), encode(each), []) for each in found]
+    mapped.records += [Output(TRACES, each.trace.encode(), encode(each), *stamp) for each in found]
     if not found:
         mapped.skipped = (
             Skipped("lookup_skipped", "a look-up of override has no such key")

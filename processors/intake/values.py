@@ -3,6 +3,7 @@
 import re
 import threading
 import unicodedata
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Final
@@ -31,22 +32,29 @@ _NO_ACCENTS: Final = str.maketrans(
 )
 
 
-class _Reader(threading.local):
-    """Decodes JSON, one a thread; `spelled`: a number had to be kept as it is spelled."""
+class _Spelling(threading.local):
+    """Whether a number of what is read had to be kept as it is spelled; one a thread."""
 
-    def __init__(self) -> None:
-        self.spelled = False
-        self.decode = msgspec.json.Decoder(float_hook=self._float).decode
+    kept = False
 
-    def _float(self, text: str) -> float | Decimal:
-        value = float(text)
-        if repr(value) == text:
-            return value
-        self.spelled = True
-        try:
-            return Decimal(text)
-        except InvalidOperation:
-            return value
+
+_SPELLING: Final = _Spelling()
+
+
+def _number(text: str) -> float | Decimal:
+    value = float(text)
+    if repr(value) == text:
+        return value
+    _SPELLING.kept = True
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return value
+
+
+# Bytes as plain data, and whether there is no Decimal in it; the text names them in messages.
+ReadJson = Callable[[bytes, str], tuple[Any, bool]]
+_decode: Final = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
@@ -55,10 +63,9 @@ def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
     Raises `Refused` for what is no JSON or nests deeper than 100; `what` names it in the message.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    reader = _READER
-    reader.spelled = False
+    _SPELLING.kept = False
     try:
-        value = reader.decode(raw)
+        value = _decode(raw)
     except RecursionError:
         raise Refused("not_json", f"{what} nests too deep to be read") from None
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
@@ -66,7 +73,26 @@ def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
         raise Refused("not_json", f"{what} is no JSON that can be read: {reason}") from None
     if _opens(raw, MAX_VALUE_DEPTH + 1) > MAX_VALUE_DEPTH:
         _check_depth(value, what)
-    return value, not reader.spelled
+    return value, not _SPELLING.kept
+
+
+def reader_of(shape: Any) -> ReadJson:
+    """A `read_json` that leaves out the members which `shape`, a type of msgspec, does not have.
+    What has another shape is read whole. Nobody looks into what is left out: it may nest too deep,
+    or not be UTF-8."""
+    decode = msgspec.json.Decoder(shape, float_hook=_number).decode
+
+    def read(data: bytes, what: str) -> tuple[Any, bool]:
+        _SPELLING.kept = False
+        try:
+            value = decode(data)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return read_json(data, what)
+        if _opens(data, MAX_VALUE_DEPTH + 1) > MAX_VALUE_DEPTH:
+            _check_depth(value, what)
+        return value, not _SPELLING.kept
+
+    return read
 
 
 def _opens(raw: bytes, most: int) -> int:
@@ -78,9 +104,6 @@ def _opens(raw: bytes, most: int) -> int:
 def has_long_number(data: bytes) -> bool:
     """Whether JSON may hold an integer beyond 64 bits: it has so many digits in a row."""
     return b"0" * 19 in data.translate(_DIGITS)
-
-
-_READER: Final = _Reader()
 
 
 def _check_depth(value: Any, what: str) -> None:

@@ -1,10 +1,11 @@
 """The decoder `json`: the value of a record is JSON. The bytes of other formats are named."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from processors.intake.mapped import Decoded, Skipped
-from processors.intake.values import read_json
+from processors.intake.values import ReadJson, read_json
 from schemas.flow import Record, Refused
 
 TOMBSTONE: Final = Skipped("tombstone", "the record has no value")
@@ -18,22 +19,33 @@ _LOOKED_AT: Final = 4096
 
 def decode(record: Record, options: Any) -> Decoded | Skipped:
     """A record whose value is JSON; without a value it is a tombstone. Raises `Refused`."""
-    if record.value is None:
-        return TOMBSTONE
-    value, exact = read_value(record.value)
-    key, key_exact = read_key(record.key)
-    return Decoded(value, key, exact=exact and key_exact)
+    return _decode_all(record)
 
 
-def read_value(data: bytes) -> tuple[Any, bool]:
+def decoder(read: ReadJson, *, key: bool) -> Callable[[Record], Decoded | Skipped]:
+    """A `decode` that reads the value by `read`, and the key or not."""
+
+    def decode(record: Record) -> Decoded | Skipped:
+        if record.value is None:
+            return TOMBSTONE
+        value, exact = read_value(record.value, read)
+        if not key:
+            return Decoded(value, None, exact=exact)
+        found, key_exact = read_key(record.key)
+        return Decoded(value, found, exact=exact and key_exact)
+
+    return decode
+
+
+def read_value(data: bytes, read: ReadJson = read_json) -> tuple[Any, bool]:
     """The JSON of a value, and whether there is no Decimal in it.
 
     Raises `Refused`; it says which other format the bytes may be.
     """
     if data.startswith(_OBJECT_OR_LIST):
-        return read_json(data, "the value")
+        return read(data, "the value")
     check_format(data)
-    return read_json(data.removeprefix(b"\xef\xbb\xbf"), "the value")
+    return read(data.removeprefix(b"\xef\xbb\xbf"), "the value")
 
 
 def check_format(data: bytes) -> None:
@@ -97,3 +109,6 @@ def _is_text(data: bytes) -> bool:
     except UnicodeDecodeError as error:
         return len(data) > _LOOKED_AT and error.start > _LOOKED_AT - 4  # cut within a character
     return not any(char < " " and not char.isspace() for char in text)
+
+
+_decode_all: Final = decoder(read_json, key=True)
