@@ -135,47 +135,45 @@ class Site:
     ) -> None:
         """Put tool outputs onto their topic, or records onto another, and wait until all are
         there."""
-        producer = Producer(
-            {
-                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
-                "partitioner": "murmur2_random",
-                "linger.ms": 20,
-                "batch.size": 1 << 20,
-                "compression.type": "lz4",
-                "enable.idempotence": True,
-                "queue.buffering.max.messages": 1_000_000,
-            }
-        )
+        properties = {
+            "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+            "partitioner": "murmur2_random",
+            "linger.ms": 20,
+            "batch.size": 1 << 20,
+            "compression.type": "lz4",
+            "enable.idempotence": True,
+            "queue.buffering.max.messages": 1_000_000,
+        }
         topic = self.topic(topic)
-        for key, value in records:
-            while True:
-                try:
-                    producer.produce(topic, value, key)
-                    break
-                except BufferError:
-                    producer.poll(0.05)
-        if producer.flush(60):
-            raise BenchError("the broker did not take the benchmark's records within a minute")
+        with Producer(properties) as producer:
+            for key, value in records:
+                while True:
+                    try:
+                        producer.produce(topic, value, key)
+                        break
+                    except BufferError:
+                        producer.poll(0.05)
+            if producer.flush(60):
+                raise BenchError("the broker did not take the benchmark's records within a minute")
 
     def send(self, records: Iterable[tuple[bytes, bytes]], rate: float) -> None:
         """Put tool outputs onto their topic, `rate` a second; each is asked for when it is due."""
-        producer = Producer(
-            {
-                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
-                "partitioner": "murmur2_random",
-                "linger.ms": 1,
-            }
-        )
+        properties = {
+            "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+            "partitioner": "murmur2_random",
+            "linger.ms": 1,
+        }
         topic = self.topic("handoff.tool-outputs")
-        due = time.monotonic()
-        for key, value in records:
-            producer.produce(topic, value, key)
-            due += 1 / rate
-            if (left := due - time.monotonic()) > 0:
-                producer.poll(0)
-                time.sleep(max(left, _TICK_SECONDS))
-        if producer.flush(30):
-            raise BenchError("the broker did not take the tool outputs within half a minute")
+        with Producer(properties) as producer:
+            due = time.monotonic()
+            for key, value in records:
+                producer.produce(topic, value, key)
+                due += 1 / rate
+                if (left := due - time.monotonic()) > 0:
+                    producer.poll(0)
+                    time.sleep(max(left, _TICK_SECONDS))
+            if producer.flush(30):
+                raise BenchError("the broker did not take the tool outputs within half a minute")
 
     def receiver(self, topic: str) -> Consumer:
         """A reader of what is published on a canonical topic, from its beginning, at once."""
