@@ -4,16 +4,21 @@ import json
 import signal
 import threading
 import time
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from processors.runtime import lane_supervisor
+from processors.runtime import base_lane, lane_supervisor
+from processors.runtime.batch import Batch
+from processors.runtime.global_tables import GlobalTables
 from processors.runtime.settings import Settings
+from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Fatal
 from tests import foreign_headers
-from tests.lanes import Bench, headers, number, text
+from tests.lanes import Bench, headers, new_lane, number, text
 from tests.toy import toy
 
 
@@ -220,3 +225,47 @@ def test_a_lane_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> No
         made._run(lane)  # type: ignore[arg-type]
     assert lane.abandoned
     released.set()
+
+
+def test_with_a_backlog_a_transaction_lasts_longer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is judged during a commit, so with fewer of them a backlog is caught up sooner."""
+    bench.create()
+    for n in range(400):
+        bench.send(f"k{n % 20}")
+    bench.flush()
+    settings = Settings(
+        kafka_bootstrap_servers=bench.servers,
+        topic_prefix=bench.prefix,
+        application_id=bench.prefix + "app",
+    )
+    passed = 0.0
+    monkeypatch.setattr(base_lane, "BATCH_RECORDS", 10)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed, sleep=time.sleep)
+    monkeypatch.setattr(base_lane, "time", clock)
+    status = LaneStatus("toy")
+    batches: Counter[int] = Counter()  # by transaction
+
+    def judge(batch: Batch) -> None:
+        """Each batch takes as long as a transaction lasts without a backlog."""
+        nonlocal passed
+        passed += settings.commit_interval_ms / 1000
+        batches[status.committed] += 1
+        batch.run()
+
+    processor = toy(bench.prefix)
+    tables = GlobalTables(settings, processor)
+    tables.start(lambda: False)
+    lane = new_lane(settings, processor, instance="one", tables=tables, status=status, judge=judge)
+    thread = threading.Thread(target=lane.run, daemon=True)
+    thread.start()
+    try:
+        bench.check_outputs()
+    finally:
+        lane.stop()
+        thread.join(20)
+        tables.stop()
+    assert not thread.is_alive()
+    # A transaction begins when its first batch has been judged.
+    assert max(batches.values()) == 1 + base_lane.BACKLOG_INTERVALS

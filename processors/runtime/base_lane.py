@@ -46,6 +46,8 @@ BATCH_SECONDS = 1.0
 # Between a commit and the first record of the next transaction. If it begins sooner, the
 # coordinator still writes the markers of the last one, and the client retries with a back-off.
 GAP_SECONDS = 0.005
+# How many times as long a transaction stays open while more records wait than one batch takes.
+BACKLOG_INTERVALS = 3
 IDLE_SECONDS = 0.1
 QUIET_SECONDS = 10.0  # without a commit, until offsets alone are committed
 AGENT_SECONDS, BEAT_SECONDS = 30.0, 5.0
@@ -96,6 +98,7 @@ class BaseLane(ABC):
         self._backoff = backoff
         self._failed_at = time.monotonic()
         self._batch_limit = BATCH_RECORDS  # records of the next batch, at most
+        self._backlog = False  # the last poll gave a whole batch
         self._outcome_unknown = False
         self._wait = IDLE_SECONDS  # seconds to wait for records while no transaction is open
         self._calls_need = [
@@ -232,9 +235,18 @@ class BaseLane(ABC):
     def _poll(self) -> list[Record]:
         most = min(self._isolator.max_records, self._batch_limit)
         if self._transactions.open:
-            return self._poller.poll_now(most)
-        gap = self._committed_at + GAP_SECONDS - time.monotonic()
-        return self._poller.poll(most, gap, self._wait)
+            records = self._poller.poll_now(most)
+        else:
+            gap = self._committed_at + GAP_SECONDS - time.monotonic()
+            records = self._poller.poll(most, gap, self._wait)
+        self._backlog = len(records) == most
+        return records
+
+    def _is_due(self) -> bool:
+        """Whether the open transaction is old enough to be committed. With a backlog it gets older:
+        nothing is judged during a commit, so fewer of them catch up sooner."""
+        interval = BACKLOG_INTERVALS * self._interval if self._backlog else self._interval
+        return time.monotonic() - self._began_at >= interval
 
     def _in_batches(self, records: list[Record], judged: int) -> None:
         """So many of the polled records were judged: the consumer reads the others again."""

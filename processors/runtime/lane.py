@@ -166,7 +166,7 @@ class Lane(BaseLane):
                 or self._isolator.isolating
                 or self._driver.full
                 or len(self._driver.woken) >= TRANSACTION_WAKES
-                or time.monotonic() - self._began_at >= self._interval
+                or self._is_due()
             ):
                 self._commit()  # 4, 5
             self._commit_when_quiet()

@@ -155,7 +155,7 @@ class RelayLane(BaseLane):
                 not records
                 or self._isolator.isolating
                 or self._writer.size >= FULL_BYTES
-                or time.monotonic() - self._began_at >= self._interval
+                or self._is_due()
             ):
                 self._commit()  # 4
             self._commit_when_quiet()
