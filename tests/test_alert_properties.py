@@ -13,7 +13,7 @@ from processors.alerts.quiet import quiet_until
 from schemas.alerts import AlertAction, AlertSilence
 from schemas.matching import matches
 from schemas.routes import QuietHours
-from tests.alerts_core import START, AlertPlayer, firings
+from tests.alerts_core import START, AlertPlayer
 
 ROUTES: dict[str, Any] = {
     "kind": "AlertRoutes",
@@ -130,7 +130,7 @@ def run(steps: list[Any], *, forget: bool) -> AlertPlayer:
 @given(st.lists(STEP, max_size=25))
 def test_each_firing_is_followed_by_exactly_one_resolve_at_each_sink(steps: list[Any]) -> None:
     player = run(steps, forget=False)
-    for place, actions in firings(player):
+    for place, actions in player.heard.items():
         assert actions[0] == "trigger", place
         assert actions.count("resolve") == 1, (place, actions)
         assert actions[-1] == "resolve", (place, actions)
