@@ -187,8 +187,8 @@ class AlertSilence(Struct, frozen=True, gc=False):
     """What is not told for a time (topic `handoff.silences`, key `id`).
 
     `match` names members of a cause (workflow, contract, kind, severity, receiver, owner) and what
-    they must be: one of several texts, in which `*` stands for anything. It begins and ends at
-    `starts_at` and `ends_at`; a record without a value ends it at once.
+    they must be: one of several texts, in which `*` stands for anything and `\\*` for a star. It
+    begins and ends at `starts_at` and `ends_at`; a record without a value ends it at once.
     """
 
     id: Name

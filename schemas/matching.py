@@ -1,4 +1,10 @@
-"""Texts against patterns in which `*` stands for anything: of alert routes and of silences."""
+"""Texts against the patterns of alert routes and of silences: `*` stands for anything, `\\*` for a
+star."""
+
+import re
+from typing import Final
+
+_STAR: Final = re.compile(r"(?<!\\)\*")
 
 
 def matches(pattern: str, text: str | None) -> bool:
@@ -9,9 +15,9 @@ def matches(pattern: str, text: str | None) -> bool:
     """
     if text is None:
         return pattern == "*"
-    first, *others = pattern.split("*")
+    first, *others = map(unescaped, _STAR.split(pattern))
     if not others:
-        return pattern == text
+        return first == text
     *middle, last = others
     if not text.startswith(first) or len(text) < len(first) + len(last):
         return False
@@ -22,3 +28,13 @@ def matches(pattern: str, text: str | None) -> bool:
             return False
         at += len(part)
     return at <= end and text.endswith(last)
+
+
+def exactly(text: str) -> str:
+    """The pattern that this text alone fits."""
+    return text.replace("*", r"\*")
+
+
+def unescaped(pattern: str) -> str:
+    """A pattern, or a part of one, as a text: with each star as it is."""
+    return pattern.replace(r"\*", "*")

@@ -4,7 +4,7 @@ Between any two events everything that is remembered may be written down and rea
 crash: `forget=True`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -107,7 +107,8 @@ class AlertPlayer:
         self.refuse: set[str] = set()
         self.waiting: list[Send] = []
         self.sent: list[Send] = []
-        self.kinds: list[str] = []  # of the sinks that these went to
+        # The actions of each alert at each sink: by sink, its kind (another is another sink), key.
+        self.heard: dict[tuple[str, str, str], list[str]] = {}
         self.notes: list[Note] = []
         self.opened: dict[str, Pattern] = {}
         self.firing: set[tuple[str, str]] = set()  # what fires at a sink: its name, a key
@@ -120,8 +121,9 @@ class AlertPlayer:
         self._write()
         self.notes += decision.notes
         self.sent += decision.sends
-        self.kinds += [self.routing.kinds[send.sink] for send in decision.sends]
         for send in decision.sends:
+            place = send.sink, self.routing.kinds[send.sink], send.notification.key
+            self.heard.setdefault(place, []).append(send.notification.action)
             if send.sink in self.hang:
                 self.waiting.append(send)
             else:
@@ -351,18 +353,8 @@ def shown(send: Send, now: datetime) -> dict[str, Any]:
 def check_order(player: AlertPlayer) -> None:
     """Each sink hears of an alert in order: it begins, and ends once. Where the routes lead back to
     a sink that was told the end, it begins anew."""
-    for place, actions in firings(player):
+    for place, actions in player.heard.items():
         begins = True
         for action in actions:
             assert (action == "trigger") if begins else True, (place, actions)
             begins = action == "resolve"
-
-
-def firings(player: AlertPlayer) -> Iterator[tuple[tuple[str, str, str], list[str]]]:
-    """The actions of each alert at each sink, in order. A sink that is of another kind now is
-    another one."""
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for send, kind in zip(player.sent, player.kinds, strict=True):
-        place = send.sink, kind, send.notification.key
-        found.setdefault(place, []).append(send.notification.action)
-    yield from found.items()

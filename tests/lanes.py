@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from processors.processor import AnyProcessor, Processor
+from processors.runtime import clients
 from processors.runtime.base_lane import BATCH_RECORDS
 from processors.runtime.batch import Batch
 from processors.runtime.global_tables import GlobalTables
@@ -66,6 +67,8 @@ class Bench:
         for instance in self.instances:
             instance.end()
             print(f"--- the last that it has logged\n{instance.log[-8_000:]}")  # shown if it failed
+        clients.close(self.producer.close, "the producer of a test")
+        clients.close_admin(self.admin)
 
     def create(self, **configs: dict[str, str]) -> None:
         """All topics; `configs` gives single ones (in0, out, log) settings."""

@@ -11,9 +11,9 @@ from processors.alerts.events import PersonSaid, SilencePut, VersionInForce
 from processors.alerts.inhibition import Inhibition, Inhibitors
 from processors.alerts.quiet import quiet_until
 from schemas.alerts import AlertAction, AlertSilence
-from schemas.matching import matches
+from schemas.matching import exactly, matches
 from schemas.routes import QuietHours
-from tests.alerts_core import START, AlertPlayer, firings
+from tests.alerts_core import START, AlertPlayer
 
 ROUTES: dict[str, Any] = {
     "kind": "AlertRoutes",
@@ -130,7 +130,7 @@ def run(steps: list[Any], *, forget: bool) -> AlertPlayer:
 @given(st.lists(STEP, max_size=25))
 def test_each_firing_is_followed_by_exactly_one_resolve_at_each_sink(steps: list[Any]) -> None:
     player = run(steps, forget=False)
-    for place, actions in firings(player):
+    for place, actions in player.heard.items():
         assert actions[0] == "trigger", place
         assert actions.count("resolve") == 1, (place, actions)
         assert actions[-1] == "resolve", (place, actions)
@@ -199,6 +199,12 @@ def test_a_star_stands_for_anything(pattern: str, text: str) -> None:
         return bool(t) and p[0] == t[0] and fits(p[1:], t[1:])
 
     assert matches(pattern, text) == fits(pattern, text)
+
+
+@given(st.text("ab*\\", max_size=6), st.text("ab*\\", max_size=6))
+def test_what_is_to_be_matched_exactly_fits_nothing_else(text: str, other: str) -> None:
+    assert matches(exactly(text), text)
+    assert matches(exactly(text), other) == (text == other)
 
 
 @given(st.integers(0, 8 * 24 * 60), st.sampled_from(["UTC", "Europe/Copenhagen", "Asia/Kolkata"]))

@@ -418,7 +418,7 @@ def test_each_open_alert_is_at_the_sinks_that_the_routes_name(
     life = Life()
     for step in steps:
         life.step(step)
-    # An owner who changed under the same routes is not looked at until they are read again.
+    # An owner who changed while somebody looks after it is not looked at until they are read again.
     life.step(("routes", last))
     life.rest()
     player = life.player

@@ -146,9 +146,14 @@ def test_a_test_of_a_route_that_is_left_out_says_so() -> None:
     unset = CliRunner(env={"HANDOFF_ALERT_SLACK_TOKEN": "", "HANDOFF_ALERT_SLACK_CHANNEL": ""})
     result = unset.invoke(main, ["alerts", "test", "all-to-slack"])
     assert result.exit_code == 2
-    assert "the sink slack is left out: HANDOFF_ALERT_SLACK_" in result.stderr
-    assert (
-        "the route 'all-to-slack' leads to the sink slack, which is left out: set its variables"
-    ) in result.stderr
-    wrong = unset.invoke(main, ["alerts", "test", "all-to-slak"]).stderr
-    assert "there is no route 'all-to-slak'; known here: errors-to-pagerduty, " in wrong
+    assert result.output == (
+        "handoff: the route 'all-to-slack' is not in use, as the sink slack is left out: "
+        "HANDOFF_ALERT_SLACK_TOKEN is not set; set it\n"
+    )
+    wrong = unset.invoke(main, ["alerts", "test", "all-to-slak"])
+    assert wrong.exit_code == 2
+    assert wrong.output == (
+        "handoff: there is no route 'all-to-slak' in the shipped routes (HANDOFF_ALERT_ROUTES is "
+        "not set); known there: errors-to-pagerduty, all-to-alertmanager, all-to-slack, "
+        "all-to-webhook\n"
+    )

@@ -89,6 +89,7 @@ def test_no_secret_is_told_where_each_sink_fails(
                 told.append(_page(f"http://127.0.0.1:{pages.server_port}/{page}"))
         finally:
             assert service.stop(30)
+            bench.close()
             pages.shutdown()
             pages.server_close()
             thread.join(10)

@@ -147,6 +147,7 @@ class AlertBench:
     def close(self) -> None:
         for service in self._services:
             assert service.stop(30)
+        self.producer.close()
 
 
 def hurried() -> Callable[[], datetime]:

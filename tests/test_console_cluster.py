@@ -498,8 +498,8 @@ def test_a_missing_changelog_that_held_state_is_no_topic_like_another(
 ) -> None:
     group, changelog = f"{prefix.rstrip('.')}-integrity", f"{prefix}integrity-state"
     sentence = f"{changelog} held the state of what {group} has judged, and that is gone"
-    admin = Admin({"bootstrap.servers": embedded})
-    admin.delete_topics([changelog])[changelog].result(20)
+    with Admin({"bootstrap.servers": embedded}) as admin:
+        admin.delete_topics([changelog])[changelog].result(20)
     assert sentence not in handoff("topics", "plan").stderr
     judged_up_to(prefix, embedded, 9)
     assert sentence in handoff("doctor", "--output", "json").stdout

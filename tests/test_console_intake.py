@@ -511,14 +511,14 @@ def test_the_last_records_of_a_topic(
 ) -> None:
     monkeypatch.setenv("HANDOFF_KAFKA_BOOTSTRAP_SERVERS", embedded)
     topic = f"desk-{uuid.uuid4().hex[:8]}"
-    admin = Admin({"bootstrap.servers": embedded})
-    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
-    producer = Producer({"bootstrap.servers": embedded})
+    with Admin({"bootstrap.servers": embedded}) as admin:
+        admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
     now = int(time.time() * 1000)  # records of long ago are past the topic's retention
-    for number in range(6):
-        value = json.dumps(event(number))
-        producer.produce(topic, value, f"k{number}", number % 2, timestamp=now + number)
-    assert producer.flush(10) == 0
+    with Producer({"bootstrap.servers": embedded}) as producer:
+        for number in range(6):
+            value = json.dumps(event(number))
+            producer.produce(topic, value, f"k{number}", number % 2, timestamp=now + number)
+        assert producer.flush(10) == 0
     result = run("test", desk, "--from-topic", topic, "--limit", "3")
     assert result.exit_code == 0, result.output
     told = [line.split()[1:3] for line in result.output.splitlines()[:3]]

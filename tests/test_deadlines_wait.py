@@ -130,6 +130,7 @@ def test_nobody_is_blamed_before_the_source_was_read_past_the_deadline(
     finally:
         supervisor.stop()
         assert supervisor.join(30)
+        producer.close()
     assert not given_up
 
 
@@ -174,8 +175,8 @@ def test_intake_that_is_away_beside_open_deadlines_blames_nobody(
 ) -> None:
     """The whole way: what happened in the tracker while intake was away counts when it is back."""
     topic = f"{prefix}tracker.events"
-    admin = Admin({"bootstrap.servers": embedded})
-    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
+    with Admin({"bootstrap.servers": embedded}) as admin:
+        admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(20)
     contracts, _, _ = DOCUMENTS.rpartition("---\n")
     (tmp_path / "all.yaml").write_text(
         contracts.replace("PT1S", "PT3S") + "---\n" + TRACKER.replace("TOPIC", topic)
@@ -191,7 +192,7 @@ def test_intake_that_is_away_beside_open_deadlines_blames_nobody(
         assert producer.flush(10) == 0
 
     intake_ = intake(1 << 20, 86_400_000)
-    with running(INTEGRITY):
+    with producer, running(INTEGRITY):
         with running(intake_):
             happens("T-1", "handed")
             happens("T-2", "handed")

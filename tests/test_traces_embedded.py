@@ -28,8 +28,8 @@ def test_a_conversation_becomes_tool_outputs_once_it_is_quiet(
     handoff: HandoffCommand, embedded: str, prefix: str, tmp_path: Path
 ) -> None:
     topic = f"{prefix}chats"
-    admin = Admin({"bootstrap.servers": embedded})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
+    with Admin({"bootstrap.servers": embedded}) as admin:
+        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
     (tmp_path / "source.yaml").write_text(SOURCE.replace("TOPIC", topic))
     done = handoff("sources", "apply", str(tmp_path / "source.yaml"))
     assert done.exit_code == 0, done.output
@@ -49,10 +49,10 @@ def test_a_conversation_becomes_tool_outputs_once_it_is_quiet(
         "request": {"messages": messages},
         "response": {"choices": [{"message": answer}]},
     }
-    producer = Producer({"bootstrap.servers": embedded})
-    producer.produce(topic, json.dumps(record).encode(), b"k")
-    producer.produce(topic, b"no chat", b"k")
-    assert producer.flush(10) == 0
+    with Producer({"bootstrap.servers": embedded}) as producer:
+        producer.produce(topic, json.dumps(record).encode(), b"k")
+        producer.produce(topic, b"no chat", b"k")
+        assert producer.flush(10) == 0
     limits = TraceLimits(quiet_ms=300)
     with (
         running(intake(1 << 20, 86_400_000)),

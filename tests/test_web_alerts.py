@@ -11,11 +11,15 @@ from urllib.parse import unquote
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 from ruamel.yaml import YAML
 
+from processors.alerts.routing import fits
+from schemas import serde
 from schemas.alerts import AlertAction, AlertSilence
 from schemas.flow import Record
+from tests.alerts_core import pattern
 from tests.read_model import story
 from tests.web_client import Browser, Page, WebSite
 from web.auth import tokens
@@ -26,7 +30,7 @@ URL = "https://handoffs.example.com"
 NOW = int(datetime.now(UTC).timestamp() * 1000)
 ROLES = [
     {"who": ["rita"], "role": "reader"},
-    {"who": ["olga"], "role": "operator", "workflows": ["sales"]},
+    {"who": ["olga"], "role": "operator", "workflows": ["sales", "s[*]s"]},
     {"who": ["tess"], "role": "operator", "teams": ["farmers"]},
     {"who": ["otto"], "role": "operator", "workflows": ["other"]},
 ]
@@ -102,6 +106,24 @@ def test_a_silence_names_the_cause_and_ends(site: WebSite) -> None:
     assert site.topics.said[-1] == ("handoff.silences", key, None)
 
 
+def test_a_star_in_a_name_is_silenced_as_it_is_spelled(site: WebSite) -> None:
+    found = pattern("contract/l*d/rejected", datetime.now(UTC), workflow="sales")
+    site.add(
+        Record("handoff.patterns", 0, 99, b"contract/l*d/rejected", serde.encode(found), NOW, [])
+    )
+    olga = person(site, "olga")
+    page = olga.get("/cause/contract%2Fl*d%2Frejected")
+    assert "contract l*d" in page.text
+    olga.send(page.form("/alert", "silence"), {"reason": "x", "span": "4"})
+    ((topic, key, value),) = site.topics.said
+    made = msgspec.json.decode(value or b"", type=AlertSilence)
+    assert fits(made.match, found)
+    assert not fits(made.match, replace(found, contract="lead"))
+    site.add(Record(topic, 0, 0, key.encode(), value, NOW, []))
+    olga.send(olga.get("/cause/contract%2Fl*d%2Frejected").form("/alert", "end"))
+    assert site.topics.said[-1] == (topic, key, None)
+
+
 @pytest.mark.parametrize(
     ("wish", "values", "status"),
     [
@@ -173,6 +195,7 @@ def test_only_an_operator_of_all_that_it_is_about_may(site: WebSite) -> None:
         ({"workflow": ["sales"]}, 200),
         ({"workflow": ["sales", "other"]}, 403),
         ({"workflow": ["s*"]}, 403),
+        ({"workflow": ["sales", r"s\*s"]}, 200),
         ({"severity": ["*"]}, 403),  # of every workflow
     ],
 )

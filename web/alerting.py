@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from schemas.alerts import ACTIONS, SILENCES, AlertAction, AlertSilence
+from schemas.matching import exactly
 from web.mending import MOST_REASON, NotAsked
 from web.model.queries.causes import PatternRow
 
@@ -48,7 +49,7 @@ def of_silence(form: Mapping[str, str], pattern: PatternRow, by: str, now: datet
     if span not in SPANS:
         raise NotAsked("it does not say for how long")
     id_ = f"s-{uuid.uuid4().hex[:12]}"
-    match = {name: [text] for name, text in silenced(pattern).items()}
+    match = {name: [exactly(text)] for name, text in silenced(pattern).items()}
     ends = now + timedelta(hours=int(span))
     return Said(SILENCES, id_, _encode(AlertSilence(id_, match, now, ends, by, _reason(form))))
 

@@ -54,15 +54,22 @@ _encode = msgspec.json.Encoder().encode
 def routes_of(path: Path | str) -> AlertRoutes:
     """The routes of a file, without the sinks that are left out, each of which is said. Raises
     `BadInputError`."""
-    try:
-        routes, _ = load_routes(path)
-    except DocumentErrors as error:
-        raise BadInputError(str(error)) from None
-    variables = frozenset(name for name, value in os.environ.items() if value.strip())
-    kept, left_out = in_use(routes, variables)
+    kept, left_out = in_use(_loaded(path), _variables())
     for sentence_ in left_out:
         output.say(sentence_, err=True)
     return kept
+
+
+def _loaded(path: Path | str) -> AlertRoutes:
+    try:
+        return load_routes(path)[0]
+    except DocumentErrors as error:
+        raise BadInputError(str(error)) from None
+
+
+def _variables() -> frozenset[str]:
+    """The names of the environment's variables that are set."""
+    return frozenset(name for name, value in os.environ.items() if value.strip())
 
 
 def service_of(
@@ -157,25 +164,19 @@ def lint(file: str, paths: tuple[str, ...]) -> None:
 @click.argument("route", metavar="ROUTE")
 def test(route: str) -> None:
     """Send one alert by a route, and its end, and say what came back."""
-    settings = load_settings()
-    path = settings.alert_routes or DEFAULT_ROUTES
-    routes = routes_of(path)
+    given = load_settings().alert_routes
+    routes = _loaded(given or DEFAULT_ROUTES)
     found = next((each for each in routes.routes if each.name == route), None)
     if found is None:
-        raise BadInputError(_no_route(route, path))
-    only = routes.model_copy(update={"sinks": {found.sink: routes.sinks[found.sink]}})
-    if not asyncio.run(_tested(found.sink, only)):
+        where = given or "the shipped routes (HANDOFF_ALERT_ROUTES is not set)"
+        names = ", ".join(each.name for each in routes.routes) or "none"
+        raise BadInputError(f"there is no route {route!r} in {where}; known there: {names}")
+    only = {"sinks": {found.sink: routes.sinks[found.sink]}, "heartbeat": None}
+    kept, left_out = in_use(routes.model_copy(update=only), _variables())
+    if left_out:
+        raise BadInputError(f"the route {route!r} is not in use, as {left_out[0]}; set it")
+    if not asyncio.run(_tested(found.sink, kept)):
         sys.exit(FOUND_PROBLEMS)
-
-
-def _no_route(name: str, path: str | Path) -> str:
-    """Why no route of this name is in use."""
-    routes, _ = load_routes(path)
-    sinks = {each.name: each.sink for each in routes.routes}
-    if name in sinks:
-        sink = sinks[name]
-        return f"the route {name!r} leads to the sink {sink}, which is left out: set its variables"
-    return f"there is no route {name!r}; known here: {', '.join(sinks) or 'none'}"
 
 
 async def _tested(name: str, routes: AlertRoutes) -> bool:

@@ -41,8 +41,8 @@ def silence(
 ) -> None:
     """Tell nobody of what matches, for a time: workflow=inbound-lead kind=not_accepted.
 
-    NAME is workflow, contract, kind, severity, receiver or owner; `*` in TEXT stands for anything,
-    and a NAME may be given again. What still fires at the end is told.
+    NAME is workflow, contract, kind, severity, receiver or owner; `*` in TEXT stands for anything
+    (`\\*` for a star), and a NAME may be given again. What still fires at the end is told.
     """
     cluster = connect()
     if ended is not None:

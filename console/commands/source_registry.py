@@ -243,20 +243,21 @@ def replay(source: str, begin: str) -> None:
     registered = _known(cluster, source)
     if registered.status != "active":
         raise DeclinedError(f"{source} is {registered.status}, so nothing of it is read")
-    if not _places(cluster, registered.topic):
+    places = _places(cluster, registered.topic)
+    if not places:
         names = ", ".join(registered.topic)
         raise DeclinedError(
             f"there is nothing to read again for {source}: no topic of that name exists ({names}); "
             "check the names with: handoff sources list"
         )
-    _begun(cluster, registered, 0)  # whether that can be seen
+    _begun(cluster, source, places, 0)  # whether that can be seen
     asked = datetime.now(UTC)
     request = ReplayRequest(source=source, begin=moment, asked_at=asked)
     write_all(cluster, TOPIC, [(replay_key(source), serde.encode(request))])
     output.say(f"asked       {source} from {moment:%Y-%m-%dT%H:%M:%SZ} on")
     limit = time.monotonic() + _OBEY_SECONDS
     while time.monotonic() < limit:
-        again = _begun(cluster, registered, serde.epoch_ms(asked))
+        again = _begun(cluster, source, places, serde.epoch_ms(asked))
         if again is not None:
             left = f"{output.number(again, 'record')} left to read again"
             output.say(f"begun       {left if again else 'and caught up again already'}")
@@ -280,9 +281,8 @@ def _time(text: str) -> datetime:
         raise BadInputError(f"--from {text!r} lies outside of the years 1 to 9999") from None
 
 
-def _begun(cluster: Cluster, source: Source, asked_at: int) -> int | None:
+def _begun(cluster: Cluster, source: str, places: list[Place], asked_at: int) -> int | None:
     """How many records are to be read again, once every partition has begun; else None."""
-    places = _places(cluster, source.topic)
     group = clients.group_id(cluster.settings, GROUP)
     try:
         found = offsets(cluster.settings, group, places, ANSWER_SECONDS)
@@ -291,11 +291,11 @@ def _begun(cluster: Cluster, source: Source, asked_at: int) -> int | None:
     again = 0
     for each in found:
         mark = read_mark(each.metadata)
-        if mark is None or mark.obeyed.get(source.id, 0) < asked_at:
+        if mark is None or mark.obeyed.get(source, 0) < asked_at:
             return None
         if mark.live:
             again += mark.live - min(mark.again.values(), default=mark.live)
-    return again if found else None
+    return again
 
 
 @click.command("remove")

@@ -55,7 +55,7 @@ def decide(
     notes: list[Note] = []
     match event:
         case CauseTold(cause):
-            _told(book, cause, now, limits, notes)
+            _told(book, cause, routing, now, limits, notes)
         case CauseOver(fingerprint, reason):
             known = book.causes.get(fingerprint)
             closed = reason in (Reason.CLOSED, *CLOSINGS.values())
@@ -115,7 +115,14 @@ def firing(
     return tuple(send.notification for send in telling.sends)
 
 
-def _told(book: Book, cause: Cause, now: datetime, limits: AlertLimits, notes: list[Note]) -> None:
+def _told(
+    book: Book,
+    cause: Cause,
+    routing: Routing,
+    now: datetime,
+    limits: AlertLimits,
+    notes: list[Note],
+) -> None:
     before = book.causes.get(cause.fingerprint)
     if before is not None and before.id != cause.id:  # its end was not read: the topic is compacted
         _over(book, before, now, notes)
@@ -135,6 +142,11 @@ def _told(book: Book, cause: Cause, now: datetime, limits: AlertLimits, notes: l
         notes.append(Note(now, after.fingerprint, alert.key, Reason.MOVED))
         book.put_cause(replace(after, alert=None, reason=Reason.SEVERITY_ROSE.value))
         left(book, alert, now, Reason.MOVED)
+        return
+    if _is_for_others(alert, before, after, routing):
+        notes.append(Note(now, after.fingerprint, alert.key, Reason.FOR_OTHERS))
+        book.put_cause(replace(after, alert=None, reason=Reason.NEW.value))
+        left(book, alert, now, Reason.FOR_OTHERS)
         return
     book.put_cause(after)
     alert = replace(alert, content=alert.content + 1)
@@ -158,6 +170,17 @@ def _calls_again(alert: Alert, cause: Cause) -> bool:
         not is_told(alert)
         or alert.state in ("acknowledged", "silenced")
         or rank(cause.severity) > rank(alert.severity)
+    )
+
+
+def _is_for_others(alert: Alert, before: Cause, after: Cause, routing: Routing) -> bool:
+    """Whether others are called by now for a cause that was told: it has another owner or receiver.
+    What a person keeps quiet stays so."""
+    return (
+        is_told(alert)
+        and alert.kind != "digest"
+        and alert.state == "firing"
+        and routing.called(before) != routing.called(after)
     )
 
 

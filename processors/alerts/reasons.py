@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CLOSED_NOT_PROMISED = "closed_not_promised"
     RESOLVED_BY_PERSON = "resolved_by_person"
     MOVED = "moved"
+    FOR_OTHERS = "for_others"
     ROUTED_HERE = "routed_here"
     ROUTED_ELSEWHERE = "routed_elsewhere"
     # not told
@@ -65,6 +66,7 @@ IN_WORDS: Final[dict[Reason, str]] = {
     Reason.CLOSED_NOT_PROMISED: "the workflow has no contract in force any more",
     Reason.RESOLVED_BY_PERSON: "a person resolved it",
     Reason.MOVED: "it is told in another alert now",
+    Reason.FOR_OTHERS: "others are to act now",
     Reason.ROUTED_HERE: "the routes have changed, and lead here now",
     Reason.ROUTED_ELSEWHERE: "the routes have changed, and do not lead here any more",
     Reason.NEW: "not decided yet",

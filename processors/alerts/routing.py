@@ -32,6 +32,13 @@ class Routing:
                     break
         return tuple(found.values())
 
+    def called(self, cause: Cause) -> set[tuple[str, str | None]]:
+        """The sinks that a cause is told, and whom each calls."""
+        return {
+            (route.sink, self.contact(route.sink, cause.owner_contact, cause.owner))
+            for route in self.of(cause)
+        }
+
     def named(self, name: str) -> AlertRoute | None:
         """The route of a name, None where the file has none by now."""
         return self._by_name.get(name)

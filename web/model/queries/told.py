@@ -5,6 +5,7 @@ import msgspec
 from msgspec import Struct
 
 from processors.alerts.routing import fits
+from schemas.matching import unescaped
 from web.model.queries.common import Place, Values, listed, place, rows
 
 
@@ -97,8 +98,8 @@ def fingerprints(db: apsw.Connection, key: str) -> list[str]:
 
 
 def silences(db: apsw.Connection, pattern: Struct, now: int) -> list[Told]:
-    """The silences that cover a pattern at a moment: each member that one names is one of its
-    texts, in which `*` stands for anything."""
+    """The silences that cover a pattern at a moment: each member that one names fits one of its
+    texts."""
     found = rows(
         db,
         "select * from silences where since <= :now and until > :now order by id limit 1000",
@@ -119,10 +120,10 @@ def silences(db: apsw.Connection, pattern: Struct, now: int) -> list[Told]:
 
 
 def silenced_workflows(db: apsw.Connection, id_: str) -> list[str]:
-    """The workflows that a silence is about, as it writes them (`*` stands for anything)."""
+    """The workflows that a silence is about, as it names them (`*` may stand for anything)."""
     found = db.execute("select match_ from silences where id = ?", (id_,)).get
     named = listed(found).get("workflow") if found else None
-    return named or ["*"]
+    return [unescaped(each) for each in named or ["*"]]
 
 
 def earlier(db: apsw.Connection, of: Values) -> list[Occurrence]:
