@@ -382,7 +382,7 @@ class Handoffs(Struct, gc=False):
         kept = [*rejected, *open_.values()] if rejected else open_.values()
         # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
         if not weigh and self.memory.whole:
-            bound = len(kept) * (2 * self.memory.size + MOST_TOLD)
+            bound = len(kept) * (2 * self.memory.draft.size + MOST_TOLD)
             for h in kept:
                 if h.violations or h.missing or h.episodes or h.note:
                     told = len(h.violations) + len(h.missing) + len(h.episodes)
@@ -411,7 +411,7 @@ class Handoffs(Struct, gc=False):
         return gone
 
     def _forgotten_size(self) -> int:
-        return sum([weight(each.event) for each in self.memory.forgotten])
+        return sum([weight(each.event) for each in self.memory.draft.forgotten])
 
     def forget_closed(self, most: int) -> None:
         """Forget the oldest closed ones; what was rejected in them nobody will send again."""
