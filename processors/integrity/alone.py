@@ -41,7 +41,7 @@ class Alone(Struct, gc=False):
         self.last = events[-1]
         found = self.said
         for event in events:
-            if isinstance(event, Alias):
+            if type(event) is not TaskEvent:
                 found[event.name] = None
                 continue
             ref = event.ref

@@ -131,8 +131,8 @@ class Candidates(Struct, gc=False):
         name = paths[0].name if len(paths) == 1 and paths[0].name == paths[0].top else None
         for event in events:
             if type(event) is not TaskEvent:
-                if event.name in tops:  # type: ignore[union-attr]
-                    self._add_alias(event)  # type: ignore[arg-type]
+                if event.name in tops:
+                    self._add_alias(event)
             elif name is None:
                 # Most events of a long task have none of the names.
                 if not event.context.keys().isdisjoint(tops) or event.large or event.empty:

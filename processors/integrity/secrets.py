@@ -10,7 +10,7 @@ from msgspec import Struct
 from processors.contracts import telling, values
 from processors.contracts.classified import NO_SECRETS, Classified
 from processors.contracts.telling import Secrets
-from processors.integrity.events import Alias, Remembered, TaskEvent
+from processors.integrity.events import Remembered, TaskEvent
 
 _SHORT = 256  # characters of a text that counts where its value is too large
 _SHORT_OF_ONE = 16 << 10  # bytes of such texts of one value
@@ -91,7 +91,6 @@ def classified_of(event: Remembered, classified: Classified) -> list[tuple[str, 
     """The values of an event that may be classified, by top-level name."""
     if type(event) is TaskEvent:
         return classified.within(event.context)
-    assert isinstance(event, Alias)
     return [] if event.value is None else classified.within({event.name: event.value})
 
 

@@ -264,8 +264,8 @@ def encode_change(before: Task, after: Task) -> bytes:
     return _encode(row)
 
 
-def _linked(task: Task) -> bool:
-    return bool(task.parents or task.children or task.waiting or task.whence or task.told)
+def _linked(task: Task) -> object:
+    return task.parents or task.children or task.waiting or task.whence or task.told
 
 
 def _links(task: Task) -> _Links:
@@ -274,7 +274,7 @@ def _links(task: Task) -> _Links:
 
 def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
     """An event as it is written: with the bytes that no event before it has."""
-    if isinstance(event, Alias):
+    if type(event) is not TaskEvent:
         return event
     context = event.context
     if not context or len(max(context.values(), key=len)) < SHARED:
@@ -349,7 +349,11 @@ def _placed(value: bytes, number: int, events: Sequence[Remembered]) -> bytes | 
 
 
 def _find(events: Sequence[Remembered], number: int) -> Remembered | None:
-    at = bisect_left(events, number, key=number_of)
+    if not events:
+        return None
+    at = number - events[0].number  # where none between them is gone
+    if not (0 <= at < len(events) and events[at].number == number):
+        at = bisect_left(events, number, key=number_of)
     return events[at] if at < len(events) and events[at].number == number else None
 
 

@@ -52,7 +52,7 @@ def step_of(task: Task, event: InputEvent, now: int) -> StepContext:
         event.occurred_at,
         event.timestamp,
         event.backfill,
-        isinstance(body, Ack),
+        type(body) is Ack,
     )
 
 
