@@ -297,7 +297,8 @@ class Feed(Struct, gc=False):
         if contract is not None:
             self._judged(figures, handoff, contract)
         fields = _package_fields(handoff.values)
-        fields = _without(secrets.told_by(tuple(fields), _values(handoff)), fields)
+        if secrets.classified.unknown(tuple(fields)):  # mostly the contract gives all of them
+            fields = _without(secrets.told_by(tuple(fields), _values(handoff)), fields)
         figures.fields = add_fields(figures.fields, fields) if figures.fields else fields
 
     def _judged(self, figures: _Figures, handoff: OpenHandoff, contract: Contract) -> None:
@@ -515,13 +516,15 @@ def _values(handoff: OpenHandoff) -> dict[str, bytes]:
 
 
 def _package_fields(package: Mapping[str, PackageField]) -> Fields:
-    types = [
-        values.held_type(kept.value)
-        if kept.how in _MAY_BE_EMPTY
-        else values.spelled_type(kept.value)
-        for kept in package.values()
-    ]
-    return _fields(tuple(package), tuple(types))
+    types = values.held_types([kept.value for kept in package.values()])
+    if "" in types:  # what a contract translates to may be empty, and is there
+        types = tuple(
+            [
+                type_ if type_ or kept.how in _MAY_BE_EMPTY else values.spelled_type(kept.value)
+                for type_, kept in zip(types, package.values(), strict=True)
+            ]
+        )
+    return _fields(tuple(package), types)
 
 
 def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:

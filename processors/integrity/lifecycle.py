@@ -135,9 +135,7 @@ class Handoffs(Struct, gc=False):
         contract = verdict.route.contract
         now = self.step.now
         slot = handoff.slot
-        before = next((h for h in self.open.values() if h.slot == slot), None)
-        if before is None and contract is not None:
-            before = next((h for h in self.open.values() if self._was_meant(h, handoff)), None)
+        before = self._before(handoff, contract) if self.open else None
         if before is not None:
             handoff.supersedes = before.id
             handoff.accepted_at = before.accepted_at
@@ -177,6 +175,14 @@ class Handoffs(Struct, gc=False):
                 self.closed[index] = replace(closed, rejected=None)
                 outbox.resolve(replace(rejected), rejected.violations, "sent_again")
         self.put(handoff)
+
+    def _before(self, handoff: OpenHandoff, contract: Contract | None) -> OpenHandoff | None:
+        """The open one in the slot of a handoff, or else one that meant what it says rightly."""
+        slot = handoff.slot
+        before = next((h for h in self.open.values() if h.slot == slot), None)
+        if before is None and contract is not None:
+            before = next((h for h in self.open.values() if self._was_meant(h, handoff)), None)
+        return before
 
     def _count_round(self, handoff: OpenHandoff, contract: Contract) -> None:
         """Whether it goes back where another one came from, and how often that was so."""

@@ -24,7 +24,7 @@ from processors.integrity.memory import EVERY_NAME
 from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
-from processors.integrity.state import OpenHandoff, Task
+from processors.integrity.state import Closed, OpenHandoff, Task
 from processors.integrity.working import after_step, handoffs_of, heard_with, memory_of
 from schemas.flow import Effect, Increment, InputEvent
 from schemas.records import ToolOutput
@@ -122,7 +122,8 @@ def take_output(
         handoffs = handoffs_of(task, event, memory, tables, now, limits)
         if retracted:
             reevaluate.retract(handoffs, retracted, event.occurred_at)
-        known = {h.id for h in task.open} | {c.id for c in task.closed} if judged else set()
+        before: list[OpenHandoff | Closed] = [*task.open, *task.closed]
+        known = {each.id for each in before} if before else set()
         verdicts: list[Verdict] = []
         for proposed, verdict in judged:
             handoff = open_handoff(proposed, verdict, output, source, event.backfill, hop, now)

@@ -48,6 +48,9 @@ class TaskSecrets(Struct, gc=False):
         return TaskSecrets(self.classified, values, least)
 
     def _least(self, name: str, value: bytes) -> int:
+        plain = telling.least_of_plain(value)
+        if plain is not None and (name,) in self.classified.at:
+            return plain
         texts = self.classified.texts(((name, value),))
         return min(map(telling.least, texts), default=telling.NO_LENGTH)
 
@@ -68,11 +71,10 @@ class TaskSecrets(Struct, gc=False):
 
     def _more(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
         """What of a context may be classified, and is not known."""
-        return [
-            (name, value)
-            for name, value in self.classified.within(context)
-            if value not in self.values.get(name, ())
-        ]
+        found = self.classified.within(context)
+        if not found:
+            return found
+        return [(name, value) for name, value in found if value not in self.values.get(name, ())]
 
     def told_by(self, names: tuple[str, ...], context: Mapping[str, bytes]) -> set[str]:
         """Those of some top-level names that tell what is classified of a task and a context."""
@@ -82,7 +84,7 @@ class TaskSecrets(Struct, gc=False):
         longest = telling.longest_plain(unknown)
         if longest is not None and longest < self.least:
             more = self._more(context)
-            if all(longest < self._least(name, value) for name, value in more):
+            if not more or all(longest < self._least(name, value) for name, value in more):
                 return set()
         return self.beside(context).named(unknown)
 
