@@ -36,8 +36,9 @@ def declared(output: ToolOutput, tables: RegistrySnapshot) -> list[ProposedHando
     """The handoffs that an output declares."""
     if output.handoff is None:
         return []
-    requests = output.handoff if isinstance(output.handoff, list) else [output.handoff]
-    return [_declared(output, request, tables) for request in requests]
+    if isinstance(output.handoff, list):
+        return [_declared(output, request, tables) for request in output.handoff]
+    return [_declared(output, output.handoff, tables)]
 
 
 def _declared(

@@ -77,7 +77,7 @@ class Handoffs(Struct, gc=False):
     ) -> "Handoffs":
         """Those of a task, before anything has moved them on."""
         outbox = Outbox(step, tables, Feed(step, tables, task.edges), limits.output_bytes)
-        open_ = {handoff.id: handoff for handoff in task.open}
+        open_ = {handoff.id: handoff for handoff in task.open} if task.open else {}
         return cls(
             step,
             tables,
@@ -384,7 +384,9 @@ class Handoffs(Struct, gc=False):
         while len(open_) > most:
             self.expire(next(iter(open_.values())))
         gone = self.memory.trim(self.held)
-        rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
+        rejected = []
+        if self.closed:
+            rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
         kept = [*rejected, *open_.values()] if rejected else open_.values()
         # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
         if not weigh and self.memory.whole:

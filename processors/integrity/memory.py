@@ -191,7 +191,7 @@ class Memory(Struct, gc=False):
             return
         said = context.keys()
         large: dict[str, bytes] = {}
-        if carried.longest >= SHARED or carried.longest > self.limits.value_bytes:
+        if carried.size >= SHARED or carried.size > self.limits.value_bytes:
             said_whole = context
             context, large = self._with_long(context, self.limits.value_bytes)
             if large:

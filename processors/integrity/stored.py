@@ -301,6 +301,8 @@ def _handoff(handoff: OpenHandoff, events: Sequence[Remembered]) -> tuple[Any, .
     refs: dict[int, EventRef] = {}
     values = _fields(handoff.values, refs, events)
     amended = _fields(handoff.amended, refs, events) if handoff.amended else ()
+    if not handoff.context:
+        return 0, bare, list(refs.values()), values, amended, ()
     number = handoff.source.number
     context = [
         (name, value if len(value) < _PLACED else _placed(value, number, events))
@@ -313,7 +315,7 @@ def _fields(
     values: dict[str, PackageField], refs: dict[int, EventRef], events: Sequence[Remembered]
 ) -> list[tuple[Any, ...]]:
     """Fields as `_StoredField` has them; the events that they came with are put into `refs`."""
-    places = {number: place for place, number in enumerate(refs)}
+    places = dict(zip(refs, range(len(refs)), strict=True))
     found: list[tuple[Any, ...]] = []
     for name, field in values.items():
         ref, value = field.ref, field.value
@@ -361,13 +363,17 @@ def _patch(
     them of an item and the task's events; None: as it is."""
     if after is before:
         return None
+    found: list[Any]
     count = len(before)
     if len(after) >= count and after[:count] == before:
         if len(after) == count:
             return None
-        return [_Slice(0, count), *[write(item, events) for item in after[count:]]]
+        found = [_Slice(0, count)]
+        for item in after[count:]:
+            found.append(write(item, events))
+        return found
     places = {id(item): place for place, item in enumerate(before)}
-    found: list[Any] = []
+    found = []
     first = end = 0
     for item in after:
         place = places.get(id(item))
