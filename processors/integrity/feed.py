@@ -92,7 +92,7 @@ def _fields(names: tuple[str, ...], types: tuple[str, ...]) -> Fields:
 
 
 def _without(names: set[str], fields: Fields) -> Fields:
-    return {name: fields[name] for name in fields if name not in names} if names else fields
+    return {name: fields[name] for name in fields if name not in names}
 
 
 class _Edge(Struct, frozen=True, gc=False):
@@ -173,7 +173,8 @@ def moved(
         return following, _SKIPPED
     at = event.occurred_at
     fields = _fields(tuple(context.values), context.types)
-    fields = _without(secrets.told_by(tuple(fields), context.values), fields)
+    if told := secrets.told_by(tuple(fields), context.values):
+        fields = _without(told, fields)
     counts = _counts(tuple(names))
     came_from = _workflow_before(task, before) if task.parents and "/" in before else None
     part = EdgePart(

@@ -175,7 +175,8 @@ def assemble(
         fidelity = share(contract, kept.keys() - {finding.name for finding in broken})
     if not contract.strip:
         taken.update(contract.fields_by_name)
-        _add_extras(kept, context, taken, search, source)
+        if not taken.issuperset(context.values):
+            _add_extras(kept, context, taken, search, source)
     return AssembledContext(kept, broken, moved, missing, rebuilt, fidelity)
 
 
