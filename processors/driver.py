@@ -158,8 +158,7 @@ class Driver(Generic[State]):
             before = self._state(partition, key)
             state, effects = processor.advance(before, event, self.tables, now)
             changed = {} if state is before else {key: state}
-            self._tell(partition, effects, changed, now)
-            outputs, counted, added, weight = _encode(effects, event)
+            outputs, weight = self._encode(partition, effects, event, changed, now)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -173,40 +172,64 @@ class Driver(Generic[State]):
                 weight += partition.journal.weight(key, state, size)
             overlay[key] = state
         self._weight += weight
-        if added:
-            self._add(added)
         counts, topic = partition.counts, record.topic
         if before is None and self._is_misplaced(record):
             counts["misplaced", topic, ""] += 1
         verdict = "applied"
-        for count in counted:
-            if count.name in _VERDICTS:
-                verdict = count.name
-            else:
-                counts[count.name, topic, count.label] += 1
+        for effect in effects:
+            if type(effect) is Accumulate:
+                self._parts[effect.topic, effect.key].append(effect.part)
+            elif type(effect) is Increment:
+                if effect.name in _VERDICTS:
+                    verdict = effect.name
+                else:
+                    counts[effect.name, topic, effect.label] += 1
         counts[verdict, topic, ""] += 1
         return outputs
 
-    def _tell(
+    def _encode(
         self,
         partition: Partition[State],
         effects: list[Effect],
+        event: InputEvent | None,
         changed: dict[str, State | None],
         now: int,
-    ) -> None:
-        """Tell other states what `effects` say, and what these tell others; what follows from it is
-        added to `effects` and `changed`."""
-        if Tell not in map(type, effects):  # nearly always
-            return
+    ) -> tuple[list[Output], int]:
+        """Encode the effects of one step, and weigh them; a wake has no event. Other states are
+        told what they say, and what follows from it is added to `effects` and `changed`.
+
+        A record that says itself whether it is backfill is believed. Raises `Refused` when a record
+        would be too large for Kafka.
+        """
+        outputs: list[Output] = []
+        weight = 0
+        record: Struct | None = None
+        value: bytes | None = None
+        headers: Headers = []
         for effect in effects:  # those that are added, too
-            if isinstance(effect, Tell):
-                key = effect.key
-                was = changed[key] if key in changed else self._state(partition, key)
+            if type(effect) is Publish:
+                # A package goes to its receiver's queue next: it is encoded once.
+                if effect.record is None or effect.record is not record:
+                    record, value = effect.record, effect.value
+                    if value is None and record is not None:
+                        value = serde.encode(record)
+                    headers = _headers(record, event, effect.backfill)
+                key = effect.key.encode()
+                output = Output(effect.topic, key, value, headers)
+                if value is not None:
+                    weight += len(value) + len(key)
+                    if len(value) > _HALF:
+                        _refuse_too_large(output)
+                outputs.append(output)
+            elif type(effect) is Tell:
+                name = effect.key
+                was = changed[name] if name in changed else self._state(partition, name)
                 given = StateTold(effect.body)
                 state, more = self.processor.advance(was, given, self.tables, now)
                 effects += more
                 if state is not was:
-                    changed[key] = state
+                    changed[name] = state
+        return outputs, weight + FRAME * len(effects)
 
     def set_aside(self, record: Record, error: Exception) -> Output:
         """The dead letter of a record that is not judged, or could not be."""
@@ -391,7 +414,7 @@ class Driver(Generic[State]):
             if before is None:
                 return []
             told: dict[str, State | None] = {}
-            state, outputs, counted, added, weight, later = self._rounds(
+            state, outputs, effects, weight, later = self._rounds(
                 partition, before, given, now, told
             )
         except StoreError:
@@ -407,15 +430,17 @@ class Driver(Generic[State]):
             if name not in partition.overlay:
                 self._weight += partition.journal.weight(name, each, 0)
             partition.overlay[name] = each
-        self._add(added)
         if later is not None:
             partition.wakes.postpone(key, later)
         if changed or outputs:
             self.woken.append(wake)
-        for count in counted:
-            partition.counts[count.name, "", count.label] += 1
-            if count.name == UNFINISHED:
-                partition.wakes.wait([key])
+        for effect in effects:
+            if type(effect) is Accumulate:
+                self._parts[effect.topic, effect.key].append(effect.part)
+            elif type(effect) is Increment:
+                partition.counts[effect.name, "", effect.label] += 1
+                if effect.name == UNFINISHED:
+                    partition.wakes.wait([key])
         return outputs
 
     def _rounds(
@@ -425,30 +450,27 @@ class Driver(Generic[State]):
         given: TimerFired | TableChanged,
         now: int,
         told: dict[str, State | None],
-    ) -> tuple[State | None, list[Output], list[Increment], list[Accumulate], int, int | None]:
+    ) -> tuple[State | None, list[Output], list[Effect], int, int | None]:
         """Advance a state, after a deadline until none of its deadlines is left at that moment, or
         until that makes a transaction full: what is left is due still, when this is committed. The
         last of the results is until when deadlines are held back, None where none is. What becomes
         of other states is added to `told`."""
         outputs: list[Output] = []
-        counted: list[Increment] = []
-        added: list[Accumulate] = []
+        followed: list[Effect] = []
         weight = 0
         for _ in range(MAX_ROUNDS):
             before = state
             state, effects = self.processor.advance(before, given, self.tables, now)
             later = next((each.until for each in effects if isinstance(each, PutOff)), None)
-            self._tell(partition, effects, told, now)
-            published, counts, more, bytes_ = _encode(effects, None)
+            published, bytes_ = self._encode(partition, effects, None, told, now)
             outputs += published
-            counted += counts
-            added += more
+            followed += effects
             weight += bytes_
             if isinstance(given, TableChanged) or state is None or weight >= FULL:
-                return state, outputs, counted, added, weight, later
+                return state, outputs, followed, weight, later
             due = self.processor.due(state)
             if due is None or due > given.at or later is not None:
-                return state, outputs, counted, added, weight, later
+                return state, outputs, followed, weight, later
             if state is before:
                 break
         raise Refused("due_for_ever", "the core does not move on a deadline that has passed")
@@ -471,10 +493,6 @@ class Driver(Generic[State]):
             log.error("%s: %s: %s", self.processor.name, what, why)
 
     # --- sums ---------------------------------------------------------------------------------
-
-    def _add(self, added: list[Accumulate]) -> None:
-        for each in added:
-            self._parts[each.topic, each.key].append(each.part)
 
     def sums(self) -> list[Output]:
         """What the open transaction has added up, to be published with it: one record a key, of an
@@ -558,44 +576,6 @@ class Driver(Generic[State]):
         self._parts.clear()
         self.woken.clear()
         self._weight = 0
-
-
-def _encode(
-    effects: list[Effect], event: InputEvent | None
-) -> tuple[list[Output], list[Increment], list[Accumulate], int]:
-    """Encode the effects of one step, and weigh them; a wake has no event.
-
-    A record that says itself whether it is backfill is believed. Raises `Refused` when a record
-    would be too large for Kafka.
-    """
-    outputs: list[Output] = []
-    counted: list[Increment] = []
-    added: list[Accumulate] = []
-    weight = FRAME * len(effects)
-    record: Struct | None = None
-    value: bytes | None = None
-    headers: Headers = []
-    for effect in effects:
-        kind = type(effect)
-        if kind is Accumulate:
-            added.append(effect)  # type: ignore[arg-type]
-        elif kind is Increment:
-            counted.append(effect)  # type: ignore[arg-type]
-        elif isinstance(effect, Publish):
-            # A package goes to its receiver's queue next: it is encoded once.
-            if effect.record is None or effect.record is not record:
-                record, value = effect.record, effect.value
-                if value is None and record is not None:
-                    value = serde.encode(record)
-                headers = _headers(record, event, effect.backfill)
-            key = effect.key.encode()
-            output = Output(effect.topic, key, value, headers)
-            if value is not None:
-                weight += len(value) + len(key)
-                if len(value) > _HALF:
-                    _refuse_too_large(output)
-            outputs.append(output)
-    return outputs, counted, added, weight
 
 
 def _headers(record: Struct | None, event: InputEvent | None, backfill: bool) -> Headers:

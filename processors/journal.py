@@ -269,4 +269,4 @@ class Journal(Generic[State]):
 
 
 def _numbered(key: str, number: int) -> str:
-    return f"{key}#{number:0{_DIGITS}x}"
+    return f"{key}#{number.to_bytes(_DIGITS // 2, 'big').hex()}"

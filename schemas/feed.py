@@ -16,6 +16,7 @@ patterns their fingerprints (`contract/ID/KIND/FIELD`, `receiver/ID/KIND`,
 """
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import Annotated, Literal, TypeVar
@@ -264,12 +265,12 @@ def subject_of(key: str, part: Part) -> str:
 
 def totals(parts: Collection[Part]) -> list[Part]:
     """The parts of one subject together, at least one: of an edge one part for each hour."""
-    hours: dict[int, list[EdgePart]] = {}
+    hours: defaultdict[int, list[EdgePart]] = defaultdict(list)
     patterns: list[PatternPart] = []
     times: list[int] = []
     for part in parts:
         if isinstance(part, EdgePart):
-            hours.setdefault(part.last_seen // HOUR_MS, []).append(part)
+            hours[part.last_seen // HOUR_MS].append(part)
         elif isinstance(part, PatternPart):
             patterns.append(part)
         else:
@@ -362,13 +363,9 @@ def _told_of_all(all_: list[Repeated | None]) -> Repeated | None:
 
 def _alike(many: list[Shared]) -> list[tuple[Shared, int]]:
     """Each object once, with how often it is there."""
-    rows: dict[int, list[Shared]] = {}
-    row: list[Shared] = []
-    for each in many:
-        if not row or each is not row[0]:  # the same one often comes several times on end
-            row = rows.setdefault(id(each), [])
-        row.append(each)
-    return [(row[0], len(row)) for row in rows.values()]
+    ids = list(map(id, many))
+    times = Counter(ids)
+    return [(each, times[id_]) for id_, each in dict(zip(ids, many, strict=True)).items()]
 
 
 def add_fields(

@@ -48,7 +48,7 @@ _WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?", re.AS
 
 Body = TypeVar("Body")
 _BEFORE_1971_MS, _FIRST_SECOND = 31_536_000_000, 631_152_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _decoders: dict[str, Callable[[bytes], ToolOutput | Ack | Amendment | LinkMessage]] = {
     "handoff.tool-outputs": msgspec.json.Decoder(ToolOutput).decode,
     "handoff.acks": msgspec.json.Decoder(Ack).decode,
@@ -71,7 +71,7 @@ _SCHEMA_HEADERS: dict[type[msgspec.Struct], tuple[tuple[str, bytes], ...]] = {
 @lru_cache(maxsize=8192)
 def utc(ms: int) -> datetime:
     """Epoch milliseconds as an aware datetime in UTC."""
-    return _EPOCH + timedelta(0, ms // 1000, ms % 1000 * 1000)
+    return _EPOCH + ms * _MILLISECOND
 
 
 def nearest_utc(ms: int) -> datetime:
@@ -87,7 +87,7 @@ def epoch_ms(when: datetime | int) -> int:
     time before 1971 is taken as seconds, where that is not before 1990."""
     if isinstance(when, int):
         return when * 1000 if _FIRST_SECOND <= when < _BEFORE_1971_MS else when
-    return (when - _EPOCH) // timedelta(milliseconds=1)
+    return (when - _EPOCH) // _MILLISECOND
 
 
 def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> InputEvent:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.contracts import telling
 from processors.contracts.classified import Named, Outline, classify, outline
 from processors.contracts.registry import CONTRACTS, build_tables
 from processors.insights.processor import INSIGHTS
@@ -21,6 +22,16 @@ from schemas.records import Package
 from tests.core import CONTRACT, DAY_ONE, Registry, at_the_end, each_time, play, tables
 from tests.fed import fed
 from tests.test_core_properties import examples
+
+
+@given(st.text(st.sampled_from("aZ _.-,:/@1%&\\{[é\u00a0")))
+def test_how_long_what_tells_a_plain_text_is_at_least(text: str) -> None:
+    value = msgspec.json.encode(text)
+    plain = telling.least_of_plain(value)
+    if plain is not None:
+        assert plain == min(map(telling.least, telling.texts(value)))
+    assert plain is not None or not text.replace(" ", "").isalpha() or not text.isascii()
+
 
 # --- which paths are classified -------------------------------------------------------------------
 

@@ -52,6 +52,9 @@ class Classified(Struct, frozen=True):
     lasts: frozenset[str] = frozenset()  # what those in `at` end with
     names: frozenset[str] = frozenset()
     deepest: int = 0  # the names of the longest path in `at`
+    # What was chosen of the names of a context: they come in few shapes.
+    _leading: dict[tuple[str, ...], tuple[str, ...]] = {}
+    _unknown: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def covers(self, path: str) -> bool:
         """Whether something classified may be found at, in or around a name or dotted path."""
@@ -87,12 +90,22 @@ class Classified(Struct, frozen=True):
         """What of a context may be classified, or has something classified inside."""
         if not self.at:
             return []
-        names = _shared(_leading, self.tops, tuple(context))
-        return [(name, context[name]) for name in names] if names else []
+        names = tuple(context)
+        leading = self._leading.get(names)
+        if leading is None:
+            leading = tuple([name for name in names if _may_lead(name, self.tops)])
+            _remember(self._leading, names, leading)
+        return [(name, context[name]) for name in leading] if leading else []
 
     def unknown(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Those of some top-level names that no contract gives: each may be a value."""
-        return _shared(_not_given, self.names, names) if self.at else ()
+        if not self.at:
+            return ()
+        unknown = self._unknown.get(names)
+        if unknown is None:
+            unknown = tuple([name for name in names if name not in self.names])
+            _remember(self._unknown, names, unknown)
+        return unknown
 
     def cut(self, place: str) -> str:
         """A dotted name inside a context, as far as its members are no part of what is classified:
@@ -112,37 +125,21 @@ class Classified(Struct, frozen=True):
         return _steps(name, self.deepest + 1)
 
 
-Choice = Callable[[frozenset[str], tuple[str, ...]], tuple[str, ...]]
-
-# Contexts come in few shapes: what was chosen of the names of one is remembered, up to so many,
-# and not where names are long.
-_MAX_SHAPES, _MAX_CHARACTERS = 4096, 4000
-_chosen: dict[tuple[Choice, frozenset[str], tuple[str, ...]], tuple[str, ...]] = {}
+_MAX_SHAPES, _MAX_CHARACTERS = 4096, 4000  # that are remembered, and of the names of one
 
 
-def _shared(choose: Choice, among: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
-    question = choose, among, names
-    found = _chosen.get(question)
-    if found is None:
-        found = choose(among, names)
-        if sum(map(len, names)) <= _MAX_CHARACTERS:
-            if len(_chosen) >= _MAX_SHAPES:
-                _chosen.clear()
-            _chosen[question] = found
-    return found
-
-
-def _leading(tops: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple([name for name in names if _may_lead(name, tops)])
+def _remember(
+    chosen: dict[tuple[str, ...], tuple[str, ...]], names: tuple[str, ...], found: tuple[str, ...]
+) -> None:
+    if sum(map(len, names)) <= _MAX_CHARACTERS:
+        if len(chosen) >= _MAX_SHAPES:
+            chosen.clear()
+        chosen[names] = found
 
 
 def _may_lead(name: str, tops: frozenset[str]) -> bool:
     """Whether a top-level name may lead to what is classified: it may be spelled as a path is."""
     return name in tops or not _PATH_SIGNS.isdisjoint(name)
-
-
-def _not_given(given: frozenset[str], names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple([name for name in names if name not in given])
 
 
 def classify(fields: Iterable[Named]) -> Classified:

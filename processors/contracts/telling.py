@@ -50,6 +50,7 @@ _TOKEN: Final = re.compile(r'\\["\\]|"((?:[^"\\]|\\.)*+)"(?:\s*+(:))?|[-+.\w]+',
 NO_LENGTH: Final = 1 << 30  # longer than any name
 _SHRINKING: Final = re.compile(r"[\\%&+\x00-\x1f\x7f]|[0-9][.eE]")  # a form of it may be shorter
 _PLAIN_TEXT: Final = re.compile(r"[ A-Za-z_.,:/@-]*+")  # nothing to undo, no number
+_PLAIN_VALUE: Final = re.compile(rb'"[ A-Za-z_.,:/@-]*+"')
 _PLAIN_NAME: Final = re.compile(r"[^\W\d][\w-]*")
 _decode: Final = msgspec.json.Decoder(str).decode
 
@@ -131,6 +132,14 @@ def least(text: str) -> int:
         return len("".join(text.split()))
     lengths = [len("".join(form.split())) for form in _forms_of_secret(text)]
     return min(lengths, default=NO_LENGTH)
+
+
+def least_of_plain(value: bytes) -> int | None:
+    """The `least` of a JSON string in which nothing is to be undone, and no number; of others
+    None."""
+    if _PLAIN_VALUE.fullmatch(value) is None:
+        return None
+    return len(value) - 2 - value.count(b" ")
 
 
 def _forms_of_secret(text: str) -> set[str]:

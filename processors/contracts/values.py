@@ -44,15 +44,15 @@ _NESTED_TYPES = ("object", "array")
 _QUOTE_OR_BACKSLASH = b'"\\'
 _NO_MEMBER = b"]} \t\r\n"  # what may follow the bracket of an array or object that holds nothing
 # By its first two bytes, where these tell that a value holds something.
-_HELD = {b'{"': "object", b"tr": "boolean", b"fa": "boolean"}
-_HELD |= {bytes([byte]): "integer" for byte in b"0123456789"}
-_HELD |= {b"[" + bytes([byte]): "array" for byte in b'"[{-tfn0123456789'}
-_HELD |= {
+HELD = {b'{"': "object", b"tr": "boolean", b"fa": "boolean"}
+HELD |= {bytes([byte]): "integer" for byte in b"0123456789"}
+HELD |= {b"[" + bytes([byte]): "array" for byte in b'"[{-tfn0123456789'}
+HELD |= {
     b'"' + bytes([byte]): "string" for byte in range(0x21, 0x80) if byte not in _QUOTE_OR_BACKSLASH
 }
 
 # First two bytes of values that hold something, whatever follows.
-HOLDING = frozenset(_HELD) | {bytes(two) for two in product(_DIGITS, b"0123456789.eE")}
+HOLDING = frozenset(HELD) | {bytes(two) for two in product(_DIGITS, b"0123456789.eE")}
 
 
 def kind(value: bytes) -> str:
@@ -87,7 +87,7 @@ def spelled_type(value: bytes) -> str:
 def held_type(value: bytes) -> str:
     """The `spelled_type` of a value that holds something, "" of one that is empty: null, a string
     of nothing but white space, `[]` or `{}`. Most values tell by their first two bytes."""
-    known = _HELD.get(value[:2])
+    known = HELD.get(value[:2])
     if known is not None:
         return known
     found = _SPELLED[value[0]]
@@ -101,7 +101,7 @@ def held_type(value: bytes) -> str:
 
 def held_types(values: Iterable[bytes]) -> tuple[str, ...]:
     """The `held_type` of each value."""
-    return tuple([_HELD.get(value[:2]) or held_type(value) for value in values])
+    return tuple([HELD.get(value[:2]) or held_type(value) for value in values])
 
 
 def is_empty(value: bytes) -> bool:

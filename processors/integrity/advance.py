@@ -10,11 +10,9 @@ remembers, `begin` says how handoffs begin, `handoff` judges one with `receiver`
 other tell each other, `timers` what no record brings. `working` is what all of them have in common.
 """
 
-from hashlib import blake2b
-
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import links
-from processors.integrity.digests import holds
+from processors.integrity.digests import digest, holds
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
 from processors.integrity.linked import go_on, take_link, take_linked, wait
 from processors.integrity.outputs import take_output
@@ -74,4 +72,4 @@ def advance(
 
 def _digest(source: str, id_: str) -> bytes:
     """An event is the same again when the same source gives the same id; no tool is called ""."""
-    return blake2b(f"{len(source)}:{source}{id_}".encode(), digest_size=DIGEST).digest()
+    return digest(f"{len(source)}:{source}{id_}")

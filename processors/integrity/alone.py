@@ -8,7 +8,7 @@ from collections.abc import Iterable, KeysView, Mapping, Sequence
 from msgspec import Struct
 
 from processors.contracts.compiled import Field
-from processors.integrity.events import Alias, EventRef, Remembered, TaskEvent
+from processors.integrity.events import EventRef, Remembered, TaskEvent
 
 EVERY = 0  # what was said alone, among what was found already: no field has this identity
 UNSAID = (b"", EventRef(0, "", "", "", 0, False, 0, 0))
@@ -41,7 +41,7 @@ class Alone(Struct, gc=False):
         self.last = events[-1]
         found = self.said
         for event in events:
-            if isinstance(event, Alias):
+            if type(event) is not TaskEvent:
                 found[event.name] = None
                 continue
             ref = event.ref

@@ -34,10 +34,9 @@ class ProposedHandoff(Struct, frozen=True, gc=False):
 
 def declared(output: ToolOutput, tables: RegistrySnapshot) -> list[ProposedHandoff]:
     """The handoffs that an output declares."""
-    if output.handoff is None:
-        return []
-    requests = output.handoff if isinstance(output.handoff, list) else [output.handoff]
-    return [_declared(output, request, tables) for request in requests]
+    if isinstance(output.handoff, list):
+        return [_declared(output, request, tables) for request in output.handoff]
+    return [] if output.handoff is None else [_declared(output, output.handoff, tables)]
 
 
 def _declared(

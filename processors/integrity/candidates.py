@@ -131,8 +131,8 @@ class Candidates(Struct, gc=False):
         name = paths[0].name if len(paths) == 1 and paths[0].name == paths[0].top else None
         for event in events:
             if type(event) is not TaskEvent:
-                if event.name in tops:  # type: ignore[union-attr]
-                    self._add_alias(event)  # type: ignore[arg-type]
+                if event.name in tops:
+                    self._add_alias(event)
             elif name is None:
                 # Most events of a long task have none of the names.
                 if not event.context.keys().isdisjoint(tops) or event.large or event.empty:
@@ -363,9 +363,7 @@ class Search(Struct, gc=False):
     def alone(self, field: Field, value: bytes, otherwise: EventRef) -> EventRef | None:
         """The latest event that said these bytes under a field's own name, `otherwise` where none
         said anything for it; None where something else was said, too."""
-        said = self._alone
-        if said is None:
-            said = self._alone = self._said_alone()
+        said = self.said
         one = said.get(field.name, UNSAID)
         if len(field.tops) > 1 and (
             not under_one(field, said) or (self.retracted and self._is_long())
@@ -388,6 +386,13 @@ class Search(Struct, gc=False):
     def _is_long(self) -> bool:
         """Whether it is worth while to carry on what was found."""
         return self.cache is not None and len(self.events) >= _CACHED
+
+    @property
+    def said(self) -> dict[str, tuple[bytes, EventRef] | None]:
+        """What was said alone under each name, as `Alone` has it."""
+        if self._alone is None:
+            self._alone = self._said_alone()
+        return self._alone
 
     def _said_alone(self) -> dict[str, tuple[bytes, EventRef] | None]:
         cache, events = self.cache, self.events

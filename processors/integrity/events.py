@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import final
 
 from msgspec import Struct
 
@@ -44,6 +45,7 @@ class EventRef(Struct, frozen=True, array_like=True, gc=False):
         )
 
 
+@final
 class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
     """What one tool output said, or what a person set with one amendment.
 
@@ -68,6 +70,7 @@ class TaskEvent(Struct, frozen=True, array_like=True, tag=0, gc=False):
         return self.ref.number
 
 
+@final
 class Alias(Struct, frozen=True, array_like=True, tag=1, gc=False):
     """A value as a package of the handoff `hop` carried it: under the receiver's `name`, in the
     receiver's terms. It came from the event `ref`, under `source_name`, and stands there from the

@@ -92,7 +92,7 @@ def _fields(names: tuple[str, ...], types: tuple[str, ...]) -> Fields:
 
 
 def _without(names: set[str], fields: Fields) -> Fields:
-    return {name: fields[name] for name in fields if name not in names} if names else fields
+    return {name: fields[name] for name in fields if name not in names}
 
 
 class _Edge(Struct, frozen=True, gc=False):
@@ -173,7 +173,8 @@ def moved(
         return following, _SKIPPED
     at = event.occurred_at
     fields = _fields(tuple(context.values), context.types)
-    fields = _without(secrets.told_by(tuple(fields), context.values), fields)
+    if told := secrets.told_by(tuple(fields), context.values):
+        fields = _without(told, fields)
     counts = _counts(tuple(names))
     came_from = _workflow_before(task, before) if task.parents and "/" in before else None
     part = EdgePart(
@@ -297,7 +298,8 @@ class Feed(Struct, gc=False):
         if contract is not None:
             self._judged(figures, handoff, contract)
         fields = _package_fields(handoff.values)
-        fields = _without(secrets.told_by(tuple(fields), _values(handoff)), fields)
+        if secrets.classified.unknown(tuple(fields)):  # mostly the contract gives all of them
+            fields = _without(secrets.told_by(tuple(fields), _values(handoff)), fields)
         figures.fields = add_fields(figures.fields, fields) if figures.fields else fields
 
     def _judged(self, figures: _Figures, handoff: OpenHandoff, contract: Contract) -> None:
@@ -515,13 +517,15 @@ def _values(handoff: OpenHandoff) -> dict[str, bytes]:
 
 
 def _package_fields(package: Mapping[str, PackageField]) -> Fields:
-    types = [
-        values.held_type(kept.value)
-        if kept.how in _MAY_BE_EMPTY
-        else values.spelled_type(kept.value)
-        for kept in package.values()
-    ]
-    return _fields(tuple(package), tuple(types))
+    types = values.held_types([kept.value for kept in package.values()])
+    if "" in types:  # what a contract translates to may be empty, and is there
+        types = tuple(
+            [
+                type_ if type_ or kept.how in _MAY_BE_EMPTY else values.spelled_type(kept.value)
+                for type_, kept in zip(types, package.values(), strict=True)
+            ]
+        )
+    return _fields(tuple(package), types)
 
 
 def _watched(repeat: Repeat, handoff: OpenHandoff) -> dict[str, bytes] | None:

@@ -124,17 +124,23 @@ def assemble(
     secrets: Secrets | None = None
     near: NearNames | None = None
     arrived = {} if gathered else context.values
+    said = search.said
     for field in contract.fields:
         # The most frequent case, of which there is nothing to say: a field that arrived under its
         # own name as the contract asks for it, new or as the task had it.
-        value = arrived.get(field.name)
+        name = field.name
+        value = arrived.get(name)
         if value is not None and (value[:2] in field.sure or _as_asked(field, value)):
+            alone = said.get(name)
+            if alone is not None and alone[0] == value and len(field.tops) == 1:
+                kept[name] = PackageField(value, "arrived", alone[1], 1)
+                continue
             ref, candidates = search.alone(field, value, source), 1
             if ref is None and not field.stable:
                 one, candidates = _held(search.candidates(field), value)
                 ref = None if one is None else one.ref
             if ref is not None:
-                kept[field.name] = PackageField(value, "arrived", ref, candidates)
+                kept[name] = PackageField(value, "arrived", ref, candidates)
                 continue
         finding = _gather(field, search) if gathered else judge(field, context, search, source)
         if finding.took is not None:
@@ -142,10 +148,10 @@ def assemble(
         if finding.kind == "never_captured":
             if near is None:
                 near = NearNames(_undeclared(contract, context, search))
-            name = near.to([path.name for path in field.paths]) or _member(field, context, search)
-            if name is not None and _told_as(name, contract, search) == name:
+            like = near.to([path.name for path in field.paths]) or _member(field, context, search)
+            if like is not None and _told_as(like, contract, search) == like:
                 secrets = secrets or _secrets(contract, context, search)
-                finding = replace(finding, near=None if secrets.tells(name) else name)
+                finding = replace(finding, near=None if secrets.tells(like) else like)
         if finding.found_in is not None:
             secrets = secrets or _secrets(contract, context, search)
             place = _told_as(finding.found_in, contract, search)
@@ -169,7 +175,8 @@ def assemble(
         fidelity = share(contract, kept.keys() - {finding.name for finding in broken})
     if not contract.strip:
         taken.update(contract.fields_by_name)
-        _add_extras(kept, context, taken, search, source)
+        if not taken.issuperset(context.values):
+            _add_extras(kept, context, taken, search, source)
     return AssembledContext(kept, broken, moved, missing, rebuilt, fidelity)
 
 

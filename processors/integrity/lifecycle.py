@@ -77,7 +77,7 @@ class Handoffs(Struct, gc=False):
     ) -> "Handoffs":
         """Those of a task, before anything has moved them on."""
         outbox = Outbox(step, tables, Feed(step, tables, task.edges), limits.output_bytes)
-        open_ = {handoff.id: handoff for handoff in task.open}
+        open_ = {handoff.id: handoff for handoff in task.open} if task.open else {}
         return cls(
             step,
             tables,
@@ -135,9 +135,7 @@ class Handoffs(Struct, gc=False):
         contract = verdict.route.contract
         now = self.step.now
         slot = handoff.slot
-        before = next((h for h in self.open.values() if h.slot == slot), None)
-        if before is None and contract is not None:
-            before = next((h for h in self.open.values() if self._was_meant(h, handoff)), None)
+        before = self._before(handoff, contract) if self.open else None
         if before is not None:
             handoff.supersedes = before.id
             handoff.accepted_at = before.accepted_at
@@ -177,6 +175,14 @@ class Handoffs(Struct, gc=False):
                 self.closed[index] = replace(closed, rejected=None)
                 outbox.resolve(replace(rejected), rejected.violations, "sent_again")
         self.put(handoff)
+
+    def _before(self, handoff: OpenHandoff, contract: Contract | None) -> OpenHandoff | None:
+        """The open one in the slot of a handoff, or else one that meant what it says rightly."""
+        slot = handoff.slot
+        before = next((h for h in self.open.values() if h.slot == slot), None)
+        if before is None and contract is not None:
+            before = next((h for h in self.open.values() if self._was_meant(h, handoff)), None)
+        return before
 
     def _count_round(self, handoff: OpenHandoff, contract: Contract) -> None:
         """Whether it goes back where another one came from, and how often that was so."""
@@ -378,11 +384,13 @@ class Handoffs(Struct, gc=False):
         while len(open_) > most:
             self.expire(next(iter(open_.values())))
         gone = self.memory.trim(self.held)
-        rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
+        rejected = []
+        if self.closed:
+            rejected = [closed.rejected for closed in self.closed if closed.rejected is not None]
         kept = [*rejected, *open_.values()] if rejected else open_.values()
         # What packages carry was captured, nearly all of it: mostly there is nothing to weigh.
         if not weigh and self.memory.whole:
-            bound = len(kept) * (2 * self.memory.size + MOST_TOLD)
+            bound = len(kept) * (2 * self.memory.draft.size + MOST_TOLD)
             for h in kept:
                 if h.violations or h.missing or h.episodes or h.note:
                     told = len(h.violations) + len(h.missing) + len(h.episodes)
@@ -411,7 +419,7 @@ class Handoffs(Struct, gc=False):
         return gone
 
     def _forgotten_size(self) -> int:
-        return sum([weight(each.event) for each in self.memory.forgotten])
+        return sum([weight(each.event) for each in self.memory.draft.forgotten])
 
     def forget_closed(self, most: int) -> None:
         """Forget the oldest closed ones; what was rejected in them nobody will send again."""

@@ -6,13 +6,20 @@ from processors.contracts.registry import RegistrySnapshot
 from processors.integrity import links, reevaluate, sentences
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import Limits
+from processors.integrity.memory import Memory
 from processors.integrity.outputs import take_output
 from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
 from processors.integrity.replies import take_reply
 from processors.integrity.state import OpenHandoff, Task, state_key
 from processors.integrity.step import StepContext
-from processors.integrity.working import after_step, heard_with, memory_of, step_of
+from processors.integrity.working import (
+    after_step,
+    classified_in,
+    heard_with,
+    memory_of,
+    step_of,
+)
 from schemas.flow import Effect, Increment, InputEvent, Publish, Refused
 from schemas.links import LinkMessage
 from schemas.records import ToolOutput
@@ -127,12 +134,12 @@ def _disinherit(
     """What came from tasks that it does not continue any more goes, from held handoffs too."""
     if not links.left(before, following):
         return following, []
-    memory = memory_of(before, tables, limits)
+    memory = Memory(replace(following), limits, classified_in(before, tables))
     gone = memory.disinherit(links.above(following))
     handoffs = Handoffs.of(following, step, tables, limits, memory)
     if gone:
         reevaluate.unlearn(handoffs, gone)
-    return after_step(following, handoffs), handoffs.outbox.effects()
+    return after_step(handoffs), handoffs.outbox.effects()
 
 
 def take_link(
@@ -162,7 +169,7 @@ def take_link(
         )
         for handoff in following.open:
             _arrived_there(handoffs, handoff, message)
-        following = after_step(following, handoffs)
+        following = after_step(handoffs)
         effects += handoffs.outbox.effects()
     effects += links.news(known, following, at)
     if following.waiting and not _awaits(following, now):
@@ -201,7 +208,7 @@ def _learn(
         elif here is not None and here.missing and ref is not None and message.said is not None:
             handoffs.fill_late(here, message.said.context, ref)
     handoffs.trim()
-    return after_step(task, handoffs), handoffs.outbox.effects()
+    return after_step(handoffs), handoffs.outbox.effects()
 
 
 def _arrived_there(handoffs: Handoffs, handoff: OpenHandoff, message: LinkMessage) -> None:

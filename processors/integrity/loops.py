@@ -4,10 +4,9 @@ A return is a handoff from B to A after one from A to B. Of a pair it is known w
 one went, and how many returns there were; of the pairs of a task the last ones are.
 """
 
-from hashlib import blake2b
+from processors.integrity.digests import digest
 
 MAX_PAIRS = 64
-_DIGEST = 8  # bytes
 
 
 def after(
@@ -20,7 +19,7 @@ def after(
     if to_stage is None or stage == to_stage:
         return rounds, 0
     low, high = sorted((stage, to_stage))
-    pair = blake2b(f"{len(low)}:{low}{high}".encode(), digest_size=_DIGEST).digest()
+    pair = digest(f"{len(low)}:{low}{high}")
     direction = int(stage == low)
     known = rounds.get(pair)
     if known is None:

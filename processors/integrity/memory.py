@@ -11,8 +11,7 @@ from msgspec.structs import replace
 
 from processors.contracts import values
 from processors.contracts.classified import Classified
-from processors.integrity.alone import Alone
-from processors.integrity.candidates import Candidates, Search
+from processors.integrity.candidates import Search
 from processors.integrity.context import Carried, carry
 from processors.integrity.digests import add_name
 from processors.integrity.events import (
@@ -38,71 +37,33 @@ EVERY_NAME = "*"  # among those that are taken back
 
 
 class Memory(Struct, gc=False):
-    """The events of a task, and what follows from them.
+    """The events of a task, and what follows from them: it changes a `draft` of the next one.
 
-    `size` and `names` are upper bounds, of the bytes of the events and of the names that they hold
-    values of. They are counted anew where they pass a limit.
+    `size` and `names` of a task are upper bounds. They are counted anew where they pass a limit.
+    `classified` is what is so in its workflow.
     """
 
-    events: tuple[Remembered, ...]
-    forgotten: tuple[Forgotten, ...]
-    retracted: dict[str, int]
-    next_number: int
-    size: int
-    names: int
+    draft: Task
     limits: Limits
-    lost: bytes
     classified: Classified
-    gone: tuple[tuple[str, bytes], ...]
-    _searched: dict[int | str, Candidates | Alone]
-    _secrets: TaskSecrets | None
-    _named: set[str] | None  # at least the names that it holds values of, once they were counted
-    _linked: bool  # whether any of it came from other tasks
     # What held handoffs of this input are judged by: the parts of an output have it in common.
     _before: dict[tuple[int, int], Search] = {}
-
-    @classmethod
-    def of(cls, task: Task, limits: Limits, classified: Classified) -> "Memory":
-        """What a task remembers. `classified` is what is so in its workflow."""
-        return cls(
-            task.events,
-            task.forgotten,
-            task.retracted,
-            task.next_number,
-            task.size,
-            task.names,
-            limits,
-            task.lost,
-            classified,
-            task.gone,
-            {} if task.searched is None else task.searched,
-            task.secrets,
-            task.named,
-            bool(task.parents),
-        )
-
-    def put_into(self, task: Task) -> Task:
-        """Make a task remember this."""
-        task.events, task.forgotten, task.retracted = self.events, self.forgotten, self.retracted
-        task.next_number, task.size, task.names = self.next_number, self.size, self.names
-        task.lost, task.searched, task.secrets = self.lost, self._searched, self._secrets
-        task.named, task.gone = self._named, self.gone
-        return task
 
     @property
     def search(self) -> Search:
         """What it remembers now, to be searched."""
+        task = self.draft
         return Search(
-            self.events, self.retracted, self.lost, self._searched, self.gone, self.classified
+            task.events, task.retracted, task.lost, task.searched, task.gone, self.classified
         )
 
     @property
     def secrets(self) -> TaskSecrets:
         """The values that are `classified`, those that are gone, too."""
-        found = self._secrets
+        found = self.draft.secrets
         if found is None or found.classified is not self.classified:
-            found = TaskSecrets(self.classified).beyond(self.gone).after(self.events)
-            self._secrets = found
+            found = TaskSecrets(self.classified).beyond(self.draft.gone).after(self.draft.events)
+            self.draft.secrets = found
         return found
 
     def _let_go(self, events: Iterable[Remembered]) -> None:
@@ -113,7 +74,7 @@ class Memory(Struct, gc=False):
         self._note_gone(
             [pair for event in events for pair in classified_of(event, self.classified)]
         )
-        self._secrets = None
+        self.draft.secrets = None
 
     def _let_go_values(self, context: Mapping[str, bytes]) -> None:
         """Note what is classified of values that are not remembered at all; of those that are too
@@ -126,10 +87,10 @@ class Memory(Struct, gc=False):
                 pairs += short_texts(name, value, self.classified)
         if pairs:
             self._note_gone(pairs)
-            self._secrets = None
+            self.draft.secrets = None
 
     def _note_gone(self, pairs: Iterable[tuple[str, bytes]]) -> None:
-        found = dict.fromkeys(self.gone)
+        found = dict.fromkeys(self.draft.gone)
         for each in pairs:
             found.pop(each, None)
             found[each] = None
@@ -141,33 +102,35 @@ class Memory(Struct, gc=False):
             size -= len(name) + len(value)
             first += 1
         gone = gone[first:]
-        if tuple(gone) != self.gone:
-            self.gone = tuple(gone)
+        if tuple(gone) != self.draft.gone:
+            self.draft.gone = tuple(gone)
 
     @property
     def whole(self) -> bool:
         """Whether nothing was forgotten for want of room, as far as the numbers tell."""
-        return bool(self.events) and self.events[0].number == 1 and not self.forgotten
+        task = self.draft
+        return bool(task.events) and task.events[0].number == 1 and not task.forgotten
 
     def before(self, number: int, lost: int) -> Search:
         """What it remembered before the event `number` came, but for what was taken back since.
         `lost` is how much of the row of forgotten names there was then."""
-        if number >= self.next_number and not self.forgotten and lost == len(self.lost):
+        task = self.draft
+        if number >= task.next_number and not task.forgotten and lost == len(task.lost):
             return self.search
         found = self._before.get((number, lost))
-        if found is None or found.retracted is not self.retracted:
-            past = [each.event for each in self.forgotten if each.event.number < number <= each.at]
-            events = [event for event in self.events if event.number < number]
-            lost_then = self.lost[:lost]
+        if found is None or found.retracted is not task.retracted:
+            past = [each.event for each in task.forgotten if each.event.number < number <= each.at]
+            events = [event for event in task.events if event.number < number]
+            lost_then = task.lost[:lost]
             found = Search(
-                [*past, *events], self.retracted, lost_then, {}, self.gone, self.classified
+                [*past, *events], task.retracted, lost_then, {}, task.gone, self.classified
             )
             self._before[number, lost] = found
         return found
 
     def said(self, number: int) -> dict[str, bytes] | None:
         """The context of an event that is remembered, without what is empty."""
-        found = [event for event in self.events if event.number == number]
+        found = [event for event in self.draft.events if event.number == number]
         return found[0].context if found and isinstance(found[0], TaskEvent) else None
 
     def carried(self, carries: Carries, output: ToolOutput, context: Carried) -> Carried:
@@ -176,7 +139,7 @@ class Memory(Struct, gc=False):
         run = output.run or ""
         said = [
             each
-            for each in self.events
+            for each in self.draft.events
             if isinstance(each, TaskEvent)
             and (each.run == run if carries == "history" else each.ref.tool == output.tool)
         ]
@@ -198,8 +161,8 @@ class Memory(Struct, gc=False):
         offset: int,
     ) -> EventRef:
         """The next event."""
-        number = self.next_number
-        self.next_number = number + 1
+        number = self.draft.next_number
+        self.draft.next_number = number + 1
         return EventRef(number, stage, tool, event_id, occurred_at, from_person, partition, offset)
 
     def add(self, ref: EventRef, carried: Carried, hop: int, run: str = "") -> None:
@@ -212,7 +175,7 @@ class Memory(Struct, gc=False):
         empty: tuple[str, ...] = ()
         if carried.empty:
             context, empty = carried.filled(), tuple(sorted(carried.empty)[: self.limits.fields])
-        if self.retracted:
+        if self.draft.retracted:
             at = ref.occurred_at
             late = {n: v for n, v in context.items() if self.taken_back(n, at)}
             if late:
@@ -221,14 +184,14 @@ class Memory(Struct, gc=False):
         if len(context) > self.limits.fields:
             names = list(context)
             for name in names[: -self.limits.fields]:
-                self.lost = add_name(self.lost, name)
+                self.draft.lost = add_name(self.draft.lost, name)
             self._let_go_values({name: context[name] for name in names[: -self.limits.fields]})
             context = {name: context[name] for name in names[-self.limits.fields :]}
         if not context and not empty and not hop:
             return
         said = context.keys()
         large: dict[str, bytes] = {}
-        if carried.longest >= SHARED or carried.longest > self.limits.value_bytes:
+        if carried.size >= SHARED or carried.size > self.limits.value_bytes:
             said_whole = context
             context, large = self._with_long(context, self.limits.value_bytes)
             if large:
@@ -253,7 +216,7 @@ class Memory(Struct, gc=False):
 
     def _held(self, name: str, value: bytes) -> bytes:
         """The bytes that the last event with the name has under it, if they are equal."""
-        for event in reversed(self.events):
+        for event in reversed(self.draft.events):
             if isinstance(event, TaskEvent) and name in event.context:
                 held = event.context[name]
                 return held if held == value else value
@@ -277,28 +240,29 @@ class Memory(Struct, gc=False):
         """
         if self.taken_back(source_name, ref.occurred_at):
             at = max(self._retracted_at(source_name), self._retracted_at(name))
-            self.retracted = {**self.retracted, name: at}
+            self.draft.retracted = {**self.draft.retracted, name: at}
             self._retraction_changed()
         if self.taken_back(name, ref.occurred_at):
             return
         kept = value if len(value) <= self.limits.value_bytes else None
-        number, self.next_number = self.next_number, self.next_number + 1
-        root = self._root_of(ref.number) if self._linked else ""
+        number, self.draft.next_number = self.draft.next_number, self.draft.next_number + 1
+        root = self._root_of(ref.number) if self.draft.parents else ""
         alias = Alias(number, hop, name, kept, ref, source_name, at, candidates, root)
         self._append(alias, weight(alias), (name,))
 
     def _append(self, event: Remembered, size: int, names: Collection[str]) -> None:
-        self.events = (*self.events, event)
-        self.size += size
-        named = self._named
+        task = self.draft
+        task.events = (*task.events, event)
+        task.size += size
+        named = task.named
         if named is None:
-            self.names += len(names)
+            task.names += len(names)
         else:
             named.update(names)
-            self.names = len(named)
-        secrets = self._secrets
+            task.names = len(named)
+        secrets = task.secrets
         if secrets is not None and (told := classified_of(event, secrets.classified)):
-            self._secrets = secrets.beyond(told)
+            task.secrets = secrets.beyond(told)
 
     # --- what other tasks know ----------------------------------------------------------------
 
@@ -308,7 +272,7 @@ class Memory(Struct, gc=False):
         of the room: beyond that the oldest of it is forgotten."""
         place = said.from_person, said.partition, said.offset
         alias = said.source_name
-        for known in self.events:
+        for known in self.draft.events:
             if not known.root or _place(known.ref) != place:
                 continue
             if known.name in said.context if isinstance(known, Alias) else not alias:
@@ -332,7 +296,7 @@ class Memory(Struct, gc=False):
         return ref
 
     def _bound_inherited(self) -> None:
-        inherited = [event for event in self.events if event.root]
+        inherited = [event for event in self.draft.events if event.root]
         size = sum(map(weight, inherited))
         names = Counter([name for event in inherited for name in _names(event)])
         gone = set()
@@ -343,34 +307,36 @@ class Memory(Struct, gc=False):
             size -= weight(event)
             names -= Counter(_names(event))
             for name in _names(event):
-                self.lost = add_name(self.lost, name)
+                self.draft.lost = add_name(self.draft.lost, name)
         self._drop(gone)
 
     def disinherit(self, above: Collection[str]) -> set[int]:
         """Forget what came from tasks that this one does not continue any more: from others than
         `above`. The numbers of the events."""
-        past = [each.event for each in self.forgotten]
-        gone = {e.number for e in (*past, *self.events) if e.root and e.root not in above}
+        task = self.draft
+        past = [each.event for each in task.forgotten]
+        gone = {e.number for e in (*past, *task.events) if e.root and e.root not in above}
         if gone:
-            self.forgotten = tuple([f for f in self.forgotten if f.event.number not in gone])
+            task.forgotten = tuple([f for f in task.forgotten if f.event.number not in gone])
         self._drop(gone)
         return gone
 
     def _root_of(self, number: int) -> str:
         """Which task the event of a number came from; empty: this one."""
-        past = [each.event for each in self.forgotten]
-        found = [event for event in (*self.events, *past) if event.ref.number == number]
+        past = [each.event for each in self.draft.forgotten]
+        found = [event for event in (*self.draft.events, *past) if event.ref.number == number]
         return found[0].root if found else ""
 
     def _drop(self, numbers: Collection[int]) -> None:
         if not numbers:
             return
-        self._let_go([event for event in self.events if event.number in numbers])
-        self.events = tuple([event for event in self.events if event.number not in numbers])
-        self.size = total_weight(self.events)
-        self._named = None
-        self._searched = {}
-        self._secrets = None
+        task = self.draft
+        self._let_go([event for event in task.events if event.number in numbers])
+        task.events = tuple([event for event in task.events if event.number not in numbers])
+        task.size = total_weight(task.events)
+        task.named = None
+        task.searched = {}
+        task.secrets = None
 
     # --- taken back ---------------------------------------------------------------------------
 
@@ -380,8 +346,8 @@ class Memory(Struct, gc=False):
 
     def _retracted_at(self, name: str) -> int:
         """Until when what came under a name was taken back (event time), with every name or not."""
-        at = self.retracted.get(name, FIRST_MS)
-        return max(at, self.retracted.get(EVERY_NAME, FIRST_MS))
+        at = self.draft.retracted.get(name, FIRST_MS)
+        return max(at, self.draft.retracted.get(EVERY_NAME, FIRST_MS))
 
     def retract(self, names: Iterable[str], at: int) -> set[str]:
         """Forget the values of names and of their aliases, up to the time `at`; which these were.
@@ -389,26 +355,26 @@ class Memory(Struct, gc=False):
         gone = set(names)
         if EVERY_NAME in gone:
             gone.update(self.search.names())
-        retracted = self.retracted.copy()
+        retracted = self.draft.retracted.copy()
         # A forgotten alias is taken back as its name was: asked for, it is no name never captured.
         gone.update(self._aliases_of(gone, at))
         for name in sorted(gone):
             retracted[name] = max(at, retracted.get(name, at))
-        self.retracted = retracted
+        self.draft.retracted = retracted
         events: list[Remembered] = []
         changed: list[Remembered] = []
-        for event in self.events:
+        for event in self.draft.events:
             left = _without(event, gone, at)
             if left is not event:
                 changed.append(event)
             if left is not None:
                 events.append(left)
         self._let_go(changed)
-        self.events = tuple(events)
-        self.forgotten = tuple(
+        self.draft.events = tuple(events)
+        self.draft.forgotten = tuple(
             [
                 replace(each, event=left)
-                for each in self.forgotten
+                for each in self.draft.forgotten
                 if (left := _without(each.event, gone, at)) is not None
             ]
         )
@@ -420,7 +386,7 @@ class Memory(Struct, gc=False):
         """The names under which a package's value of some names stands now."""
         found = []
         search = self.search
-        for name in {event.name for event in self.events if isinstance(event, Alias)}:
+        for name in {event.name for event in self.draft.events if isinstance(event, Alias)}:
             held = search.under(name)
             newest = None if held is None else held.newest
             if newest is not None and newest.alias_of in names and newest.ref.occurred_at <= at:
@@ -428,17 +394,18 @@ class Memory(Struct, gc=False):
         return found
 
     def _retraction_changed(self) -> None:
-        self._secrets = None
-        self._searched = {}
+        self.draft.secrets = None
+        self.draft.searched = {}
 
     def note_late(self, names: Iterable[str], occurred_at: int) -> None:
         """What comes under these names too late, after every name was taken back, was taken back,
         too. That is known before anything is judged, so that it is judged so again."""
-        if occurred_at >= self.retracted.get(EVERY_NAME, FIRST_MS):
+        task = self.draft
+        if occurred_at >= task.retracted.get(EVERY_NAME, FIRST_MS):
             return
-        new = [name for name in names if name not in self.retracted]
+        new = [name for name in names if name not in task.retracted]
         if new:
-            self.retracted = self.retracted | dict.fromkeys(new, self.retracted[EVERY_NAME])
+            task.retracted = task.retracted | dict.fromkeys(new, task.retracted[EVERY_NAME])
             self._retraction_changed()
             self._limit_retractions()
 
@@ -451,29 +418,30 @@ class Memory(Struct, gc=False):
         `held` gives the handoffs that are held: each is judged again by what stood before it, so
         for them these events stay.
         """
+        task = self.draft
         most, largest = self.limits.fields, self.limits.state_bytes
-        if not (self.size > largest or self.names > most or self.forgotten or self.retracted):
+        if not (task.size > largest or task.names > most or task.forgotten or task.retracted):
             return 0
         gone = 0
-        if self.size > largest:
-            self.size = total_weight(self.events)
-        if self.names > most or self.size > largest:
+        if task.size > largest:
+            task.size = total_weight(task.events)
+        if task.names > most or task.size > largest:
             gone = self._forget(most, largest)
-        if self.forgotten:
+        if task.forgotten:
             waiting = [handoff.as_of for handoff in held()]
-            self.forgotten = tuple(
+            task.forgotten = tuple(
                 [
                     each
-                    for each in self.forgotten
+                    for each in task.forgotten
                     if any(each.event.number < number <= each.at for number in waiting)
                 ]
             )
-        if self.retracted:
+        if task.retracted:
             self._limit_retractions()
         return gone
 
     def _limit_retractions(self) -> None:
-        left = self.retracted
+        left = self.draft.retracted
         size = sum(map(length, left))
         if len(left) <= self.limits.fields and size <= MAX_RETRACTED:
             return
@@ -484,48 +452,49 @@ class Memory(Struct, gc=False):
             len(oldest) - gone > self.limits.fields or size > MAX_RETRACTED
         ):
             size -= length(oldest[gone])
-            self.lost = add_name(self.lost, oldest[gone])
+            self.draft.lost = add_name(self.draft.lost, oldest[gone])
             gone += 1
         forgotten = set(oldest[:gone])
-        self.retracted = {name: at for name, at in left.items() if name not in forgotten}
+        self.draft.retracted = {name: at for name, at in left.items() if name not in forgotten}
         self._retraction_changed()
 
     def _forget(self, most: int, largest: int) -> int:
+        task = self.draft
         before = self.search.names()
-        if len(before) <= most and self.size <= largest:
-            self._named, self.names = set(before), len(before)
+        if len(before) <= most and task.size <= largest:
+            task.named, task.names = set(before), len(before)
             return 0
         # So much is enough: it is not to be forgotten again with the next output.
         enough = most - most // 4 if len(before) > most else most
-        if self.size > largest:
+        if task.size > largest:
             largest = largest // 8 * 7
         names: set[str] = set()
         size = 0
-        first = len(self.events)
+        first = len(task.events)
         seen: set[int] = set()
         while first > 0:
-            event = self.events[first - 1]
+            event = task.events[first - 1]
             more = size + weight_beside(event, seen)
             names.update(_names(event))
-            if (len(names) > most or more > largest) and first < len(self.events):
+            if (len(names) > most or more > largest) and first < len(task.events):
                 break
             size = more
             first -= 1
             if enough <= len(names) and enough < most:
                 break
-        at = self.next_number
-        self.next_number = at + 1  # what comes after it is told apart from what came before
-        self.forgotten += tuple([Forgotten(event, at) for event in self.events[:first]])
-        self._let_go(self.events[:first])
-        for event in self.events[:first]:
+        at = task.next_number
+        task.next_number = at + 1  # what comes after it is told apart from what came before
+        task.forgotten += tuple([Forgotten(event, at) for event in task.events[:first]])
+        self._let_go(task.events[:first])
+        for event in task.events[:first]:
             for name in _names(event):
-                self.lost = add_name(self.lost, name)
-        searched = {key: found.after(self.events, first) for key, found in self._searched.items()}
-        self.events = self.events[first:]
-        self.size = size
-        self._searched = searched
+                task.lost = add_name(task.lost, name)
+        searched = {key: found.after(task.events, first) for key, found in task.searched.items()}
+        task.events = task.events[first:]
+        task.size = size
+        task.searched = searched
         left = self.search.names()
-        self._named, self.names = set(left), len(left)
+        task.named, task.names = set(left), len(left)
         return len([name for name in before if name not in left])
 
 

@@ -24,8 +24,8 @@ from processors.integrity.memory import EVERY_NAME
 from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
-from processors.integrity.state import OpenHandoff, Task
-from processors.integrity.working import handoffs_of, heard_with, memory_of
+from processors.integrity.state import Closed, OpenHandoff, Task
+from processors.integrity.working import after_step, handoffs_of, heard_with, memory_of
 from schemas.flow import Effect, Increment, InputEvent
 from schemas.records import ToolOutput
 
@@ -47,7 +47,8 @@ def take_output(
         taken_back = memory.retract(retracted, event.occurred_at)
         retracted = taken_back if EVERY_NAME in retracted else retracted
     context = carry(output.context)
-    if memory.retracted:
+    following = memory.draft
+    if following.retracted:
         memory.note_late(context.filled(), event.occurred_at)
     source = memory.refer(
         stage=output.stage,
@@ -96,12 +97,12 @@ def take_output(
     if there is not None and output.accepts:
         contract = tables.version(there.contract, there.version)
         typed_again = _typed_again(there, contract, output, context, memory.search)
-    lost = len(memory.lost)
+    lost = len(following.lost)
     memory.add(source, context, hop if carrying else 0, output.run or "")
     # What the processor begins by itself goes by all that the task knows, this output included.
-    true, failed = task.true, 0
+    failed = 0
     if whens := tables.whens(output.workflow, output.stage):
-        more, true, failed = triggered(task, output, memory, proposals, whens, tables)
+        more, following.true, failed = triggered(task, output, memory, proposals, whens, tables)
         for proposed in more:
             if judged:
                 least = _within(least + judged[-1][1].least, limits)
@@ -112,14 +113,17 @@ def take_output(
 
     begun: list[OpenHandoff] = []
     duplicates = 0
-    open_, closed, arrived, edges = task.open, task.closed, task.arrived, task.edges
-    rounds = task.rounds
     effects: list[Effect] = []
-    if judged or open_ or (arrived is not None and arrived.stage_here == output.stage):
+    if (
+        judged
+        or task.open
+        or (task.arrived is not None and task.arrived.stage_here == output.stage)
+    ):
         handoffs = handoffs_of(task, event, memory, tables, now, limits)
         if retracted:
             reevaluate.retract(handoffs, retracted, event.occurred_at)
-        known = {h.id for h in task.open} | {c.id for c in task.closed} if judged else set()
+        before: list[OpenHandoff | Closed] = [*task.open, *task.closed]
+        known = {each.id for each in before} if before else set()
         verdicts: list[Verdict] = []
         for proposed, verdict in judged:
             handoff = open_handoff(proposed, verdict, output, source, event.backfill, hop, now)
@@ -138,7 +142,7 @@ def take_output(
                     handoff.context = records.get(proposed.slot, context).values
                 else:
                     # It goes by what this output said, too.
-                    handoff.as_of, handoff.lost = source.number + 1, len(memory.lost)
+                    handoff.as_of, handoff.lost = source.number + 1, len(following.lost)
             there_already = handoff.begun == "implicit" and output.accepts
             retried = None if repeated is None else repeated.id
             handoffs.begin(handoff, verdict, retried, accepted=there_already)
@@ -154,11 +158,9 @@ def take_output(
                     handoffs.reentered(now_there, name, held, count)
             if begun or not duplicates:
                 _move_on(task, handoffs, output, event, context, source, begun)
-        forgotten = handoffs.trim(weigh=memory.size > limits.state_bytes)
-        open_, closed = tuple(handoffs.open.values()), tuple(handoffs.closed)
-        arrived = handoffs.arrived
-        edges, rounds = handoffs.outbox.feed.edges, handoffs.rounds
-        effects += handoffs.outbox.effects()
+        forgotten = handoffs.trim(weigh=following.size > limits.state_bytes)
+        after_step(handoffs)
+        effects = handoffs.outbox.effects()
     else:
         forgotten = memory.trim(tuple)
     if forgotten:
@@ -174,34 +176,16 @@ def take_output(
     if others:
         effects.append(Increment("outputs_of_others"))
     stays = others or bool(duplicates and not begun)
-    stage, tool, stage_at, contracts, left, handed, covered = _whereabouts(
-        task, output, event, begun, stays
-    )
-    path = task.path
-    if task.stage and stage != task.stage:
-        path, told = feed.moved(task, output, event, context, nobody is not None, memory.secrets)
+    _go(following, output, event, begun, stays)
+    if task.stage and following.stage != task.stage:
+        covered = nobody is not None
+        following.path, told = feed.moved(task, output, event, context, covered, memory.secrets)
         effects.append(told)
-    following = replace(
-        task,
-        hops=hop if begun else task.hops,
-        open=open_,
-        closed=closed,
-        arrived=arrived,
-        edges=edges,
-        rounds=rounds,
-        heard=heard_with(task, digest),
-        last_input_at=now,
-        stage=stage,
-        tool=tool,
-        stage_at=stage_at,
-        begun=contracts,
-        true=true,
-        left=left,
-        handed=handed,
-        covered=covered,
-        path=path,
-    )
-    return memory.put_into(following), effects
+    if begun:
+        following.hops = hop
+    following.heard = heard_with(task, digest)
+    following.last_input_at = now
+    return following, effects
 
 
 def _within(least: int, limits: Limits) -> int:
@@ -354,25 +338,20 @@ def _typed_again(
     return again
 
 
-def _whereabouts(
+def _go(
     task: Task, output: ToolOutput, event: InputEvent, begun: list[OpenHandoff], stays: bool
-) -> tuple[str, str, int, tuple[str, ...], bool, bool, bool]:
-    """Where the task is after an output: `stage`, `tool`, `stage_at`, `begun`, `left`, `handed` and
-    `covered` of the next task. A late output is no move, and does not say that the task left; nor
-    is one with which it `stays`."""
+) -> None:
+    """Note where a task is after an output. A late output is no move, and does not say that the
+    task left; nor is one with which it `stays`."""
     late = stays or (bool(task.stage) and event.occurred_at < task.stage_at)
-    if late:
-        stage, tool, stage_at, left = task.stage, task.tool, task.stage_at, task.left
-    else:
-        stage, tool, stage_at, left = output.stage, output.tool, event.occurred_at, False
-    if stage == task.stage:
-        contracts, handed, covered = task.begun, task.handed, task.covered
-    else:
-        contracts, handed, covered = (), False, False
+    if not late:
+        if output.stage != task.stage:
+            task.begun, task.handed, task.covered = (), False, False
+        task.stage, task.tool, task.stage_at = output.stage, output.tool, event.occurred_at
+        task.left = False
     for handoff in begun:
-        if handoff.contract is not None and handoff.contract not in contracts:
-            contracts = (*contracts, handoff.contract)
-        if handoff.stage == stage:
-            handed, covered = True, covered or handoff.contract is not None
-            left = left or not late
-    return stage, tool, stage_at, contracts, left, handed, covered
+        if handoff.contract is not None and handoff.contract not in task.begun:
+            task.begun = (*task.begun, handoff.contract)
+        if handoff.stage == task.stage:
+            task.handed, task.covered = True, task.covered or handoff.contract is not None
+            task.left = task.left or not late

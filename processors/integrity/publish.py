@@ -49,6 +49,7 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
         if found is None:
             found = made[came] = _provenance(field)
         provenance[name] = found
+    open_ = handoff.violations
     held = handoff.state == "held"
     return Package(
         id=handoff.id,
@@ -68,7 +69,7 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
         missing=list(handoff.missing),
         fidelity=handoff.fidelity,
         completeness=handoff.completeness,
-        violations=[v.id(handoff) for v in handoff.violations if v.trial is None],
+        violations=[v.id(handoff) for v in open_ if v.trial is None] if open_ else [],
         overridden=handoff.overridden,
         supersedes=handoff.supersedes,
         accept_by=utc(handoff.accept_by) if handoff.accept_by else None,

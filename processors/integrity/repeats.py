@@ -82,7 +82,7 @@ def _repeated(
     begun = {handoff.source.number for handoff in task.open if handoff.state != "held"}
     begun |= {closed.number for closed in task.closed if closed.how == "completed"}
     oldest = min(begun, default=0)
-    for event in reversed(memory.events) if begun else ():
+    for event in reversed(memory.draft.events) if begun else ():
         if event.number < oldest:
             break
         if type(event) is not TaskEvent or not event.hop or event.number not in begun:

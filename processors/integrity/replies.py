@@ -36,7 +36,7 @@ def take_reply(
     handoffs.trim()
     if task is None:
         return None, handoffs.outbox.effects()
-    following = after_step(task, handoffs)
+    following = after_step(handoffs)
     following.heard = heard_with(task, digest)
     following.last_input_at = now
     return following, handoffs.outbox.effects()

@@ -10,7 +10,7 @@ from msgspec import Struct
 from processors.contracts import telling, values
 from processors.contracts.classified import NO_SECRETS, Classified
 from processors.contracts.telling import Secrets
-from processors.integrity.events import Alias, Remembered, TaskEvent
+from processors.integrity.events import Remembered, TaskEvent
 
 _SHORT = 256  # characters of a text that counts where its value is too large
 _SHORT_OF_ONE = 16 << 10  # bytes of such texts of one value
@@ -48,6 +48,9 @@ class TaskSecrets(Struct, gc=False):
         return TaskSecrets(self.classified, values, least)
 
     def _least(self, name: str, value: bytes) -> int:
+        plain = telling.least_of_plain(value)
+        if plain is not None and (name,) in self.classified.at:
+            return plain
         texts = self.classified.texts(((name, value),))
         return min(map(telling.least, texts), default=telling.NO_LENGTH)
 
@@ -68,11 +71,10 @@ class TaskSecrets(Struct, gc=False):
 
     def _more(self, context: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
         """What of a context may be classified, and is not known."""
-        return [
-            (name, value)
-            for name, value in self.classified.within(context)
-            if value not in self.values.get(name, ())
-        ]
+        found = self.classified.within(context)
+        if not found:
+            return found
+        return [(name, value) for name, value in found if value not in self.values.get(name, ())]
 
     def told_by(self, names: tuple[str, ...], context: Mapping[str, bytes]) -> set[str]:
         """Those of some top-level names that tell what is classified of a task and a context."""
@@ -82,7 +84,7 @@ class TaskSecrets(Struct, gc=False):
         longest = telling.longest_plain(unknown)
         if longest is not None and longest < self.least:
             more = self._more(context)
-            if all(longest < self._least(name, value) for name, value in more):
+            if not more or all(longest < self._least(name, value) for name, value in more):
                 return set()
         return self.beside(context).named(unknown)
 
@@ -91,7 +93,6 @@ def classified_of(event: Remembered, classified: Classified) -> list[tuple[str, 
     """The values of an event that may be classified, by top-level name."""
     if type(event) is TaskEvent:
         return classified.within(event.context)
-    assert isinstance(event, Alias)
     return [] if event.value is None else classified.within({event.name: event.value})
 
 

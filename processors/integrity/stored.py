@@ -212,22 +212,19 @@ def encode(task: Task) -> bytes:
 def encode_change(before: Task, after: Task) -> bytes:
     """What is to be done to one task to have the other."""
     events = after.events
-    added = None
-    if events is not before.events and (added := _patch(before.events, events)):
-        added = [each if type(each) is _Slice else _event(each, events) for each in added]
     row = [
         before.next_number,
         _head(after),
         _added(before.heard, after.heard, 8, MAX_EVENTS),
         b"" if after.path is before.path else _added(before.path, after.path, 4, MAX_PATH),
         b"" if after.edges is before.edges else _added(before.edges, after.edges, 4, MAX_EDGES),
-        added,
+        _patch(before.events, events, _event, events),
     ]
     if after.open is not before.open or after.closed is not before.closed:
-        opened = _patch(before.open, after.open)
-        if opened is not None:
-            opened = [each if type(each) is _Slice else _handoff(each, events) for each in opened]
-        row += [opened, _patch(before.closed, after.closed)]
+        row += [
+            _patch(before.open, after.open, _handoff, events),
+            _patch(before.closed, after.closed),
+        ]
     else:
         row += _UNCHANGED
     linked = _linked(before) or _linked(after)
@@ -250,11 +247,8 @@ def encode_change(before: Task, after: Task) -> bytes:
             None if after.retracted is before.retracted else after.retracted,
             after.lost[len(before.lost) :],
             None if after.rounds is before.rounds else after.rounds,
+            _patch(before.gone, after.gone, lambda each, _: _Gone(*each)),
         ]
-        gone = _patch(before.gone, after.gone)
-        if gone is not None:
-            gone = [each if type(each) is _Slice else _Gone(*each) for each in gone]
-        row.append(gone)
         if linked:
             links = _links(after)
             row += [
@@ -264,8 +258,8 @@ def encode_change(before: Task, after: Task) -> bytes:
     return _encode(row)
 
 
-def _linked(task: Task) -> bool:
-    return bool(task.parents or task.children or task.waiting or task.whence or task.told)
+def _linked(task: Task) -> object:
+    return task.parents or task.children or task.waiting or task.whence or task.told
 
 
 def _links(task: Task) -> _Links:
@@ -274,7 +268,7 @@ def _links(task: Task) -> _Links:
 
 def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
     """An event as it is written: with the bytes that no event before it has."""
-    if isinstance(event, Alias):
+    if type(event) is not TaskEvent:
         return event
     context = event.context
     if not context or len(max(context.values(), key=len)) < SHARED:
@@ -307,6 +301,8 @@ def _handoff(handoff: OpenHandoff, events: Sequence[Remembered]) -> tuple[Any, .
     refs: dict[int, EventRef] = {}
     values = _fields(handoff.values, refs, events)
     amended = _fields(handoff.amended, refs, events) if handoff.amended else ()
+    if not handoff.context:
+        return 0, bare, list(refs.values()), values, amended, ()
     number = handoff.source.number
     context = [
         (name, value if len(value) < _PLACED else _placed(value, number, events))
@@ -319,7 +315,7 @@ def _fields(
     values: dict[str, PackageField], refs: dict[int, EventRef], events: Sequence[Remembered]
 ) -> list[tuple[Any, ...]]:
     """Fields as `_StoredField` has them; the events that they came with are put into `refs`."""
-    places = {number: place for place, number in enumerate(refs)}
+    places = dict(zip(refs, range(len(refs)), strict=True))
     found: list[tuple[Any, ...]] = []
     for name, field in values.items():
         ref, value = field.ref, field.value
@@ -349,19 +345,35 @@ def _placed(value: bytes, number: int, events: Sequence[Remembered]) -> bytes | 
 
 
 def _find(events: Sequence[Remembered], number: int) -> Remembered | None:
-    at = bisect_left(events, number, key=number_of)
+    if not events:
+        return None
+    at = number - events[0].number  # where none between them is gone
+    if not (0 <= at < len(events) and events[at].number == number):
+        at = bisect_left(events, number, key=number_of)
     return events[at] if at < len(events) and events[at].number == number else None
 
 
-def _patch(before: tuple[Item, ...], after: tuple[Item, ...]) -> list[Any] | None:
-    """How to make the second from the first: slices of it, and items of its own; None: as it is."""
+def _patch(
+    before: tuple[Item, ...],
+    after: tuple[Item, ...],
+    write: Callable[[Item, Sequence[Remembered]], Any] = lambda item, _: item,
+    events: Sequence[Remembered] = (),
+) -> list[Any] | None:
+    """How to make the second from the first: slices of it, and items of its own, as `write` makes
+    them of an item and the task's events; None: as it is."""
     if after is before:
         return None
+    found: list[Any]
     count = len(before)
     if len(after) >= count and after[:count] == before:
-        return [_Slice(0, count), *after[count:]] if len(after) > count else None
+        if len(after) == count:
+            return None
+        found = [_Slice(0, count)]
+        for item in after[count:]:
+            found.append(write(item, events))
+        return found
     places = {id(item): place for place, item in enumerate(before)}
-    found: list[Any] = []
+    found = []
     first = end = 0
     for item in after:
         place = places.get(id(item))
@@ -372,7 +384,7 @@ def _patch(before: tuple[Item, ...], after: tuple[Item, ...]) -> list[Any] | Non
             found.append(_Slice(first, end))
         first, end = (0, 0) if place is None else (place, place + 1)
         if place is None:
-            found.append(item)
+            found.append(write(item, events))
     if end > first:
         found.append(_Slice(first, end))
     return found

@@ -56,8 +56,8 @@ def pass_deadlines(
         return None, [*handoffs.outbox.effects(), Increment("tasks_forgotten")]
     effects = handoffs.outbox.effects()
     if not held_back:
-        return after_step(task, handoffs), effects
-    following = after_step(task, handoffs) if moved else task
+        return after_step(handoffs), effects
+    following = after_step(handoffs) if moved else task
     later = now + min(max(_SOONEST_MS, (now - min(held_back)) // 10), _LATEST_MS)
     others = [at for h in following.open for _, at in h.waits() if at > due.at]
     if following.waiting:
@@ -80,4 +80,4 @@ def sweep(
             handoffs.look_again(handoff)
     handoffs.trim(weigh=False)
     effects = handoffs.outbox.effects()
-    return (after_step(task, handoffs), effects) if effects else (task, [])
+    return (after_step(handoffs), effects) if effects else (task, [])

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from processors.contracts.classified import Classified
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import Limits
@@ -15,12 +16,17 @@ DIGEST = 8  # bytes of an event's digest
 
 
 def memory_of(task: Task, tables: RegistrySnapshot, limits: Limits) -> Memory:
-    """What a task remembers. What the workflows classify that it comes from is so here, too."""
+    """What a task remembers, in a draft of the next one."""
+    return Memory(replace(task), limits, classified_in(task, tables))
+
+
+def classified_in(task: Task, tables: RegistrySnapshot) -> Classified:
+    """What is so in a task: what the workflows classify that it comes from, too."""
     if not task.parents:
-        return Memory.of(task, limits, tables.classified(task.workflow))
+        return tables.classified(task.workflow)
     workflows = {task.workflow, *(parent.workflow for parent in task.parents)}
     workflows.update([workflow_of(key) for parent in task.parents for key in parent.above])
-    return Memory.of(task, limits, tables.classified(*sorted(workflows)))
+    return tables.classified(*sorted(workflows))
 
 
 def handoffs_of(
@@ -46,7 +52,7 @@ def step_of(task: Task, event: InputEvent, now: int) -> StepContext:
         event.occurred_at,
         event.timestamp,
         event.backfill,
-        isinstance(body, Ack),
+        type(body) is Ack,
     )
 
 
@@ -57,9 +63,9 @@ def without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limits
     return Handoffs.of(task, step, tables, limits, memory)
 
 
-def after_step(task: Task, handoffs: Handoffs) -> Task:
-    """The task with its handoffs moved on; nothing of its own has come."""
-    following = handoffs.memory.put_into(replace(task))
+def after_step(handoffs: Handoffs) -> Task:
+    """The task with its handoffs moved on."""
+    following = handoffs.memory.draft
     following.open = tuple(handoffs.open.values())
     following.closed = tuple(handoffs.closed)
     following.arrived = handoffs.arrived
