@@ -16,9 +16,9 @@ from schemas import sources
 from schemas.lint_sources import lint_sources
 from schemas.loading import Documents
 from schemas.sources import Source
-from tests.intake import NOW, SHARED, entry, event, mapped, record, source
+from tests.intake import NOW, SHARED, context, entry, event, mapped, record, source
 
-NAMES = st.sampled_from(["a", "b", "id", "0", "a.b"])
+NAMES = st.sampled_from(["a", "b", "id", "0", "a.b", "größe", ""])
 SCALARS = (
     st.none()
     | st.booleans()
@@ -33,7 +33,7 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 RECORDS = st.dictionaries(NAMES, VALUES, max_size=5) | VALUES.filter(lambda it: it is not None)
-NAMED = [".a", ".b", ".id", '."a.b"', '["a.b"]']
+NAMED = [".a", ".b", ".id", ".größe", '."a.b"', '["a.b"]']
 STEPS = st.lists(st.sampled_from([*NAMED, *NAMED, ".0", "[0]", "[-1]", "[id=1]"]), max_size=3)
 PATHS = st.tuples(
     st.sampled_from(["value.a", "value.b", "value.a.b", "value.b.a", "x", "y", "it", "key"]),
@@ -168,6 +168,12 @@ def test_what_is_not_read_keeps_no_record_out(other: bytes) -> None:
     found = mapped(entry(), value)
     assert found.refused is None
     assert [json.loads(output.value or b"")["task_id"] for output in found.records] == ["T-1"]
+
+
+def test_a_name_beyond_ascii_is_read() -> None:
+    given_ = entry(context={"size": "value.größe", "name": "value.user.名前"})
+    value = event(größe=4, user={"名前": "Ana", "": "other"}, **{"": "another"})
+    assert context(given_, value) == {"size": 4, "name": "Ana"}
 
 
 def test_a_record_that_is_cut_is_refused_wherever_it_ends() -> None:

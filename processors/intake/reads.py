@@ -33,7 +33,7 @@ def reads(source: Source) -> frozenset[Place]:
 def read_of(source: Source) -> tuple[Any, bool]:
     """What is to be decoded of the records of a source: the type that msgspec decodes their values
     to, and whether their keys are read. The type has no members that nothing reads; what lies in a
-    list is there whole, and so is what lies deep."""
+    list is there whole, and so are what lies deep and an object with names beyond ASCII."""
     found = _Reads(source)
     places = {place[:_DEEPEST] for place in found.all()}
     return _shape(places), "key" in found.followed
@@ -42,7 +42,8 @@ def read_of(source: Source) -> tuple[Any, bool]:
 def _shape(places: Collection[Place]) -> Any:
     inner: dict[str, list[Place]] = {}
     for place in places:
-        if not place or place[0] == ITEM:
+        # msgspec may take no member, or another, for a name beyond ASCII (its pull request 1126).
+        if not place or place[0] == ITEM or not place[0].isascii():
             return Any
         inner.setdefault(place[0], []).append(place[1:])
     members = {name: _shape(below) for name, below in inner.items()}
