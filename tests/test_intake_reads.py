@@ -16,7 +16,7 @@ from schemas import sources
 from schemas.lint_sources import lint_sources
 from schemas.loading import Documents
 from schemas.sources import Source
-from tests.intake import NOW, SHARED, context, entry, event, mapped, record, source
+from tests.intake import NOW, SHARED, compiled, context, entry, event, mapped, record, source
 
 NAMES = st.sampled_from(["a", "b", "id", "0", "a.b", "größe", ""])
 SCALARS = (
@@ -47,7 +47,7 @@ EXPRESSIONS = st.recursive(
             optional={
                 "json": st.booleans(),
                 "split": st.just(","),
-                "text": st.just("{it.a} {it}"),
+                "text": st.sampled_from(["{it.a} {it}", "{it.b}"]),
                 "slug": st.booleans(),
             },
         )
@@ -191,6 +191,18 @@ def test_to_look_whether_a_member_is_there_reads_no_other() -> None:
         ("id",),
         ("at",),
     }
+
+
+def test_what_a_text_is_made_of_is_read_whatever_is_read_of_the_text() -> None:
+    x = {"first": [{"from": "value.a", "text": "{it.b}"}, "value.d"]}
+    given_ = compiled(let={"x": x}, emit=[{"stage": {"value": "s"}, "context": {"c": "x.c"}}])
+    assert context(given_, event(a={"b": "q"}, d={"c": 1})) == {}
+
+
+def test_the_parts_of_a_text_are_no_elements_of_a_record() -> None:
+    tags = {"from": "value.tags", "split": ","}
+    entries = [{"stage": {"value": "s"}, "each": "tags", "context": {"tag": "it"}}]
+    assert reads(source(let={"tags": tags}, emit=entries)) == {("tags",), ("id",), ("at",)}
 
 
 def test_the_elements_of_a_list_are_counted_where_nothing_of_them_is_read() -> None:

@@ -11,7 +11,17 @@ from schemas.cel.syntax import parse
 from schemas.cel.tree import ContextMember, Has, Index, Literal, Member, Select
 from schemas.flow import Refused
 from schemas.paths import Step, Where, index_of
-from schemas.sources import LINKS, ROOTS, CurrentStage, Expr, Source, TextValue, parts_of
+from schemas.sources import (
+    LINKS,
+    ROOTS,
+    CurrentStage,
+    Expr,
+    FromValue,
+    LookupValue,
+    Source,
+    TextValue,
+    parts_of,
+)
 
 # Names from the root `value` on; every element of a list is `[]`.
 Place = tuple[str, ...]
@@ -107,7 +117,7 @@ class _Reads:
         if source.when is not None:
             yield from self._condition(source.when, [])
         for emit in source.emit:
-            items = [] if emit.each is None else [(*p, ITEM) for p in self._of(emit.each, [])]
+            items = [] if emit.each is None else self._of(emit.each, [], (ITEM,))
             shared = [*_exprs(source.defaults), *_exprs(emit)]
             context = emit.context
             if context is not None:
@@ -122,31 +132,35 @@ class _Reads:
                 if isinstance(text, str):
                     yield from self._condition(text, items)
 
-    def _of(self, expr: Expr, items: list[Place]) -> list[Place]:
-        """The places that an expression reads; `items` are those of `it`."""
+    def _of(self, expr: Expr, items: list[Place], beyond: Place = ()) -> list[Place]:
+        """The places that an expression reads; `items` are those of `it`, and `beyond` is what is
+        read of its value."""
         if isinstance(expr, TextValue) or (isinstance(expr, str) and templates.is_template(expr)):
             text = expr.text if isinstance(expr, TextValue) else expr
             parts = [part for part in templates.parse(text) if not isinstance(part, str)]
-            return [place for part in parts for place in self._at(part.top, part.rest, items)]
+            return [
+                place for part in parts for place in self._at(part.top, _steps(part.rest), items)
+            ]
         if isinstance(expr, str):
             path = paths.parse(expr) if expr.partition(".")[0] in self._roots else paths.read(expr)
-            return self._at(path.top, path.rest, items)
-        return [place for part in parts_of(expr) for place in self._of(part, items)]
+            return self._at(path.top, (*_steps(path.rest), *beyond), items)
+        if _made_anew(expr):
+            beyond = ()
+        return [place for part in parts_of(expr) for place in self._of(part, items, beyond)]
 
-    def _at(self, top: str, rest: Iterable[Step], items: list[Place]) -> list[Place]:
-        steps = tuple(map(_step, rest))
+    def _at(self, top: str, steps: Place, items: list[Place]) -> list[Place]:
         self.followed.add(top)
         if top == "value":
             return [steps]
         if top == "it":
             return [(*place, *steps) for place in items]
         if top in self._source.let:
-            return [(*place, *steps) for place in self._of(self._source.let[top], [])]
+            return self._of(self._source.let[top], [], steps)
         return []
 
     def _condition(self, text: str, items: list[Place]) -> Iterator[Place]:
         for top, rest in _paths_in(parse(text, self._roots)):
-            yield from self._at(top, rest, items)
+            yield from self._at(top, _steps(rest), items)
 
 
 def _exprs(part: Any) -> Iterator[Expr]:
@@ -157,8 +171,19 @@ def _exprs(part: Any) -> Iterator[Expr]:
             yield found
 
 
-def _step(step: Step) -> str:
-    return ITEM if isinstance(step, Where) or index_of(step) is not None else str(step)
+def _made_anew(expr: Expr) -> bool:
+    """Whether the value of an expression is no part of the record: all that it is made of is read,
+    and nothing beyond."""
+    if isinstance(expr, FromValue):
+        return expr.split is not None or expr.text is not None or expr.slug
+    return isinstance(expr, LookupValue)
+
+
+def _steps(rest: Iterable[Step]) -> Place:
+    return tuple(
+        ITEM if isinstance(step, Where) or index_of(step) is not None else str(step)
+        for step in rest
+    )
 
 
 def _paths_in(node: Any) -> Iterator[tuple[str, list[Step]]]:
