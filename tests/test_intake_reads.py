@@ -160,6 +160,16 @@ def test_nothing_but_what_is_read_is_decoded() -> None:
     assert getattr(decoded, "key", "") is None
 
 
+def test_an_object_of_which_many_names_are_read_is_decoded_whole() -> None:
+    few, many = ([f"n{i}" for i in range(number)] for number in (30, 60))
+    value = event(user={"n0": 0, "other": 1})
+    for names, user in ((few, {"n0": 0}), (many, {"n0": 0, "other": 1})):
+        given_ = entry(context={name: f"value.user.{name}" for name in names})
+        assert given_.decode is not None
+        decoded = given_.decode(record(value))
+        assert getattr(decoded, "value", {})["user"] == user
+
+
 @pytest.mark.parametrize(
     "other", [b'"\xff"', b"[" * 200 + b"]" * 200, b"1e999", b'{"id": 1, "id": 2}']
 )

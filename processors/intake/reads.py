@@ -28,6 +28,9 @@ Place = tuple[str, ...]
 ITEM: Final = "[]"
 _MOST_PLACES: Final = 200
 _DEEPEST: Final = 16
+# msgspec looks for each name of a record among all those that are read, one after the other: from
+# about 50 of them on it is faster to decode all.
+_MOST_NAMES: Final = 40
 _object: Final[Any] = TypedDict  # made of what a source says, which no type checker can follow
 # Members that are no expressions, or that are looked at apart.
 _PLAIN: Final = frozenset(
@@ -43,7 +46,8 @@ def reads(source: Source) -> frozenset[Place]:
 def read_of(source: Source) -> tuple[Any, bool]:
     """What is to be decoded of the records of a source: the type that msgspec decodes their values
     to, and whether their keys are read. The type has no members that nothing reads; what lies in a
-    list is there whole, and so are what lies deep and an object with names beyond ASCII."""
+    list is there whole, and so are what lies deep, and an object of which many names are read, or
+    one beyond ASCII."""
     found = _Reads(source)
     places = {place[:_DEEPEST] for place in found.all()}
     return _shape(places), "key" in found.followed
@@ -56,6 +60,8 @@ def _shape(places: Collection[Place]) -> Any:
         if not place or place[0] == ITEM or not place[0].isascii():
             return Any
         inner.setdefault(place[0], []).append(place[1:])
+    if len(inner) > _MOST_NAMES:
+        return Any
     members = {name: _shape(below) for name, below in inner.items()}
     return _object("Read", members, total=False) | None
 
