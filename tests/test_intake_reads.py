@@ -16,7 +16,7 @@ from schemas import sources
 from schemas.lint_sources import lint_sources
 from schemas.loading import Documents
 from schemas.sources import Source
-from tests.intake import NOW, SHARED, compiled, context, entry, event, mapped, record, source
+from tests.intake import NOW, SHARED, compiled, context, entry, event, made, mapped, record, source
 
 NAMES = st.sampled_from(["a", "b", "id", "0", "a.b", "größe", ""])
 SCALARS = (
@@ -201,6 +201,18 @@ def test_to_look_whether_a_member_is_there_reads_no_other() -> None:
         ("id",),
         ("at",),
     }
+
+
+def test_no_more_paths_are_followed_than_is_quick_and_what_is_not_is_read_whole() -> None:
+    let: dict[str, Any] = {"x0": {"first": ["value.a", "key.a"]}}
+    let |= {f"x{i}": {"first": [f"x{i - 1}.b", f"x{i - 1}.c"]} for i in range(1, 17)}
+    emit = [{"stage": {"value": "s"}, "context": {"x": "x16", "other": "value.other"}}]
+    assert len(reads(source(let=let, emit=emit))) < 2**16
+    nested: Any = "deep"
+    for _ in range(16):
+        nested = {"c": nested}
+    (output,) = made(compiled(let=let, emit=emit), event(other=1), {"a": nested})
+    assert output["context"] == {"x": "deep", "other": 1}
 
 
 def test_what_a_text_is_made_of_is_read_whatever_is_read_of_the_text() -> None:

@@ -28,6 +28,7 @@ Place = tuple[str, ...]
 ITEM: Final = "[]"
 _MOST_PLACES: Final = 200
 _DEEPEST: Final = 16
+_MOST_PATHS: Final = 10_000  # that are followed: names of `let` that read others can make billions
 # msgspec looks for each name of a record among all those that are read, one after the other: from
 # about 50 of them on it is faster to decode all.
 _MOST_NAMES: Final = 40
@@ -50,7 +51,7 @@ def read_of(source: Source) -> tuple[Any, bool]:
     one beyond ASCII."""
     found = _Reads(source)
     places = {place[:_DEEPEST] for place in found.all()}
-    return _shape(places), "key" in found.followed
+    return _shape(places), "key" in found.followed or not found.left
 
 
 def _shape(places: Collection[Place]) -> Any:
@@ -117,8 +118,10 @@ class _Reads:
         self._source = source
         self._roots = frozenset((*ROOTS, *source.let))
         self.followed: set[str] = set()  # the roots of the paths
+        self.left = _MOST_PATHS
 
     def all(self) -> Iterator[Place]:
+        """The places that are read; the root for all paths that are too many to follow."""
         source = self._source
         if source.when is not None:
             yield from self._condition(source.when, [])
@@ -155,6 +158,9 @@ class _Reads:
         return [place for part in parts_of(expr) for place in self._of(part, items, beyond)]
 
     def _at(self, top: str, steps: Place, items: list[Place]) -> list[Place]:
+        if not self.left:
+            return [()]
+        self.left -= 1
         self.followed.add(top)
         if top == "value":
             return [steps]
