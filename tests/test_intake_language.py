@@ -124,6 +124,19 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
 ]
 
 
+def test_what_is_wrong_with_a_name_is_told_in_a_template_too() -> None:
+    let = {"team": {"lookup": "t", "by": "value.a"}, "held": {"from": "value.b", "json": True}}
+    given = compiled(
+        let=let,
+        lookups={"t": {"a": "desk"}},
+        emit=[{"stage": {"value": "s"}, "context": {"team": "of {team}", "held": "{held.c}!"}}],
+    )
+    code, message = refused(given, event(a="b", b="{}"))
+    assert code == "lookup_missed"
+    assert "context.team: team: the look-up t lacks the key" in message
+    assert refused(given, event(a="a", b="{"))[0] == "not_json"
+
+
 @pytest.mark.parametrize(("members", "given", "code", "words"), REFUSALS)
 def test_a_record_is_refused(
     members: dict[str, Any], given: dict[str, Any], code: str, words: str

@@ -128,7 +128,8 @@ class Compiler:
                         return None
                     texts[at] = spelled
             except Refused as error:
-                raise Refused("member_malformed", f"{names[at]} {error.message}") from None
+                colon = "" if error.code == "member_malformed" else ":"  # `value.a is a list`
+                raise Refused(error.code, f"{names[at]}{colon} {error.message}") from None
             return "".join(texts)
 
         return run
