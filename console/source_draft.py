@@ -16,6 +16,7 @@ from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.mapped import Skipped
 from processors.intake.reads import ITEM
 from processors.intake.times import time_ms
+from schemas import paths, templates
 from schemas.documents import UNKNOWN
 from schemas.flow import Record, Refused
 from schemas.source_decoders import DebeziumOptions
@@ -31,6 +32,7 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _EVENT_NAMES: Final = ("id", "event_id", "eventid", "uuid", "lsn", "delivery", "message_id")
 _TIME_NAMES: Final = ("occurred", "time", "timestamp", "created", "updated", "date", "ts_ms", "_at")
 _STAGE_NAMES: Final = ("stage", "status", "state", "queue", "group", "team", "owner", "assignee")
+_NO_NAMES: Final = ("*", "without")  # of what a context has: they mean something else there
 _PARTS: Final = ("id", "key", "number", "version", "revision", "seq", "sequence", "offset")
 _MOST_PARTS: Final = 8
 _KIND_NAMES: Final = ("type", "event_type", "eventtype", "action", "event", "op", "webhook_event")
@@ -143,7 +145,7 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
         for leaf in shown:
             clashes = names[leaf.name] > 1 and len(leaf.names) > 2
             key = "_".join(leaf.names[-2:]) if clashes else leaf.name
-            if key not in seen:
+            if key not in seen and key not in _NO_NAMES:
                 seen.add(key)
                 lines.append(f"      {yaml_text.scalar(key)}: {_scalar(leaf.path)}")
         more = len(context) - _MOST_CONTEXT
@@ -293,7 +295,15 @@ def _leaves(found: list[Any]) -> list[_Leaf]:
                 leaf = leaves[names] = _Leaf(_path(names), names)
             leaf.records += 1
             leaf.values[value] = leaf.values.get(value, 0) + 1
-    return list(leaves.values())
+    return [leaf for leaf in leaves.values() if _leads(leaf)]
+
+
+def _leads(leaf: _Leaf) -> bool:
+    """Whether its path leads there: none names what has no name, and braces make a template."""
+    if templates.is_template(leaf.path):
+        return False
+    path = paths.read(leaf.path)
+    return (path.top, *path.rest) == leaf.names
 
 
 def _scalars(value: Any, before: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

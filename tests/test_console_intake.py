@@ -404,8 +404,16 @@ def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
             [{"id": f"x{n}", "at": f"2026-03-02T10:0{n}:00Z"} for n in range(3)],
             ["task: value.id  # in 3 of 3 records, 3 different values; it never repeats here"],
         ),
+        (  # names that no path has, and those that mean something else in a context
+            [
+                {"id": "x", "": 1, " ": {"\t": 2}, "{http://example.com}a": 3, "*": 4}
+                | {"without": "e", "a.b": 5, "größe": 6}
+            ]
+            * 2,
+            ["    context:  #", '      "a.b": "value.\\"a.b\\""\n      "größe": "value.größe"\n'],
+        ),
     ],
-    ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each"],
+    ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each", "odd-names"],
 )
 def test_a_draft_knows_how_tools_name_things(
     told: list[Any], guesses: list[str], tmp_path: Path
