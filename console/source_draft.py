@@ -110,9 +110,10 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
     if when is None:
         lines[-1] = "  occurred_at: record.timestamp  # no path is a time in every record"
     elif not _is_time(when):
+        made = yaml_text.scalar(f"{{{when.path}}}Z")
         lines[-1] = (
-            f'  occurred_at: "{{{when.path}}}Z"  # {when.told(total)}; a time without an offset in '
-            "each of them: is it UTC?"
+            f"  occurred_at: {made}  # {when.told(total)}; a time without an offset in each of "
+            "them: is it UTC?"
         )
     together = None if event is not None else _together(leaves, found, (task, when, kind))
     if event is not None:
@@ -128,15 +129,19 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
     if kind is not None:
         lines.insert(
             -2 if listed else -1,
-            f"  # {kind.path} seems to tell the kind of event ({kind.told(total)}): write an entry "
-            "for each kind, with when",
+            f"  # {_scalar(kind.path)} seems to tell the kind of event ({kind.told(total)}): write "
+            "an entry for each kind, with when",
         )
     if decoder == "debezium":
         lines += ["    context:  # the row; leave out (without) what nobody needs"]
         lines += ['      "*": value.after']
         return "\n".join(lines) + "\n"
     taken = {leaf.path for leaf in (task, event, when) if leaf is not None}
-    context = [leaf for leaf in leaves if leaf.path not in taken and leaf.records * 2 >= total]
+    context = [
+        leaf
+        for leaf in leaves
+        if leaf.path not in taken and leaf.records * 2 >= total and leaf.name not in _NO_NAMES
+    ]
     if context:
         lines.append("    context:  # what the receiver may need; leave out what nobody does")
         shown = context[:_MOST_CONTEXT]
@@ -145,7 +150,7 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
         for leaf in shown:
             clashes = names[leaf.name] > 1 and len(leaf.names) > 2
             key = "_".join(leaf.names[-2:]) if clashes else leaf.name
-            if key not in seen and key not in _NO_NAMES:
+            if key not in seen:
                 seen.add(key)
                 lines.append(f"      {yaml_text.scalar(key)}: {_scalar(leaf.path)}")
         more = len(context) - _MOST_CONTEXT

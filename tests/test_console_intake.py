@@ -407,10 +407,16 @@ def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
         (  # names that no path has, and those that mean something else in a context
             [
                 {"id": "x", "": 1, " ": {"\t": 2}, "{http://example.com}a": 3, "*": 4}
-                | {"without": "e", "a.b": 5, "größe": 6}
-            ]
-            * 2,
-            ["    context:  #", '      "a.b": "value.\\"a.b\\""\n      "größe": "value.größe"\n'],
+                | {"without": "e", "a.b": 5, "größe": 6, "b\nc": {"type": "de"[n]}}
+                | {"sent on": {"at": "2026-03-02T10:00:00"}}
+                for n in range(2)
+            ],
+            [
+                'occurred_at: "{value.\\"sent on\\".at}Z"  #',
+                '  # "value.b\\x0ac.type" seems to tell',
+                "    context:  #",
+                '      "a.b": "value.\\"a.b\\""\n      "größe": "value.größe"\n',
+            ],
         ),
     ],
     ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each", "odd-names"],
