@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from processors.intake.compiled import CompiledSource, compile_source
 from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.mapping import map_record
-from processors.intake.reads import reads
+from processors.intake.reads import around, reads, shown
 from schemas import sources
 from schemas.lint_sources import lint_sources
 from schemas.loading import Documents
@@ -200,6 +200,16 @@ def test_to_look_whether_a_member_is_there_reads_no_other() -> None:
         ("c",),
         ("id",),
         ("at",),
+    }
+
+
+@pytest.mark.parametrize("name", ["[0]", "a.b", "1" * 20])
+def test_a_place_is_known_and_told_as_paths_have_it(name: str) -> None:
+    quoted = f'value.users["{name}"]'
+    (place,) = reads(source(defaults={**SHARED, "task": quoted, "occurred_at": "key.at"}))
+    assert place in set(around(("users", name)))
+    assert reads(source(defaults={**SHARED, "task": shown(place), "occurred_at": "key.at"})) == {
+        place
     }
 
 

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, TypedDict
 
+from processors.intake.following import written
 from processors.intake.values import read_json
 from schemas import paths, templates
 from schemas.cel.syntax import parse
@@ -74,7 +75,7 @@ def used(place: Place, read: frozenset[Place]) -> bool:
 
 def around(place: Place) -> Iterator[Place]:
     """A place and those that hold it; a name of digits may be of a list, as paths write both."""
-    steps = tuple(ITEM if name.isdecimal() else name for name in place)
+    steps = _steps(place)
     for length in range(len(steps) + 1):
         yield steps[:length]
 
@@ -109,7 +110,7 @@ def shown(place: Place) -> str:
     """A place as paths have it: `value.items[].id`."""
     text = "value"
     for name in place:
-        text += name if name == ITEM else f".{name}" if "." not in name else f'."{name}"'
+        text += name if name == ITEM else written(name)
     return text
 
 
