@@ -169,7 +169,7 @@ class Trial:
             return
         if found is None or isinstance(found, Skipped):
             return
-        for place in set(leaves(found.value, (), self._opened)):
+        for place in dict.fromkeys(leaves(found.value, (), self._opened)):
             if len(self.seen) < _MOST_NAMES:
                 self.seen.update(around(place))
             if not used(place, self._read) and (

@@ -159,6 +159,12 @@ def test_tasks_with_one_record_each_are_suspicious(desk: str) -> None:
     assert "5 of 5 tasks with one record only; wrong task?" in result.output
 
 
+def test_what_nothing_reads_is_told_in_the_order_of_the_records(desk: str) -> None:
+    names = [f"n{number}" for number in range(9)]
+    told = run("test", desk, "-", lines=lines(event(1, **dict.fromkeys(names, 1)))).output
+    assert re.findall(r"value\.(n\d)\n", told) == names
+
+
 def test_a_record_may_be_told_whole(desk: str, tmp_path: Path) -> None:
     envelope = {"value": event(1), "key": "T-1", "timestamp": 5, "topic": "desk.events"}
     path = tmp_path / "events.jsonl.gz"
