@@ -186,6 +186,12 @@ def test_what_kcat_prints_of_a_record_is_one(desk: str) -> None:
     assert "left out: the record has no value (tombstone)" in told
     explained = run("test", desk, "-", "--explain", "1", lines=given).output
     assert "value.queue  → text" in explained
+    for payload, why in (
+        ("null", "defaults.task (value.id): leads to nothing"),  # JSON's null is no tombstone
+        ("", "the value is empty; it needs JSON"),
+    ):
+        told = run("test", desk, "-", lines=lines({**printed, "payload": payload})).output
+        assert f"1  refused: source desk: {why}" in told
 
 
 def test_names_that_no_contract_knows(desk: str) -> None:
