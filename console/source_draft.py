@@ -69,6 +69,8 @@ class _Leaf:
     def told(self, total: int) -> str:
         """What speaks for it, in counts; values of records are not told."""
         count = len(self.values)
+        if self.records == 1:
+            return f"in 1 of {total:,} records"
         values = "the same value" if count == 1 else f"{count:,} different values"
         return f"in {self.records:,} of {total:,} records, {values}"
 
@@ -117,7 +119,10 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
         )
     together = None if event is not None else _together(leaves, found, (task, when, kind))
     if event is not None:
-        lines.append(_guess("id", event, total, "is another one in each of them"))
+        why = (
+            "is another one in each of them" if total > 1 else "names the event? give more records"
+        )
+        lines.append(_guess("id", event, total, why))
     elif together is not None:
         why = "these together are others in each record; none alone is"
         lines.append(f"  id: {yaml_text.scalar(together)}  # {why}")
@@ -170,6 +175,8 @@ def _guess(member: str, leaf: _Leaf | None, total: int, why: str) -> str:
 def _why_task(task: _Leaf | None) -> str:
     if task is not None and len(task.values) == task.records > 1:
         return "it never repeats here: is it the id of the event, and not of what is handed on?"
+    if task is not None and task.records == 1:
+        return "names the thing that is handed on? give more records"
     return "names the thing that is handed on, and repeats"
 
 

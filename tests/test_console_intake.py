@@ -416,6 +416,13 @@ def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
             [{"id": f"x{n}", "at": f"2026-03-02T10:0{n}:00Z"} for n in range(3)],
             ["task: value.id  # in 3 of 3 records, 3 different values; it never repeats here"],
         ),
+        (  # one record says nothing of what repeats
+            [{"task_id": "x", "uuid": "y", "at": "2026-03-02T10:00:00Z"}],
+            [
+                "task: value.task_id  # in 1 of 1 records; names the thing that is handed on? give",
+                "id: value.uuid  # in 1 of 1 records; names the event? give more records",
+            ],
+        ),
         (  # names that no path has, and those that mean something else in a context
             [
                 {"id": "x", "": 1, " ": {"\t": 2}, "{http://example.com}a": 3, "*": 4}
@@ -431,7 +438,7 @@ def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
             ],
         ),
     ],
-    ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each", "odd-names"],
+    ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each", "one", "odd-names"],
 )
 def test_a_draft_knows_how_tools_name_things(
     told: list[Any], guesses: list[str], tmp_path: Path
