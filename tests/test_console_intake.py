@@ -159,6 +159,13 @@ def test_tasks_with_one_record_each_are_suspicious(desk: str) -> None:
     assert "5 of 5 tasks with one record only; wrong task?" in result.output
 
 
+def test_a_record_that_is_too_large_for_intake_is_refused(desk: str) -> None:
+    told = run("test", desk, "-", lines=lines(event(1, other="x" * (1 << 20)), event(2))).output
+    assert "1  refused: source desk: the value has 1,048," in told
+    assert "bytes, the limit is 1,048,576 (too_large)" in told
+    assert "2  T-2  e2" in told
+
+
 def test_what_nothing_reads_is_told_in_the_order_of_the_records(desk: str) -> None:
     names = [f"n{number}" for number in range(9)]
     told = run("test", desk, "-", lines=lines(event(1, **dict.fromkeys(names, 1)))).output
