@@ -160,6 +160,16 @@ def test_nothing_but_what_is_read_is_decoded() -> None:
     assert getattr(decoded, "key", "") is None
 
 
+def test_text_that_holds_json_is_decoded_with_what_else_is_read() -> None:
+    entries = [{"stage": {"value": "s"}, "context": {"a": "e.a"}}]
+    given_ = compiled(let={"e": {"from": "value.data", "json": True}}, emit=entries)
+    assert given_.decode is not None
+    value = event(data='{"a": 1}', other=1)
+    decoded = given_.decode(record(value))
+    assert getattr(decoded, "value", None) == event(data='{"a": 1}')
+    assert context(given_, value) == {"a": 1}
+
+
 def test_an_object_of_which_many_names_are_read_is_decoded_whole() -> None:
     few, many = ([f"n{i}" for i in range(number)] for number in (30, 60))
     value = event(user={"n0": 0, "other": 1})

@@ -51,7 +51,7 @@ def read_of(source: Source) -> tuple[Any, bool]:
     list is there whole, and so are what lies deep, and an object of which many names are read, or
     one beyond ASCII."""
     found = _Reads(source)
-    places = {place[:_DEEPEST] for place in found.all()}
+    places = {place[:_DEEPEST] for place in (*found.all(), *found.texts)}
     return _shape(places), "key" in found.followed or not found.left
 
 
@@ -119,6 +119,7 @@ class _Reads:
         self._source = source
         self._roots = frozenset((*ROOTS, *source.let))
         self.followed: set[str] = set()  # the roots of the paths
+        self.texts: list[Place] = []  # that hold JSON of which something is read
         self.left = _MOST_PATHS
 
     def all(self) -> Iterator[Place]:
@@ -156,6 +157,8 @@ class _Reads:
             return self._at(path.top, (*_steps(path.rest), *beyond), items)
         if _made_anew(expr):
             beyond = ()
+        elif beyond and isinstance(expr, FromValue) and expr.json_:
+            self.texts += self._of(expr.from_, items)
         return [place for part in parts_of(expr) for place in self._of(part, items, beyond)]
 
     def _at(self, top: str, steps: Place, items: list[Place]) -> list[Place]:
