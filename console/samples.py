@@ -96,12 +96,12 @@ def _last(topic: str, limit: int) -> list[Record]:
 
 def _of_file(path: str, topic: str, now: int) -> Iterator[tuple[int, Record]]:
     for offset, (number, text) in enumerate(_values(path)):
-        if (given := _said(path, number, text)) is None:
+        if (said := _said(path, number, text)) is None:
             yield number, Record(topic, 0, offset, key=None, value=text, timestamp=now)
             continue
+        given, value = said
         pairs = given.headers.items() if isinstance(given.headers, dict) else given.headers
         headers: Headers = [(name, content.encode()) for name, content in pairs]
-        value = bytes(given.value)
         yield (
             number,
             Record(
@@ -109,7 +109,7 @@ def _of_file(path: str, topic: str, now: int) -> Iterator[tuple[int, Record]]:
                 given.partition,
                 offset if given.offset is None else given.offset,
                 key=_key(bytes(given.key)),
-                value=None if value == b"null" else value,
+                value=value,
                 timestamp=now if given.timestamp is None else given.timestamp,
                 headers=headers,
             ),
@@ -187,7 +187,8 @@ def _laid_out(text: bytes) -> list[bytes]:
     return (_objects(found[0]) if len(found) == 1 else []) or found
 
 
-def _said(path: str, number: int, text: bytes) -> _Envelope | None:
+def _said(path: str, number: int, text: bytes) -> tuple[_Envelope, bytes | None] | None:
+    """What is said of a record, and its value; None where the text is the value."""
     try:
         names = _members(text).keys()
     except UNREADABLE:
@@ -198,17 +199,19 @@ def _said(path: str, number: int, text: bytes) -> _Envelope | None:
     try:
         if kcat:
             return _of_kcat(_kcat(text))
-        return _envelope(text)
+        given = _envelope(text)
     except msgspec.ValidationError as error:
         raise BadInputError(
             f"{path}, line {number}: has the members of a record, and not their shape: {error}"
         ) from None
+    value = bytes(given.value)
+    return given, None if value == b"null" else value
 
 
-def _of_kcat(given: _Kcat) -> _Envelope:
+def _of_kcat(given: _Kcat) -> tuple[_Envelope, bytes | None]:
     pairs = zip(given.headers[::2], given.headers[1::2], strict=False)
-    return _Envelope(
-        msgspec.Raw(b"null" if given.payload is None else given.payload.encode()),
+    said = _Envelope(
+        msgspec.Raw(),
         msgspec.Raw(msgspec.json.encode(given.key)),
         [(name or "", content or "") for name, content in pairs],
         given.ts,
@@ -216,6 +219,7 @@ def _of_kcat(given: _Kcat) -> _Envelope:
         given.partition,
         given.offset,
     )
+    return said, None if given.payload is None else given.payload.encode()
 
 
 def _key(given: bytes) -> bytes | None:

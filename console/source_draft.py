@@ -16,6 +16,7 @@ from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.mapped import Skipped
 from processors.intake.reads import ITEM
 from processors.intake.times import time_ms
+from schemas import paths, templates
 from schemas.documents import UNKNOWN
 from schemas.flow import Record, Refused
 from schemas.source_decoders import DebeziumOptions
@@ -31,6 +32,7 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _EVENT_NAMES: Final = ("id", "event_id", "eventid", "uuid", "lsn", "delivery", "message_id")
 _TIME_NAMES: Final = ("occurred", "time", "timestamp", "created", "updated", "date", "ts_ms", "_at")
 _STAGE_NAMES: Final = ("stage", "status", "state", "queue", "group", "team", "owner", "assignee")
+_NO_NAMES: Final = ("*", "without")  # of what a context has: they mean something else there
 _PARTS: Final = ("id", "key", "number", "version", "revision", "seq", "sequence", "offset")
 _MOST_PARTS: Final = 8
 _KIND_NAMES: Final = ("type", "event_type", "eventtype", "action", "event", "op", "webhook_event")
@@ -67,6 +69,8 @@ class _Leaf:
     def told(self, total: int) -> str:
         """What speaks for it, in counts; values of records are not told."""
         count = len(self.values)
+        if self.records == 1:
+            return f"in 1 of {total:,} records"
         values = "the same value" if count == 1 else f"{count:,} different values"
         return f"in {self.records:,} of {total:,} records, {values}"
 
@@ -108,13 +112,17 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
     if when is None:
         lines[-1] = "  occurred_at: record.timestamp  # no path is a time in every record"
     elif not _is_time(when):
+        made = yaml_text.scalar(f"{{{when.path}}}Z")
         lines[-1] = (
-            f'  occurred_at: "{{{when.path}}}Z"  # {when.told(total)}; a time without an offset in '
-            "each of them: is it UTC?"
+            f"  occurred_at: {made}  # {when.told(total)}; a time without an offset in each of "
+            "them: is it UTC?"
         )
     together = None if event is not None else _together(leaves, found, (task, when, kind))
     if event is not None:
-        lines.append(_guess("id", event, total, "is another one in each of them"))
+        why = (
+            "is another one in each of them" if total > 1 else "names the event? give more records"
+        )
+        lines.append(_guess("id", event, total, why))
     elif together is not None:
         why = "these together are others in each record; none alone is"
         lines.append(f"  id: {yaml_text.scalar(together)}  # {why}")
@@ -126,15 +134,19 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
     if kind is not None:
         lines.insert(
             -2 if listed else -1,
-            f"  # {kind.path} seems to tell the kind of event ({kind.told(total)}): write an entry "
-            "for each kind, with when",
+            f"  # {_scalar(kind.path)} seems to tell the kind of event ({kind.told(total)}): write "
+            "an entry for each kind, with when",
         )
     if decoder == "debezium":
         lines += ["    context:  # the row; leave out (without) what nobody needs"]
         lines += ['      "*": value.after']
         return "\n".join(lines) + "\n"
     taken = {leaf.path for leaf in (task, event, when) if leaf is not None}
-    context = [leaf for leaf in leaves if leaf.path not in taken and leaf.records * 2 >= total]
+    context = [
+        leaf
+        for leaf in leaves
+        if leaf.path not in taken and leaf.records * 2 >= total and leaf.name not in _NO_NAMES
+    ]
     if context:
         lines.append("    context:  # what the receiver may need; leave out what nobody does")
         shown = context[:_MOST_CONTEXT]
@@ -163,6 +175,8 @@ def _guess(member: str, leaf: _Leaf | None, total: int, why: str) -> str:
 def _why_task(task: _Leaf | None) -> str:
     if task is not None and len(task.values) == task.records > 1:
         return "it never repeats here: is it the id of the event, and not of what is handed on?"
+    if task is not None and task.records == 1:
+        return "names the thing that is handed on? give more records"
     return "names the thing that is handed on, and repeats"
 
 
@@ -293,7 +307,15 @@ def _leaves(found: list[Any]) -> list[_Leaf]:
                 leaf = leaves[names] = _Leaf(_path(names), names)
             leaf.records += 1
             leaf.values[value] = leaf.values.get(value, 0) + 1
-    return list(leaves.values())
+    return [leaf for leaf in leaves.values() if _leads(leaf)]
+
+
+def _leads(leaf: _Leaf) -> bool:
+    """Whether its path leads there: none names what has no name, and braces make a template."""
+    if templates.is_template(leaf.path):
+        return False
+    path = paths.read(leaf.path)
+    return (path.top, *path.rest) == leaf.names
 
 
 def _scalars(value: Any, before: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

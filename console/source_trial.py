@@ -14,7 +14,7 @@ from processors.intake.compiled import CompiledSource
 from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.mapped import MappedRecord, Skipped
-from processors.intake.mapping import map_record
+from processors.intake.mapping import MAX_RECORD_BYTES, map_record
 from processors.intake.reads import Place, around, leaves, opened, reads, shown, used
 from processors.intake.source_spans import TRACES
 from processors.intake.traces import TraceLimits, TraceState, add, finish
@@ -79,7 +79,7 @@ class Trial:
     def run(self, samples: Iterable[tuple[int, Record]], now: int) -> Iterator[Tried]:
         """Map records, and count what comes of them."""
         for number, record in samples:
-            mapped = map_record(self.source, record, now)
+            mapped = map_record(self.source, record, now, most=MAX_RECORD_BYTES)
             if mapped.records and mapped.records[0].topic == TRACES:
                 mapped = self._keep(number, record, mapped)
             outputs = values_of(mapped)
@@ -169,7 +169,7 @@ class Trial:
             return
         if found is None or isinstance(found, Skipped):
             return
-        for place in set(leaves(found.value, (), self._opened)):
+        for place in dict.fromkeys(leaves(found.value, (), self._opened)):
             if len(self.seen) < _MOST_NAMES:
                 self.seen.update(around(place))
             if not used(place, self._read) and (

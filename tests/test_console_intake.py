@@ -159,6 +159,19 @@ def test_tasks_with_one_record_each_are_suspicious(desk: str) -> None:
     assert "5 of 5 tasks with one record only; wrong task?" in result.output
 
 
+def test_a_record_that_is_too_large_for_intake_is_refused(desk: str) -> None:
+    told = run("test", desk, "-", lines=lines(event(1, other="x" * (1 << 20)), event(2))).output
+    assert "1  refused: source desk: the value has 1,048," in told
+    assert "bytes, the limit is 1,048,576 (too_large)" in told
+    assert "2  T-2  e2" in told
+
+
+def test_what_nothing_reads_is_told_in_the_order_of_the_records(desk: str) -> None:
+    names = [f"n{number}" for number in range(9)]
+    told = run("test", desk, "-", lines=lines(event(1, **dict.fromkeys(names, 1)))).output
+    assert re.findall(r"value\.(n\d)\n", told) == names
+
+
 def test_a_record_may_be_told_whole(desk: str, tmp_path: Path) -> None:
     envelope = {"value": event(1), "key": "T-1", "timestamp": 5, "topic": "desk.events"}
     path = tmp_path / "events.jsonl.gz"
@@ -180,6 +193,12 @@ def test_what_kcat_prints_of_a_record_is_one(desk: str) -> None:
     assert "left out: the record has no value (tombstone)" in told
     explained = run("test", desk, "-", "--explain", "1", lines=given).output
     assert "value.queue  → text" in explained
+    for payload, why in (
+        ("null", "defaults.task (value.id): leads to nothing"),  # JSON's null is no tombstone
+        ("", "the value is empty; it needs JSON"),
+    ):
+        told = run("test", desk, "-", lines=lines({**printed, "payload": payload})).output
+        assert f"1  refused: source desk: {why}" in told
 
 
 def test_names_that_no_contract_knows(desk: str) -> None:
@@ -404,8 +423,29 @@ def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
             [{"id": f"x{n}", "at": f"2026-03-02T10:0{n}:00Z"} for n in range(3)],
             ["task: value.id  # in 3 of 3 records, 3 different values; it never repeats here"],
         ),
+        (  # one record says nothing of what repeats
+            [{"task_id": "x", "uuid": "y", "at": "2026-03-02T10:00:00Z"}],
+            [
+                "task: value.task_id  # in 1 of 1 records; names the thing that is handed on? give",
+                "id: value.uuid  # in 1 of 1 records; names the event? give more records",
+            ],
+        ),
+        (  # names that no path has, and those that mean something else in a context
+            [
+                {"id": "x", "": 1, " ": {"\t": 2}, "{http://example.com}a": 3, "*": 4}
+                | {"without": "e", "a.b": 5, "größe": 6, "b\nc": {"type": "de"[n]}}
+                | {"sent on": {"at": "2026-03-02T10:00:00"}}
+                for n in range(2)
+            ],
+            [
+                'occurred_at: "{value.\\"sent on\\".at}Z"  #',
+                '  # "value.b\\x0ac.type" seems to tell',
+                "    context:  #",
+                '      "a.b": "value.\\"a.b\\""\n      "größe": "value.größe"\n',
+            ],
+        ),
     ],
-    ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each"],
+    ids=["zendesk", "opsgenie", "servicenow", "hubspot", "once-each", "one", "odd-names"],
 )
 def test_a_draft_knows_how_tools_name_things(
     told: list[Any], guesses: list[str], tmp_path: Path

@@ -124,6 +124,30 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
 ]
 
 
+def test_what_is_wrong_with_a_name_is_told_in_a_template_too() -> None:
+    let = {"team": {"lookup": "t", "by": "value.a"}, "held": {"from": "value.b", "json": True}}
+    given = compiled(
+        let=let,
+        lookups={"t": {"a": "desk"}},
+        emit=[{"stage": {"value": "s"}, "context": {"team": "of {team}", "held": "{held.c}!"}}],
+    )
+    code, message = refused(given, event(a="b", b="{}"))
+    assert code == "lookup_missed"
+    assert "context.team: team: the look-up t lacks the key" in message
+    assert refused(given, event(a="a", b="{"))[0] == "not_json"
+
+
+@pytest.mark.parametrize("more", ["{%s}{%s}", {"from": "%s", "text": "{it}{it}"}], ids=str)
+def test_a_text_is_no_longer_than_an_output(more: Any) -> None:
+    let: dict[str, Any] = {"x0": "value.id"}
+    for i in range(1, 21):  # it doubles as often
+        before = f"x{i - 1}"
+        let[f"x{i}"] = more % (before, before) if type(more) is str else {**more, "from": before}
+    found = refused(compiled(let=let, emit=[{"stage": "x20"}]), event(id="T" * 100))
+    assert found[0] == "too_large"
+    assert "has 1,638,400 characters, the limit is 1,048,576" in found[1]
+
+
 @pytest.mark.parametrize(("members", "given", "code", "words"), REFUSALS)
 def test_a_record_is_refused(
     members: dict[str, Any], given: dict[str, Any], code: str, words: str

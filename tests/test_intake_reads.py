@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from processors.intake.compiled import CompiledSource, compile_source
 from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.mapping import map_record
-from processors.intake.reads import reads
+from processors.intake.reads import around, reads, shown
 from schemas import sources
 from schemas.lint_sources import lint_sources
 from schemas.loading import Documents
 from schemas.sources import Source
-from tests.intake import NOW, SHARED, entry, event, mapped, record, source
+from tests.intake import NOW, SHARED, compiled, context, entry, event, made, mapped, record, source
 
-NAMES = st.sampled_from(["a", "b", "id", "0", "a.b"])
+NAMES = st.sampled_from(["a", "b", "id", "0", "a.b", "größe", ""])
 SCALARS = (
     st.none()
     | st.booleans()
@@ -33,7 +33,7 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 RECORDS = st.dictionaries(NAMES, VALUES, max_size=5) | VALUES.filter(lambda it: it is not None)
-NAMED = [".a", ".b", ".id", '."a.b"', '["a.b"]']
+NAMED = [".a", ".b", ".id", ".größe", '."a.b"', '["a.b"]']
 STEPS = st.lists(st.sampled_from([*NAMED, *NAMED, ".0", "[0]", "[-1]", "[id=1]"]), max_size=3)
 PATHS = st.tuples(
     st.sampled_from(["value.a", "value.b", "value.a.b", "value.b.a", "x", "y", "it", "key"]),
@@ -47,7 +47,7 @@ EXPRESSIONS = st.recursive(
             optional={
                 "json": st.booleans(),
                 "split": st.just(","),
-                "text": st.just("{it.a} {it}"),
+                "text": st.sampled_from(["{it.a} {it}", "{it.b}"]),
                 "slug": st.booleans(),
             },
         )
@@ -160,6 +160,26 @@ def test_nothing_but_what_is_read_is_decoded() -> None:
     assert getattr(decoded, "key", "") is None
 
 
+def test_text_that_holds_json_is_decoded_with_what_else_is_read() -> None:
+    entries = [{"stage": {"value": "s"}, "context": {"a": "e.a"}}]
+    given_ = compiled(let={"e": {"from": "value.data", "json": True}}, emit=entries)
+    assert given_.decode is not None
+    value = event(data='{"a": 1}', other=1)
+    decoded = given_.decode(record(value))
+    assert getattr(decoded, "value", None) == event(data='{"a": 1}')
+    assert context(given_, value) == {"a": 1}
+
+
+def test_an_object_of_which_many_names_are_read_is_decoded_whole() -> None:
+    few, many = ([f"n{i}" for i in range(number)] for number in (30, 60))
+    value = event(user={"n0": 0, "other": 1})
+    for names, user in ((few, {"n0": 0}), (many, {"n0": 0, "other": 1})):
+        given_ = entry(context={name: f"value.user.{name}" for name in names})
+        assert given_.decode is not None
+        decoded = given_.decode(record(value))
+        assert getattr(decoded, "value", {})["user"] == user
+
+
 @pytest.mark.parametrize(
     "other", [b'"\xff"', b"[" * 200 + b"]" * 200, b"1e999", b'{"id": 1, "id": 2}']
 )
@@ -168,6 +188,12 @@ def test_what_is_not_read_keeps_no_record_out(other: bytes) -> None:
     found = mapped(entry(), value)
     assert found.refused is None
     assert [json.loads(output.value or b"")["task_id"] for output in found.records] == ["T-1"]
+
+
+def test_a_name_beyond_ascii_is_read() -> None:
+    given_ = entry(context={"size": "value.größe", "name": "value.user.名前"})
+    value = event(größe=4, user={"名前": "Ana", "": "other"}, **{"": "another"})
+    assert context(given_, value) == {"size": 4, "name": "Ana"}
 
 
 def test_a_record_that_is_cut_is_refused_wherever_it_ends() -> None:
@@ -185,6 +211,40 @@ def test_to_look_whether_a_member_is_there_reads_no_other() -> None:
         ("id",),
         ("at",),
     }
+
+
+@pytest.mark.parametrize("name", ["[0]", "a.b", "1" * 20])
+def test_a_place_is_known_and_told_as_paths_have_it(name: str) -> None:
+    quoted = f'value.users["{name}"]'
+    (place,) = reads(source(defaults={**SHARED, "task": quoted, "occurred_at": "key.at"}))
+    assert place in set(around(("users", name)))
+    assert reads(source(defaults={**SHARED, "task": shown(place), "occurred_at": "key.at"})) == {
+        place
+    }
+
+
+def test_no_more_paths_are_followed_than_is_quick_and_what_is_not_is_read_whole() -> None:
+    let: dict[str, Any] = {"x0": {"first": ["value.a", "key.a"]}}
+    let |= {f"x{i}": {"first": [f"x{i - 1}.b", f"x{i - 1}.c"]} for i in range(1, 17)}
+    emit = [{"stage": {"value": "s"}, "context": {"x": "x16", "other": "value.other"}}]
+    assert len(reads(source(let=let, emit=emit))) < 2**16
+    nested: Any = "deep"
+    for _ in range(16):
+        nested = {"c": nested}
+    (output,) = made(compiled(let=let, emit=emit), event(other=1), {"a": nested})
+    assert output["context"] == {"x": "deep", "other": 1}
+
+
+def test_what_a_text_is_made_of_is_read_whatever_is_read_of_the_text() -> None:
+    x = {"first": [{"from": "value.a", "text": "{it.b}"}, "value.d"]}
+    given_ = compiled(let={"x": x}, emit=[{"stage": {"value": "s"}, "context": {"c": "x.c"}}])
+    assert context(given_, event(a={"b": "q"}, d={"c": 1})) == {}
+
+
+def test_the_parts_of_a_text_are_no_elements_of_a_record() -> None:
+    tags = {"from": "value.tags", "split": ","}
+    entries = [{"stage": {"value": "s"}, "each": "tags", "context": {"tag": "it"}}]
+    assert reads(source(let={"tags": tags}, emit=entries)) == {("tags",), ("id",), ("at",)}
 
 
 def test_the_elements_of_a_list_are_counted_where_nothing_of_them_is_read() -> None:

@@ -25,6 +25,7 @@ Condition = Callable[[Scope], bool]
 Trace = Callable[[Traced], None]
 
 _MOST_PARTS: Final = 1_000
+_MOST_CHARACTERS: Final = 1 << 20  # of a text that is made; an output has no room for more
 
 
 class LeftOut(Exception):
@@ -128,8 +129,9 @@ class Compiler:
                         return None
                     texts[at] = spelled
             except Refused as error:
-                raise Refused("member_malformed", f"{names[at]} {error.message}") from None
-            return "".join(texts)
+                colon = "" if error.code == "member_malformed" else ":"  # `value.a is a list`
+                raise Refused(error.code, f"{names[at]}{colon} {error.message}") from None
+            return _checked("".join(texts))
 
         return run
 
@@ -232,9 +234,17 @@ def _of_it(text: str, spell: Callable[[Any], str | None]) -> Callable[[Any], str
             if spelled is None:
                 return None
             made += spelled
-        return made
+        return _checked(made)
 
     return run
+
+
+def _checked(text: str) -> str:
+    """A text that was made. Names of `let` that repeat each other could make one of gigabytes."""
+    if len(text) > _MOST_CHARACTERS:
+        message = f"has {len(text):,} characters, the limit is {_MOST_CHARACTERS:,}"
+        raise Refused("too_large", message)
+    return text
 
 
 def _json(value: Any) -> Any:

@@ -24,7 +24,8 @@ from schemas.serde import BACKFILL_HEADER
 
 # What one record may lead to: a list of more elements is a file, and no event.
 MAX_OUTPUTS: Final = 1_000
-# What integrity takes by default, and well below what Kafka does.
+# What the processors take by default, and well below what Kafka does.
+MAX_RECORD_BYTES: Final = 1 << 20
 MAX_OUTPUT_BYTES: Final = 1 << 20
 MAX_BYTES: Final = 16 << 20  # of all outputs of a record
 _NO_ENTRY: Final = Skipped("no_entry", "no entry of emit has a when that holds")
@@ -33,14 +34,23 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def map_record(
-    source: CompiledSource, record: Record, now: int, *, backfill: bool = False
+    source: CompiledSource,
+    record: Record,
+    now: int,
+    *,
+    backfill: bool = False,
+    most: int | None = None,
 ) -> MappedRecord:
     """What a record of a foreign topic becomes. `record.topic` is the name on the cluster; `now`
-    is epoch ms. `backfill`: it is no news. Never raises for any bytes; the same record gives the
-    same bytes."""
+    is epoch ms. `backfill`: it is no news. A value of more than `most` bytes is refused. Never
+    raises for any bytes; the same record gives the same bytes."""
     mapped = MappedRecord([])
     misses: Misses = {}
     try:
+        size = len(record.value or b"")
+        if most is not None and size > most:
+            message = f"the value has {size:,} bytes, the limit is {most:,}"
+            raise Refused("too_large", message)
         if source.decode is None:
             take_spans(source, record, _stamp([], record, now, backfill), mapped, misses)
         else:
@@ -67,7 +77,7 @@ def explain(source: CompiledSource, record: Record, now: int) -> tuple[MappedRec
     """The same, with every path and condition that was followed on the way, in order."""
     steps: list[Traced] = []
     told = compile_source(source.source, steps.append)
-    return map_record(told, record, now), steps
+    return map_record(told, record, now, most=MAX_RECORD_BYTES), steps
 
 
 def _take_value(source: CompiledSource, scope: Scope, stamp: Stamp, mapped: MappedRecord) -> None:

@@ -50,10 +50,7 @@ def _relay(
     """What one source makes of a record: all of it, or a dead letter."""
     id_, bytes_ = source.source.id, 0
     try:
-        if record.value is not None and len(record.value) > most:
-            why = f"the value has {len(record.value):,} bytes, the limit is {most:,}"
-            raise Refused("too_large", f"the source {id_} cannot map it: {why}")
-        mapped = map_record(source, record, now, backfill=backfill)
+        mapped = map_record(source, record, now, backfill=backfill, most=most)
         if mapped.refused is not None:
             _set_aside(done, id_, record, mapped.refused)
             return

@@ -5,19 +5,34 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, TypedDict
 
+from processors.intake.following import written
 from processors.intake.values import read_json
 from schemas import paths, templates
 from schemas.cel.syntax import parse
 from schemas.cel.tree import ContextMember, Has, Index, Literal, Member, Select
 from schemas.flow import Refused
 from schemas.paths import Step, Where, index_of
-from schemas.sources import LINKS, ROOTS, CurrentStage, Expr, Source, TextValue, parts_of
+from schemas.sources import (
+    LINKS,
+    ROOTS,
+    CurrentStage,
+    Expr,
+    FromValue,
+    LookupValue,
+    Source,
+    TextValue,
+    parts_of,
+)
 
 # Names from the root `value` on; every element of a list is `[]`.
 Place = tuple[str, ...]
 ITEM: Final = "[]"
 _MOST_PLACES: Final = 200
 _DEEPEST: Final = 16
+_MOST_PATHS: Final = 10_000  # that are followed: names of `let` that read others can make billions
+# msgspec looks for each name of a record among all those that are read, one after the other: from
+# about 50 of them on it is faster to decode all.
+_MOST_NAMES: Final = 40
 _object: Final[Any] = TypedDict  # made of what a source says, which no type checker can follow
 # Members that are no expressions, or that are looked at apart.
 _PLAIN: Final = frozenset(
@@ -33,18 +48,22 @@ def reads(source: Source) -> frozenset[Place]:
 def read_of(source: Source) -> tuple[Any, bool]:
     """What is to be decoded of the records of a source: the type that msgspec decodes their values
     to, and whether their keys are read. The type has no members that nothing reads; what lies in a
-    list is there whole, and so is what lies deep."""
+    list is there whole, and so are what lies deep, and an object of which many names are read, or
+    one beyond ASCII."""
     found = _Reads(source)
-    places = {place[:_DEEPEST] for place in found.all()}
-    return _shape(places), "key" in found.followed
+    places = {place[:_DEEPEST] for place in (*found.all(), *found.texts)}
+    return _shape(places), "key" in found.followed or not found.left
 
 
 def _shape(places: Collection[Place]) -> Any:
     inner: dict[str, list[Place]] = {}
     for place in places:
-        if not place or place[0] == ITEM:
+        # msgspec may take no member, or another, for a name beyond ASCII (its pull request 1126).
+        if not place or place[0] == ITEM or not place[0].isascii():
             return Any
         inner.setdefault(place[0], []).append(place[1:])
+    if len(inner) > _MOST_NAMES:
+        return Any
     members = {name: _shape(below) for name, below in inner.items()}
     return _object("Read", members, total=False) | None
 
@@ -56,7 +75,7 @@ def used(place: Place, read: frozenset[Place]) -> bool:
 
 def around(place: Place) -> Iterator[Place]:
     """A place and those that hold it; a name of digits may be of a list, as paths write both."""
-    steps = tuple(ITEM if name.isdecimal() else name for name in place)
+    steps = _steps(place)
     for length in range(len(steps) + 1):
         yield steps[:length]
 
@@ -91,7 +110,7 @@ def shown(place: Place) -> str:
     """A place as paths have it: `value.items[].id`."""
     text = "value"
     for name in place:
-        text += name if name == ITEM else f".{name}" if "." not in name else f'."{name}"'
+        text += name if name == ITEM else written(name)
     return text
 
 
@@ -100,13 +119,16 @@ class _Reads:
         self._source = source
         self._roots = frozenset((*ROOTS, *source.let))
         self.followed: set[str] = set()  # the roots of the paths
+        self.texts: list[Place] = []  # that hold JSON of which something is read
+        self.left = _MOST_PATHS
 
     def all(self) -> Iterator[Place]:
+        """The places that are read; the root for all paths that are too many to follow."""
         source = self._source
         if source.when is not None:
             yield from self._condition(source.when, [])
         for emit in source.emit:
-            items = [] if emit.each is None else [(*p, ITEM) for p in self._of(emit.each, [])]
+            items = [] if emit.each is None else self._of(emit.each, [], (ITEM,))
             shared = [*_exprs(source.defaults), *_exprs(emit)]
             context = emit.context
             if context is not None:
@@ -121,31 +143,40 @@ class _Reads:
                 if isinstance(text, str):
                     yield from self._condition(text, items)
 
-    def _of(self, expr: Expr, items: list[Place]) -> list[Place]:
-        """The places that an expression reads; `items` are those of `it`."""
+    def _of(self, expr: Expr, items: list[Place], beyond: Place = ()) -> list[Place]:
+        """The places that an expression reads; `items` are those of `it`, and `beyond` is what is
+        read of its value."""
         if isinstance(expr, TextValue) or (isinstance(expr, str) and templates.is_template(expr)):
             text = expr.text if isinstance(expr, TextValue) else expr
             parts = [part for part in templates.parse(text) if not isinstance(part, str)]
-            return [place for part in parts for place in self._at(part.top, part.rest, items)]
+            return [
+                place for part in parts for place in self._at(part.top, _steps(part.rest), items)
+            ]
         if isinstance(expr, str):
             path = paths.parse(expr) if expr.partition(".")[0] in self._roots else paths.read(expr)
-            return self._at(path.top, path.rest, items)
-        return [place for part in parts_of(expr) for place in self._of(part, items)]
+            return self._at(path.top, (*_steps(path.rest), *beyond), items)
+        if _made_anew(expr):
+            beyond = ()
+        elif beyond and isinstance(expr, FromValue) and expr.json_:
+            self.texts += self._of(expr.from_, items)
+        return [place for part in parts_of(expr) for place in self._of(part, items, beyond)]
 
-    def _at(self, top: str, rest: Iterable[Step], items: list[Place]) -> list[Place]:
-        steps = tuple(map(_step, rest))
+    def _at(self, top: str, steps: Place, items: list[Place]) -> list[Place]:
+        if not self.left:
+            return [()]
+        self.left -= 1
         self.followed.add(top)
         if top == "value":
             return [steps]
         if top == "it":
             return [(*place, *steps) for place in items]
         if top in self._source.let:
-            return [(*place, *steps) for place in self._of(self._source.let[top], [])]
+            return self._of(self._source.let[top], [], steps)
         return []
 
     def _condition(self, text: str, items: list[Place]) -> Iterator[Place]:
         for top, rest in _paths_in(parse(text, self._roots)):
-            yield from self._at(top, rest, items)
+            yield from self._at(top, _steps(rest), items)
 
 
 def _exprs(part: Any) -> Iterator[Expr]:
@@ -156,8 +187,19 @@ def _exprs(part: Any) -> Iterator[Expr]:
             yield found
 
 
-def _step(step: Step) -> str:
-    return ITEM if isinstance(step, Where) or index_of(step) is not None else str(step)
+def _made_anew(expr: Expr) -> bool:
+    """Whether the value of an expression is no part of the record: all that it is made of is read,
+    and nothing beyond."""
+    if isinstance(expr, FromValue):
+        return expr.split is not None or expr.text is not None or expr.slug
+    return isinstance(expr, LookupValue)
+
+
+def _steps(rest: Iterable[Step]) -> Place:
+    return tuple(
+        ITEM if isinstance(step, Where) or index_of(step) is not None else str(step)
+        for step in rest
+    )
 
 
 def _paths_in(node: Any) -> Iterator[tuple[str, list[Step]]]:
