@@ -44,7 +44,7 @@ def page(asked: Asked) -> Response:
         asked,
         "causes.html",
         "Causes",
-        tables=[causes_table(asked, found.rows, more)],
+        tables=[causes_table(found.rows, more)],
         kinds=("patterns",),
         here="/causes",
         status_now=status,

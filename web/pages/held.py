@@ -51,7 +51,7 @@ def page(asked: Asked) -> Response:
     )
 
 
-def held_table(rows: Sequence[HeldRow], more: str | None = None) -> Table:
+def held_table(rows: Sequence[HeldRow], more: str | None) -> Table:
     """Held handoffs as a table."""
     return Table(
         "held",
@@ -146,7 +146,7 @@ def _one(
         asked,
         "held.html",
         f"Handoff to {row_.receiver}" if row_ else f"Handoff {handoff_id}",
-        tables=[_why(found, messages), _requests(found.asked, asked.query("asked"))],
+        tables=[_why(found, messages), _requests(found.asked)],
         kinds=KINDS,
         status=status,
         here="/held",
@@ -263,7 +263,7 @@ def _why(found: HeldOne, messages: Mapping[str, str]) -> Table:
     )
 
 
-def _requests(requests: Sequence[Request], newest: str) -> Table:
+def _requests(requests: Sequence[Request]) -> Table:
     return Table(
         "requests",
         "What was asked of it",

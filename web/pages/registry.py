@@ -103,7 +103,7 @@ def contract(asked: Asked) -> Response:
         asked,
         "contract.html",
         f"Contract {id_}",
-        tables=[causes_table(asked, found.patterns), edges, losses_table(found.losses), history],
+        tables=[causes_table(found.patterns), edges, losses_table(found.losses), history],
         kinds=("registry", "patterns"),
         here="/contracts",
         change=change_url(id_),

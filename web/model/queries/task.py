@@ -14,12 +14,11 @@ _HANDOFFS: Final = 200
 
 
 class Named(Struct, frozen=True):
-    """A name of the task: a workflow and an id, first and last heard of (epoch ms)."""
+    """A name of the task: a workflow and an id, last heard of at (epoch ms)."""
 
     workflow: str
     task_id: str
     stage: str | None
-    first_at: int
     last_at: int
 
 
@@ -37,12 +36,10 @@ class Linked(Struct, frozen=True):
 
 class Event(Struct, frozen=True):
     """One record of the story. `what` is output, an ack's status, an amendment's action, sent or
-    held (a package, `detail` its revision), opened or resolved (`detail` the kind), a signal's
-    kind, or dead_letter (`detail` its code)."""
+    held (a package), opened or resolved (a violation), a signal's kind, or dead_letter."""
 
     at: int
     what: str
-    detail: str | None
     task_id: str
     workflow: str | None
     stage: str | None
@@ -157,9 +154,9 @@ def _named(db: apsw.Connection, workflow: str, task_id: str) -> Named:
         {"task": task_id, "workflow": workflow},
     )
     if not found:
-        return Named(workflow, task_id, None, 0, 0)
+        return Named(workflow, task_id, None, 0)
     row = found[0]
-    return Named(workflow, task_id, row["stage"], row["first_at"], row["last_at"])
+    return Named(workflow, task_id, row["stage"], row["last_at"])
 
 
 def _events(
@@ -193,7 +190,6 @@ def _events(
         Event(
             each["at"],
             each["what"],
-            each["detail"],
             each["task_id"],
             each["workflow"],
             each["stage"],
