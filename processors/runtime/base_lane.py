@@ -164,10 +164,6 @@ class BaseLane(ABC):
         """The rights on topics that the open transaction needs."""
 
     @abstractmethod
-    def _behind(self) -> set[Place]:
-        """The partitions that were read further than the group has committed."""
-
-    @abstractmethod
     def _touch(self, places: set[Place]) -> None:
         """The open transaction commits the offsets of these partitions."""
 
@@ -279,7 +275,8 @@ class BaseLane(ABC):
         """Begin a transaction of offsets alone for inputs with control records after the group's
         offset. They are never delivered. When retention deletes them, the committed offset would be
         before the first one that is left, and it would look as if records were lost."""
-        behind = self._behind()
+        committed = self._assignment.committed
+        behind = {place for place, at in self._poller.reached().items() if at > committed[place]}
         if not behind:
             return False
         self._begin()
