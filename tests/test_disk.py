@@ -28,8 +28,8 @@ from processors.runtime import disk
 from processors.runtime.disk import DiskStore, StateBlocked, StateLost
 from processors.runtime.state import MemoryStore
 from schemas.flow import Record
+from tests.properties import examples
 from tests.stores import LATER, NOW, Lanes, record, restore
-from tests.test_core_properties import examples
 from tests.toy import toy
 
 rocksdict = pytest.importorskip("rocksdict")

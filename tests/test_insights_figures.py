@@ -20,7 +20,7 @@ from schemas.records import Edge, Figures, Pattern
 from schemas.serde import encode, epoch_ms
 from tests.core import DAY_ONE, commit_into, tables
 from tests.insights_core import shown
-from tests.test_insights_properties import examples
+from tests.properties import examples
 
 HOUR: Final = 3_600_000
 DAY: Final = 24 * HOUR

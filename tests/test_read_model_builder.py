@@ -13,6 +13,7 @@ from console.kafka import Writer, connect
 from processors.runtime.settings import Settings
 from schemas.flow import Record
 from tests.commands import HandoffCommand
+from tests.lanes import wait_for
 from tests.read_model import START, dump, fill, story
 from web.model.builder import Builder
 from web.model.changes import Changes
@@ -45,10 +46,7 @@ def write(records: list[Record]) -> None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_for(condition, SECONDS, "what is read")
 
 
 @pytest.fixture
