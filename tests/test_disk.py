@@ -689,9 +689,7 @@ def test_a_store_that_fails_is_no_fault_of_a_record_or_a_wake() -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_a_store_is_read_on_from_its_checkpoint_while_it_fits(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_is_read_on_from_its_checkpoint_while_it_fits(tmp_path: Path, kind: str) -> None:
     store = MemoryStore() if kind == "memory" else DiskStore(tmp_path / "0")
     changes: list[tuple[str, bytes | None]] = [(f"k{n}", b"v") for n in range(20)]
     assert restore(store, changes[:10]) == 0

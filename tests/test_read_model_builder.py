@@ -140,7 +140,7 @@ def test_a_topic_that_was_made_anew_is_read_anew(
 
 
 def test_watchers_are_told_of_what_comes(
-    published: list[Record], build: Callable[[Changes], Builder], tmp_path: Path
+    published: list[Record], build: Callable[[Changes], Builder]
 ) -> None:
     changes = Changes()
     builder = build(changes)
