@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processors.runtime import clients
-from processors.runtime.restoration import CALL_SECONDS, Place
+from processors.runtime.restoration import Place, ask_stable_ends
 
 _ASK_SECONDS = 1.0
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 def _now() -> int:
@@ -75,11 +74,7 @@ class ReadMarks:
             return
         self._ask_at = time.monotonic() + _ASK_SECONDS
         try:
-            futures = self._admin.list_offsets(
-                {TopicPartition(*place): _LATEST for place in positions},
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=CALL_SECONDS,
-            )
+            futures = ask_stable_ends(self._admin, positions)
         except KafkaException:
             return  # it is asked again
         self._asked = self._clock(), futures

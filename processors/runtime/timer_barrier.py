@@ -13,18 +13,17 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processors.runtime import clients
-from processors.runtime.restoration import CALL_SECONDS, Place
+from processors.runtime.restoration import Place, ask_stable_ends
 from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.timers")
 
 _ASK_SECONDS = 0.05  # between two questions
 _RETRY_SECONDS = 0.5  # after one that failed
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 class TimerBarrier:
@@ -105,13 +104,9 @@ class TimerBarrier:
 
     def _ask(self, numbers: list[int], now: int) -> None:
         self._ask_at = time.monotonic() + _ASK_SECONDS
-        places = [TopicPartition(topic, number) for topic in self._topics for number in numbers]
+        places = [(topic, number) for topic in self._topics for number in numbers]
         try:
-            futures = self._admin.list_offsets(
-                dict.fromkeys(places, _LATEST),
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=CALL_SECONDS,
-            )
+            futures = ask_stable_ends(self._admin, places)
         except KafkaException as error:
             self._failed(reason(error.args[0]))
         else:
