@@ -15,9 +15,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processors.runtime import clients
+from processors.runtime.assigned import Assigned
 from processors.runtime.batch import Batch
 from processors.runtime.cluster import refusal_reason
-from processors.runtime.input_poller import Assigned, InputPoller
+from processors.runtime.input_poller import InputPoller
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator, may_be_a_record
 from processors.runtime.restoration import Place
 from processors.runtime.retry_backoff import RetryBackoff

@@ -1,32 +1,16 @@
 """Polls the inputs of a lane: Kafka's messages become records in the order of judgement."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.ordering import in_order
+from processors.runtime.assigned import Assigned
 from processors.runtime.restoration import TRANSIENT_ERRORS, Place
 from processors.runtime.transactions import ended_by
 from schemas.flow import Record
 from topics.headers import headers
 from topics.rights import Right, reason
-
-
-class Assigned(Protocol):
-    """The partitions of a lane: the next offset to read of each, the one that is committed, and
-    whether records of them are taken now. `group` is the consumer group."""
-
-    positions: dict[Place, int]
-    committed: dict[Place, int]
-    group: str
-
-    @property
-    def reading(self) -> bool: ...
-
-
-def _bears_nothing(_: KafkaError, __: str | None) -> bool:
-    return False
 
 
 class InputPoller:
@@ -36,7 +20,7 @@ class InputPoller:
     the open transaction. `on_seek` is called for each partition in which it goes back. Rebalance
     callbacks run inside each of its calls, so after a call partitions may be gone. When the
     consumer reports an error that it does not recover from by itself, each call raises `Fenced` or
-    `Fatal`, unless `bears` takes the error upon itself: it is given the error and its topic.
+    `Fatal`, unless `handles` returns true: it is given the error and its topic.
     """
 
     def __init__(
@@ -45,13 +29,13 @@ class InputPoller:
         consumer: Consumer,
         on_seek: Callable[[Place], None],
         assignment: Assigned,
-        bears: Callable[[KafkaError, str | None], bool] = _bears_nothing,
+        handles: Callable[[KafkaError, str | None], bool] = lambda *_: False,
     ) -> None:
         self._inputs = inputs
         self._consumer = consumer
         self._on_seek = on_seek
         self._assignment = assignment
-        self._bears = bears
+        self._handles = handles
         self._eof: dict[Place, int] = {}  # librdkafka tells the end of a partition once
         self.began_at: dict[Place, int] = {}
 
@@ -133,7 +117,7 @@ class InputPoller:
         return in_order(records) if len(inputs) > 1 else records
 
     def _check(self, error: KafkaError, topic: str | None) -> None:
-        if error.code() not in TRANSIENT_ERRORS and not self._bears(error, topic):
+        if error.code() not in TRANSIENT_ERRORS and not self._handles(error, topic):
             asked = [Right("READ", "topic", name) for name in ([topic] if topic else self._inputs)]
             why = reason(error, Right("READ", "group", self._assignment.group), *asked)
             raise ended_by(error, f"the inputs cannot be read: {why}")

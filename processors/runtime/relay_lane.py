@@ -124,7 +124,7 @@ class RelayLane(BaseLane):
             stopping=self._stop.is_set,
         )
         self._poller = InputPoller(
-            self._inputs, self._consumer, self._read_marks.on_seek, self._assignment, self._bears
+            self._inputs, self._consumer, self._read_marks.on_seek, self._assignment, self._handle
         )
 
     def _begin_to_run(self) -> None:
@@ -239,7 +239,8 @@ class RelayLane(BaseLane):
             log.info("%s reads %s again, or need not any more", self._relay.name, topic)
         self._status.problems = problems
 
-    def _bears(self, error: KafkaError, topic: str | None) -> bool:
+    def _handle(self, error: KafkaError, topic: str | None) -> bool:
+        """Note an error of one topic, which keeps no other from being read."""
         if topic is None or error.code() not in _OF_A_TOPIC:
             return False
         # The consumer may report it while it polls: partitions are exchanged after that.
