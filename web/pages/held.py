@@ -78,10 +78,10 @@ def held_table(rows: Sequence[HeldRow], more: str | None) -> Table:
             )
             for each in rows
         ],
-        "Nothing is held. A handoff is held when its contract says so (hold_on), and when nobody "
-        "owns what it goes to.",
-        "handoff contracts show ID",
-        more,
+        empty="Nothing is held. A handoff is held when its contract says so (hold_on), and when "
+        "nobody owns what it goes to.",
+        hint="handoff contracts show ID",
+        more=more,
     )
 
 

@@ -113,9 +113,9 @@ def causes_table(rows: list[PatternRow], more: str | None = None) -> Table:
             Column("Last", "time"),
         ],
         [_cause(each) for each in rows],
-        "No cause keeps breaking.",
-        "handoff tail patterns",
-        more,
+        empty="No cause keeps breaking.",
+        hint="handoff tail patterns",
+        more=more,
     )
 
 

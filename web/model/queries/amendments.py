@@ -80,18 +80,18 @@ def asked(db: apsw.Connection, where: str, values: Values, limit: int) -> list[A
     )
     return [
         Asked(
-            each["id"],
-            each["handoff_id"],
-            each["task_id"],
-            each["workflow"],
-            each["action"],
-            each["by_"],
-            each["at"],
-            listed(each["fields"]),
-            each["to_receiver"],
-            each["revision"],
-            each["answered"],
-            place("handoff.amendments", each["partition"], each["offset"]),
+            id=each["id"],
+            handoff_id=each["handoff_id"],
+            task_id=each["task_id"],
+            workflow=each["workflow"],
+            action=each["action"],
+            by=each["by_"],
+            at=each["at"],
+            fields=listed(each["fields"]),
+            to=each["to_receiver"],
+            revision=each["revision"],
+            answered=each["answered"],
+            place=place("handoff.amendments", each["partition"], each["offset"]),
         )
         for each in found
     ]
