@@ -28,9 +28,9 @@ from web.context import Console
 from web.model.builder import BATCH, POLL_SECONDS
 from web.model.filters import Filters
 from web.model.queries import causes, held, map
+from web.model.queries.common import Place
 from web.model.reader import Model
 from web.model.store import Store
-from web.records import Place
 from web.serving import listen, served
 from web.urls import cause_url, contract_url, edge_url, held_url, task_url, team_url
 

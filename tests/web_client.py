@@ -20,9 +20,9 @@ from schemas.records import Amendment, ConsoleAudit
 from tests.read_model import fill
 from web.app import build
 from web.context import Console
+from web.model.queries.common import Place
 from web.model.reader import Model
 from web.model.store import Store
-from web.records import Place
 
 HOST = "http://127.0.0.1:6070"
 

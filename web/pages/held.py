@@ -15,7 +15,7 @@ from web.context import Registered
 from web.fields import declared_fields, missing_of, rows_of
 from web.mending import NotAsked, Revised
 from web.model.queries import held
-from web.model.queries.amendments import Asked as Request
+from web.model.queries.amendments import Request
 from web.model.queries.held import HeldOne, HeldRow
 from web.page import Asked, render, route, see
 from web.tables import Cell, Column, Table, row
@@ -253,7 +253,7 @@ def _why(found: HeldOne, messages: Mapping[str, str]) -> Table:
                 Cell(messages.get(each.id, "its record is past retention")),
                 Cell(
                     f"{each.origin_stage}/{each.origin_tool}" if each.origin_tool else None,
-                    href=record_url(cells.at(each.origin)) if each.origin else None,
+                    href=record_url(each.origin) if each.origin else None,
                 ),
                 each.at,
             )

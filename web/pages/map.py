@@ -164,7 +164,7 @@ def _had(found: EdgePage) -> Table:
         [
             row(
                 f"{each.tool}/{each.stage}",
-                Cell(each.tool, href=record_url(cells.at(each.place))),
+                Cell(each.tool, href=record_url(each.place)),
                 each.stage,
                 each.count,
                 each.at,

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from web.model.filters import Filters
 from web.model.parts import json_text
-from web.model.queries.amendments import Asked, asked_of
+from web.model.queries.amendments import Request, asked_of
 from web.model.queries.common import (
     ROWS,
     Place,
@@ -104,7 +104,7 @@ class HeldBy(Struct, frozen=True):
     receiver: str
     since: int
     place: Place
-    pending: list[Asked]
+    pending: list[Request]
 
 
 class Cause(Struct, frozen=True):

@@ -16,7 +16,7 @@ ROWS: Final = 50  # of a page
 Values = dict[str, str | int | float | None]
 
 
-class Place(Struct, frozen=True):
+class Place(NamedTuple):
     """Where a record lies: canonical topic, partition and offset."""
 
     topic: str

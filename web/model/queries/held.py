@@ -6,7 +6,7 @@ import apsw
 from msgspec import Struct
 
 from web.model.filters import Filters
-from web.model.queries.amendments import Asked, asked_of
+from web.model.queries.amendments import Request, asked_of
 from web.model.queries.common import (
     ROWS,
     Place,
@@ -64,7 +64,7 @@ class HeldRow(Struct, frozen=True):
     fidelity: float | None
     missing: list[str]
     why: list[Why]
-    pending: list[Asked]
+    pending: list[Request]
     place: Place
 
 
@@ -90,7 +90,7 @@ class HeldOne(Struct, frozen=True):
     workflow: str | None
     revision: int | None
     place: Place | None
-    asked: list[Asked]
+    asked: list[Request]
     violations: list[Why]
 
 
