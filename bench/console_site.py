@@ -17,6 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
+from bench.measuring import peak_megabytes
 from bench.read_model_records import RECORDS, HandoffTraffic, add_traffic, apply
 from console.errors import UnreachableError
 from processors.contracts.registry import CONTRACTS, RECEIVERS
@@ -145,7 +146,7 @@ def main() -> None:
         "written": applying.written,
         "apply_cpu": applying.seconds,
         "cpu": _cpu() - before,
-        "megabytes": _megabytes(),
+        "megabytes": peak_megabytes(),
         "file": path.stat().st_size / 1e6,
     }
     print(json.dumps(ended), flush=True)
@@ -167,7 +168,7 @@ def _build(path: Path, records: Iterator[Record]) -> dict[str, float]:
         "built": written,
         "build_seconds": spent,
         "build_cpu": cpu,
-        "build_megabytes": _megabytes(),
+        "build_megabytes": peak_megabytes(),
     }
 
 
@@ -208,11 +209,6 @@ def _pages(model: Model, now: int) -> dict[str, str]:
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _megabytes() -> float:
-    """Of memory, at most so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 if __name__ == "__main__":
