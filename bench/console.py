@@ -29,6 +29,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from bench.measuring import percentile
 from bench.read_model_records import add_traffic
 
 _PERCENT: Final = (0.5, 0.99, 1.0)
@@ -187,15 +188,11 @@ class Load:
         rows = [*self.took.items(), ("of watchers", self.of_watchers)]
         for name, times in rows:
             if times:
-                p50, p99, most = (_percentile(times, share) for share in _PERCENT)
+                p50, p99, most = (percentile(times, share) for share in _PERCENT)
                 print(
                     f"  {name:<16} p50 {p50:6.1f} ms   p99 {p99:6.1f} ms   most {most:6.1f} ms   "
                     f"of {len(times):,}"
                 )
-
-
-def _percentile(times: list[float], share: float) -> float:
-    return sorted(times)[min(len(times) - 1, int(share * len(times)))]
 
 
 if __name__ == "__main__":

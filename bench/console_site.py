@@ -17,6 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
+from bench.measuring import peak_megabytes
 from bench.read_model_records import RECORDS, HandoffTraffic, add_traffic, apply
 from console.errors import UnreachableError
 from processors.contracts.registry import CONTRACTS, RECEIVERS
@@ -28,9 +29,9 @@ from web.context import Console
 from web.model.builder import BATCH, POLL_SECONDS
 from web.model.filters import Filters
 from web.model.queries import causes, held, map
+from web.model.queries.common import Place
 from web.model.reader import Model
 from web.model.store import Store
-from web.records import Place
 from web.serving import listen, served
 from web.urls import cause_url, contract_url, edge_url, held_url, task_url, team_url
 
@@ -145,7 +146,7 @@ def main() -> None:
         "written": applying.written,
         "apply_cpu": applying.seconds,
         "cpu": _cpu() - before,
-        "megabytes": _megabytes(),
+        "megabytes": peak_megabytes(),
         "file": path.stat().st_size / 1e6,
     }
     print(json.dumps(ended), flush=True)
@@ -167,7 +168,7 @@ def _build(path: Path, records: Iterator[Record]) -> dict[str, float]:
         "built": written,
         "build_seconds": spent,
         "build_cpu": cpu,
-        "build_megabytes": _megabytes(),
+        "build_megabytes": peak_megabytes(),
     }
 
 
@@ -208,11 +209,6 @@ def _pages(model: Model, now: int) -> dict[str, str]:
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _megabytes() -> float:
-    """Of memory, at most so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 if __name__ == "__main__":

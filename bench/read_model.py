@@ -11,7 +11,6 @@ that does other things, only that can be compared.
 """
 
 import argparse
-import resource
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 import apsw
 
+from bench.measuring import peak_megabytes, percentile
 from bench.read_model_records import RECORDS, HandoffTraffic, add_traffic, apply
 from schemas.flow import Record
 from web.model.filters import Filters
@@ -77,18 +77,16 @@ def _build(store: Store, records: Iterator[Record], expected: int) -> str:
         written += len(batch)
         if written * 10 // expected > told:
             told = written * 10 // expected
-            print(f"  {written:>9,} records: {_peak():,.0f} MB of memory at most", flush=True)
+            print(
+                f"  {written:>9,} records: {peak_megabytes():,.0f} MB of memory at most", flush=True
+            )
     store.tidy()
     return (
         f"built from {written:,} records in {spent:.1f} s, {worked:.1f} s of processor time: "
         f"{written / spent:,.0f} a second, {written / worked:,.0f} a second of processor time; "
-        f"{store.path.stat().st_size / 1e6:,.0f} MB of file, {_peak():,.0f} MB of memory at most"
+        f"{store.path.stat().st_size / 1e6:,.0f} MB of file, "
+        f"{peak_megabytes():,.0f} MB of memory at most"
     )
-
-
-def _peak() -> float:
-    """Megabytes of memory (RSS), at most so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def _ask(store: Store, records: Iterator[Record], rate: int, seconds: float) -> None:
@@ -131,9 +129,9 @@ def _ask(store: Store, records: Iterator[Record], rate: int, seconds: float) -> 
     for name, times in took.items():
         cpu = worked[name]
         print(
-            f"  {name:<12} p50 {_percentile(times, 0.5):6.1f} ms   "
-            f"p99 {_percentile(times, 0.99):6.1f} ms   of {len(times):,}; processor time "
-            f"p50 {_percentile(cpu, 0.5):6.1f} ms   p99 {_percentile(cpu, 0.99):6.1f} ms"
+            f"  {name:<12} p50 {percentile(times, 0.5):6.1f} ms   "
+            f"p99 {percentile(times, 0.99):6.1f} ms   of {len(times):,}; processor time "
+            f"p50 {percentile(cpu, 0.5):6.1f} ms   p99 {percentile(cpu, 0.99):6.1f} ms"
         )
 
 
@@ -165,10 +163,6 @@ def _questions(model: Model) -> dict[str, Callable[[apsw.Connection], Any]]:
         "audit": lambda db: audit.audit(db, filters, now, measured),
         "freshness": lambda db: freshness.freshness(db, now),
     }
-
-
-def _percentile(times: list[float], share: float) -> float:
-    return sorted(times)[min(len(times) - 1, int(share * len(times)))]
 
 
 if __name__ == "__main__":

@@ -22,13 +22,6 @@ from schemas.unreadable import UNREADABLE
 # dead letter says why not. unchanged: judged, and nothing followed. unseen: not judged in time.
 # written: nobody waited.
 Kind = Literal["applied", "held", "refused", "unchanged", "unseen", "written"]
-TOPICS = (
-    "handoff.packages",
-    "handoff.held",
-    "handoff.violations",
-    "handoff.signals",
-    serde.DEAD_LETTERS,
-)
 # The signals that answer what was asked.
 _SIGNALS: dict[str, tuple[str, ...]] = {
     "accepted": ("accepted", "completed"),

@@ -165,9 +165,9 @@ class _Broker:
         except KafkaException:
             return False
 
-    def _log_tail(self, lines: int = 20) -> str:
+    def _log_tail(self) -> str:
         text = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(f"  {line}" for line in text[-lines:])
+        return "\n".join(f"  {line}" for line in text[-20:])
 
 
 class EmbeddedBroker(_Broker):

@@ -12,12 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from console.cards import HELD, PACKAGES, VIOLATIONS
+from processors.contracts.change import RANK
 from schemas.flow import Output
 from schemas.records import Begun, Disposition, Severity, Utc
 from schemas.serde import epoch_ms
 
 SAMPLES = 5
-_RANK: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}
 
 
 class _To(Struct):
@@ -118,7 +118,7 @@ class Run:
         # An ack that fits no handoff says nothing of a contract.
         if known is None or found.status != "opened" or found.kind == "unknown_handoff":
             return
-        rank = _RANK[found.severity]
+        rank = RANK[found.severity]
         broken = found.kind, found.field, found.rule
         if rank > known.broken.get(broken, 0):
             known.broken[broken] = rank
@@ -304,7 +304,7 @@ def _failures(pairs: Iterable[Pair]) -> Failures:
         handoffs += bool(worse)
         for broken in worse:
             found[broken].note(now)
-            errors[broken] += now.broken[broken] == _RANK["error"]
+            errors[broken] += now.broken[broken] == RANK["error"]
     by = [Of(*broken, each.handoffs, errors[broken], each.tasks) for broken, each in found.items()]
     return Failures(handoffs, sorted(by, key=lambda each: (-each.handoffs, str(each))))
 

@@ -19,7 +19,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from itertools import islice
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
@@ -59,6 +59,11 @@ GAMMA = 1.105
 
 Key = TypeVar("Key", str, int)
 Shared = TypeVar("Shared")
+
+
+# A receiver that is not there fails all who send to it; where no contract is, the edge needs one.
+BY_RECEIVER: Final = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
+BY_EDGE: Final = frozenset({"contract_missing", "receiver_mismatch"})
 
 
 def subject(*parts: str) -> str:

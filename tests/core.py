@@ -239,6 +239,17 @@ def play(story: Story, commit: Callable[[Driver[Task], int], None]) -> tuple[lis
     return outputs, driver
 
 
+def commit_into(store: dict[str, bytes], driver: Driver[Any]) -> None:
+    """Commit; the store holds what a restart reads back."""
+    changes = list(driver.changelog())
+    for _, key, value in changes:
+        if value is None:
+            store.pop(key, None)
+        else:
+            store[key] = value
+    driver.merge(changes)
+
+
 def each_time(driver: Driver[Task], _: int) -> None:
     driver.merge(list(driver.changelog()))
 

@@ -68,11 +68,6 @@ class Players:
         """Whether everything was said. What waits for something unheard is never said."""
         return not self._agenda and not any(play.waiting for play in self._plays.values())
 
-    @property
-    def next_at(self) -> int | None:
-        """When something is to be said next (epoch ms), None: first something must be heard."""
-        return self._agenda[0][0] if self._agenda else None
-
     def waiting(self) -> list[str]:
         """What is still to be heard, for whoever waits in vain."""
         return [

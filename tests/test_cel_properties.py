@@ -2,20 +2,15 @@
 
 import json
 import math
-import os
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.cel.expression import EvaluationError, ExpressionError, compile_expression
+from tests.properties import examples
 
-# A build must be repeatable; elsewhere each run looks at other inputs.
-REPEATABLE = "CI" in os.environ or os.environ.get("HANDOFF_REQUIRE_KAFKA") == "1"
-examples = settings(
-    deadline=None, derandomize=REPEATABLE, suppress_health_check=[HealthCheck.too_slow]
-)
 many = settings(examples, max_examples=400)
 NAMES = ("a", "b", "c")
 WORDS = [

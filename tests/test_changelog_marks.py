@@ -18,7 +18,7 @@ from processors.runtime.changelog_marks import (
     read,
 )
 from processors.runtime.topic_watcher import TopicWatcher
-from tests.test_core_properties import examples
+from tests.properties import examples
 
 offsets = st.integers(0, 2**62)
 logs = st.builds(

@@ -477,7 +477,7 @@ def test_cards_go_by_the_contracts_of_their_moment(tmp_path: Path) -> None:
     assert "Mara" not in result.stdout
 
 
-def test_on_a_terminal_cards_are_the_default(tmp_path: Path) -> None:
+def test_on_a_terminal_cards_are_the_default() -> None:
     """And JSON lines in a pipe, or where internal records are asked for."""
     leader, follower = os.openpty()
     command = [sys.executable, "-m", "console", "dry-run", "--contracts", str(DEMO)]

@@ -518,7 +518,7 @@ def test_a_path_that_no_record_has_is_told(desk: str, tmp_path: Path) -> None:
     assert told["sources"]["desk"]["absent"] == {"value.ntoe": "value.note"}
 
 
-def test_the_tasks_of_a_link_are_read(desk: str, tmp_path: Path) -> None:
+def test_the_tasks_of_a_link_are_read(tmp_path: Path) -> None:
     linked = DESK.replace(
         "    handoff: {to: value.to}",
         "    handoff: {to: value.to}\n    continues: {tasks: value.parents, workflow: ticket}\n"
@@ -593,7 +593,7 @@ def test_a_source_of_traces_is_tried_whole(tmp_path: Path) -> None:
     assert '"kind":"' in run("test", str(source), spans, "--explain", "2").output
 
 
-def test_paths_into_json_within_a_text_are_known(desk: str, tmp_path: Path) -> None:
+def test_paths_into_json_within_a_text_are_known(tmp_path: Path) -> None:
     """A record that holds JSON as text, as many systems write what changed."""
     path = tmp_path / "wrapped.yaml"
     path.write_text(

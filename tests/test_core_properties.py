@@ -5,14 +5,13 @@ of theirs stands in any name, so that one that leaks into a violation is seen.
 """
 
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.driver import Driver
@@ -30,6 +29,7 @@ from schemas.published import PUBLISHED
 from schemas.records import Package, Violation
 from tests.core import Feeding, first_revision
 from tests.fed import closes, fed, same, told
+from tests.properties import examples
 from tests.states import captures, states_of, tasks_of
 
 TOPIC: Final = "handoff.tool-outputs"
@@ -37,12 +37,6 @@ START: Final = 1_772_409_600_000
 MINUTE: Final = 60_000
 # Not among the hexadecimal digits of an id, where such a number may stand by chance.
 VALUE: Final = re.compile(rb"zq\d|(?<![0-9a-f])7777\d(?![0-9a-f])")
-
-# A build must be repeatable; elsewhere each run looks at other inputs.
-REPEATABLE: Final = "CI" in os.environ or os.environ.get("HANDOFF_REQUIRE_KAFKA") == "1"
-examples = settings(
-    deadline=None, derandomize=REPEATABLE, suppress_health_check=[HealthCheck.too_slow]
-)
 
 PERSON: Final = {"name": "Ilse Kramer", "contact": "ilse@example.com"}
 CONTRACT: Final[dict[str, Any]] = {

@@ -28,8 +28,8 @@ from processors.runtime import disk
 from processors.runtime.disk import DiskStore, StateBlocked, StateLost
 from processors.runtime.state import MemoryStore
 from schemas.flow import Record
+from tests.properties import examples
 from tests.stores import LATER, NOW, Lanes, record, restore
-from tests.test_core_properties import examples
 from tests.toy import toy
 
 rocksdict = pytest.importorskip("rocksdict")
@@ -689,9 +689,7 @@ def test_a_store_that_fails_is_no_fault_of_a_record_or_a_wake() -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_a_store_is_read_on_from_its_checkpoint_while_it_fits(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_is_read_on_from_its_checkpoint_while_it_fits(tmp_path: Path, kind: str) -> None:
     store = MemoryStore() if kind == "memory" else DiskStore(tmp_path / "0")
     changes: list[tuple[str, bytes | None]] = [(f"k{n}", b"v") for n in range(20)]
     assert restore(store, changes[:10]) == 0

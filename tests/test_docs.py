@@ -38,7 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # `path/file.py`, `path/file.py:Name`, `path/file.py:Class.method`
-PLACE = re.compile(r"`((?:schemas|topics|processors|console|tests|bench|examples|docs)/[\w./-]*)")
+PLACE = re.compile(
+    r"`((?:schemas|topics|processors|alerts|web|console|tests|bench|examples|docs)/[\w./-]*)"
+)
 NAMED = re.compile(r"`([\w/]+\.py):([A-Za-z_]\w*(?:\.\w+)*)`")
 BARE = re.compile(r"`([A-Z]\w+)\.(_?[a-z]\w*)`")
 
@@ -74,7 +76,7 @@ def names(path: Path) -> frozenset[str]:
 
 @cache
 def all_names() -> frozenset[str]:
-    tops = ("schemas", "topics", "processors", "console")
+    tops = ("schemas", "topics", "processors", "alerts", "web", "console")
     return frozenset().union(*(names(p) for top in tops for p in (ROOT / top).rglob("*.py")))
 
 

@@ -133,7 +133,7 @@ class Server:
 
 
 @pytest.fixture
-def server(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(certificate: tuple[Path, Path]) -> Iterator[Server]:
     made = Server(certificate)
     made.controller.start()
     yield made

@@ -18,9 +18,9 @@ from schemas.feed import EdgePart, PatternPart, Repeated, bucket_ms, subject
 from schemas.flow import Output, Record
 from schemas.records import Edge, Figures, Pattern
 from schemas.serde import encode, epoch_ms
-from tests.core import DAY_ONE, tables
+from tests.core import DAY_ONE, commit_into, tables
 from tests.insights_core import shown
-from tests.test_insights_properties import examples
+from tests.properties import examples
 
 HOUR: Final = 3_600_000
 DAY: Final = 24 * HOUR
@@ -50,13 +50,7 @@ class _Run:
         self.clock.now = now
 
     def _settle(self) -> tuple[Output, ...]:
-        changes = list(self.driver.changelog())
-        for _, key, value in changes:
-            if value is None:
-                self.store.pop(key, None)
-            else:
-                self.store[key] = value
-        self.driver.merge(changes)
+        commit_into(self.store, self.driver)
         return ()
 
     def take(self, part: EdgePart | PatternPart, now: int, key: str = "") -> None:

@@ -2,12 +2,11 @@
 
 import itertools
 import math
-import os
 from collections import Counter, defaultdict
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -48,6 +47,7 @@ from schemas.records import FIRST_MS, LAST_MS, Edge, Figures, Pattern
 from schemas.serde import encode
 from tests.core import DAY_ONE, tables
 from tests.insights_core import at_the_end, shown
+from tests.properties import examples
 
 DAY: Final = 86_400_000
 WITH_CONTRACT: Final = tables({"contracts": [{}]})
@@ -110,13 +110,6 @@ def arrival(subject_: str, part: Part) -> InputEvent:
 
 def warning(at: int, times_: int = 1) -> PatternPart:
     return PatternPart("context_dropped", "lead", at, at, {at // 60_000: times_})
-
-
-# A build must be repeatable; elsewhere each run looks at other inputs.
-REPEATABLE: Final = "CI" in os.environ or os.environ.get("HANDOFF_REQUIRE_KAFKA") == "1"
-examples = settings(
-    deadline=None, derandomize=REPEATABLE, suppress_health_check=[HealthCheck.too_slow]
-)
 
 
 # --- sums -----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from schemas.json_schema import (
 )
 from schemas.patterns import is_linear, needs_backtracking, places
 from schemas.schema_work import Work, work
-from tests.test_cel_properties import examples
+from tests.properties import examples
 
 DRAFT = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "string"}
 LINEAR_PATTERNS = (

@@ -22,6 +22,7 @@ from schemas import documents
 from schemas.flow import Output, Record
 from schemas.records import Package, Signal, Violation
 from tests.core import first_revision
+from tests.properties import examples
 from tests.states import states
 from tests.test_core_properties import (
     CONTRACT,
@@ -31,8 +32,8 @@ from tests.test_core_properties import (
     TOPIC,
     VALUE,
     contents,
-    examples,
     names,
+    plain,
     scalars,
     understood,
     words,
@@ -415,7 +416,3 @@ def test_a_restart_before_every_event_is_nobodys_business(life: list[Any]) -> No
     steps, _ = lived(life)
     again, _ = lived(life, restarts=True)
     assert [plain(outputs) for outputs in steps] == [plain(outputs) for outputs in again]
-
-
-def plain(outputs: list[Output]) -> list[tuple[Any, ...]]:
-    return [(o.topic, o.key, o.value, o.headers) for o in outputs]

@@ -530,7 +530,7 @@ def test_versions_of_one_contract_do_not_hide_each_other(tmp_path: Path) -> None
     assert linted(tmp_path, contract(), contract(version=2), receiver()) == []
 
 
-def test_the_examples_are_without_a_fault(tmp_path: Path) -> None:
+def test_the_examples_are_without_a_fault() -> None:
     """Those in the pages are judged with their pages."""
     assert lint(load([ROOT / "examples"]), TODAY) == []
     told = lint(load([ROOT / "console" / "demo"]), TODAY)
@@ -665,7 +665,7 @@ def test_a_contract_may_be_json_on_one_line(tmp_path: Path) -> None:
     assert "0 errors" in CliRunner().invoke(main, ["contracts", "lint", str(path)]).stdout
 
 
-def test_contracts_in_place_of_a_recording_are_one_sentence(tmp_path: Path) -> None:
+def test_contracts_in_place_of_a_recording_are_one_sentence() -> None:
     path = str(Path(__file__).parents[1] / "console" / "demo" / "sales.yaml")
     found = CliRunner().invoke(main, ["contracts", "lint", path, "--against", path])
     assert found.exit_code == 2

@@ -13,6 +13,7 @@ from console.kafka import Writer, connect
 from processors.runtime.settings import Settings
 from schemas.flow import Record
 from tests.commands import HandoffCommand
+from tests.lanes import wait_for
 from tests.read_model import START, dump, fill, story
 from web.model.builder import Builder
 from web.model.changes import Changes
@@ -45,10 +46,7 @@ def write(records: list[Record]) -> None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_for(condition, SECONDS, "what is read")
 
 
 @pytest.fixture
@@ -142,7 +140,7 @@ def test_a_topic_that_was_made_anew_is_read_anew(
 
 
 def test_watchers_are_told_of_what_comes(
-    published: list[Record], build: Callable[[Changes], Builder], tmp_path: Path
+    published: list[Record], build: Callable[[Changes], Builder]
 ) -> None:
     changes = Changes()
     builder = build(changes)

@@ -22,6 +22,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from processors.runtime.settings import Settings
 from schemas.flow import Record
+from tests.lanes import wait_for
 from tests.read_model import dump, fill, story
 from tests.web_client import Browser, Topics
 from web.app import build as application
@@ -189,10 +190,7 @@ def without_positions(path: Path) -> dict[str, Any]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_for(condition, SECONDS, "what the read model says")
 
 
 def built(path: Path, expected: dict[str, Any]) -> Callable[[], bool]:

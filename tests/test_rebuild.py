@@ -12,6 +12,7 @@ from schemas.flow import Output, Record
 from schemas.records import Package
 from schemas.serde import DEAD_LETTERS
 from tests.core import Feeding
+from tests.properties import examples
 from tests.states import states_of
 from tests.test_core_properties import (
     MINUTE,
@@ -19,7 +20,6 @@ from tests.test_core_properties import (
     TABLES,
     commit,
     event,
-    examples,
     now,
     numbered,
     plain,

@@ -14,7 +14,7 @@ from processors.driver import Driver
 from processors.integrity.processor import INTEGRITY
 from processors.timeline import Timeline
 from schemas.flow import Output, Record
-from tests.core import DAY_ONE, Registry
+from tests.core import DAY_ONE, Registry, commit_into
 
 MINUTE = 60_000
 ACCEPT_WITHIN = 30  # minutes
@@ -86,13 +86,7 @@ class Play:
             self._publish(self.clock.exchange(self.driver.tables))
 
     def _settle(self) -> tuple[Output, ...]:
-        changes = list(self.driver.changelog())
-        for _, key, value in changes:
-            if value is None:
-                self.store.pop(key, None)
-            else:
-                self.store[key] = value
-        self.driver.merge(changes)
+        commit_into(self.store, self.driver)
         return ()
 
     def _publish(self, outputs: Any) -> None:

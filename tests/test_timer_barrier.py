@@ -60,23 +60,12 @@ def test_timers_pass_when_all_inputs_were_read_to_the_end_they_had(
     assert len(admin.asked) == 2
 
 
-def test_the_end_of_a_partition_event_counts_as_read(
-    barrier: TimerBarrier, admin: AnsweringAdmin
-) -> None:
-    barrier.passable({0: 100}, {A: 5, B: 0}, 110)
-    admin.answer(outputs=7, acks=0)
-    assert barrier.passable({0: 100}, {A: 5, B: 0}, 120) == {}
-    barrier.on_partition_eof(A, 7)
-    assert barrier.passable({0: 100}, {A: 5, B: 0}, 130) == {0: 110}
-
-
 def test_what_is_sought_back_has_to_be_read_again(
     barrier: TimerBarrier, admin: AnsweringAdmin
 ) -> None:
-    barrier.passable({0: 100}, {A: 5, B: 0}, 110)
-    barrier.on_partition_eof(A, 7)
+    barrier.passable({0: 100}, {A: 7, B: 0}, 110)
     admin.answer(outputs=7, acks=0)
-    assert barrier.passable({0: 100}, {A: 5, B: 0}, 130) == {0: 110}
+    assert barrier.passable({0: 100}, {A: 7, B: 0}, 130) == {0: 110}
     barrier.on_seek(A)
     assert barrier.passable({0: 100}, {A: 3, B: 0}, 140) == {}
     admin.answer(outputs=7, acks=0)

@@ -66,19 +66,13 @@ def site(tmp_path: Path) -> Iterator[WebSite]:
     made.close()
 
 
-def person(site: WebSite, name: str) -> Browser:
-    made = Browser(site.app, "10.1.2.3", URL)
-    made.headers = {"x-forwarded-user": name}
-    return made
-
-
 def say(browser: Browser, wish: str, **values: str) -> Page:
     return browser.send(browser.get(CAUSE).form("/alert", wish), values)
 
 
 @pytest.mark.parametrize("wish", ["ack", "resolve"])
 def test_an_operator_answers_an_alert_under_their_own_name(site: WebSite, wish: str) -> None:
-    page = say(person(site, "olga"), wish, reason=" I look. ", by="The boss")
+    page = say(site.person("olga"), wish, reason=" I look. ", by="The boss")
     assert page.status == 200
     ((topic, key, value),) = site.topics.said
     said = msgspec.json.decode(value or b"", type=AlertAction)
@@ -88,7 +82,7 @@ def test_an_operator_answers_an_alert_under_their_own_name(site: WebSite, wish: 
 
 
 def test_a_silence_names_the_cause_and_ends(site: WebSite) -> None:
-    page = say(person(site, "olga"), "silence", reason="The form is mended.", span="4")
+    page = say(site.person("olga"), "silence", reason="The form is mended.", span="4")
     assert page.status == 200
     ((topic, key, value),) = site.topics.said
     made = msgspec.json.decode(value or b"", type=AlertSilence)
@@ -100,7 +94,7 @@ def test_a_silence_names_the_cause_and_ends(site: WebSite) -> None:
     assert made.ends_at - made.starts_at == timedelta(hours=4)
 
     site.add(Record(topic, 0, 0, key.encode(), value, NOW, []))
-    again = person(site, "olga")
+    again = site.person("olga")
     assert "until" in again.get(CAUSE).text
     say(again, "end")
     assert site.topics.said[-1] == ("handoff.silences", key, None)
@@ -140,18 +134,18 @@ def test_a_star_in_a_name_is_silenced_as_it_is_spelled(site: WebSite) -> None:
 def test_what_cannot_be_said_is_not_written(
     site: WebSite, wish: str, values: dict[str, str], status: int
 ) -> None:
-    assert say(person(site, "olga"), wish, **values).status == status
+    assert say(site.person("olga"), wish, **values).status == status
     assert site.topics.said == []
 
 
 def test_a_page_that_refuses_says_what_is_missing_and_leads_back(site: WebSite) -> None:
-    page = say(person(site, "olga"), "ack", reason=" ")
+    page = say(site.person("olga"), "ack", reason=" ")
     assert page.title.startswith("Nothing was written: the reason is missing")
     assert CAUSE in page.links
 
 
 def test_a_cause_says_which_sinks_were_told(site: WebSite) -> None:
-    page = person(site, "olga").get(CAUSE)
+    page = site.person("olga").get(CAUSE)
     assert "Nobody was told yet" in page.text
     sinks = {
         "chat": {"number": 1, "action": "trigger", "at": "2026-03-02T10:01:00Z", "reached": True},
@@ -160,7 +154,7 @@ def test_a_cause_says_which_sinks_were_told(site: WebSite) -> None:
     }  # fmt: skip
     alert = {"of": "alert", "key": "a-1", "state": "firing", "sinks": sinks}
     site.add(entry("alert/a-1", 10, alert))
-    page = person(site, "olga").get(CAUSE)
+    page = site.person("olga").get(CAUSE)
     assert page.rows["a-1/chat"] == "chatit begantaken2026-03-02 10:01"
     assert page.rows["a-1/mail"].startswith("mailit begannot taken: no such host")
     assert "x" * 500 not in page.text
@@ -168,8 +162,8 @@ def test_a_cause_says_which_sinks_were_told(site: WebSite) -> None:
 
 
 def test_only_an_operator_of_all_that_it_is_about_may(site: WebSite) -> None:
-    form = person(site, "olga").get(CAUSE).form("/alert", "ack")
-    rita, otto = person(site, "rita"), person(site, "otto")
+    form = site.person("olga").get(CAUSE).form("/alert", "ack")
+    rita, otto = site.person("rita"), site.person("otto")
     page = rita.get(CAUSE)
     assert not [each for each in page.forms if each.action == "/alert"]
     otto.get("/causes")
@@ -179,7 +173,7 @@ def test_only_an_operator_of_all_that_it_is_about_may(site: WebSite) -> None:
         assert page.status == 403
         assert "gives you no role" in page.text
     # A silence goes by names, so that it may cover other teams.
-    tess = person(site, "tess")
+    tess = site.person("tess")
     assert say(tess, "silence", reason="x", span="4").status == 403
     assert site.topics.said == []
     assert say(tess, "ack", reason="x").status == 200
@@ -205,14 +199,14 @@ def test_a_silence_is_ended_by_operators_of_all_that_it_covers(
     now = datetime.now(UTC)
     made = AlertSilence("s-1", match, now, now + timedelta(hours=1), "Ana", "x")
     site.add(Record("handoff.silences", 0, 0, b"s-1", msgspec.json.encode(made), NOW, []))
-    olga = person(site, "olga")
+    olga = site.person("olga")
     assert say(olga, "end").status == status
     ended = [("handoff.silences", "s-1", None)]
     assert site.topics.said == (ended if status == 200 else [])
 
 
 def test_a_broker_that_is_away_takes_nothing_and_says_so(site: WebSite) -> None:
-    olga = person(site, "olga")
+    olga = site.person("olga")
     form = olga.get(CAUSE).form("/alert", "ack")
     site.topics.away = True
     assert olga.send(form, reason="x").status == 503
@@ -225,5 +219,5 @@ def test_a_silence_is_ended_by_its_key_whatever_it_says_of_itself(site: WebSite)
         "ends_at": "9999-01-01T00:00:00Z", "by": "x", "reason": "",
     }  # fmt: skip
     site.add(Record("handoff.silences", 0, 0, b"s-9", json.dumps(body).encode(), NOW, []))
-    say(person(site, "olga"), "end")
+    say(site.person("olga"), "end")
     assert site.topics.said == [("handoff.silences", "s-9", None)]

@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_said_with_its_place(browser: Browser, text: str,
 
 
 def test_where_the_inputs_cannot_be_read_the_difference_is_told(
-    site: WebSite, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    site: WebSite, browser: Browser
 ) -> None:
     text = written(browser)
     form = browser.get("/change").form("/change")

@@ -15,7 +15,7 @@ from schemas import serde
 from schemas.flow import Record
 from schemas.records import Amendment, Package
 from tests.read_model import CANARY, MINUTE, START, story
-from tests.web_client import Browser, WebSite
+from tests.web_client import Browser, WebSite, held
 
 STORY = story()
 LATER = START + 10 * 60 * MINUTE
@@ -32,10 +32,6 @@ def site(tmp_path: Path) -> Iterator[WebSite]:
 @pytest.fixture
 def browser(site: WebSite) -> Browser:
     return site.browser
-
-
-def held(browser: Browser) -> str:
-    return next(link for link in browser.get("/held").links if link.startswith("/held/"))
 
 
 def asked(site: WebSite) -> Amendment:

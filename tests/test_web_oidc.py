@@ -114,7 +114,7 @@ def test_a_sign_in_leads_nowhere_else(site: WebSite, provider: Provider, to: str
     assert browser.ask("GET", "/sign-in/back", params=query).headers["location"] == "/"
 
 
-def test_a_state_of_another_browser_lets_nobody_in(site: WebSite, provider: Provider) -> None:
+def test_a_state_of_another_browser_lets_nobody_in(site: WebSite) -> None:
     browser = Browser(site.app, host=CONSOLE)
     answer = browser.ask("GET", "/sign-in/back", params={"code": "c", "state": "stolen"})
     assert answer.status_code == 401

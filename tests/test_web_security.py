@@ -16,7 +16,7 @@ from console.lines import Line
 from processors.runtime.settings import SettingsError
 from schemas.flow import Record
 from tests.read_model import CANARY, START, published, story
-from tests.web_client import Browser, WebSite
+from tests.web_client import Browser, WebSite, held
 from web.auth import tokens
 
 STORY = story()
@@ -37,10 +37,6 @@ def browser(site: WebSite) -> Iterator[Browser]:
     yield Browser(site.app)
     site.topics.amendments.clear()
     site.topics.audits.clear()
-
-
-def held(browser: Browser) -> str:
-    return next(link for link in browser.get("/held").links if link.startswith("/held/"))
 
 
 # --- what every answer says ----------------------------------------------------------------------

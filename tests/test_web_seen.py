@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from console.lines import Line
 from schemas.flow import Record
 from tests.read_model import MINUTE, START, published
-from tests.web_client import Browser, WebSite
+from tests.web_client import WebSite
 from web import seen
 from web.auth.people import Grant, Person
 from web.model.queries.search import Hit, search
@@ -119,16 +119,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, records: list[Record]) -> Ite
     made.close()
 
 
-def person(site: WebSite, name: str) -> Browser:
-    made = Browser(site.app, "10.1.2.3", URL)
-    made.headers = {"x-forwarded-user": name}
-    return made
-
-
 @pytest.fixture(scope="module")
 def everything(site: WebSite, records: list[Record]) -> list[str]:
     """The address of whatever somebody who may see all is led to."""
-    adam = person(site, "adam")
+    adam = site.person("adam")
     wide = "since=2026-03-01&until=2026-03-04"
     todo = [f"{path}{'&' if '?' in path else '?'}{wide}" for path in NAV]
     todo += [f"/search?q={name}" for name in ("hidden", "shown", "h-", "e-", "contract/", "edge/")]
@@ -151,7 +145,7 @@ def everything(site: WebSite, records: list[Record]) -> list[str]:
 
 @pytest.mark.parametrize("name", ["fred", "sally"])
 def test_no_name_of_others_is_on_any_page(site: WebSite, everything: list[str], name: str) -> None:
-    browser = person(site, name)
+    browser = site.person(name)
     told = []
     for path in everything:
         answer = browser.ask("GET", path)
@@ -171,7 +165,7 @@ def _echoed(line: str, asked_for: str) -> bool:
 
 
 def test_what_is_theirs_is_there(site: WebSite, everything: list[str]) -> None:
-    fred = person(site, "fred")
+    fred = site.person("fred")
     kinds = {
         path.partition("?")[0].split("/")[1]
         for path in everything

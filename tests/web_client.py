@@ -20,9 +20,9 @@ from schemas.records import Amendment, ConsoleAudit
 from tests.read_model import fill
 from web.app import build
 from web.context import Console
+from web.model.queries.common import Place
 from web.model.reader import Model
 from web.model.store import Store
-from web.records import Place
 
 HOST = "http://127.0.0.1:6070"
 
@@ -218,6 +218,11 @@ class Browser:
         return Page(response)
 
 
+def held(browser: Browser) -> str:
+    """The page of the first held handoff."""
+    return next(link for link in browser.get("/held").links if link.startswith("/held/"))
+
+
 class WebSite:
     """The console on a story."""
 
@@ -231,6 +236,14 @@ class WebSite:
         self.console = Console(made, self.model, self.topics)
         self.app = build(made, self.console)
         self.browser = Browser(self.app)
+
+    def person(self, name: str) -> Browser:
+        """The browser of somebody whom a proxy has signed in."""
+        url = self.console.settings.console_url
+        assert url is not None
+        made = Browser(self.app, "10.1.2.3", url)
+        made.headers = {"x-forwarded-user": name}
+        return made
 
     def add(self, *records: Record) -> None:
         """More records come."""

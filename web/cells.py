@@ -5,11 +5,9 @@ from typing import Final
 
 from console.render import HELD_FOR
 from processors.alerts import kinds
-from web.model.queries.amendments import Asked as Request
+from web.model.queries.amendments import Request
 from web.model.queries.causes import PatternRow
-from web.model.queries.common import Place as ModelPlace
 from web.model.queries.held import Why
-from web.records import Place
 from web.tables import Cell
 from web.text import count
 from web.urls import cause_url, task_url
@@ -22,11 +20,6 @@ ASKED: Final = {
 }
 _BAD: Final = ("held", "rejected", "expired", "returned", "firing")
 _GOOD: Final = ("completed", "accepted", "resolved", "released", "closed")
-
-
-def at(place: ModelPlace) -> Place:
-    """A place of the read model as one that is read."""
-    return Place(place.topic, place.partition, place.offset)
 
 
 def owner(name: str | None, contact: str | None = None) -> Cell:

@@ -11,7 +11,8 @@ from processors.runtime.settings import Settings
 from schemas import serde
 from schemas.flow import Record
 from schemas.records import Amendment, ConsoleAudit
-from web.records import Place, RecordReader
+from web.model.queries.common import Place
+from web.records import RecordReader
 
 AUDIT = "handoff.console-audit"
 _AGAIN = "say it again"

@@ -18,10 +18,10 @@ from schemas.records import Amendment, Package
 from web import typed
 from web.auth.guard import Refusal
 from web.context import Console
+from web.model.queries.common import Place
 from web.model.queries.held import HeldOne, HeldRow, held_one
 from web.model.schema import NUMBER
 from web.page import Asked
-from web.records import Place
 from web.typed import Input
 
 Action = Literal["set", "redirect", "release", "discard"]

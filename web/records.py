@@ -9,7 +9,7 @@ import queue
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -22,6 +22,7 @@ from schemas.flow import Record
 from topics.catalogue import physical
 from topics.headers import headers
 from topics.rights import Right
+from web.model.queries.common import Place
 
 log = logging.getLogger("handoff.console")
 
@@ -35,14 +36,6 @@ _GONE: Final = (
     KafkaError._UNKNOWN_PARTITION,
     KafkaError._UNKNOWN_TOPIC,
 )
-
-
-class Place(NamedTuple):
-    """Where a record lies: canonical topic, partition, offset."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 class RecordReader:

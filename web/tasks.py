@@ -11,8 +11,8 @@ from console.story_veil import values_of, veiled
 from processors.contracts.classified import Classified
 from schemas.records import Package
 from web.context import Console, Registered
+from web.model.queries.common import Place
 from web.model.schema import TOPICS
-from web.records import Place
 
 MOST_RECORDS: Final = 600  # of one task that a page reads; the newest
 _TOLD: Final = frozenset({*sequence.OUTPUTS, "handoff.tool-outputs", "handoff.acks",

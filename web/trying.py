@@ -19,8 +19,8 @@ from schemas.yaml_source import Problem
 from web.auth.guard import Refusal
 from web.auth.people import Person
 from web.context import Console, Registered
+from web.model.queries.common import Place
 from web.model.schema import NUMBER, TOPICS
-from web.records import Place
 from web.seen import may_read_task
 
 MOST_CHARACTERS: Final = 100_000

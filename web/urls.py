@@ -3,7 +3,7 @@
 from urllib.parse import quote, urlencode
 
 from web.model.filters import Filters
-from web.records import Place
+from web.model.queries.common import Place
 
 
 def task_url(task_id: str, workflow: str | None = None) -> str:

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from console import output
-from console.answers import TOPICS, CommandResult, SentCommand, answer, released
+from console.answers import CommandResult, SentCommand, answer, released
 from console.asking import ACKS, AMENDMENTS, write_said
 from console.asking import now as _now
 from console.commands.documents import registered_contracts
@@ -21,6 +21,7 @@ from console.commands.held import open_violations, violations_of
 from console.errors import FOUND_PROBLEMS, REFUSED, BadInputError
 from console.kafka import Cluster, ProcessorProgress, TopicReader, connect, read_all
 from console.render import Contracts
+from console.sequence import OUTPUTS
 from processors.integrity.processor import INTEGRITY
 from schemas import serde
 from schemas.documents import HandoffContract
@@ -226,7 +227,7 @@ def _ask(
     reader = (
         TopicReader(
             cluster,
-            TOPICS,
+            OUTPUTS,
             from_beginning=False,
             only=_partitions(cluster, body.task_id, handoff_id),
         )

@@ -12,7 +12,7 @@ from console import linked, others, output, render, sequence, story, story_rende
 from console.commands.documents import load_documents, registered_contracts, shown_by
 from console.dry_run import DryRun
 from console.errors import FOUND_PROBLEMS, BadInputError, CommandError
-from console.kafka import Cluster, connect, read_all, read_table
+from console.kafka import connect, read_all, read_table
 from console.limits import limits
 from console.lines import INPUTS, Line, check_readable, read_lines
 from console.masking import Mask
@@ -22,7 +22,6 @@ from processors.integrity.processor import INTEGRITY, integrity
 from processors.partitioning import partition_of
 from processors.runtime.settings import load_settings
 from schemas import documents, serde
-from schemas.documents import HandoffContract
 from schemas.flow import Record
 from schemas.links import LINKS
 from schemas.printable import plain
@@ -67,55 +66,35 @@ def show(
         raise BadInputError(
             "--contracts goes with --from; without it the registered ones are taken"
         )
-    contracts: list[HandoffContract]
-    if recording is None:
-        cluster = connect()
-        contracts, shown = registered_contracts(cluster), shown_by(cluster)
-        tables = {
-            name: read_table(cluster, name) if cluster.has(name) else {}
-            for name in (CONTRACTS, RECEIVERS)
-        }
-        now, where = datetime.now(UTC), cluster.settings.kafka_bootstrap_servers
-
-        def read(id_: str) -> list[Record]:
-            return list(_read(cluster, id_))
-    else:
-        check_readable(recording)
-        rehearsed = _Rehearsal(recording, paths)
-        contracts, shown = rehearsed.contracts, render.Contracts(rehearsed.contracts)
-        tables = rehearsed.tables
-        everything = list(rehearsed.records())
-        now, where = serde.utc(rehearsed.now), recording
-
-        def read(id_: str) -> list[Record]:
-            return everything
-
-    snapshot = INTEGRITY.build_tables(tables, None)
+    source = _OnTopics() if recording is None else _Rehearsal(recording, paths)
+    contracts = {documents.key(each): each for each in source.contracts}
+    snapshot = INTEGRITY.build_tables(source.tables, None)
 
     def tell(events: list[sequence.Event], name: str, id_: str) -> story.TaskStory:
-        mask = Mask(shown.classified(name), values_of(events))
-        known = story.versions(events) <= {documents.key(each) for each in contracts}
+        mask = Mask(source.shown.classified(name), values_of(events))
+        known = story.versions(events) <= contracts.keys()
         if values and not known:
             output.say("a contract of this task is not at hand, so no value is shown", err=True)
         return story.tell(
             [veiled(event, mask, known) for event in events],
             id_,
             name,
-            {documents.key(each): each for each in contracts},
+            contracts,
             lambda name, raw: values and known and mask.shows(name, raw),
             others.of_others(events, name, snapshot),
         )
 
-    records = read(task)
+    records = source.read(task)
     events = sequence.in_order(sequence.of_task(records, task))
-    name = _workflow(story.workflows(events), task, workflow, where)
-    told = replace(tell(events, name, task), linked=_linked((name, task), records, read, tell))
+    name = _workflow(story.workflows(events), task, workflow, source.where)
+    linked_ = _linked((name, task), records, source.read, tell)
+    told = replace(tell(events, name, task), linked=linked_)
     with output.ends_cleanly():
         if output_ == "json":
             output.document(told)
             return
         terminal = render.console()
-        for part in story_render.rendered(told, now):
+        for part in story_render.rendered(told, source.now):
             terminal.print(part)
 
 
@@ -166,41 +145,56 @@ def _workflow(found: list[str], task: str, asked: str | None, where: str) -> str
     return asked or found[0]
 
 
-def _read(cluster: Cluster, task: str) -> Iterator[Record]:
-    """What the topics hold under the key of the task; of handoff.held, all that is there."""
-    topics = (*INPUTS, *sequence.OUTPUTS, *([LINKS] if cluster.has(LINKS) else []))
-    only = {topic: [cluster.partition_of(topic, task)] for topic in topics if topic != HELD}
-    return read_all(cluster, topics, only=only)
+class _OnTopics:
+    """What the topics hold of tasks, and the documents that are registered."""
+
+    def __init__(self) -> None:
+        self._cluster = cluster = connect()
+        self.contracts, self.shown = registered_contracts(cluster), shown_by(cluster)
+        self.tables = {
+            name: read_table(cluster, name) if cluster.has(name) else {}
+            for name in (CONTRACTS, RECEIVERS)
+        }
+        self.now, self.where = datetime.now(UTC), cluster.settings.kafka_bootstrap_servers
+
+    def read(self, task: str) -> list[Record]:
+        """What the topics hold under the key of the task; of handoff.held, all that is there."""
+        cluster = self._cluster
+        topics = (*INPUTS, *sequence.OUTPUTS, *([LINKS] if cluster.has(LINKS) else []))
+        only = {topic: [cluster.partition_of(topic, task)] for topic in topics if topic != HELD}
+        return list(read_all(cluster, topics, only=only))
 
 
 class _Rehearsal:
     """The processor over a recording: its inputs and what it publishes, as records."""
 
     def __init__(self, path: str, paths: Iterable[str]) -> None:
+        check_readable(path)
         found = load_documents(paths)
         self.tables = {
             CONTRACTS: {documents.key(each): documents.to_json(each) for each in found.contracts},
             RECEIVERS: {documents.key(each): documents.to_json(each) for each in found.receivers},
         }
-        self.contracts = list(found.contracts)
-        self._path = path
+        self.contracts, self.shown = found.contracts, render.Contracts(found.contracts)
+        self.where = path
         # As in `dry-run`: a recording may span years, and nothing of it is forgotten.
         within = replace(limits(load_settings()), task_ttl_ms=None, handoff_ttl_ms=None)
         self._run = DryRun(integrity(within), self.tables, DEFAULT_PARTITIONS)
         self._inputs: list[Record] = []
         self._offsets: Counter[tuple[str, int]] = Counter()  # a dead letter names its input by it
+        self._records = list(self._judged())
+        self.now = serde.utc(self._run.now)
 
-    @property
-    def now(self) -> int:
-        """Where the clock of the recording stands (epoch ms)."""
-        return self._run.now
+    def read(self, _: str) -> list[Record]:
+        """The records of all tasks."""
+        return self._records
 
-    def records(self) -> Iterator[Record]:
+    def _judged(self) -> Iterator[Record]:
         """Inputs and outputs; their timestamps are the recording's clock."""
         progress = output.Progress(
             lambda: f"{output.number(self._run.summary.inputs, 'line')} judged"
         )
-        for number, made in enumerate(self._run.run(self._noted(), source=self._path)):
+        for number, made in enumerate(self._run.run(self._noted(), source=self.where)):
             progress.tick()
             yield Record(
                 made.topic,
@@ -214,7 +208,7 @@ class _Rehearsal:
         yield from self._inputs
 
     def _noted(self) -> Iterator[Line]:
-        for line in read_lines(self._path):
+        for line in read_lines(self.where):
             if line.key is not None:
                 at = max(self._run.now, line.occurred_at or 0)
                 partition = partition_of(line.key, DEFAULT_PARTITIONS)

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
+from processors.contracts.values import JSON_TYPES
 from schemas.json_schema import MOST_TRIED, Validator
 from schemas.printable import listed
 
 Schema = dict[str, Any] | bool
 
-_TYPES: Final = ("string", "number", "integer", "boolean", "object", "array", "null")
 # Keywords that say nothing of which values are taken. `format` is one in draft 2020-12, but not in
 # every reader's hands, so it is compared.
 _REMARKS: Final = frozenset(
@@ -124,7 +124,7 @@ def _finite(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 
 
 def _types(schema: dict[str, Any]) -> set[str]:
-    found = schema.get("type", list(_TYPES))
+    found = schema.get("type", list(JSON_TYPES))
     types = {found} if isinstance(found, str) else set(found)
     return types | {"integer"} if "number" in types else types
 

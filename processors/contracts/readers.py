@@ -36,8 +36,8 @@ _DEEPEST: Final = 32  # brackets in each other that are read as Python writes th
 _READ_LATELY: Final = 64
 _MS_OF_1971: Final = 31_536_000_000  # below it an integer is seconds
 # An integer outside of these years is no time.
-_FIRST_MS: Final = 631_152_000_000
-_LAST_MS: Final = 4_102_444_800_000
+_MS_OF_1990: Final = 631_152_000_000
+_MS_OF_2100: Final = 4_102_444_800_000
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 # No "&" and no "\"; no space at an end. Two spaces are looked for apart: a pattern with a group
@@ -230,7 +230,7 @@ def _moment(text: str) -> dt.datetime | None:
     if _EPOCH_TEXT.fullmatch(text) is not None:
         number = int(text)
         ms = number * 1000 if number < _MS_OF_1971 else number
-        if not _FIRST_MS <= ms < _LAST_MS:
+        if not _MS_OF_1990 <= ms < _MS_OF_2100:
             return None
         return _EPOCH + dt.timedelta(milliseconds=ms)
     if text[-1] == "]":

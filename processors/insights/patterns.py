@@ -69,25 +69,25 @@ def fold(
         last_seen=min(part.last_seen, limit),
         tasks=tuple([task for task in part.tasks if len(task) <= MAX_TASK][:MAX_TASKS]),
     )
-    total = part if entry is None else entry.total.plus(part)
+    if entry is None:
+        total = part
+        entry = Entry(fingerprint, part, count=0, peak=0, window_ms=window_ms, last_at=now)
+    else:
+        total = entry.total.plus(part)
     minutes, peak = slide(total.minutes, limit // _MINUTE, window_ms)
-    count = (0 if entry is None else entry.count) + sum(part.minutes.values())
-    return Entry(
-        fingerprint,
-        replace(
+    return replace(
+        entry,
+        total=replace(
             total,
             minutes=minutes,
             stages=_most_frequent(total.stages),
             tools=_most_frequent(total.tools),
         ),
-        min(count, MAX_FIGURE),
-        peak if entry is None else max(peak, entry.peak),
-        window_ms,
-        now if entry is None or part.minutes else entry.last_at,
-        *((None, 0) if entry is None else (entry.id, entry.published)),
-        "warning" if entry is None else entry.severity,
-        0 if entry is None else entry.settle_at,
-        gaps,
+        count=min(entry.count + sum(part.minutes.values()), MAX_FIGURE),
+        peak=max(peak, entry.peak),
+        window_ms=window_ms,
+        last_at=now if part.minutes else entry.last_at,
+        gaps=gaps,
         recurs=recurs,
     )
 
@@ -139,10 +139,10 @@ def closed(entry: Entry, clean: bool = False) -> Entry | None:
     return Entry(
         entry.fingerprint,
         total,
-        0,
-        0,
-        entry.window_ms,
-        entry.last_at,
+        count=0,
+        peak=0,
+        window_ms=entry.window_ms,
+        last_at=entry.last_at,
         gaps=entry.gaps,
         closed=True,
         clean=clean,

@@ -6,7 +6,7 @@ No value of a context is in it, but for those that a contract's `repeat` goes by
 from typing import NamedTuple
 
 from processors.insights.state import Entry
-from schemas.feed import PatternPart
+from schemas.feed import BY_RECEIVER, PatternPart
 from schemas.serde import utc
 
 _FIELDS = {
@@ -40,7 +40,6 @@ _HANDOFFS = {
     "undocumented_handoff": "tasks moved on, and no handoff or contract tells what they carry",
     "repeat": "the same handoff was made",
 }
-_OF_RECEIVERS = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
 
 
 class Closing(NamedTuple):
@@ -90,7 +89,7 @@ def _what(total: PatternPart) -> str:
 
 def _where(total: PatternPart) -> str:
     where = ""
-    if total.kind in _OF_RECEIVERS:  # whoever sends there
+    if total.kind in BY_RECEIVER:  # whoever sends there
         return where
     to = total.to or total.receiver
     if len(total.stages) > 1 and total.kind != "handoff_loop":

@@ -24,6 +24,7 @@ from processors.driver import Driver
 from processors.journal import UnknownFormat
 from processors.processor import Processor
 from processors.runtime import clients
+from processors.runtime.assigned import Assigned
 from processors.runtime.changelog_marks import (
     REBUILD,
     ChangelogBounds,
@@ -34,7 +35,6 @@ from processors.runtime.changelog_marks import (
     read,
 )
 from processors.runtime.cluster import check_topics, topic_id
-from processors.runtime.committed_offsets import committed_offsets
 from processors.runtime.restoration import (
     Bounds,
     Place,
@@ -57,15 +57,11 @@ SLICE_SECONDS = 0.2
 _LOOKS, _LOOK_SECONDS = 3, 0.7
 
 
-class Assignment:
-    """What is assigned to a lane as a member of `group`.
+class Assignment(Assigned):
+    """What is assigned to a lane with state.
 
-    `positions` is the next offset to read of each input partition (topics by their names on the
-    cluster), `committed` the group's committed offset of it as far as this lane knows. `stores` is
-    the committed state by partition number; the driver gets a store once it is restored.
-
-    `beat` is called before each attempt of a call that is repeated. When `stopping` returns true, a
-    call is not repeated any more.
+    `stores` is the committed state by partition number; the driver gets a store once it is
+    restored.
     """
 
     def __init__(
@@ -80,19 +76,19 @@ class Assignment:
         beat: Callable[[], None],
         stopping: Callable[[], bool],
     ) -> None:
-        self._settings = settings
+        super().__init__(
+            settings,
+            processor.name,
+            consumer=consumer,
+            admin=admin,
+            status=status,
+            beat=beat,
+            stopping=stopping,
+        )
         self._processor = processor
         self._driver = driver
-        self._consumer = consumer
-        self._admin = admin
-        self._status = status
-        self._beat = beat
-        self._stopping = stopping
-        self.group = clients.group_id(settings, processor.name)
         self._inputs = [physical(name, settings.topic_prefix) for name in processor.inputs]
         self._changelog = physical(processor.changelog, settings.topic_prefix)
-        self.positions: dict[Place, int] = {}
-        self.committed: dict[Place, int] = {}
         self.stores: dict[int, Store] = {}
         self._retained: dict[int, Store] = {}  # revoked, and complete up to their checkpoint
         self._unanchored: set[int] = set()  # partitions for which the group has no offset
@@ -196,9 +192,7 @@ class Assignment:
         `Misconfigured` when a mark has another number of partitions.
         """
         looked = {*places, *((self._inputs[0], number) for number in range(count))}
-        found = committed_offsets(
-            self._consumer, self.group, sorted(looked), beat=self._beat, stopping=self._stopping
-        )
+        found = self._offsets_of_group(sorted(looked))
         for at in found:
             mark = read(at.metadata)
             if mark is not None:

@@ -15,9 +15,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processors.runtime import clients
+from processors.runtime.assigned import Assigned
 from processors.runtime.batch import Batch
 from processors.runtime.cluster import refusal_reason
-from processors.runtime.input_poller import Assigned, InputPoller
+from processors.runtime.input_poller import InputPoller
 from processors.runtime.poison_record_isolator import PoisonRecordIsolator, may_be_a_record
 from processors.runtime.restoration import Place
 from processors.runtime.retry_backoff import RetryBackoff
@@ -167,10 +168,6 @@ class BaseLane(ABC):
         """The rights on topics that the open transaction needs."""
 
     @abstractmethod
-    def _behind(self) -> set[Place]:
-        """The partitions that were read further than the group has committed."""
-
-    @abstractmethod
     def _touch(self, places: set[Place]) -> None:
         """The open transaction commits the offsets of these partitions."""
 
@@ -291,7 +288,8 @@ class BaseLane(ABC):
         """Begin a transaction of offsets alone for inputs with control records after the group's
         offset. They are never delivered. When retention deletes them, the committed offset would be
         before the first one that is left, and it would look as if records were lost."""
-        behind = self._behind()
+        committed = self._assignment.committed
+        behind = {place for place, at in self._poller.reached().items() if at > committed[place]}
         if not behind:
             return False
         self._begin()

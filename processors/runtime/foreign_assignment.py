@@ -12,9 +12,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from processors.processor import ForeignTopic
-from processors.runtime import clients
+from processors.runtime.assigned import Assigned
 from processors.runtime.cluster import topic_id
-from processors.runtime.committed_offsets import committed_offsets
 from processors.runtime.foreign_marks import ForeignMark, read_mark
 from processors.runtime.restoration import CALL_SECONDS, Bounds, Place, bounds
 from processors.runtime.settings import Settings
@@ -25,16 +24,13 @@ from topics.look import look
 log = logging.getLogger("handoff.lane")
 
 
-class ForeignAssignment:
-    """What is assigned to a relay lane as a member of `group`.
+class ForeignAssignment(Assigned):
+    """What is assigned to a relay lane.
 
-    `positions` is the next offset to read of each partition, `committed` the group's offset,
-    `marks` what goes with it, `counts` how many partitions each topic has. `unsaved` are partitions
-    whose position has to be committed although no record was read. `problems` says of a topic why
-    partitions of it are not read; they are in `left`.
+    `marks` is what goes with the committed offsets, `counts` how many partitions each topic has.
+    `unsaved` are partitions whose position has to be committed although no record was read.
+    `problems` says of a topic why partitions of it are not read; they are in `left`.
     """
-
-    reading = True
 
     def __init__(
         self,
@@ -47,15 +43,15 @@ class ForeignAssignment:
         beat: Callable[[], None],
         stopping: Callable[[], bool],
     ) -> None:
-        self._settings = settings
-        self._consumer = consumer
-        self._admin = admin
-        self._status = status
-        self._beat = beat
-        self._stopping = stopping
-        self.group = clients.group_id(settings, name)
-        self.positions: dict[Place, int] = {}
-        self.committed: dict[Place, int] = {}
+        super().__init__(
+            settings,
+            name,
+            consumer=consumer,
+            admin=admin,
+            status=status,
+            beat=beat,
+            stopping=stopping,
+        )
         self.marks: dict[Place, ForeignMark] = {}
         self.counts: dict[str, int] = {}
         self.unsaved: set[Place] = set()
@@ -143,13 +139,7 @@ class ForeignAssignment:
     ) -> None:
         """Set the positions of the partitions of one topic."""
         all_of = [(topic, number) for number in range(self.counts[topic])]
-        found = committed_offsets(
-            self._consumer,
-            self.group,
-            sorted({*all_of, *own}),
-            beat=self._beat,
-            stopping=self._stopping,
-        )
+        found = self._offsets_of_group(sorted({*all_of, *own}))
         marks = [mark for each in found if (mark := read_mark(each.metadata)) is not None]
         ids = {mark.topic_id for mark in marks if mark.topic_id}
         anew = bool(ids and id_ and id_ not in ids)

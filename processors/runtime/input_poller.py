@@ -1,11 +1,11 @@
 """Polls the inputs of a lane: Kafka's messages become records in the order of judgement."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from processors.ordering import in_order
+from processors.runtime.assigned import Assigned
 from processors.runtime.restoration import TRANSIENT_ERRORS, Place
 from processors.runtime.transactions import ended_by
 from schemas.flow import Record
@@ -13,52 +13,41 @@ from topics.headers import headers
 from topics.rights import Right, reason
 
 
-class Assigned(Protocol):
-    """The partitions of a lane: the next offset to read of each, and whether records of them are
-    taken now. `group` is the consumer group."""
-
-    positions: dict[Place, int]
-    group: str
-
-    @property
-    def reading(self) -> bool: ...
-
-
-class Ends(Protocol):
-    """Hears of the ends of the partitions."""
-
-    def on_partition_eof(self, place: Place, offset: int) -> None: ...
-    def on_seek(self, place: Place) -> None: ...
-
-
-def _bears_nothing(_: KafkaError, __: str | None) -> bool:
-    return False
-
-
 class InputPoller:
     """Polls a lane's inputs. `inputs` maps physical names to canonical.
 
     It advances `Assigned.positions`. `began_at` is the first offset of each input partition in
-    the open transaction. Rebalance callbacks run inside each of its calls, so after a call
-    partitions may be gone. When the consumer reports an error that it does not recover from by
-    itself, each call raises `Fenced` or `Fatal`, unless `bears` takes the error upon itself: it is
-    given the error and its topic.
+    the open transaction. `on_seek` is called for each partition in which it goes back. Rebalance
+    callbacks run inside each of its calls, so after a call partitions may be gone. When the
+    consumer reports an error that it does not recover from by itself, each call raises `Fenced` or
+    `Fatal`, unless `handles` returns true: it is given the error and its topic.
     """
 
     def __init__(
         self,
         inputs: Mapping[str, str],
         consumer: Consumer,
-        ends: Ends,
+        on_seek: Callable[[Place], None],
         assignment: Assigned,
-        bears: Callable[[KafkaError, str | None], bool] = _bears_nothing,
+        handles: Callable[[KafkaError, str | None], bool] = lambda *_: False,
     ) -> None:
         self._inputs = inputs
         self._consumer = consumer
-        self._ends = ends
+        self._on_seek = on_seek
         self._assignment = assignment
-        self._bears = bears
+        self._handles = handles
+        self._eof: dict[Place, int] = {}  # librdkafka tells the end of a partition once
         self.began_at: dict[Place, int] = {}
+
+    def clear(self) -> None:
+        """The assignment has changed."""
+        self._eof.clear()
+
+    def reached(self) -> dict[Place, int]:
+        """How far each partition was read. Control records at its end are never delivered, so an
+        end-of-partition event may lie past the position."""
+        positions = self._assignment.positions
+        return {place: max(at, self._eof.get(place, 0)) for place, at in positions.items()}
 
     def poll_now(self, most: int) -> list[Record]:
         """The records that are there now, at most `most`; does not wait."""
@@ -84,7 +73,8 @@ class InputPoller:
         for place, offset in places.items():
             if place in self._assignment.positions:
                 self._assignment.positions[place] = offset
-                self._ends.on_seek(place)
+                self._eof.pop(place, None)
+                self._on_seek(place)
                 self._consumer.seek(TopicPartition(*place, offset))
 
     def read_again(self, records: Iterable[Record]) -> None:
@@ -108,7 +98,8 @@ class InputPoller:
                 if error.code() != KafkaError._PARTITION_EOF:
                     self._check(error, topic)
                 elif topic is not None and partition is not None and offset is not None:
-                    self._ends.on_partition_eof((topic, partition), offset)
+                    place = (topic, partition)
+                    self._eof[place] = max(offset, self._eof.get(place, 0))
                 continue
             assert topic is not None
             assert partition is not None
@@ -126,7 +117,7 @@ class InputPoller:
         return in_order(records) if len(inputs) > 1 else records
 
     def _check(self, error: KafkaError, topic: str | None) -> None:
-        if error.code() not in TRANSIENT_ERRORS and not self._bears(error, topic):
+        if error.code() not in TRANSIENT_ERRORS and not self._handles(error, topic):
             asked = [Right("READ", "topic", name) for name in ([topic] if topic else self._inputs)]
             why = reason(error, Right("READ", "group", self._assignment.group), *asked)
             raise ended_by(error, f"the inputs cannot be read: {why}")

@@ -116,12 +116,12 @@ class Lane(BaseLane):
             stopping=self._stop.is_set,
         )
         self._poller = InputPoller(
-            self._inputs, self._consumer, self._timer_barrier, self._assignment
+            self._inputs, self._consumer, self._timer_barrier.on_seek, self._assignment
         )
         self._monitor = LaneMonitor(
             self._inputs,
             consumer=self._consumer,
-            timer_barrier=self._timer_barrier,
+            poller=self._poller,
             stalled_inputs=StalledInputDetector(self._admin),
             assignment=self._assignment,
             driver=self._driver,
@@ -224,7 +224,7 @@ class Lane(BaseLane):
         next_due = {number: driver.next_due(number, now) for number in driver.partitions}
         waiting = {number: due for number, due in next_due.items() if due is not None}
         due = {number: at for number, at in waiting.items() if at <= now}
-        passable = self._timer_barrier.passable(due, self._assignment.positions, now, driver.tables)
+        passable = self._timer_barrier.passable(due, self._poller.reached(), now, driver.tables)
         if not passable and not driver.sweeping:
             later = min((at - now for at in waiting.values() if at > now), default=1_000) / 1000
             self._wait = ASKING_SECONDS if self._timer_barrier.asking else min(later, IDLE_SECONDS)
@@ -295,7 +295,7 @@ class Lane(BaseLane):
 
     def _offsets(self) -> list[TopicPartition]:
         """The next offset of every input, for each partition whose state was changed."""
-        reached = self._timer_barrier.reached(self._assignment.positions)
+        reached = self._poller.reached()
         marks = {
             number: self._assignment.mark_to_commit(number) for number in sorted(self._touched)
         }
@@ -304,11 +304,6 @@ class Lane(BaseLane):
             for topic in self._inputs
             for number, mark in marks.items()
         ]
-
-    def _behind(self) -> set[Place]:
-        reached = self._timer_barrier.reached(self._assignment.positions)
-        committed = self._assignment.committed
-        return {place for place, at in reached.items() if at > committed[place]}
 
     def _touch(self, places: set[Place]) -> None:
         self._touched |= {number for _, number in places}
@@ -362,6 +357,7 @@ class Lane(BaseLane):
     # --- partitions come and go -------------------------------------------------------------
 
     def _take(self, partitions: list[TopicPartition]) -> None:
+        self._poller.clear()
         self._timer_barrier.clear()
         self._monitor.clear()
         self._assignment.take(partitions)
@@ -394,6 +390,7 @@ class Lane(BaseLane):
         self._release(partitions)
 
     def _release(self, partitions: list[TopicPartition]) -> None:
+        self._poller.clear()
         self._timer_barrier.clear()
         self._monitor.clear()
         self._isolator.no_wakes_left()

@@ -10,9 +10,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from processors.driver import Driver
 from processors.runtime.assignment import Assignment
+from processors.runtime.input_poller import InputPoller
 from processors.runtime.stalled_input_detector import STALLED_SECONDS, StalledInputDetector
 from processors.runtime.status import LaneStatus
-from processors.runtime.timer_barrier import TimerBarrier
 from processors.runtime.transactions import Fatal
 
 log = logging.getLogger("handoff.lane")
@@ -28,7 +28,7 @@ class LaneMonitor:
         inputs: Mapping[str, str],
         *,
         consumer: Consumer,
-        timer_barrier: TimerBarrier,
+        poller: InputPoller,
         stalled_inputs: StalledInputDetector,
         assignment: Assignment,
         driver: Driver[Any],
@@ -36,7 +36,7 @@ class LaneMonitor:
     ) -> None:
         self._inputs = inputs
         self._consumer = consumer
-        self._timer_barrier = timer_barrier
+        self._poller = poller
         self._stalled_inputs = stalled_inputs
         self._assignment = assignment
         self._driver = driver
@@ -55,7 +55,7 @@ class LaneMonitor:
         if now - self._checked_at < _EVERY_SECONDS:
             return
         self._checked_at = now
-        reached = self._timer_barrier.reached(self._assignment.positions)
+        reached = self._poller.reached()
         stalled = self._stalled_inputs.find(reached)
         if stalled is not None:
             raise Fatal(

@@ -1,9 +1,7 @@
 """How far foreign topics were read: up to which moment, and how many records are left.
 
 All that was in a partition at a moment was read once the end that it had at that moment is reached.
-The end is the last stable offset: a read_committed consumer cannot read further. Control records
-at the end are never delivered; so an end-of-partition event counts, too. librdkafka reports such an
-event once, so it is remembered.
+The end is the last stable offset: a read_committed consumer cannot read further.
 """
 
 import time
@@ -11,14 +9,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processors.runtime import clients
-from processors.runtime.restoration import CALL_SECONDS, Place
+from processors.runtime.restoration import Place, ask_stable_ends
 
 _ASK_SECONDS = 1.0
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 def _now() -> int:
@@ -36,39 +33,29 @@ class ReadMarks:
     def __init__(self, admin: AdminClient, clock: Callable[[], int] = _now) -> None:
         self._admin = admin
         self._clock = clock
-        self._eof: dict[Place, int] = {}
         self._ends: dict[Place, tuple[int, int]] = {}  # when it was asked for, and the end
         self._latest: dict[Place, int] = {}  # the end as it was told last
         self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
         self._ask_at = 0.0
         self.read_to: dict[Place, int] = {}
 
-    def on_partition_eof(self, place: Place, offset: int) -> None:
-        """The consumer has reported the end of a partition."""
-        self._eof[place] = max(offset, self._eof.get(place, 0))
-
     def on_seek(self, place: Place) -> None:
         """The consumer goes back in a partition."""
-        self._eof.pop(place, None)
         self._ends.pop(place, None)
 
     def clear(self) -> None:
         """The assignment has changed."""
-        self._eof.clear()
         self._ends.clear()
         self._latest.clear()
         self._asked = None
         self.read_to.clear()
 
-    def reached(self, positions: Mapping[Place, int]) -> dict[Place, int]:
-        """How far each partition was read, including control records at its end."""
-        return {place: max(at, self._eof.get(place, 0)) for place, at in positions.items()}
-
-    def lag(self, positions: Mapping[Place, int]) -> dict[Place, int]:
-        """The records that are left of each partition, as far as its end is known."""
+    def lag(self, reached: Mapping[Place, int]) -> dict[Place, int]:
+        """The records that are left of each partition, as far as its end is known. `reached` is how
+        far each was read."""
         return {
             place: max(0, self._latest[place] - at)
-            for place, at in self.reached(positions).items()
+            for place, at in reached.items()
             if place in self._latest
         }
 
@@ -87,11 +74,7 @@ class ReadMarks:
             return
         self._ask_at = time.monotonic() + _ASK_SECONDS
         try:
-            futures = self._admin.list_offsets(
-                {TopicPartition(*place): _LATEST for place in positions},
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=CALL_SECONDS,
-            )
+            futures = ask_stable_ends(self._admin, positions)
         except KafkaException:
             return  # it is asked again
         self._asked = self._clock(), futures

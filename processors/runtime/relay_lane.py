@@ -124,7 +124,7 @@ class RelayLane(BaseLane):
             stopping=self._stop.is_set,
         )
         self._poller = InputPoller(
-            self._inputs, self._consumer, self._read_marks, self._assignment, self._bears
+            self._inputs, self._consumer, self._read_marks.on_seek, self._assignment, self._handle
         )
 
     def _begin_to_run(self) -> None:
@@ -239,7 +239,8 @@ class RelayLane(BaseLane):
             log.info("%s reads %s again, or need not any more", self._relay.name, topic)
         self._status.problems = problems
 
-    def _bears(self, error: KafkaError, topic: str | None) -> bool:
+    def _handle(self, error: KafkaError, topic: str | None) -> bool:
+        """Note an error of one topic, which keeps no other from being read."""
         if topic is None or error.code() not in _OF_A_TOPIC:
             return False
         # The consumer may report it while it polls: partitions are exchanged after that.
@@ -346,18 +347,13 @@ class RelayLane(BaseLane):
         self._isolator.committed(assignment.positions)
 
     def _offsets(self) -> list[TopicPartition]:
-        reached = self._read_marks.reached(self._assignment.positions)
+        reached = self._poller.reached()
         marks = self._assignment.marks
         return [
             TopicPartition(*place, reached[place], marks[place].at(reached[place]).text())
             for place in sorted(self._touched)
             if place in reached
         ]
-
-    def _behind(self) -> set[Place]:
-        reached = self._read_marks.reached(self._assignment.positions)
-        committed = self._assignment.committed
-        return {place for place, at in reached.items() if at > committed[place]}
 
     def _touch(self, places: set[Place]) -> None:
         self._touched |= places
@@ -388,6 +384,7 @@ class RelayLane(BaseLane):
     # --- partitions come and go -------------------------------------------------------------
 
     def _take(self, partitions: list[TopicPartition]) -> None:
+        self._poller.clear()
         self._read_marks.clear()
         self._stalled.clear()
         self._assignment.take(partitions, self._topics)
@@ -414,6 +411,7 @@ class RelayLane(BaseLane):
         for place in places:
             self._isolator.partition_revoked(place)
         self._assignment.release(places)
+        self._poller.clear()
         self._read_marks.clear()
         self._stalled.clear()
         self._status.stands_by()
@@ -427,26 +425,24 @@ class RelayLane(BaseLane):
     # --- once a second ----------------------------------------------------------------------
 
     def _monitor(self) -> None:
-        positions = self._assignment.positions
-        self._read_marks.ask(positions)
+        self._read_marks.ask(self._assignment.positions)
         now = time.monotonic()
         if now - self._monitored_at < _MONITOR_SECONDS:
             return
         self._monitored_at = now
-        reached = self._read_marks.reached(positions)
+        reached = self._poller.reached()
         stalled = self._stalled.find(reached)
         if stalled is not None:
             raise Fatal(
                 f"nothing came from {stalled[0]}-{stalled[1]} for {STALLED_SECONDS:.0f} s, "
                 "although records wait there"
             )
-        self._status.lag.update(self._read_marks.lag(positions))
+        self._status.lag.update(self._read_marks.lag(reached))
         self._tell()
 
     def _tell(self) -> None:
         """Tell how far each source was read: what is committed, and nothing else."""
-        positions = self._assignment.positions
-        reached = self._read_marks.reached(positions)
+        reached = self._poller.reached()
         self._read_marks.look(
             {
                 place: self._assignment.committed[place] if place in self._touched else at
@@ -456,7 +452,7 @@ class RelayLane(BaseLane):
         )
         read_to = self._read_marks.read_to
         for topic, said in self._topics.items():
-            places = [place for place in positions if place[0] == topic and place in read_to]
+            places = [place for place in reached if place[0] == topic and place in read_to]
             if not places:
                 continue
             own = {number: read_to[topic, number] for _, number in places}

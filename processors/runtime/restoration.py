@@ -9,9 +9,10 @@ control records and aborted records at the end are never delivered.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from confluent_kafka import (
     Consumer,
@@ -89,6 +90,18 @@ def bounds(admin: AdminClient, places: list[Place]) -> dict[Place, Bounds]:
     first = _offsets(admin, places, _EARLIEST)
     end = _offsets(admin, places, _LATEST)
     return {place: Bounds(first[place], end[place]) for place in places}
+
+
+def ask_stable_ends(
+    admin: AdminClient, places: Iterable[Place]
+) -> dict[TopicPartition, Future[Any]]:
+    """Ask for the last stable offset of each partition, without waiting for the answer: a
+    read_committed consumer cannot read further. Raises `KafkaException`."""
+    return admin.list_offsets(
+        {TopicPartition(*place): _LATEST for place in places},
+        isolation_level=IsolationLevel.READ_COMMITTED,
+        request_timeout=CALL_SECONDS,
+    )
 
 
 def _offsets(admin: AdminClient, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:

@@ -12,16 +12,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processors.runtime import clients
-from processors.runtime.restoration import CALL_SECONDS, Place
+from processors.runtime.restoration import Place, ask_stable_ends
 
 ASK_SECONDS = 10.0
 # A consumer skips aborted records without delivering any: in this time it skips gigabytes of them.
 STALLED_SECONDS = 60.0
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 class StalledInputDetector:
@@ -64,11 +63,7 @@ class StalledInputDetector:
         if not still:
             return
         try:
-            self._asked = self._admin.list_offsets(
-                {TopicPartition(*place): _LATEST for place in still},
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=CALL_SECONDS,
-            )
+            self._asked = ask_stable_ends(self._admin, still)
         except KafkaException:
             self._since.clear()  # it is not known whether records wait
 

@@ -4,10 +4,7 @@ A timer that is due at D fires only after every input of its partition has been 
 the input had at D or later. So after an outage, an ack that waits in the topic is read before the
 timer that it would have stopped.
 
-The end is the last stable offset: a read_committed consumer cannot read further. How far an input
-was read is the consumer's position, or the offset of an end-of-partition event if that is higher:
-control records at the end of a partition are never delivered, so the position alone may never reach
-the end. librdkafka reports such an event once, so it is remembered.
+The end is the last stable offset: a read_committed consumer cannot read further.
 """
 
 import logging
@@ -16,18 +13,17 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from processors.runtime import clients
-from processors.runtime.restoration import CALL_SECONDS, Place
+from processors.runtime.restoration import Place, ask_stable_ends
 from topics.rights import Right, reason
 
 log = logging.getLogger("handoff.timers")
 
 _ASK_SECONDS = 0.05  # between two questions
 _RETRY_SECONDS = 0.5  # after one that failed
-_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 class TimerBarrier:
@@ -44,7 +40,6 @@ class TimerBarrier:
         self._known: dict[int, Any] = {}  # by moment: what was known when the ends were asked for
         # By partition: when the ends were asked for, and the ends to read to.
         self._ends: dict[int, tuple[int, dict[Place, int]]] = {}
-        self._eof: dict[Place, int] = {}
         self._asked: tuple[int, dict[TopicPartition, Future[Any]]] | None = None
         self._ask_at = 0.0
 
@@ -53,42 +48,32 @@ class TimerBarrier:
         """Whether an answer is on its way."""
         return self._asked is not None
 
-    def on_partition_eof(self, place: Place, offset: int) -> None:
-        """The consumer has reported the end of a partition."""
-        self._eof[place] = max(offset, self._eof.get(place, 0))
-
     def on_seek(self, place: Place) -> None:
         """The consumer goes back in an input: timers wait until the end is reached again."""
-        self._eof.pop(place, None)
         self._passed.pop(place[1], None)
         self._ends.pop(place[1], None)
-
-    def reached(self, positions: Mapping[Place, int]) -> dict[Place, int]:
-        """How far each input was read, including control records at its end."""
-        return {place: max(at, self._eof.get(place, 0)) for place, at in positions.items()}
 
     def clear(self) -> None:
         """The assignment has changed."""
         self._passed.clear()
         self._ends.clear()
         self._known.clear()
-        self._eof.clear()
         self._asked = None
 
     def passable(
-        self, due: Mapping[int, int], positions: Mapping[Place, int], now: int, known: Any = None
+        self, due: Mapping[int, int], reached: Mapping[Place, int], now: int, known: Any = None
     ) -> dict[int, int]:
         """For each partition whose earliest timer may fire: the moment up to which all may.
 
         `due` is the earliest timer of each partition, `now` the present moment (epoch ms both),
-        `positions` the next offset of each input partition. Asks for the ends that it needs; a
+        `reached` how far each input partition was read. Asks for the ends that it needs; a
         later call uses the answers. `known` is what is known now, and `known_at` gives it back.
         """
         self._answers()
         found: dict[int, int] = {}
         unknown: list[int] = []
         for number, at in due.items():
-            self._read_to_end(number, positions)
+            self._read_to_end(number, reached)
             passed = self._passed.get(number)
             if passed is not None and at <= passed:
                 found[number] = passed
@@ -109,25 +94,19 @@ class TimerBarrier:
     def _moments(self) -> set[int]:
         return {*self._passed.values(), *(moment for moment, _ in self._ends.values())}
 
-    def _read_to_end(self, number: int, positions: Mapping[Place, int]) -> None:
+    def _read_to_end(self, number: int, reached: Mapping[Place, int]) -> None:
         if number not in self._ends:
             return
         moment, ends = self._ends[number]
-        if all(
-            max(positions[place], self._eof.get(place, 0)) >= end for place, end in ends.items()
-        ):
+        if all(reached[place] >= end for place, end in ends.items()):
             self._passed[number] = moment
             del self._ends[number]
 
     def _ask(self, numbers: list[int], now: int) -> None:
         self._ask_at = time.monotonic() + _ASK_SECONDS
-        places = [TopicPartition(topic, number) for topic in self._topics for number in numbers]
+        places = [(topic, number) for topic in self._topics for number in numbers]
         try:
-            futures = self._admin.list_offsets(
-                dict.fromkeys(places, _LATEST),
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=CALL_SECONDS,
-            )
+            futures = ask_stable_ends(self._admin, places)
         except KafkaException as error:
             self._failed(reason(error.args[0]))
         else:

@@ -14,8 +14,8 @@ from ruamel.yaml import YAML
 from schemas.flow import Record
 from tests.read_model import fill
 from tests.web_client import WebSite
+from web.model.queries.common import Place
 from web.model.statements import KINDS
-from web.records import Place
 
 
 class ServedSite:

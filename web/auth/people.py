@@ -50,10 +50,6 @@ class Person:
         """Whether a role is theirs for everything of a workflow."""
         return any("*" in each.teams and each.covers(role, workflow, ()) for each in self.grants)
 
-    def ever(self, role: Role) -> bool:
-        """Whether a role is theirs anywhere."""
-        return any(role in ("reader", each.role) for each in self.grants)
-
     @property
     def everywhere(self) -> bool:
         """Whether they may read all there is, so that a page needs no narrowing."""

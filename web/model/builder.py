@@ -41,7 +41,6 @@ _OFFSET_GONE: Final = (
     KafkaError.OFFSET_OUT_OF_RANGE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
-_BEGIN: Final = Position(0, 0)
 
 
 class _Again(Exception):

@@ -1,12 +1,7 @@
 """Which pattern a violation belongs to, as integrity tells insights (docs/insights.md)."""
 
-from typing import Final
-
-from schemas.feed import subject
+from schemas.feed import BY_EDGE, BY_RECEIVER, subject
 from web.model.outlines import ViolationOutline
-
-_BY_RECEIVER: Final = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
-_BY_EDGE: Final = frozenset({"contract_missing", "receiver_mismatch"})
 
 
 def fingerprint_of(found: ViolationOutline) -> str | None:
@@ -19,7 +14,7 @@ def fingerprint_of(found: ViolationOutline) -> str | None:
 
 def _path(found: ViolationOutline) -> str:
     kind, sender, receiver = found.kind, found.from_, found.to
-    if kind in _BY_RECEIVER and receiver is not None:
+    if kind in BY_RECEIVER and receiver is not None:
         return subject("receiver", receiver.receiver, kind)
     if kind == "source_silent":
         return subject("source", found.reason or "", kind)
@@ -29,6 +24,6 @@ def _path(found: ViolationOutline) -> str:
     if found.contract is not None and kind != "contract_missing":
         about = found.field if found.field is not None else found.rule
         return subject("contract", found.contract, kind, *(() if about is None else (about,)))
-    if kind in _BY_EDGE and sender is not None and receiver is not None:
+    if kind in BY_EDGE and sender is not None and receiver is not None:
         return subject("edge", found.workflow, sender.stage, receiver.receiver, kind)
     return subject("workflow", found.workflow, kind)

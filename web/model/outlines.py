@@ -2,14 +2,9 @@
 so no value of a context and no words of a person can get into a row.
 """
 
-from datetime import datetime
-from typing import Annotated
+from msgspec import Raw, Struct
 
-from msgspec import Meta, Raw, Struct
-
-from schemas.records import EpochMs, From, Origin, TaskNames, To, Utc
-
-When = Annotated[datetime, Meta(tz=True)] | EpochMs
+from schemas.records import From, Origin, TaskNames, To, Utc, When
 
 
 class OutputOutline(Struct, frozen=True, gc=False):

@@ -75,13 +75,13 @@ def _document(value: bytes) -> _Outline:
         case documents.Receiver() as found:
             first = found.owners[0] if found.owners else None
             return _Outline(
-                found.id,
-                None,
-                found.status,
-                found.team,
-                first.name if first else None,
-                first.contact if first else None,
-                None,
-                found.id,
-                text,
+                id=found.id,
+                version=None,
+                status=found.status,
+                team=found.team,
+                owner=first.name if first else None,
+                contact=first.contact if first else None,
+                workflow=None,
+                receiver=found.id,
+                document=text,
             )

@@ -51,18 +51,7 @@ def outputs(record: Record) -> Iterator[Row]:
 def acks(record: Record) -> Iterator[Row]:
     said = _ack(value(record))
     check(record, said.task_id, said.id, said.workflow, said.by, said.handoff_id, said.status)
-    at = moment(said.occurred_at, record)
-    yield event(
-        record,
-        at,
-        said.status,
-        task=said.task_id,
-        workflow=said.workflow,
-        by=said.by,
-        handoff=said.handoff_id,
-        event_id=said.id,
-    )
-    yield Row(to.TASK, (said.task_id, said.workflow, at, None, record.timestamp))
+    yield from _of_handoff(record, said, said.status)
 
 
 def amendments(record: Record) -> Iterator[Row]:
@@ -78,11 +67,19 @@ def amendments(record: Record) -> Iterator[Row]:
         said.to,
         *said.fields,
     )
+    yield from _of_handoff(record, said, said.action)
+    at = moment(said.occurred_at, record)
+    asked = said.id, said.workflow, said.task_id, said.handoff_id, said.action, said.by
+    rest = json_text(list(said.fields)), said.to, said.revision, at, record.timestamp
+    yield Row(to.AMENDMENT, (record.partition, record.offset, *asked, *rest))
+
+
+def _of_handoff(record: Record, said: AckOutline | AmendmentOutline, what: str) -> Iterator[Row]:
     at = moment(said.occurred_at, record)
     yield event(
         record,
         at,
-        said.action,
+        what,
         task=said.task_id,
         workflow=said.workflow,
         by=said.by,
@@ -90,6 +87,3 @@ def amendments(record: Record) -> Iterator[Row]:
         event_id=said.id,
     )
     yield Row(to.TASK, (said.task_id, said.workflow, at, None, record.timestamp))
-    asked = said.id, said.workflow, said.task_id, said.handoff_id, said.action, said.by
-    rest = json_text(list(said.fields)), said.to, said.revision, at, record.timestamp
-    yield Row(to.AMENDMENT, (record.partition, record.offset, *asked, *rest))

@@ -44,7 +44,7 @@ def page(asked: Asked) -> Response:
         asked,
         "causes.html",
         "Causes",
-        tables=[causes_table(asked, found.rows, more)],
+        tables=[causes_table(found.rows, more)],
         kinds=("patterns",),
         here="/causes",
         status_now=status,
@@ -181,7 +181,7 @@ def whose(
 
 def _message(console: Console, pattern: PatternRow, registered: Registered) -> str | None:
     """The sentence of a pattern, from its record; None where that cannot be read."""
-    place = cells.at(pattern.place)
+    place = pattern.place
     try:
         record = console.gate.read([place]).get(place)
         if record is None or record.value is None:
@@ -249,7 +249,7 @@ def _had(found: Cause) -> Table:
                 each.tool,
                 each.stage,
                 each.count,
-                Cell(each.event_id, href=record_url(cells.at(each.place))),
+                Cell(each.event_id, href=record_url(each.place)),
                 each.at,
             )
             for each in found.had_last

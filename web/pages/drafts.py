@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from console.discovery import Draft, drafts
 from schemas.records import Edge
-from web import cells, seen
+from web import seen
 from web.auth.guard import Refusal
 from web.page import Asked, render, route
 from web.urls import draft_url, edge_url
@@ -24,7 +24,7 @@ def page(asked: Asked) -> Response:
         registered = asked.console.registered(db)
     if known.place is None:
         raise Refusal(404, "That edge was not published yet. Load the page again in a moment.")
-    place = cells.at(known.place)
+    place = known.place
     record = asked.console.gate.read([place]).get(place)
     if record is None or record.value is None:
         raise Refusal(404, "A newer record of that edge is just being read. Load the page again.")

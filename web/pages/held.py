@@ -15,7 +15,7 @@ from web.context import Registered
 from web.fields import declared_fields, missing_of, rows_of
 from web.mending import NotAsked, Revised
 from web.model.queries import held
-from web.model.queries.amendments import Asked as Request
+from web.model.queries.amendments import Request
 from web.model.queries.held import HeldOne, HeldRow
 from web.page import Asked, render, route, see
 from web.tables import Cell, Column, Table, row
@@ -51,7 +51,7 @@ def page(asked: Asked) -> Response:
     )
 
 
-def held_table(rows: Sequence[HeldRow], more: str | None = None) -> Table:
+def held_table(rows: Sequence[HeldRow], more: str | None) -> Table:
     """Held handoffs as a table."""
     return Table(
         "held",
@@ -78,10 +78,10 @@ def held_table(rows: Sequence[HeldRow], more: str | None = None) -> Table:
             )
             for each in rows
         ],
-        "Nothing is held. A handoff is held when its contract says so (hold_on), and when nobody "
-        "owns what it goes to.",
-        "handoff contracts show ID",
-        more,
+        empty="Nothing is held. A handoff is held when its contract says so (hold_on), and when "
+        "nobody owns what it goes to.",
+        hint="handoff contracts show ID",
+        more=more,
     )
 
 
@@ -146,7 +146,7 @@ def _one(
         asked,
         "held.html",
         f"Handoff to {row_.receiver}" if row_ else f"Handoff {handoff_id}",
-        tables=[_why(found, messages), _requests(found.asked, asked.query("asked"))],
+        tables=[_why(found, messages), _requests(found.asked)],
         kinds=KINDS,
         status=status,
         here="/held",
@@ -253,7 +253,7 @@ def _why(found: HeldOne, messages: Mapping[str, str]) -> Table:
                 Cell(messages.get(each.id, "its record is past retention")),
                 Cell(
                     f"{each.origin_stage}/{each.origin_tool}" if each.origin_tool else None,
-                    href=record_url(cells.at(each.origin)) if each.origin else None,
+                    href=record_url(each.origin) if each.origin else None,
                 ),
                 each.at,
             )
@@ -263,7 +263,7 @@ def _why(found: HeldOne, messages: Mapping[str, str]) -> Table:
     )
 
 
-def _requests(requests: Sequence[Request], newest: str) -> Table:
+def _requests(requests: Sequence[Request]) -> Table:
     return Table(
         "requests",
         "What was asked of it",

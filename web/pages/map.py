@@ -98,8 +98,8 @@ def _edges(asked: Asked, found: list[MapEdge]) -> Table:
             )
             for each in found
         ],
-        "No work moved in this range.",
-        "handoff send FILE.jsonl",
+        empty="No work moved in this range.",
+        hint="handoff send FILE.jsonl",
         notes=["The busiest first. A move is a change of stage; a handoff has a receiver."],
     )  # fmt: skip
 
@@ -164,7 +164,7 @@ def _had(found: EdgePage) -> Table:
         [
             row(
                 f"{each.tool}/{each.stage}",
-                Cell(each.tool, href=record_url(cells.at(each.place))),
+                Cell(each.tool, href=record_url(each.place)),
                 each.stage,
                 each.count,
                 each.at,

@@ -15,8 +15,8 @@ from web.auth.guard import Refusal
 from web.context import Registered
 from web.fields import FieldRow, input_rows, missing_of, readable, rows_of
 from web.mending import MOST_REASON
+from web.model.queries.common import Place
 from web.page import Asked, render, route
-from web.records import Place
 from web.tasks import ReadTask
 from web.text import moment
 from web.urls import task_url

@@ -39,9 +39,9 @@ def contracts(asked: Asked) -> Response:
             Column("Registered", "time"),
         ],
         [_contract(each) for each in found.rows],
-        "No contract is registered. Draft some from the traffic, and register them.",
-        "handoff discover; handoff contracts apply PATH",
-        asked.at(page=found.next) if found.next else None,
+        empty="No contract is registered. Draft some from the traffic, and register them.",
+        hint="handoff discover; handoff contracts apply PATH",
+        more=asked.at(page=found.next) if found.next else None,
     )
     tables = [table]
     # What nobody wrote down has no owner; a source is of no team and no receiver either.
@@ -103,7 +103,7 @@ def contract(asked: Asked) -> Response:
         asked,
         "contract.html",
         f"Contract {id_}",
-        tables=[causes_table(asked, found.patterns), edges, losses_table(found.losses), history],
+        tables=[causes_table(found.patterns), edges, losses_table(found.losses), history],
         kinds=("registry", "patterns"),
         here="/contracts",
         change=change_url(id_),
@@ -130,9 +130,9 @@ def receivers(asked: Asked) -> Response:
             Column("Registered", "time"),
         ],
         [_receiver(each) for each in found.rows],
-        "No receiver is registered, so every handoff is held.",
-        "handoff receivers apply PATH",
-        asked.at(page=found.next) if found.next else None,
+        empty="No receiver is registered, so every handoff is held.",
+        hint="handoff receivers apply PATH",
+        more=asked.at(page=found.next) if found.next else None,
     )
     return render(
         asked,
@@ -205,9 +205,9 @@ def _sources(found: Documents) -> Table:
         "Sources",
         [*columns, Column("Registered", "time")],
         [row(f"{e.id}@{e.version}", e.id, e.version, e.status, e.at) for e in found.rows],
-        "No source is registered: tools write to handoff.tool-outputs themselves.",
-        "handoff sources apply PATH",
-        sources_url(page=found.next) if found.next else None,
+        empty="No source is registered: tools write to handoff.tool-outputs themselves.",
+        hint="handoff sources apply PATH",
+        more=sources_url(page=found.next) if found.next else None,
     )
 
 

@@ -30,8 +30,8 @@ def page(asked: Asked) -> Response:
         "Teams",
         [Column("Team")],
         [row(each, Cell(each, href=team_url(each))) for each in names],
-        "No team is known yet: outputs, contracts and receivers name them.",
-        "handoff receivers apply PATH",
+        empty="No team is known yet: outputs, contracts and receivers name them.",
+        hint="handoff receivers apply PATH",
     )
     return render(asked, "plain.html", "Teams", tables=[table], kinds=("registry",), here="/teams")
 

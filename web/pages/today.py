@@ -41,7 +41,7 @@ def page(asked: Asked) -> Response:
         asked,
         "today.html",
         "Today",
-        tables=[causes_table(asked, found.patterns), _worse(asked, worst)],
+        tables=[causes_table(found.patterns), _worse(asked, worst)],
         kinds=("patterns", "held", "handoffs", "violations"),
         here="/",
         tiles=tiles,
@@ -96,7 +96,7 @@ def stalled_page(asked: Asked) -> Response:
 ROUTES: Final = (route("/", page), route("/stalled", stalled_page))
 
 
-def causes_table(asked: Asked, rows: list[PatternRow], more: str | None = None) -> Table:
+def causes_table(rows: list[PatternRow], more: str | None = None) -> Table:
     """Causes as a table."""
     return Table(
         "causes",
@@ -113,9 +113,9 @@ def causes_table(asked: Asked, rows: list[PatternRow], more: str | None = None) 
             Column("Last", "time"),
         ],
         [_cause(each) for each in rows],
-        "No cause keeps breaking.",
-        "handoff tail patterns",
-        more,
+        empty="No cause keeps breaking.",
+        hint="handoff tail patterns",
+        more=more,
     )
 
 

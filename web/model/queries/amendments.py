@@ -14,7 +14,7 @@ from web.model.queries.common import Place, Values, listed, place, rows
 from web.model.schema import NUMBER
 
 
-class Asked(Struct, frozen=True):
+class Request(Struct, frozen=True):
     """One amendment: who asked for what and when; `fields` names what is set. `revision` is that of
     the package that its writer saw, where it says so. `answered` says how it was answered: amended,
     package, signal, refused or dead_letter."""
@@ -46,52 +46,43 @@ _ANSWERED = """case
 end"""
 
 
-def asked_of(db: apsw.Connection, handoffs: Sequence[str]) -> dict[str, list[Asked]]:
+def asked_of(db: apsw.Connection, handoffs: Sequence[str]) -> dict[str, list[Request]]:
     """The amendments of handoffs (at most 20 of each), oldest first."""
-    found: dict[str, list[Asked]] = {}
+    found: dict[str, list[Request]] = {}
     for handoff_id in handoffs:
-        some = asked(db, "a.handoff_id = :handoff", {"handoff": handoff_id}, 20)
+        some = _asked(db, handoff_id)
         if some:
             found[handoff_id] = some
     return found
 
 
-def pending(db: apsw.Connection, limit: int = 200) -> list[Asked]:
-    """Amendments of handoffs that are held now and were not answered yet, oldest first."""
-    return [
-        each
-        for each in asked(db, "a.handoff_id in (select id from held)", {}, 10 * limit)
-        if each.answered is None
-    ][:limit]
-
-
-def asked(db: apsw.Connection, where: str, values: Values, limit: int) -> list[Asked]:
-    """The amendments that fit."""
-    topics: Values = {
+def _asked(db: apsw.Connection, handoff_id: str) -> list[Request]:
+    values: Values = {
+        "handoff": handoff_id,
         "signals": NUMBER["handoff.signals"],
         "packages": NUMBER["handoff.packages"],
         "held": NUMBER["handoff.held"],
     }
     found = rows(
         db,
-        f"select a.*, {_ANSWERED} as answered from amendments a where {where} "
-        f"order by a.written, a.partition, a.offset limit {limit}",
-        {**values, **topics},
+        f"select a.*, {_ANSWERED} as answered from amendments a where a.handoff_id = :handoff "
+        "order by a.written, a.partition, a.offset limit 20",
+        values,
     )
     return [
-        Asked(
-            each["id"],
-            each["handoff_id"],
-            each["task_id"],
-            each["workflow"],
-            each["action"],
-            each["by_"],
-            each["at"],
-            listed(each["fields"]),
-            each["to_receiver"],
-            each["revision"],
-            each["answered"],
-            place("handoff.amendments", each["partition"], each["offset"]),
+        Request(
+            id=each["id"],
+            handoff_id=each["handoff_id"],
+            task_id=each["task_id"],
+            workflow=each["workflow"],
+            action=each["action"],
+            by=each["by_"],
+            at=each["at"],
+            fields=listed(each["fields"]),
+            to=each["to_receiver"],
+            revision=each["revision"],
+            answered=each["answered"],
+            place=place("handoff.amendments", each["partition"], each["offset"]),
         )
         for each in found
     ]

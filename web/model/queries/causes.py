@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from web.model.filters import Filters
 from web.model.parts import json_text
-from web.model.queries.amendments import Asked, asked_of
+from web.model.queries.amendments import Request, asked_of
 from web.model.queries.common import (
     ROWS,
     Place,
@@ -104,7 +104,7 @@ class HeldBy(Struct, frozen=True):
     receiver: str
     since: int
     place: Place
-    pending: list[Asked]
+    pending: list[Request]
 
 
 class Cause(Struct, frozen=True):
@@ -221,22 +221,22 @@ def cause(
     contact = pattern.owner_contact if pattern else None
     began = pattern.first_seen if pattern else first
     return Cause(
-        pattern,
-        fingerprint,
-        kind,
-        field,
-        total,
-        open_,
-        owner,
-        contact or (who[0]["owner_contact"] if who else None),
-        tasks,
-        had_last(db, newest, of),
-        _before(db, began, pattern, newest, of),
-        _held(db, of, only.format("h.")),
-        decided(db, of),
-        alerts(db, of),
-        silences(db, pattern, now) if pattern is not None else [],
-        earlier(db, of),
+        pattern=pattern,
+        fingerprint=fingerprint,
+        kind=kind,
+        field=field,
+        total=total,
+        open=open_,
+        owner=owner,
+        owner_contact=contact or (who[0]["owner_contact"] if who else None),
+        samples=tasks,
+        had_last=had_last(db, newest, of),
+        before=_before(db, began, pattern, newest, of),
+        held=_held(db, of, only.format("h.")),
+        decided=decided(db, of),
+        alerts=alerts(db, of),
+        silences=silences(db, pattern, now) if pattern is not None else [],
+        earlier=earlier(db, of),
     )
 
 
@@ -344,14 +344,14 @@ def _held(db: apsw.Connection, of: Values, only: str) -> list[HeldBy]:
     asked = asked_of(db, [each["id"] for each in found])
     return [
         HeldBy(
-            each["id"],
-            each["revision"],
-            each["task_id"],
-            each["workflow"],
-            each["receiver"],
-            each["since"],
-            place(NUMBER["handoff.held"], each["partition"], each["offset"]),
-            [one for one in asked.get(each["id"], []) if one.answered is None],
+            id=each["id"],
+            revision=each["revision"],
+            task_id=each["task_id"],
+            workflow=each["workflow"],
+            receiver=each["receiver"],
+            since=each["since"],
+            place=place(NUMBER["handoff.held"], each["partition"], each["offset"]),
+            pending=[one for one in asked.get(each["id"], []) if one.answered is None],
         )
         for each in found
     ]

@@ -16,7 +16,7 @@ ROWS: Final = 50  # of a page
 Values = dict[str, str | int | float | None]
 
 
-class Place(Struct, frozen=True):
+class Place(NamedTuple):
     """Where a record lies: canonical topic, partition and offset."""
 
     topic: str
@@ -76,32 +76,27 @@ def counted(
     return Count(min(number, MOST), number > MOST, page, filters)
 
 
-def of_lanes(filters: Filters, alias: str = "l") -> tuple[str, Values]:
-    """The condition that lanes fulfil, and its values."""
+def of_lanes(filters: Filters) -> tuple[str, Values]:
+    """The condition that the lanes `l` fulfil, and its values."""
     parts, values = ["true"], Values()
-    for name, column in (
-        ("workflow", "workflow"),
-        ("contract", "contract"),
-        ("receiver", "receiver"),
-        ("owner", "owner"),
-    ):
+    for name in ("workflow", "contract", "receiver", "owner"):
         wanted = getattr(filters, name)
         if wanted is not None:
-            parts.append(f"{alias}.{column} = :{name}")
+            parts.append(f"l.{name} = :{name}")
             values[name] = wanted
     if filters.team is not None:
-        parts.append(f"(:team in ({alias}.from_team, {alias}.to_team))")
+        parts.append("(:team in (l.from_team, l.to_team))")
         values["team"] = filters.team
     return " and ".join(parts), values
 
 
-def of_violations(filters: Filters, alias: str = "v") -> tuple[str, Values]:
-    """The condition on kind and severity, and its values."""
+def of_violations(filters: Filters) -> tuple[str, Values]:
+    """The condition on kind and severity of `b`, and its values."""
     parts, values = ["true"], Values()
     for name in ("kind", "severity"):
         wanted = getattr(filters, name)
         if wanted is not None:
-            parts.append(f"{alias}.{name} = :{name}")
+            parts.append(f"b.{name} = :{name}")
             values[name] = wanted
     return " and ".join(parts), values
 

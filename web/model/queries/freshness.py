@@ -22,7 +22,6 @@ class Freshness(Struct, frozen=True):
     being read, as a sentence."""
 
     as_of: int | None
-    age_seconds: int | None
     records: int
     seconds: int
     problem: str | None
@@ -49,7 +48,6 @@ def freshness(db: apsw.Connection, now: int) -> Freshness:
     ]
     return Freshness(
         as_of,
-        None if as_of is None else max(0, now - as_of) // 1000,
         sum(each.records for each in topics),
         max((each.seconds for each in topics), default=0),
         known.get("problem"),

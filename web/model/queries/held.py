@@ -6,7 +6,7 @@ import apsw
 from msgspec import Struct
 
 from web.model.filters import Filters
-from web.model.queries.amendments import Asked, asked_of
+from web.model.queries.amendments import Request, asked_of
 from web.model.queries.common import (
     ROWS,
     Place,
@@ -64,7 +64,7 @@ class HeldRow(Struct, frozen=True):
     fidelity: float | None
     missing: list[str]
     why: list[Why]
-    pending: list[Asked]
+    pending: list[Request]
     place: Place
 
 
@@ -90,7 +90,7 @@ class HeldOne(Struct, frozen=True):
     workflow: str | None
     revision: int | None
     place: Place | None
-    asked: list[Asked]
+    asked: list[Request]
     violations: list[Why]
 
 
@@ -152,16 +152,16 @@ def held_one(db: apsw.Connection, handoff_id: str) -> HeldOne | None:
     )
     first = now[0] if now else None
     return HeldOne(
-        handoff_id,
-        first,
-        row.get("state") or row.get("disposition") or ("held" if now else None),
-        row.get("state_at"),
-        row.get("task_id") or (first.task_id if first else None),
-        row.get("workflow") or (first.workflow if first else None),
-        first.revision if first else row.get("revision"),
-        lies,
-        asked_of(db, [handoff_id]).get(handoff_id, []),
-        reasons(db, handoff_id),
+        id=handoff_id,
+        held=first,
+        state=row.get("state") or row.get("disposition") or ("held" if now else None),
+        state_at=row.get("state_at"),
+        task_id=row.get("task_id") or (first.task_id if first else None),
+        workflow=row.get("workflow") or (first.workflow if first else None),
+        revision=first.revision if first else row.get("revision"),
+        place=lies,
+        asked=asked_of(db, [handoff_id]).get(handoff_id, []),
+        violations=reasons(db, handoff_id),
     )
 
 
@@ -181,25 +181,25 @@ def _told(db: apsw.Connection, found: list[dict[str, Any]]) -> list[HeldRow]:
     asked = asked_of(db, [each["id"] for each in found])
     return [
         HeldRow(
-            each["id"],
-            each["revision"],
-            each["task_id"],
-            each["workflow"],
-            each["contract"] or None,
-            each["contract_version"],
-            each["from_team"] or None,
-            each["from_stage"],
-            each["from_tool"],
-            each["receiver"],
-            each["to_team"] or None,
-            each["owner"] or None,
-            each["owner_contact"],
-            each["since"],
-            None if each["fidelity"] is None else each["fidelity"] / 1_000_000,
-            listed(each["missing"]),
-            reasons(db, each["id"], opened=True),
-            [one for one in asked.get(each["id"], []) if one.answered is None],
-            place("handoff.held", each["partition"], each["offset"]),
+            id=each["id"],
+            revision=each["revision"],
+            task_id=each["task_id"],
+            workflow=each["workflow"],
+            contract=each["contract"] or None,
+            contract_version=each["contract_version"],
+            from_team=each["from_team"] or None,
+            from_stage=each["from_stage"],
+            from_tool=each["from_tool"],
+            receiver=each["receiver"],
+            to_team=each["to_team"] or None,
+            owner=each["owner"] or None,
+            owner_contact=each["owner_contact"],
+            since=each["since"],
+            fidelity=None if each["fidelity"] is None else each["fidelity"] / 1_000_000,
+            missing=listed(each["missing"]),
+            why=reasons(db, each["id"], opened=True),
+            pending=[one for one in asked.get(each["id"], []) if one.answered is None],
+            place=place("handoff.held", each["partition"], each["offset"]),
         )
         for each in found
     ]
@@ -210,21 +210,21 @@ def _why(row: dict[str, Any]) -> Why:
     if row["origin_topic"] is not None:
         origin = place(row["origin_topic"], row["origin_partition"], row["origin_offset"])
     return Why(
-        row["id"],
-        row["status"],
-        row["kind"],
-        row["severity"],
-        row["field"],
-        row["rule"],
-        row["owner"],
-        row["owner_contact"],
-        row["fingerprint"],
-        row["at"],
-        row["resolved_at"],
-        row["resolution"],
-        row["origin_tool"],
-        row["origin_stage"],
-        origin,
-        row["last_hop"],
-        place("handoff.violations", row["partition"], row["offset"]),
+        id=row["id"],
+        status=row["status"],
+        kind=row["kind"],
+        severity=row["severity"],
+        field=row["field"],
+        rule=row["rule"],
+        owner=row["owner"],
+        owner_contact=row["owner_contact"],
+        fingerprint=row["fingerprint"],
+        at=row["at"],
+        resolved_at=row["resolved_at"],
+        resolution=row["resolution"],
+        origin_tool=row["origin_tool"],
+        origin_stage=row["origin_stage"],
+        origin=origin,
+        last_hop=row["last_hop"],
+        place=place("handoff.violations", row["partition"], row["offset"]),
     )

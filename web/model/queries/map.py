@@ -214,21 +214,21 @@ def _in_range(row: dict[str, Any], span: Span) -> float:
 
 def _move(row: dict[str, Any]) -> MapEdge:
     return MapEdge(
-        row["key"],
-        "move",
-        row["workflow"],
-        row["from_"],
-        row["to_"],
-        row["now"] if row["told"] else row["moves"],
-        row["before"] or 0,
-        not row["told"],
-        bool(row["documented"]),
-        row["contract"],
-        None,
-        None,
-        0,
-        0,
-        row["last_seen"],
+        key=row["key"],
+        kind="move",
+        workflow=row["workflow"],
+        from_=row["from_"],
+        to=row["to_"],
+        volume=row["now"] if row["told"] else row["moves"],
+        before=row["before"] or 0,
+        whole=not row["told"],
+        documented=bool(row["documented"]),
+        contract=row["contract"],
+        fidelity=None,
+        fidelity_before=None,
+        lost=0,
+        late=0,
+        last_seen=row["last_seen"],
     )
 
 
@@ -313,26 +313,30 @@ def edge(
     handoffs, more = _of_edge(db, ids, span.until, page)
     is_handoff = kind == "handoff"
     return EdgePage(
-        known.key,
-        kind,
-        workflow,
-        from_,
-        to,
-        bool(row["documented"]) if row else True,
-        row["contract"] if row else None,
-        {**listed(row["counts"]), "moves": row["moves"], "tasks": row["tasks"]} if row else {},
-        _fields(row) if row else [],
-        row["first_seen"] if row else None,
-        row["last_seen"] if row else None,
-        row["accept_ms_p50"] if row else None,
-        row["accept_ms_p95"] if row else None,
-        known.place,
-        in_all(db, only, span, within) if is_handoff else Sums(),
-        in_all(db, only, only.before(now), within) if is_handoff else Sums(),
-        losses(db, only, now, 20, within) if is_handoff else [],
-        had_last(db, violations, {"since": span.since, "until": span.until}) if ids else [],
-        handoffs,
-        more,
+        key=known.key,
+        kind=kind,
+        workflow=workflow,
+        from_=from_,
+        to=to,
+        documented=bool(row["documented"]) if row else True,
+        contract=row["contract"] if row else None,
+        counts={**listed(row["counts"]), "moves": row["moves"], "tasks": row["tasks"]}
+        if row
+        else {},
+        fields=_fields(row) if row else [],
+        first_seen=row["first_seen"] if row else None,
+        last_seen=row["last_seen"] if row else None,
+        accept_ms_p50=row["accept_ms_p50"] if row else None,
+        accept_ms_p95=row["accept_ms_p95"] if row else None,
+        place=known.place,
+        now=in_all(db, only, span, within) if is_handoff else Sums(),
+        before=in_all(db, only, only.before(now), within) if is_handoff else Sums(),
+        losses=losses(db, only, now, 20, within) if is_handoff else [],
+        had_last=had_last(db, violations, {"since": span.since, "until": span.until})
+        if ids
+        else [],
+        handoffs=handoffs,
+        next=more,
     )
 
 
@@ -377,14 +381,14 @@ def _of_edge(
     found.sort(key=lambda each: (each["at"], each["id"]), reverse=True)
     told = [
         EdgeHandoff(
-            each["id"],
-            each["task_id"],
-            each["at"],
-            each["state"] or each["disposition"],
-            bool(each["late"]),
-            None if each["fidelity"] is None else each["fidelity"] / 1_000_000,
-            listed(each["missing"]),
-            place(each["topic"], each["partition"], each["offset"]),
+            id=each["id"],
+            task_id=each["task_id"],
+            at=each["at"],
+            state=each["state"] or each["disposition"],
+            late=bool(each["late"]),
+            fidelity=None if each["fidelity"] is None else each["fidelity"] / 1_000_000,
+            missing=listed(each["missing"]),
+            place=place(each["topic"], each["partition"], each["offset"]),
         )
         for each in found[:ROWS]
     ]

@@ -136,7 +136,7 @@ def in_all(db: apsw.Connection, filters: Filters, span: Span, more: str = "true"
 def lost_by_edge(db: apsw.Connection, filters: Filters, span: Span) -> dict[Edge, int]:
     """How many violations that are about a field began in a range, by edge."""
     where, values = of_lanes(filters)
-    also, of_kind = of_violations(filters, "b")
+    also, of_kind = of_violations(filters)
     found: Counter[Edge] = Counter()
     for workflow, from_stage, receiver, number in db.execute(
         "select l.workflow, l.from_stage, l.receiver, sum(b.n * r.sign) from "
@@ -168,7 +168,7 @@ def losses(
 
 def _breaks(db: apsw.Connection, filters: Filters, span: Span, more: str) -> Losses:
     where, values = of_lanes(filters)
-    also, of_kind = of_violations(filters, "b")
+    also, of_kind = of_violations(filters)
     found = rows(
         db,
         "select b.kind, b.field, sum(b.n * r.sign) as n, sum(b.open * r.sign) as open from "

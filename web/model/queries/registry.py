@@ -152,18 +152,18 @@ def _documents(
 
 def _document(row: dict[str, Any]) -> DocumentRow:
     return DocumentRow(
-        row["id"],
-        row["version"],
-        row["status"],
-        row["team"],
-        row["owner"],
-        row["contact"],
-        row["workflow"],
-        row["receiver"],
-        row["written"],
-        row["document"],
-        Use(),
-        place(TOPICS[row["topic"]], row["partition"], row["offset"]),
+        id=row["id"],
+        version=row["version"],
+        status=row["status"],
+        team=row["team"],
+        owner=row["owner"],
+        contact=row["contact"],
+        workflow=row["workflow"],
+        receiver=row["receiver"],
+        at=row["written"],
+        document=row["document"],
+        use=Use(),
+        place=place(TOPICS[row["topic"]], row["partition"], row["offset"]),
     )
 
 

@@ -14,12 +14,11 @@ _HANDOFFS: Final = 200
 
 
 class Named(Struct, frozen=True):
-    """A name of the task: a workflow and an id, first and last heard of (epoch ms)."""
+    """A name of the task: a workflow and an id, last heard of at (epoch ms)."""
 
     workflow: str
     task_id: str
     stage: str | None
-    first_at: int
     last_at: int
 
 
@@ -37,12 +36,10 @@ class Linked(Struct, frozen=True):
 
 class Event(Struct, frozen=True):
     """One record of the story. `what` is output, an ack's status, an amendment's action, sent or
-    held (a package, `detail` its revision), opened or resolved (`detail` the kind), a signal's
-    kind, or dead_letter (`detail` its code)."""
+    held (a package), opened or resolved (a violation), a signal's kind, or dead_letter."""
 
     at: int
     what: str
-    detail: str | None
     task_id: str
     workflow: str | None
     stage: str | None
@@ -157,9 +154,9 @@ def _named(db: apsw.Connection, workflow: str, task_id: str) -> Named:
         {"task": task_id, "workflow": workflow},
     )
     if not found:
-        return Named(workflow, task_id, None, 0, 0)
+        return Named(workflow, task_id, None, 0)
     row = found[0]
-    return Named(workflow, task_id, row["stage"], row["first_at"], row["last_at"])
+    return Named(workflow, task_id, row["stage"], row["last_at"])
 
 
 def _events(
@@ -191,17 +188,16 @@ def _events(
         more = cursor_of(told[-1]["at"], _place(told[-1]))
     return [
         Event(
-            each["at"],
-            each["what"],
-            each["detail"],
-            each["task_id"],
-            each["workflow"],
-            each["stage"],
-            each["tool"],
-            each["by_"],
-            each["handoff_id"],
-            each["event_id"],
-            place(each["topic"], each["partition"], each["offset"]),
+            at=each["at"],
+            what=each["what"],
+            task_id=each["task_id"],
+            workflow=each["workflow"],
+            stage=each["stage"],
+            tool=each["tool"],
+            by=each["by_"],
+            handoff_id=each["handoff_id"],
+            event_id=each["event_id"],
+            place=place(each["topic"], each["partition"], each["offset"]),
         )
         for each in told
     ], more
@@ -223,25 +219,25 @@ def _handoffs(db: apsw.Connection, workflow: str, task_id: str) -> list[TaskHand
     )
     return [
         TaskHandoff(
-            each["id"],
-            each["task_id"],
-            each["hop"],
-            each["revision"],
-            each["state"] or each["disposition"],
-            bool(each["late"]),
-            bool(each["stalled"]),
-            each["from_team"] or None,
-            each["from_stage"],
-            each["from_tool"],
-            each["receiver"],
-            each["to_team"] or None,
-            each["owner"] or None,
-            each["contract"] or None,
-            each["contract_version"],
-            each["at"],
-            None if each["fidelity"] is None else each["fidelity"] / 1_000_000,
-            reasons(db, each["id"]),
-            None
+            id=each["id"],
+            task_id=each["task_id"],
+            hop=each["hop"],
+            revision=each["revision"],
+            state=each["state"] or each["disposition"],
+            late=bool(each["late"]),
+            stalled=bool(each["stalled"]),
+            from_team=each["from_team"] or None,
+            from_stage=each["from_stage"],
+            from_tool=each["from_tool"],
+            receiver=each["receiver"],
+            to_team=each["to_team"] or None,
+            owner=each["owner"] or None,
+            contract=each["contract"] or None,
+            contract_version=each["contract_version"],
+            at=each["at"],
+            fidelity=None if each["fidelity"] is None else each["fidelity"] / 1_000_000,
+            why=reasons(db, each["id"]),
+            place=None
             if each["topic"] is None
             else place(each["topic"], each["partition"], each["offset"]),
         )

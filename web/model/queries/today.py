@@ -137,21 +137,21 @@ def stalled(
 
 def _stalled(row: dict[str, Any]) -> StalledRow:
     return StalledRow(
-        row["id"],
-        row["task_id"],
-        row["workflow"],
-        row["from_stage"],
-        row["from_team"] or None,
-        row["receiver"],
-        row["to_team"] or None,
-        row["owner"] or None,
-        row["owner_contact"],
-        row["contract"] or None,
-        row["state"] or row["disposition"],
-        row["at"],
-        row["accept_by"],
-        row["complete_by"],
-        place(row["topic"], row["partition"], row["offset"]),
+        id=row["id"],
+        task_id=row["task_id"],
+        workflow=row["workflow"],
+        from_stage=row["from_stage"],
+        from_team=row["from_team"] or None,
+        receiver=row["receiver"],
+        to_team=row["to_team"] or None,
+        owner=row["owner"] or None,
+        owner_contact=row["owner_contact"],
+        contract=row["contract"] or None,
+        state=row["state"] or row["disposition"],
+        at=row["at"],
+        accept_by=row["accept_by"],
+        complete_by=row["complete_by"],
+        place=place(row["topic"], row["partition"], row["offset"]),
     )
 
 

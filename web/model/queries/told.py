@@ -75,14 +75,14 @@ def alerts(db: apsw.Connection, of: Values) -> list[Told]:
     )
     return [
         Told(
-            each["key"].removeprefix("alert/"),
-            each["state"],
-            each["since"],
-            each["until"],
-            each["by_"],
-            place("handoff.alerts", each["partition"], each["offset"]),
-            each["due"],
-            _sinks(each["sinks"]),
+            key=each["key"].removeprefix("alert/"),
+            state=each["state"],
+            since=each["since"],
+            until=each["until"],
+            by=each["by_"],
+            place=place("handoff.alerts", each["partition"], each["offset"]),
+            due=each["due"],
+            sinks=_sinks(each["sinks"]),
         )
         for each in found
     ]
