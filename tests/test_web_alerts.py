@@ -105,7 +105,7 @@ def test_a_star_in_a_name_is_silenced_as_it_is_spelled(site: WebSite) -> None:
     site.add(
         Record("handoff.patterns", 0, 99, b"contract/l*d/rejected", serde.encode(found), NOW, [])
     )
-    olga = person(site, "olga")
+    olga = site.person("olga")
     page = olga.get("/cause/contract%2Fl*d%2Frejected")
     assert "contract l*d" in page.text
     olga.send(page.form("/alert", "silence"), {"reason": "x", "span": "4"})

@@ -130,7 +130,9 @@ class Compiler:
                     texts[at] = spelled
             except Refused as error:
                 colon = "" if error.code == "member_malformed" else ":"  # `value.a is a list`
-                raise Refused(error.code, f"{names[at]}{colon} {error.message}") from None
+                error.message = f"{names[at]}{colon} {error.message}"
+                error.args = (error.message,)
+                raise
             return _checked("".join(texts))
 
         return run
