@@ -74,6 +74,32 @@ def subject(*parts: str) -> str:
     return "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
 
 
+def fingerprint(
+    kind: str,
+    *,
+    workflow: str,
+    contract: str | None,
+    about: str | None,
+    stage: str | None,
+    to_stage: str | None,
+    receiver: str | None,
+    source: str | None,
+) -> str:
+    """The pattern that a violation of a kind belongs to: what those of one cause have in common.
+    `about` is the field or rule, `source` the one that is silent."""
+    if kind in BY_RECEIVER and receiver is not None:
+        return subject("receiver", receiver, kind)
+    if kind == "source_silent":
+        return subject("source", source or "", kind)
+    if kind == "handoff_loop" and stage is not None:
+        return subject("loop", workflow, *sorted((stage, to_stage or "")))
+    if contract is not None:
+        return subject("contract", contract, kind, *(() if about is None else (about,)))
+    if kind in BY_EDGE and stage is not None and receiver is not None:
+        return subject("edge", workflow, stage, receiver, kind)
+    return subject("workflow", workflow, kind)
+
+
 class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_defaults=True):
     """By how much an edge rises.
 

@@ -41,6 +41,7 @@ from schemas.feed import (
     Repeated,
     add_fields,
     contract_subject,
+    fingerprint,
     latency_bucket,
 )
 from schemas.feed import subject as path_of
@@ -56,8 +57,6 @@ MAX_SHOWN = 200  # characters of a value that repeats
 _DIGEST = 4  # bytes of a stage's or an edge's digest
 _SKIPPED = Increment("feed_skipped")
 # A receiver that is not there fails all who send to it; where no contract is, the edge needs one.
-_BY_RECEIVER = frozenset({"receiver_missing", "receiver_silent", "owner_missing"})
-_BY_EDGE = frozenset({"contract_missing", "receiver_mismatch"})
 _MAY_BE_EMPTY = frozenset({"as_sent", "extra"})
 # Where no handoff is known.
 _NO_EVENT = EventRef(0, "", "", "", 0, False, 0, 0)
@@ -444,20 +443,16 @@ class Feed(Struct, gc=False):
 
     def _fingerprint(self, handoff: OpenHandoff, violation: OpenViolation) -> str:
         """What the violations of one cause have in common."""
-        kind = violation.kind
-        if kind in _BY_RECEIVER:
-            return path_of("receiver", handoff.receiver, kind)
-        if kind == "source_silent":
-            return path_of("source", violation.reason or "", kind)
-        if kind == "handoff_loop":
-            pair = sorted((handoff.stage, handoff.to_stage or ""))
-            return path_of("loop", self.step.workflow, *pair)
-        if handoff.contract is not None:
-            about = () if violation.subject is None else (violation.subject,)
-            return path_of("contract", handoff.contract, kind, *about)
-        if kind in _BY_EDGE:
-            return path_of("edge", self.step.workflow, handoff.stage, handoff.receiver, kind)
-        return path_of("workflow", self.step.workflow, kind)
+        return fingerprint(
+            violation.kind,
+            workflow=self.step.workflow,
+            contract=handoff.contract,
+            about=violation.subject,
+            stage=handoff.stage,
+            to_stage=handoff.to_stage,
+            receiver=handoff.receiver,
+            source=violation.reason,
+        )
 
     def _pattern(
         self,
