@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from processors.contracts.compiled import Contract
@@ -13,14 +14,14 @@ from processors.integrity.begin import (
     implicit,
     triggered,
 )
-from processors.integrity.candidates import Candidate, Candidates, Search
+from processors.integrity.candidates import Candidate, Candidates
 from processors.integrity.context import NO_CONTEXT, Carried, carry
 from processors.integrity.events import EventRef
 from processors.integrity.fields import present_in
 from processors.integrity.handoff import Beside, Verdict, decide, open_handoff
 from processors.integrity.lifecycle import Handoffs
 from processors.integrity.limits import Limits
-from processors.integrity.memory import EVERY_NAME
+from processors.integrity.memory import EVERY_NAME, Memory
 from processors.integrity.outbox import too_much
 from processors.integrity.publish import to
 from processors.integrity.receiver import is_outsider
@@ -28,6 +29,34 @@ from processors.integrity.state import Closed, OpenHandoff, Task
 from processors.integrity.working import after_step, handoffs_of, heard_with, memory_of
 from schemas.flow import Effect, Increment, InputEvent
 from schemas.records import ToolOutput
+
+
+class _Said(Struct, gc=False):
+    """An output while it is judged. `source` is its event, which `memory` remembers once its
+    handoffs were judged; `hop` is the number of one that begins. `least` is how many bytes the
+    verdicts have together, at least."""
+
+    task: Task
+    output: ToolOutput
+    event: InputEvent
+    context: Carried
+    source: EventRef
+    hop: int
+    memory: Memory
+    tables: RegistrySnapshot
+    now: int
+    limits: Limits
+    least: int = 0
+
+
+class _Judged(Struct, gc=False):
+    """A handoff that is to begin, how it was judged, the context that it carries, and which one it
+    repeats."""
+
+    proposed: ProposedHandoff
+    verdict: Verdict
+    carried: Carried
+    repeated: repeats.SentAgain | None = None
 
 
 def take_output(
@@ -39,15 +68,16 @@ def take_output(
     now: int,
     limits: Limits,
 ) -> tuple[Task, list[Effect]]:
+    """The task after an output, and what follows from it."""
     if not output.stage:
         output = replace(output, stage=task.stage)
     memory = memory_of(task, tables, limits)
+    following = memory.draft
     retracted: Collection[str] = output.retracted
     if retracted:
         taken_back = memory.retract(retracted, event.occurred_at)
         retracted = taken_back if EVERY_NAME in retracted else retracted
     context = carry(output.context)
-    following = memory.draft
     if following.retracted:
         memory.note_late(context.filled(), event.occurred_at)
     source = memory.refer(
@@ -60,7 +90,9 @@ def take_output(
         offset=event.offset,
     )
     hop = task.hops + 1
+    said = _Said(task, output, event, context, source, hop, memory, tables, now, limits)
 
+    # All are judged against what came before this output; then its own context counts.
     proposals = declared(output, tables)
     covering = _covering(task, output, tables)
     nobody = None
@@ -68,48 +100,20 @@ def take_output(
         nobody = implicit(task, output, event, proposals, covering, tables)
         if nobody is not None:
             proposals.append(nobody)
-    again: dict[object, repeats.SentAgain] = {}
-    judged: list[tuple[ProposedHandoff, Verdict]] = []
-    records: dict[object, Carried] = {}  # what a handoff carries beside the output's own context
-    carrying = False
-    least = 0
-    if proposals:
-        if len(proposals) > 1:
-            proposals = repeats.joined(proposals)
-        again = repeats.of(proposals, task, output, event, context, memory, limits.repeat_grace_ms)
-        # All of them are judged against what came before this output; then its own context counts.
-        beside: Beside | None = {} if len(proposals) > 1 else None
-        for proposed in proposals:
-            if judged:
-                least = _within(least + judged[-1][1].least, limits)
-            carried, alike = context, beside
-            if proposed.carries != "context":
-                carried, alike = memory.carried(proposed.carries, output, context), None
-                records[proposed.slot] = carried
-            verdict = decide(
-                proposed, task.workflow, source, carried, memory.search, tables, now, beside=alike
-            )
-            judged.append((proposed, verdict))
-            found = again.get(proposed.slot)
-            carrying = carrying or found is None or found.how == "retry"
+    if len(proposals) > 1:
+        proposals = repeats.joined(proposals)
+    judged = _judge(said, proposals) if proposals else []
     there = _there(task, output, event) if task.open or task.arrived is not None else None
-    typed_again = []
-    if there is not None and output.accepts:
-        contract = tables.version(there.contract, there.version)
-        typed_again = _typed_again(there, contract, output, context, memory.search)
+    typed_again = _typed_again(said, there) if there is not None and output.accepts else []
     lost = len(following.lost)
+    carrying = bool(judged) and any(
+        each.repeated is None or each.repeated.how == "retry" for each in judged
+    )
     memory.add(source, context, hop if carrying else 0, output.run or "")
     # What the processor begins by itself goes by all that the task knows, this output included.
     failed = 0
     if whens := tables.whens(output.workflow, output.stage):
-        more, following.true, failed = triggered(task, output, memory, proposals, whens, tables)
-        for proposed in more:
-            if judged:
-                least = _within(least + judged[-1][1].least, limits)
-            verdict = decide(
-                proposed, task.workflow, source, NO_CONTEXT, memory.search, tables, now
-            )
-            judged.append((proposed, verdict))
+        failed = _judge_triggered(said, proposals, whens, judged)
 
     begun: list[OpenHandoff] = []
     duplicates = 0
@@ -122,42 +126,16 @@ def take_output(
         handoffs = handoffs_of(task, event, memory, tables, now, limits)
         if retracted:
             reevaluate.retract(handoffs, retracted, event.occurred_at)
-        before: list[OpenHandoff | Closed] = [*task.open, *task.closed]
-        known = {each.id for each in before} if before else set()
-        verdicts: list[Verdict] = []
-        for proposed, verdict in judged:
-            handoff = open_handoff(proposed, verdict, output, source, event.backfill, hop, now)
-            if handoff.id in known:
-                # It came more than `MAX_EVENTS` ago; its handoff tells.
+        if judged:
+            opened = _begin(said, judged, handoffs, lost)
+            if opened is None:
                 return task, [Increment("duplicates")]
-            repeated = again.get(proposed.slot)
-            if repeated is not None and repeated.how == "duplicate":
-                handoff.id = repeated.id
-                handoffs.duplicate(handoff)
-                duplicates += 1
-                continue
-            if handoff.state == "held":
-                handoff.as_of, handoff.lost = source.number, lost
-                if handoff.begun == "declared":
-                    handoff.context = records.get(proposed.slot, context).values
-                else:
-                    # It goes by what this output said, too.
-                    handoff.as_of, handoff.lost = source.number + 1, len(following.lost)
-            there_already = handoff.begun == "implicit" and output.accepts
-            retried = None if repeated is None else repeated.id
-            handoffs.begin(handoff, verdict, retried, accepted=there_already)
-            begun.append(handoff)
-            verdicts.append(verdict)
-        for handoff, verdict in zip(begun, verdicts, strict=True):
-            if handoff.state != "held" and verdict.moved:
-                handoffs.remember_moved(handoff, verdict.moved)
-        if task.open or task.arrived is not None:
-            if there is not None and not any(handoff.begun == "implicit" for handoff in begun):
-                for name, held, count in typed_again:
-                    now_there = handoffs.open.get(there.id, there)
-                    handoffs.reentered(now_there, name, held, count)
-            if begun or not duplicates:
-                _move_on(task, handoffs, output, event, context, source, begun)
+            begun, duplicates = opened
+        if there is not None and not any(handoff.begun == "implicit" for handoff in begun):
+            for name, held, count in typed_again:
+                handoffs.reentered(handoffs.open.get(there.id, there), name, held, count)
+        if task.open and (begun or not duplicates):
+            _move_on(said, handoffs, begun)
         forgotten = handoffs.trim(weigh=following.size > limits.state_bytes)
         after_step(handoffs)
         effects = handoffs.outbox.effects()
@@ -175,8 +153,7 @@ def take_output(
     )
     if others:
         effects.append(Increment("outputs_of_others"))
-    stays = others or bool(duplicates and not begun)
-    _go(following, output, event, begun, stays)
+    _go(following, output, event, begun, others or bool(duplicates and not begun))
     if task.stage and following.stage != task.stage:
         covered = nobody is not None
         following.path, told = feed.moved(task, output, event, context, covered, memory.secrets)
@@ -188,46 +165,129 @@ def take_output(
     return following, effects
 
 
-def _within(least: int, limits: Limits) -> int:
-    """The bytes that verdicts have at least: where that is too much, no more are made."""
-    if least > limits.output_bytes:
-        raise too_much(limits.output_bytes)
-    return least
+# --- judge, and begin ----------------------------------------------------------------------------
 
 
-def _move_on(
-    task: Task,
-    handoffs: Handoffs,
-    output: ToolOutput,
-    event: InputEvent,
-    context: Carried,
-    source: EventRef,
-    begun: list[OpenHandoff],
-) -> None:
+def _judge(said: _Said, proposals: list[ProposedHandoff]) -> list[_Judged]:
+    """Judge what an output proposes. Raises `Refused` where that gets too much to be published."""
+    context, memory, output = said.context, said.memory, said.output
+    again = repeats.of(
+        proposals, said.task, output, said.event, context, memory, said.limits.repeat_grace_ms
+    )
+    judged: list[_Judged] = []
+    beside: Beside | None = {} if len(proposals) > 1 else None
+    for proposed in proposals:
+        carried, alike = context, beside
+        if proposed.carries != "context":
+            carried, alike = memory.carried(proposed.carries, output, context), None
+        verdict = _verdict(said, proposed, carried, alike)
+        judged.append(_Judged(proposed, verdict, carried, again.get(proposed.slot)))
+    return judged
+
+
+def _judge_triggered(
+    said: _Said, proposals: list[ProposedHandoff], whens: list[Contract], judged: list[_Judged]
+) -> int:
+    """Judge the handoffs of contracts whose `when` has turned true, too: they are added to those
+    that are `judged`. How many contracts have a `when` that could not be evaluated."""
+    memory = said.memory
+    more, memory.draft.true, failed = triggered(
+        said.task, said.output, memory, proposals, whens, said.tables
+    )
+    for proposed in more:
+        verdict = _verdict(said, proposed, NO_CONTEXT, None)
+        judged.append(_Judged(proposed, verdict, said.context))
+    return failed
+
+
+def _verdict(
+    said: _Said, proposed: ProposedHandoff, carried: Carried, beside: Beside | None
+) -> Verdict:
+    """How a handoff is judged, if those before it leave room for it in what an input may lead to.
+    Raises `Refused`."""
+    if said.least > said.limits.output_bytes:
+        raise too_much(said.limits.output_bytes)
+    verdict = decide(
+        proposed,
+        said.task.workflow,
+        said.source,
+        carried,
+        said.memory.search,
+        said.tables,
+        said.now,
+        beside=beside,
+    )
+    said.least += verdict.least
+    return verdict
+
+
+def _begin(
+    said: _Said, judged: list[_Judged], handoffs: Handoffs, lost: int
+) -> tuple[list[OpenHandoff], int] | None:
+    """Begin the handoffs that were judged: those that begin, and how many are duplicates. None
+    where the output itself is one: it came more than `MAX_EVENTS` ago, as its handoff tells.
+    `lost` is how much was forgotten before it came."""
+    task, output, source = said.task, said.output, said.source
+    before: list[OpenHandoff | Closed] = [*task.open, *task.closed]
+    known = {each.id for each in before} if before else set()
+    begun: list[OpenHandoff] = []
+    moved: list[tuple[OpenHandoff, Verdict]] = []
+    duplicates = 0
+    for each in judged:
+        verdict, repeated = each.verdict, each.repeated
+        handoff = open_handoff(
+            each.proposed, verdict, output, source, said.event.backfill, said.hop, said.now
+        )
+        if handoff.id in known:
+            return None
+        if repeated is not None and repeated.how == "duplicate":
+            handoff.id = repeated.id
+            handoffs.duplicate(handoff)
+            duplicates += 1
+            continue
+        if handoff.state == "held":
+            handoff.as_of, handoff.lost = source.number, lost
+            if handoff.begun == "declared":
+                handoff.context = each.carried.values
+            else:
+                # It goes by what this output said, too.
+                handoff.as_of, handoff.lost = source.number + 1, len(said.memory.draft.lost)
+        there_already = handoff.begun == "implicit" and output.accepts
+        retried = None if repeated is None else repeated.id
+        handoffs.begin(handoff, verdict, retried, accepted=there_already)
+        begun.append(handoff)
+        if verdict.moved:
+            moved.append((handoff, verdict))
+    for handoff, verdict in moved:
+        if handoff.state != "held":
+            handoffs.remember_moved(handoff, verdict.moved)
+    return begun, duplicates
+
+
+# --- what it means for the handoffs that are open -------------------------------------------------
+
+
+def _move_on(said: _Said, handoffs: Handoffs, begun: list[OpenHandoff]) -> None:
     """What an output means for the handoffs that were open before it."""
-    carried_now = context.filled()
-    for handoff in task.open:
+    output = said.output
+    carried_now = said.context.filled()
+    for handoff in said.task.open:
         here = handoffs.open.get(handoff.id)
         if here is not None and here.state == "held":
             if carried_now or output.retracted:
                 reevaluate.judge_again(handoffs, here)
             continue
-        if here is not None and event.occurred_at >= here.source.occurred_at:
-            here = _received(task, handoffs, here, output, event, begun)
+        if here is not None and said.event.occurred_at >= here.source.occurred_at:
+            here = _received(said, handoffs, here, begun)
         if here is not None and here.missing and output.stage != here.stage_here:
-            handoffs.fill_late(here, carried_now, source)
+            handoffs.fill_late(here, carried_now, said.source)
 
 
 def _received(
-    task: Task,
-    handoffs: Handoffs,
-    handoff: OpenHandoff,
-    output: ToolOutput,
-    event: InputEvent,
-    begun: list[OpenHandoff],
+    said: _Said, handoffs: Handoffs, handoff: OpenHandoff, begun: list[OpenHandoff]
 ) -> OpenHandoff | None:
     """Whether an output shows that a handoff was accepted, completed or came back."""
-    stage = handoff.stage_here
+    task, output, stage = said.task, said.output, handoff.stage_here
     if stage is None or handoff.ends:
         return handoff
     contract = handoffs.outbox.contract_of(handoff)
@@ -248,7 +308,7 @@ def _received(
         handoff.state == "accepted"
         and task.stage == stage
         and not task.left
-        and event.occurred_at >= task.stage_at
+        and said.event.occurred_at >= task.stage_at
         and contract is not None
         and contract.workflow == task.workflow
         and output.stage in contract.stages
@@ -305,16 +365,12 @@ def _there(task: Task, output: ToolOutput, event: InputEvent) -> OpenHandoff | N
     return handoff if event.occurred_at >= handoff.source.occurred_at else None
 
 
-def _typed_again(
-    handoff: OpenHandoff,
-    contract: Contract | None,
-    output: ToolOutput,
-    context: Carried,
-    search: Search,
-) -> list[tuple[str, Candidate, int]]:
+def _typed_again(said: _Said, handoff: OpenHandoff) -> list[tuple[str, Candidate, int]]:
     """What somebody typed again, where a handoff went, though the task knew it and no package
     carried it: the names, what stood there, and how many values did. A field of the contract is
     known by any of its names."""
+    contract = said.tables.version(handoff.contract, handoff.version)
+    context, search = said.context, said.memory.search
     found: list[tuple[str, bytes, Candidates | None]] = []
     taken: set[str] = set()
     for field in contract.fields if contract is not None else ():
@@ -331,7 +387,7 @@ def _typed_again(
         if (
             held is not None
             and old is not None
-            and old.ref.stage != output.stage
+            and old.ref.stage != said.output.stage
             and old.ref.occurred_at <= handoff.source.occurred_at
         ):
             again.append((name, old, len(held.said)))
