@@ -49,7 +49,7 @@ class _Said(Struct, gc=False):
     least: int = 0
 
 
-class _Judged(Struct, gc=False):
+class _JudgedHandoff(Struct, gc=False):
     """A handoff that is to begin, how it was judged, the context that it carries, and which one it
     repeats."""
 
@@ -168,25 +168,28 @@ def take_output(
 # --- judge, and begin ----------------------------------------------------------------------------
 
 
-def _judge(said: _Said, proposals: list[ProposedHandoff]) -> list[_Judged]:
+def _judge(said: _Said, proposals: list[ProposedHandoff]) -> list[_JudgedHandoff]:
     """Judge what an output proposes. Raises `Refused` where that gets too much to be published."""
     context, memory, output = said.context, said.memory, said.output
     again = repeats.of(
         proposals, said.task, output, said.event, context, memory, said.limits.repeat_grace_ms
     )
-    judged: list[_Judged] = []
+    judged: list[_JudgedHandoff] = []
     beside: Beside | None = {} if len(proposals) > 1 else None
     for proposed in proposals:
         carried, alike = context, beside
         if proposed.carries != "context":
             carried, alike = memory.carried(proposed.carries, output, context), None
         verdict = _verdict(said, proposed, carried, alike)
-        judged.append(_Judged(proposed, verdict, carried, again.get(proposed.slot)))
+        judged.append(_JudgedHandoff(proposed, verdict, carried, again.get(proposed.slot)))
     return judged
 
 
 def _judge_triggered(
-    said: _Said, proposals: list[ProposedHandoff], whens: list[Contract], judged: list[_Judged]
+    said: _Said,
+    proposals: list[ProposedHandoff],
+    whens: list[Contract],
+    judged: list[_JudgedHandoff],
 ) -> int:
     """Judge the handoffs of contracts whose `when` has turned true, too: they are added to those
     that are `judged`. How many contracts have a `when` that could not be evaluated."""
@@ -196,7 +199,7 @@ def _judge_triggered(
     )
     for proposed in more:
         verdict = _verdict(said, proposed, NO_CONTEXT, None)
-        judged.append(_Judged(proposed, verdict, said.context))
+        judged.append(_JudgedHandoff(proposed, verdict, said.context))
     return failed
 
 
@@ -222,7 +225,7 @@ def _verdict(
 
 
 def _begin(
-    said: _Said, judged: list[_Judged], handoffs: Handoffs, lost: int
+    said: _Said, judged: list[_JudgedHandoff], handoffs: Handoffs, lost: int
 ) -> tuple[list[OpenHandoff], int] | None:
     """Begin the handoffs that were judged: those that begin, and how many are duplicates. None
     where the output itself is one: it came more than `MAX_EVENTS` ago, as its handoff tells.
