@@ -135,3 +135,8 @@ class Refused(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    def reword(self, message: str) -> None:
+        """Say the same with more words: whoever passes it on knows where it was."""
+        self.message = message
+        self.args = (message,)

@@ -172,7 +172,8 @@ def _decode(source: Source) -> Decode | None:
     if name != "json":  # the others make members that the JSON has elsewhere, or not at all
         return lambda record: decoder(record, options)
     shape, key = read_of(source)
-    return json_values.decoder(reader_of(shape), key=key)
+    read = reader_of(shape)
+    return lambda record: json_values.decode(record, options, read, key=key)
 
 
 def _unit(expr: Expr | None) -> str | None:

@@ -130,8 +130,7 @@ class Compiler:
                     texts[at] = spelled
             except Refused as error:
                 colon = "" if error.code == "member_malformed" else ":"  # `value.a is a list`
-                error.message = f"{names[at]}{colon} {error.message}"
-                error.args = (error.message,)
+                error.reword(f"{names[at]}{colon} {error.message}")
                 raise
             return _checked("".join(texts))
 

@@ -29,8 +29,7 @@ _SHORT: Final = MAX_NAME_BYTES // 4  # characters that never are more bytes
 
 def place(error: Refused, where: str) -> None:
     """Say where it was, before what it says."""
-    error.message = f"{where}: {error.message}"
-    error.args = (error.message,)
+    error.reword(f"{where}: {error.message}")
 
 
 def made(

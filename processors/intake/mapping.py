@@ -169,8 +169,7 @@ def _of_elements(
         except LeftOut:
             yield _left_out(entry.path)
         except Refused as error:
-            error.message += f" (element {number})"
-            error.args = (error.message,)
+            error.reword(f"{error.message} (element {number})")
             raise
 
 

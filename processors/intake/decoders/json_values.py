@@ -1,7 +1,6 @@
 """The decoder `json`: the value of a record is JSON. The bytes of other formats are named."""
 
 import re
-from collections.abc import Callable
 from typing import Any, Final
 
 from processors.intake.mapped import Decoded, Skipped
@@ -17,24 +16,18 @@ _PREFIX: Final = 5
 _LOOKED_AT: Final = 4096
 
 
-def decode(record: Record, options: Any) -> Decoded | Skipped:
-    """A record whose value is JSON; without a value it is a tombstone. Raises `Refused`."""
-    return _decode_all(record)
-
-
-def decoder(read: ReadJson, *, key: bool) -> Callable[[Record], Decoded | Skipped]:
-    """A `decode` that reads the value by `read`, and the key or not."""
-
-    def decode(record: Record) -> Decoded | Skipped:
-        if record.value is None:
-            return TOMBSTONE
-        value, exact = read_value(record.value, read)
-        if not key:
-            return Decoded(value, None, exact=exact)
-        found, key_exact = read_key(record.key)
-        return Decoded(value, found, exact=exact and key_exact)
-
-    return decode
+def decode(
+    record: Record, options: Any, read: ReadJson = read_json, *, key: bool = True
+) -> Decoded | Skipped:
+    """A record whose value is JSON; without a value it is a tombstone. `read` reads the value;
+    without `key` the key is not read. Raises `Refused`."""
+    if record.value is None:
+        return TOMBSTONE
+    value, exact = read_value(record.value, read)
+    if not key:
+        return Decoded(value, None, exact=exact)
+    found, key_exact = read_key(record.key)
+    return Decoded(value, found, exact=exact and key_exact)
 
 
 def read_value(data: bytes, read: ReadJson = read_json) -> tuple[Any, bool]:
@@ -109,6 +102,3 @@ def _is_text(data: bytes) -> bool:
     except UnicodeDecodeError as error:
         return len(data) > _LOOKED_AT and error.start > _LOOKED_AT - 4  # cut within a character
     return not any(char < " " and not char.isspace() for char in text)
-
-
-_decode_all: Final = decoder(read_json, key=True)
