@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -69,6 +70,15 @@ class Bench:
             print(f"--- the last that it has logged\n{instance.log[-8_000:]}")  # shown if it failed
         clients.close(self.producer.close, "the producer of a test")
         clients.close_admin(self.admin)
+
+    def settings(self, **others: Any) -> Settings:
+        """Those of a processor in this process."""
+        return Settings(
+            kafka_bootstrap_servers=self.servers,
+            topic_prefix=self.prefix,
+            application_id=self.prefix + "app",
+            **others,
+        )
 
     def create(self, **configs: dict[str, str]) -> None:
         """All topics; `configs` gives single ones (in0, out, log) settings."""
@@ -165,17 +175,26 @@ def new_lane(
 
 
 @contextmanager
+def running(lane: Lane, tables: GlobalTables) -> Iterator[None]:
+    """The lane takes its turns in a thread until the block ends; then the tables end, too."""
+    thread = threading.Thread(target=lane.run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        lane.stop()
+        thread.join(20)
+        tables.stop()
+    assert not thread.is_alive()
+
+
+@contextmanager
 def supervised(
     bench: Bench, processor: AnyProcessor, judge: Callable[[Batch], None] = Batch.run
 ) -> Iterator[LaneSupervisor]:
     """A processor kept running in this process; it must not be given up."""
-    settings = Settings(
-        kafka_bootstrap_servers=bench.servers,
-        topic_prefix=bench.prefix,
-        application_id=bench.prefix + "app",
-    )
     given_up: list[str] = []
-    supervisor = LaneSupervisor(settings, processor, judge, given_up.append)
+    supervisor = LaneSupervisor(bench.settings(), processor, judge, given_up.append)
     supervisor.start()
     try:
         yield supervisor

@@ -14,7 +14,6 @@ import pytest
 
 from processors.runtime import clients
 from processors.runtime.global_tables import GlobalTables
-from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import LaneError
 from tests.lanes import Bench, Instance, new_lane, wait_for
@@ -147,14 +146,7 @@ def test_state_that_a_lane_left_behind_has_open_is_taken_over(
     """It hangs in a client, and whatever would close its files hangs, too."""
     bench.create()
     feed(bench, 300)
-    settings = Settings(
-        kafka_bootstrap_servers=bench.servers,
-        topic_prefix=bench.prefix,
-        application_id=bench.prefix + "app",
-        ordinal=0,
-        state="disk",
-        state_dir=tmp_path / "state",
-    )
+    settings = bench.settings(ordinal=0, state="disk", state_dir=tmp_path / "state")
     processor = toy(bench.prefix)
     tables = GlobalTables(settings, processor)
     tables.start(lambda: False)

@@ -18,7 +18,7 @@ from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from processors.runtime.transactions import Fatal
 from tests import foreign_headers
-from tests.lanes import Bench, headers, new_lane, number, text
+from tests.lanes import Bench, headers, new_lane, number, running, text
 from tests.toy import toy
 
 
@@ -235,11 +235,7 @@ def test_with_a_backlog_a_transaction_lasts_longer(
     for n in range(400):
         bench.send(f"k{n % 20}")
     bench.flush()
-    settings = Settings(
-        kafka_bootstrap_servers=bench.servers,
-        topic_prefix=bench.prefix,
-        application_id=bench.prefix + "app",
-    )
+    settings = bench.settings()
     passed = 0.0
     monkeypatch.setattr(base_lane, "BATCH_RECORDS", 10)
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed, sleep=time.sleep)
@@ -258,14 +254,7 @@ def test_with_a_backlog_a_transaction_lasts_longer(
     tables = GlobalTables(settings, processor)
     tables.start(lambda: False)
     lane = new_lane(settings, processor, instance="one", tables=tables, status=status, judge=judge)
-    thread = threading.Thread(target=lane.run, daemon=True)
-    thread.start()
-    try:
+    with running(lane, tables):
         bench.check_outputs()
-    finally:
-        lane.stop()
-        thread.join(20)
-        tables.stop()
-    assert not thread.is_alive()
     # A transaction begins when its first batch has been judged.
     assert max(batches.values()) == 1 + base_lane.BACKLOG_INTERVALS

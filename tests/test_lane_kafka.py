@@ -20,7 +20,7 @@ from processors.runtime.settings import Settings
 from processors.runtime.status import LaneStatus
 from tests.conftest import cannot_run
 from tests.instances import ends
-from tests.lanes import PARTITIONS, Bench, Instance, headers, new_lane, wait_for
+from tests.lanes import PARTITIONS, Bench, Instance, headers, new_lane, running, wait_for
 from tests.toy import toy
 
 
@@ -189,12 +189,7 @@ def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench:
     for n in range(3000):
         bench.send(f"k{n % 20}")
     bench.flush()
-    settings = Settings(
-        kafka_bootstrap_servers=bench.servers,
-        topic_prefix=bench.prefix,
-        application_id=bench.prefix + "app",
-        commit_interval_ms=5000,
-    )
+    settings = bench.settings(commit_interval_ms=5000)
     processor = toy(bench.prefix)
     tables = GlobalTables(settings, processor)
     tables.start(lambda: False)
@@ -220,15 +215,8 @@ def test_a_lane_that_fails_in_the_middle_of_a_batch_commits_nothing_of_it(bench:
     assert len(bench.read("out", 0)) == committed
     # The next one has the same id, so it ends the transaction that was left open.
     following = new_lane(settings, processor, instance="one", tables=tables, status=status)
-    thread = threading.Thread(target=following.run, daemon=True)
-    thread.start()
-    try:
+    with running(following, tables):
         bench.check_outputs()
-    finally:
-        following.stop()
-        thread.join(20)
-        tables.stop()
-    assert not thread.is_alive()
 
 
 def test_control_records_at_the_end_of_an_input_are_not_missed(bench: Bench) -> None:
