@@ -120,8 +120,8 @@ class Driver(Generic[State]):
     def assigning(self, partition: int, store: Store) -> Iterator[None]:
         """Take a partition, a thousand states at a time: it is there when this has ended.
 
-        Each state is decoded once, for its deadline and for what it watches. Whoever watches
-        anything is to be swept: nobody knows what changed while the partition was nobody's.
+        Each state is decoded once, as far as its deadline and what it watches need it. Whoever
+        watches anything is to be swept: nobody knows what changed while the partition was nobody's.
         """
         made: Partition[State] = Partition(Journal(self.processor, store))
         for number, key in enumerate(made.journal.states(), start=1):
@@ -520,7 +520,7 @@ class Driver(Generic[State]):
         processor = self.processor
         try:
             if state is None:
-                state = partition.journal.read(key)
+                state = partition.journal.timers(key)
             partition.wakes.changed(key, processor.due(state), processor.watched(state))
         except StoreError:
             raise

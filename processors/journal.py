@@ -60,6 +60,10 @@ class _Records(NamedTuple):
     changes: list[bytes]
     number: int
 
+    def encoded(self) -> tuple[bytes, list[bytes]]:
+        """The whole and the changes as the processor encoded them."""
+        return self.whole[_HEADER:], [change[1:] for change in self.changes]
+
 
 class Journal(Generic[State]):
     """The committed states of one partition. `store` holds the records."""
@@ -68,6 +72,7 @@ class Journal(Generic[State]):
         self.store = store
         self._processor = processor
         self._encode_change = processor.encode_change
+        self._decode_timers = processor.decode_timers or processor.decode
         self._format = bytes((processor.format,))
         # By least recent use, in two generations: what is used comes to the young one.
         self._young: dict[str, _Entry[State]] = {}
@@ -82,8 +87,9 @@ class Journal(Generic[State]):
         self._deletes: list[str] = []  # records that are not in the store any more
 
     def states(self) -> Iterator[str]:
-        """The keys of all states, each to be `read` next: once the whole changelog was read it can
-        be told whether the records of a state fit together. Raises `UnknownFormat`."""
+        """The keys of all states, for each of which `timers` is to be asked next: once the whole
+        changelog was read it can be told whether the records of a state fit together. Raises
+        `UnknownFormat`."""
         keys: list[str] = []
         changes = self._changes
         for key in self.store:
@@ -108,8 +114,9 @@ class Journal(Generic[State]):
         entry = self._entry(key)
         return None if entry is None else entry.state
 
-    def read(self, key: str) -> State:
-        """The state of a key that `states` has just given, decoded for this once.
+    def timers(self, key: str) -> State:
+        """The state of a key that `states` has just given, decoded for this once as far as `due`
+        and `watched` read it.
 
         Raises `Refused`, now and whenever the state is asked for, where some of its changes do not
         follow on the others; and what decoding raises.
@@ -118,7 +125,7 @@ class Journal(Generic[State]):
         if records is None or len(records.changes) != self._changes[key]:
             self._stray.add(key)
             raise misfit()
-        return self._decoded(records).state
+        return self._decode_timers(*records.encoded())
 
     def delete_misfits(self) -> None:
         """Delete the states whose records do not fit together; the changelog's with the next
@@ -252,7 +259,7 @@ class Journal(Generic[State]):
 
     def _decoded(self, records: _Records) -> _Entry[State]:
         whole, changes, number = records
-        state = self._processor.decode(whole[_HEADER:], [change[1:] for change in changes])
+        state = self._processor.decode(*records.encoded())
         return _Entry(state, number, len(whole), len(changes), sum(map(len, changes)))
 
     def _check(self, value: bytes) -> None:

@@ -54,8 +54,9 @@ class Processor(Generic[State]):
     `format` numbers the form in which states are written: one that was written in another is not
     read. `decode` makes a state of its whole form, as `encode` gives it, and of the changes since,
     which `encode_change` gives, from the state before and the one after. Without it, and where it
-    gives None, a state is written whole. `timers` gives what `due` and `watched` follow from: where
-    it is the same object as before, they are what they were, or later.
+    gives None, a state is written whole. `decode_timers` makes of the same a state that no more
+    than `due` and `watched` can be asked of. `timers` gives what these follow from: where it is the
+    same object as before, they are what they were, or later.
 
     `due` is the moment (epoch ms) at which a state wants a `TimerFired`, None for never. `watched`
     are the subjects in the tables that a state waits for, and `facts` what the tables say of each
@@ -82,6 +83,7 @@ class Processor(Generic[State]):
     decode: Callable[[bytes, list[bytes]], State]
     encode_change: Callable[[State, State], bytes | None] | None = None
     outputs: tuple[str, ...] = ()
+    decode_timers: Callable[[bytes, list[bytes]], State] | None = None  # None: `decode` does
     due: Callable[[State], int | None] = _never
     watched: Callable[[State], Collection[str]] = _nothing
     timers: Callable[[State], object] = _as_it_is

@@ -15,7 +15,19 @@ from processors.processor import Processor
 def states(store: Mapping[str, bytes], processor: Processor[Any] = INTEGRITY) -> dict[str, Any]:
     """All states, by key."""
     journal = Journal(processor, dict(store))
-    return {key: journal.read(key) for key in journal.states()}
+    return {key: journal.get(key) for key in journal.states()}
+
+
+def check_timers(driver: Driver[Any]) -> None:
+    """A task that is read for its timers alone is due and watches like the whole one."""
+    processor = driver.processor
+    for partition in driver.partitions.values():
+        whole = states(partition.journal.store, processor)
+        journal = Journal(processor, dict(partition.journal.store))
+        for key in journal.states():
+            bare = journal.timers(key)
+            assert processor.due(bare) == processor.due(whole[key])
+            assert processor.watched(bare) == processor.watched(whole[key])
 
 
 def states_of(driver: Driver[Any]) -> dict[str, Any]:

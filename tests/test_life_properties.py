@@ -23,7 +23,7 @@ from schemas.flow import Output, Record
 from schemas.records import Package, Signal, Violation
 from tests.core import first_revision
 from tests.properties import examples
-from tests.states import states
+from tests.states import check_timers, states
 from tests.test_core_properties import (
     CONTRACT,
     MINUTE,
@@ -310,6 +310,15 @@ def test_nothing_fails_and_every_input_and_handoff_is_accounted_for(life: list[A
         for output in outputs:
             headers = dict(output.headers)
             assert headers.get("__streams.errors.stacktrace", b"") == b"", headers
+
+
+@settings(examples, max_examples=40)
+@given(lives)
+def test_a_task_is_read_for_its_timers_alone(life: list[Any]) -> None:
+    world = LifeWorld()
+    for event in life:
+        world.live(event)
+        check_timers(world.driver)
 
 
 @settings(examples, max_examples=80)

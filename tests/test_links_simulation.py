@@ -33,7 +33,7 @@ from tests.simulated.story import (
     entry,
 )
 from tests.simulation import by_task
-from tests.states import tasks_of
+from tests.states import check_timers, tasks_of
 
 SEEDS: Final = 150
 WORKFLOWS: Final = {"ticket": "answer", "issue": "triage", "change": "plan"}
@@ -69,6 +69,8 @@ class LinkMachine(Machine):
 
     def _settle(self) -> tuple[Output, ...]:
         super()._settle()
+        if not self._plan.faults:
+            check_timers(self._driver)
         self._drain(self._index)
         return ()
 

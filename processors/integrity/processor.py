@@ -8,7 +8,7 @@ from processors.contracts.registry import (
     RegistrySnapshot,
     build_tables,
 )
-from processors.integrity import state, stored
+from processors.integrity import state, stored, stored_timers
 from processors.integrity.advance import advance
 from processors.integrity.feed import FEED
 from processors.integrity.limits import DEFAULT_LIMITS, Limits
@@ -54,6 +54,7 @@ def integrity(limits: Limits) -> Processor[Task]:
         encode=stored.encode,
         encode_change=stored.encode_change,
         decode=stored.decode,
+        decode_timers=stored_timers.decode_timers,
         timers=state.timers,
         due=due,
         watched=state.watched,

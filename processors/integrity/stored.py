@@ -51,7 +51,7 @@ class _BytesPlace(Struct, frozen=True, array_like=True, gc=False):
     name: str
 
 
-class _Slice(Struct, frozen=True, array_like=True, tag=9, gc=False):
+class Slice(Struct, frozen=True, array_like=True, tag=9, gc=False):
     """The items from `first` to before `end` of what was there before."""
 
     first: int
@@ -101,7 +101,7 @@ class _Gone(Struct, frozen=True, array_like=True, tag=0, gc=False):
     value: bytes
 
 
-class _Links(Struct, frozen=True, array_like=True, gc=False):
+class StoredLinks(Struct, frozen=True, array_like=True, gc=False):
     """The tasks that it continues and that continue it, and what waits for them."""
 
     parents: tuple[Parent, ...]
@@ -145,7 +145,7 @@ class _Whole(Struct, frozen=True, array_like=True, gc=False):
     lost: bytes
     rounds: dict[bytes, int]
     gone: list[tuple[str, bytes]] = []
-    links: _Links | None = None
+    links: StoredLinks | None = None
     waiting: list[Waiting] = []
 
 
@@ -158,9 +158,9 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     heard: bytes
     path: bytes
     edges: bytes
-    events: list[_Slice | TaskEvent | Alias | _Event] | None = None
-    open: list[_Slice | _Handoff] | None = None
-    closed: list[_Slice | Closed] | None = None
+    events: list[Slice | TaskEvent | Alias | _Event] | None = None
+    open: list[Slice | _Handoff] | None = None
+    closed: list[Slice | Closed] | None = None
     arrived: list[OpenHandoff | None] = []
     begun: list[str] | None = None
     true: list[str] | None = None
@@ -168,9 +168,9 @@ class _Change(Struct, frozen=True, array_like=True, gc=False):
     retracted: dict[str, int] | None = None
     lost: bytes = b""
     rounds: dict[bytes, int] | None = None
-    gone: list[_Slice | _Gone] | None = None
-    links: _Links | None = None
-    waiting: list[_Slice | Waiting] | None = None
+    gone: list[Slice | _Gone] | None = None
+    links: StoredLinks | None = None
+    waiting: list[Slice | Waiting] | None = None
 
 
 _UNCHANGED = (None, None)
@@ -262,8 +262,8 @@ def _linked(task: Task) -> object:
     return task.parents or task.children or task.waiting or task.whence or task.told
 
 
-def _links(task: Task) -> _Links:
-    return _Links(task.parents, task.children, task.wait_until, task.whence, task.told)
+def _links(task: Task) -> StoredLinks:
+    return StoredLinks(task.parents, task.children, task.wait_until, task.whence, task.told)
 
 
 def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
@@ -368,7 +368,7 @@ def _patch(
     if len(after) >= count and after[:count] == before:
         if len(after) == count:
             return None
-        found = [_Slice(0, count)]
+        found = [Slice(0, count)]
         for item in after[count:]:
             found.append(write(item, events))
         return found
@@ -381,12 +381,12 @@ def _patch(
             end += 1
             continue
         if end > first:
-            found.append(_Slice(first, end))
+            found.append(Slice(first, end))
         first, end = (0, 0) if place is None else (place, place + 1)
         if place is None:
             found.append(write(item, events))
     if end > first:
-        found.append(_Slice(first, end))
+        found.append(Slice(first, end))
     return found
 
 
@@ -417,7 +417,7 @@ def decode(whole: bytes, changes: Iterable[bytes] = ()) -> Task:
 
 
 def _task(whole: _Whole) -> Task:
-    events = _patched((), whole.events, _read_event)
+    events = patched((), whole.events, _read_event)
     task = Task(
         whole.workflow,
         whole.task_id,
@@ -448,12 +448,12 @@ def _change(task: Task, change: _Change) -> None:
     if change.since != task.next_number:
         raise misfit()
     if change.events is not None:
-        task.events = _patched(task.events, change.events, _read_event)
+        task.events = patched(task.events, change.events, _read_event)
     if change.open is not None:
         events = task.events
-        task.open = _patched(task.open, change.open, lambda each, _: _read(each, events))
+        task.open = patched(task.open, change.open, lambda each, _: _read(each, events))
     if change.closed is not None:
-        task.closed = _patched(task.closed, change.closed, lambda each, _: each)
+        task.closed = patched(task.closed, change.closed, lambda each, _: each)
     if change.arrived:
         (task.arrived,) = change.arrived
     if change.begun is not None:
@@ -467,11 +467,11 @@ def _change(task: Task, change: _Change) -> None:
     if change.rounds is not None:
         task.rounds = change.rounds
     if change.gone is not None:
-        task.gone = _patched(task.gone, change.gone, lambda each, _: (each.name, each.value))
+        task.gone = patched(task.gone, change.gone, lambda each, _: (each.name, each.value))
     if change.links is not None:
         _put_links(task, change.links)
     if change.waiting is not None:
-        task.waiting = _patched(task.waiting, change.waiting, lambda each, _: each)
+        task.waiting = patched(task.waiting, change.waiting, lambda each, _: each)
     task.heard = (task.heard + change.heard)[-8 * MAX_EVENTS :]
     if change.path:
         task.path = (task.path + change.path)[-4 * MAX_PATH :]
@@ -481,7 +481,7 @@ def _change(task: Task, change: _Change) -> None:
     _put_head(task, change.head)
 
 
-def _put_links(task: Task, links: _Links) -> None:
+def _put_links(task: Task, links: StoredLinks) -> None:
     task.parents, task.children = links.parents, links.children
     task.wait_until, task.whence, task.told = links.wait_until, links.whence, links.told
 
@@ -493,7 +493,7 @@ def _put_head(task: Task, head: _Head) -> None:
     task.left, task.handed, task.covered = head.left, head.handed, head.covered
 
 
-def _patched(
+def patched(
     before: tuple[Item, ...],
     written: Iterable[Any],
     read: Callable[[Any, Sequence[Item]], Item],
@@ -502,7 +502,7 @@ def _patched(
     written, and of the items that stand before it."""
     found: list[Item] = []
     for each in written:
-        if type(each) is _Slice:
+        if type(each) is Slice:
             found += before[each.first : each.end]
         else:
             found.append(read(each, found))
