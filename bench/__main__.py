@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import latency, plot, relay, report, shape, throughput, workload
+from bench import latency, plot, relay, report, restoring, shape, throughput, workload
 from bench.peer import is_built
 from bench.report import Report
 from bench.site import BenchError, broker_of
@@ -26,10 +26,8 @@ def main() -> int:
             directory = Path(folder)
             with broker_of(options.broker, directory / "broker") as broker:
                 apache = isinstance(broker, ApacheKafka)
-                if options.intake:
-                    servers = broker.bootstrap_servers
-                    rates = relay.measure(servers, options.events, directory, say)
-                    print(f"\n{report.relay(rates)}")
+                if options.only is not None:
+                    print(f"\n{_part(options, broker.bootstrap_servers, directory)}")
                     return 0
                 found = _measure(options, broker.bootstrap_servers, apache, directory)
     except (BenchError, BrokerError, CommandError) as error:
@@ -56,7 +54,9 @@ def _options() -> argparse.Namespace:
         help="leave out tasks of other lengths, and more instances",
     )
     parser.add_argument(
-        "--intake", action="store_true", help="measure intake and integrity behind it, and no more"
+        "--only",
+        choices=["intake", "restoration"],
+        help="measure intake and integrity behind it, or how long restoration takes, and no more",
     )
     parser.add_argument(
         "--beside", type=Path, help="another checkout, whose integrity is measured, too"
@@ -68,8 +68,10 @@ def _options() -> argparse.Namespace:
         help="save the figures as bench/results/<date>-NAME.json and .png, and in docs/speed.md",
     )
     options = parser.parse_args()
-    if options.intake and options.name is not None:
-        parser.error("--intake is a part of the figures, and only all of them have a name")
+    if options.only is not None and options.name is not None:
+        parser.error("--only gives a part of the figures, and only all of them have a name")
+    if options.beside is not None:
+        options.beside = options.beside.resolve()
     return options
 
 
@@ -77,6 +79,15 @@ def _name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", text):
         raise argparse.ArgumentTypeError("lower case letters, digits, dots and dashes, please")
     return text
+
+
+def _part(options: argparse.Namespace, servers: str, directory: Path) -> str:
+    """The figures of one part, in Markdown."""
+    if options.only == "intake":
+        return report.relay(relay.measure(servers, options.events, directory, say))
+    return report.restored(
+        restoring.measure(servers, options.events, directory, say, options.beside)
+    )
 
 
 def _measure(options: argparse.Namespace, servers: str, apache: bool, directory: Path) -> Report:
@@ -90,7 +101,7 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
     outputs = workload.make(options.events, time.time_ns() // 1_000_000 - options.events)
     size = outputs.bytes_a_record
     say(f"{len(outputs.records):,} tool outputs of {size:.0f} bytes, {outputs.handoffs:,} handoffs")
-    beside = None if options.beside is None else options.beside.resolve()
+    beside = options.beside
     rates = throughput.measure(servers, outputs, options.rounds, peer, directory, say, beside)
     shapes: list[shape.Shape] = []
     instances: list[shape.InstanceRates] = []
@@ -98,6 +109,7 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
         shapes = shape.measure(servers, options.events, peer, directory, say)
         instances = shape.instances(servers, outputs, peer, directory, say)
     relayed = relay.measure(servers, options.events, directory, say)
+    restored = restoring.measure(servers, options.events, directory, say, beside)
     delays: list[latency.Latency] = []
     if options.seconds:
         say("latency, from produce to a read_committed consumer that holds the package")
@@ -114,6 +126,7 @@ def _measure(options: argparse.Namespace, servers: str, apache: bool, directory:
         instances=instances,
         latency=delays,
         relay=relayed,
+        restored=restored,
     )
 
 

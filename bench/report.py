@@ -16,6 +16,7 @@ import msgspec
 from bench.latency import Latency
 from bench.rates import MeasuredRun, Rate
 from bench.relay import RelayRates
+from bench.restoring import Restored
 from bench.shape import InstanceRates, Shape
 from bench.site import ROOT
 from bench.throughput import Round, Throughput
@@ -69,6 +70,7 @@ class Report(msgspec.Struct):
     instances: list[InstanceRates]
     latency: list[Latency]
     relay: RelayRates | None = None
+    restored: list[Restored] = []
 
     @property
     def stem(self) -> str:
@@ -135,6 +137,8 @@ def tables(report: Report) -> str:
         parts.append(_instances(report.instances))
     if report.latency:
         parts.append(_latency(report.latency))
+    if report.restored:
+        parts.append(restored(report.restored))
     if report.relay is not None:
         parts.append(relay(report.relay))
     return "\n".join(parts)
@@ -152,6 +156,14 @@ def relay(found: RelayRates) -> str:
             ["integrity while intake writes them", *_pace([found.behind.whole])],
             ["integrity behind intake to integrity alone", "", _part(found.behind_ratio)],
         ],
+    )
+
+
+def restored(found: list[Restored]) -> str:
+    """How long restoration took, in Markdown."""
+    return _table(
+        [f"restoration of {found[0].tasks:,} tasks", "records", "seconds"],
+        [[TITLES[each.program], f"{each.records:,}", f"{each.seconds:.1f}"] for each in found],
     )
 
 

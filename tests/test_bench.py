@@ -11,6 +11,7 @@ from bench.latency import Latency
 from bench.outcome import Handoff
 from bench.rates import MeasuredRun, Rate, follow
 from bench.relay import RelayRates, incidents, outputs
+from bench.restoring import Restored
 from bench.shape import InstanceRates, Shape, changelog_bytes
 from bench.site import BenchError
 from bench.throughput import Round, Throughput
@@ -127,6 +128,7 @@ def reports() -> Iterator[report.Report]:
             "instances": [InstanceRates(1, RUN, RUN), InstanceRates(2, RUN, None)],
             "latency": [Latency("integrity", 1_000, 9, 1.0, 2.0)],
             "relay": RelayRates(1_500.0, RUN, RUN, RUN, RUN),
+            "restored": [Restored("integrity", 9, 30, 1.0), Restored("beside", 9, 30, 0.5)],
         },
     )
 
@@ -148,6 +150,7 @@ def test_figures_are_saved_drawn_and_shown_on_the_page(
     assert ("Kafka Streams, one process" in text) == bool(given.shapes)
     behind = "| integrity behind intake to integrity alone |  | 1.00 |"
     assert (behind in text) == (given.relay is not None)
+    assert ("| restoration of 9 tasks | records | seconds |" in text) == bool(given.restored)
     plot.draw(given, picture := tmp_path / "picture.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
