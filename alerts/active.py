@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -297,7 +297,12 @@ class ActiveAlerts:
 
     def _decide(self, event: Event) -> None:
         decision = decide(
-            self.book, event, self._routing, self._clock(), self._setup.limits, self._setup.console
+            self.book,
+            event,
+            self._routing,
+            self._clock(),
+            limits=self._setup.limits,
+            console=self._setup.console,
         )
         self._sends += decision.sends
         for note in decision.notes:
@@ -310,7 +315,15 @@ class ActiveAlerts:
         self._positions[topic, partition] = offset + 1
         name = PATTERNS if topic == self._patterns else ACTIONS
         at = message.timestamp()[1]
-        record = Record(name, partition, offset, message.key(), value, at, headers(message))
+        record = Record(
+            topic=name,
+            partition=partition,
+            offset=offset,
+            key=message.key(),
+            value=value,
+            timestamp=at,
+            headers=headers(message),
+        )
         try:
             if name == PATTERNS:
                 self._decide(of_told(record, self._clock()))
@@ -327,12 +340,28 @@ class ActiveAlerts:
             event = Answered(result.sink, note.key, note.number, "taken", outcome.reference)
         else:
             why = getattr(outcome, "why", "a newer message took its place")
-            kind = "given_up" if isinstance(outcome, GivenUp) else "refused"
-            event = Answered(result.sink, note.key, note.number, kind, None, why)  # type: ignore[arg-type]
+            kind: Literal["given_up", "refused"] = (
+                "given_up" if isinstance(outcome, GivenUp) else "refused"
+            )
+            event = Answered(
+                sink=result.sink,
+                key=note.key,
+                number=note.number,
+                outcome=kind,
+                reference=None,
+                why=why,
+            )
             log.error("an alert was not delivered to %s: %s", result.sink, why)
             refused = Refused(f"alert_{kind}", f"the sink {result.sink} did not take it: {why}")
             now = int(self._clock().timestamp() * 1000)
-            record = Record(ALERTS, 0, -1, note.key.encode(), _encode(note), now)
+            record = Record(
+                topic=ALERTS,
+                partition=0,
+                offset=-1,
+                key=note.key.encode(),
+                value=_encode(note),
+                timestamp=now,
+            )
             self._letters.append(serde.dead_letter(record, refused))
         self._decide(event)
 

@@ -158,7 +158,9 @@ class SinkQueue:
         key.flying = False
         self._flying -= 1
         tried = Tried(message.attempts, message.since)
-        self.breaker, wait = next_step(self.breaker, tried, answer, now, chance, self._limits)
+        self.breaker, wait = next_step(
+            self.breaker, tried, answer, now=now, chance=chance, limits=self._limits
+        )
         if isinstance(answer, Failed):
             self.last_failure = answer.why
             if wait is not None:

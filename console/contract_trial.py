@@ -43,7 +43,15 @@ class ContractTrial:
     ) -> Run:  # fmt: skip
         """The lines by what there is now, with what falls due up to `until` (epoch ms). `tick` is
         called for each record that is published. Raises `BadInputError` for a line that is none."""
-        return _run(limits, lines, self._contracts, self._before, until, source, tick)
+        return _run(
+            limits,
+            lines,
+            self._contracts,
+            receivers=self._before,
+            until=until,
+            source=source,
+            tick=tick,
+        )
 
     def after(
         self, limits: Limits, lines: Sequence[Line], *, until: int | None = None,
@@ -52,7 +60,15 @@ class ContractTrial:
         """The lines with the new contracts in the place of all versions of the same ones."""
         others = {key: each for key, each in self._contracts.items() if _id(key) not in self._ids}
         steady = [each for each in lines if not _registers(each, self._ids)]
-        return _run(limits, steady, others | self._new, self._after, until, source, tick)
+        return _run(
+            limits,
+            steady,
+            others | self._new,
+            receivers=self._after,
+            until=until,
+            source=source,
+            tick=tick,
+        )
 
 
 def as_if_active(found: Documents) -> Documents:

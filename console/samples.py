@@ -211,13 +211,13 @@ def _said(path: str, number: int, text: bytes) -> tuple[_Envelope, bytes | None]
 def _of_kcat(given: _Kcat) -> tuple[_Envelope, bytes | None]:
     pairs = zip(given.headers[::2], given.headers[1::2], strict=False)
     said = _Envelope(
-        msgspec.Raw(),
-        msgspec.Raw(msgspec.json.encode(given.key)),
-        [(name or "", content or "") for name, content in pairs],
-        given.ts,
-        given.topic,
-        given.partition,
-        given.offset,
+        value=msgspec.Raw(),
+        key=msgspec.Raw(msgspec.json.encode(given.key)),
+        headers=[(name or "", content or "") for name, content in pairs],
+        timestamp=given.ts,
+        topic=given.topic,
+        partition=given.partition,
+        offset=given.offset,
     )
     return said, None if given.payload is None else given.payload.encode()
 

@@ -54,7 +54,15 @@ class JudgedOutputs:
                     self._more += 1
                     continue
                 self._told.append(
-                    Record(made.topic, 0, place, made.key, made.value, dry.now, made.headers)
+                    Record(
+                        topic=made.topic,
+                        partition=0,
+                        offset=place,
+                        key=made.key,
+                        value=made.value,
+                        timestamp=dry.now,
+                        headers=made.headers,
+                    )
                 )
         self._edges = sorted(edges.values(), key=lambda edge: (-edge.moves, edge.from_, edge.to))
 

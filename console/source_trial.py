@@ -103,7 +103,14 @@ class Trial:
             state, lines = TraceState(trace), list[bytes]()
             for span in kept:
                 size = len(spans.encode(span))
-                state, more = add(state, span, size, TraceLimits(), Defaults(), self._counts)
+                state, more = add(
+                    state,
+                    span,
+                    size,
+                    limits=TraceLimits(),
+                    defaults=Defaults(),
+                    counts=self._counts,
+                )
                 lines += more
             if not state.told:
                 lines += finish(state, Defaults(), self._counts)[1]
@@ -228,7 +235,14 @@ def values_of(mapped: MappedRecord) -> tuple[dict[str, Any], ...]:
 
 def line_of(number: int, output: Output, value: dict[str, Any]) -> Line:
     """An output as a line that a dry run takes."""
-    return Line(number, output.topic, output.key, output.value or b"", value["occurred_at"], None)
+    return Line(
+        number=number,
+        topic=output.topic,
+        key=output.key,
+        value=output.value or b"",
+        occurred_at=value["occurred_at"],
+        problem=None,
+    )
 
 
 def written(output: Output) -> bytes:

@@ -42,13 +42,13 @@ class Timeline(Generic[State]):
             number = self._driver.partition_of(output.key or b"")
             self._sent_count += 1
             record = Record(
-                output.topic,
-                number,
-                self._sent_count,
-                output.key,
-                output.value,
-                now,
-                output.headers,
+                topic=output.topic,
+                partition=number,
+                offset=self._sent_count,
+                key=output.key,
+                value=output.value,
+                timestamp=now,
+                headers=output.headers,
             )
             yield from self.step(record, now)
 

@@ -134,20 +134,20 @@ class EdgePart(Struct, frozen=True, gc=False, tag_field="of", tag="edge", omit_d
         if first.last_seen == last.last_seen:
             contract = max(contract or "", first.contract or "") or None
         return EdgePart(
-            last.kind,
-            last.workflow,
-            last.from_,
-            last.to,
-            min(self.first_seen, other.first_seen),
-            last.last_seen,
-            _sum(self.counts, other.counts),
-            _sum_of_fields(self.fields, other.fields),
-            _sum(self.accepted_in, other.accepted_in, None),
-            min(self.fidelity + other.fidelity, MAX_FIGURE),
-            min(self.completeness + other.completeness, MAX_FIGURE),
-            contract,
-            _sum(self.lost_fields, other.lost_fields),
-            max(self.from_workflow or "", other.from_workflow or "") or None,
+            kind=last.kind,
+            workflow=last.workflow,
+            from_=last.from_,
+            to=last.to,
+            first_seen=min(self.first_seen, other.first_seen),
+            last_seen=last.last_seen,
+            counts=_sum(self.counts, other.counts),
+            fields=_sum_of_fields(self.fields, other.fields),
+            accepted_in=_sum(self.accepted_in, other.accepted_in, None),
+            fidelity=min(self.fidelity + other.fidelity, MAX_FIGURE),
+            completeness=min(self.completeness + other.completeness, MAX_FIGURE),
+            contract=contract,
+            lost_fields=_sum(self.lost_fields, other.lost_fields),
+            from_workflow=max(self.from_workflow or "", other.from_workflow or "") or None,
         )
 
 
@@ -339,20 +339,22 @@ def _total_of_edge(parts: list[EdgePart]) -> EdgePart:
     # Of several that came last, any one, but the same in any order.
     contracts = [part.contract for part in parts if part.last_seen == last.last_seen]
     return EdgePart(
-        last.kind,
-        last.workflow,
-        last.from_,
-        last.to,
-        min([part.first_seen for part in parts]),
-        last.last_seen,
-        counts,
-        fields,
-        accepted_in,
-        min(fidelity, MAX_FIGURE),
-        min(completeness, MAX_FIGURE),
-        max(filter(None, contracts), default=None),
-        lost_fields,
-        max([part.from_workflow for part in parts if part.from_workflow], default=None),
+        kind=last.kind,
+        workflow=last.workflow,
+        from_=last.from_,
+        to=last.to,
+        first_seen=min([part.first_seen for part in parts]),
+        last_seen=last.last_seen,
+        counts=counts,
+        fields=fields,
+        accepted_in=accepted_in,
+        fidelity=min(fidelity, MAX_FIGURE),
+        completeness=min(completeness, MAX_FIGURE),
+        contract=max(filter(None, contracts), default=None),
+        lost_fields=lost_fields,
+        from_workflow=max(
+            [part.from_workflow for part in parts if part.from_workflow], default=None
+        ),
     )
 
 

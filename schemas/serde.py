@@ -126,14 +126,14 @@ def parse(record: Record, now: int, max_bytes: int, backfill_after: int) -> Inpu
     if not FIRST_MS <= occurred_at <= LAST_MS:  # an offset may lead out of the calendar
         raise Refused("wrong_shape", "occurred_at lies outside of the years 1 to 9999 in UTC")
     return InputEvent(
-        body,
-        occurred_at,
-        record.topic,
-        record.partition,
-        record.offset,
-        backfill,
-        traceparent,
-        timestamp,
+        body=body,
+        occurred_at=occurred_at,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        backfill=backfill,
+        traceparent=traceparent,
+        timestamp=timestamp,
     )
 
 
@@ -324,14 +324,14 @@ def dead_letter(record: Record, error: Exception) -> Output:
         )
         trace = stack(error.__traceback__)
     pointer = DeadLetter(
-        record.topic,
-        record.partition,
-        record.offset,
-        None,
-        code,
-        message,
-        trace,
-        None if record.value is None else len(record.value),
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=None,
+        exception=code,
+        message=message,
+        stacktrace=trace,
+        size=None if record.value is None else len(record.value),
     )
     why = _why(pointer)
     letter = Output(DEAD_LETTERS, record.key, record.value, [*record.headers, *why])

@@ -82,7 +82,14 @@ class Location:
         while known and known not in self.lines:
             known = known[:-1]
         line = self.lines.get(known, 0)
-        return Problem(self.file, line, show(at), message, suggestion, level)
+        return Problem(
+            file=self.file,
+            line=line,
+            path=show(at),
+            message=message,
+            suggestion=suggestion,
+            level=level,
+        )
 
 
 def show(at: At) -> str:

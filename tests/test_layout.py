@@ -196,3 +196,20 @@ def test_no_two_classes_share_a_name() -> None:
                     places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     shared = {name: paths for name, paths in places.items() if len(paths) > 1}
     assert shared.keys() <= SHARED, shared
+
+
+# What takes any number of values: the cells of a row, the names to look at.
+MANY = {"row", "add_row", "check"}
+
+
+def test_no_call_has_more_than_five_positional_arguments() -> None:
+    """Whoever reads a call of more knows which value is which."""
+    found: list[str] = []
+    for top in ("schemas", "topics", "processors", "alerts", "web", "console"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and len(node.args) > 5:
+                    name = ast.unparse(node.func).rpartition(".")[2]
+                    if name not in MANY:
+                        found.append(f"{path.relative_to(ROOT)}:{node.lineno} {name}")
+    assert not found, found

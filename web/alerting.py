@@ -51,7 +51,15 @@ def of_silence(form: Mapping[str, str], pattern: PatternRow, by: str, now: datet
     id_ = f"s-{uuid.uuid4().hex[:12]}"
     match = {name: [exactly(text)] for name, text in silenced(pattern).items()}
     ends = now + timedelta(hours=int(span))
-    return Said(SILENCES, id_, _encode(AlertSilence(id_, match, now, ends, by, _reason(form))))
+    return Said(
+        SILENCES,
+        id_,
+        _encode(
+            AlertSilence(
+                id=id_, match=match, starts_at=now, ends_at=ends, by=by, reason=_reason(form)
+            )
+        ),
+    )
 
 
 def silenced(pattern: PatternRow) -> dict[str, str]:

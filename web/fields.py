@@ -66,13 +66,13 @@ def rows_of(
         origin = package.provenance.get(name)
         rows.append(
             FieldRow(
-                number,
-                names[name],
-                HOW_WORDS[origin.how] if origin else "origin unknown",
-                readable(raw) if public else None,
-                classified.covers(name),
-                origin,
-                field is not None,
+                number=number,
+                name=names[name],
+                how=HOW_WORDS[origin.how] if origin else "origin unknown",
+                value=readable(raw) if public else None,
+                classified=classified.covers(name),
+                origin=origin,
+                declared=field is not None,
             )
         )
     return rows

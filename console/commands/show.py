@@ -79,9 +79,9 @@ def show(
             [veiled(event, mask, known) for event in events],
             id_,
             name,
-            contracts,
-            lambda name, raw: values and known and mask.shows(name, raw),
-            others.of_others(events, name, snapshot),
+            contracts=contracts,
+            reveals=lambda name, raw: values and known and mask.shows(name, raw),
+            others=others.of_others(events, name, snapshot),
         )
 
     records = source.read(task)

@@ -71,7 +71,14 @@ def silence(
         ends = utc(moment(end or ""))
     if ends <= max(starts, datetime.now(UTC)):
         raise BadInputError("the silence would end before it begins, or has ended already")
-    made = AlertSilence(f"s-{uuid.uuid4().hex[:12]}", wanted, starts, ends, by, reason)
+    made = AlertSilence(
+        id=f"s-{uuid.uuid4().hex[:12]}",
+        match=wanted,
+        starts_at=starts,
+        ends_at=ends,
+        by=by,
+        reason=reason,
+    )
     write_all(cluster, SILENCES, [(made.id, _encode(made))])
     output.say(f"silenced  {made.id}  until {ends:%Y-%m-%d %H:%M} UTC")
 

@@ -170,13 +170,13 @@ def _listed(source: Source, told: list[SourcePosition], lags: dict[str, int]) ->
     moment = read_to(source.topic, own)
     known = [lags[topic] for topic in source.topic if topic in lags]
     return ListedSource(
-        source.id,
-        source.status,
-        tuple(source.topic),
-        source.owner.name,
-        sum(known) if known else None,
-        None if moment is None else serde.utc(moment),
-        max(map(_utc, last), default=None),
+        id=source.id,
+        status=source.status,
+        topics=tuple(source.topic),
+        owner=source.owner.name,
+        lag=sum(known) if known else None,
+        read_to=None if moment is None else serde.utc(moment),
+        last_record_at=max(map(_utc, last), default=None),
     )
 
 

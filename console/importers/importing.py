@@ -146,7 +146,12 @@ class Import:
         before = state or traces.TraceState(span.trace)
         size = len(spans.encode(span))
         after, lines = traces.add(
-            before, span, size, traces.TraceLimits(), self._options.defaults, self.counts
+            before,
+            span,
+            size,
+            limits=traces.TraceLimits(),
+            defaults=self._options.defaults,
+            counts=self.counts,
         )
         self._held += after.size - before.size
         (self._told if after.told else self._traces)[span.trace] = after

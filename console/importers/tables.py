@@ -144,7 +144,15 @@ def _event(
     used = {chosen.task, chosen.time, chosen.tool, chosen.stage}
     context = {_plain(name): value for name, value in held.items() if name not in used}
     stage, tool = (str(held.get(name, "")) for name in (chosen.stage, chosen.tool))
-    return LogEvent(place, task, str(number), stage, tool, clock.tick(at), context)
+    return LogEvent(
+        place=place,
+        task=task,
+        key=str(number),
+        stage=stage,
+        tool=tool,
+        at=clock.tick(at),
+        context=context,
+    )
 
 
 def _plain(name: str) -> str:

@@ -55,7 +55,7 @@ def decide(
     notes: list[Note] = []
     match event:
         case CauseTold(cause):
-            _told(book, cause, routing, now, limits, notes)
+            _told(book, cause, routing, now=now, limits=limits, notes=notes)
         case CauseOver(fingerprint, reason):
             known = book.causes.get(fingerprint)
             closed = reason in (Reason.CLOSED, *CLOSINGS.values())

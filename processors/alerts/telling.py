@@ -56,7 +56,14 @@ class Telling:
             alert = replace(alert, sinks={**alert.sinks, sink: told})
             self.say(alert, sink, told, verdict.action, verdict.reason)
             self._round.notes.append(
-                Note(self._now, alert.first, alert.key, verdict.reason, sink, verdict.action)
+                Note(
+                    at=self._now,
+                    about=alert.first,
+                    alert=alert.key,
+                    reason=verdict.reason,
+                    sink=sink,
+                    action=verdict.action,
+                )
             )
         if self.sends and self.sends[-1].notification.key == alert.key:
             alert = replace(alert, title=self.sends[-1].notification.title)
@@ -112,9 +119,9 @@ class Telling:
             alert,
             causes,
             told,
-            action,
-            reason,
-            self._now,
+            action=action,
+            reason=reason,
+            now=self._now,
             to=told.to,
             console=self._console,
             runbook=routes.runbook,

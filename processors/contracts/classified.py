@@ -183,7 +183,14 @@ def classify(fields: Iterable[Named]) -> Classified:
     given |= {path[0] for names in known for path in names}
     lasts = frozenset(path[-1] for path in at)
     deepest = max(map(len, at), default=0)
-    return Classified(frozenset(at), frozenset(above), tops, lasts, frozenset(given), deepest)
+    return Classified(
+        at=frozenset(at),
+        above=frozenset(above),
+        tops=tops,
+        lasts=lasts,
+        names=frozenset(given),
+        deepest=deepest,
+    )
 
 
 def _steps(name: str, most: int = values.MAX_DEPTH) -> Path:

@@ -74,12 +74,12 @@ def feeds(topics: Mapping[str, Mapping[str, bytes]]) -> tuple[WorkflowFeed, ...]
             grace = source.source_grace
             found.append(
                 WorkflowFeed(
-                    source.id,
-                    source.owner.name,
-                    source.owner.contact,
-                    workflows(source),
-                    read_to(source.topic, told.get(source.id, ())),
-                    None if grace is None else grace // timedelta(milliseconds=1),
+                    source=source.id,
+                    owner=source.owner.name,
+                    contact=source.owner.contact,
+                    workflows=workflows(source),
+                    read_to=read_to(source.topic, told.get(source.id, ())),
+                    grace=None if grace is None else grace // timedelta(milliseconds=1),
                 )
             )
     return tuple(found)

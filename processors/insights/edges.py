@@ -37,7 +37,12 @@ def fold(
     part = _bounded(part, now + MAX_AHEAD_MS)
     if state is None:
         nothing = EdgePart(
-            part.kind, part.workflow, part.from_, part.to, part.first_seen, part.last_seen
+            kind=part.kind,
+            workflow=part.workflow,
+            from_=part.from_,
+            to=part.to,
+            first_seen=part.first_seen,
+            last_seen=part.last_seen,
         )
         state = EdgeState(nothing, documented=False, contract=None)
     total = state.total.plus(part)

@@ -74,8 +74,17 @@ def fold(state: DayState | None, given: Dated, now: int, limits: Limits) -> DayS
     slot, publish_at = given.hour, now + limits.edge_interval_ms
     if state is None:
         if fold_at(given.day) <= now:
-            return DayState(given.day, {}, part, (WHOLE,), (), publish_at)
-        return DayState(given.day, {slot: part}, None, (slot,), (), publish_at)
+            return DayState(
+                day=given.day, hours={}, whole=part, dirty=(WHOLE,), told=(), publish_at=publish_at
+            )
+        return DayState(
+            day=given.day,
+            hours={slot: part},
+            whole=None,
+            dirty=(slot,),
+            told=(),
+            publish_at=publish_at,
+        )
     hours, whole, dirty = state.hours, state.whole, state.dirty
     if whole is not None:
         slot, whole = WHOLE, whole.plus(part)
@@ -86,7 +95,9 @@ def fold(state: DayState | None, given: Dated, now: int, limits: Limits) -> DayS
         dirty = (*dirty, slot)
     if 0 < state.publish_at < publish_at:
         publish_at = state.publish_at
-    return DayState(state.day, hours, whole, dirty, state.told, publish_at)
+    return DayState(
+        day=state.day, hours=hours, whole=whole, dirty=dirty, told=state.told, publish_at=publish_at
+    )
 
 
 def wake(state: DayState, at: int) -> tuple[DayState | None, list[Effect]]:

@@ -74,14 +74,14 @@ def parse(record: Record, _: int) -> InputEvent:
     if not fits:
         raise Refused("key_mismatch", "the record's key is not the subject of its part")
     return InputEvent(
-        Fed(subject_of(key, part), part),
-        part.last_seen,
-        record.topic,
-        record.partition,
-        record.offset,
-        False,  # a part says itself whether it is backfill
-        None,
-        record.timestamp,
+        body=Fed(subject_of(key, part), part),
+        occurred_at=part.last_seen,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        backfill=False,  # a part says itself whether it is backfill
+        traceparent=None,
+        timestamp=record.timestamp,
     )
 
 

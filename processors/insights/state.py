@@ -213,11 +213,11 @@ def decode(whole: bytes, changes: list[bytes]) -> State:
         change = _decode_change(each)
         assert isinstance(state, DayState)
         state = DayState(
-            state.day,
-            {**state.hours, **change.hours},
-            None,
-            change.dirty,
-            change.told,
-            change.publish_at,
+            day=state.day,
+            hours={**state.hours, **change.hours},
+            whole=None,
+            dirty=change.dirty,
+            told=change.told,
+            publish_at=change.publish_at,
         )
     return state

@@ -31,7 +31,7 @@ def intake(max_record_bytes: int, backfill_after_ms: int) -> Relay:
         for source in tables.by_topic.get(record.topic, ()):
             if again is None or source.source.id in again:
                 backfill = again is not None or record.timestamp < now - backfill_after_ms
-                _relay(done, source, record, now, backfill, max_record_bytes)
+                _relay(done, source, record, now=now, backfill=backfill, most=max_record_bytes)
 
     return Relay(
         name="intake",

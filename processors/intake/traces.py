@@ -287,11 +287,29 @@ def _tool(span: Span, spans: list[Span], number: int, agents: Mapping[str, str])
     result = UNSET if span.result is UNSET else loads(bytes(span.result))
     to = target(span.name, None, None if result is UNSET else result)
     if to is None:
-        return Used(span.id, at, span.name, arguments, result, span.failed, span.call_id)
+        return Used(
+            key=span.id,
+            at=at,
+            tool=span.name,
+            arguments=arguments,
+            result=result,
+            failed=span.failed,
+            call_id=span.call_id,
+        )
     failed = span.failed or members_of(span.name, result) is None
     name = _spelled(to[0], spans)
     seen = _next(spans, number, name, agents)
-    return HandedOff(span.id, at, span.name, name, arguments, False, seen, failed, span.call_id)
+    return HandedOff(
+        key=span.id,
+        at=at,
+        tool=span.name,
+        to=name,
+        arguments=arguments,
+        outside=False,
+        seen=seen,
+        failed=failed,
+        call_id=span.call_id,
+    )
 
 
 def _spelled(name: str, spans: list[Span]) -> str:
@@ -330,12 +348,25 @@ def _chat(
                 name = f"call-{_digest(result.id)}"
                 if to is None:
                     yield Used(
-                        name, at, call.name, call.arguments, result.content, result.failed, call.id
+                        key=name,
+                        at=at,
+                        tool=call.name,
+                        arguments=call.arguments,
+                        result=result.content,
+                        failed=result.failed,
+                        call_id=call.id,
                     )
                 else:
                     failed = result.failed or members_of(call.name, result.content) is None
                     yield HandedOff(
-                        name, at, call.name, to[0], call.arguments, False, shown(given), failed
+                        key=name,
+                        at=at,
+                        tool=call.name,
+                        to=to[0],
+                        arguments=call.arguments,
+                        outside=False,
+                        seen=shown(given),
+                        failed=failed,
                     )
             for call in message.calls:
                 waiting.setdefault(call.id, message)

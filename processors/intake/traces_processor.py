@@ -63,14 +63,14 @@ def parse(record: Record, _: int) -> InputEvent:
     if (record.key or b"") != span.trace.encode():
         raise Refused("key_mismatch", "the record's key is not the trace of its span")
     return InputEvent(
-        (span, len(record.value or b"")),
-        record.timestamp,
-        record.topic,
-        record.partition,
-        record.offset,
-        (BACKFILL_HEADER, b"1") in record.headers,
-        None,
-        record.timestamp,
+        body=(span, len(record.value or b"")),
+        occurred_at=record.timestamp,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        backfill=(BACKFILL_HEADER, b"1") in record.headers,
+        traceparent=None,
+        timestamp=record.timestamp,
     )
 
 
@@ -82,7 +82,9 @@ def _advance(
         body: tuple[Span, int] = given.body
         span, size = body
         state = before or TraceState(span.trace)
-        after, lines = traces.add(state, span, size, limits, defaults, counts)
+        after, lines = traces.add(
+            state, span, size, limits=limits, defaults=defaults, counts=counts
+        )
         backfill = given.backfill and (before is None or before.backfill)
         # By the clock of whoever judges: a deadline is told by it too.
         after = msgspec.structs.replace(after, touched=now, backfill=backfill)

@@ -48,17 +48,23 @@ def advance(
                 return task, [Increment("duplicates")]
             linked = task.parents or task.children or task.waiting
             if linked or body.continues or body.continued_by or body.unlinked:
-                return take_linked(task, body, given, digest, tables, now, limits)
-            return take_output(task, body, given, digest, tables, now, limits)
+                return take_linked(
+                    task, body, given, digest=digest, tables=tables, now=now, limits=limits
+                )
+            return take_output(
+                task, body, given, digest=digest, tables=tables, now=now, limits=limits
+            )
         if isinstance(body, LinkMessage):
-            return take_link(task, body, given, tables, now, limits)
+            return take_link(task, body, given, tables=tables, now=now, limits=limits)
         # A receiver and a person number what they say on their own, too.
         digest = _digest("", f"{type(body).__name__}:{len(body.by)}:{body.by}{body.id}")
         if task is not None and holds(task.heard, digest, DIGEST):
             return task, [Increment("duplicates")]
         if task is not None and task.waiting:
-            return wait(task, given, digest, now, [], tables, limits)
-        following, effects = take_reply(task, body, given, digest, tables, now, limits)
+            return wait(task, given, digest, now=now, effects=[], tables=tables, limits=limits)
+        following, effects = take_reply(
+            task, body, given, digest=digest, tables=tables, now=now, limits=limits
+        )
         if task is not None and following is not None and task.children:
             effects += links.news(task, following, given.occurred_at)
         return following, effects

@@ -8,10 +8,10 @@ from collections.abc import Iterable, KeysView, Mapping, Sequence
 from msgspec import Struct
 
 from processors.contracts.compiled import Field
-from processors.integrity.events import EventRef, Remembered, TaskEvent
+from processors.integrity.events import NO_EVENT, EventRef, Remembered, TaskEvent
 
 EVERY = 0  # what was said alone, among what was found already: no field has this identity
-UNSAID = (b"", EventRef(0, "", "", "", 0, False, 0, 0))
+UNSAID = (b"", NO_EVENT)
 
 
 class Alone(Struct, gc=False):

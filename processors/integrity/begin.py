@@ -46,19 +46,26 @@ def _declared(
     contract = found.contract
     team = output.team or (contract.team if contract is not None else None)
     return ProposedHandoff(
-        "declared",
-        From(team, output.stage, output.tool),
-        asked_for(request.to, request.contract, found),
-        found.trial,
-        request.part,
-        request.note,
-        request.carries,
+        begun="declared",
+        sender=From(team, output.stage, output.tool),
+        asked=asked_for(request.to, request.contract, found),
+        trial=found.trial,
+        part=request.part,
+        note=request.note,
+        carries=request.carries,
     )
 
 
 def asked_for(to: str, named: str | None, found: Resolution) -> Asked:
     """What was asked for, with what the registry found for it."""
-    return Asked(to, named, found.contract, found.mismatch, found.receiver, found.spelled)
+    return Asked(
+        to=to,
+        named=named,
+        contract=found.contract,
+        mismatch=found.mismatch,
+        receiver=found.receiver,
+        spelled=found.spelled,
+    )
 
 
 def implicit(

@@ -181,7 +181,16 @@ class Candidates(Struct, gc=False):
         else:
             key, ours, fits, head = self._in_their_terms(value)
             self.copied |= head in self.alike
-        found = Candidate(value, ours, ref, name, at, number, alias.source_name, alias.candidates)
+        found = Candidate(
+            value=value,
+            ours=ours,
+            ref=ref,
+            top=name,
+            at=at,
+            number=number,
+            alias_of=alias.source_name,
+            candidates=alias.candidates,
+        )
         self._place(found, key, fits, alias.hop)
 
     def _put(self, event: TaskEvent, value: bytes, top: str) -> bool:
@@ -193,7 +202,9 @@ class Candidates(Struct, gc=False):
         if head is not None and head in self.alike:
             self.copied = True
         ref = event.ref
-        found = Candidate(value, ours, ref, top, ref.occurred_at, ref.number)
+        found = Candidate(
+            value=value, ours=ours, ref=ref, top=top, at=ref.occurred_at, number=ref.number
+        )
         if self._place(found, key, fits, event.hop) and fits:
             self.said[key] = ref.number
         return True
@@ -201,7 +212,9 @@ class Candidates(Struct, gc=False):
     def _put_large(self, event: TaskEvent, digest: bytes, top: str) -> None:
         ref = event.ref
         key = b"\0" + digest  # no JSON begins so
-        found = Candidate(None, None, ref, top, ref.occurred_at, ref.number)
+        found = Candidate(
+            value=None, ours=None, ref=ref, top=top, at=ref.occurred_at, number=ref.number
+        )
         if self._place(found, key, True, event.hop):
             self.said[key] = ref.number
 

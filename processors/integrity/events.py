@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import final
+from typing import Final, final
 
 from msgspec import Struct
 
@@ -35,14 +35,26 @@ class EventRef(Struct, frozen=True, array_like=True, gc=False):
     def origin(self) -> Origin:
         """As it is published."""
         return Origin(
-            self.stage,
-            self.tool,
-            self.event_id,
-            utc(self.occurred_at),
-            self.topic,
-            self.partition,
-            self.offset,
+            stage=self.stage,
+            tool=self.tool,
+            event_id=self.event_id,
+            occurred_at=utc(self.occurred_at),
+            topic=self.topic,
+            partition=self.partition,
+            offset=self.offset,
         )
+
+
+NO_EVENT: Final = EventRef(
+    number=0,
+    stage="",
+    tool="",
+    event_id="",
+    occurred_at=0,
+    from_person=False,
+    partition=0,
+    offset=0,
+)
 
 
 @final

@@ -20,7 +20,7 @@ from processors.contracts.compiled import Contract, Repeat
 from processors.contracts.registry import RegistrySnapshot
 from processors.integrity.context import Carried
 from processors.integrity.digests import holds
-from processors.integrity.events import EventRef
+from processors.integrity.events import NO_EVENT
 from processors.integrity.secrets import TaskSecrets
 from processors.integrity.state import (
     MAX_EDGES,
@@ -59,8 +59,16 @@ _SKIPPED = Increment("feed_skipped")
 # A receiver that is not there fails all who send to it; where no contract is, the edge needs one.
 _MAY_BE_EMPTY = frozenset({"as_sent", "extra"})
 # Where no handoff is known.
-_NO_EVENT = EventRef(0, "", "", "", 0, False, 0, 0)
-_NO_HANDOFF = OpenHandoff("", None, None, "", None, "sent", 0, _NO_EVENT)
+_NO_HANDOFF = OpenHandoff(
+    id="",
+    contract=None,
+    version=None,
+    receiver="",
+    part=None,
+    state="sent",
+    hop=0,
+    source=NO_EVENT,
+)
 
 # What senders send comes in few shapes: what was worked out of one is remembered, up to so many of
 # a kind, and not where names are long.
@@ -177,7 +185,15 @@ def moved(
     counts = _counts(tuple(names))
     came_from = _workflow_before(task, before) if task.parents and "/" in before else None
     part = EdgePart(
-        "move", workflow, before, stage, at, at, counts, fields, from_workflow=came_from
+        kind="move",
+        workflow=workflow,
+        from_=before,
+        to=stage,
+        first_seen=at,
+        last_seen=at,
+        counts=counts,
+        fields=fields,
+        from_workflow=came_from,
     )
     return following, Accumulate(FEED, edge.subject, part)
 
@@ -229,19 +245,19 @@ class Feed(Struct, gc=False):
                 found.append(_SKIPPED)
                 continue
             part = EdgePart(
-                "handoff",
-                f.workflow,
-                f.from_,
-                to,
-                f.first_seen,
-                f.last_seen,
-                _counts(tuple(f.names)),
-                f.fields,
-                f.accepted_in,
-                f.fidelity,
-                f.completeness,
-                f.contract,
-                _counts(tuple(f.lost)) if f.lost else {},
+                kind="handoff",
+                workflow=f.workflow,
+                from_=f.from_,
+                to=to,
+                first_seen=f.first_seen,
+                last_seen=f.last_seen,
+                counts=_counts(tuple(f.names)),
+                fields=f.fields,
+                accepted_in=f.accepted_in,
+                fidelity=f.fidelity,
+                completeness=f.completeness,
+                contract=f.contract,
+                lost_fields=_counts(tuple(f.lost)) if f.lost else {},
             )
             found.append(Accumulate(FEED, subject, part))
         return found + self._patterns + self._judged_on
@@ -253,7 +269,17 @@ class Feed(Struct, gc=False):
         if found is None:
             workflow, from_ = self._origin(handoff)
             edge = _edge("handoff", workflow, from_, handoff.receiver)
-            found = _Figures(edge, workflow, from_, at, at, handoff.contract, [], {}, {})
+            found = _Figures(
+                edge=edge,
+                workflow=workflow,
+                from_=from_,
+                first_seen=at,
+                last_seen=at,
+                contract=handoff.contract,
+                names=[],
+                fields={},
+                accepted_in={},
+            )
             self._figures[place] = found
             return found
         found.first_seen = min(found.first_seen, at)

@@ -115,7 +115,9 @@ def assemble(
     kept: dict[str, PackageField] = {}
     if contract is None:
         _add_extras(kept, context, set(), search, source)
-        return AssembledContext(kept, [], [], [], 0, None)
+        return AssembledContext(
+            values=kept, broken=[], moved=[], missing=[], rebuilt=0, fidelity=None
+        )
     broken: list[FieldResult] = []
     moved: list[FieldResult] = []
     taken: set[str] = set()
@@ -177,7 +179,9 @@ def assemble(
         taken.update(contract.fields_by_name)
         if not taken.issuperset(context.values):
             _add_extras(kept, context, taken, search, source)
-    return AssembledContext(kept, broken, moved, missing, rebuilt, fidelity)
+    return AssembledContext(
+        values=kept, broken=broken, moved=moved, missing=missing, rebuilt=rebuilt, fidelity=fidelity
+    )
 
 
 def _undeclared(contract: Contract, context: Carried, search: Search) -> Iterator[str]:
@@ -251,7 +255,16 @@ def _judge_unknown(field: Field, search: Search) -> FieldResult:
         kind = "context_retracted"
     elif search.forgot(field):
         kind, refusal = "context_dropped", "forgotten"
-    lost = FieldResult(field, None, None, field.name, None, 0, kind=kind, refusal=refusal)
+    lost = FieldResult(
+        field=field,
+        value=None,
+        how=None,
+        source=field.name,
+        held=None,
+        candidates=0,
+        kind=kind,
+        refusal=refusal,
+    )
     return lost if field.required else replace(lost, kind=None, refusal=None)
 
 
@@ -283,12 +296,12 @@ def _of(
 ) -> FieldResult:
     """What became of a field of which `one` is held."""
     return FieldResult(
-        held.field,
-        value,
-        how,
-        one.top,
-        one,
-        held.count(one),
+        field=held.field,
+        value=value,
+        how=how,
+        source=one.top,
+        held=one,
+        candidates=held.count(one),
         last_hop=held.last_hop,
         passed_over=held.passed_over(one),
         kind=kind,
@@ -351,7 +364,14 @@ def _judge_empty(
             return finding  # rebuilt, or refused for a doubt: then the field is missing
         return replace(finding, value=present.value, how="as_sent")
     return FieldResult(
-        field, present.value, "as_sent", present.top, None, 1, present.took, kind=kind
+        field=field,
+        value=present.value,
+        how="as_sent",
+        source=present.top,
+        held=None,
+        candidates=1,
+        took=present.took,
+        kind=kind,
     )
 
 
@@ -364,18 +384,18 @@ def _judge_arrived(
     one, candidates = _held(held, value)
     ours, kind = field.in_their_terms(value)
     if one is None or kind is not None:
-        spoilt = _spoilt(field, present, held, search, occurred_at, kind)
+        spoilt = _spoilt(field, present, held, search=search, occurred_at=occurred_at, wrong=kind)
         if spoilt is not None:
             return replace(spoilt, took=took)
     finding = FieldResult(
-        field,
-        value,
-        "arrived",
-        present.top,
-        one,
-        candidates,
-        took,
-        0 if held is None else held.last_hop,
+        field=field,
+        value=value,
+        how="arrived",
+        source=present.top,
+        held=one,
+        candidates=candidates,
+        took=took,
+        last_hop=0 if held is None else held.last_hop,
     )
     if kind is not None:
         return replace(finding, how="as_sent", kind=kind)
@@ -418,7 +438,7 @@ def _spoilt(
         return replace(finding, lengths=(cut.length(value), cut.length(whole.value)))
     same = held.respelled(value) if wrong == "context_malformed" else None
     if same is not None:
-        finding = _of(held, same, same.ours, "rebuilt", wrong, "respelled")
+        finding = _of(held, same, same.ours, how="rebuilt", kind=wrong, refusal="respelled")
         return replace(finding, passed_over=0)
     return None
 

@@ -83,7 +83,7 @@ def decide(
     way = route(proposed.asked, tables, now)
     contract = way.contract
     gathered = proposed.begun == "triggered"
-    judged = _assembled(contract, context, search, source, gathered, beside)
+    judged = _assembled(contract, context, search, source=source, gathered=gathered, beside=beside)
     kept = judged.values
     broken = judged.broken
     missing = judged.missing
@@ -102,7 +102,7 @@ def decide(
     hold_on = contract.hold_on if contract is not None else HOLD_WITHOUT_CONTRACT
     # Fields first, in the order of their declaration, then the rules, then the handoff as a whole.
     if contract is not None and broken:
-        opened += _field_violations(contract, broken, proposed, way, source, now)
+        opened += _field_violations(contract, broken, proposed, way=way, source=source, now=now)
         # What was rebuilt never holds.
         holding += [f.kind for f in broken if not f.rebuilt and f.kind and _holds(f.kind, hold_on)]
         odd = len([finding for finding in broken if finding.how == "as_sent"])
@@ -117,16 +117,24 @@ def decide(
         opened.append(
             (
                 OpenViolation(
-                    found.kind, None, version, severity, 1, event_id, at, now, found.reason
+                    kind=found.kind,
+                    subject=None,
+                    version=version,
+                    severity=severity,
+                    episode=1,
+                    event_id=event_id,
+                    occurred_at=at,
+                    detected_at=now,
+                    reason=found.reason,
                 ),
                 sentences.about_handoff(
                     found,
                     sender,
                     to,
-                    proposed.asked.to,
-                    proposed.asked.named,
-                    workflow,
-                    whom_else(found, to, sender, workflow, tables),
+                    asked=proposed.asked.to,
+                    named=proposed.asked.named,
+                    workflow=workflow,
+                    others=whom_else(found, to, sender, workflow, tables),
                 ),
             )
         )
@@ -136,19 +144,21 @@ def decide(
         opened.append(_nobody_declared(contract, sender, source, now))
         holding = []
     if proposed.trial is not None:
-        on_trial = _assembled(proposed.trial, context, search, source, gathered, beside)
-        opened += _on_trial(proposed.trial, on_trial, proposed, way, source, now)
+        on_trial = _assembled(
+            proposed.trial, context, search, source=source, gathered=gathered, beside=beside
+        )
+        opened += _on_trial(proposed.trial, on_trial, proposed, way=way, source=source, now=now)
     return Verdict(
-        way,
-        kept,
-        tuple(missing),
-        judged.fidelity,
-        completeness,
-        opened,
-        list(dict.fromkeys(holding)),
-        judged.moved,
-        judged.rebuilt,
-        odd,
+        route=way,
+        values=kept,
+        missing=tuple(missing),
+        fidelity=judged.fidelity,
+        completeness=completeness,
+        opened=opened,
+        holding=list(dict.fromkeys(holding)),
+        moved=judged.moved,
+        rebuilt=judged.rebuilt,
+        odd=odd,
     )
 
 
@@ -186,18 +196,20 @@ def _field_violations(
         assert finding.kind is not None
         held = finding.held
         violation = OpenViolation(
-            finding.kind,
-            finding.name,
-            contract.version,
-            contract.severity_of(finding.kind, finding.rebuilt, not finding.field.required),
-            1,
-            source.event_id,
-            source.occurred_at,
-            now,
-            finding.refusal,
-            held.ref if held is not None else None,
-            finding.candidates,
-            finding.found_in,
+            kind=finding.kind,
+            subject=finding.name,
+            version=contract.version,
+            severity=contract.severity_of(
+                finding.kind, finding.rebuilt, not finding.field.required
+            ),
+            episode=1,
+            event_id=source.event_id,
+            occurred_at=source.occurred_at,
+            detected_at=now,
+            reason=finding.refusal,
+            origin=held.ref if held is not None else None,
+            candidates=finding.candidates,
+            found_in=finding.found_in,
             last_hop=finding.last_hop,
         )
         found.append((violation, sentences.about_field(finding, proposed.sender, way.to)))
@@ -236,15 +248,15 @@ def _rule_violations(
     return [
         (
             OpenViolation(
-                "rule_failed",
-                rule.name,
-                contract.version,
-                "info" if contract.trial else rule.severity,
-                1,
-                source.event_id,
-                source.occurred_at,
-                now,
-                reason,
+                kind="rule_failed",
+                subject=rule.name,
+                version=contract.version,
+                severity="info" if contract.trial else rule.severity,
+                episode=1,
+                event_id=source.event_id,
+                occurred_at=source.occurred_at,
+                detected_at=now,
+                reason=reason,
             ),
             sentences.about_rule(rule.name, rule.message, reason),
         )
@@ -258,14 +270,14 @@ def _nobody_declared(
     assert contract is not None
     return (
         OpenViolation(
-            "handoff_missing",
-            None,
-            contract.version,
-            contract.severity_of("handoff_missing"),
-            1,
-            source.event_id,
-            source.occurred_at,
-            now,
+            kind="handoff_missing",
+            subject=None,
+            version=contract.version,
+            severity=contract.severity_of("handoff_missing"),
+            episode=1,
+            event_id=source.event_id,
+            occurred_at=source.occurred_at,
+            detected_at=now,
         ),
         sentences.nobody_declared(sender, source.stage, contract.receiver),
     )
@@ -280,7 +292,7 @@ def _on_trial(
     now: int,
 ) -> list[tuple[OpenViolation, str]]:
     """What a trial version would have said of the same handoff."""
-    found = _field_violations(trial, judged.broken, proposed, way, source, now)
+    found = _field_violations(trial, judged.broken, proposed, way=way, source=source, now=now)
     found += _rule_violations(trial, judged.values, judged.broken, source, now)
     return [(replace(violation, trial=trial.id), message) for violation, message in found]
 
@@ -320,10 +332,10 @@ def open_handoff(
             output.workflow,
             output.task_id,
             output.tool,
-            output.id,
-            contract_id,
-            to.receiver,
-            proposed.part,
+            event_id=output.id,
+            contract=contract_id,
+            receiver=to.receiver,
+            part=proposed.part,
         ),
         contract=contract_id,
         version=contract.version if contract is not None else None,
@@ -367,6 +379,20 @@ def begun_again(
         if asked_to != receiver:
             meant, by_spelling = tables.spelled.meant(asked_to) or (asked_to, False)
         mismatch = meant != receiver
-        asked = Asked(asked_to, named, contract, mismatch, receiver, by_spelling and not mismatch)
+        asked = Asked(
+            to=asked_to,
+            named=named,
+            contract=contract,
+            mismatch=mismatch,
+            receiver=receiver,
+            spelled=by_spelling and not mismatch,
+        )
     sender = From(handoff.team, handoff.stage, handoff.tool)
-    return ProposedHandoff(handoff.begun, sender, asked, None, handoff.part, handoff.note)
+    return ProposedHandoff(
+        begun=handoff.begun,
+        sender=sender,
+        asked=asked,
+        trial=None,
+        part=handoff.part,
+        note=handoff.note,
+    )

@@ -84,10 +84,10 @@ class Handoffs(Struct, gc=False):
             limits,
             memory,
             outbox,
-            open_,
-            list(task.closed),
-            task.arrived,
-            task.rounds,
+            open=open_,
+            closed=list(task.closed),
+            arrived=task.arrived,
+            rounds=task.rounds,
         )
 
     def draft(self, handoff: OpenHandoff) -> OpenHandoff:
@@ -356,7 +356,14 @@ class Handoffs(Struct, gc=False):
         self.open.pop(handoff.id)
         rejected = bare(handoff, *left) if left else None
         self.closed.append(
-            Closed(handoff.id, how, successor, rejected, handoff.stage_here, handoff.source.number)
+            Closed(
+                id=handoff.id,
+                how=how,
+                successor=successor,
+                rejected=rejected,
+                stage_here=handoff.stage_here,
+                number=handoff.source.number,
+            )
         )
         self.forget_closed(MAX_CLOSED)
         if handoff.accepted_at:
@@ -460,7 +467,14 @@ class Handoffs(Struct, gc=False):
             if late is not None and late.held.ref.number == event.number:
                 filled[name] = late.packed()
                 source_name = late.held.alias_of or late.held.top
-                self._remember(field, late.value, event, source_name, handoff, late.candidates)
+                self._remember(
+                    field,
+                    late.value,
+                    event,
+                    source_name=source_name,
+                    handoff=handoff,
+                    candidates=late.candidates,
+                )
         if filled:
             self.fill(handoff, filled, "arrived_late")
 
@@ -473,7 +487,14 @@ class Handoffs(Struct, gc=False):
             held = result.held
             ref = field.ref if held is None else held.ref
             source_name = result.source if held is None else held.alias_of or result.source
-            self._remember(result.field, result.value, ref, source_name, handoff, result.candidates)
+            self._remember(
+                result.field,
+                result.value,
+                ref,
+                source_name=source_name,
+                handoff=handoff,
+                candidates=result.candidates,
+            )
 
     def _remember(
         self,
@@ -491,7 +512,15 @@ class Handoffs(Struct, gc=False):
             if newest.number != source.number:
                 return  # the task has learnt something later under that name
             at = source.occurred_at  # its own context was captured after it was judged
-        self.memory.alias(field.name, value, ref, source_name, handoff.hop, at, candidates)
+        self.memory.alias(
+            field.name,
+            value,
+            ref,
+            source_name=source_name,
+            hop=handoff.hop,
+            at=at,
+            candidates=candidates,
+        )
 
     # --- its receiver changes -----------------------------------------------------------------
 
@@ -525,9 +554,9 @@ class Handoffs(Struct, gc=False):
                 found,
                 sender(handoff),
                 to(handoff),
-                handoff.asked_to,
-                handoff.asked_contract,
-                self.step.workflow,
+                asked=handoff.asked_to,
+                named=handoff.asked_contract,
+                workflow=self.step.workflow,
             )
             known = found.kind in before  # broken in another way is no second break
             self.outbox.break_promise(handoff, found.kind, message, found.reason, known=known)
@@ -546,14 +575,14 @@ class Handoffs(Struct, gc=False):
         if self.memory.secrets.told_by((name,), {}):
             return
         violation = OpenViolation(
-            REENTERED,
-            name,
-            handoff.version,
-            self.outbox.severity(handoff, REENTERED),
-            1,
-            self.step.event_id or handoff.source.event_id,
-            self.step.occurred_at,
-            self.step.now,
+            kind=REENTERED,
+            subject=name,
+            version=handoff.version,
+            severity=self.outbox.severity(handoff, REENTERED),
+            episode=1,
+            event_id=self.step.event_id or handoff.source.event_id,
+            occurred_at=self.step.occurred_at,
+            detected_at=self.step.now,
             origin=held.ref,
             candidates=candidates,
         )

@@ -44,8 +44,12 @@ def take_linked(
         following, more = _disinherit(task, following, step, tables, limits)
         effects += [*more, *links.news(task, following, event.occurred_at)]
     if task.waiting or _awaits(following, now):
-        return wait(following, event, digest, now, effects, tables, limits)
-    following, more = _judge_linked(following, output, event, digest, tables, now, limits)
+        return wait(
+            following, event, digest, now=now, effects=effects, tables=tables, limits=limits
+        )
+    following, more = _judge_linked(
+        following, output, event, digest=digest, tables=tables, now=now, limits=limits
+    )
     return following, [*effects, *more]
 
 
@@ -74,7 +78,9 @@ def _judge_linked(
             begun=whence.begun,
             whence=None,
         )
-    following, effects = take_output(task, output, event, digest, tables, now, limits)
+    following, effects = take_output(
+        task, output, event, digest=digest, tables=tables, now=now, limits=limits
+    )
     effects += links.news(before, following, event.occurred_at)
     following = replace(following)
     effects += links.moved(task, following, output, event.occurred_at)
@@ -115,9 +121,13 @@ def go_on(
         event = links.taken_up(each)
         try:
             if isinstance(event.body, ToolOutput):
-                task, more = _judge_linked(task, event.body, event, b"", tables, now, limits)
+                task, more = _judge_linked(
+                    task, event.body, event, digest=b"", tables=tables, now=now, limits=limits
+                )
             else:
-                after, more = take_reply(task, event.body, event, b"", tables, now, limits)
+                after, more = take_reply(
+                    task, event.body, event, digest=b"", tables=tables, now=now, limits=limits
+                )
                 assert after is not None
                 more += links.news(task, after, event.occurred_at)
                 task = after
@@ -154,7 +164,13 @@ def take_link(
     known = task or Task(message.workflow, message.task_id, last_input_at=now)
     at = event.occurred_at
     step = StepContext(
-        known.workflow, known.task_id, now, None, at, event.timestamp, event.backfill
+        workflow=known.workflow,
+        task_id=known.task_id,
+        now=now,
+        event_id=None,
+        occurred_at=at,
+        timestamp=event.timestamp,
+        backfill=event.backfill,
     )
     following, effects = links.taken(known, message, step, tables)
     following, gone = _disinherit(known, following, step, tables, limits)

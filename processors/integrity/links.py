@@ -102,8 +102,16 @@ def _unlinked(task: Task, workflow: str, id_: str, step: StepContext) -> Iterato
 # --- messages -------------------------------------------------------------------------------------
 
 
-def _to(task: Task, workflow: str, id_: str, kind: str, at: int, **more: object) -> Effect:
-    message = LinkMessage(kind, workflow, id_, task.workflow, task.task_id, at, **more)  # type: ignore[arg-type]
+def _to(task: Task, workflow: str, id_: str, kind: str, at: int, **more: Any) -> Effect:
+    message = LinkMessage(
+        kind=kind,  # type: ignore[arg-type]
+        workflow=workflow,
+        task_id=id_,
+        of_workflow=task.workflow,
+        of_task_id=task.task_id,
+        occurred_at=at,
+        **more,
+    )
     return Publish(LINKS, id_, message)
 
 
@@ -193,14 +201,14 @@ def _there(event: Remembered) -> SaidThere | None:
             "candidates": event.candidates,
         }
     return SaidThere(
-        ref.stage,
-        ref.tool,
-        ref.event_id,
-        ref.occurred_at,
-        ref.partition,
-        ref.offset,
-        context,
-        ref.from_person,
+        stage=ref.stage,
+        tool=ref.tool,
+        event_id=ref.event_id,
+        occurred_at=ref.occurred_at,
+        partition=ref.partition,
+        offset=ref.offset,
+        context=context,
+        from_person=ref.from_person,
         root=event.root,
         **more,
     )
@@ -270,28 +278,28 @@ def stage_of(where: Whereabouts, workflow: str) -> str:
 def put_off(event: InputEvent) -> Waiting:
     """An input, to be taken up later."""
     return Waiting(
-        event.topic,
-        encode(event.body),
-        event.occurred_at,
-        event.partition,
-        event.offset,
-        event.backfill,
-        event.traceparent,
-        event.timestamp,
+        topic=event.topic,
+        body=encode(event.body),
+        occurred_at=event.occurred_at,
+        partition=event.partition,
+        offset=event.offset,
+        backfill=event.backfill,
+        traceparent=event.traceparent,
+        timestamp=event.timestamp,
     )
 
 
 def taken_up(waiting: Waiting) -> InputEvent:
     """The input again."""
     return InputEvent(
-        decode_body(waiting.topic, waiting.body),
-        waiting.occurred_at,
-        waiting.topic,
-        waiting.partition,
-        waiting.offset,
-        waiting.backfill,
-        waiting.traceparent,
-        waiting.timestamp,
+        body=decode_body(waiting.topic, waiting.body),
+        occurred_at=waiting.occurred_at,
+        topic=waiting.topic,
+        partition=waiting.partition,
+        offset=waiting.offset,
+        backfill=waiting.backfill,
+        traceparent=waiting.traceparent,
+        timestamp=waiting.timestamp,
     )
 
 
@@ -303,14 +311,14 @@ def is_too_much(waiting: tuple[Waiting, ...]) -> bool:
 def dead_letter(event: InputEvent, error: Refused) -> Effect:
     """Of an input that has waited: where its record lies, and why it is not taken."""
     record = DeadLetter(
-        event.topic,
-        event.partition,
-        event.offset,
-        event.body.task_id,
-        error.code,
-        error.message,
-        "",
-        None,
+        topic=event.topic,
+        partition=event.partition,
+        offset=event.offset,
+        key=event.body.task_id,
+        exception=error.code,
+        message=error.message,
+        stacktrace="",
+        size=None,
     )
     return Publish(DEAD_LETTERS, event.body.task_id, record)
 

@@ -54,7 +54,12 @@ class Memory(Struct, gc=False):
         """What it remembers now, to be searched."""
         task = self.draft
         return Search(
-            task.events, task.retracted, task.lost, task.searched, task.gone, self.classified
+            events=task.events,
+            retracted=task.retracted,
+            lost=task.lost,
+            cache=task.searched,
+            gone=task.gone,
+            classified=self.classified,
         )
 
     @property
@@ -123,7 +128,12 @@ class Memory(Struct, gc=False):
             events = [event for event in task.events if event.number < number]
             lost_then = task.lost[:lost]
             found = Search(
-                [*past, *events], task.retracted, lost_then, {}, task.gone, self.classified
+                events=[*past, *events],
+                retracted=task.retracted,
+                lost=lost_then,
+                cache={},
+                gone=task.gone,
+                classified=self.classified,
             )
             self._before[number, lost] = found
         return found
@@ -163,7 +173,16 @@ class Memory(Struct, gc=False):
         """The next event."""
         number = self.draft.next_number
         self.draft.next_number = number + 1
-        return EventRef(number, stage, tool, event_id, occurred_at, from_person, partition, offset)
+        return EventRef(
+            number=number,
+            stage=stage,
+            tool=tool,
+            event_id=event_id,
+            occurred_at=occurred_at,
+            from_person=from_person,
+            partition=partition,
+            offset=offset,
+        )
 
     def add(self, ref: EventRef, carried: Carried, hop: int, run: str = "") -> None:
         """Remember the values of an event, and which are empty (`hop` 0: no handoff carried them).
@@ -247,7 +266,17 @@ class Memory(Struct, gc=False):
         kept = value if len(value) <= self.limits.value_bytes else None
         number, self.draft.next_number = self.draft.next_number, self.draft.next_number + 1
         root = self._root_of(ref.number) if self.draft.parents else ""
-        alias = Alias(number, hop, name, kept, ref, source_name, at, candidates, root)
+        alias = Alias(
+            number=number,
+            hop=hop,
+            name=name,
+            value=kept,
+            ref=ref,
+            source_name=source_name,
+            at=at,
+            candidates=candidates,
+            root=root,
+        )
         self._append(alias, weight(alias), (name,))
 
     def _append(self, event: Remembered, size: int, names: Collection[str]) -> None:
@@ -288,9 +317,27 @@ class Memory(Struct, gc=False):
         event: Remembered
         if alias:
             ((name, value),) = context.items()
-            event = Alias(ref.number, 0, name, value, ref, alias, said.at, said.candidates, root)
+            event = Alias(
+                number=ref.number,
+                hop=0,
+                name=name,
+                value=value,
+                ref=ref,
+                source_name=alias,
+                at=said.at,
+                candidates=said.candidates,
+                root=root,
+            )
         else:
-            event = TaskEvent(ref, 0, context, {}, tuple(said.empty), said.run, root)
+            event = TaskEvent(
+                ref=ref,
+                hop=0,
+                context=context,
+                large={},
+                empty=tuple(said.empty),
+                run=said.run,
+                root=root,
+            )
         self._append(event, weight(event), context)
         self._bound_inherited()
         return ref

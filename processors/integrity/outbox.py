@@ -117,15 +117,15 @@ class Outbox(Struct, gc=False):
         """Open a violation about the handoff as a whole; `known` as of `open`. `severity` is that
         of the kind, unless it is given."""
         violation = OpenViolation(
-            kind,
-            None,
-            handoff.version,
-            severity or self.severity(handoff, kind),
-            1,
-            self.step.event_id or handoff.source.event_id,
-            self.step.occurred_at if at is None else at,
-            self.step.now,
-            reason,
+            kind=kind,
+            subject=None,
+            version=handoff.version,
+            severity=severity or self.severity(handoff, kind),
+            episode=1,
+            event_id=self.step.event_id or handoff.source.event_id,
+            occurred_at=self.step.occurred_at if at is None else at,
+            detected_at=self.step.now,
+            reason=reason,
         )
         self.open(handoff, violation, message, known)
 
@@ -166,7 +166,14 @@ class Outbox(Struct, gc=False):
         episodes = dict(handoff.episodes)
         for violation, resolution, mended in gone:
             episodes[violation.id(handoff)] = violation.episode
-            record = publish.resolved(self.step, self.tables, handoff, violation, resolution, to)
+            record = publish.resolved(
+                self.step,
+                self.tables,
+                handoff,
+                violation=violation,
+                resolution=resolution,
+                broken_for=to,
+            )
             self._put(self._violations, VIOLATIONS, self.step.task_id, record)
             if resolution in MENDING if mended is None else mended:
                 self.feed.mended(handoff, violation, record)
@@ -191,7 +198,9 @@ class Outbox(Struct, gc=False):
         """What the originating team is told."""
         handoff.signals += 1
         occurred_at = self.step.occurred_at if at is None else at
-        record = publish.signal(self.step, handoff, kind, message, occurred_at, late)
+        record = publish.signal(
+            self.step, handoff, kind, message=message, occurred_at=occurred_at, late=late
+        )
         self._put(self._signals, SIGNALS, self.step.task_id, record)
 
 

@@ -90,14 +90,25 @@ def take_output(
         offset=event.offset,
     )
     hop = task.hops + 1
-    said = _Said(task, output, event, context, source, hop, memory, tables, now, limits)
+    said = _Said(
+        task=task,
+        output=output,
+        event=event,
+        context=context,
+        source=source,
+        hop=hop,
+        memory=memory,
+        tables=tables,
+        now=now,
+        limits=limits,
+    )
 
     # All are judged against what came before this output; then its own context counts.
     proposals = declared(output, tables)
     covering = _covering(task, output, tables)
     nobody = None
     if covering is not None:
-        nobody = implicit(task, output, event, proposals, covering, tables)
+        nobody = implicit(task, output, event, beside=proposals, contract=covering, tables=tables)
         if nobody is not None:
             proposals.append(nobody)
     if len(proposals) > 1:
@@ -123,7 +134,7 @@ def take_output(
         or task.open
         or (task.arrived is not None and task.arrived.stage_here == output.stage)
     ):
-        handoffs = handoffs_of(task, event, memory, tables, now, limits)
+        handoffs = handoffs_of(task, event, memory, tables=tables, now=now, limits=limits)
         if retracted:
             reevaluate.retract(handoffs, retracted, event.occurred_at)
         if judged:
@@ -156,7 +167,9 @@ def take_output(
     _go(following, output, event, begun, others or bool(duplicates and not begun))
     if task.stage and following.stage != task.stage:
         covered = nobody is not None
-        following.path, told = feed.moved(task, output, event, context, covered, memory.secrets)
+        following.path, told = feed.moved(
+            task, output, event, context=context, covered=covered, secrets=memory.secrets
+        )
         effects.append(told)
     if begun:
         following.hops = hop
@@ -172,7 +185,13 @@ def _judge(said: _Said, proposals: list[ProposedHandoff]) -> list[_JudgedHandoff
     """Judge what an output proposes. Raises `Refused` where that gets too much to be published."""
     context, memory, output = said.context, said.memory, said.output
     again = repeats.of(
-        proposals, said.task, output, said.event, context, memory, said.limits.repeat_grace_ms
+        proposals,
+        said.task,
+        output,
+        event=said.event,
+        context=context,
+        memory=memory,
+        grace_ms=said.limits.repeat_grace_ms,
     )
     judged: list[_JudgedHandoff] = []
     beside: Beside | None = {} if len(proposals) > 1 else None
@@ -195,7 +214,7 @@ def _judge_triggered(
     that are `judged`. How many contracts have a `when` that could not be evaluated."""
     memory = said.memory
     more, memory.draft.true, failed = triggered(
-        said.task, said.output, memory, proposals, whens, said.tables
+        said.task, said.output, memory, beside=proposals, contracts=whens, tables=said.tables
     )
     for proposed in more:
         verdict = _verdict(said, proposed, NO_CONTEXT, None)
@@ -214,10 +233,10 @@ def _verdict(
         proposed,
         said.task.workflow,
         said.source,
-        carried,
-        said.memory.search,
-        said.tables,
-        said.now,
+        context=carried,
+        search=said.memory.search,
+        tables=said.tables,
+        now=said.now,
         beside=beside,
     )
     said.least += verdict.least
@@ -239,7 +258,13 @@ def _begin(
     for each in judged:
         verdict, repeated = each.verdict, each.repeated
         handoff = open_handoff(
-            each.proposed, verdict, output, source, said.event.backfill, said.hop, said.now
+            each.proposed,
+            verdict,
+            output,
+            source=source,
+            backfill=said.event.backfill,
+            hop=said.hop,
+            now=said.now,
         )
         if handoff.id in known:
             return None

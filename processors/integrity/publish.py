@@ -85,15 +85,15 @@ def package(step: StepContext, handoff: OpenHandoff, contract: Contract | None) 
 def _provenance(field: PackageField) -> Provenance:
     ref = field.ref
     return Provenance(
-        field.how,
-        ref.stage,
-        ref.tool,
-        ref.event_id,
-        utc(ref.occurred_at),
-        field.candidates,
-        field.by,
-        field.reason,
-        field.passed_over,
+        how=field.how,
+        stage=ref.stage,
+        tool=ref.tool,
+        event_id=ref.event_id,
+        occurred_at=utc(ref.occurred_at),
+        candidates=field.candidates,
+        by=field.by,
+        reason=field.reason,
+        passed_over=field.passed_over,
     )
 
 
@@ -105,7 +105,7 @@ def opened(
     message: str,
 ) -> Violation:
     """A violation that begins."""
-    return _violation(step, tables, handoff, violation, message, None)
+    return _violation(step, tables, handoff, violation=violation, message=message, resolution=None)
 
 
 def resolved(
@@ -119,7 +119,9 @@ def resolved(
     """The end of a violation; `resolution` is a stable word that says why. It was `broken_for` the
     receiver of now, unless another one is given."""
     message = sentences.resolved(violation, broken_for or to(handoff), resolution)
-    return _violation(step, tables, handoff, violation, message, resolution)
+    return _violation(
+        step, tables, handoff, violation=violation, message=message, resolution=resolution
+    )
 
 
 def _violation(

@@ -40,11 +40,11 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
             proposed,
             handoffs.step.workflow,
             held.source,
-            carry(held.context),
-            handoffs.memory.before(held.as_of, held.lost),
-            handoffs.tables,
-            handoffs.step.now,
-            filled,
+            context=carry(held.context),
+            search=handoffs.memory.before(held.as_of, held.lost),
+            tables=handoffs.tables,
+            now=handoffs.step.now,
+            filled=filled,
         )
 
     verdict = judge(held.amended)
@@ -83,7 +83,7 @@ def judge_again(handoffs: Handoffs, held: OpenHandoff, override: bool = False) -
             handoffs.revise(handoff, contract)
             handoffs.put(handoff)
         return
-    _release(handoffs, held, handoff, contract, verdict, override)
+    _release(handoffs, held, handoff, contract=contract, verdict=verdict, override=override)
     handoffs.remember_moved(handoff, verdict.moved)
 
 
@@ -123,7 +123,7 @@ def _without_its_contract(handoffs: Handoffs, held: OpenHandoff, override: bool)
     handoff.values = values
     handoff.missing = tuple([name for name in held.missing if name not in values])
     if override:
-        _release(handoffs, held, handoff, None, None, override)
+        _release(handoffs, held, handoff, contract=None, verdict=None, override=override)
     elif values != held.values:
         handoffs.revise(handoff, None)
         handoffs.put(handoff)

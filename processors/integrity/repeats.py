@@ -62,7 +62,17 @@ def of(
         proposed.slot: found
         for proposed in proposals
         if proposed.begun == "declared"
-        and (found := _repeated(proposed, task, output, at, context, memory, grace_ms))
+        and (
+            found := _repeated(
+                proposed,
+                task,
+                output,
+                occurred_at=at,
+                context=context,
+                memory=memory,
+                grace_ms=grace_ms,
+            )
+        )
     }
 
 
@@ -93,7 +103,13 @@ def _repeated(
         if not _same(contract, event, context):
             continue
         earlier = handoff_id(
-            task.workflow, task.task_id, ref.tool, ref.event_id, id_, receiver, proposed.part
+            task.workflow,
+            task.task_id,
+            ref.tool,
+            event_id=ref.event_id,
+            contract=id_,
+            receiver=receiver,
+            part=proposed.part,
         )
         open_ = next((handoff for handoff in task.open if handoff.id == earlier), None)
         if open_ is not None and open_.state == "sent":

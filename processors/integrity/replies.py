@@ -31,7 +31,7 @@ def take_reply(
     """What meets no task is answered too, and not remembered: anybody could name one."""
     known = task or Task(said.workflow, said.task_id)
     memory = memory_of(known, tables, limits)
-    handoffs = handoffs_of(known, event, memory, tables, now, limits)
+    handoffs = handoffs_of(known, event, memory, tables=tables, now=now, limits=limits)
     _take(handoffs, said, event)
     handoffs.trim()
     if task is None:
@@ -161,7 +161,14 @@ def _set(handoffs: Handoffs, handoff: OpenHandoff, amendment: Amendment, event: 
         for number, (name, raw) in enumerate(amendment.fields.items(), 1)
     }
     filled = {
-        name: PackageField(value, "amended", ref, 1, amendment.by, amendment.reason)
+        name: PackageField(
+            value=value,
+            how="amended",
+            ref=ref,
+            candidates=1,
+            by=amendment.by,
+            reason=amendment.reason,
+        )
         for name, value in asked.items()
     }
     memory.add(ref, carry(asked), handoff.hop)

@@ -280,7 +280,15 @@ def _event(event: Remembered, events: Sequence[Remembered]) -> Any:
     if not shared:
         return event
     written: dict[str, bytes | int] = {**event.context, **shared}
-    return _Event(event.ref, event.hop, written, event.large, event.empty, event.run, event.root)
+    return _Event(
+        ref=event.ref,
+        hop=event.hop,
+        context=written,
+        large=event.large,
+        empty=event.empty,
+        run=event.run,
+        root=event.root,
+    )
 
 
 def _holder(event: TaskEvent, name: str, value: bytes, events: Sequence[Remembered]) -> int:
@@ -517,13 +525,13 @@ def _read_event(written: TaskEvent | Alias | _Event, before: Sequence[Remembered
         for name, value in written.context.items()
     }
     return TaskEvent(
-        written.ref,
-        written.hop,
-        context,
-        written.large,
-        written.empty,
-        written.run,
-        written.root,
+        ref=written.ref,
+        hop=written.hop,
+        context=context,
+        large=written.large,
+        empty=written.empty,
+        run=written.run,
+        root=written.root,
     )
 
 
@@ -533,13 +541,13 @@ def _read(written: _Handoff, events: Sequence[Remembered]) -> OpenHandoff:
     def fields(listed: list[_StoredField]) -> dict[str, PackageField]:
         return {
             each.name: PackageField(
-                each.value if isinstance(each.value, bytes) else _at(each.value, events),
-                each.how,
-                written.refs[each.ref],
-                each.candidates,
-                each.by,
-                each.reason,
-                each.passed_over,
+                value=each.value if isinstance(each.value, bytes) else _at(each.value, events),
+                how=each.how,
+                ref=written.refs[each.ref],
+                candidates=each.candidates,
+                by=each.by,
+                reason=each.reason,
+                passed_over=each.passed_over,
             )
             for each in listed
         }

@@ -45,21 +45,29 @@ def step_of(task: Task, event: InputEvent, now: int) -> StepContext:
     """An input as what moves a task on."""
     body = event.body
     return StepContext(
-        task.workflow,
-        task.task_id,
-        now,
-        body.id,
-        event.occurred_at,
-        event.timestamp,
-        event.backfill,
-        type(body) is Ack,
+        workflow=task.workflow,
+        task_id=task.task_id,
+        now=now,
+        event_id=body.id,
+        occurred_at=event.occurred_at,
+        timestamp=event.timestamp,
+        backfill=event.backfill,
+        is_ack=type(body) is Ack,
     )
 
 
 def without_input(task: Task, tables: RegistrySnapshot, now: int, limits: Limits) -> Handoffs:
     """The handoffs of a task to which time has passed, or the tables have changed."""
     memory = memory_of(task, tables, limits)
-    step = StepContext(task.workflow, task.task_id, now, None, now, 0, False)
+    step = StepContext(
+        workflow=task.workflow,
+        task_id=task.task_id,
+        now=now,
+        event_id=None,
+        occurred_at=now,
+        timestamp=0,
+        backfill=False,
+    )
     return Handoffs.of(task, step, tables, limits, memory)
 
 

@@ -112,7 +112,15 @@ class InputPoller:
             if place not in began_at:
                 began_at[place] = offset
             key, value, (_, at) = message.key(), message.value(), message.timestamp()
-            record = Record(inputs[topic], partition, offset, key, value, at, headers(message))
+            record = Record(
+                topic=inputs[topic],
+                partition=partition,
+                offset=offset,
+                key=key,
+                value=value,
+                timestamp=at,
+                headers=headers(message),
+            )
             records.append(record)
         return in_order(records) if len(inputs) > 1 else records
 

@@ -245,9 +245,9 @@ class Lane(BaseLane):
                         number,
                         until,
                         now,
-                        most - fired,
-                        enough,
-                        self._timer_barrier.known_at(until),
+                        most=most - fired,
+                        enough=enough,
+                        tables=self._timer_barrier.known_at(until),
                     )
 
         def sweep(outputs: list[Output]) -> None:

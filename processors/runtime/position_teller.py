@@ -45,12 +45,12 @@ class PositionTeller:
         now = serde.utc(time.time_ns() // 1_000_000)
         for source in sources:
             record = SourcePosition(
-                source,
-                topic,
-                partitions,
-                dict(told),
-                now,
-                None if last is None else serde.utc(last),
+                source=source,
+                topic=topic,
+                partitions=partitions,
+                read_to=dict(told),
+                at=now,
+                last_record_at=None if last is None else serde.utc(last),
             )
             self._produce(f"{source}/{topic}/{min(read_to)}", record)
 

@@ -66,13 +66,13 @@ class _Lane(NamedTuple):
 
 def _lane(workflow: str, contract: str | None, sender: From | None, receiver: To | None) -> _Lane:
     return _Lane(
-        workflow,
-        "" if sender is None else sender.stage,
-        "" if receiver is None else receiver.receiver,
-        contract or "",
-        (sender and sender.team) or "",
-        (receiver and receiver.team) or "",
-        (receiver and receiver.owner) or "",
+        workflow=workflow,
+        from_stage="" if sender is None else sender.stage,
+        receiver="" if receiver is None else receiver.receiver,
+        contract=contract or "",
+        from_team=(sender and sender.team) or "",
+        to_team=(receiver and receiver.team) or "",
+        owner=(receiver and receiver.owner) or "",
     )
 
 

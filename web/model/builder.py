@@ -141,7 +141,15 @@ class Builder:
         consumer = clients.reader(self._settings)
         changed, fine = self._changed, self._fine
         try:
-            _Reading(consumer, store, self._names, changed, fine, self._caught_up, self._stop).run()
+            _Reading(
+                consumer,
+                store,
+                self._names,
+                changed=changed,
+                fine=fine,
+                caught_up=self._caught_up,
+                stop=self._stop,
+            ).run()
         finally:
             clients.close(consumer.close, "the reader of the read model")
 

@@ -41,13 +41,13 @@ def _made(value: Any) -> Span:
         raise TranscriptError("the span has no object under span_data")
     type_ = text_of(data.get("type"))
     span = Span(
-        _id(value, "trace_id"),
-        _id(value, "id"),
-        _KINDS.get(type_, "other"),
-        text_of(value.get("parent_id")),
-        text_of(data.get("name")),
-        nanos(value.get("started_at")),
-        nanos(value.get("ended_at")),
+        trace=_id(value, "trace_id"),
+        id=_id(value, "id"),
+        kind=_KINDS.get(type_, "other"),
+        parent=text_of(value.get("parent_id")),
+        name=text_of(data.get("name")),
+        start=nanos(value.get("started_at")),
+        end=nanos(value.get("ended_at")),
         failed=bool(value.get("error")),
     )
     if type_ == "function":

@@ -113,7 +113,9 @@ class Builder:
             for one in self._captured:
                 if _shows(step.seen, one):
                     context = one.context | context
-        line = self._output(step.key, step.at, step.tool, context, handoff, step.agent)
+        line = self._output(
+            step.key, step.at, step.tool, context=context, handoff=handoff, agent=step.agent
+        )
         if not step.outside:
             self.agent = step.to
         return line

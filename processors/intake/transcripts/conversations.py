@@ -294,28 +294,28 @@ class Conversations:
         to = self._target(call, result.content)
         if to is None:
             return Used(
-                opened.key,
-                at,
-                call.name,
-                call.arguments,
-                result.content,
-                result.failed,
-                call.id,
-                opened.agent,
+                key=opened.key,
+                at=at,
+                tool=call.name,
+                arguments=call.arguments,
+                result=result.content,
+                failed=result.failed,
+                call_id=call.id,
+                agent=opened.agent,
             )
         failed = result.failed or members_of(call.name, result.content) is None
         shown = None if seen is None else seen.get()
         return HandedOff(
-            opened.key,
-            at,
-            call.name,
-            to[0],
-            call.arguments,
-            to[1],
-            shown,
-            failed,
-            call.id,
-            opened.agent,
+            key=opened.key,
+            at=at,
+            tool=call.name,
+            to=to[0],
+            arguments=call.arguments,
+            outside=to[1],
+            seen=shown,
+            failed=failed,
+            call_id=call.id,
+            agent=opened.agent,
         )
 
     def _target(self, call: ToolCall, result: Any) -> tuple[str, bool] | None:
@@ -331,7 +331,14 @@ class Conversations:
                 self._counts.leave_out("a call without an answer")
                 continue
             at = known.last
-            step = HandedOff(opened.key, at, call.name, to[0], call.arguments, to[1])
+            step = HandedOff(
+                key=opened.key,
+                at=at,
+                tool=call.name,
+                to=to[0],
+                arguments=call.arguments,
+                outside=to[1],
+            )
             line = known.builder.take(step)
             if line is not None:
                 yield line

@@ -56,13 +56,13 @@ def _span(value: Any, session: str, workflow: str) -> Span:
         kind = "tool"  # LangChain's tools are plain spans whose output is a tool message
     name = text_of(value.get("name"))
     span = Span(
-        trace,
-        id_,
-        kind,
-        text_of(value.get("parentObservationId")),
-        name,
-        nanos(value.get("startTime")),
-        nanos(value.get("endTime")),
+        trace=trace,
+        id=id_,
+        kind=kind,
+        parent=text_of(value.get("parentObservationId")),
+        name=name,
+        start=nanos(value.get("startTime")),
+        end=nanos(value.get("endTime")),
         failed=value.get("level") == "ERROR",
         task=session,
         workflow=workflow,

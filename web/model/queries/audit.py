@@ -120,12 +120,12 @@ def _edge(
     first_seen: int, last_seen: int,
 ) -> Edge:  # fmt: skip
     return Edge(
-        kind,
-        workflow,
-        from_,
-        to,
-        moves,
-        tasks,
+        kind=kind,
+        workflow=workflow,
+        from_=from_,
+        to=to,
+        moves=moves,
+        tasks=tasks,
         documented=bool(documented),
         contract=contract,
         fields={},

@@ -260,12 +260,12 @@ def had_last(db: apsw.Connection, violations: str, values: Values) -> list[Had]:
     )
     return [
         Had(
-            each["origin_tool"],
-            each["origin_stage"],
-            each["n"],
-            each["origin_event"],
-            each["at"],
-            place(each["origin_topic"], each["origin_partition"], each["origin_offset"]),
+            tool=each["origin_tool"],
+            stage=each["origin_stage"],
+            count=each["n"],
+            event_id=each["origin_event"],
+            at=each["at"],
+            place=place(each["origin_topic"], each["origin_partition"], each["origin_offset"]),
         )
         for each in found
     ]
@@ -286,12 +286,12 @@ def registered(db: apsw.Connection, where: str, values: Values, limit: int) -> l
     }
     return [
         Registered(
-            words[each["topic"]],
-            each["id"],
-            each["version"],
-            each["status"],
-            each["written"],
-            place(each["topic"], each["partition"], each["offset"]),
+            what=words[each["topic"]],
+            id=each["id"],
+            version=each["version"],
+            status=each["status"],
+            at=each["written"],
+            place=place(each["topic"], each["partition"], each["offset"]),
         )
         for each in found
     ]

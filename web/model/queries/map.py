@@ -173,7 +173,7 @@ def map_(
             {"key": edge_key(*edge)},
         )
         row = known[0] if known else None
-        found.append(_handoffs(edge, here[edge], was.get(edge), row, lost, span))
+        found.append(_handoffs(edge, here[edge], was.get(edge), row=row, lost=lost, span=span))
     return Map(found, max(0, len(order) - limit))
 
 
@@ -282,7 +282,9 @@ def known_edge(db: apsw.Connection, key: str) -> KnownEdge | None:
     if row is None and not lanes:
         return None
     here = None if row is None else place("handoff.edges", *at)
-    return KnownEdge(key, kind, workflow, from_, to, lanes, here)
+    return KnownEdge(
+        key=key, kind=kind, workflow=workflow, from_=from_, to=to, lanes=lanes, place=here
+    )
 
 
 def edge(

@@ -109,12 +109,12 @@ def contract(db: apsw.Connection, id_: str, filters: Filters, now: int) -> Contr
     if not versions and not history:
         return None
     return ContractPage(
-        id_,
-        versions,
-        history,
-        by_edge(db, only, only.span(now))[:100],
-        losses(db, only, now, 20),
-        patterns(db, only).rows,
+        id=id_,
+        versions=versions,
+        history=history,
+        edges=by_edge(db, only, only.span(now))[:100],
+        losses=losses(db, only, now, 20),
+        patterns=patterns(db, only).rows,
     )
 
 

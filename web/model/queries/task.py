@@ -135,13 +135,13 @@ def _links(db: apsw.Connection, workflow: str, task_id: str) -> list[Linked]:
     )
     return [
         Linked(
-            each["kind"],
-            each["workflow"],
-            each["task_id"],
-            each["of_workflow"],
-            each["of_task"],
-            each["at"],
-            place(each["topic"], each["partition"], each["offset"]),
+            kind=each["kind"],
+            workflow=each["workflow"],
+            task_id=each["task_id"],
+            of_workflow=each["of_workflow"],
+            of_task=each["of_task"],
+            at=each["at"],
+            place=place(each["topic"], each["partition"], each["offset"]),
         )
         for each in found
     ]

@@ -107,12 +107,12 @@ def silences(db: apsw.Connection, pattern: Struct, now: int) -> list[Told]:
     )
     return [
         Told(
-            each["id"],
-            "silence",
-            each["since"],
-            each["until"],
-            each["by_"],
-            place("handoff.silences", each["partition"], each["offset"]),
+            key=each["id"],
+            state="silence",
+            since=each["since"],
+            until=each["until"],
+            by=each["by_"],
+            place=place("handoff.silences", each["partition"], each["offset"]),
         )
         for each in found
         if fits(listed(each["match_"]), pattern)
@@ -135,12 +135,12 @@ def earlier(db: apsw.Connection, of: Values) -> list[Occurrence]:
     )
     return [
         Occurrence(
-            each["id"],
-            each["count"],
-            each["first_seen"],
-            each["last_seen"],
-            each["at"],
-            place("handoff.figures", each["partition"], each["offset"]),
+            id=each["id"],
+            count=each["count"],
+            first_seen=each["first_seen"],
+            last_seen=each["last_seen"],
+            closed_at=each["at"],
+            place=place("handoff.figures", each["partition"], each["offset"]),
         )
         for each in found
     ]
