@@ -15,7 +15,11 @@ from processors.processor import Processor
 def states(store: Mapping[str, bytes], processor: Processor[Any] = INTEGRITY) -> dict[str, Any]:
     """All states, by key."""
     journal = Journal(processor, dict(store))
-    return {key: journal.get(key) for key in journal.states()}
+    found: dict[str, Any] = {}
+    for key in journal.states():
+        journal.timers(key)  # this finds what does not fit together
+        found[key] = journal.get(key)
+    return found
 
 
 def check_timers(driver: Driver[Any]) -> None:

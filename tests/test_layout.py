@@ -203,13 +203,18 @@ MANY = {"row", "add_row", "check"}
 
 
 def test_no_call_has_more_than_five_positional_arguments() -> None:
-    """Whoever reads a call of more knows which value is which."""
+    """Whoever reads a call of more knows which value is which. Rows that are unpacked count not."""
     found: list[str] = []
     for top in ("schemas", "topics", "processors", "alerts", "web", "console"):
         for path in sorted((ROOT / top).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and len(node.args) > 5:
+                if isinstance(node, ast.Call) and _positional(node) > 5:
                     name = ast.unparse(node.func).rpartition(".")[2]
                     if name not in MANY:
                         found.append(f"{path.relative_to(ROOT)}:{node.lineno} {name}")
     assert not found, found
+
+
+def _positional(call: ast.Call) -> int:
+    unpacked = any(isinstance(each, ast.Starred) for each in call.args)
+    return 0 if unpacked else len(call.args)
