@@ -203,7 +203,7 @@ MANY = {"row", "add_row", "check"}
 
 
 def test_no_call_has_more_than_five_positional_arguments() -> None:
-    """Whoever reads a call of more knows which value is which. Where a row is unpacked, nobody can count."""
+    """Whoever reads a call of more knows which value is which. Unpacked rows are left out."""
     found: list[str] = []
     for top in ("schemas", "topics", "processors", "alerts", "web", "console"):
         for path in sorted((ROOT / top).rglob("*.py")):
