@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import sysconfig
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -108,7 +109,14 @@ def versions(*, apache: bool) -> Versions:
         told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True)
         java = told.stderr.splitlines()[0]
     librdkafka = confluent_kafka.libversion()[0]
-    return Versions(platform.python_version(), librdkafka, broker, java)
+    return Versions(python(), librdkafka, broker, java)
+
+
+def python() -> str:
+    """Its version, and how it was configured, which makes it 1.3 times as fast or not. Debian
+    optimises its own without configuring it so."""
+    asked = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return f"{platform.python_version()} (with{'' if asked else 'out'} --enable-optimizations)"
 
 
 def read(path: Path) -> Report:

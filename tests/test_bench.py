@@ -1,5 +1,6 @@
 """The benchmark without a broker: what it counts, what it refuses, and what it writes down."""
 
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -153,6 +154,21 @@ def test_figures_are_saved_drawn_and_shown_on_the_page(
     assert ("| restoration of 9 tasks | records | seconds |" in text) == bool(given.restored)
     plot.draw(given, picture := tmp_path / "picture.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("configured", "told"),
+    [
+        ("'--with-lto' '--enable-optimizations'", "with"),
+        ("'--enable-shared'", "without"),
+        (None, "without"),
+    ],
+)
+def test_figures_say_how_python_was_built(
+    configured: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sysconfig.get_config_var", {"CONFIG_ARGS": configured}.get)
+    assert report.python() == f"{platform.python_version()} ({told} --enable-optimizations)"
 
 
 def test_the_page_has_a_place_for_figures() -> None:

@@ -72,7 +72,8 @@ def test_what_is_not_signed_goes_no_further(tmp_path: Path, secret: str) -> None
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
-            return error.code
+            with error:
+                return error.code
 
     def answers() -> bool:
         try:

@@ -109,9 +109,11 @@ def mail(notification: Notification, sender: str, to: str, now: datetime) -> Ema
     made["To"] = to
     if not made["To"].addresses:
         raise ValueError("no address")
-    for address in (*made["From"].addresses, *made["To"].addresses):
-        if not (address.username and address.domain):
-            raise ValueError("no address")
+    for name, given in (("From", sender), ("To", to)):
+        for address in made[name].addresses:
+            # Newer Pythons close a bracket that was left open: nobody wrote that domain.
+            if not (address.username and address.domain and address.domain in given):
+                raise ValueError("no address")
     made["Subject"] = cut(heading(notification), _SUBJECT)
     made["Date"] = format_datetime(now)
     first = f"<{digest(notification.key)}.1@{domain}>"
