@@ -1,5 +1,5 @@
 # The processor and its command line. Build: docker build -t handoff-integrity .
-FROM python:3.14.8-slim-bookworm AS build
+FROM python:3.14.7-slim-bookworm AS build
 WORKDIR /build
 RUN python -m venv /opt/handoff
 # The dependencies, those of state on disk among them, are a layer of their own: it is made again
@@ -19,7 +19,7 @@ COPY console console
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
     && /opt/handoff/bin/pip install --no-cache-dir --no-deps /wheel/*.whl
 
-FROM python:3.14.8-slim-bookworm
+FROM python:3.14.7-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/handoff handoff
 COPY --from=build /opt/handoff /opt/handoff
 ENV PATH=/opt/handoff/bin:$PATH PYTHONUNBUFFERED=1 HANDOFF_WEB_HOST=0.0.0.0
