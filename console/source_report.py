@@ -7,7 +7,7 @@ import msgspec
 
 from console import output
 from console.source_trial import KEPT, Trial, Tried, handoffs_of, near, unregistered
-from processors.intake.making import TOOL_OUTPUTS
+from processors.intake.compiled import TOOL_OUTPUTS
 from processors.intake.reads import shown
 from schemas.alerts import ACTIONS
 from schemas.loading import Documents

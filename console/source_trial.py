@@ -10,9 +10,8 @@ import msgspec
 
 from console.lines import Line
 from processors.contracts.spelling import folded
-from processors.intake.compiled import CompiledSource
+from processors.intake.compiled import TOOL_OUTPUTS, CompiledSource
 from processors.intake.decoders import VALUE_DECODERS
-from processors.intake.making import TOOL_OUTPUTS
 from processors.intake.mapped import MappedRecord, Skipped
 from processors.intake.mapping import MAX_RECORD_BYTES, map_record
 from processors.intake.reads import Place, around, leaves, opened, reads, shown, used

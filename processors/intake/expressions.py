@@ -1,9 +1,11 @@
-"""Expressions of sources as closures: paths, templates, verbs and conditions."""
+"""Expressions of sources as Python code: paths, templates, verbs and conditions."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from processors.intake.following import along, follow, walk
+from processors.intake import making
+from processors.intake.code import Body, Code
+from processors.intake.following import LEADS_NOWHERE, along, walk
 from processors.intake.mapped import Traced
 from processors.intake.scope import Make, Scope
 from processors.intake.values import free_text, kind_of, name_text, read_json, slug
@@ -33,7 +35,8 @@ class LeftOut(Exception):
 
 
 class Compiler:
-    """Compiles the expressions of one source. `trace` is told of every path that is followed."""
+    """Writes the code of the expressions of one source. `trace` is told of every path that is
+    followed."""
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class Compiler:
         self._lookups = lookups
         self.trace = trace
         self.member = ""  # whose paths are compiled, for the trace
+        self.code = Code({**_HELPERS, **making.HELPERS})
 
     def condition(self, text: str) -> Condition:
         """A condition. It raises `Refused` where it cannot be evaluated."""
@@ -69,39 +73,45 @@ class Compiler:
 
         return traced
 
-    def expression(self, expr: Expr, *, words: bool = False) -> Make:
-        """What makes the value of an expression, None where there is none.
+    def function(self, expr: Expr, *, words: bool = False) -> str:
+        """The name of a function that makes the value of an expression, None where there is none.
 
-        `words`: it is text for people, in which a template may spell fractions. The closure raises
+        `words`: it is text for people, in which a template may spell fractions. The function raises
         `Refused`, and `LeftOut`.
         """
+        body = Body(self.code)
         match expr:
-            case str():
-                if templates.is_template(expr):
-                    return self._template(expr, words)
-                return self.path(paths.parse(expr))
-            case LiteralValue(value=constant):
-                return lambda scope: constant
-            case FromValue():
-                return self._from(expr, words)
+            case str() if templates.is_template(expr):
+                return self._template(expr, words)
             case TextValue(text=text):
                 return self._template(text, words)
+            case FromValue():
+                self._from(body, expr, words)
             case FirstValue():
-                return _first([self.expression(each, words=words) for each in expr.first])
+                for each in expr.first:
+                    value = self.value(body, each, words=words)
+                    body.add(f'if {value} is not None and {value} != "":', f"    return {value}")
+                body.add("return None")
             case LookupValue():
-                return self._lookup(expr)
-        return lambda scope: expr
+                self._lookup(body, expr)
+            case _:
+                body.add(f"return {self.value(body, expr)}")
+        return self.code.function(body.lines)
 
-    def name(self, expr: Expr) -> Callable[[Scope], str | None]:
-        """What makes a name or an id. The closure raises `Refused` and `LeftOut`."""
-        make = self.expression(expr)
-        return lambda scope: name_text(make(scope))
+    def value(self, body: Body, expr: Expr, *, words: bool = False) -> str:
+        """The name of the value of an expression, which `body` makes."""
+        match expr:
+            case str() if not templates.is_template(expr):
+                return self._path(body, paths.parse(expr))
+            case LiteralValue(value=constant):
+                return self.code.bind(constant)
+            case str() | TextValue() | FromValue() | FirstValue() | LookupValue():
+                return body.let(f"{self.function(expr, words=words)}(scope)")
+        return self.code.bind(expr)
 
-    def path(self, path: Path) -> Make:
-        """What follows a path; None where it leads nowhere."""
-        make = follow(path)
+    def _path(self, body: Body, path: Path) -> str:
         if self.trace is None:
-            return make
+            return body.follow(path)
         trace, member = self.trace, self.member
 
         def traced(scope: Scope) -> Any:
@@ -109,35 +119,29 @@ class Compiler:
             trace(Traced(member, path.name, ended, kind_of(value)))
             return value
 
-        return traced
+        return body.let(f"{self.code.bind(traced)}(scope)")
 
-    def _template(self, text: str, words: bool) -> Make:
-        spell = free_text if words else name_text
-        parsed = templates.parse(text)
-        names = ["" if isinstance(part, str) else part.name for part in parsed]
-        parts = [part if isinstance(part, str) else "" for part in parsed]
-        holes = [
-            (at, self.path(part)) for at, part in enumerate(parsed) if not isinstance(part, str)
-        ]
+    def _template(self, text: str, words: bool) -> str:
+        body = Body(self.code)
+        made = ""
+        for part in templates.parse(text):
+            if isinstance(part, str):
+                made += f"{{{self.code.bind(part)}}}"
+                continue
+            body.at(part.name)
+            value = body.let(self._path(body, part))
+            body.add(
+                f"if {_is_no_text(value)}:",
+                f"    {value} = {'free_text' if words else 'name_text'}({value})",
+                f"    if {value} is None:",
+                "        return None",
+            )
+            made += f"{{{value}}}"
+        last = f'return checked(f"{made}")'
+        return self.code.function(body.lines, tells="tell_hole" if body.lines else "", last=last)
 
-        def run(scope: Scope) -> str | None:
-            texts, at = parts.copy(), 0
-            try:
-                for at, make in holes:
-                    spelled = spell(make(scope))
-                    if spelled is None:
-                        return None
-                    texts[at] = spelled
-            except Refused as error:
-                colon = "" if error.code == "member_malformed" else ":"  # `value.a is a list`
-                error.reword(f"{names[at]}{colon} {error.message}")
-                raise
-            return _checked("".join(texts))
-
-        return run
-
-    def _from(self, expr: FromValue, words: bool) -> Make:
-        make = self.expression(expr.from_, words=words)
+    def _from(self, body: Body, expr: FromValue, words: bool) -> None:
+        value = body.let(self.value(body, expr.from_, words=words))
         steps: list[Callable[[Any], Any]] = []
         if expr.json_:
             steps.append(_json)
@@ -148,66 +152,58 @@ class Compiler:
             steps.append(_each(_of_it(expr.text, free_text if words else name_text)))
         if expr.slug:
             steps.append(_each(_slug))
+        for step in steps:
+            body.add(f"if {value} is not None:", f"    {value} = {self.code.bind(step)}({value})")
+        body.add(f"return {value}")
 
-        def run(scope: Scope) -> Any:
-            value = make(scope)
-            for step in steps:
-                if value is None:
-                    return None
-                value = step(value)
-            return value
-
-        return run
-
-    def _lookup(self, expr: LookupValue) -> Make:
-        by, name = self.expression(expr.by), expr.lookup
-        table, otherwise = self._lookups[name], expr.else_
-
-        def run(scope: Scope) -> Any:
-            key = free_text(by(scope))
-            if key is not None:
-                if key in table:
-                    return table[key]
-                scope.misses[name, key] = None
-            if isinstance(otherwise, LiteralValue):
-                return otherwise.value
-            if otherwise == "skip":
-                raise LeftOut
-            what = "lacks the key" if key is not None else "was asked without a key"
+    def _lookup(self, body: Body, expr: LookupValue) -> None:
+        bind = self.code.bind
+        name, table, otherwise = expr.lookup, bind(self._lookups[expr.lookup]), expr.else_
+        key = body.let(self.value(body, expr.by))
+        body.add(f"if {_is_no_text(key)}:", f"    {key} = free_text({key})")
+        body.add(
+            f"if {key} is not None:",
+            f"    if {key} in {table}:",
+            f"        return {table}[{key}]",
+            f"    scope.misses[{bind(name)}, {key}] = None",
+        )
+        if isinstance(otherwise, LiteralValue):
+            body.add(f"return {bind(otherwise.value)}")
+        elif otherwise == "skip":
+            body.add("raise LeftOut")
+        else:
             cure = "add it to lookups" + ("" if otherwise else ", or say else")
-            raise Refused("lookup_missed", f"the look-up {name} {what}; {cure}")
-
-        return run
+            body.add(f"missed({bind(name)}, {key}, {bind(cure)})")
 
 
-def once(make: Make) -> Make:
-    """What makes a value that no element changes: it is made once a record. With 1,000 elements
-    and a long list to look through, a record would take minutes otherwise."""
-
-    def run(scope: Scope) -> Any:
-        made = scope.made
-        if make not in made:
-            try:
-                made[make] = make(scope)
-            except LeftOut as left_out:
-                made[make] = left_out
-        found = made[make]
-        if type(found) is LeftOut:
-            raise LeftOut
-        return found
-
-    return run
+def _is_no_text(name: str) -> str:
+    """The test of what is no text, or blank: it is to be spelled, or refused."""
+    return f"type({name}) is not str or not {name} or {name}.isspace()"
 
 
-def _first(makes: list[Make]) -> Make:
-    def run(scope: Scope) -> Any:
-        for make in makes:
-            value = make(scope)
-            if value is not None and value != "":
-                return value
-        return None
+def _missed(name: str, key: str | None, cure: str) -> NoReturn:
+    what = "lacks the key" if key is not None else "was asked without a key"
+    raise Refused("lookup_missed", f"the look-up {name} {what}; {cure}")
 
-    return run
+
+def _tell_hole(error: Refused, name: str) -> None:
+    colon = "" if error.code == "member_malformed" else ":"  # `value.a is a list`
+    error.reword(f"{name}{colon} {error.message}")
+
+
+def _once(make: Make, scope: Scope) -> Any:
+    """The value that `make` makes and no element changes: it is made once a record. With 1,000
+    elements and a long list to look through, a record would take minutes otherwise."""
+    made = scope.made
+    if make not in made:
+        try:
+            made[make] = make(scope)
+        except LeftOut as left_out:
+            made[make] = left_out
+    found = made[make]
+    if type(found) is LeftOut:
+        raise LeftOut
+    return found
 
 
 def _each(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -266,3 +262,18 @@ def _split(value: Any, mark: str) -> list[str]:
 def _slug(value: Any) -> str | None:
     text = name_text(value)
     return None if text is None else slug(text) or None
+
+
+# What the code of expressions calls by name.
+_HELPERS: Final = {
+    "LeftOut": LeftOut,
+    "Refused": Refused,
+    "along": along,
+    "checked": _checked,
+    "free_text": free_text,
+    "leads_nowhere": LEADS_NOWHERE,
+    "missed": _missed,
+    "name_text": name_text,
+    "once": _once,
+    "tell_hole": _tell_hole,
+}

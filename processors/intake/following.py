@@ -3,66 +3,11 @@
 from decimal import Decimal
 from typing import Any, Final
 
-from processors.intake.scope import Make, Scope
+from processors.intake.scope import Scope
 from schemas.paths import Path, Step, Where, index_of
 
 # Of a value of JSON that has no such member, or no members at all.
-_LEADS_NOWHERE: Final = (KeyError, TypeError, AttributeError)
-
-
-def follow(path: Path) -> Make:
-    """What follows a path from its root; None where it leads nowhere."""
-    top, rest = path.top, path.rest
-    if not rest:
-        return lambda scope: scope[top]
-    if not all(isinstance(step, str) and index_of(step) is None for step in rest):
-        return lambda scope: along(scope[top], rest)
-
-    return _by_names(top, *rest)
-
-
-def _by_names(top: str, first: Any, *others: Any) -> Make:
-    """What follows names. What has no members has no `get` either; and most paths are so short that
-    each length has a closure of its own."""
-    match others:
-        case ():
-
-            def run(scope: Scope) -> Any:
-                value = scope[top]
-                return value.get(first) if type(value) is dict else None
-
-        case (second,):
-
-            def run(scope: Scope) -> Any:
-                value = scope[top]
-                try:
-                    return value[first].get(second)
-                except _LEADS_NOWHERE:
-                    return None
-
-        case (second, third):
-
-            def run(scope: Scope) -> Any:
-                value = scope[top]
-                try:
-                    return value[first][second].get(third)
-                except _LEADS_NOWHERE:
-                    return None
-
-        case _:
-            *between, last = others
-
-            def run(scope: Scope) -> Any:
-                value = scope[top]
-                try:
-                    value = value[first]
-                    for name in between:
-                        value = value[name]
-                    return value.get(last)
-                except _LEADS_NOWHERE:
-                    return None
-
-    return run
+LEADS_NOWHERE: Final = (KeyError, TypeError, AttributeError)
 
 
 def walk(path: Path, scope: Scope) -> tuple[Any, str]:

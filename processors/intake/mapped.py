@@ -1,12 +1,13 @@
 """What a foreign record becomes, in plain values."""
 
-from typing import Any
+from typing import Any, final
 
 from msgspec import Struct
 
 from schemas.flow import Headers, Output, Refused
 
 
+@final
 class Skipped(Struct, frozen=True):
     """Why nothing came of a record, and nothing is wrong with it.
 
@@ -40,6 +41,7 @@ class MappedRecord(Struct):
     lookup_misses: list[tuple[str, str]] = []
 
 
+@final
 class Decoded(Struct):
     """What a value decoder makes of a record: plain JSON data (None, bool, int, float, str, list,
     dict; a Decimal for a number that a float would not spell again).

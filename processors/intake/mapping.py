@@ -12,13 +12,12 @@ from processors.intake.compiled import (
     MadeMember,
     compile_source,
 )
-from processors.intake.expressions import Condition, LeftOut
-from processors.intake.making import made, place, value
-from processors.intake.mapped import MappedRecord, Misses, Skipped, Stamp, Traced
+from processors.intake.expressions import LeftOut
+from processors.intake.making import place
+from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped, Stamp, Traced
 from processors.intake.scope import Scope
 from processors.intake.source_spans import take_spans
 from processors.intake.values import kind_of
-from schemas.alerts import ACTIONS
 from schemas.flow import Headers, Output, Record, Refused
 from schemas.serde import BACKFILL_HEADER
 
@@ -29,7 +28,6 @@ MAX_RECORD_BYTES: Final = 1 << 20
 MAX_OUTPUT_BYTES: Final = 1 << 20
 MAX_BYTES: Final = 16 << 20  # of all outputs of a record
 _NO_ENTRY: Final = Skipped("no_entry", "no entry of emit has a when that holds")
-_Made = tuple[str, dict[str, Any]] | Skipped
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -47,21 +45,20 @@ def map_record(
     mapped = MappedRecord([])
     misses: Misses = {}
     try:
-        size = len(record.value or b"")
-        if most is not None and size > most:
-            message = f"the value has {size:,} bytes, the limit is {most:,}"
+        value = record.value
+        if most is not None and value is not None and len(value) > most:
+            message = f"the value has {len(value):,} bytes, the limit is {most:,}"
             raise Refused("too_large", message)
         if source.decode is None:
             take_spans(source, record, _stamp([], record, now, backfill), mapped, misses)
         else:
             decoded = source.decode(record)
-            if isinstance(decoded, Skipped):
-                mapped.skipped = decoded
-            else:
+            if type(decoded) is Decoded:
+                scope = Scope(record, decoded, source.lets, misses, source.exact and decoded.exact)
                 stamp = _stamp(_traces(record), record, now, backfill or decoded.backfill)
-                exact = source.exact and decoded.exact
-                scope = Scope(record, decoded, source.lets, misses, exact=exact)
                 _take_value(source, scope, stamp, mapped)
+            else:
+                mapped.skipped = decoded
     except Refused as error:
         place(error, f"source {source.source.id}")
         error.__traceback__ = error.__context__ = None  # these hold this frame, which would hold it
@@ -69,7 +66,8 @@ def map_record(
     except RecursionError:
         too_deep = Refused("not_json", f"source {source.source.id}: nests too deep to be mapped")
         mapped = MappedRecord([], refused=too_deep)
-    mapped.lookup_misses = list(misses)
+    if misses:
+        mapped.lookup_misses = list(misses)
     return mapped
 
 
@@ -93,20 +91,18 @@ def _take_value(source: CompiledSource, scope: Scope, stamp: Stamp, mapped: Mapp
     if not holds:
         mapped.skipped = Skipped("when_false", "the source's when does not hold")
         return
-    outputs, ids = mapped.records, set[tuple[str, str]]()
+    outputs = mapped.records
+    ids: set[tuple[str, str]] = set()
     skipped, bytes_ = _NO_ENTRY, 0
     for entry in source.entries:
-        for one in (
-            _alone(source, entry, scope)
-            if entry.each is None
-            else _of_elements(source, entry, entry.each, scope)
+        for members in (
+            _alone(entry, scope) if entry.each is None else _of_elements(entry, entry.each, scope)
         ):
-            if isinstance(one, Skipped):
-                skipped = one
+            if not isinstance(members, dict):
+                skipped = members
                 continue
-            topic, members = one
-            output = _output(entry.path, topic, members, stamp)
-            identity = topic, members["id"]
+            output = _output(entry, members, stamp)
+            identity = entry.topic, members["id"]
             bytes_ += len(output.value or b"")
             if outputs:
                 _check_together(entry, identity in ids, len(outputs), bytes_)
@@ -140,19 +136,18 @@ def _check_together(entry: CompiledEntry, repeated: bool, before: int, bytes_: i
         )
 
 
-def _alone(source: CompiledSource, entry: CompiledEntry, scope: Scope) -> tuple[_Made, ...]:
-    """What an entry without `each` makes: topic and members, or why there is nothing."""
+def _alone(entry: CompiledEntry, scope: Scope) -> tuple[dict[str, Any] | Skipped, ...]:
+    """The members that an entry without `each` makes, or why there are none."""
     try:
-        if entry.when is None or _holds(entry, entry.when, scope):
-            return (made(source, entry, scope, 0),)
+        members = entry.make(scope, 0)
     except LeftOut:
         return (_left_out(entry.path),)
-    return ()
+    return () if members is None else (members,)
 
 
 def _of_elements(
-    source: CompiledSource, entry: CompiledEntry, each: MadeMember, scope: Scope
-) -> Iterator[_Made]:
+    entry: CompiledEntry, each: MadeMember, scope: Scope
+) -> Iterator[dict[str, Any] | Skipped]:
     """What an entry makes of each element, one after the other."""
     try:
         items = _elements(each, scope)
@@ -164,8 +159,9 @@ def _of_elements(
     for number, item in enumerate(items, start=1):
         scope.element(item)
         try:
-            if entry.when is None or _holds(entry, entry.when, scope):
-                yield made(source, entry, scope, number)
+            members = entry.make(scope, number)
+            if members is not None:
+                yield members
         except LeftOut:
             yield _left_out(entry.path)
         except Refused as error:
@@ -177,16 +173,12 @@ def _left_out(where: str) -> Skipped:
     return Skipped("lookup_skipped", f"a look-up of {where} has no such key")
 
 
-def _holds(entry: CompiledEntry, when: Condition, scope: Scope) -> bool:
-    try:
-        return when(scope)
-    except Refused as error:
-        place(error, f"{entry.path}.when")
-        raise
-
-
 def _elements(each: MadeMember, scope: Scope) -> list[Any]:
-    items = value(each, scope)
+    try:
+        items = each.make(scope)
+    except Refused as error:
+        place(error, each.path)
+        raise
     if items is None:
         return []
     if type(items) is not list:
@@ -221,13 +213,13 @@ def _stamp(headers: Headers, record: Record, now: int, backfill: bool) -> Stamp:
     return headers, 0 if record.timestamp > now else max(0, record.timestamp)
 
 
-def _output(path: str, topic: str, members: dict[str, Any], stamp: Stamp) -> Output:
+def _output(entry: CompiledEntry, members: dict[str, Any], stamp: Stamp) -> Output:
     value = _encode(members)
     if len(value) > MAX_OUTPUT_BYTES:
         raise Refused(
             "too_large",
-            f"{path}: the output has {len(value):,} bytes, the limit is {MAX_OUTPUT_BYTES:,}; "
-            "leave names out of the context (without)",
+            f"{entry.path}: the output has {len(value):,} bytes, the limit is "
+            f"{MAX_OUTPUT_BYTES:,}; leave names out of the context (without)",
         )
-    key = members["key"] if topic == ACTIONS else members["task_id"]
-    return Output(topic, key.encode(), value, *stamp)
+    headers, at = stamp
+    return Output(entry.topic, members[entry.key].encode(), value, headers, at)

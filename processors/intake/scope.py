@@ -39,7 +39,6 @@ class Scope(dict[str, Any]):
         decoded: Decoded,
         lets: Mapping[str, Make],
         misses: dict[tuple[str, str], None],
-        *,
         exact: bool,
     ) -> None:
         self.record = record

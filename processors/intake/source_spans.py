@@ -9,9 +9,10 @@ from typing import Any, Final
 from processors.intake.compiled import CompiledSource
 from processors.intake.decoding import decode_spans
 from processors.intake.expressions import LeftOut
-from processors.intake.making import moment, name
+from processors.intake.making import name, place
 from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped, Stamp
 from processors.intake.scope import Scope
+from processors.intake.times import time_ms
 from processors.intake.transcripts.spans import Span, encode
 from processors.intake.values import read_json
 from schemas.flow import Output, Record, Refused
@@ -60,13 +61,17 @@ def _replaced(source: CompiledSource, record: Record, seen: Any, misses: Misses)
     """The members that the source overrides, as a tool output names them; what leads to nothing
     replaces nothing. Raises `Refused` and `LeftOut`."""
     plain, _ = read_json(encode(seen), "the span")
-    scope = Scope(record, Decoded(plain, None), source.lets, misses, exact=False)
+    scope = Scope(record, Decoded(plain, None), source.lets, misses, False)
     found: dict[str, Any] = {}
     for which, member in source.override.items():
-        if which == "occurred_at":
-            when = moment(member, scope, source.override_unit)
-            if when is not None:
-                found[which] = when
-        elif (text := name(member, scope)) is not None:
-            found["task_id" if which == "task" else which] = text
+        try:
+            made = member.make(scope)
+            if which == "occurred_at":
+                if made is not None:
+                    found[which] = time_ms(made, source.override_unit)
+            elif (text := name(made)) is not None:
+                found["task_id" if which == "task" else which] = text
+        except Refused as error:
+            place(error, member.path)
+            raise
     return found

@@ -14,6 +14,7 @@ from schemas.records import FIRST_MS, LAST_MS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
+_DAY_MS: Final = 86_400_000
 _MICROSECONDS: Final = len("2026-03-01T09:00:00.000000Z")
 # A number is read in the first of these units in which it is a time of 1990 or later: seconds up to
 # the year 2969, and so on. No two units share a number.
@@ -62,7 +63,10 @@ def _utc(text: str) -> int | None:
             when = msgspec.convert(text, datetime)
     except (ValueError, OverflowError):
         return None
-    return (when - _EPOCH) // _MS if when.tzinfo is UTC else None
+    if when.tzinfo is not UTC:
+        return None
+    since = when - _EPOCH  # to divide it by a millisecond takes longer
+    return since.days * _DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000
 
 
 def _number(value: int | Decimal, unit: str | None) -> int:

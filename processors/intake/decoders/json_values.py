@@ -1,6 +1,7 @@
 """The decoder `json`: the value of a record is JSON. The bytes of other formats are named."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from processors.intake.mapped import Decoded, Skipped
@@ -16,18 +17,31 @@ _PREFIX: Final = 5
 _LOOKED_AT: Final = 4096
 
 
-def decode(
-    record: Record, options: Any, read: ReadJson = read_json, *, key: bool = True
-) -> Decoded | Skipped:
-    """A record whose value is JSON; without a value it is a tombstone. `read` reads the value;
-    without `key` the key is not read. Raises `Refused`."""
-    if record.value is None:
-        return TOMBSTONE
-    value, exact = read_value(record.value, read)
-    if not key:
-        return Decoded(value, None, exact=exact)
-    found, key_exact = read_key(record.key)
-    return Decoded(value, found, exact=exact and key_exact)
+def decoder(read: ReadJson, *, key: bool) -> Callable[[Record], Decoded | Skipped]:
+    """What decodes a record whose value is JSON; without a value it is a tombstone. `read` reads
+    the value; without `key` the key is not read. It raises `Refused`."""
+
+    def decode(record: Record) -> Decoded | Skipped:
+        data = record.value
+        if data is None:
+            return TOMBSTONE
+        value, exact = (
+            read(data, "the value") if data.startswith(_OBJECT_OR_LIST) else read_value(data, read)
+        )
+        if not key:
+            return Decoded(value, None, False, exact)
+        found, key_exact = read_key(record.key)
+        return Decoded(value, found, False, exact and key_exact)
+
+    return decode
+
+
+_decode: Final = decoder(read_json, key=True)
+
+
+def decode(record: Record, _: Any) -> Decoded | Skipped:
+    """A record whose value is JSON, all of it. Raises `Refused`."""
+    return _decode(record)
 
 
 def read_value(data: bytes, read: ReadJson = read_json) -> tuple[Any, bool]:
