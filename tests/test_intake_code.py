@@ -82,3 +82,10 @@ def test_a_word_of_a_document_is_a_value_wherever_it_stands(word: str) -> None:
     found = json.loads(output.value or b"")
     assert found["stage"] == word
     assert found["context"] == {word: word, "text": f"{word}{word}{{"}
+
+
+def test_a_path_may_be_longer_than_any_value_nests() -> None:
+    context = {"deep": "value" + ".a" * 5_000, "a": "value.a"}
+    source = compiled(emit=[{"stage": {"value": "s"}, "context": context}])
+    (made,) = map_record(source, record(event(a={"a": 1})), NOW).records
+    assert json.loads(made.value or b"")["context"] == {"a": {"a": 1}}

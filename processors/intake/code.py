@@ -8,6 +8,7 @@ text.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from schemas.cel.values import MAX_VALUE_DEPTH
 from schemas.paths import Path, index_of
 
 _FILE: Final = "a source"  # what a traceback calls the text
@@ -103,5 +104,8 @@ class Body:
 
 
 def by_names(path: Path) -> bool:
-    """Whether a path goes through objects alone, whatever it meets."""
-    return all(isinstance(step, str) and index_of(step) is None for step in path.rest)
+    """Whether a path goes through objects alone, whatever it meets, and no deeper than a value may
+    nest: the compiler of Python has its limit, too."""
+    return len(path.rest) <= MAX_VALUE_DEPTH and all(
+        isinstance(step, str) and index_of(step) is None for step in path.rest
+    )
