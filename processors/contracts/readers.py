@@ -234,7 +234,8 @@ def _moment(text: str) -> dt.datetime | None:
             return None
         return _EPOCH + dt.timedelta(milliseconds=ms)
     if text[-1] == "]":
-        found = _moment(_NAMED_ZONE.sub("", text))
+        unnamed = _NAMED_ZONE.sub("", text)
+        found = None if unnamed == text else _moment(unnamed)
         return None if found is None or found.tzinfo is None else found
     year_first = _YEAR_FIRST.match(text)
     if year_first is not None:
