@@ -43,7 +43,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--events", type=int, default=200_000, help="tool outputs a round")
+    parser.add_argument(
+        "--events", type=int, default=200_000, help="tool outputs a round; tasks to restore"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns of each program")
     parser.add_argument(
         "--seconds", type=float, default=10.0, help="of latency at each rate; 0 leaves it out"

@@ -28,8 +28,8 @@ MAX_VALUES: Final = 100_000
 _GZIP: Final = b"\x1f\x8b"
 _OF_LINES: Final = frozenset({"task_id", "topic"})  # members of a line of a recording
 _INSTEAD: Final = (
-    "give the YAML file of the contracts in its place; recordings are for send, dry-run, and "
-    "contracts lint --against"
+    "give the YAML file of the documents in its place; recordings are for send, dry-run, "
+    "sources test, and contracts lint --against"
 )
 _TUPLE: Final = re.compile(r"\(('[^']*'),\)")  # what the library leaves in its messages
 
@@ -123,7 +123,7 @@ def read(file: Path) -> tuple[list[tuple[Any, Location]], list[Problem]]:
 def read_text(text: str, name: str) -> tuple[list[tuple[Any, Location]], list[Problem]]:
     """As `read`, of YAML text that is called `name`."""
     if _is_recording(text):
-        message = "is a recording, one JSON object a line, and no contract or receiver"
+        message = "is a recording, one JSON object a line, and no contract, receiver or source"
         return [], [Problem(name, 0, "", message, _INSTEAD)]
     for number, words in enumerate(text.splitlines(), start=1):
         if words.startswith("%"):  # `%YAML 1.1` would turn `yes` into true

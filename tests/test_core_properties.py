@@ -21,6 +21,7 @@ from processors.integrity.events import total_weight
 from processors.integrity.limits import DEFAULT_LIMITS
 from processors.integrity.processor import INTEGRITY
 from processors.integrity.state import MAX_EVENTS, Task
+from processors.integrity.stored_timers import decode_timers
 from schemas import documents, serde
 from schemas.documents import HandoffContract
 from schemas.feed import EdgePart, PatternPart, subject
@@ -295,10 +296,15 @@ def test_advance_never_changes_what_it_was_given(records: list[Record]) -> None:
         assert msgspec.json.encode(arrival) == input_
         if after is not None:
             plain_ = msgspec.structs.replace(after, searched={}, secrets=None, named=None)
+            wakes = INTEGRITY.due(after), INTEGRITY.watched(after)
             assert INTEGRITY.decode(INTEGRITY.encode(after), []) == plain_
+            timers = decode_timers(INTEGRITY.encode(after))
+            assert (INTEGRITY.due(timers), INTEGRITY.watched(timers)) == wakes
             if before is not None:
                 change = stored.encode_change(before, after)
                 assert INTEGRITY.decode(INTEGRITY.encode(before), [change]) == plain_
+                timers = decode_timers(INTEGRITY.encode(before), [change])
+                assert (INTEGRITY.due(timers), INTEGRITY.watched(timers)) == wakes
             tasks[key] = after
             limits_hold(after)
 

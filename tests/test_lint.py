@@ -624,7 +624,7 @@ def test_a_recording_of_a_workflow_without_nested_paths_is_not_said_to_lack_it(
 
 
 LINE = '{"id": "1", "task_id": "t", "context": {}}'
-NO_CONTRACT = "is a recording, one JSON object a line, and no contract or receiver; give the YAML"
+NO_CONTRACT = "is a recording, one JSON object a line, and no contract, receiver or source; give"
 
 
 @pytest.mark.parametrize(

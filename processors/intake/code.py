@@ -2,7 +2,28 @@
 
 Nothing that a document says stands in their text. It is bound to a name of a number (`k1`, `k2`),
 and the text has these names and what this package writes: two sources of one structure have one
-text.
+text. An entry with `when: value.type == "moved"` and `team: value.group.name` becomes, among
+other lines:
+
+    def f9(scope, element):
+        try:
+            at = k1                             # "emit[0].when"
+            if not k2(scope):                   # the condition
+                return None
+            at = k3                             # "emit[0].team (value.group.name)"
+            v4 = scope[k5]                      # "value"
+            try:
+                v8 = v4[k6].get(k7)             # "group", "name"
+            except leads_nowhere:
+                v8 = None
+            ...
+            return members
+        except Refused as error:
+            place(error, at)                    # says which member refused
+            raise
+
+What has neither `k`, `v` nor `f` and a number is a helper: `HELPERS` in making.py, `_HELPERS` in
+expressions.py.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,8 +57,9 @@ class Code:
     def function(
         self, lines: Iterable[str], parameters: str = "scope", *, tells: str = "", last: str = ""
     ) -> str:
-        """The name of a function. `tells` is the helper that is given what it refuses, and `at`;
-        `last` comes after all that is told of so."""
+        """Write a function, and give its name. Where its lines raise `Refused`, the helper `tells`
+        is called with the error and `at`, and it is raised again. What the line `last` raises,
+        which comes after them, is not told so."""
         name = self.name("f")
         if tells:
             lines = [

@@ -2,6 +2,7 @@
 
 What a change takes depends on the inputs that caused it, and not on the task. Both are MessagePack
 arrays. Bytes that an event holds are written once: what has the same ones refers to the event.
+Whoever changes what is written changes `stored_timers.py`, too, which reads a part of it.
 """
 
 from bisect import bisect_left

@@ -1,7 +1,9 @@
-"""What of a written task says when it wants to be woken, without what it remembers.
+"""Reads of a written task only what says when it wants to be woken.
 
 After an assignment each task is read once for that, and most are not asked for again soon. So the
 bytes of events and of values are passed over.
+
+The members stand in the order of those in `stored.py`: they are arrays, and names are not written.
 """
 
 from collections.abc import Iterable
@@ -17,7 +19,7 @@ _NOTHING = Raw()
 
 
 class _TimersHead(Struct, frozen=True, array_like=True, gc=False):
-    """The first members of a head."""
+    """The first members of `_Head`."""
 
     next_number: int
     size: int
@@ -27,13 +29,13 @@ class _TimersHead(Struct, frozen=True, array_like=True, gc=False):
 
 
 class _TimersHandoff(Struct, frozen=True, array_like=True, tag=0, gc=False):
-    """An open handoff without its values."""
+    """The first member of `_Handoff`: an open handoff without its values."""
 
     handoff: OpenHandoff
 
 
 class _TimersWhole(Struct, frozen=True, array_like=True, gc=False):
-    """A whole task; `Raw` is passed over."""
+    """`_Whole`, all of it; what is `Raw` is passed over."""
 
     workflow: str
     task_id: str
@@ -57,7 +59,7 @@ class _TimersWhole(Struct, frozen=True, array_like=True, gc=False):
 
 
 class _TimersChange(Struct, frozen=True, array_like=True, gc=False):
-    """A change of a task; `Raw` is passed over."""
+    """`_Change`, all of it; what is `Raw` is passed over."""
 
     since: int
     head: _TimersHead
