@@ -499,6 +499,19 @@ def test_workflows_are_known_beforehand_where_no_record_decides() -> None:
     assert compiled(defaults={**SHARED, "workflow": "value.w"}).workflows is None
 
 
+def test_a_workflow_that_is_no_name_costs_its_records_and_not_the_source() -> None:
+    lookup = {"lookup": "t", "by": "value.w", "else": {"value": {"a": 1}}}
+    given = compiled(
+        defaults={**SHARED, "workflow": lookup}, lookups={"t": {"a": "x", "b": True, "c": 1.5}}
+    )
+    assert given.workflows == frozenset({"x"})
+    assert len(map_record(given, record(event(w="a")), NOW).records) == 1
+    for word in ("b", "c", "d"):
+        refused = map_record(given, record(event(w=word)), NOW).refused
+        assert refused is not None
+        assert refused.code == "member_malformed"
+
+
 def test_keys_are_json_or_text() -> None:
     given = entry(context={"k": "key"})
     assert context(given, event(), key=b"T-9") == {"k": "T-9"}

@@ -12,7 +12,7 @@ from processors.intake.reads import read_of
 from processors.intake.scope import Make, Scope
 from processors.intake.values import name_text, reader_of
 from schemas.alerts import ACTIONS
-from schemas.flow import Record
+from schemas.flow import Record, Refused
 from schemas.sources import (
     ROOTS,
     Emit,
@@ -149,7 +149,8 @@ def _workflows(source: Source) -> frozenset[str] | None:
 
 
 def _fixed(source: Source, expr: Expr) -> set[str] | None:
-    """The names that an expression can give, where that does not depend on a record."""
+    """The names that an expression can give, where that does not depend on a record. What is no
+    name is refused with each record, and leads to no workflow."""
     match expr:
         case LiteralValue(value=value):
             given = [value]
@@ -162,4 +163,11 @@ def _fixed(source: Source, expr: Expr) -> set[str] | None:
             return None if None in found else set().union(*[each or set() for each in found])
         case _:
             return None
-    return {text for value in given if (text := name_text(value)) is not None}
+    return {text for value in given if (text := _name(value)) is not None}
+
+
+def _name(value: Any) -> str | None:
+    try:
+        return name_text(value)
+    except Refused:
+        return None
