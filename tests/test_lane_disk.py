@@ -129,7 +129,7 @@ def test_a_disk_that_is_full_is_waited_for(bench: Bench, small: Path) -> None:
             bench.flush()
             wait_for(partial(has_judged_or_waits, instance, n // 2), 60, instance.log)
     feed(bench, 300)
-    wait_for(lambda: "toy is blocked: " in instance.log, 60, "it waits for room")
+    wait_for(lambda: "toy is blocked: " in instance.log, 180, "it waits for room")
     wait_for(lambda: instance.page("/readyz")[0] == 503, 30, "it is not ready")
     subprocess.run(["mount", "-o", "remount,size=500m", str(small)], check=True)
     bench.check_outputs(120)
