@@ -121,7 +121,7 @@ def _knows_all(process: Process, records: int) -> None:
     wait_for(
         f"integrity's states of {tasks:,} tasks",
         process,
-        lambda: process.metrics("integrity").get("handoff_state_keys") == tasks,
+        lambda: process.has_states(tasks),
     )
 
 

@@ -4,12 +4,13 @@ anew: reading the records, and looking when each task wants to be woken."""
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import msgspec
 
-from bench.site import ROOT, Process, Site, wait_for
+from bench.site import ROOT, Site, wait_for
 from bench.workload import OUTPUTS_A_ROUND, make
 
 STARTS = 3
@@ -44,7 +45,8 @@ def measure(
         site = Site(servers, f"restored-{program}", checkout=checkout)
         site.load(workload.records)
         with site.processor(directory) as process:
-            wait_for("a state for each task", process, _all_of(process, tasks), _JUDGED_SECONDS)
+            judged = partial(process.has_states, tasks)
+            wait_for("a state for each task", process, judged, _JUDGED_SECONDS)
             group, events = site.group(), len(workload.records)
             wait_for("all committed", process, lambda: site.committed(group) == events)  # noqa: B023
             process.end(signal.SIGTERM)
@@ -59,15 +61,5 @@ def measure(
 def _start(site: Site, directory: Path, tasks: int) -> dict[str, float]:
     """The metrics of a process that has its state back."""
     with site.processor(directory) as process:
-        wait_for("its state", process, _all_of(process, tasks), _JUDGED_SECONDS)
+        wait_for("its state", process, partial(process.has_states, tasks), _JUDGED_SECONDS)
         return process.metrics("integrity")
-
-
-def _all_of(process: Process, tasks: int) -> Callable[[], bool]:
-    def reached() -> bool:
-        try:
-            return process.metrics("integrity").get("handoff_state_keys") == tasks
-        except OSError:  # it does not listen yet
-            return False
-
-    return reached

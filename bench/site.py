@@ -298,6 +298,14 @@ class Process:
         user, system = line.rpartition(")")[2].split()[11:13]  # proc(5): utime, stime
         return (int(user) + int(system)) / _TICKS
 
+    def has_states(self, number: int) -> bool:
+        """Whether integrity holds so many states; it looks once a second. False while the process
+        does not listen yet."""
+        try:
+            return self.metrics("integrity").get("handoff_state_keys") == number
+        except OSError:
+            return False
+
     def metrics(self, processor: str | None = None) -> dict[str, float]:
         """Its metrics, each summed over its labels; those of one processor, where it is named."""
         found: dict[str, float] = {}

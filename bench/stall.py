@@ -124,7 +124,7 @@ def _measure(servers: str, directory: Path, tasks: int) -> bool:
     sent = 0
     away = AWAY_SECONDS * RATE
     with site.processor(directory) as process:
-        wait_for("the state of each task", process, lambda: _keys(process) == tasks, LOAD_SECONDS)
+        wait_for("the state of each task", process, lambda: process.has_states(tasks), LOAD_SECONDS)
         _say(f"  in state after {time.monotonic() - began:.0f} s; {_load()}")
         _say(f"{RUNNING_SECONDS} s of handoffs that nobody accepts, due after 2 to 10 s")
         site.send(_near(0, RUNNING_SECONDS, SECONDS_TO_ACCEPT), RATE)
@@ -201,13 +201,6 @@ def _away(process: Process, stalls: Stalls, word: str, left: float, sent: int) -
         _row(f"{word}: due when it was back", [s for s in new if s.deadline >= back]),
         _row(f"{word}: due before, since it is back", missed),
     ]
-
-
-def _keys(process: Process) -> float | None:
-    try:
-        return process.metrics().get("handoff_state_keys")
-    except OSError:
-        return None
 
 
 def _row(title: str, stalls: list[Stall]) -> LatencyRow:

@@ -100,7 +100,7 @@ class EntryWriter:
     def _is_made_once(self, expr: Expr) -> bool:
         """Whether no element changes a value that is work. A trace tells what is followed for each
         of them."""
-        if self._emit.each is None or self._compiler.trace is not None or reads_it(expr):
+        if self._emit.each is None or self._compiler.trace is not None or _reads_it(expr):
             return False
         if isinstance(expr, str) and not templates.is_template(expr):
             return not by_names(paths.parse(expr))
@@ -126,7 +126,7 @@ class EntryWriter:
                 continue
             if self._emit.alert is not None and which in _OF_TASKS:
                 continue
-            if isinstance(expr, LiteralValue) and is_name(expr.value):
+            if isinstance(expr, LiteralValue) and _is_name(expr.value):
                 found[which] = self._bind(expr.value)
             else:
                 found[which] = self._name(at, expr)
@@ -149,7 +149,7 @@ class EntryWriter:
         else:
             base = shared["id"]
             self._must_be("id", base)
-        if self._emit.each is not None and not (expr is not None and reads_it(expr)):
+        if self._emit.each is not None and not (expr is not None and _reads_it(expr)):
             base = body.let(f'f"{{{base}}}#{number}.{{element}}"')
         elif number != 1:
             base = body.let(f'f"{{{base}}}#{number}"')
@@ -275,7 +275,7 @@ def _word(expr: Expr, known: tuple[str, ...]) -> Expr:
     return LiteralValue(value=expr) if isinstance(expr, str) and expr in known else expr
 
 
-def is_name(value: Any) -> bool:
+def _is_name(value: Any) -> bool:
     """Whether a value is a name as it is."""
     return type(value) is str and 0 < len(value.encode()) <= MAX_NAME_BYTES
 
@@ -299,7 +299,7 @@ def stated(source: Source, index: int, name: str) -> tuple[str, Any]:
     return f"defaults.{name}", getattr(source.defaults, name)
 
 
-def reads_it(expr: Expr) -> bool:
+def _reads_it(expr: Expr) -> bool:
     """Whether an expression reads the element of `each`."""
     match expr:
         case str() if not templates.is_template(expr):
@@ -309,4 +309,4 @@ def reads_it(expr: Expr) -> bool:
             return any(
                 not isinstance(part, str) and part.top == "it" for part in templates.parse(text)
             )
-    return any(map(reads_it, parts_of(expr)))
+    return any(map(_reads_it, parts_of(expr)))

@@ -97,7 +97,6 @@ def tasks(value: Any, workflow: dict[str, str]) -> list[dict[str, Any]]:
 # What the code of entries calls by name, beside what that of expressions does.
 HELPERS: Final = {
     "check_length": check_length,
-    "free_text": free_text,
     "id_of_record": id_of_record,
     "missing": missing,
     "name": name,
