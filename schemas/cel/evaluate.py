@@ -52,6 +52,9 @@ def build(node: Node) -> Run:
             name = node.name
             return lambda members: name in members.raw
         case ListOf():
+            literals = [item.value for item in node.items if isinstance(item, Literal)]
+            if len(literals) == len(node.items):  # nothing changes a list, so all may share it
+                return lambda members: literals
             items = [build(item) for item in node.items]
             return lambda members: [item(members) for item in items]
         case Member():

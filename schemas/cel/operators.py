@@ -71,7 +71,7 @@ def _comparison(compare: _Compute, no_overload: _Mismatch) -> Apply:
 def _in(named: str) -> Apply:
     def apply(a: Any, b: Any, members: Members) -> bool:
         if type(b) is list:  # as in `equal`: C decides most
-            return a in b and any(equal(a, item, members) for item in b)
+            return a in b and (type(a) is str or any(equal(a, item, members) for item in b))
         if type(b) is dict:
             return type(a) is str and a in b
         raise mismatch("'in'", "a list or a map on its right", b, named)
