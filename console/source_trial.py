@@ -13,7 +13,7 @@ from processors.contracts.spelling import folded
 from processors.intake.compiled import TOOL_OUTPUTS, CompiledSource
 from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.mapped import MappedRecord, Skipped
-from processors.intake.mapping import MAX_RECORD_BYTES, map_record
+from processors.intake.mapping import map_record
 from processors.intake.reads import Place, around, leaves, opened, reads, shown, used
 from processors.intake.source_spans import TRACES
 from processors.intake.traces import TraceLimits, TraceState, add, finish
@@ -78,7 +78,7 @@ class Trial:
     def run(self, samples: Iterable[tuple[int, Record]], now: int) -> Iterator[Tried]:
         """Map records, and count what comes of them."""
         for number, record in samples:
-            mapped = map_record(self.source, record, now, most=MAX_RECORD_BYTES)
+            mapped = map_record(self.source, record, now)
             if mapped.records and mapped.records[0].topic == TRACES:
                 mapped = self._keep(number, record, mapped)
             outputs = values_of(mapped)

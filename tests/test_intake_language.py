@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from processors.intake import following, values
-from processors.intake.mapping import MAX_OUTPUTS, explain, map_record
+from processors.intake.mapping import MAX_OUTPUTS, MAX_RECORD_BYTES, explain, map_record
 from processors.intake.processor import intake
 from processors.intake.registry import build_tables
 from processors.intake.times import time_ms
@@ -410,7 +410,21 @@ def test_a_record_leads_to_so_many_outputs_and_no_more() -> None:
     assert "1,001 elements, the limit is 1,000" in message
     twice = compiled(emit=[{"stage": {"value": "s"}, "each": "value.a"}] * 2)
     assert refused(twice, event(a=[1] * 600))[0] == "too_many_outputs"
-    assert refused(entry(context={"*": "value"}), event(a="x" * (1 << 20)))[0] == "too_large"
+
+
+def test_neither_a_record_nor_what_follows_from_it_has_more_bytes_than_the_limit() -> None:
+    given = entry(context={"*": "value"})
+    room = MAX_RECORD_BYTES - len(record(event(a="")).value or b"")
+    code, message = refused(given, event(a="x" * (room + 1)))
+    assert (code, message) == (
+        "too_large",
+        "source desk: the value has 1,048,577 bytes, the limit is 1,048,576",
+    )
+    code, message = refused(given, event(a="x" * room))
+    assert code == "output_too_large"
+    assert "emit[0]: a record for handoff.tool-outputs would have 1,048,7" in message
+    left_out = entry(context={"*": "value", "without": ["a"]})
+    assert len(made(left_out, event(a="x" * room))) == 1
 
 
 def test_a_trace_goes_on() -> None:

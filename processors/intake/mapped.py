@@ -4,6 +4,7 @@ from typing import Any, final
 
 from msgspec import Struct
 
+from schemas import serde
 from schemas.flow import Headers, Output, Refused
 
 
@@ -20,7 +21,8 @@ class Skipped(Struct, frozen=True):
     message: str
 
 
-Stamp = tuple[Headers, int]  # headers and time (epoch ms, 0: when it is produced) of outputs
+# Of outputs: headers, time (epoch ms, 0: when it is produced), and the most bytes of one.
+Stamp = tuple[Headers, int, int]
 Misses = dict[tuple[str, str], None]  # (look-up, key), in order, each once
 
 
@@ -29,16 +31,31 @@ class MappedRecord(Struct):
 
     `records` are to be published in this order, all or none: tool outputs and acks under canonical
     topic names, keyed by `task_id`, with their headers; alert actions, keyed by their alert's key;
-    or spans, keyed by their trace. `refused`
+    or spans, keyed by their trace. `size` is their bytes. `refused`
     names the source, the member and the path, and never a value: the foreign record becomes a dead
     letter. `lookup_misses` are (lookup, key) of every key that a table lacks, whatever came of it;
     a key is the tool's own value: count it, and tell it to nobody but who runs the source.
     """
 
     records: list[Output] = []
+    size: int = 0
     skipped: Skipped | None = None
     refused: Refused | None = None
     lookup_misses: list[tuple[str, str]] = []
+
+    def add(self, output: Output, of: str, most: int) -> None:
+        """Add a record. Raises `Refused` for one of more than `most` bytes; `of` is the place in
+        the document that makes it."""
+        size = serde.size(output)
+        if size > most:
+            raise Refused(
+                "output_too_large",
+                f"{of}: a record for {output.topic} would have {size:,} bytes, the limit is "
+                f"{most:,}; leave names out of the context (without), or split the record before "
+                "it comes here",
+            )
+        self.size += size
+        self.records.append(output)
 
 
 @final

@@ -14,7 +14,7 @@ from processors.intake.compiled import (
 )
 from processors.intake.expressions import LeftOut
 from processors.intake.making import place
-from processors.intake.mapped import Decoded, MappedRecord, Misses, Skipped, Stamp, Traced
+from processors.intake.mapped import MappedRecord, Misses, Skipped, Stamp, Traced
 from processors.intake.scope import Scope
 from processors.intake.source_spans import take_spans
 from processors.intake.values import kind_of
@@ -25,7 +25,6 @@ from schemas.serde import BACKFILL_HEADER
 MAX_OUTPUTS: Final = 1_000
 # What the processors take by default, and well below what Kafka does.
 MAX_RECORD_BYTES: Final = 1 << 20
-MAX_OUTPUT_BYTES: Final = 1 << 20
 MAX_BYTES: Final = 16 << 20  # of all outputs of a record
 _NO_ENTRY: Final = Skipped("no_entry", "no entry of emit has a when that holds")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -37,28 +36,30 @@ def map_record(
     now: int,
     *,
     backfill: bool = False,
-    most: int | None = None,
+    most: int = MAX_RECORD_BYTES,
 ) -> MappedRecord:
     """What a record of a foreign topic becomes. `record.topic` is the name on the cluster; `now`
-    is epoch ms. `backfill`: it is no news. A value of more than `most` bytes is refused. Never
-    raises for any bytes; the same record gives the same bytes."""
+    is epoch ms. `backfill`: it is no news. A value of more than `most` bytes is refused, and so is
+    a record of which one with more would follow. Never raises for any bytes; the same record gives
+    the same bytes."""
     mapped = MappedRecord([])
     misses: Misses = {}
     try:
         value = record.value
-        if most is not None and value is not None and len(value) > most:
+        if value is not None and len(value) > most:
             message = f"the value has {len(value):,} bytes, the limit is {most:,}"
             raise Refused("too_large", message)
         if source.decode is None:
-            take_spans(source, record, _stamp([], record, now, backfill), mapped, misses)
+            take_spans(source, record, _stamp([], record, now, most, backfill), mapped, misses)
         else:
             decoded = source.decode(record)
-            if type(decoded) is Decoded:
-                scope = Scope(record, decoded, source.lets, misses, source.exact and decoded.exact)
-                stamp = _stamp(_traces(record), record, now, backfill or decoded.backfill)
-                _take_value(source, scope, stamp, mapped)
-            else:
+            if type(decoded) is Skipped:
                 mapped.skipped = decoded
+            else:
+                scope = Scope(record, decoded, source.lets, misses, source.exact and decoded.exact)
+                traces = _traces(record) if record.headers else []
+                stamp = _stamp(traces, record, now, most, backfill or decoded.backfill)
+                _take_value(source, scope, stamp, mapped)
     except Refused as error:
         place(error, f"source {source.source.id}")
         error.__traceback__ = error.__context__ = None  # these hold this frame, which would hold it
@@ -75,7 +76,7 @@ def explain(source: CompiledSource, record: Record, now: int) -> tuple[MappedRec
     """The same, with every path and condition that was followed on the way, in order."""
     steps: list[Traced] = []
     told = compile_source(source.source, steps.append)
-    return map_record(told, record, now, most=MAX_RECORD_BYTES), steps
+    return map_record(told, record, now), steps
 
 
 def _take_value(source: CompiledSource, scope: Scope, stamp: Stamp, mapped: MappedRecord) -> None:
@@ -91,58 +92,67 @@ def _take_value(source: CompiledSource, scope: Scope, stamp: Stamp, mapped: Mapp
     if not holds:
         mapped.skipped = Skipped("when_false", "the source's when does not hold")
         return
-    outputs = mapped.records
     ids: set[tuple[str, str]] = set()
-    skipped, bytes_ = _NO_ENTRY, 0
+    skipped = _NO_ENTRY
     for entry in source.entries:
-        for members in (
-            _alone(entry, scope) if entry.each is None else _of_elements(entry, entry.each, scope)
-        ):
-            if not isinstance(members, dict):
-                skipped = members
-                continue
-            output = _output(entry, members, stamp)
-            identity = entry.topic, members["id"]
-            bytes_ += len(output.value or b"")
-            if outputs:
-                _check_together(entry, identity in ids, len(outputs), bytes_)
-            ids.add(identity)
-            outputs.append(output)
-    if not outputs:
+        if entry.each is not None:
+            for made in _of_elements(entry, entry.each, scope):
+                if type(made) is Skipped:
+                    skipped = made
+                else:
+                    _add(entry, made, stamp, mapped, ids)
+            continue
+        try:
+            members = entry.make(scope, 0)
+        except LeftOut:
+            skipped = _left_out(entry.path)
+        else:
+            if members is not None:
+                _add(entry, members, stamp, mapped, ids)
+    if not mapped.records:
         mapped.skipped = skipped
 
 
-def _check_together(entry: CompiledEntry, repeated: bool, before: int, bytes_: int) -> None:
-    """Whether a record may lead to one more output after those `before` it: with them it has so
-    many bytes. Raises `Refused`."""
+def _add(
+    entry: CompiledEntry,
+    members: dict[str, Any],
+    stamp: Stamp,
+    mapped: MappedRecord,
+    ids: set[tuple[str, str]],
+) -> None:
+    """Add the output of these members. `ids` are those that `mapped` has, by topic. Raises
+    `Refused`."""
+    headers, at, most = stamp
+    output = Output(entry.topic, members[entry.key].encode(), _encode(members), headers, at)
+    mapped.add(output, entry.path, most)
+    identity = entry.topic, members["id"]
+    if ids:
+        _check_together(entry, identity in ids, mapped)
+    ids.add(identity)
+
+
+def _check_together(entry: CompiledEntry, repeated: bool, mapped: MappedRecord) -> None:
+    """Whether a record may lead to all these outputs; `repeated`: the last one has the id of
+    another. Raises `Refused`."""
     if repeated:
         raise Refused(
             "id_repeated",
             f"{entry.path}: two of its outputs have the same id; let the id tell the elements "
             "apart",
         )
-    if before >= MAX_OUTPUTS:
+    if len(mapped.records) > MAX_OUTPUTS:
         raise Refused(
             "too_many_outputs",
             f"{entry.path}: the record leads to more than {MAX_OUTPUTS:,} outputs; split it before "
             "it comes here",
         )
-    if bytes_ > MAX_BYTES:
+    if mapped.size > MAX_BYTES:
         raise Refused(
             "output_too_large",
             f"{entry.path}: more than {MAX_BYTES:,} bytes would follow from the record; leave out "
             "of the context what each element repeats (without), or split the record before it "
             "comes here",
         )
-
-
-def _alone(entry: CompiledEntry, scope: Scope) -> tuple[dict[str, Any] | Skipped, ...]:
-    """The members that an entry without `each` makes, or why there are none."""
-    try:
-        members = entry.make(scope, 0)
-    except LeftOut:
-        return (_left_out(entry.path),)
-    return () if members is None else (members,)
 
 
 def _of_elements(
@@ -198,28 +208,14 @@ def _elements(each: MadeMember, scope: Scope) -> list[Any]:
 
 def _traces(record: Record) -> Headers:
     """The headers of a record that all which follows from it has: the foreign trace goes on."""
-    if not record.headers:
-        return []
     return [header for header in record.headers if header[0] == "traceparent"]
 
 
-def _stamp(headers: Headers, record: Record, now: int, backfill: bool) -> Stamp:
+def _stamp(headers: Headers, record: Record, now: int, most: int, backfill: bool) -> Stamp:
     """The stamp of all that follows from a record with these headers. The time is that of the
     record; what is backfill is marked, and has the time at which it is produced: with its own,
     retention would take it before it is judged."""
     if backfill:
-        return [*headers, (BACKFILL_HEADER, b"1")], 0
+        return [*headers, (BACKFILL_HEADER, b"1")], 0, most
     # A clock that is ahead must not keep the segments of our topics.
-    return headers, 0 if record.timestamp > now else max(0, record.timestamp)
-
-
-def _output(entry: CompiledEntry, members: dict[str, Any], stamp: Stamp) -> Output:
-    value = _encode(members)
-    if len(value) > MAX_OUTPUT_BYTES:
-        raise Refused(
-            "too_large",
-            f"{entry.path}: the output has {len(value):,} bytes, the limit is "
-            f"{MAX_OUTPUT_BYTES:,}; leave names out of the context (without)",
-        )
-    headers, at = stamp
-    return Output(entry.topic, members[entry.key].encode(), value, headers, at)
+    return headers, 0 if record.timestamp > now else max(0, record.timestamp), most

@@ -48,26 +48,17 @@ def _relay(
     done: Relayed, source: CompiledSource, record: Record, now: int, backfill: bool, most: int
 ) -> None:
     """What one source makes of a record: all of it, or a dead letter."""
-    id_, bytes_ = source.source.id, 0
+    id_ = source.source.id
     try:
         mapped = map_record(source, record, now, backfill=backfill, most=most)
-        if mapped.refused is not None:
-            _set_aside(done, id_, record, mapped.refused)
-            return
-        for output in mapped.records:
-            size = serde.size(output)
-            bytes_ += size
-            if size > most:
-                raise Refused(
-                    "output_too_large",
-                    f"a record for {output.topic} would have {size:,} bytes, the limit is "
-                    f"{most:,}; leave members out of the context",
-                )
     except Exception as error:  # noqa: BLE001 - whatever it was, the next record is mapped
         _set_aside(done, id_, record, error)
         return
+    if mapped.refused is not None:
+        _set_aside(done, id_, record, mapped.refused)
+        return
     done.outputs += mapped.records
-    done.size += bytes_
+    done.size += mapped.size
     if mapped.skipped is not None:
         done.counted[id_, "left_out", mapped.skipped.code] += 1
     else:

@@ -48,7 +48,10 @@ def take_spans(
             raise
         mapped.skipped = Skipped(error.code, error.message)
         return
-    mapped.records += [Output(TRACES, each.trace.encode(), encode(each), *stamp) for each in found]
+    headers, at, most = stamp
+    for each in found:
+        output = Output(TRACES, each.trace.encode(), encode(each), headers, at)
+        mapped.add(output, "decode", most)
     if not found:
         mapped.skipped = (
             Skipped("lookup_skipped", "a look-up of override has no such key")
