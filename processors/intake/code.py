@@ -10,12 +10,10 @@ other lines:
             at = k1                             # "emit[0].when"
             if not k2(scope):                   # the condition
                 return None
+            v4 = scope.value
+            v6 = v4.get(k5) if type(v4) is dict else None   # "group"
+            v8 = v6.get(k7) if type(v6) is dict else None   # "name"
             at = k3                             # "emit[0].team (value.group.name)"
-            v4 = scope[k5]                      # "value"
-            try:
-                v8 = v4[k6].get(k7)             # "group", "name"
-            except leads_nowhere:
-                v8 = None
             ...
             return members
         except Refused as error:
@@ -30,7 +28,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from schemas.cel.values import MAX_VALUE_DEPTH
-from schemas.paths import Path, index_of
+from schemas.paths import Path, Step, index_of
 
 _FILE: Final = "a source"  # what a traceback calls the text
 _INDENT: Final = "    "
@@ -80,15 +78,19 @@ class Code:
 
 class Body:
     """The lines of a function, one after the other: what stands before a line has run when the line
-    does, so a root is read once."""
+    does, so no path is followed twice."""
 
     def __init__(self, code: Code) -> None:
         self.code = code
         self.lines: list[str] = []
-        self._roots: dict[str, str] = {}
+        self._followed: dict[tuple[Step, ...], str] = {}  # steps from a root on
+        self._at = ""  # of the next line that may refuse
 
     def add(self, *lines: str) -> None:
-        """Add lines."""
+        """Add lines; they may refuse."""
+        if self._at:
+            self.lines.append(f"at = {self.code.bind(self._at)}")
+            self._at = ""
         self.lines += lines
 
     def let(self, text: str) -> str:
@@ -99,35 +101,36 @@ class Body:
 
     def at(self, where: str) -> None:
         """What is refused from here on is refused there."""
-        self.add(f"at = {self.code.bind(where)}")
+        self._at = where
 
     def follow(self, path: Path) -> str:
-        """The name of where a path leads; None where it leads nowhere. What has no members has no
-        `get` either."""
-        root = self._roots.get(path.top)
-        if root is None:
-            root = self._roots[path.top] = self.let(f"scope[{self.code.bind(path.top)}]")
-        if not path.rest:
-            return root
-        if not by_names(path):
-            return self.let(f"along({root}, {self.code.bind(path.rest)})")
-        *before, last = map(self.code.bind, path.rest)
-        if not before:
-            return self.let(f"{root}.get({last}) if type({root}) is dict else None")
-        name = self.code.name("v")
-        inner = "".join(f"[{step}]" for step in before)
-        self.add(
-            "try:",
-            f"{_INDENT}{name} = {root}{inner}.get({last})",
-            "except leads_nowhere:",
-            f"{_INDENT}{name} = None",
-        )
+        """The name of where a path leads; None where it leads nowhere."""
+        if by_names(path):
+            return self._reached((path.top, *path.rest))
+        root = self._reached((path.top,))
+        return self.let(f"along({root}, {self.code.bind(path.rest)})")
+
+    def _reached(self, steps: tuple[Step, ...]) -> str:
+        name = self._followed.get(steps)
+        if name is None:
+            *before, last = steps
+            if before:
+                outer = self._reached(tuple(before))
+                name = self.code.name("v")
+                step = f"{outer}.get({self.code.bind(last)}) if type({outer}) is dict else None"
+                self.lines.append(f"{name} = {step}")
+            elif last == "value":
+                name = self.code.name("v")
+                self.lines.append(f"{name} = scope.value")
+            else:
+                name = self.let(f"scope.root({self.code.bind(last)})")
+            self._followed[steps] = name
         return name
 
 
 def by_names(path: Path) -> bool:
     """Whether a path goes through objects alone, whatever it meets, and no deeper than a value may
-    nest: the compiler of Python has its limit, too."""
+    nest."""
     return len(path.rest) <= MAX_VALUE_DEPTH and all(
         isinstance(step, str) and index_of(step) is None for step in path.rest
     )

@@ -14,7 +14,6 @@ from processors.intake.values import name_text, reader_of
 from schemas.alerts import ACTIONS
 from schemas.flow import Record, Refused
 from schemas.sources import (
-    ROOTS,
     Emit,
     Expr,
     FirstValue,
@@ -76,7 +75,7 @@ class CompiledSource:
 def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource:
     """Compile a source. Raises ExpressionError or KeyError for one that lint refuses, and for no
     other. `trace` is told of every path that is followed."""
-    compiler = Compiler(frozenset((*ROOTS, *source.let)), source.lookups, trace)
+    compiler = Compiler(source.let, source.lookups, trace)
 
     def make(at: str, expr: Expr) -> Make:
         compiler.member = at

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from processors.intake import making
-from processors.intake.code import Body, Code
-from processors.intake.following import LEADS_NOWHERE, along, walk
+from processors.intake.code import Body, Code, by_names
+from processors.intake.following import along, walk
 from processors.intake.mapped import Traced
 from processors.intake.scope import Make, Scope
 from processors.intake.values import free_text, kind_of, name_text, read_json, slug
@@ -14,6 +14,7 @@ from schemas.cel.expression import EvaluationError, compile_expression
 from schemas.flow import Refused
 from schemas.paths import Path
 from schemas.sources import (
+    ROOTS,
     Expr,
     FirstValue,
     FromValue,
@@ -35,20 +36,24 @@ class LeftOut(Exception):
 
 
 class Compiler:
-    """Writes the code of the expressions of one source. `trace` is told of every path that is
-    followed."""
+    """Writes the code of the expressions of one source: those of `let`, and what reads their names.
+    `trace` is told of every path that is followed."""
 
     def __init__(
         self,
-        names: frozenset[str],
+        lets: Mapping[str, Expr],
         lookups: Mapping[str, Mapping[str, Scalar]],
         trace: Trace | None = None,
     ) -> None:
-        self._names = names
+        self._names = frozenset((*ROOTS, *lets))
+        self._paths: dict[str, Path] = {}  # names of let that are no more than a path
         self._lookups = lookups
         self.trace = trace
         self.member = ""  # whose paths are compiled, for the trace
         self.code = Code({**_HELPERS, **making.HELPERS})
+        for name, expr in lets.items():
+            if isinstance(expr, str) and not templates.is_template(expr):
+                self._paths[name] = self._whole(paths.parse(expr))
 
     def condition(self, text: str) -> Condition:
         """A condition. It raises `Refused` where it cannot be evaluated."""
@@ -56,7 +61,7 @@ class Compiler:
 
         def run(scope: Scope) -> bool:
             try:
-                return expression.evaluate(scope.conditions())
+                return expression.evaluate(scope)
             except EvaluationError as error:
                 raise Refused(
                     "condition_failed", f"has no result for this record: {error}"
@@ -111,7 +116,7 @@ class Compiler:
 
     def _path(self, body: Body, path: Path) -> str:
         if self.trace is None:
-            return body.follow(path)
+            return body.follow(self._whole(path))
         trace, member = self.trace, self.member
 
         def traced(scope: Scope) -> Any:
@@ -120,6 +125,14 @@ class Compiler:
             return value
 
         return body.let(f"{self.code.bind(traced)}(scope)")
+
+    def _whole(self, path: Path) -> Path:
+        """The same path from a root on, where it begins with a name of `let` that is a path."""
+        before = self._paths.get(path.top)
+        if before is None:
+            return path
+        whole = Path(path.name, before.top, (*before.rest, *path.rest))
+        return whole if by_names(whole) else path  # which has a limit
 
     def _template(self, text: str, words: bool) -> str:
         body = Body(self.code)
@@ -271,7 +284,6 @@ _HELPERS: Final = {
     "along": along,
     "checked": _checked,
     "free_text": free_text,
-    "leads_nowhere": LEADS_NOWHERE,
     "missed": _missed,
     "name_text": name_text,
     "once": _once,

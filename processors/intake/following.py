@@ -1,18 +1,14 @@
 """Following a path through decoded JSON."""
 
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from processors.intake.scope import Scope
 from schemas.paths import Path, Step, Where, index_of
 
-# Of a value of JSON that has no such member, or no members at all.
-LEADS_NOWHERE: Final = (KeyError, TypeError, AttributeError)
-
-
 def walk(path: Path, scope: Scope) -> tuple[Any, str]:
     """Where a path leads, and how much of it was followed, as it is written."""
-    value, told = scope[path.top], path.top
+    value, told = scope.root(path.top), path.top
     for step in path.rest:
         value = take(value, step)
         if value is None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from weakref import proxy
 
-from processors.intake.mapped import Decoded
+from processors.intake.mapped import Decoded, Misses
 from processors.intake.values import for_conditions, has_long_number
 from schemas.cel.values import MAX_STEPS, NESTED_STEPS, Members
 from schemas.flow import Headers, Record
@@ -14,57 +13,65 @@ _NONE: Final[set[str]] = set()  # never added to: only `Members.__missing__` wou
 Make = Callable[["Scope"], Any]
 
 
-class Scope(dict[str, Any]):
+class Scope(Members):
     """The roots and the names of `let` with their values, each made when it is first read.
 
-    `misses` collects the keys that look-ups lack, as (look-up, key). `exact`: no value holds a
-    Decimal. `made` are values that hold for every element.
+    Paths read `root`, and `value`, which is the root that most begin at. As a mapping it is what
+    conditions read: they know no number beyond 64 bits. `misses` collects the keys that look-ups
+    lack, as (look-up, key). `exact`: no value holds a Decimal. `made` has what holds for every
+    element of `each`: roots by name, and other values by what makes them.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_conditions",
-        "_decoded",
-        "_exact",
-        "_lets",
-        "_plain",
-        "made",
-        "misses",
-        "record",
-    )
+    __slots__ = ("_exact", "_lets", "_plain", "made", "misses", "record", "value")
 
     def __init__(
         self,
         record: Record,
         decoded: Decoded,
         lets: Mapping[str, Make],
-        misses: dict[tuple[str, str], None],
+        misses: Misses,
         exact: bool,
     ) -> None:
+        self.raw = _NOTHING
+        self.unreadable = _NONE
+        self.left = MAX_STEPS
         self.record = record
-        self._decoded = decoded
+        self.value = value = decoded.value
+        self.made: dict[str | Make, Any] = {"value": value, "key": decoded.key}
+        self.misses = misses
         self._lets = lets
         self._exact = exact
         self._plain: bool | None = None
-        self._conditions: Conditions | None = None
-        self.misses = misses
-        self.made: dict[Make, Any] = {}
-        self["value"] = decoded.value
 
-    def conditions(self) -> "Conditions":
-        """The same for conditions."""
-        found = self._conditions
-        if found is None:
-            found = self._conditions = Conditions(self)
-        return found
+    def root(self, name: str) -> Any:
+        """The value of a root or of a name of `let`."""
+        made = self.made
+        if name not in made:
+            let = self._lets.get(name)
+            made[name] = self._root(name) if let is None else let(self)
+        return made[name]
 
     def element(self, item: Any) -> None:
         """Set the element of `each`, which is `it`."""
-        self["it"] = item
-        if self._conditions is not None:
-            self._conditions.pop("it", None)
+        self.made["it"] = item
+        self.pop("it", None)
 
-    def plain(self) -> bool:
+    def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
+        """As `Members.weigh`; a value is at most as long as the record that it comes from."""
+        if type(b) is list or type(b) is dict:
+            self.spend(NESTED_STEPS * len(self.record.value or b""))
+        else:
+            super().weigh(a, b, names)
+
+    def __missing__(self, name: str) -> Any:
+        value = self.root(name)
+        nested = type(value) is dict or type(value) is list
+        if type(value) is not str and not (nested and self._is_plain()):
+            value = for_conditions(value)
+        self[name] = value
+        return value
+
+    def _is_plain(self) -> bool:
         """Whether conditions can take all numbers of the record."""
         if self._plain is None:
             record = self.record
@@ -73,15 +80,8 @@ class Scope(dict[str, Any]):
             )
         return self._plain
 
-    def __missing__(self, name: str) -> Any:
-        make = self._lets.get(name)
-        value = self[name] = self._root(name) if make is None else make(self)
-        return value
-
     def _root(self, name: str) -> Any:
         match name:
-            case "key":
-                return self._decoded.key
             case "headers":
                 return _texts(self.record.headers)
             case "record":
@@ -93,34 +93,6 @@ class Scope(dict[str, Any]):
                     "timestamp": record.timestamp,
                 }
         return None  # `it` where there is no `each`, which lint refuses
-
-
-class Conditions(Members):
-    """The values of a scope for conditions, which know no number beyond 64 bits."""
-
-    __slots__ = ("_scope",)
-
-    def __init__(self, scope: Scope) -> None:
-        self.raw = _NOTHING
-        self.unreadable = _NONE
-        self.left = MAX_STEPS
-        # A cycle would keep each record until the garbage collector runs, which it does seldom.
-        self._scope: Scope = proxy(scope)
-
-    def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
-        """As `Members.weigh`; a value is at most as long as the record that it comes from."""
-        if type(b) is list or type(b) is dict:
-            self.spend(NESTED_STEPS * len(self._scope.record.value or b""))
-        else:
-            super().weigh(a, b, names)
-
-    def __missing__(self, name: str) -> Any:
-        value = self._scope[name]
-        nested = type(value) is dict or type(value) is list
-        if type(value) is not str and not (nested and self._scope.plain()):
-            value = for_conditions(value)
-        self[name] = value
-        return value
 
 
 _REPLACED: Final = "replace"
