@@ -21,7 +21,6 @@ from schemas.sources import (
     LiteralValue,
     LookupValue,
     Source,
-    parts_of,
 )
 
 TOOL_OUTPUTS: Final = "handoff.tool-outputs"
@@ -57,14 +56,12 @@ class CompiledSource:
 
     `decode` makes one value of a record, as far as the source reads it; None where the decoder
     makes spans. `workflows` are those that it writes to; None where a record decides that.
-    `exact`: no let reads JSON within text, which may hold any number. `override` has members of
-    outputs that the decoder made.
+    `override` has members of outputs that the decoder made.
     """
 
     source: Source
     decode: Decode | None
     workflows: frozenset[str] | None
-    exact: bool
     lets: dict[str, Make]
     when: Condition | None
     entries: tuple[CompiledEntry, ...]
@@ -102,7 +99,6 @@ def compile_source(source: Source, trace: Trace | None = None) -> CompiledSource
         source,
         _decode(source),
         _workflows(source),
-        exact=not any(_reads_json(expr) for expr in source.let.values()),
         lets=lets,
         when=None if source.when is None else compiler.condition(source.when),
         entries=tuple(entry(index, emit) for index, emit in enumerate(source.emit)),
@@ -126,10 +122,6 @@ def _decode(source: Source) -> Decode | None:
         return lambda record: decoder(record, options)
     shape, key = read_of(source)
     return json_values.decoder(reader_of(shape), key=key)
-
-
-def _reads_json(expr: Expr) -> bool:
-    return (isinstance(expr, FromValue) and expr.json_) or any(map(_reads_json, parts_of(expr)))
 
 
 def _workflows(source: Source) -> frozenset[str] | None:

@@ -260,7 +260,7 @@ def _checked(text: str) -> str:
 def _json(value: Any) -> Any:
     if type(value) is not str:
         return value  # it is read already
-    return read_json(value, "the text that should hold JSON")[0]
+    return read_json(value, "the text that should hold JSON")
 
 
 def _split(value: Any, mark: str) -> list[str]:

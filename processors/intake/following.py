@@ -6,6 +6,7 @@ from typing import Any
 from processors.intake.scope import Scope
 from schemas.paths import Path, Step, Where, index_of
 
+
 def walk(path: Path, scope: Scope) -> tuple[Any, str]:
     """Where a path leads, and how much of it was followed, as it is written."""
     value, told = scope.root(path.top), path.top

@@ -63,14 +63,12 @@ class Decoded(Struct):
     """What a value decoder makes of a record: plain JSON data (None, bool, int, float, str, list,
     dict; a Decimal for a number that a float would not spell again).
 
-    `key` is what the root `key` is. `backfill` marks what is no news. `exact` says that it
-    holds no Decimal, and no integer beyond 64 bits that the bytes of the record do not show.
+    `key` is what the root `key` is. `backfill` marks what is no news.
     """
 
     value: Any
     key: Any
     backfill: bool = False
-    exact: bool = True
 
 
 class Traced(Struct, frozen=True):

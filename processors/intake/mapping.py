@@ -56,7 +56,7 @@ def map_record(
             if type(decoded) is Skipped:
                 mapped.skipped = decoded
             else:
-                scope = Scope(record, decoded, source.lets, misses, source.exact and decoded.exact)
+                scope = Scope(record, decoded, source.lets, misses)
                 traces = _traces(record) if record.headers else []
                 stamp = _stamp(traces, record, now, most, backfill or decoded.backfill)
                 _take_value(source, scope, stamp, mapped)
@@ -167,7 +167,7 @@ def _of_elements(
         yield _left_out(entry.path)
         return
     for number, item in enumerate(items, start=1):
-        scope.element(item)
+        scope.made["it"] = item
         try:
             members = entry.make(scope, number)
             if members is not None:

@@ -87,7 +87,7 @@ def leaves(
     a depth of 16 whatever is there. A text at a place that is `opened` is what it holds as JSON."""
     if type(value) is str and before in opened:
         try:
-            value, _ = read_json(value, "")
+            value = read_json(value, "")
         except Refused:
             yield before
             return

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from processors.intake.mapped import Decoded, Misses
-from processors.intake.values import for_conditions, has_long_number
+from processors.intake.values import for_conditions
 from schemas.cel.values import MAX_STEPS, NESTED_STEPS, Members
 from schemas.flow import Headers, Record
 
@@ -16,21 +16,15 @@ Make = Callable[["Scope"], Any]
 class Scope(Members):
     """The roots and the names of `let` with their values, each made when it is first read.
 
-    Paths read `root`, and `value`, which is the root that most begin at. As a mapping it is what
-    conditions read: they know no number beyond 64 bits. `misses` collects the keys that look-ups
-    lack, as (look-up, key). `exact`: no value holds a Decimal. `made` has what holds for every
-    element of `each`: roots by name, and other values by what makes them.
+    `value` is the root that most paths begin at. `misses` collects the keys that look-ups lack, as
+    (look-up, key). `made` has what holds for every element of `each`: roots by name, and other
+    values by what makes them.
     """
 
-    __slots__ = ("_exact", "_lets", "_plain", "made", "misses", "record", "value")
+    __slots__ = ("_lets", "_plain", "made", "misses", "record", "value")
 
     def __init__(
-        self,
-        record: Record,
-        decoded: Decoded,
-        lets: Mapping[str, Make],
-        misses: Misses,
-        exact: bool,
+        self, record: Record, decoded: Decoded, lets: Mapping[str, Make], misses: Misses
     ) -> None:
         self.raw = _NOTHING
         self.unreadable = _NONE
@@ -40,8 +34,7 @@ class Scope(Members):
         self.made: dict[str | Make, Any] = {"value": value, "key": decoded.key}
         self.misses = misses
         self._lets = lets
-        self._exact = exact
-        self._plain: bool | None = None
+        self._plain: dict[int, tuple[Any, Any]] = {}  # a value by its id, and what it is made
 
     def root(self, name: str) -> Any:
         """The value of a root or of a name of `let`."""
@@ -51,10 +44,18 @@ class Scope(Members):
             made[name] = self._root(name) if let is None else let(self)
         return made[name]
 
-    def element(self, item: Any) -> None:
-        """Set the element of `each`, which is `it`."""
-        self.made["it"] = item
-        self.pop("it", None)
+    def plain(self, value: Any) -> Any:
+        """A value as conditions can take it: they know no number beyond 64 bits. A list or an
+        object is copied once, however many elements it is looked at for."""
+        kind = type(value)
+        if kind is str:
+            return value
+        if kind is not dict and kind is not list:
+            return for_conditions(value)
+        known = self._plain.get(id(value))
+        if known is None:  # it is kept with its copy, so no other value gets its id
+            known = self._plain[id(value)] = value, for_conditions(value)
+        return known[1]
 
     def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
         """As `Members.weigh`; a value is at most as long as the record that it comes from."""
@@ -62,23 +63,6 @@ class Scope(Members):
             self.spend(NESTED_STEPS * len(self.record.value or b""))
         else:
             super().weigh(a, b, names)
-
-    def __missing__(self, name: str) -> Any:
-        value = self.root(name)
-        nested = type(value) is dict or type(value) is list
-        if type(value) is not str and not (nested and self._is_plain()):
-            value = for_conditions(value)
-        self[name] = value
-        return value
-
-    def _is_plain(self) -> bool:
-        """Whether conditions can take all numbers of the record."""
-        if self._plain is None:
-            record = self.record
-            self._plain = self._exact and not (
-                has_long_number(record.value or b"") or has_long_number(record.key or b"")
-            )
-        return self._plain
 
     def _root(self, name: str) -> Any:
         match name:

@@ -63,8 +63,8 @@ def take_spans(
 def _replaced(source: CompiledSource, record: Record, seen: Any, misses: Misses) -> dict[str, Any]:
     """The members that the source overrides, as a tool output names them; what leads to nothing
     replaces nothing. Raises `Refused` and `LeftOut`."""
-    plain, _ = read_json(encode(seen), "the span")
-    scope = Scope(record, Decoded(plain, None), source.lets, misses, False)
+    plain = read_json(encode(seen), "the span")
+    scope = Scope(record, Decoded(plain, None), source.lets, misses)
     found: dict[str, Any] = {}
     for which, member in source.override.items():
         try:

@@ -1,7 +1,6 @@
 """Foreign JSON as plain data, and the texts that names and ids are made of."""
 
 import re
-import threading
 import unicodedata
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
@@ -14,8 +13,6 @@ from schemas.cel.values import INT64_MAX, INT64_MIN, MAX_VALUE_DEPTH
 from schemas.flow import Refused
 from schemas.foreign_text import normalized
 
-# Digits as 0, everything else as x: shows in one pass of C where a long number may stand.
-_DIGITS: Final = bytes(ord("0") if 48 <= byte <= 57 else ord("x") for byte in range(256))
 _NESTED: Final = frozenset((dict, list))
 # Letters, digits, and the marks that vowels are written with in many scripts.
 _MARKS: Final = "".join(
@@ -32,38 +29,27 @@ _NO_ACCENTS: Final = str.maketrans(
 )
 
 
-class _Spelling(threading.local):
-    """Whether a number of what is read had to be kept as it is spelled; one a thread."""
-
-    kept = False
-
-
-_SPELLING: Final = _Spelling()
-
-
 def _number(text: str) -> float | Decimal:
+    """A fraction: a Decimal where a float would not be spelled so."""
     value = float(text)
     if repr(value) == text:
         return value
-    _SPELLING.kept = True
     try:
         return Decimal(text)
     except InvalidOperation:
         return value
 
 
-# Bytes as plain data, and whether there is no Decimal in it; the text names them in messages.
-ReadJson = Callable[[bytes, str], tuple[Any, bool]]
+ReadJson = Callable[[bytes, str], Any]  # bytes as plain data; the text names them in messages
 _decode: Final = msgspec.json.Decoder(float_hook=_number).decode
 
 
-def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
-    """JSON as plain data, and whether there is no Decimal in it.
+def read_json(data: bytes | str, what: str) -> Any:
+    """JSON as plain data (`Decoded`).
 
     Raises `Refused` for what is no JSON or nests deeper than 100; `what` names it in the message.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    _SPELLING.kept = False
     try:
         value = _decode(raw)
     except RecursionError:
@@ -73,7 +59,7 @@ def read_json(data: bytes | str, what: str) -> tuple[Any, bool]:
         raise Refused("not_json", f"{what} is no JSON that can be read: {reason}") from None
     if _opens(raw, MAX_VALUE_DEPTH + 1) > MAX_VALUE_DEPTH:
         _check_depth(value, what)
-    return value, not _SPELLING.kept
+    return value
 
 
 def reader_of(shape: Any) -> ReadJson:
@@ -82,15 +68,14 @@ def reader_of(shape: Any) -> ReadJson:
     or not be UTF-8."""
     decode = msgspec.json.Decoder(shape, float_hook=_number).decode
 
-    def read(data: bytes, what: str) -> tuple[Any, bool]:
-        _SPELLING.kept = False
+    def read(data: bytes, what: str) -> Any:
         try:
             value = decode(data)
         except (msgspec.DecodeError, ValueError, RecursionError):
             return read_json(data, what)
         if _opens(data, MAX_VALUE_DEPTH + 1) > MAX_VALUE_DEPTH:
             _check_depth(value, what)
-        return value, not _SPELLING.kept
+        return value
 
     return read
 
@@ -99,11 +84,6 @@ def _opens(raw: bytes, most: int) -> int:
     """How many lists and objects JSON may open, as far as `most` of each. `replace` finds a byte
     with memchr, so it takes a third of the time of `count`, which looks at one after the other."""
     return len(raw) - len(raw.replace(b"[", b"", most).replace(b"{", b"", most))
-
-
-def has_long_number(data: bytes) -> bool:
-    """Whether JSON may hold an integer beyond 64 bits: it has so many digits in a row."""
-    return b"0" * 19 in data.translate(_DIGITS)
 
 
 def _check_depth(value: Any, what: str) -> None:

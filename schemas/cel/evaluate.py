@@ -7,6 +7,7 @@ do not care which side has it.
 
 import operator as op
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, Final
 
 from schemas.cel.errors import EvaluationError
@@ -47,7 +48,7 @@ def build(node: Node) -> Run:
             constant = node.value
             return lambda members: constant
         case ContextMember():
-            return op.itemgetter(node.name)
+            return _from_root(node.name, []) if node.root else op.itemgetter(node.name)
         case InContext():
             name = node.name
             return lambda members: name in members.raw
@@ -82,7 +83,7 @@ def _named(node: Node) -> str:
                 for step in steps
                 if not isinstance(step, Call)
             )
-            if not any(isinstance(step, Call) for step in steps):
+            if _calls_nothing(steps):
                 return f" ({_written(base)}{path})"
     return ""
 
@@ -91,12 +92,50 @@ def _written(node: ContextMember) -> str:
     return node.name if node.root else member(node.name)
 
 
-def _member(node: Member) -> Run:
-    base = build(node.base)
+def _from_root(name: str, takes: list[_Take], *, plain: bool = True) -> Run:
+    """Where a path from a root leads; `plain`: as an expression can take it."""
+
+    def run(members: Any) -> Any:
+        value = members.root(name)
+        for take in takes:
+            value = take(value, members)
+        return members.plain(value) if plain else value
+
+    return run
+
+
+def _looked_into(node: Node) -> Run:
+    """A value of which it only matters which members it has."""
+    match node:
+        case ContextMember(root=True):
+            return _from_root(node.name, [], plain=False)
+        case Member(base=ContextMember(root=True) as base) if _calls_nothing(node.steps):
+            return _from_root(base.name, _takes(node), plain=False)
+    return build(node)
+
+
+def _calls_nothing(steps: tuple[Step, ...]) -> bool:
+    return not any(isinstance(step, Call) for step in steps)
+
+
+def _takes(node: Member) -> list[_Take]:
     takes: list[_Take] = []
     for i, step in enumerate(node.steps):
         before = Member(node.base, node.steps[:i], node.at) if i else node.base
         takes.append(_step(step, _named(before)))
+    return takes
+
+
+def _member(node: Member) -> Run:
+    takes = _takes(node)
+    if isinstance(node.base, ContextMember) and node.base.root:
+        path = list(takewhile(lambda step: not isinstance(step, Call), node.steps))
+        base = _from_root(node.base.name, takes[: len(path)])
+        takes = takes[len(path) :]
+    else:
+        base = build(node.base)
+    if not takes:
+        return base
     if len(takes) == 1:
         (take,) = takes
         return lambda members: take(base(members), members)
@@ -193,7 +232,7 @@ def _text_function(call: Call, named: str) -> _Take:
 
 
 def _has(node: Has) -> Run:
-    operand, name, named = build(node.operand), node.name, _named(node.operand)
+    operand, name, named = _looked_into(node.operand), node.name, _named(node.operand)
 
     def run(members: Members) -> bool:
         value = operand(members)

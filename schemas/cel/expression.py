@@ -61,7 +61,7 @@ def compile_expression(text: str, roots: frozenset[str] | None = None) -> Expres
     """Read, check and compile an expression. Raises ExpressionError.
 
     It is over the members of a `context`; where `roots` are given, over values of these names, and
-    is evaluated with a `Members` of its own that knows them.
+    is evaluated with a `Members` that has these, too (`schemas.cel.values.Roots`).
     """
     node = parse(text, roots)
     check(node, text)

@@ -4,7 +4,8 @@ They are Python's own: None, bool, int (64 bits), float, str, list and dict.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from decimal import Decimal
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -29,6 +30,7 @@ NAMES: Final[dict[type, str]] = {
     bool: "a bool",
     int: "an int",
     float: "a double",
+    Decimal: "a double",  # within what a root leads to
     str: "a string",
     type(None): "null",
     list: "a list",
@@ -87,6 +89,17 @@ class Members(dict[str, Any]):
             self.unreadable.add(name)
             raise
         return value
+
+
+class Roots(Protocol):
+    """The values that an expression with roots is over. They were decoded before: paths go through
+    them as they are, and what a path leads to is made what an expression can take."""
+
+    def root(self, name: str) -> Any:
+        """The value of a root: as JSON has it; a number may be a Decimal, or beyond 64 bits."""
+
+    def plain(self, value: Any) -> Any:
+        """The same value as an expression can take it."""
 
 
 def member(name: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from processors.intake.decoders.json_values import TOMBSTONE, read_key, read_value
 from processors.intake.mapped import Decoded, Skipped
-from processors.intake.values import has_long_number
 from schemas.flow import Record, Refused
 
 _REQUIRED: Final = ("specversion", "id", "source", "type")
@@ -28,9 +27,8 @@ def decode(record: Record, options: Any) -> Decoded | Skipped:
         for name, content in record.headers
         if name[:3].lower() in _PREFIXES
     }
-    key, key_exact = read_key(record.key)
     if "specversion" in attributes:
-        data, exact = _binary_data(record)
+        data = _binary_data(record)
         event: dict[str, Any] = {
             name: attributes[name] for name in _ATTRIBUTES if name in attributes
         }
@@ -40,7 +38,7 @@ def decode(record: Record, options: Any) -> Decoded | Skipped:
     else:
         if record.value is None:
             return TOMBSTONE
-        whole, exact = read_value(record.value)
+        whole = read_value(record.value)
         if type(whole) is list:
             raise Refused(
                 "not_decoded",
@@ -57,11 +55,10 @@ def decode(record: Record, options: Any) -> Decoded | Skipped:
         extensions = {name: inner for name, inner in whole.items() if name not in _NO_EXTENSIONS}
         data = whole.get("data")
         if data is None and "data_base64" in whole:
-            data, inner_exact = _from_base64(whole["data_base64"])
-            exact = exact and inner_exact
+            data = _from_base64(whole["data_base64"])
     _check(event)
     value = {**event, "data": data, "extensions": extensions}
-    return Decoded(value, key, exact=exact and key_exact)
+    return Decoded(value, read_key(record.key))
 
 
 def _check(event: dict[str, Any]) -> None:
@@ -75,15 +72,15 @@ def _check(event: dict[str, Any]) -> None:
             raise Refused("not_decoded", message)
 
 
-def _binary_data(record: Record) -> tuple[Any, bool]:
+def _binary_data(record: Record) -> Any:
     if not record.value:
-        return None, True
+        return None
     kind = ""
     for name, content in record.headers:
         if name.lower() == "content-type":
             kind = (content or b"").decode("utf-8", "replace").partition(";")[0].strip().lower()
     if kind.startswith("text/"):
-        return record.value.decode("utf-8", "replace"), True
+        return record.value.decode("utf-8", "replace")
     if kind and not kind.endswith(("/json", "+json")):
         raise Refused(
             "not_decoded",
@@ -93,10 +90,9 @@ def _binary_data(record: Record) -> tuple[Any, bool]:
     return read_value(record.value)
 
 
-def _from_base64(data: Any) -> tuple[Any, bool]:
+def _from_base64(data: Any) -> Any:
     try:
         raw = base64.b64decode(data, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise Refused("not_decoded", "data_base64 is no base64") from None
-    data, exact = read_value(raw)
-    return data, exact and not has_long_number(raw)
+    return read_value(raw)

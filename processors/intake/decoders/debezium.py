@@ -52,7 +52,7 @@ def decode(record: Record, options: DebeziumOptions) -> Decoded | Skipped:
                 "tombstone", "the record has no value, and the source wants no tombstones"
             )
         return TOMBSTONE
-    whole, exact = read_value(record.value)
+    whole = read_value(record.value)
     payload, schema = _parts(whole)
     if type(payload) is not dict:
         raise Refused(
@@ -60,9 +60,8 @@ def decode(record: Record, options: DebeziumOptions) -> Decoded | Skipped:
         )
     if "op" not in payload:
         return _other(record, payload, schema)
-    key, key_exact = _key(record.key)
-    reader = _ByTheSchema()
-    payload = reader.read(payload, schema)
+    key = _key(record.key)
+    payload = _read(payload, schema)
     if payload is _LACKING or type(payload) is not dict:
         raise Refused("not_decoded", "the inline schema does not describe a change event")
     backfill = False
@@ -70,8 +69,7 @@ def decode(record: Record, options: DebeziumOptions) -> Decoded | Skipped:
         if options.snapshot == "skip":
             return Skipped("snapshot", "it is a read of a snapshot, which the source leaves out")
         backfill = options.snapshot == "backfill"
-    exact = exact and key_exact and not reader.made_decimal
-    return Decoded(payload, key, backfill, exact)
+    return Decoded(payload, key, backfill)
 
 
 def _parts(whole: Any) -> tuple[Any, Any]:
@@ -81,17 +79,15 @@ def _parts(whole: Any) -> tuple[Any, Any]:
     return whole, None
 
 
-def _key(data: bytes | None) -> tuple[Any, bool]:
+def _key(data: bytes | None) -> Any:
     if data is None:
-        return None, True
+        return None
     try:
-        whole, exact = read_json(data, "the key")
+        whole = read_json(data, "the key")
     except Refused:
-        return data.decode("utf-8", "replace"), True
-    payload, schema = _parts(whole)
-    reader = _ByTheSchema()
-    found = reader.read(payload, schema)
-    return (None if found is _LACKING else found), exact and not reader.made_decimal
+        return data.decode("utf-8", "replace")
+    found = _read(*_parts(whole))
+    return None if found is _LACKING else found
 
 
 def _other(record: Record, payload: dict[str, Any], schema: Any) -> Skipped:
@@ -116,93 +112,89 @@ def _named(schema: Any) -> str:
     return name if type(name) is str else ""
 
 
-class _ByTheSchema:
-    """Reads values by their schema; `made_decimal` tells whether a number became a Decimal."""
+def _read(value: Any, schema: Any) -> Any:
+    """The value by its schema, in plain JSON, or `_LACKING` where the database did not tell it."""
+    if _unavailable(value):
+        return _LACKING
+    if type(schema) is not dict:
+        return _plain(value)
+    name = _named(schema)
+    if name and (made := _logical(value, name, schema)) is not None:
+        return made
+    match schema.get("type"):
+        case "struct" if type(value) is dict:
+            fields = schema.get("fields")
+            kinds = {
+                field["field"]: field
+                for field in (fields if type(fields) is list else ())
+                if type(field) is dict and type(field.get("field")) is str
+            }
+            return _members({n: (v, kinds.get(n)) for n, v in value.items()})
+        case "array" if type(value) is list:
+            items = (_read(item, schema.get("items")) for item in value)
+            return [item for item in items if item is not _LACKING]
+        case "map" if type(value) is dict:
+            return _members({n: (v, schema.get("values")) for n, v in value.items()})
+    return _plain(value)
 
-    def __init__(self) -> None:
-        self.made_decimal = False
 
-    def read(self, value: Any, schema: Any) -> Any:
-        """The value in plain JSON, or `_LACKING` where the database did not tell it."""
-        if _unavailable(value):
-            return _LACKING
-        if type(schema) is not dict:
-            return self._plain(value)
-        name = _named(schema)
-        if name and (made := self._logical(value, name, schema)) is not None:
-            return made
-        match schema.get("type"):
-            case "struct" if type(value) is dict:
-                fields = schema.get("fields")
-                kinds = {
-                    field["field"]: field
-                    for field in (fields if type(fields) is list else ())
-                    if type(field) is dict and type(field.get("field")) is str
-                }
-                return self._members({n: (v, kinds.get(n)) for n, v in value.items()})
-            case "array" if type(value) is list:
-                items = (self.read(item, schema.get("items")) for item in value)
-                return [item for item in items if item is not _LACKING]
-            case "map" if type(value) is dict:
-                return self._members({n: (v, schema.get("values")) for n, v in value.items()})
-        return self._plain(value)
+def _plain(value: Any) -> Any:
+    if type(value) is dict:
+        return _members({name: (inner, None) for name, inner in value.items()})
+    return value
 
-    def _plain(self, value: Any) -> Any:
-        if type(value) is dict:
-            return self._members({name: (inner, None) for name, inner in value.items()})
-        return value
 
-    def _members(self, members: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-        return {
-            name: made
-            for name, (value, schema) in members.items()
-            if (made := self.read(value, schema)) is not _LACKING
-        }
+def _members(members: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    return {
+        name: made
+        for name, (value, schema) in members.items()
+        if (made := _read(value, schema)) is not _LACKING
+    }
 
-    def _logical(self, value: Any, name: str, schema: dict[str, Any]) -> Any:
-        """The value of a logical type; None where it is another one, or not as that type is."""
-        if name == "org.apache.kafka.connect.data.Decimal":
-            parameters = schema.get("parameters")
-            scale = parameters.get("scale") if type(parameters) is dict else None
-            return self._decimal(value, scale)
-        if name == "io.debezium.data.VariableScaleDecimal" and type(value) is dict:
-            return self._decimal(value.get("value"), value.get("scale"))
-        if name == "io.debezium.data.Json" and type(value) is str:
-            return self._json(value)
-        if type(value) is not int:
-            return None
-        if name in _DATES:
-            return _day(value)
-        if name in _TIMESTAMPS:
-            return _timestamp(value, _PER_SECOND[_TIMESTAMPS[name]])
-        if name in _TIMES:
-            return _time(value, _PER_SECOND[_TIMES[name]])
+
+def _logical(value: Any, name: str, schema: dict[str, Any]) -> Any:
+    """The value of a logical type; None where it is another one, or not as that type is."""
+    if name == "org.apache.kafka.connect.data.Decimal":
+        parameters = schema.get("parameters")
+        scale = parameters.get("scale") if type(parameters) is dict else None
+        return _decimal(value, scale)
+    if name == "io.debezium.data.VariableScaleDecimal" and type(value) is dict:
+        return _decimal(value.get("value"), value.get("scale"))
+    if name == "io.debezium.data.Json" and type(value) is str:
+        return _json(value)
+    if type(value) is not int:
         return None
+    if name in _DATES:
+        return _day(value)
+    if name in _TIMESTAMPS:
+        return _timestamp(value, _PER_SECOND[_TIMESTAMPS[name]])
+    if name in _TIMES:
+        return _time(value, _PER_SECOND[_TIMES[name]])
+    return None
 
-    def _decimal(self, value: Any, scale: Any) -> Decimal | None:
-        """A decimal from its unscaled value: big-endian two's complement in base64."""
-        # A fraction is no scale, and to write out 1e999999 takes half a minute.
-        if type(value) is not str or type(scale) not in (int, str):
-            return None
-        try:
-            places = int(scale)
-            raw = base64.b64decode(value, validate=True)
-        except (TypeError, ValueError, binascii.Error):
-            return None
-        if not raw or len(raw) > _MOST_BYTES or abs(places) > _MOST_SCALE:
-            return None
-        unscaled = int.from_bytes(raw, "big", signed=True)
-        digits = tuple(map(int, str(abs(unscaled))))
-        self.made_decimal = True
-        return Decimal((int(unscaled < 0), digits, -places))
 
-    def _json(self, text: str) -> Any:
-        try:
-            value, exact = read_json(text, "a column")
-        except Refused:
-            return text
-        self.made_decimal = self.made_decimal or not exact
-        return value
+def _decimal(value: Any, scale: Any) -> Decimal | None:
+    """A decimal from its unscaled value: big-endian two's complement in base64."""
+    # A fraction is no scale, and to write out 1e999999 takes half a minute.
+    if type(value) is not str or type(scale) not in (int, str):
+        return None
+    try:
+        places = int(scale)
+        raw = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        return None
+    if not raw or len(raw) > _MOST_BYTES or abs(places) > _MOST_SCALE:
+        return None
+    unscaled = int.from_bytes(raw, "big", signed=True)
+    digits = tuple(map(int, str(abs(unscaled))))
+    return Decimal((int(unscaled < 0), digits, -places))
+
+
+def _json(text: str) -> Any:
+    try:
+        return read_json(text, "a column")
+    except Refused:
+        return text
 
 
 def _unavailable(value: Any) -> bool:

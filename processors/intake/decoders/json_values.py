@@ -25,13 +25,10 @@ def decoder(read: ReadJson, *, key: bool) -> Callable[[Record], Decoded | Skippe
         data = record.value
         if data is None:
             return TOMBSTONE
-        value, exact = (
+        value = (
             read(data, "the value") if data.startswith(_OBJECT_OR_LIST) else read_value(data, read)
         )
-        if not key:
-            return Decoded(value, None, False, exact)
-        found, key_exact = read_key(record.key)
-        return Decoded(value, found, False, exact and key_exact)
+        return Decoded(value, read_key(record.key) if key else None)
 
     return decode
 
@@ -44,11 +41,8 @@ def decode(record: Record, _: Any) -> Decoded | Skipped:
     return _decode(record)
 
 
-def read_value(data: bytes, read: ReadJson = read_json) -> tuple[Any, bool]:
-    """The JSON of a value, and whether there is no Decimal in it.
-
-    Raises `Refused`; it says which other format the bytes may be.
-    """
+def read_value(data: bytes, read: ReadJson = read_json) -> Any:
+    """The JSON of a value. Raises `Refused`; it says which other format the bytes may be."""
     if data.startswith(_OBJECT_OR_LIST):
         return read(data, "the value")
     check_format(data)
@@ -93,20 +87,20 @@ def check_format(data: bytes) -> None:
         )
 
 
-def read_key(data: bytes | None) -> tuple[Any, bool]:
+def read_key(data: bytes | None) -> Any:
     """A key: JSON where it is JSON, else its text; one with the inline schema of Kafka Connect is
     what its payload is."""
     if data is None:
-        return None, True
+        return None
     if data[:1].isalpha() and data[:1] not in _WORD_BEGINS:  # text, as most keys are
-        return data.decode("utf-8", "replace"), True
+        return data.decode("utf-8", "replace")
     try:
-        key, exact = read_json(data, "the key")
+        key = read_json(data, "the key")
     except Refused:
-        return data.decode("utf-8", "replace"), True
+        return data.decode("utf-8", "replace")
     if type(key) is dict and key.keys() == {"schema", "payload"}:
         key = key["payload"]
-    return key, exact
+    return key
 
 
 def _is_text(data: bytes) -> bool:
