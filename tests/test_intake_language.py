@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from processors.intake import following, values
+from processors.intake import following, scope, values
 from processors.intake.mapping import MAX_OUTPUTS, MAX_RECORD_BYTES, explain, map_record
 from processors.intake.processor import intake
 from processors.intake.registry import build_tables
@@ -333,6 +333,23 @@ def test_conditions_see_roots_and_names() -> None:
         entry(when="value.a > 1.0 && value.b > 1.0"),
         b'{"id": "T", "at": 1772445600, "a": 1.10, "b": 123456789012345678901234567890}',
     )
+    given = entry(when="value.a == [1.1, 2] && 1.1 in value.a", context={"a": "value.a"})
+    (output,) = mapped(given, b'{"id": "T", "at": 1772445600, "a": [1.10, 2]}').records
+    assert b'"a":[1.10,2]' in (output.value or b"")
+
+
+def test_conditions_of_many_elements_copy_a_list_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[Any] = []
+
+    def for_conditions(value: Any) -> Any:
+        copied.append(value)
+        return values.for_conditions(value)
+
+    monkeypatch.setattr(scope, "for_conditions", for_conditions)
+    given = entry(each="value.items", when="it.kind in value.kinds && size(value.kinds) > 1")
+    items = [{"kind": "a"}, {"kind": "x"}, {"kind": "b"}]
+    assert len(made(given, event(items=items, kinds=["a", "b"]))) == 2
+    assert copied == [["a", "b"]]
 
 
 def test_numbers_keep_their_spelling() -> None:
