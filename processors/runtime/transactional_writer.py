@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -10,6 +10,8 @@ from processors.runtime.transactions import Abortable, AbortCause, LaneError, Tr
 from schemas import serde
 from schemas.flow import Output
 from topics.catalogue import physical
+
+_ANY: Final = -1  # partition: the client chooses it by the key
 
 
 class TransactionalWriter:
@@ -53,10 +55,12 @@ class TransactionalWriter:
                 topic = names[output.topic] = physical(output.topic, self._prefix)
             published[output.topic] += 1  # also where it is refused: its right is needed
             value, key, at, headers = output.value, output.key, output.timestamp, output.headers
+            # By position, with no callback: to read names takes the client a third of its time.
+            given = (topic, value, key, _ANY, None, None, at, headers)
             try:
-                produce(topic, value, key, timestamp=at, headers=headers)
+                produce(*given)
             except BufferError:
-                self._produce(topic, value, key, timestamp=at, headers=headers)
+                self._produce(*given)
             except KafkaException as error:
                 raise self._why(error, topic) from None
             self.size += len(value or b"")
@@ -96,14 +100,14 @@ class TransactionalWriter:
         if error is None and partition is not None and offset is not None:
             self.changelog_ends[partition] = offset + 1
 
-    def _produce(self, topic: str, *given: Any, **named: Any) -> None:
+    def _produce(self, topic: str, *given: Any) -> None:
         """Wait until the full buffer has room, then produce."""
         producer = self._transactions.producer
         while True:
             self._beat()
             producer.poll(0.05)
             try:
-                producer.produce(topic, *given, **named)
+                producer.produce(topic, *given)
                 return
             except BufferError:
                 continue
