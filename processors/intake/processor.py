@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from processors.intake.compiled import CompiledSource
+from processors.intake.mapped import MappedRecord
 from processors.intake.mapping import map_record
 from processors.intake.registry import SourceTables, build_tables
 from processors.intake.source_spans import TRACES
@@ -31,7 +31,14 @@ def intake(max_record_bytes: int, backfill_after_ms: int) -> Relay:
         for source in tables.by_topic.get(record.topic, ()):
             if again is None or source.source.id in again:
                 backfill = again is not None or record.timestamp < now - backfill_after_ms
-                _relay(done, source, record, now=now, backfill=backfill, most=max_record_bytes)
+                try:
+                    mapped = map_record(
+                        source, record, now, backfill=backfill, most=max_record_bytes
+                    )
+                except Exception as error:  # noqa: BLE001 - whatever it was, the next one is mapped
+                    _set_aside(done, source.source.id, record, error)
+                else:
+                    _relay(done, source.source.id, record, mapped)
 
     return Relay(
         name="intake",
@@ -44,27 +51,19 @@ def intake(max_record_bytes: int, backfill_after_ms: int) -> Relay:
     )
 
 
-def _relay(
-    done: Relayed, source: CompiledSource, record: Record, now: int, backfill: bool, most: int
-) -> None:
-    """What one source makes of a record: all of it, or a dead letter."""
-    id_ = source.source.id
-    try:
-        mapped = map_record(source, record, now, backfill=backfill, most=most)
-    except Exception as error:  # noqa: BLE001 - whatever it was, the next record is mapped
-        _set_aside(done, id_, record, error)
-        return
+def _relay(done: Relayed, source: str, record: Record, mapped: MappedRecord) -> None:
+    """What a source made of a record: all of it, or a dead letter."""
     if mapped.refused is not None:
-        _set_aside(done, id_, record, mapped.refused)
+        _set_aside(done, source, record, mapped.refused)
         return
     done.outputs += mapped.records
     done.size += mapped.size
     if mapped.skipped is not None:
-        done.counted[id_, "left_out", mapped.skipped.code] += 1
+        done.counted[source, "left_out", mapped.skipped.code] += 1
     else:
-        done.counted[id_, "mapped", ""] += 1
+        done.counted[source, "mapped", ""] += 1
     for table, _ in mapped.lookup_misses:  # a key may be a person's, and metrics are for everybody
-        done.counted[id_, "lookup_misses", table] += 1
+        done.counted[source, "lookup_misses", table] += 1
 
 
 def _set_aside(done: Relayed, source: str, record: Record, error: Exception) -> None:
