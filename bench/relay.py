@@ -18,30 +18,35 @@ from schemas.flow import Record
 
 SOURCE = Path(__file__).with_name("source.yaml")
 _TOPIC = "incidents"
+_TURNS = 3
 _RECORDS_A_TASK = 3
 _WORDS = ("queue", "disk", "latency", "checkout", "payment", "retry", "node", "shard", "cache")
 
 
 class RelayRates(msgspec.Struct):
-    """The pass-through and intake over the same foreign records, of `bytes_a_record` each. Over the
-    tool outputs that become of these: integrity `alone`, where they lie on its topic already, and
-    `behind` an intake that writes them at the same time, in a process of its own."""
+    """The pass-through and intake, in turns, over the same foreign records, of `bytes_a_record`
+    each. Over the tool outputs that become of these: integrity `alone`, where they lie on its topic
+    already, and `behind` an intake that writes them at the same time, in a process of its own."""
 
     bytes_a_record: float
-    bare: MeasuredRun
-    intake: MeasuredRun
+    bare: list[MeasuredRun]
+    intake: list[MeasuredRun]
     alone: MeasuredRun
     behind: MeasuredRun
 
     @property
-    def ratio(self) -> float:
-        """Intake's share of the bare rate."""
-        return self.intake.whole.a_second / self.bare.whole.a_second
+    def ratios(self) -> list[float]:
+        """Intake's share of the bare rate in each turn."""
+        return [
+            intake.whole.a_second / bare.whole.a_second
+            for bare, intake in zip(self.bare, self.intake, strict=True)
+        ]
 
     @property
-    def cpu_ratio(self) -> float | None:
-        """The same a CPU second; None where that is unknown."""
-        return _share(self.intake, self.bare)
+    def cpu_ratios(self) -> list[float]:
+        """The same a CPU second; none where that is unknown."""
+        shares = map(_share, self.intake, self.bare)
+        return [share for share in shares if share is not None]
 
     @property
     def behind_ratio(self) -> float | None:
@@ -60,21 +65,17 @@ def measure(servers: str, events: int, directory: Path, say: Callable[[str], Non
     records = incidents(events)
     size = sum(len(value) for _, value in records) / events
     say(f"intake: {events:,} incidents of {size:,.0f} bytes")
-    bare = _bare(Site(servers, "relaybare"), records, directory)
-    say(f"  pass-through {bare.whole}")
-    site = Site(servers, "relay")
-    topic = _foreign(site, records, directory)
-    with site.processor(directory, ("intake",)) as process:
-        run = follow(site, group_id(site.settings, "intake"), [process], events, topic)
-        written = process.metrics("intake").get("handoff_output_records_total", 0)
-    if written != events:
-        raise BenchError(f"intake wrote {written:,.0f} records of {events:,}")
-    say(f"  intake       {run.whole}")
+    bare, intake = [], []
+    for turn in range(_TURNS):
+        bare.append(_bare(Site(servers, f"relaybare{turn}"), records, directory))
+        say(f"  pass-through {bare[-1].whole}")
+        intake.append(_intake(Site(servers, f"relay{turn}"), records, directory))
+        say(f"  intake       {intake[-1].whole}")
     alone = _alone(Site(servers, "relayalone"), records, directory)
     say(f"  integrity    {alone.whole}")
     behind = _behind(Site(servers, "relaybehind"), records, directory)
     say(f"    behind it  {behind.whole}")
-    return RelayRates(size, bare, run, alone, behind)
+    return RelayRates(size, bare, intake, alone, behind)
 
 
 def _foreign(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> str:
@@ -94,6 +95,16 @@ def _bare(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> Me
     group = group_id(site.settings.model_copy(update={"application_id": name}), "passthrough")
     with site.pass_through(directory, name, len(records), topic) as process:
         return follow(site, group, [process], len(records), topic)
+
+
+def _intake(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> MeasuredRun:
+    topic = _foreign(site, records, directory)
+    with site.processor(directory, ("intake",)) as process:
+        run = follow(site, group_id(site.settings, "intake"), [process], len(records), topic)
+        written = process.metrics("intake").get("handoff_output_records_total", 0)
+    if written != len(records):
+        raise BenchError(f"intake wrote {written:,.0f} records of {len(records):,}")
+    return run
 
 
 def _alone(site: Site, records: list[tuple[bytes, bytes]], directory: Path) -> MeasuredRun:

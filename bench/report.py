@@ -157,9 +157,9 @@ def relay(found: RelayRates) -> str:
     return _table(
         [f"foreign records of {found.bytes_a_record:,.0f} bytes", "records/s", "a CPU second"],
         [
-            ["bare pass-through", *_pace([found.bare.whole])],
-            ["intake, one process", *_pace([found.intake.whole])],
-            ["intake to the pass-through", f"{found.ratio:.2f}", _part(found.cpu_ratio)],
+            ["bare pass-through", *_pace([run.whole for run in found.bare])],
+            ["intake, one process", *_pace([run.whole for run in found.intake])],
+            ["intake to the pass-through", _range(found.ratios), _range(found.cpu_ratios)],
             ["integrity on its outputs, alone", *_pace([found.alone.whole])],
             ["integrity while intake writes them", *_pace([found.behind.whole])],
             ["integrity behind intake to integrity alone", "", _part(found.behind_ratio)],
@@ -318,6 +318,8 @@ def _pace(rates: list[Rate]) -> list[str]:
 
 def _range(shares: Iterable[float]) -> str:
     shares = list(shares)
+    if not shares:
+        return "-"
     return f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
 
 

@@ -128,7 +128,7 @@ def reports() -> Iterator[report.Report]:
             "shapes": [Shape(4, 600.0, RUN, RUN, 2e3, 3e3), Shape(40, 600.0, RUN, None, 9e3, None)],
             "instances": [InstanceRates(1, RUN, RUN), InstanceRates(2, RUN, None)],
             "latency": [Latency("integrity", 1_000, 9, 1.0, 2.0)],
-            "relay": RelayRates(1_500.0, RUN, RUN, RUN, RUN),
+            "relay": RelayRates(1_500.0, [RUN], [RUN], RUN, RUN),
             "restored": [Restored("integrity", 9, 30, 1.0), Restored("beside", 9, 30, 0.5)],
         },
     )
