@@ -12,9 +12,9 @@ from processors.driver import Driver
 from processors.intake import traces
 from processors.intake.decoding import decode_spans
 from processors.intake.mapping import map_record
-from processors.intake.source_spans import TRACES
+from processors.intake.source_spans import MAX_SPAN_BYTES, TRACES
 from processors.intake.traces import TraceLimits, TraceState
-from processors.intake.traces_processor import traces_processor
+from processors.intake.traces_processor import parse, traces_processor
 from processors.intake.transcripts import spans, trees
 from processors.intake.transcripts.building import Counts, Defaults
 from processors.intake.transcripts.spans import Span
@@ -236,6 +236,23 @@ def mapped(decode: Any, override: dict[str, Any], *values: Any, **members: Any) 
 
 def foreign(value: Any) -> Record:
     return Record("desk.events", 0, 0, None, json.dumps(value).encode(), NOW)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_span_that_traces_would_refuse_is_refused_with_its_record(more: int) -> None:
+    given = compiled(decode="agents-sdk", defaults={}, emit=[])
+    around = map_record(given, foreign({**LOOKED, "span_data": said("")}), NOW).size
+    long = foreign({**LOOKED, "span_data": said("x" * (MAX_SPAN_BYTES - around + more))})
+    found = map_record(given, long, NOW, most=3 << 20)
+    assert (found.refused is None) is (more == 0)
+    if found.refused is not None:
+        assert found.refused.code == "output_too_large"
+    for each in found.records:
+        parse(Record(TRACES, 0, 0, each.key, each.value, NOW, each.headers), NOW)
+
+
+def said(output: str) -> dict[str, Any]:
+    return {"type": "function", "name": "look_up", "input": "{}", "output": output}
 
 
 def finished(found: list[Span]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from processors.intake.values import read_json
 from schemas.flow import Output, Record, Refused
 
 TRACES: Final = "handoff.internal.traces"
+MAX_SPAN_BYTES: Final = 1 << 20  # a state has room for some
 _MS: Final = 1000
 
 
@@ -51,7 +52,7 @@ def take_spans(
     headers, at, most = stamp
     for each in found:
         output = Output(TRACES, each.trace.encode(), encode(each), headers, at)
-        mapped.add(output, "decode", most)
+        mapped.add(output, "decode", min(most, MAX_SPAN_BYTES))
     if not found:
         mapped.skipped = (
             Skipped("lookup_skipped", "a look-up of override has no such key")

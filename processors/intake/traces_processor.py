@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from processors.intake import traces
-from processors.intake.source_spans import TRACES
+from processors.intake.source_spans import MAX_SPAN_BYTES, TRACES
 from processors.intake.traces import TraceLimits, TraceState
 from processors.intake.transcripts import spans
 from processors.intake.transcripts.building import Counts, Defaults
@@ -21,7 +21,6 @@ from schemas.records import ToolOutput
 from schemas.serde import BACKFILL_HEADER, read
 
 OUTPUTS: Final = "handoff.tool-outputs"
-MAX_SPAN_BYTES: Final = 1 << 20
 
 _output: Callable[[bytes], ToolOutput] = msgspec.json.Decoder(ToolOutput).decode
 
