@@ -18,6 +18,7 @@ from tests.test_traces import SENT
 RECORDS = 50
 LOOKUPS = {"lookups": {"s": {"a": "b"}}}
 SKIPS = {"lookup": "s", "by": "it", "else": "skip"}
+SKIPS_ALL = {"emit": [{"each": "value.k", "stage": {**SKIPS, "by": "value.id"}}], **LOOKUPS}
 SPANS = {"decode": "agents-sdk", "defaults": {}, "emit": [], "override": {"task": "value.id"}}
 
 
@@ -39,6 +40,7 @@ def _no_collector() -> Iterator[None]:
         ({"let": {"k": "value.k"}, "when": "k.size() == 1"}, event(k=["a"]), "mapped"),
         ({"emit": [{"each": "value.k", "stage": SKIPS}], **LOOKUPS}, event(k=["a", "c"]), "mapped"),
         ({"emit": [{"each": "value.k", "stage": SKIPS}], **LOOKUPS}, event(k=["c"]), "left_out"),
+        (SKIPS_ALL, event(k=["a", "c"]), "left_out"),
         ({}, event(at="soon"), "dead_letters"),
         ({}, {}, "dead_letters"),
         ({}, b"{", "dead_letters"),

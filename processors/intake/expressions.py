@@ -211,10 +211,10 @@ def _once(make: Make, scope: Scope) -> Any:
     if make not in made:
         try:
             made[make] = make(scope)
-        except LeftOut as left_out:
-            made[make] = left_out
+        except LeftOut:
+            made[make] = LeftOut  # the error itself would hold this frame, which holds the scope
     found = made[make]
-    if type(found) is LeftOut:
+    if found is LeftOut:
         raise LeftOut
     return found
 
