@@ -338,18 +338,24 @@ def test_conditions_see_roots_and_names() -> None:
     assert b'"a":[1.10,2]' in (output.value or b"")
 
 
-def test_conditions_of_many_elements_copy_a_list_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    copied: list[Any] = []
+def test_conditions_look_through_a_list_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
 
-    def for_conditions(value: Any) -> Any:
-        copied.append(value)
-        return values.for_conditions(value)
+    def nested_in(value: Any) -> list[Any] | None:
+        seen.append(value)
+        return values.nested_in(value)
 
-    monkeypatch.setattr(scope, "for_conditions", for_conditions)
+    monkeypatch.setattr(scope, "nested_in", nested_in)
     given = entry(each="value.items", when="it.kind in value.kinds && size(value.kinds) > 1")
     items = [{"kind": "a"}, {"kind": "x"}, {"kind": "b"}]
     assert len(made(given, event(items=items, kinds=["a", "b"]))) == 2
-    assert copied == [["a", "b"]]
+    assert seen == [["a", "b"]]
+    seen.clear()
+    value = event(a={"b": {"c": [1]}})
+    assert made(entry(when="size(value) > 1 && size(value.a) == 1 && 1 in value.a.b.c"), value)
+    assert seen == [value]
 
 
 def test_numbers_keep_their_spelling() -> None:

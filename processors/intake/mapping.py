@@ -26,6 +26,7 @@ MAX_OUTPUTS: Final = 1_000
 # What the processors take by default, and well below what Kafka does.
 MAX_RECORD_BYTES: Final = 1 << 20
 MAX_BYTES: Final = 16 << 20  # of all outputs of a record
+_WHEN_FALSE: Final = Skipped("when_false", "the source's when does not hold")
 _NO_ENTRY: Final = Skipped("no_entry", "no entry of emit has a when that holds")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -90,7 +91,7 @@ def _take_value(source: CompiledSource, scope: Scope, stamp: Stamp, mapped: Mapp
         place(error, "when")
         raise
     if not holds:
-        mapped.skipped = Skipped("when_false", "the source's when does not hold")
+        mapped.skipped = _WHEN_FALSE
         return
     ids: set[tuple[str, str]] = set()
     skipped = _NO_ENTRY

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from processors.intake.mapped import Decoded, Misses
-from processors.intake.values import for_conditions
+from processors.intake.values import for_conditions, nested_in
 from schemas.cel.values import MAX_STEPS, NESTED_STEPS, Members
 from schemas.flow import Headers, Record
 
@@ -21,7 +21,7 @@ class Scope(Members):
     values by what makes them.
     """
 
-    __slots__ = ("_lets", "_plain", "made", "misses", "record", "value")
+    __slots__ = ("_copies", "_lets", "_taken", "made", "misses", "record", "value")
 
     def __init__(
         self, record: Record, decoded: Decoded, lets: Mapping[str, Make], misses: Misses
@@ -34,7 +34,8 @@ class Scope(Members):
         self.made: dict[str | Make, Any] = {"value": value, "key": decoded.key}
         self.misses = misses
         self._lets = lets
-        self._plain: dict[int, tuple[Any, Any]] = {}  # a value by its id, and what it is made
+        self._taken: dict[int, Any] = {}  # lists and objects that conditions take, by their ids
+        self._copies: dict[int, tuple[Any, Any]] = {}  # others, and their copies
 
     def root(self, name: str) -> Any:
         """The value of a root or of a name of `let`."""
@@ -46,16 +47,24 @@ class Scope(Members):
 
     def plain(self, value: Any) -> Any:
         """A value as conditions can take it: they know no number beyond 64 bits. A list or an
-        object is copied once, however many elements it is looked at for."""
+        object is looked through once, whatever reads it and for however many elements."""
         kind = type(value)
         if kind is str:
             return value
         if kind is not dict and kind is not list:
             return for_conditions(value)
-        known = self._plain.get(id(value))
-        if known is None:  # it is kept with its copy, so no other value gets its id
-            known = self._plain[id(value)] = value, for_conditions(value)
-        return known[1]
+        if id(value) in self._taken:
+            return value
+        known = self._copies.get(id(value))
+        if known is not None:
+            return known[1]
+        nested = nested_in(value)
+        if nested is not None:  # they are kept, so no other value gets their ids
+            self._taken.update(zip(map(id, nested), nested, strict=True))
+            return value
+        copy = for_conditions(value)
+        self._copies[id(value)] = value, copy
+        return copy
 
     def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
         """As `Members.weigh`; a value is at most as long as the record that it comes from."""

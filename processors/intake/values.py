@@ -102,15 +102,31 @@ def _check_depth(value: Any, what: str) -> None:
 
 
 def for_conditions(value: Any) -> Any:
-    """A copy in which each number is one that a condition takes: what is not becomes a float."""
+    """A copy in which each number is one that conditions take: what is not becomes a float."""
     kind = type(value)
     if kind is dict:
         return {name: for_conditions(inner) for name, inner in value.items()}
     if kind is list:
         return [for_conditions(inner) for inner in value]
-    if kind is Decimal:
-        return _float(value)
-    return value if kind is not int or INT64_MIN <= value <= INT64_MAX else _float(value)
+    return value if _is_taken(kind, value) else _float(value)
+
+
+def nested_in(value: Any) -> list[Any] | None:
+    """The lists and objects within one, itself among them; None where it holds a number that
+    conditions do not take."""
+    found = [value]
+    for outer in found:  # which grows
+        for inner in outer.values() if type(outer) is dict else outer:
+            kind = type(inner)
+            if kind is dict or kind is list:
+                found.append(inner)
+            elif kind is not str and not _is_taken(kind, inner):
+                return None
+    return found
+
+
+def _is_taken(kind: type, value: Any) -> bool:
+    return kind is not Decimal and (kind is not int or INT64_MIN <= value <= INT64_MAX)
 
 
 def _float(number: int | Decimal) -> float:
