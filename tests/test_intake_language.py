@@ -636,3 +636,10 @@ def test_a_condition_reads_the_text_of_a_long_number_as_members_do() -> None:
     )
     number = b'{"id": "T-1", "at": "2026-03-02T10:00:00Z", "number": 123456789012345678901}'
     assert context(given, number) == {"number": "123456789012345678901"}
+
+
+def test_what_conditions_look_through_counts_where_it_is_in_the_key_too() -> None:
+    given = compiled(emit=[{"stage": {"value": "s"}, "each": "value.a", "when": "it in key"}])
+    code, message = refused(given, event(a=list(range(1, 1001))), key=[0] * 50_000)
+    assert code == "condition_failed"
+    assert "would go through more of the context than they may" in message

@@ -58,9 +58,10 @@ class Scope(Members):
         return known[1]
 
     def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
-        """As `Members.weigh`; a value is at most as long as the record that it comes from."""
+        """As `Members.weigh`; a value is taken to be as long as the record that it comes from."""
         if type(b) is list or type(b) is dict:
-            self.spend(NESTED_STEPS * len(self.record.value or b""))
+            record = self.record
+            self.spend(NESTED_STEPS * (len(record.value or b"") + len(record.key or b"")))
         else:
             super().weigh(a, b, names)
 
