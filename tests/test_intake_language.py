@@ -109,6 +109,7 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"occurred_at": "value.a"}, {}, "member_missing", "emit[0].occurred_at (value.a)"),
     ({"occurred_at": "value.a"}, {"a": "2026-03-02 10:00:00"}, "wrong_time", "without an offset"),
     ({"when": 'value.a == "x"'}, {}, "condition_failed", "emit[0].when: has no result"),
+    ({"when": 'value.a == "x"'}, {}, "condition_failed", "'a'; bind what may be absent with let"),
     ({"when": "value.a"}, {"a": 1}, "condition_failed", "neither true nor false"),
     ({"accepts": "value.a"}, {"a": 1}, "condition_failed", "emit[0].accepts: "),
     ({"context": {"*": "value.a"}}, {"a": [1]}, "member_malformed", "context.*: is a list"),
