@@ -37,8 +37,8 @@ class LeftOut(Exception):
 
 
 class Compiler:
-    """Writes the code of the expressions of one source: those of `let`, and what reads their names.
-    `trace` is told of every path that is followed."""
+    """Writes the code of the expressions of one source. `trace` is told of every path that is
+    followed."""
 
     def __init__(
         self,

@@ -17,8 +17,8 @@ class Scope(Members):
     """The roots and the names of `let` with their values, each made when it is first read.
 
     `value` is the root that most paths begin at. `misses` collects the keys that look-ups lack, as
-    (look-up, key). `made` has what holds for every element of `each`: roots by name, and other
-    values by what makes them.
+    (look-up, key). `made` has the values of roots and of `let` by name, `it` for one element after
+    the other; and by what makes it each value that no element of `each` changes.
     """
 
     __slots__ = ("_lets", "_plain", "made", "misses", "record", "value")
