@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import combinations
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from schemas.flow import Record, Refused
 from schemas.source_decoders import DebeziumOptions
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.ASCII)
+_SCALARS: Final = (str, int, float, Decimal, bool)
 _MOST_RECORDS: Final = 2_000
 _MOST_CONTEXT: Final = 12
 _TASKS: Final = ("ticket", "issue", "incident", "case", "task", "conversation", "thread", "order")
@@ -29,7 +31,9 @@ _TASK_NAMES: Final = ("id", "key", "number", "session_id", "trace_id")
 # What has an id and is not handed on: who has the task, and where the tool runs.
 _NO_TASKS: Final = ("account", "user", "portal", "app", "tenant", "org", "publisher", "webhook")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_EVENT_NAMES: Final = ("id", "event_id", "eventid", "uuid", "lsn", "delivery", "message_id")
+_EVENT_NAMES: Final = frozenset(
+    ("id", "event_id", "eventid", "uuid", "uid", "guid", "lsn", "delivery", "message_id")
+)
 _TIME_NAMES: Final = ("occurred", "time", "timestamp", "created", "updated", "date", "ts_ms", "_at")
 _STAGE_NAMES: Final = ("stage", "status", "state", "queue", "group", "team", "owner", "assignee")
 _NO_NAMES: Final = ("*", "without")  # of what a context has: they mean something else there
@@ -44,7 +48,7 @@ class NothingToDraftError(Exception):
 
 @dataclass
 class _Leaf:
-    """A path with a text or a number: of how many records, and the values that it has there."""
+    """A path with a text, a number or a truth value: of how many records, and the values there."""
 
     path: str
     names: tuple[str, ...]
@@ -65,6 +69,10 @@ class _Leaf:
 
     def named(self, names: Sequence[str]) -> bool:
         return any(name in self.last for name in names)
+
+    def is_name(self) -> bool:
+        """Whether each of its values can be a name or an id: text, or a whole number."""
+        return all(type(value) in (str, int) for value in self.values)
 
     def told(self, total: int) -> str:
         """What speaks for it, in counts; values of records are not told."""
@@ -124,7 +132,7 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
         )
         lines.append(_guess("id", event, total, why))
     elif together is not None:
-        why = "these together are others in each record; none alone is"
+        why = "these together are others in each record; no path seems to be the id of the event"
         lines.append(f"  id: {yaml_text.scalar(together)}  # {why}")
     lines.append("emit:")
     entry = _guess("stage", stage, total, "has few values; is it the stage after the change?")
@@ -182,10 +190,11 @@ def _why_task(task: _Leaf | None) -> str:
 
 def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
     always = [leaf for leaf in leaves if leaf.records == total]
+    names = [leaf for leaf in always if leaf.is_name()]
     task = _best(
         [
             leaf
-            for leaf in always
+            for leaf in names
             if (leaf.last in _TASK_NAMES or leaf.last.endswith("_id"))
             and not leaf.named((*_STAGE_NAMES, *_NO_TASKS))
         ],
@@ -199,7 +208,7 @@ def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
     event = _best(
         [
             leaf
-            for leaf in always
+            for leaf in names
             if leaf.last in _EVENT_NAMES and len(leaf.values) == total and leaf is not task
         ],
         lambda leaf: (leaf.last != "id", -len(leaf.names)),
@@ -214,14 +223,14 @@ def _guesses(leaves: list[_Leaf], total: int) -> tuple[_Leaf | None, ...]:
             -len(leaf.names),
         ),
     )
-    often = [leaf for leaf in leaves if leaf.records * 2 >= total]
+    often = [leaf for leaf in leaves if leaf.records * 2 >= total and leaf.is_name()]
     few = [leaf for leaf in often if len(leaf.values) <= max(2, min(20, total // 2))]
     stage = _best(
         [leaf for leaf in few if leaf.named(_STAGE_NAMES) and leaf is not task],
         lambda leaf: ("before" not in leaf.names, len(leaf.values) > 1, -len(leaf.names)),
     )
     kind = _best(
-        [leaf for leaf in always if leaf.last in _KIND_NAMES and 1 < len(leaf.values) <= 20],
+        [leaf for leaf in names if leaf.last in _KIND_NAMES and 1 < len(leaf.values) <= 20],
         lambda leaf: ("event" in leaf.last, -len(leaf.names)),
     )
     return task, event, when, stage, kind
@@ -276,12 +285,13 @@ def _why(record: Record) -> str:
 def _together(leaves: list[_Leaf], found: list[Any], chosen: Sequence[_Leaf | None]) -> str | None:
     """A template of few paths that together are other ones in each record; None where none are."""
     total = len(found)
-    tried = [leaf for leaf in chosen if leaf is not None]
+    tried = [leaf for leaf in chosen if leaf is not None and leaf.is_name()]
     tried += [
         leaf
         for leaf in leaves
         if leaf.records == total
         and leaf not in tried
+        and leaf.is_name()
         and (leaf.last.endswith(_PARTS) or leaf.last in _KIND_NAMES)
     ][:_MOST_PARTS]
     for count in (2, 3):
@@ -322,7 +332,7 @@ def _scalars(value: Any, before: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
     if type(value) is dict and len(before) < 8:
         for name, inner in value.items():
             yield from _scalars(inner, (*before, name))
-    elif type(value) in (str, int) and value != "" and ITEM not in before:
+    elif type(value) in _SCALARS and value != "" and ITEM not in before:
         yield before, value
 
 

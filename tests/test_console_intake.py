@@ -358,6 +358,20 @@ def test_a_draft_of_odd_records() -> None:
         assert why in result.output
 
 
+def test_a_draft_takes_prices_and_truth_values_along_and_makes_no_id_of_a_fraction() -> None:
+    told = [
+        {"deal": {"id": 7, "price": 49.5, "vip": n > 0}, "seen_at": 1772352000.25 + n}
+        for n in range(3)
+    ]
+    drafted = run("draft", "-", lines=lines(*told)).output
+    assert "occurred_at: value.seen_at" in drafted
+    assert "price: value.deal.price" in drafted
+    assert "vip: value.deal.vip" in drafted
+    assert "  id:" not in drafted
+    told = [{"uid": 2**70 + n, "case": {"id": 1}, "rate": n / 2} for n in range(3)]
+    assert "  id: value.uid" in run("draft", "-", lines=lines(*told)).output
+
+
 def test_a_draft_puts_an_id_together_where_no_path_alone_is_one() -> None:
     told = [
         {"issue": {"key": f"A-{n % 2}"}, "at": f"2026-03-02T10:0{n // 2}:00Z", "kind": "moved"}

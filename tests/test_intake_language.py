@@ -109,6 +109,7 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"occurred_at": "value.a"}, {}, "member_missing", "emit[0].occurred_at (value.a)"),
     ({"occurred_at": "value.a"}, {"a": "2026-03-02 10:00:00"}, "wrong_time", "without an offset"),
     ({"when": 'value.a == "x"'}, {}, "condition_failed", "emit[0].when: has no result"),
+    ({"when": 'value.a == "x"'}, {}, "condition_failed", "'a'; bind what may be absent with let"),
     ({"when": "value.a"}, {"a": 1}, "condition_failed", "neither true nor false"),
     ({"accepts": "value.a"}, {"a": 1}, "condition_failed", "emit[0].accepts: "),
     ({"context": {"*": "value.a"}}, {"a": [1]}, "member_malformed", "context.*: is a list"),
@@ -642,3 +643,10 @@ def test_a_condition_reads_the_text_of_a_long_number_as_members_do() -> None:
     )
     number = b'{"id": "T-1", "at": "2026-03-02T10:00:00Z", "number": 123456789012345678901}'
     assert context(given, number) == {"number": "123456789012345678901"}
+
+
+def test_what_conditions_look_through_counts_where_it_is_in_the_key_too() -> None:
+    given = compiled(emit=[{"stage": {"value": "s"}, "each": "value.a", "when": "it in key"}])
+    code, message = refused(given, event(a=list(range(1, 1001))), key=[0] * 50_000)
+    assert code == "condition_failed"
+    assert "would go through more of the context than they may" in message

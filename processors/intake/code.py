@@ -1,14 +1,14 @@
 """Functions that are written for one source, so that a record costs few calls.
 
-Nothing that a document says stands in their text. It is bound to a name of a number (`k1`, `k2`),
+Nothing that a document says stands in their text. It is bound to a name with a number (`k1`, `k2`),
 and the text has these names and what this package writes: two sources of one structure have one
-text. An entry with `when: value.type == "moved"` and `team: value.group.name` becomes, among
-other lines:
+text. Locals are `v1`, functions `f1`. An entry with `when: value.type == "moved"` and
+`team: value.group.name` becomes, among other lines:
 
     def f9(scope, element):
         try:
-            at = k1                             # "emit[0].when"
-            if not k2(scope):                   # the condition
+            at = k2                             # "emit[0].when"
+            if not k1(scope):                   # the condition
                 return None
             v4 = scope.value
             v6 = v4.get(k5) if type(v4) is dict else None   # "group"
@@ -20,7 +20,7 @@ other lines:
             place(error, at)                    # says which member refused
             raise
 
-What has neither `k`, `v` nor `f` and a number is a helper: `HELPERS` in making.py, `_HELPERS` in
+What it calls by a name without a number is a helper: `HELPERS` in making.py, `_HELPERS` in
 expressions.py.
 """
 

@@ -98,8 +98,8 @@ class EntryWriter:
         return f"{self._bind(self._compiler.condition(text))}(scope)"
 
     def _is_made_once(self, expr: Expr) -> bool:
-        """Whether no element changes a value that is work. A trace tells what is followed for each
-        of them."""
+        """Whether no element changes a value, and to make it takes time. A trace tells what is
+        followed for each element, so there it is made for each."""
         if self._emit.each is None or self._compiler.trace is not None or _reads_it(expr):
             return False
         if isinstance(expr, str) and not templates.is_template(expr):

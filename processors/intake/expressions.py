@@ -27,6 +27,7 @@ from schemas.sources import (
 Condition = Callable[[Scope], bool]
 Trace = Callable[[Traced], None]
 
+_BIND: Final = "; bind what may be absent with let"
 _MOST_PARTS: Final = 1_000
 _MOST_CHARACTERS: Final = 1 << 20  # of a text that is made; an output has no room for more
 
@@ -36,8 +37,8 @@ class LeftOut(Exception):
 
 
 class Compiler:
-    """Writes the code of the expressions of one source: those of `let`, and what reads their names.
-    `trace` is told of every path that is followed."""
+    """Writes the code of the expressions of one source. `trace` is told of every path that is
+    followed."""
 
     def __init__(
         self,
@@ -63,8 +64,9 @@ class Compiler:
             try:
                 return expression.evaluate(scope)
             except EvaluationError as error:
+                cure = _BIND if error.kind == "no_such_member" else ""
                 raise Refused(
-                    "condition_failed", f"has no result for this record: {error}"
+                    "condition_failed", f"has no result for this record: {error}{cure}"
                 ) from None
 
         if self.trace is None:

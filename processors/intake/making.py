@@ -11,7 +11,7 @@ from schemas.flow import Record, Refused
 from schemas.records import MAX_NAME_BYTES, MAX_REASON_BYTES
 
 MAX_TASKS: Final = 16  # that one output names
-SHORT: Final = MAX_NAME_BYTES // 4  # characters that never are more bytes
+SHORT: Final = MAX_NAME_BYTES // 4  # so many characters always have room in a name
 
 
 def place(error: Refused, where: str) -> None:

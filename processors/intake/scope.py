@@ -17,8 +17,8 @@ class Scope(Members):
     """The roots and the names of `let` with their values, each made when it is first read.
 
     `value` is the root that most paths begin at. `misses` collects the keys that look-ups lack, as
-    (look-up, key). `made` has what holds for every element of `each`: roots by name, and other
-    values by what makes them.
+    (look-up, key). `made` has the values of roots and of `let` by name, `it` for one element after
+    the other; and by what makes it each value that no element of `each` changes.
     """
 
     __slots__ = ("_copies", "_lets", "_taken", "made", "misses", "record", "value")
@@ -67,9 +67,10 @@ class Scope(Members):
         return copy
 
     def weigh(self, a: Any, b: Any, names: tuple[str, ...]) -> None:
-        """As `Members.weigh`; a value is at most as long as the record that it comes from."""
+        """As `Members.weigh`; a value is taken to be as long as the record that it comes from."""
         if type(b) is list or type(b) is dict:
-            self.spend(NESTED_STEPS * len(self.record.value or b""))
+            record = self.record
+            self.spend(NESTED_STEPS * (len(record.value or b"") + len(record.key or b"")))
         else:
             super().weigh(a, b, names)
 
