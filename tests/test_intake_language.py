@@ -149,6 +149,15 @@ def test_a_text_is_no_longer_than_an_output(more: Any) -> None:
     assert "has 1,638,400 characters, the limit is 1,048,576" in found[1]
 
 
+def test_texts_of_a_list_are_no_longer_than_one_together() -> None:
+    given = entry(context={"x": {"from": "value.l", "text": "x" * 400 + "{it}"}})
+    texts = context(given, event(l=["a"] * 2_500))["x"]
+    assert len(texts) == 2_500
+    found = refused(given, event(l=["a"] * 100_000))
+    assert found[0] == "too_large"
+    assert "context.x: the texts have more than 1,048,576 characters together" in found[1]
+
+
 @pytest.mark.parametrize(("members", "given", "code", "words"), REFUSALS)
 def test_a_record_is_refused(
     members: dict[str, Any], given: dict[str, Any], code: str, words: str

@@ -221,13 +221,23 @@ def _once(make: Make, scope: Scope) -> Any:
     return found
 
 
-def _each(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A step over a value, or over each item of a list."""
+def _each(step: Callable[[Any], str | None]) -> Callable[[Any], Any]:
+    """A text of a value, or of each item of a list; together they are no longer than one may be."""
 
     def run(value: Any) -> Any:
-        if type(value) is list:
-            return [made for item in value if (made := step(item)) is not None]
-        return step(value)
+        if type(value) is not list:
+            return step(value)
+        made: list[str] = []
+        length = 0
+        for item in value:
+            text = step(item)
+            if text is not None:
+                made.append(text)
+                length += len(text)
+                if length > _MOST_CHARACTERS:
+                    message = f"the texts have more than {_MOST_CHARACTERS:,} characters together"
+                    raise Refused("too_large", message)
+        return made
 
     return run
 
