@@ -147,7 +147,7 @@ def test_a_foreign_topic_that_is_deleted_and_made_anew_is_read_from_its_start(re
     feed(real, "g", 40)
     real.read("out", 140)
     real.create_topics([NewTopic(f"{real.prefix}f", PARTITIONS, 1)])
-    wait_for(lambda: f"reads {real.prefix}f again" in instance.log, 30, "it is there again")
+    wait_for(lambda: f"reads {real.prefix}f now" in instance.log, 30, "it is there again")
     with Bench(real.servers, real.prefix, real.directory) as fresh:
         feed(fresh, "f", 20)
     found = outputs(real, 160, 60)

@@ -577,7 +577,7 @@ def test_a_foreign_topic_that_may_not_be_read_is_named_and_read_once_it_may(stag
         stage.logs(f"intake does not read {right.name}", since=before)
         assert f"the right {right} is missing" in stage.log
         still = len(stage.log)
-    stage.logs(f"intake reads {right.name} again", since=still)
+    stage.logs(f"intake reads {right.name} now", since=still)
 
 
 def test_a_receiver_reads_and_answers_with_its_rights(stage: Stage) -> None:

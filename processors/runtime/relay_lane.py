@@ -51,6 +51,7 @@ log = logging.getLogger("handoff.lane")
 LOOK_SECONDS = 5.0  # between two looks at the topics
 FULL_BYTES = 8 << 20  # a transaction with more is committed
 _MONITOR_SECONDS = 1.0
+_NOT_YET = "does not exist; it is read once it does"
 # What is wrong with one topic, and with no other.
 _OF_A_TOPIC = frozenset(
     {
@@ -200,7 +201,7 @@ class RelayLane(BaseLane):
             elif found.lacks([right]):
                 unreadable[topic] = missing([right])
             elif topic not in found.topics:
-                unreadable[topic] = f"the topic {topic} does not exist; it is read once it does"
+                unreadable[topic] = f"the topic {topic} {_NOT_YET}"
         self._unreadable = unreadable
         self._subscribe(set(self._topics) - unreadable.keys())
         if self._assignment.left:
@@ -234,9 +235,12 @@ class RelayLane(BaseLane):
         problems = {**self._unreadable, **self._assignment.problems}
         for topic, why in problems.items():
             if self._status.problems.get(topic) != why:
-                log.error("%s does not read %s: %s", self._relay.name, topic, why)
+                level = logging.WARNING if why.endswith(_NOT_YET) else logging.ERROR
+                log.log(level, "%s does not read %s: %s", self._relay.name, topic, why)
         for topic in self._status.problems.keys() - problems.keys():
-            log.info("%s reads %s again, or need not any more", self._relay.name, topic)
+            wanted = topic in self._topics
+            told = "%s reads %s now" if wanted else "%s need not read %s any more"
+            log.info(told, self._relay.name, topic)
         self._status.problems = problems
 
     def _handle(self, error: KafkaError, topic: str | None) -> bool:
