@@ -17,6 +17,10 @@ from processors.intake.decoders import VALUE_DECODERS
 from processors.intake.mapped import Skipped
 from processors.intake.reads import ITEM
 from processors.intake.times import time_ms
+from processors.intake.transcripts.errors import TranscriptError
+from processors.intake.transcripts.formats import detect
+from processors.intake.transcripts.messages import is_message
+from processors.intake.transcripts.trees import items, loads, of
 from schemas import paths, templates
 from schemas.documents import UNKNOWN
 from schemas.flow import Record, Refused
@@ -25,6 +29,9 @@ from schemas.source_decoders import DebeziumOptions
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.ASCII)
 _SCALARS: Final = (str, int, float, Decimal, bool)
 _MOST_RECORDS: Final = 2_000
+_MOST_DETECTED: Final = 100
+# What may name the task, by the decoders that can be told.
+_TASK_OPTIONS: Final = {"otel-genai": "ticket.id", "openai-chat": "session_id"}
 _MOST_CONTEXT: Final = 12
 _TASKS: Final = ("ticket", "issue", "incident", "case", "task", "conversation", "thread", "order")
 _TASK_NAMES: Final = ("id", "key", "number", "session_id", "trace_id")
@@ -91,6 +98,9 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
     records = records[:_MOST_RECORDS]
     if not records:
         raise NothingToDraftError("holds no record; give a JSON value a line")
+    traces = _trace_decoder(records)
+    if traces is not None:
+        return _of_traces(name, topic, traces)
     decoder = _decoder(records)
     found = [each for record in records if (each := _decoded(decoder, record)) is not None]
     if not found:
@@ -106,11 +116,7 @@ def draft_source(name: str, topic: str, records: Sequence[Record]) -> str:
         f"# Drafted from {decoded:,} of {len(records):,} records that decode as {decoder}. Check "
         "each line, then:",
         f"#   handoff sources lint {name}.yaml; handoff sources test {name}.yaml FILE",
-        "kind: Source",
-        f"id: {yaml_text.scalar(name)}",
-        f"owner: {{name: {UNKNOWN}, contact: {UNKNOWN}}}  # who is told when it fails",
-        f"topic: {yaml_text.scalar(topic or UNKNOWN)}",
-        f"decode: {decoder}",
+        *_head(name, topic, decoder),
         "defaults:",
         _guess("task", task, total, _why_task(task)),
         f"  workflow: {{value: {UNKNOWN}}}  # as contracts name it",
@@ -250,6 +256,52 @@ def _is_time(leaf: _Leaf, offset: str = "") -> bool:
 
 
 # --- what the records hold ---------------------------------------------------------------------
+
+
+def _head(name: str, topic: str, decoder: str) -> list[str]:
+    return [
+        "kind: Source",
+        f"id: {yaml_text.scalar(name)}",
+        f"owner: {{name: {UNKNOWN}, contact: {UNKNOWN}}}  # who is told when it fails",
+        f"topic: {yaml_text.scalar(topic or UNKNOWN)}",
+        f"decode: {decoder}",
+    ]
+
+
+def _of_traces(name: str, topic: str, decoder: str) -> str:
+    """A source whose decoder makes the outputs itself."""
+    lines = [
+        f"# These are records that {decoder} decodes, and it makes the outputs itself "
+        "(docs/importing.md). Check each line, then:",
+        f"#   handoff sources lint {name}.yaml; handoff sources test {name}.yaml FILE",
+        *_head(name, topic, decoder),
+    ]
+    if decoder in _TASK_OPTIONS:
+        example = f"{{{decoder}: {{task: [{_TASK_OPTIONS[decoder]}]}}}}"
+        lines[-1] += f"  # does something in it name the task? Then: {example}"
+    lines += ["override:", f"  workflow: {{value: {UNKNOWN}}}  # as contracts name it"]
+    return "\n".join(lines) + "\n"
+
+
+def _trace_decoder(records: Sequence[Record]) -> str | None:
+    """The decoder of traces or transcripts that reads most records; None where none does."""
+    found = Counter(filter(None, map(_format, records[:_MOST_DETECTED])))
+    for name, count in found.most_common(1):
+        if count * 2 > len(records[:_MOST_DETECTED]):
+            return name
+    return None
+
+
+def _format(record: Record) -> str | None:
+    try:
+        value = loads(record.value or b"")
+        name = detect(value)
+        if name == "openai-chat":  # records of other kinds have messages, too
+            first = next(items(of(value, "messages")), None)
+            return name if is_message(first) else None
+        return name if name in ("otel-genai", "agents-sdk") else None
+    except TranscriptError:
+        return None
 
 
 def _decoder(records: Sequence[Record]) -> str:

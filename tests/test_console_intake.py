@@ -322,6 +322,11 @@ def test_lint(desk: str, tmp_path: Path) -> None:
                 "stage: value.after.owner",
             ],
         ),
+        (
+            "agents/agents-sdk.jsonl",
+            ["decode: agents-sdk\noverride:", "workflow: {value: UNKNOWN}"],
+        ),
+        ("agents/otel.json", ["decode: otel-genai  # does", "{otel-genai: {task: [ticket.id]}}"]),
     ],
 )
 def test_a_draft_lints_but_for_what_a_person_fills_in(
@@ -339,6 +344,13 @@ def test_a_draft_lints_but_for_what_a_person_fills_in(
     assert problems
     assert all("is not filled in" in line for line in problems)
     assert run("test", str(path), str(EXAMPLES / file)).exit_code == 0
+
+
+def test_a_draft_of_conversations_and_of_what_only_has_messages() -> None:
+    chat = {"messages": [{"role": "user", "content": "Where is my order?"}], "session_id": "S1"}
+    assert "decode: openai-chat" in run("draft", "-", lines=lines(chat)).output
+    ticket = {"id": "T1", "messages": [{"from": "Ana", "text": "Where is my order?"}]}
+    assert "decode: json" in run("draft", "-", lines=lines(ticket)).output
 
 
 def test_a_draft_of_odd_records() -> None:
