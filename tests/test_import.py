@@ -141,8 +141,9 @@ def test_bad_lines_are_named_and_the_others_taken(write: Write) -> None:
     result = handoff(path)
     assert result.exit_code == 1
     assert len(outputs(result)) == 2
-    for number in range(2, 7):
-        assert f"{path}, line {number}: it is not JSON" in result.stderr
+    assert f"{path}, line 2: it is not JSON" in result.stderr
+    for number in range(3, 7):
+        assert f"{path}, line {number}: the same\n" in result.stderr
     assert f"{path}, line 7" not in result.stderr
     assert "and 3 more that could not be read" in result.stderr
     assert "8 records could not be read; the others were imported" in result.stderr

@@ -50,6 +50,7 @@ class Import:
         self.records = 0
         self.bad = 0
         self.first_bad: list[str] = []
+        self._last_why = ""
         self.formats: dict[str, dict[str, int]] = {}  # of each file, with their records
         self.clock = Clock(options.start)
         self._options = options
@@ -68,16 +69,18 @@ class Import:
                 with opened(path) as stream:
                     yield from self._file(path, stream)
             except TranscriptError as error:
-                self._refuse(f"{path}: {error}")
+                self._refuse(path, str(error))
         yield from self._talks.finish()
         for state in sorted(self._traces.values(), key=_began):
             yield from traces.finish(state, self._options.defaults, self.counts)[1]
         self._traces.clear()
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, where: str, why: str) -> None:
         self.bad += 1
         if len(self.first_bad) < _SHOWN:
-            self.first_bad.append(why)
+            told = "the same" if why == self._last_why else why
+            self.first_bad.append(f"{where}: {told}")
+            self._last_why = why
 
     def _took(self, path: str, format_: str) -> None:
         self.records += 1
@@ -116,7 +119,7 @@ class Import:
                 format_ = self._options.format or detect(value)
                 found = read(value, format_)
             except TranscriptError as error:
-                self._refuse(f"{path}, {place}: {error}")
+                self._refuse(f"{path}, {place}", str(error))
                 continue
             self._took(path, format_)
             for each in found:
@@ -126,7 +129,7 @@ class Import:
                     else:
                         yield from self._span(_placed(each, f"{stem}-{number}"))
                 except TranscriptError as error:
-                    self._refuse(f"{path}, {place}: {error}")
+                    self._refuse(f"{path}, {place}", str(error))
         if not number:
             raise TranscriptError(
                 "the file is empty; transcripts, traces or an event log are expected"
@@ -169,7 +172,8 @@ class Import:
         defaults = self._options.defaults
         for event in reader(stream, self._options.columns, self.clock):
             if isinstance(event, TranscriptError):
-                self._refuse(f"{path}, {event}")
+                place, _, why = str(event).partition(": ")
+                self._refuse(f"{path}, {place}", why)
                 continue
             self._took(path, format_)
             builder = Builder(event.task, event.task, defaults, self.counts, remembers=False)
