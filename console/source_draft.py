@@ -186,6 +186,31 @@ def _guess(member: str, leaf: _Leaf | None, total: int, why: str) -> str:
     return f"  {member}: {_scalar(leaf.path)}  # {leaf.told(total)}; {why}"
 
 
+def _head(name: str, topic: str, decoder: str) -> list[str]:
+    return [
+        "kind: Source",
+        f"id: {yaml_text.scalar(name)}",
+        f"owner: {{name: {UNKNOWN}, contact: {UNKNOWN}}}  # who is told when it fails",
+        f"topic: {yaml_text.scalar(topic or UNKNOWN)}",
+        f"decode: {decoder}",
+    ]
+
+
+def _of_traces(name: str, topic: str, decoder: str) -> str:
+    """A source whose decoder makes the outputs itself."""
+    lines = [
+        f"# These are records that {decoder} decodes, and it makes the outputs itself "
+        "(docs/importing.md). Check each line, then:",
+        f"#   handoff sources lint {name}.yaml; handoff sources test {name}.yaml FILE",
+        *_head(name, topic, decoder),
+    ]
+    if decoder in _TASK_OPTIONS:
+        example = f"{{{decoder}: {{task: [{_TASK_OPTIONS[decoder]}]}}}}"
+        lines[-1] += f"  # does something in it name the task? Then: {example}"
+    lines += ["override:", f"  workflow: {{value: {UNKNOWN}}}  # as contracts name it"]
+    return "\n".join(lines) + "\n"
+
+
 def _why_task(task: _Leaf | None) -> str:
     if task is not None and len(task.values) == task.records > 1:
         return "it never repeats here: is it the id of the event, and not of what is handed on?"
@@ -258,50 +283,25 @@ def _is_time(leaf: _Leaf, offset: str = "") -> bool:
 # --- what the records hold ---------------------------------------------------------------------
 
 
-def _head(name: str, topic: str, decoder: str) -> list[str]:
-    return [
-        "kind: Source",
-        f"id: {yaml_text.scalar(name)}",
-        f"owner: {{name: {UNKNOWN}, contact: {UNKNOWN}}}  # who is told when it fails",
-        f"topic: {yaml_text.scalar(topic or UNKNOWN)}",
-        f"decode: {decoder}",
-    ]
-
-
-def _of_traces(name: str, topic: str, decoder: str) -> str:
-    """A source whose decoder makes the outputs itself."""
-    lines = [
-        f"# These are records that {decoder} decodes, and it makes the outputs itself "
-        "(docs/importing.md). Check each line, then:",
-        f"#   handoff sources lint {name}.yaml; handoff sources test {name}.yaml FILE",
-        *_head(name, topic, decoder),
-    ]
-    if decoder in _TASK_OPTIONS:
-        example = f"{{{decoder}: {{task: [{_TASK_OPTIONS[decoder]}]}}}}"
-        lines[-1] += f"  # does something in it name the task? Then: {example}"
-    lines += ["override:", f"  workflow: {{value: {UNKNOWN}}}  # as contracts name it"]
-    return "\n".join(lines) + "\n"
-
-
 def _trace_decoder(records: Sequence[Record]) -> str | None:
     """The decoder of traces or transcripts that reads most records; None where none does."""
-    found = Counter(filter(None, map(_format, records[:_MOST_DETECTED])))
-    for name, count in found.most_common(1):
-        if count * 2 > len(records[:_MOST_DETECTED]):
+    formats = [_format(record) for record in records[:_MOST_DETECTED]]
+    for name in ("otel-genai", "agents-sdk", "openai-chat"):
+        if formats.count(name) * 2 > len(formats):
             return name
     return None
 
 
-def _format(record: Record) -> str | None:
+def _format(record: Record) -> str:
+    """What `import` would take a record for."""
     try:
         value = loads(record.value or b"")
         name = detect(value)
-        if name == "openai-chat":  # records of other kinds have messages, too
-            first = next(items(of(value, "messages")), None)
-            return name if is_message(first) else None
-        return name if name in ("otel-genai", "agents-sdk") else None
     except TranscriptError:
-        return None
+        return ""
+    if name == "openai-chat" and not is_message(next(items(of(value, "messages")), None)):
+        return ""  # records of other kinds have messages, too
+    return name
 
 
 def _decoder(records: Sequence[Record]) -> str:
