@@ -27,7 +27,7 @@ from schemas.sources import (
 Condition = Callable[[Scope], bool]
 Trace = Callable[[Traced], None]
 
-_BIND: Final = "; bind what may be absent with let"
+_BIND: Final = "; bind what may be absent with let, or ask for it with has()"
 _MOST_PARTS: Final = 1_000
 _MOST_CHARACTERS: Final = 1 << 20  # of a text that is made; an output has no room for more
 
